@@ -36,7 +36,7 @@ from mmpr.build.engines import recipe, vllm_settings
 from mmpr.build.run import build
 from mmpr.config import BuildConfig, load
 from mmpr.dropout import Cut, cut_draft, draft_fault, ending_budget, ending_prompt
-from mmpr.engine import Engine, Sampling
+from mmpr.engine import Sampling
 from mmpr.prompts import ask
 from mmpr.sources import index, open_source, ranges, read_hashed
 from mmpr.types import Prompt, Question, Response, Stage
@@ -72,7 +72,7 @@ class Line:
 # -- the arms, each in a process of its own ------------------------------------------------------------------------
 
 
-async def metered_engine(settings: VllmSettings, log: Path) -> Engine:
+async def metered_engine(settings: VllmSettings, log: Path) -> VllmEngine:
     """A vLLM engine that writes its count of tokens down, ten times a second."""
     engine = await start_vllm(settings)
     _WRITING.append(asyncio.create_task(_write(engine, log)))
@@ -82,10 +82,10 @@ async def metered_engine(settings: VllmSettings, log: Path) -> Engine:
 _WRITING: list[asyncio.Task[None]] = []  # a task that nobody holds may be collected
 
 
-async def _write(engine: Engine, log: Path) -> None:
+async def _write(engine: VllmEngine, log: Path) -> None:
     with log.open("w") as lines:
         while True:
-            lines.write(f"{time.time()} {engine.pulse().generated_tokens}\n")
+            lines.write(f"{time.time()} {engine._meter.generated}\n")  # a whole pulse looks for the memory too
             lines.flush()
             await asyncio.sleep(0.1)
 
@@ -102,11 +102,11 @@ def run_build(room: Path, log: Path, settings: Sequence[str]) -> None:
 
 
 class Clock(tqdm):  # type: ignore[misc]
-    """vLLM's progress bar, unseen: when how many responses had finished."""
+    """vLLM's progress bars, unseen: when how many responses had finished. The bar around the prompts counts none."""
 
-    def __init__(self, finished: list[tuple[float, int]], **bar: object) -> None:
-        super().__init__(**{**bar, "file": io.StringIO()})
-        self._finished = finished
+    def __init__(self, *prompts: object, finished: list[tuple[float, int]], **bar: object) -> None:
+        super().__init__(*prompts, **{**bar, "file": io.StringIO()})
+        self._finished = finished if not prompts else []
 
     def update(self, n: float | None = 1) -> bool | None:
         self._finished.append((time.time(), int(n or 0)))
@@ -130,7 +130,7 @@ class Bare:
         asked = [{"prompt_token_ids": self.words.prompt_ids(p), **_shown(p)} for p in prompts]
         finished: list[tuple[float, int]] = []
         outputs = self._llm.generate(
-            asked, [self.words._parameters(s) for s in samplings], use_tqdm=functools.partial(Clock, finished)
+            asked, [self.words._parameters(s) for s in samplings], use_tqdm=functools.partial(Clock, finished=finished)
         )
         mean = sum(len(o.token_ids) for one in outputs for o in one.outputs) / sum(n for _, n in finished)
         for at, n in finished:

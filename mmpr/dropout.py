@@ -189,7 +189,8 @@ def ending_prompt(asked: Prompt, cut: Cut, shown: tuple[Picture, ...] = ()) -> P
     """
     prefix = cut.prefix if cut.prefix.text else None
     if not shown:
-        return Prompt(asked.question_id, Stage.ENDING, blind(asked.messages), (), prefix)
+        messages = blind(asked.messages)
+        return replace(asked, stage=Stage.ENDING, messages=messages, images=(), prefix=prefix, max_tiles=None)
     return replace(asked, stage=Stage.ENDING, images=shown, prefix=prefix)
 
 

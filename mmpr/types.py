@@ -179,7 +179,8 @@ class Prefix:
 class Prompt:
     """What an engine is asked. Blind means `images == ()` and no image tag in any message.
 
-    `max_tiles` is the most tiles that its pictures are cut into; None: as the engine was started.
+    `max_tiles` is the most tiles that its pictures are cut into; None: as the engine was started. Where an engine
+    queues prompts and can choose, the one of the lowest `priority` goes first.
     """
 
     question_id: str
@@ -188,6 +189,7 @@ class Prompt:
     images: tuple[Picture, ...] = ()
     prefix: Prefix | None = None
     max_tiles: int | None = None
+    priority: int = 0
 
 
 @dataclass(frozen=True, slots=True)

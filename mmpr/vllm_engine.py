@@ -62,6 +62,7 @@ class VllmSettings:
             "trust_remote_code": self.trust_remote_code,
             "seed": int.from_bytes(os.urandom(3), "big"),  # vLLM's default 0 would let all engines draw the same
             "disable_log_stats": False,
+            "scheduling_policy": "priority",
         }
         if self.max_tiles is not None:
             arguments["mm_processor_kwargs"] = {"max_dynamic_patch": self.max_tiles}
@@ -193,7 +194,8 @@ class VllmEngine:
                 request["mm_processor_kwargs"] = {"max_dynamic_patch": prompt.max_tiles}
         try:
             (rendered,) = await self._llm.renderer.render_cmpl_async([request])
-            async for result in self._llm.generate(rendered, parameters, f"{prompt.stage}-{next(self._numbers)}"):
+            name = f"{prompt.stage}-{next(self._numbers)}"
+            async for result in self._llm.generate(rendered, parameters, name, priority=prompt.priority):
                 if result.finished:
                     return result
         except EngineDeadError as error:

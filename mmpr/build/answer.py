@@ -114,11 +114,12 @@ async def answer(
     load_pictures: LoadPictures,
     rounds: Rounds | None = None,
     others: Sequence[Question] = (),
+    priority: int = 0,
 ) -> Answered:
     """Ask one question: with a known answer up to n responses, without one a draft and its rejected endings.
 
-    Without `rounds` all n are asked for at once. `others` lend their pictures where `rejected_view` wants others. A
-    fault of the picture or a refusal of the engine is a skip; `EngineDead` rises.
+    Without `rounds` all n are asked for at once. `others` lend their pictures where `rejected_view` wants others. All
+    its prompts have the `priority`. A fault of the picture or a refusal of the engine is a skip; `EngineDead` rises.
     """
     stage = Stage.DRAFT if question.answer is None else Stage.SAMPLE
     if stage is Stage.DRAFT and not question.images:
@@ -129,7 +130,7 @@ async def answer(
         return Answered(question, skip=Skip(question.id, Stage.READ, error.reason, error.detail))
     answered = Answered(question, tuple(replace(picture, pixels=None) for picture in pictures))
     messages = ask(question, recipe.prompt_version, template=recipe.prompt_template, system=recipe.system_message)
-    prompt = Prompt(question.id, stage, messages, pictures, max_tiles=recipe.tiles(question))
+    prompt = Prompt(question.id, stage, messages, pictures, max_tiles=recipe.tiles(question), priority=priority)
     try:
         if stage is Stage.SAMPLE:
             if rounds is not None:

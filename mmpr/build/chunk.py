@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import itertools
 import socket
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -92,6 +93,9 @@ class ChunkWork:
         self._settings = settings
         self._gate: Admission | None = None
         self._seats: dict[JudgeOptions, JudgeSeat] = {}
+        # A chunk's prompts go before those of chunks leased later: else all in flight would end at once, each waiting
+        # for its last endings behind the others' queue, and the engine would stand still until new ones came.
+        self._order = itertools.count()
 
     async def __call__(self, engine: Engine, lease: Lease, bench: Bench) -> ChunkReport:
         began = time.time()
@@ -104,7 +108,7 @@ class ChunkWork:
         seat = self._seats[settings.judge]
         dangerous = dict(lease.quarantined)
         others = [question for question, _ in rows if question.row not in dangerous]
-        ask = functools.partial(_ask, engine, settings, gate, seat, others)
+        ask = functools.partial(_ask, engine, settings, gate, seat, others, next(self._order))
         answered = await (_one_by_one(rows, lease, bench, ask) if lease.alone else _together(rows, ask))
         if settings.strict:
             _refuse_faults(answered, settings.source)
@@ -156,7 +160,13 @@ async def _one_by_one(rows: list[Row], lease: Lease, bench: Bench, ask: Ask) -> 
 
 
 async def _ask(
-    engine: Engine, settings: ChunkSettings, gate: Admission, seat: JudgeSeat, others: Sequence[Question], row: Row
+    engine: Engine,
+    settings: ChunkSettings,
+    gate: Admission,
+    seat: JudgeSeat,
+    others: Sequence[Question],
+    priority: int,
+    row: Row,
 ) -> Answered:
     question, skip = row
     if skip is None and settings.evaluate and question.answer is None:
@@ -169,7 +179,7 @@ async def _ask(
     prompt_tokens = len(question.text) // 3 + len(question.images) * (tiles + 1) * _TILE_TOKENS
     async with gate.question(n_responses, prompt_tokens) as held:
         rounds = Rounds(settings.rule, first, seat.judge, held.expect) if first else None
-        answered = await answer(question, engine, settings.recipe, settings.loader, rounds, others)
+        answered = await answer(question, engine, settings.recipe, settings.loader, rounds, others, priority)
     for response in answered.responses:
         gate.learn(response.n_tokens)
     return answered

@@ -21,6 +21,7 @@ from mmpr.pool.records import Placement
 
 # Short, for Ray puts sockets there, whose paths may have 107 characters. The driver's pid follows.
 _SESSIONS, _SESSION = Path("/tmp"), "mmpr-ray-"
+_TASK_NICENESS = 15  # what Ray would give to all its workers
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -42,6 +43,7 @@ def connected(address: str | None, *, debug: bool = False) -> Iterator[None]:
     os.environ.setdefault("RAY_process_group_cleanup_enabled", "1")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_raylet_start_wait_time_s", "180")  # on a busy machine
+    os.environ.setdefault("RAY_worker_niceness", "0")  # engines are workers too; tasks give way by themselves: `call`
     quiet: dict[str, Any] = {"log_to_driver": debug, "logging_level": "INFO" if debug else "ERROR"}
     with _own_cluster(quiet, debug) if address is None else _joined(address, quiet):
         yield
@@ -131,7 +133,8 @@ def map_tasks(function: Callable[[T], R], arguments: Sequence[T], *, in_flight: 
 
 
 def call(function: Callable[..., R], *arguments: object) -> R:
-    """Ray decorates functions only; ours may be partials too."""
+    """Ray decorates functions only; ours may be partials too. A task gives way to the engines."""
+    os.setpriority(os.PRIO_PROCESS, 0, max(_TASK_NICENESS, os.getpriority(os.PRIO_PROCESS, 0)))
     return function(*arguments)
 
 
