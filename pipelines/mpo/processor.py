@@ -1,0 +1,73 @@
+"""What the trainer sees of a pair is what the engine saw: the same tiles, the same chat template, one end of turn."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from transformers import InternVLProcessor, PreTrainedTokenizerBase
+from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
+from transformers.processing_utils import ProcessorMixin
+
+from pipelines.mpo.checkpoint import CONTEXT, layout_of, load_tokenizer
+
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as InternVL normalises
+_START, _END, _VIDEO = "<img>", "</img>", "<video>"
+
+
+class PairProcessor(InternVLProcessor):  # type: ignore[misc]
+    """transformers' `InternVLProcessor` with the checkpoint's own chat template, which takes texts and no parts.
+
+    It takes no videos: their frames are pictures in a run's pairs.
+    """
+
+    def __init__(
+        self, image_processor: GotOcr2ImageProcessorPil, tokenizer: PreTrainedTokenizerBase, image_seq_length: int
+    ) -> None:
+        ProcessorMixin.__init__(self, image_processor, tokenizer)
+        self.image_seq_length = image_seq_length
+        self.start_image_token, self.end_image_token, self.image_token = _START, _END, CONTEXT
+        names = (_START, _END, CONTEXT)
+        self.start_image_token_id, self.end_image_token_id, self.image_token_id = tokenizer.convert_tokens_to_ids(names)
+        self.video_token = _VIDEO
+        self.multimodal_pattern = re.compile(f"(?P<image>{re.escape(CONTEXT)})|(?P<video>{re.escape(_VIDEO)})")
+
+    def apply_chat_template(self, conversation: Any, chat_template: str | None = None, **options: Any) -> Any:  # noqa: ANN401
+        """The conversation as text, a picture's place marked; a last answer ends with its end of turn and nothing more.
+
+        The engine stops there, so that what a template writes behind it is no part of a response.
+        """
+        turns = [{"role": turn["role"], "content": _text_of(turn["content"])} for turn in conversation]
+        options = {**options, "tokenize": False}
+        rendered: str = self.tokenizer.apply_chat_template(turns, chat_template=chat_template, **options)
+        return rendered.rstrip("\n") if turns[-1]["role"] == "assistant" else rendered
+
+
+def _text_of(content: str | list[dict[str, Any]]) -> str:
+    if isinstance(content, str):
+        return content
+    return "".join(CONTEXT if part["type"] == "image" else part["text"] for part in content)
+
+
+def load_processor(folder: Path, *, max_tiles: int | None = None, trust_remote_code: bool = False) -> PairProcessor:
+    """A checkpoint's processor; pictures are cut into at most `max_tiles` tiles and a thumbnail (its own number: None).
+
+    Raises:
+        MmprError: the folder holds no InternVLChatModel; names it.
+    """
+    layout_of(folder)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    vision = config["vision_config"]
+    side = vision["image_size"]
+    pictures = GotOcr2ImageProcessorPil(
+        size={"height": side, "width": side},
+        crop_to_patches=True,
+        min_patches=config["min_dynamic_patch"],
+        max_patches=max_tiles or config["max_dynamic_patch"],
+        image_mean=_MEAN,
+        image_std=_STD,
+    )
+    tokens = int(side // vision["patch_size"] * config["downsample_ratio"]) ** 2
+    return PairProcessor(pictures, load_tokenizer(folder, trust_remote_code=trust_remote_code), tokens)

@@ -1,0 +1,172 @@
+"""Train an InternVL by MPO on what `mmpr build` made.
+
+    python -m pipelines.mpo.train --config pipelines/mpo/pocket.yaml --pairs runs/demo --out runs/mpo/model
+    accelerate launch --config_file pipelines/mpo/eight_gpus.yaml -m pipelines.mpo.train \
+        --config pipelines/mpo/internvl2_5-8b.yaml --pairs runs/mine --out runs/mpo/model
+
+Both sides of the checkpoint are `InternVLChatModel`'s, which vLLM serves: what is trained builds and evaluates at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from datasets import Dataset, concatenate_datasets, load_dataset
+from huggingface_hub import snapshot_download
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from trl import DPOConfig
+
+from mmpr.errors import MmprError
+from mmpr.pocket import POCKET, checkpoint_path
+from mmpr.types import PairKind
+from pipelines.mpo.checkpoint import load_model, save_model
+from pipelines.mpo.processor import load_processor
+from pipelines.mpo.trainer import MPOTrainer
+
+_COLUMNS = ("images", "prompt", "chosen", "rejected")  # what TRL trains on
+
+
+class Weights(BaseModel):
+    """w_p, w_q, w_g: of DPO, BCO and the chosen side's likelihood. The defaults are InternVL2.5-MPO's."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    preference: float = Field(default=0.8, ge=0)
+    quality: float = Field(default=0.2, ge=0)
+    generation: float = Field(default=1.0, ge=0)
+
+    def losses(self) -> dict[str, float]:
+        """TRL's names of the losses that count."""
+        named = {"sigmoid": self.preference, "bco_pair": self.quality, "sft": self.generation}
+        return {name: weight for name, weight in named.items() if weight}
+
+
+class Recipe(BaseModel):
+    """How to train. `training` holds further fields of TRL's `DPOConfig`, `lora` those of PEFT's `LoraConfig`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str = Field(description="`pocket`, a folder, or a repository of the Hub; in InternVLChatModel's layout")
+    revision: str | None = None
+    trust_remote_code: bool = Field(default=False, description="run the checkpoint's own code for its tokenizer")
+    dtype: str = "float32"
+    max_tiles: int | None = Field(default=None, description="of a picture; None: the checkpoint's own")
+    beta: float = Field(default=0.1, gt=0)
+    weights: Weights = Weights()
+    freeze_vision: bool = False
+    lora: dict[str, Any] | None = None
+    training: dict[str, Any] = {}
+
+
+def load_recipe(path: Path) -> Recipe:
+    """A recipe from its YAML file.
+
+    Raises:
+        MmprError: names the file and the field.
+    """
+    try:
+        return Recipe.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise MmprError(f"{path}: {error.strerror}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise MmprError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+
+
+def checkpoint_of(recipe: Recipe) -> Path:
+    """The folder of the recipe's model; one of the Hub is downloaded."""
+    if recipe.model == POCKET:
+        return checkpoint_path()
+    if Path(recipe.model).is_dir():
+        return Path(recipe.model)
+    return Path(snapshot_download(recipe.model, revision=recipe.revision))
+
+
+def load_pairs(folders: Sequence[str | Path], kinds: Sequence[str] = ()) -> Dataset:
+    """The training pairs of run folders, of some kinds or all.
+
+    Raises:
+        MmprError: a folder has no data, or there is no pair of the kinds.
+    """
+    parts = []
+    for folder in folders:
+        if not any(Path(folder).glob("data/train-*.parquet")):
+            raise MmprError(f"{folder}: no data/train-*.parquet; a finished run folder is wanted")
+        parts.append(load_dataset(str(folder), "default", split="train"))
+    pairs = concatenate_datasets(parts)
+    if kinds:
+        kept = [i for i, kind in enumerate(pairs["pair_kind"]) if kind in kinds]
+        pairs = pairs.select(kept)
+    if not len(pairs):
+        raise MmprError(f"no pairs of {', '.join(kinds) or 'any kind'} in {', '.join(map(str, folders))}")
+    return pairs.select_columns(_COLUMNS)
+
+
+def train(recipe: Recipe, pairs: Dataset, out: Path, *, resume: bool = False) -> list[dict[str, float]]:
+    """Train and write the checkpoint to `out`; what the trainer logged, step by step.
+
+    Full weights, or LoRA's merged into them. Checkpoints of the trainer are in `out/trainer`.
+    """
+    folder = checkpoint_of(recipe)
+    load = partial(load_model, folder, dtype=getattr(torch, recipe.dtype), trust_remote_code=recipe.trust_remote_code)
+    model = load()
+    if recipe.freeze_vision:
+        model.model.vision_tower.requires_grad_(False)
+    losses = recipe.weights.losses()
+    arguments = DPOConfig(
+        output_dir=str(out / "trainer"),
+        beta=recipe.beta,
+        loss_type=list(losses),
+        loss_weights=list(losses.values()),
+        max_length=None,  # a cut would take away tokens of a picture
+        restore_callback_states_from_checkpoint=True,  # δ is one
+        **recipe.training,
+    )
+    trainer = MPOTrainer(
+        model=model,
+        ref_model=None if recipe.lora else load(),
+        args=arguments,
+        train_dataset=pairs,
+        processing_class=load_processor(folder, max_tiles=recipe.max_tiles, trust_remote_code=recipe.trust_remote_code),
+        peft_config=_lora(recipe.lora),
+    )
+    trainer.train(resume_from_checkpoint=resume)
+    trained = trainer.accelerator.unwrap_model(trainer.model)
+    if trainer.accelerator.is_main_process:
+        save_model(trained.merge_and_unload() if recipe.lora else trained, folder, out)
+    logged: list[dict[str, float]] = trainer.state.log_history
+    return logged
+
+
+def _lora(settings: dict[str, Any] | None) -> Any:  # noqa: ANN401  of PEFT
+    if settings is None:
+        return None
+    from peft import LoraConfig
+
+    return LoraConfig(**settings)
+
+
+def main() -> None:
+    """Parse the command line and train."""
+    parser = argparse.ArgumentParser(description="Train an InternVL by MPO on run folders of mmpr.")
+    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--pairs", nargs="+", required=True, metavar="DIR", help="run folders of mmpr build")
+    parser.add_argument("--kinds", nargs="*", default=[], choices=[kind.value for kind in PairKind])
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in OUT/trainer")
+    given = parser.parse_args()
+    try:
+        train(load_recipe(given.config), load_pairs(given.pairs, given.kinds), given.out, resume=given.resume)
+    except MmprError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

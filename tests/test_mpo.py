@@ -1,0 +1,312 @@
+"""MPO: each loss term against its formula in float64, the checkpoint both ways, what the trainer sees of a pair."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+from datasets import Image as ImageColumn
+from PIL import Image
+from safetensors.torch import load_file
+from trl import DPOConfig
+
+import pipelines.mpo
+from mmpr.errors import MmprError
+from mmpr.pocket import checkpoint_path
+from pipelines.mpo.checkpoint import Layout, layout_of, load_model, save_model
+from pipelines.mpo.processor import load_processor
+from pipelines.mpo.train import Recipe, Weights, load_pairs, load_recipe, train
+from pipelines.mpo.trainer import MPOTrainer, RewardShift, length_normalised_nll
+from pipelines.pocket.checkpoint import write_random_checkpoint
+from pipelines.pocket.model import Shape
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # of TRL, transformers and accelerate
+
+POCKET = checkpoint_path()
+RECIPES = Path(pipelines.mpo.__file__).parent
+BETA = 0.1
+SIDES = (
+    ("Row 1: column 2 a red circle.\nFinal Answer: red", "Final Answer: blue"),
+    ("Final Answer: 3", "Row 1: column 1 a blue square, column 3 a red star.\nRow 2: nothing.\nFinal Answer: 4"),
+    ("Yes.", "No, it is not there.\nFinal Answer: no"),
+)
+
+
+def loaded(folder=POCKET, **options):
+    return load_model(folder, trust_remote_code=True, **options)
+
+
+def processor_of(folder=POCKET):
+    return load_processor(folder, trust_remote_code=True)
+
+
+def turn(role, text, *, pictures=0):
+    return [{"role": role, "content": [{"type": "image"}] * pictures + [{"type": "text", "text": text}]}]
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    """One question with a wide picture, one with a small one, one without; sides of unequal lengths."""
+    rng = np.random.default_rng(0)
+    pictures = [Image.fromarray(rng.integers(0, 255, (64, wide, 3), dtype=np.uint8)) for wide in (128, 64)]
+    rows = [
+        {
+            "images": [pictures[i]] if i < 2 else [],
+            "prompt": turn("user", f"\nQuestion {i}?" if i < 2 else f"Question {i}?", pictures=int(i < 2)),
+            "chosen": turn("assistant", chosen),
+            "rejected": turn("assistant", rejected),
+        }
+        for i, (chosen, rejected) in enumerate(SIDES)
+    ]
+    return Dataset.from_list(rows).cast_column("images", [ImageColumn()])
+
+
+def perturbed(seed):
+    """The pocket model in float64, with noise on its weights: a policy that is not its reference."""
+    model = loaded(dtype=torch.float64)
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.02 * torch.randn_like(parameter)
+    return model
+
+
+def trainer_of(pairs, tmp_path, losses, *, seed=1, **arguments):
+    settings = {
+        "output_dir": str(tmp_path / "trainer"), "beta": BETA, "loss_type": list(losses), "max_length": None,
+        "loss_weights": list(losses.values()), "per_device_train_batch_size": 3, "use_cpu": True, "bf16": False,
+        "gradient_checkpointing": False, "report_to": "none", "save_strategy": "no", "remove_unused_columns": False,
+        "disable_tqdm": True, "logging_steps": 1, **arguments,
+    }  # fmt: skip
+    return MPOTrainer(
+        model=perturbed(seed),
+        ref_model=loaded(dtype=torch.float64),
+        args=DPOConfig(**settings),
+        train_dataset=pairs,
+        processing_class=processor_of(),
+    )
+
+
+def log_probs_by_hand(model, batch):
+    """log π of each whole response, (2 pairs,), and its length: from logits, with nothing of TRL's."""
+    mask = batch["completion_mask"][:, 1:]
+    given = {name: batch[name] for name in ("input_ids", "attention_mask", "pixel_values")}
+    logits = model(**given).logits[:, :-1].double().log_softmax(-1)
+    told = logits.gather(-1, batch["input_ids"][:, 1:, None])[..., 0]
+    return (told * mask).sum(1), mask.sum(1)
+
+
+def formulas(policy, reference, lengths, *, delta):
+    """L_p, L_q, L_g of arXiv 2411.10442 as they are printed."""
+    (chosen, rejected), (chosen_0, rejected_0) = policy.chunk(2), reference.chunk(2)
+    r_c, r_r = BETA * (chosen - chosen_0), BETA * (rejected - rejected_0)
+    sigma = torch.sigmoid
+    preference = -torch.log(sigma(r_c - r_r))
+    quality = -torch.log(sigma(r_c - delta)) - torch.log(sigma(-(r_r - delta)))
+    generation = -chosen / lengths.chunk(2)[0]
+    return {"sigmoid": preference.mean(), "bco_pair": quality.mean(), "sft": generation.mean()}
+
+
+COMBINATIONS = [
+    {"sigmoid": 1.0}, {"bco_pair": 1.0}, {"sft": 1.0}, {"sigmoid": 0.8, "bco_pair": 0.2, "sft": 1.0}
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("losses", COMBINATIONS, ids="+".join)
+@pytest.mark.parametrize("delta", [0.0, -0.37, 1.4])
+def test_loss_and_gradient_are_the_formulas(pairs, tmp_path, losses, delta):
+    trainer = trainer_of(pairs, tmp_path, losses)
+    trainer.shift.learn(delta, 10)
+    batch = next(iter(trainer.get_train_dataloader()))
+    batch["pixel_values"] = batch["pixel_values"].double()
+    model = trainer.model.train()
+    loss = trainer.compute_loss(model, batch)
+    loss.backward()
+    got = {name: parameter.grad.clone() for name, parameter in model.named_parameters() if parameter.grad is not None}
+
+    model.zero_grad()
+    policy, lengths = log_probs_by_hand(model, batch)
+    with torch.no_grad():
+        reference, _ = log_probs_by_hand(trainer.ref_model, batch)
+    terms = formulas(policy, reference, lengths, delta=delta)
+    wanted = sum(weight * terms[name] for name, weight in losses.items())
+    wanted.backward()
+    assert loss.item() == pytest.approx(wanted.item(), rel=1e-6)
+    assert len({length.item() for length in lengths}) > 3  # a mean over tokens would be another number
+    compared = 0
+    for name, parameter in model.named_parameters():
+        if parameter.grad is not None:
+            scale = parameter.grad.abs().max().item()
+            # TRL's fused head counts in float32
+            assert torch.allclose(got[name], parameter.grad, rtol=1e-4, atol=1e-4 * scale), name
+            compared += scale > 0
+    assert compared > 50
+
+
+def test_the_shift_is_the_mean_of_the_rewards_before_and_is_kept(pairs, tmp_path):
+    trainer = trainer_of(pairs, tmp_path, {"bco_pair": 1.0}, learning_rate=1e-3, max_steps=3, save_strategy="steps",
+                         save_steps=2, num_train_epochs=3)  # fmt: skip
+    trainer.train()
+    steps = [log for log in trainer.state.log_history if "reward_shift" in log]
+    rewards = [(log["rewards/chosen"] + log["rewards/rejected"]) / 2 for log in steps]
+    assert steps[0]["reward_shift"] == 0
+    assert steps[1]["reward_shift"] == pytest.approx(rewards[0])
+    assert steps[2]["reward_shift"] == pytest.approx((rewards[0] + rewards[1]) / 2)
+    assert len(set(rewards)) == 3
+    state = json.loads((tmp_path / "trainer" / "checkpoint-2" / "trainer_state.json").read_text())
+    kept = RewardShift.from_state(state["stateful_callbacks"]["RewardShift"])
+    assert kept.mean == pytest.approx(steps[2]["reward_shift"])
+
+    again = trainer_of(pairs, tmp_path, {"bco_pair": 1.0}, learning_rate=1e-3, max_steps=3,
+                       restore_callback_states_from_checkpoint=True)  # fmt: skip
+    again.train(resume_from_checkpoint=str(tmp_path / "trainer" / "checkpoint-2"))
+    last = [log for log in again.state.log_history if "reward_shift" in log][-1]
+    assert last["reward_shift"] == pytest.approx(steps[2]["reward_shift"])
+
+
+def test_every_response_counts_alike_however_long():
+    log_probs = torch.tensor([[-1.0, -1.0, -1.0, 0.0], [-4.0, 0.0, 0.0, 0.0]] * 2)
+    mask = torch.tensor([[0, 1, 1, 1, 0], [0, 1, 0, 0, 0]] * 2)
+    assert length_normalised_nll(log_probs, mask).item() == pytest.approx((1 + 4) / 2)
+
+
+# -- the checkpoint ----------------------------------------------------------------------------------------------------
+
+
+def test_a_checkpoint_comes_back_as_it_was(tmp_path):
+    save_model(loaded(), POCKET, tmp_path / "back")
+    before, after = load_file(POCKET / "model.safetensors"), load_file(tmp_path / "back" / "model.safetensors")
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert json.loads((tmp_path / "back" / "config.json").read_text()) == json.loads(
+        (POCKET / "config.json").read_text()
+    )
+
+
+def test_the_layout_of_internvl2_8b_comes_back(tmp_path):
+    shape = Shape(image_size=448, patch_size=14, vision_width=128, layers=2, heads=8, kv_heads=2, width=512)
+    write_random_checkpoint(tmp_path / "random", shape=shape)
+    model = loaded(tmp_path / "random")
+    assert model.config.image_seq_length == 256
+    save_model(model, tmp_path / "random", tmp_path / "back")
+    before, after = (load_file(tmp_path / name / "model.safetensors") for name in ("random", "back"))
+    assert all(torch.equal(before[name], after[name]) for name in before) and before.keys() == after.keys()
+
+
+def qwen2_config(**changes):
+    config = json.loads((POCKET / "config.json").read_text())
+    language = config["llm_config"] | {"architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2"}
+    return config | {"llm_config": language} | changes
+
+
+def test_a_qwen2_language_model_keeps_its_names_and_gains_none():
+    layout = Layout(qwen2_config())
+    names = [f"language_model.model.layers.0.self_attn.q_proj.{kind}" for kind in ("weight", "bias")]
+    names += ["language_model.model.embed_tokens.weight", "language_model.lm_head.weight", "mlp1.3.bias"]
+    weights = {name: torch.randn(4) for name in names}
+    there = layout.to_transformers(weights)
+    assert "model.language_model.layers.0.self_attn.q_proj.bias" in there and "lm_head.weight" in there
+    assert layout.to_internvl(there).keys() == weights.keys()
+    assert layout.config(7).text_config.model_type == "qwen2"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"llm_config": {"architectures": ["Phi3ForCausalLM"]}}, "Phi3ForCausalLM"),
+        ({"ps_version": "v1"}, "ps_version 'v1'"),
+    ],
+)
+def test_what_transformers_has_not_is_refused_by_name(changes, words):
+    with pytest.raises(MmprError, match=words):
+        Layout(qwen2_config(**changes))
+
+
+def test_a_weight_without_a_place_is_named():
+    with pytest.raises(MmprError, match="lora_a"):
+        layout_of(POCKET).to_transformers({"language_model.lora_a": torch.zeros(1)})
+
+
+def test_a_folder_without_a_checkpoint_is_named(tmp_path):
+    with pytest.raises(MmprError, match=r"no config\.json"):
+        loaded(tmp_path)
+
+
+# -- what is seen of a pair --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [(64, 64), (128, 64), (64, 128), (128, 128), (300, 90), (31, 200), (500, 480), (1, 1)])
+def test_tiles_are_those_of_the_engine(size):
+    from vllm.transformers_utils.processors.internvl import InternVLImageProcessor
+
+    pixels = np.random.default_rng(0).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
+    picture = Image.fromarray(pixels)
+    config = json.loads((POCKET / "config.json").read_text())
+    names = ("min_dynamic_patch", "max_dynamic_patch", "dynamic_image_size", "use_thumbnail")
+    served = InternVLImageProcessor(image_size=64, **{name: config[name] for name in names})([picture])
+    trained = processor_of().image_processor([picture], return_tensors="pt")
+    assert trained["pixel_values"].shape == served["pixel_values_flat"].shape
+    assert torch.allclose(trained["pixel_values"], served["pixel_values_flat"], atol=1e-5)
+
+
+def test_an_answer_ends_with_its_end_of_turn():
+    processor = processor_of()
+    asked = turn("user", "How many?", pictures=1)
+    told = processor.apply_chat_template(asked + turn("assistant", "Two.\n"))
+    assert told.endswith("<|im_start|>assistant\nTwo.\n<|im_end|>")
+    assert processor.apply_chat_template(asked, add_generation_prompt=True).endswith("<|im_start|>assistant\n")
+    assert told.count("<IMG_CONTEXT>") == 1
+
+
+# -- the program -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lora", [None, {"r": 4, "target_modules": "all-linear"}], ids=["full", "lora"])
+def test_training_changes_the_model_and_leaves_a_checkpoint_of_the_same_layout(pairs, tmp_path, lora):
+    recipe = load_recipe(RECIPES / "pocket.yaml").model_copy(update={"lora": lora})
+    recipe = recipe.model_copy(update={"training": {**recipe.training, "max_steps": 3, "learning_rate": 1e-3,
+                                                    "warmup_steps": 0, "logging_steps": 1}})  # fmt: skip
+    logged = train(recipe, pairs, tmp_path / "out")
+    losses = [step["loss"] for step in logged if "loss" in step]
+    assert len(losses) == 3 and all(map(math.isfinite, losses)) and losses[-1] < losses[0]
+    before, after = load_file(POCKET / "model.safetensors"), load_file(tmp_path / "out" / "model.safetensors")
+    assert before.keys() == after.keys()
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+    loaded(tmp_path / "out")
+
+
+def test_the_recipe_of_internvl2_5_8b_is_one_that_trl_takes(tmp_path):
+    recipe = load_recipe(RECIPES / "internvl2_5-8b.yaml")
+    assert recipe.weights == Weights() and recipe.weights.losses() == {"sigmoid": 0.8, "bco_pair": 0.2, "sft": 1.0}
+    known = set(DPOConfig.__dataclass_fields__)
+    assert recipe.training.keys() <= known
+    assert recipe.training["per_device_train_batch_size"] * recipe.training["gradient_accumulation_steps"] * 8 == 256
+
+
+def test_a_weight_of_nothing_is_no_loss():
+    assert Weights(preference=0, quality=0).losses() == {"sft": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("model: pocket\nbeta: -1\n", "beta"), ("model: pocket\nsteps: 3\n", "steps"), ("beta: 0.1\n", "model")],
+)
+def test_a_fault_of_a_recipe_names_file_and_field(tmp_path, text, words):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text)
+    with pytest.raises(MmprError, match=rf"recipe\.yaml: {words}"):
+        load_recipe(path)
+
+
+def test_a_folder_without_pairs_is_named(tmp_path):
+    with pytest.raises(MmprError, match="no data/train-"):
+        load_pairs([tmp_path])
+
+
+def test_recipe_defaults_are_the_papers():
+    recipe = Recipe(model="pocket")
+    assert (recipe.beta, recipe.weights.preference, recipe.weights.quality) == (0.1, 0.8, 0.2)
+    assert recipe.weights.generation == 1
