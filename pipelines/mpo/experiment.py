@@ -1,0 +1,301 @@
+"""What the pairs are worth, on the pocket world: build, train in several ways, measure each on questions held out.
+
+    python -m pipelines.mpo.experiment --out runs/mpo
+    python -m pipelines.mpo.experiment --out runs/mpo --seeds 0 --rows before sft dpo mpo
+
+Whatever is there already is not made again: ended at any time, the same command goes on. Every step is one that a user
+has, `mmpr build`, `mmpr pair` and `pipelines.mpo.train`; so a row's folder can be looked at with mmpr's own commands.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+import yaml
+
+from mmpr.pocket import POCKET
+from mmpr.shards import Committed, RunFolder
+from mmpr.types import Outcome, PairKind, Stage
+from pipelines.mpo.train import Weights, load_recipe
+from pipelines.pocket.checker import count_statements
+from pipelines.pocket.figures import questions_of
+from pipelines.pocket.questions import read_scenes, write_questions
+from pipelines.pocket.world import Scene
+
+HERE = Path(__file__).parent
+_OPEN = 0.4  # share of questions without an answer
+_HELD_OUT = 900  # seed of the questions that no training sees
+_RESPONSES = 8
+_RESAMPLES = 2000
+
+_MPO = Weights()
+_DPO = Weights(preference=1, quality=0, generation=0)
+_BCO = Weights(preference=0, quality=1, generation=0)
+_SFT = Weights(preference=0, quality=0, generation=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One way to train: the loss's weights, the kinds of pairs, how they were chosen among the responses.
+
+    `pairing`: a setting for `mmpr pair`; none: as they were built, at random.
+    `on`: the row whose model answers the training questions and is trained further; none: the pocket model.
+    """
+
+    name: str
+    weights: Weights | None = _MPO
+    kinds: tuple[PairKind, ...] = ()
+    pairing: str | None = None
+    on: str | None = None
+
+
+ROWS = (
+    Row("before", None),
+    Row("sft", _SFT),
+    Row("dpo", _DPO),
+    Row("bco", _BCO),
+    Row("mpo"),
+    Row("mpo, correctness", kinds=(PairKind.CORRECTNESS, PairKind.FORMAT)),
+    Row("mpo, dropout_ntp", kinds=(PairKind.DROPOUT_NTP,)),
+    Row("mpo, length-matched", pairing="strategy=length_matched"),
+    Row("mpo, hardest", pairing="strategy=hardest"),
+    Row("mpo, second round", on="mpo"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What one held-out question brought.
+
+    `false` and `stated` count the statements of a description; `right` and `parsed` are shares of the responses to a
+    question with an answer. `tokens` is the mean length.
+    """
+
+    question_id: str
+    kind: str
+    tokens: float
+    right: float = 0.0
+    parsed: float = 0.0
+    false: int = 0
+    stated: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A row's figures: a mean over questions and seeds, (mean, low, high) with a 95 % bootstrap over questions."""
+
+    name: str
+    seeds: int
+    right: tuple[float, float, float]
+    parsable: tuple[float, float, float]
+    false_per_description: tuple[float, float, float]
+    false_share: tuple[float, float, float]
+    tokens: float
+    by_kind: dict[str, float] = field(default_factory=dict)
+    right_by_seed: list[float] = field(default_factory=list)
+
+
+class Bench:
+    """The experiment's folder: one of each step's results, made when it is first asked for."""
+
+    def __init__(self, out: Path, *, train_questions: int, test_questions: int) -> None:
+        self.out, self.train_questions, self.test_questions = out, train_questions, test_questions
+
+    def questions(self, name: str, n: int, seed: int) -> Path:
+        folder = self.out / "questions" / name
+        if not (folder / "vqa.jsonl").exists():
+            write_questions(folder, n=n, open_fraction=_OPEN, seed=seed)
+        return folder
+
+    def pairs(self, row: Row, seed: int) -> Path:
+        """The run folder that a row trains on."""
+        round_two = 500 if row.on else 0
+        asked = self.questions(f"train-{seed + round_two}", self.train_questions, 1000 + seed + round_two)
+        built = self.out / f"seed-{seed}" / ("pairs-of-" + _slug(row.on or POCKET))
+        model = self.model(_row(row.on), seed) if row.on else POCKET
+        _build(asked, built, f"model={model}", f"seed={seed}")
+        if row.pairing is None:
+            return built
+        chosen = self.out / f"seed-{seed}" / _slug(row.name) / "pairs"
+        if not (chosen / "report.json").exists():
+            shutil.rmtree(chosen, ignore_errors=True)
+            _run(sys.executable, "-m", "mmpr", "pair", str(built), row.pairing, "--to", str(chosen))
+        return chosen
+
+    def model(self, row: Row, seed: int) -> str:
+        """The trained checkpoint's folder, or the pocket model's name."""
+        if row.weights is None:
+            return POCKET
+        folder = self.out / f"seed-{seed}" / _slug(row.name)
+        trained = folder / "model"
+        if not (trained / "model.safetensors").exists():
+            recipe = load_recipe(HERE / "pocket.yaml").model_dump(mode="json")
+            recipe |= {"weights": row.weights.model_dump(), "training": {**recipe["training"], "seed": seed}}
+            recipe |= {"model": self.model(_row(row.on), seed)} if row.on else {}
+            pairs = self.pairs(row, seed)
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+            kinds = ["--kinds", *(kind.value for kind in row.kinds)] if row.kinds else []
+            _run(
+                *(sys.executable, "-m", "pipelines.mpo.train", "--config", str(folder / "recipe.yaml")),
+                *("--pairs", str(pairs), *kinds, "--out", str(trained)),
+            )
+        return str(trained)
+
+    def answers(self, row: Row, seed: int) -> list[Answers]:
+        """What the row's model says to the questions held out."""
+        asked = self.questions("held-out", self.test_questions, _HELD_OUT)
+        folder = self.out / f"seed-{seed}" / _slug(row.name) / "held-out"
+        _build(asked, folder, f"model={self.model(row, seed)}", f"seed={seed}", "adaptive=false", f"n={_RESPONSES}")
+        scenes = read_scenes(asked / "scenes.jsonl")
+        return [_answers(one, scenes) for one in questions_of(RunFolder(str(folder))) if one.responses]
+
+
+def _row(name: str | None) -> Row:
+    return next(row for row in ROWS if row.name == name)
+
+
+def _slug(name: str) -> str:
+    return name.replace(", ", "-").replace(" ", "-")
+
+
+def _build(asked: Path, out: Path, *settings: str) -> None:
+    if not (out / "report.json").exists():
+        config = str(HERE.parents[1] / "configs" / "pocket.yaml")
+        source = ("--source", str(asked / "vqa.jsonl"), "--out", str(out), "--config", config)
+        _run(sys.executable, "-m", "mmpr", "build", *source, *settings)
+
+
+def _run(*command: str) -> None:
+    """One step; its words go to the terminal only where it fails."""
+    print("$", " ".join(command), flush=True)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"{done.stdout}{done.stderr[-3000:]}\nfailed: {' '.join(command)}")
+
+
+def _answers(one: Committed, scenes: dict[str, Scene]) -> Answers:
+    kind = one.question.source.removeprefix("pocket-")
+    if one.question.answer is None:
+        (draft,) = (r.response for r in one.responses if r.response.stage is Stage.DRAFT)
+        found = count_statements(draft.text, scenes[one.question.id])
+        return Answers(one.question.id, kind, draft.n_tokens, false=found.false, stated=found.total)
+    outcomes = [verdict.outcome for _, verdict in one.judged]
+    n = len(outcomes)
+    return Answers(
+        one.question.id,
+        kind,
+        tokens=fmean(r.response.n_tokens for r in one.responses),
+        right=outcomes.count(Outcome.CORRECT) / n,
+        parsed=1 - outcomes.count(Outcome.UNPARSED) / n,
+    )
+
+
+def measured(name: str, by_seed: Sequence[Sequence[Answers]]) -> Measured:
+    """A row's figures over the answers of each seed; the questions are the same in all."""
+    closed = [[one for one in answers if one.kind != "open"] for answers in by_seed]
+    opened = [[one for one in answers if one.kind == "open"] for answers in by_seed]
+    kinds: dict[str, list[float]] = defaultdict(list)
+    for one in (one for answers in closed for one in answers):
+        kinds[one.kind].append(one.right)
+    return Measured(
+        name,
+        seeds=len(by_seed),
+        right=_interval(closed, lambda one: one.right),
+        parsable=_interval(closed, lambda one: one.parsed),
+        false_per_description=_interval(opened, lambda one: one.false),
+        false_share=_interval(opened, lambda one: one.false, over=lambda one: one.stated),
+        tokens=fmean(one.tokens for answers in by_seed for one in answers),
+        by_kind={kind: fmean(values) for kind, values in sorted(kinds.items())},
+        right_by_seed=[fmean(one.right for one in answers) for answers in closed],
+    )
+
+
+def _interval(
+    by_seed: Sequence[Sequence[Answers]],
+    value: Callable[[Answers], float],
+    *,
+    over: Callable[[Answers], float] = lambda one: 1,
+) -> tuple[float, float, float]:
+    """Sum of values over sum of `over`; whole questions are drawn anew, with all that the seeds said to them."""
+    of_question: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for one in (one for answers in by_seed for one in answers):
+        of_question[one.question_id].append((value(one), over(one)))
+    counts = np.array([np.sum(said, axis=0) for said in of_question.values()])  # (questions, 2)
+    drawn = np.random.default_rng(0).integers(len(counts), size=(_RESAMPLES, len(counts)))
+    sums = counts[drawn].sum(axis=1)
+    low, high = np.percentile(sums[:, 0] / sums[:, 1], [2.5, 97.5])
+    total = counts.sum(axis=0)
+    return float(total[0] / total[1]), float(low), float(high)
+
+
+def table(rows: Iterable[Measured]) -> str:
+    """Markdown; shares in per cent."""
+    rows = list(rows)
+    kinds = sorted({kind for row in rows for kind in row.by_kind})
+    head = ("row", "right (95 %)", *kinds, "parsable", "false a description (95 %)", "false of stated", "tokens")
+    lines = [_line(head), _line("---" for _ in head)]
+    for row in rows:
+        mean, low, high = row.false_per_description
+        lines.append(
+            _line(
+                (
+                    row.name,
+                    _share(row.right),
+                    *(f"{100 * row.by_kind[kind]:.1f}" for kind in kinds),
+                    f"{100 * row.parsable[0]:.1f}",
+                    f"{mean:.2f} ({low:.2f} to {high:.2f})",
+                    _share(row.false_share),
+                    f"{row.tokens:.0f}",
+                )
+            )
+        )
+    return "\n".join(lines)
+
+
+def _share(found: tuple[float, float, float]) -> str:
+    mean, low, high = (100 * one for one in found)
+    return f"{mean:.1f} ({low:.1f} to {high:.1f})"
+
+
+def _line(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def main() -> None:
+    """Parse the command line, make what is missing, print the table."""
+    parser = argparse.ArgumentParser(description="MPO on the pocket world: what the pairs are worth.")
+    parser.add_argument("--out", type=Path, default=Path("runs/mpo"))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--rows", nargs="+", choices=[row.name for row in ROWS], default=[row.name for row in ROWS])
+    parser.add_argument("--train-questions", type=int, default=1500)
+    parser.add_argument("--test-questions", type=int, default=400)
+    given = parser.parse_args()
+    bench = Bench(given.out, train_questions=given.train_questions, test_questions=given.test_questions)
+    rows: list[Measured] = []
+    for row in ROWS:
+        if row.name in given.rows:
+            rows.append(measured(row.name, [bench.answers(row, seed) for seed in given.seeds]))
+            print(table(rows[-1:]), flush=True)
+            _keep(given.out / "results.json", rows, given)
+    print(table(rows))
+
+
+def _keep(path: Path, rows: Sequence[Measured], given: argparse.Namespace) -> None:
+    settings: dict[str, Any] = {"train_questions": given.train_questions, "test_questions": given.test_questions}
+    path.write_text(json.dumps({**settings, "rows": [asdict(row) for row in rows]}, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
