@@ -1,5 +1,6 @@
 # make install   .venv with the right engine (CPU or GPU) and the package
 # make dataset   the main job: SOURCE=vqa.jsonl CONFIG=configs/x.yaml OUT=runs/x for your own questions
+# make mpo       what the pairs are worth: builds, trains and evaluates the pocket model in many ways (hours)
 # make test      the tests; make test-slow: those with many engine starts; make check: lint, format, types
 SHELL := /bin/bash
 .ONESHELL:
@@ -17,7 +18,7 @@ OUT ?= runs/demo
 CONFIG ?=
 QUESTIONS ?= 200
 
-.PHONY: install dataset test test-slow check bench bench-faults clean
+.PHONY: install dataset mpo test test-slow check bench bench-faults clean
 install: $(STAMP)
 
 $(STAMP): pyproject.toml Makefile
@@ -36,6 +37,9 @@ runs/demo-questions/vqa.jsonl: | $(STAMP)
 
 dataset: $(STAMP) $(SOURCE)
 	$(BIN)/mmpr build --source $(SOURCE) --out $(OUT) $(if $(CONFIG),--config $(CONFIG)) $(ARGS)
+
+mpo: $(STAMP)
+	$(BIN)/python -m pipelines.mpo.experiment --out runs/mpo $(ARGS)
 
 test: $(STAMP)
 	$(BIN)/pytest

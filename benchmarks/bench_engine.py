@@ -138,6 +138,10 @@ class Bare:
         together = zip(prompts, outputs, samplings, strict=True)
         return [[self.words._response(p, output, s) for output in one.outputs] for p, one, s in together]
 
+    def close(self) -> None:
+        """End vLLM's processes, for which the interpreter would wait at its end."""
+        self._llm.llm_engine.engine_core.shutdown()
+
 
 def _shown(prompt: Prompt) -> dict[str, Any]:
     return {"multi_modal_data": {"image": [p.pixels for p in prompt.images]}} if prompt.images else {}
@@ -157,6 +161,7 @@ def run_bare(room: Path, log: Path) -> None:
     endings = [(prompt, cut) for prompt, cut in zip(drafts, cuts, strict=True) if cut is not None]
     blind = [ending_prompt(p, cut) for p, cut in endings]
     bare.generate(blind, [_sampling(how, 1, ending_budget(cut)) for _, cut in endings])
+    bare.close()
     log.write_text("".join(f"{at} {tokens}\n" for at, tokens in bare.series))
 
 

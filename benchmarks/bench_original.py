@@ -68,6 +68,7 @@ def lockstep(room: Path) -> Arm:
             given = [replace(responses[i][0], index=index) for index, responses in enumerate(rounds)]
             n_tokens += sum(response.n_tokens for response in given)
             paired += _is_paired(question, given)
+    bare.close()
     return Arm("original", len(questions), paired, n_tokens, seconds)
 
 

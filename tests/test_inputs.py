@@ -111,3 +111,24 @@ async def test_an_instruction_and_a_system_message_of_ones_own_reach_the_engine(
     system, user = asked["q", Stage.SAMPLE].messages
     assert "书生·万象" in system.text
     assert user.text == "Look twice.\nWhat is two plus two?\nEnd with \\boxed{..}."
+
+
+async def test_a_chunks_prompts_go_before_those_of_chunks_leased_later(tmp_path):
+    """Drafts, endings and later rounds alike: else chunks in flight would all end at once."""
+    Image.new("RGB", (4, 3), "blue").save(tmp_path / "a.png")
+    asks = [{"image": "a.png", "question": "How many?", "answer": 2}, {"image": "a.png", "question": "Describe."}]
+    source = write(tmp_path, **{f"q{i}": asks[i % 2] for i in range(6)})
+    config = load(None, [f"source={source}", "n=8", "first_round=2"], pocket=True)
+    opened, engine = source_of(config), ScriptedEngine(script)
+    work = ChunkWork(_settings(config, Opened(RunFolder(str(tmp_path / "run")), (opened,))))
+    leases = ranges(index(opened), chunk_questions=2)
+    for chunk, lease in enumerate(leases):
+        await work(engine, Lease(chunk, lease.to_json()), Beside())
+    priorities = {}
+    for prompt in engine.prompts:
+        priorities.setdefault(prompt.question_id, set()).add(prompt.priority)
+    stages = {prompt.stage for prompt in engine.prompts}
+    assert stages == {Stage.SAMPLE, Stage.DRAFT, Stage.ENDING} and len(engine.prompts) > 9
+    assert all(len(own) == 1 for own in priorities.values())
+    order = [priorities[f"q{i}"].pop() for i in range(6)]
+    assert order[0] == order[1] < order[2] == order[3] < order[4] == order[5]

@@ -10,6 +10,7 @@ import secrets
 import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -223,7 +224,11 @@ def test_engines_whose_leases_did_not_come_back_take_no_other_work():
 def _ports():
     """Those on which this process and Ray's servers below it listen."""
     ours = [psutil.Process(), *psutil.Process().children(recursive=True)]
-    return {c.laddr.port for one in ours for c in one.net_connections("inet") if c.status == psutil.CONN_LISTEN}
+    found = set()
+    for one in ours:
+        with suppress(psutil.NoSuchProcess):  # ended meanwhile
+            found |= {c.laddr.port for c in one.net_connections("inet") if c.status == psutil.CONN_LISTEN}
+    return found
 
 
 def _accepts_a_job(port, path):

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import pytest_asyncio
+import torch
 from PIL import Image
 
 from mmpr.build.answer import Recipe, answer
@@ -18,6 +19,8 @@ from mmpr.pocket import checkpoint_path
 from mmpr.prompts import ask
 from mmpr.types import Finish, Message, Picture, Prefix, Prompt, Question, Reason, Response, Stage, View
 from mmpr.vllm_engine import VllmSettings, start_vllm
+from pipelines.mpo.checkpoint import load_model
+from pipelines.mpo.processor import load_processor
 from pipelines.pocket.checkpoint import write_random_checkpoint
 from pipelines.pocket.model import Shape
 from pipelines.pocket.world import draw_pixels, draw_scene
@@ -70,6 +73,25 @@ async def test_n_responses_come_back_with_texts_lengths_and_reasons(engine):
     assert all(r.text and r.n_tokens > 0 for r in responses)
     assert {r.finish_reason for r in responses} <= {Finish.STOP, Finish.LENGTH}
     assert all("<|im_end|>" not in r.text for r in responses)
+
+
+async def test_transformers_internvl_says_each_token_as_likely_as_the_engine(engine):
+    """What `pipelines.mpo` trains is what is served: weights, tiles, chat template and picture tokens agree."""
+    shown, text = scene_picture(3), "\nDescribe the image."
+    asked = prompt(f"<image>{text}", shown, stage=Stage.DRAFT)
+    (said,) = await engine.generate(asked, Sampling(max_tokens=100))
+    model = load_model(checkpoint_path(), trust_remote_code=True).eval()
+    processor = load_processor(checkpoint_path(), trust_remote_code=True)
+    turn = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": text}]}
+    rendered = processor.apply_chat_template([turn], add_generation_prompt=True)
+    given = processor(images=[[shown.pixels]], text=[rendered], add_special_tokens=False, return_tensors="pt")
+    ids = torch.cat([given["input_ids"], torch.tensor([said.token_ids])], dim=1)
+    with torch.no_grad():
+        logits = model(input_ids=ids, pixel_values=given["pixel_values"]).logits[0, :-1].log_softmax(-1)
+    told = logits.gather(-1, ids[0, 1:, None])[-len(said.token_ids) :, 0]
+    assert len(said.token_ids) > 20 and len(given["pixel_values"]) > 1
+    for n in (1, 10, len(said.token_ids)):
+        assert told[:n].mean().item() == pytest.approx(await engine.score(asked, said.token_ids[:n]), abs=2e-3)
 
 
 async def test_what_the_engine_says_itself_scores_higher_than_other_words(engine):

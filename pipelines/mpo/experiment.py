@@ -279,8 +279,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/mpo"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--rows", nargs="+", choices=[row.name for row in ROWS], default=[row.name for row in ROWS])
-    parser.add_argument("--train-questions", type=int, default=1500)
-    parser.add_argument("--test-questions", type=int, default=400)
+    parser.add_argument("--train-questions", type=int, default=1000)
+    parser.add_argument("--test-questions", type=int, default=300)
     given = parser.parse_args()
     bench = Bench(given.out, train_questions=given.train_questions, test_questions=given.test_questions)
     rows: list[Measured] = []
