@@ -77,7 +77,7 @@ async def test_n_responses_come_back_with_texts_lengths_and_reasons(engine):
 
 async def test_transformers_internvl_says_each_token_as_likely_as_the_engine(engine):
     """What `pipelines.mpo` trains is what is served: weights, tiles, chat template and picture tokens agree."""
-    shown, text = scene_picture(3), "\nDescribe the image."
+    shown, text = scene_picture(4), "\nDescribe the image."  # a picture of four tiles and a thumbnail
     asked = prompt(f"<image>{text}", shown, stage=Stage.DRAFT)
     (said,) = await engine.generate(asked, Sampling(max_tokens=100))
     model = load_model(checkpoint_path(), trust_remote_code=True).eval()

@@ -1,8 +1,10 @@
 """Runs builds into planned faults until they complete, and looks at what each fault left behind."""
 
+import functools
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -86,7 +88,10 @@ class FaultyBuild:
         before = self.commits()
         environment = {**os.environ, "MMPR_TEST_PLAN": str(plan), "PYTHONPATH": f"{HERE / 'inject'}:{HERE.parents[1]}"}
         words = [*self.command, "--source", str(self.source), "--out", str(self.out), *self.settings]
-        driver = subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+        heeds = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # tests in the background ignore it
+        driver = subprocess.Popen(
+            words, env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, preexec_fn=heeds
+        )
         Path(f"{plan}.driver").write_text(str(driver.pid))
         _, told = driver.communicate(timeout=600)
         self._note(driver.returncode, told, plan)
