@@ -7,15 +7,18 @@ import difflib
 import functools
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
+from pydantic import BaseModel, ValidationError
 
 from mmpr.errors import ConfigError
 from mmpr.pocket import POCKET
 from mmpr.prompts import template_fault
 
 _LANGUAGES = ("en", "zh")
+
+M = TypeVar("M", bound=BaseModel)
 
 
 def preset(name: str) -> dict[str, Any] | None:
@@ -40,7 +43,7 @@ def read_settings(file: Path) -> dict[str, Any]:
     """
     if not file.exists() and (found := preset(file.name)) is not None:  # by its name: a job's file has it beside itself
         return found
-    values = _yaml(file)
+    values = _yaml(file, _no_such(file))
     if not isinstance(values, dict):
         raise ConfigError(f"{file}: expected `name: value` lines, found {type(values).__name__}")
     return values
@@ -79,7 +82,7 @@ def read_template(file: Path) -> dict[str, str]:
         ConfigError: names the file and what is wrong with it, in one line.
     """
     if file.suffix in (".yaml", ".yml"):
-        found = _yaml(file)
+        found = _yaml(file, _no_such(file))
         if not isinstance(found, dict) or not found or not found.keys() <= set(_LANGUAGES):
             raise ConfigError(f"prompt_template: {file}: expected `en: text` and `zh: text`, or one of them")
     else:
@@ -103,9 +106,29 @@ def _parsed(name: str) -> dict[str, Any]:
     return values
 
 
-def _yaml(file: Path) -> Any:  # noqa: ANN401 whatever the file holds
+def read_file(kind: type[M], file: Path, *, what: str, expected: str) -> M:
+    """A YAML file of a kind of its own: a job file, a recipe.
+
+    Args:
+        what: the file's kind in words.
+        expected: what stands where it is no mapping.
+
+    Raises:
+        ConfigError: names the file, and the field at fault.
+    """
+    values = _yaml(file, f"no such {what}")
+    if not isinstance(values, dict):
+        raise ConfigError(f"{file}: expected {expected}")
     try:
-        return yaml.safe_load(_text(file, _no_such(file)))
+        return kind.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ConfigError(f"{file}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+
+
+def _yaml(file: Path, missing: str) -> Any:  # noqa: ANN401 whatever the file holds
+    try:
+        return yaml.safe_load(_text(file, missing))
     except yaml.YAMLError as error:
         raise ConfigError(f"{file}: not readable as YAML: {' '.join(str(error).split())}") from None
 

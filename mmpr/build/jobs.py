@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from mmpr.build.budget import Budget
 from mmpr.build.engines import default_is_pocket, engine_maker
@@ -21,6 +20,7 @@ from mmpr.config import BuildConfig, load
 from mmpr.errors import ConfigError, MmprError, RunStopped
 from mmpr.log import LogFormat
 from mmpr.pool import MakeEngine
+from mmpr.presets import read_file
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
 _PATHS = ("source", "image_root", "exclude", "prompt_template")  # settings that are relative to the job's file
@@ -113,17 +113,7 @@ def run_job(
 
 
 def _parse(file: Path) -> JobFile:
-    try:
-        job = JobFile(**yaml.safe_load(file.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        raise ConfigError(f"{file}: no such job file") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{file}: not readable as YAML: {' '.join(str(error).split())}") from None
-    except TypeError:
-        raise ConfigError(f"{file}: expected `root:` and `sources:`") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise ConfigError(f"{file}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    job = read_file(JobFile, file, what="job file", expected="`root:` and `sources:`")
     for name in job.sources:
         if not _NAME.fullmatch(name):
             raise ConfigError(f"{file}: sources: {name!r} cannot name a folder; use letters, digits, -, _ and .")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,8 @@ _ONCE = {
     "mlp1.1": "model.multi_modal_projector.linear_1",
     "mlp1.3": "model.multi_modal_projector.linear_2",
     "language_model.model.norm": "model.language_model.norm",
+}
+_LANGUAGE_ONCE = {
     "language_model.model.embed_tokens": "model.language_model.embed_tokens",
     "language_model.lm_head": "lm_head",
 }
@@ -80,15 +82,19 @@ _FAMILIES = {"InternLM2ForCausalLM": "llama", "LlamaForCausalLM": "llama", "Qwen
 
 
 class Layout:
-    """One checkpoint's names on both sides, from its `config.json` as InternVLChatModel has it.
+    """One checkpoint's names on both sides, from its `config.json` as InternVLChatModel has it (`values`).
+
+    `tile_tokens` are the tokens of a tile.
 
     Raises:
         MmprError: a language model or a pixel shuffle that transformers' InternVL has not; says which it has.
     """
 
     def __init__(self, config: Mapping[str, Any]) -> None:
-        self._config = config
+        self.values = config
         self._vision, self._language = config["vision_config"], config["llm_config"]
+        side = self._vision["image_size"] // self._vision["patch_size"]
+        self.tile_tokens = int(side * config["downsample_ratio"]) ** 2
         (self._architecture,) = self._language["architectures"]
         if self._architecture not in _FAMILIES:
             raise MmprError(f"language model {self._architecture}: only {', '.join(_FAMILIES)} can be trained here")
@@ -100,8 +106,7 @@ class Layout:
 
     def _renamed(self) -> Iterator[tuple[str, str]]:
         yield from _ONCE.items()
-        if self._internlm2:
-            yield from _INTERNLM2_ONCE.items()
+        yield from (_INTERNLM2_ONCE if self._internlm2 else _LANGUAGE_ONCE).items()
         for i in range(self._vision["num_hidden_layers"]):
             for theirs, ours in _VISION_LAYER.items():
                 yield f"vision_model.encoder.layers.{i}.{theirs}", f"model.vision_tower.encoder.layer.{i}.{ours}"
@@ -125,9 +130,10 @@ class Layout:
         Raises:
             MmprError: a weight that the configuration does not speak of.
         """
+        known = self._names.keys() | self._fused.keys()
         renamed: dict[str, Tensor] = {}
         for name, weight in weights.items():
-            module, kind = _module_of(name, self._names.keys() | self._fused.keys())
+            module, kind = _module_of(name, known)
             if module in self._fused:
                 parts = self._apart(module, weight)
                 renamed |= {part + kind: one for part, one in zip(self._fused[module], parts, strict=True)}
@@ -139,9 +145,10 @@ class Layout:
         """InternVLChatModel's names and tensors of transformers'; what is fused there is fused again."""
         back = {ours: theirs for theirs, ours in self._names.items()}
         part_of = {part: fused for fused, parts in self._fused.items() for part in parts}
+        known = back.keys() | part_of.keys()
         renamed: dict[str, Tensor] = {}
         for name, weight in weights.items():
-            module, kind = _module_of(name, back.keys() | part_of.keys())
+            module, kind = _module_of(name, known)
             if module in part_of:
                 fused = part_of[module]
                 renamed[fused + kind] = self._together(fused, [weights[part + kind] for part in self._fused[fused]])
@@ -149,15 +156,12 @@ class Layout:
                 renamed[back[module] + kind] = weight
         return renamed
 
-    def _groups(self) -> int:
-        groups: int = self._language["num_key_value_heads"]
-        return groups
-
     def _apart(self, module: str, weight: Tensor) -> tuple[Tensor, ...]:
         if module.startswith("vision_model"):
             return tuple(part.contiguous() for part in weight.chunk(3))
-        queries = self._language["num_attention_heads"] // self._groups()
-        grouped = weight.view(self._groups(), queries + 2, -1, weight.shape[-1])
+        groups = self._language["num_key_value_heads"]
+        queries = self._language["num_attention_heads"] // groups
+        grouped = weight.view(groups, queries + 2, -1, weight.shape[-1])
         parts = (grouped[:, :queries], grouped[:, queries], grouped[:, queries + 1])
         return tuple(part.reshape(-1, weight.shape[-1]) for part in parts)
 
@@ -165,12 +169,11 @@ class Layout:
         if module.startswith("vision_model"):
             return torch.cat(parts)
         query, key, value = parts
-        return fuse(query, key, value, kv_heads=self._groups())
+        return fuse(query, key, value, kv_heads=self._language["num_key_value_heads"])
 
     def config(self, image_token_id: int) -> InternVLConfig:
         """transformers' configuration of the same model."""
         vision, language = self._vision, dict(self._language)
-        side = vision["image_size"] // vision["patch_size"]
         theta = language.pop("rope_theta", 10_000.0)
         scaling = language.pop("rope_scaling", None) or {}
         rope = {"rope_type": scaling.get("rope_type", scaling.get("type", "default")), "rope_theta": theta}
@@ -195,14 +198,14 @@ class Layout:
             ),
             text_config=CONFIG_MAPPING[family](**language, rope_parameters=rope),
             image_token_id=image_token_id,
-            image_seq_length=int(side * self._config["downsample_ratio"]) ** 2,
-            downsample_ratio=self._config["downsample_ratio"],
-            vision_feature_layer=self._config.get("select_layer", -1),
+            image_seq_length=self.tile_tokens,
+            downsample_ratio=self.values["downsample_ratio"],
+            vision_feature_layer=self.values.get("select_layer", -1),
             tie_word_embeddings=language.get("tie_word_embeddings", False),
         )
 
 
-def _module_of(name: str, modules: Any) -> tuple[str, str]:  # noqa: ANN401  a set of names, or of a mapping's keys
+def _module_of(name: str, modules: Set[str]) -> tuple[str, str]:
     """(module, ".weight" or ".bias"), or (parameter, "") where it stands alone."""
     module, _, kind = name.rpartition(".")
     for known, rest in ((name, ""), (module, f".{kind}")):
@@ -245,8 +248,7 @@ def load_model(
 
 def save_model(model: InternVLForConditionalGeneration, like: Path, out: Path) -> None:
     """Write transformers' model in InternVLChatModel's layout, number format, configuration and words of `like`."""
-    known = _read(like)
-    dtypes = {name: weight.dtype for name, weight in known.items()}
+    dtypes = _dtypes(like)
     weights = layout_of(like).to_internvl(model.state_dict())
     if weights.keys() != dtypes.keys():
         (name, *_) = sorted(weights.keys() ^ dtypes.keys())
@@ -275,10 +277,19 @@ def layout_of(folder: Path) -> Layout:
 
 
 def _read(folder: Path) -> dict[str, Tensor]:
-    weights: dict[str, Tensor] = {}
-    for path in sorted(folder.glob(f"*{_WEIGHTS}")):
-        with safe_open(path, framework="pt") as opened:
-            weights |= {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  it is no mapping
-    if not weights:
+    return {name: opened.get_tensor(name) for opened in _files(folder) for name in opened.keys()}  # noqa: SIM118
+
+
+def _dtypes(folder: Path) -> dict[str, torch.dtype]:
+    """Each weight's number format, of which the files' headers tell (an empty slice is not read)."""
+    return {name: opened.get_slice(name)[:0].dtype for opened in _files(folder) for name in opened.keys()}  # noqa: SIM118
+
+
+def _files(folder: Path) -> Iterator[Any]:
+    """A checkpoint's weight files, opened one after the other; each has `keys()` and is no mapping."""
+    paths = sorted(folder.glob(f"*{_WEIGHTS}"))
+    if not paths:
         raise MmprError(f"{folder}: no {_WEIGHTS} files")
-    return weights
+    for path in paths:
+        with safe_open(path, framework="pt") as opened:
+            yield opened

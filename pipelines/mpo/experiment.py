@@ -29,7 +29,7 @@ from mmpr.shards import Committed, RunFolder
 from mmpr.types import Outcome, PairKind, Stage
 from pipelines.mpo.train import Weights, load_recipe
 from pipelines.pocket.checker import count_statements
-from pipelines.pocket.figures import questions_of
+from pipelines.pocket.figures import bootstrap, questions_of
 from pipelines.pocket.questions import read_scenes, write_questions
 from pipelines.pocket.world import Scene
 
@@ -123,8 +123,7 @@ class Bench:
         round_two = 500 if row.on else 0
         asked = self.questions(f"train-{seed + round_two}", self.train_questions, 1000 + seed + round_two)
         built = self.out / f"seed-{seed}" / ("pairs-of-" + _slug(row.on or POCKET))
-        model = self.model(_row(row.on), seed) if row.on else POCKET
-        _build(asked, built, f"model={model}", f"seed={seed}")
+        _build(asked, built, f"model={self.base(row, seed)}", f"seed={seed}")
         if row.pairing is None:
             return built
         chosen = self.out / f"seed-{seed}" / _slug(row.name) / "pairs"
@@ -132,6 +131,10 @@ class Bench:
             shutil.rmtree(chosen, ignore_errors=True)
             _run(sys.executable, "-m", "mmpr", "pair", str(built), row.pairing, "--to", str(chosen))
         return chosen
+
+    def base(self, row: Row, seed: int) -> str:
+        """The model that answers a row's training questions and is trained further."""
+        return POCKET if row.on is None else self.model(next(one for one in ROWS if one.name == row.on), seed)
 
     def model(self, row: Row, seed: int) -> str:
         """The trained checkpoint's folder, or the pocket model's name."""
@@ -142,7 +145,7 @@ class Bench:
         if not (trained / "model.safetensors").exists():
             recipe = load_recipe(HERE / "pocket.yaml").model_dump(mode="json")
             recipe |= {"weights": row.weights.model_dump(), "training": {**recipe["training"], "seed": seed}}
-            recipe |= {"model": self.model(_row(row.on), seed)} if row.on else {}
+            recipe["model"] = self.base(row, seed)
             pairs = self.pairs(row, seed)
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
@@ -160,10 +163,6 @@ class Bench:
         _build(asked, folder, f"model={self.model(row, seed)}", f"seed={seed}", "adaptive=false", f"n={_RESPONSES}")
         scenes = read_scenes(asked / "scenes.jsonl")
         return [_answers(one, scenes) for one in questions_of(RunFolder(str(folder))) if one.responses]
-
-
-def _row(name: str | None) -> Row:
-    return next(row for row in ROWS if row.name == name)
 
 
 def _slug(name: str) -> str:
@@ -233,11 +232,7 @@ def _interval(
     for one in (one for answers in by_seed for one in answers):
         of_question[one.question_id].append((value(one), over(one)))
     counts = np.array([np.sum(said, axis=0) for said in of_question.values()])  # (questions, 2)
-    drawn = np.random.default_rng(0).integers(len(counts), size=(_RESAMPLES, len(counts)))
-    sums = counts[drawn].sum(axis=1)
-    low, high = np.percentile(sums[:, 0] / sums[:, 1], [2.5, 97.5])
-    total = counts.sum(axis=0)
-    return float(total[0] / total[1]), float(low), float(high)
+    return bootstrap(counts, lambda sums: sums[0] / sums[1], resamples=_RESAMPLES)
 
 
 def table(rows: Iterable[Measured]) -> str:

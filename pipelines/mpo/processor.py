@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -57,17 +56,14 @@ def load_processor(folder: Path, *, max_tiles: int | None = None, trust_remote_c
     Raises:
         MmprError: the folder holds no InternVLChatModel; names it.
     """
-    layout_of(folder)
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    vision = config["vision_config"]
-    side = vision["image_size"]
+    layout = layout_of(folder)
+    side = layout.values["vision_config"]["image_size"]
     pictures = GotOcr2ImageProcessorPil(
         size={"height": side, "width": side},
         crop_to_patches=True,
-        min_patches=config["min_dynamic_patch"],
-        max_patches=max_tiles or config["max_dynamic_patch"],
+        min_patches=layout.values["min_dynamic_patch"],
+        max_patches=max_tiles or layout.values["max_dynamic_patch"],
         image_mean=_MEAN,
         image_std=_STD,
     )
-    tokens = int(side // vision["patch_size"] * config["downsample_ratio"]) ** 2
-    return PairProcessor(pictures, load_tokenizer(folder, trust_remote_code=trust_remote_code), tokens)
+    return PairProcessor(pictures, load_tokenizer(folder, trust_remote_code=trust_remote_code), layout.tile_tokens)

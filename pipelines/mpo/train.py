@@ -10,21 +10,21 @@ Both sides of the checkpoint are `InternVLChatModel`'s, which vLLM serves: what 
 from __future__ import annotations
 
 import argparse
+import copy
 import sys
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from datasets import Dataset, concatenate_datasets, load_dataset
 from huggingface_hub import snapshot_download
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from trl import DPOConfig
 
 from mmpr.errors import MmprError
 from mmpr.pocket import POCKET, checkpoint_path
+from mmpr.presets import read_file
 from mmpr.types import PairKind
 from pipelines.mpo.checkpoint import load_model, save_model
 from pipelines.mpo.processor import load_processor
@@ -69,15 +69,9 @@ def load_recipe(path: Path) -> Recipe:
     """A recipe from its YAML file.
 
     Raises:
-        MmprError: names the file and the field.
+        ConfigError: names the file and the field.
     """
-    try:
-        return Recipe.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise MmprError(f"{path}: {error.strerror}") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise MmprError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    return read_file(Recipe, path, what="recipe", expected="`model:` and more")
 
 
 def checkpoint_of(recipe: Recipe) -> Path:
@@ -115,8 +109,7 @@ def train(recipe: Recipe, pairs: Dataset, out: Path, *, resume: bool = False) ->
     Full weights, or LoRA's merged into them. Checkpoints of the trainer are in `out/trainer`.
     """
     folder = checkpoint_of(recipe)
-    load = partial(load_model, folder, dtype=getattr(torch, recipe.dtype), trust_remote_code=recipe.trust_remote_code)
-    model = load()
+    model = load_model(folder, dtype=getattr(torch, recipe.dtype), trust_remote_code=recipe.trust_remote_code)
     if recipe.freeze_vision:
         model.model.vision_tower.requires_grad_(False)
     losses = recipe.weights.losses()
@@ -131,7 +124,7 @@ def train(recipe: Recipe, pairs: Dataset, out: Path, *, resume: bool = False) ->
     )
     trainer = MPOTrainer(
         model=model,
-        ref_model=None if recipe.lora else load(),
+        ref_model=None if recipe.lora else copy.deepcopy(model),
         args=arguments,
         train_dataset=pairs,
         processing_class=load_processor(folder, max_tiles=recipe.max_tiles, trust_remote_code=recipe.trust_remote_code),

@@ -10,12 +10,13 @@ from __future__ import annotations
 import argparse
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mmpr.build.pairs import make_pairs
 from mmpr.pairing import PairRule
@@ -137,10 +138,7 @@ def grounding_figures(pairs: Sequence[Halves]) -> dict[str, dict[str, float]]:
 def dropout_figures(pairs: Sequence[Halves]) -> DropoutFigures:
     """Pooled shares of false statements; the interval resamples whole pairs."""
     counts = np.array([(p.chosen.false, p.chosen.total, p.rejected.false, p.rejected.total) for p in pairs], float)
-    rng = np.random.default_rng(0)
-    drawn = rng.integers(len(counts), size=(_RESAMPLES, len(counts)))
-    ratios = _ratio(counts[drawn].sum(axis=1).T)
-    low, high = np.percentile(ratios, [2.5, 97.5])
+    ratio, low, high = bootstrap(counts, _ratio, resamples=_RESAMPLES)
     total = counts.sum(axis=0)
     return DropoutFigures(
         pairs=len(pairs),
@@ -148,10 +146,25 @@ def dropout_figures(pairs: Sequence[Halves]) -> DropoutFigures:
         rejected_statements=int(total[3]),
         chosen_false=float(total[0] / total[1]),
         rejected_false=float(total[2] / total[3]),
-        ratio=float(_ratio(total)),
-        ratio_low=float(low),
-        ratio_high=float(high),
+        ratio=ratio,
+        ratio_low=low,
+        ratio_high=high,
     )
+
+
+def bootstrap(
+    counts: NDArray[np.float64], statistic: Callable[[Any], Any], *, resamples: int
+) -> tuple[float, float, float]:
+    """A statistic of summed counts, and its 95 % interval where whole rows are drawn anew.
+
+    Args:
+        counts: (rows, kinds of counts).
+        statistic: of the sums, (kinds,) -> a number, or (kinds, resamples) -> (resamples,).
+        resamples: draws, always the same ones.
+    """
+    drawn = np.random.default_rng(0).integers(len(counts), size=(resamples, len(counts)))
+    low, high = np.percentile(statistic(counts[drawn].sum(axis=1).T), [2.5, 97.5])
+    return float(statistic(counts.sum(axis=0))), float(low), float(high)
 
 
 def _ratio(counts: Any) -> Any:  # noqa: ANN401  a vector of 4 or an array (4, resamples)
