@@ -8,13 +8,14 @@ from safetensors import safe_open
 
 from mmpr.judge import Outcome, judge
 from mmpr.pocket import checkpoint_path
+from pipelines.pocket import train as training
 from pipelines.pocket.checker import Statements, count_statements
 from pipelines.pocket.checkpoint import fuse, write_random_checkpoint
 from pipelines.pocket.examples import draw_batches, draw_talk, train_tokenizer
 from pipelines.pocket.language import KINDS, as_question, describe, draw_question, respond
 from pipelines.pocket.model import Shape, Vision, make_language, pixel_shuffle
 from pipelines.pocket.questions import read_scenes, write_questions
-from pipelines.pocket.train import difficulties, language_loss, train_vision
+from pipelines.pocket.train import Lesson, difficulties, language_loss, train_language, train_vision
 from pipelines.pocket.world import EASY, FULL, Mark, Scene, draw_pixels, draw_scene
 
 SCENE = Scene(1, 1, (Mark(1, 2, "red", "circle"), Mark(1, 4, "blue", "cross"), Mark(3, 1, "red", "cross")))
@@ -154,6 +155,36 @@ def test_training_learns_and_writes_a_checkpoint_of_the_right_names(tmp_path):
     with safe_open(tmp_path / "model.safetensors", "pt") as weights:
         assert "language_model.model.layers.0.attention.wqkv.weight" in weights.keys()  # noqa: SIM118
         assert weights.get_slice("language_model.model.layers.0.attention.wqkv.weight").get_shape() == [192, 64]
+
+
+def test_training_that_is_ended_goes_on_to_the_same_weights(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "_STEPS_KEPT", 2)
+    monkeypatch.setattr(training, "LANGUAGE_BATCH", 2)
+    lesson = Lesson(steps=6, ramp=0.5, thaw=0.5, reasoning_weight=1.0)
+    tokenizer = train_tokenizer(TINY, seed=0, n_texts=50)
+
+    def taught(progress, ends_at=None):
+        torch.manual_seed(0)
+        vision, language = Vision(TINY), make_language(TINY)
+        calls = []
+
+        def ended(*given, **named):
+            calls.append(1)
+            if len(calls) == ends_at:
+                raise KeyboardInterrupt
+            return language_loss(*given, **named)
+
+        monkeypatch.setattr(training, "language_loss", ended)
+        train_language(vision, language, tokenizer, TINY, lesson, seed=0, progress=progress)
+        return len(calls), {**vision.state_dict(), **language.state_dict()}
+
+    _, whole = taught(tmp_path / "whole.pt")
+    with pytest.raises(KeyboardInterrupt):
+        taught(tmp_path / "ended.pt", ends_at=4)
+    steps, again = taught(tmp_path / "ended.pt")
+    assert steps == 4  # two of the six were kept
+    assert whole.keys() == again.keys()
+    assert all(torch.equal(whole[name], again[name]) for name in whole)
 
 
 def test_difficulty_rises_to_the_full_one():

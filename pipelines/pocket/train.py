@@ -5,6 +5,7 @@
 End to end from nothing such a model stalls: it finds where shapes are and never learns their colour. So the vision part
 first learns, from each token alone, what its cell holds and where it is; the language part then only copies and counts.
 Nothing repeats: every picture is drawn afresh, and made hard to see step by step, so that errors are perception's own.
+It may be ended at any time: the same command goes on, and ends with the same weights.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -37,6 +39,7 @@ _LABELS = (len(COLOUR_NAMES), len(SHAPES), 2, 8, 12)
 _NAMES = ("colour", "shape", "occupied", "row", "column")
 _WEIGHTS = (1.0, 1.0, 1.0, 0.3, 0.3)
 _NOTHING = -100
+_STEPS_KEPT = 100  # progress is written so often
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,9 +144,20 @@ def _step(
 
 
 def train_language(
-    vision: Vision, language: LlamaForCausalLM, tokenizer: Tokenizer, shape: Shape, lesson: Lesson, *, seed: int
+    vision: Vision,
+    language: LlamaForCausalLM,
+    tokenizer: Tokenizer,
+    shape: Shape,
+    lesson: Lesson,
+    *,
+    seed: int,
+    progress: Path,
 ) -> None:
-    """Teach the language part to say what the vision part sees, and to reason from it."""
+    """Teach the language part to say what the vision part sees, and to reason from it.
+
+    Args:
+        progress: where what was learnt is kept on the way; a file that is there already is gone on from.
+    """
     parts = ((language, _RATE), (vision, _RATE / 10))
     optimizer = torch.optim.AdamW(
         [{"params": list(part.parameters()), "lr": rate} for part, rate in parts], weight_decay=0.01, betas=(0.9, 0.98)
@@ -161,11 +175,12 @@ def train_language(
         kinds=lesson.kinds,
     )
     parameters = [*language.parameters(), *vision.parameters()]
+    kept = {"vision": vision, "language": language, "optimizer": optimizer, "schedule": schedule}
     began, mean = time.monotonic(), 0.0
-    for step, batch in enumerate(batches):
+    for step, batch in _from_where_it_ended(progress, batches, kept):
         loss = language_loss(vision, language, batch, learn_to_see=step >= lesson.thaw * lesson.steps)
         _step(loss, optimizer, schedule, parameters)
-        mean = loss.item() if step == 0 else 0.95 * mean + 0.05 * loss.item()
+        mean = loss.item() if mean == 0 else 0.95 * mean + 0.05 * loss.item()
         if step % 50 == 0 or step == lesson.steps - 1:
             print(f"language {step} loss {mean:.3f} {time.monotonic() - began:.0f} s", flush=True)
 
@@ -181,13 +196,41 @@ def language_loss(vision: Vision, language: LlamaForCausalLM, batch: Batch, *, l
     return (losses * weights[learnt]).sum() / weights.sum()
 
 
+class _Stateful(Protocol):
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state_dict: dict[str, Any], /) -> Any: ...  # noqa: ANN401  differs among them
+
+
+def _from_where_it_ended(
+    path: Path, batches: Iterator[Batch], parts: dict[str, _Stateful]
+) -> Iterator[tuple[int, Batch]]:
+    """Each step and its batch; an earlier run's steps are drawn, so that what follows is the same, and passed over."""
+    first = 0
+    if path.exists():
+        kept = torch.load(path, weights_only=True)
+        first = kept.pop("steps")
+        for name, part in parts.items():
+            part.load_state_dict(kept[name])
+    for step, batch in enumerate(batches):
+        if step < first:
+            continue
+        yield step, batch
+        if (step + 1) % _STEPS_KEPT == 0:
+            _save(path, {"steps": step + 1, **{name: part.state_dict() for name, part in parts.items()}})
+
+
+def _save(path: Path, state: dict[str, Any]) -> None:
+    torch.save(state, path.with_suffix(".new"))
+    path.with_suffix(".new").replace(path)
+
+
 def _kept(path: Path, part: nn.Module, train: Callable[[], None]) -> None:
-    """Train a part, or take what an earlier run of this program trained: it may be ended at any time."""
+    """Train a part, or take what an earlier run of this program trained."""
     if path.exists():
         part.load_state_dict(torch.load(path, weights_only=True))
         return
     train()
-    torch.save(part.state_dict(), path)
+    _save(path, part.state_dict())
 
 
 def main() -> None:
@@ -204,8 +247,12 @@ def main() -> None:
     tokenizer = train_tokenizer(shape, seed=given.seed + 2)
     both = nn.ModuleList([vision, language])
     for i, lesson in enumerate(LESSONS):
-        teach = partial(train_language, vision, language, tokenizer, shape, lesson, seed=given.seed + 3 + i)
+        progress = given.out / f"lesson-{i}-progress.pt"
+        teach = partial(
+            train_language, vision, language, tokenizer, shape, lesson, seed=given.seed + 3 + i, progress=progress
+        )
         _kept(given.out / f"lesson-{i}.pt", both, teach)
+        progress.unlink(missing_ok=True)
         write_checkpoint(given.out / "checkpoint", vision, language, tokenizer, shape)
 
 
