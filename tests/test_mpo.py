@@ -11,8 +11,10 @@ import pytest
 import torch
 from datasets import Dataset
 from datasets import Image as ImageColumn
+from peft import LoraConfig
 from PIL import Image
 from safetensors.torch import load_file
+from torch import nn
 from trl import DPOConfig
 
 import pipelines.mpo
@@ -77,7 +79,7 @@ def perturbed(seed):
     return model
 
 
-def trainer_of(pairs, tmp_path, losses, *, seed=1, **arguments):
+def trainer_of(pairs, tmp_path, losses, *, seed=1, lora=None, **arguments):
     settings = {
         "output_dir": str(tmp_path / "trainer"), "beta": BETA, "loss_type": list(losses), "max_length": None,
         "loss_weights": list(losses.values()), "per_device_train_batch_size": 3, "use_cpu": True, "bf16": False,
@@ -86,10 +88,11 @@ def trainer_of(pairs, tmp_path, losses, *, seed=1, **arguments):
     }  # fmt: skip
     return MPOTrainer(
         model=perturbed(seed),
-        ref_model=loaded(dtype=torch.float64),
+        ref_model=None if lora else loaded(dtype=torch.float64),
         args=DPOConfig(**settings),
         train_dataset=pairs,
         processing_class=processor_of(),
+        peft_config=lora,
     )
 
 
@@ -144,6 +147,34 @@ def test_loss_and_gradient_are_the_formulas(pairs, tmp_path, losses, delta):
     assert got.keys() == wanted_of.keys() and largest > 0
     for name, gradient in wanted_of.items():  # TRL's fused head counts in float32
         assert torch.allclose(got[name], gradient, rtol=1e-4, atol=1e-5 * largest), name
+
+
+def eyes_of(model):
+    inner = (model.get_base_model() if hasattr(model, "get_base_model") else model).model
+    return nn.ModuleList([inner.vision_tower, inner.multi_modal_projector])
+
+
+@pytest.mark.parametrize("lora", [None, LoraConfig(target_modules=r".*language_model.*q_proj")], ids=["full", "lora"])
+def test_a_frozen_vision_part_looks_once_and_the_loss_is_the_same(pairs, tmp_path, lora):
+    losses, loss, tiles = {"sigmoid": 0.8, "bco_pair": 0.2, "sft": 1.0}, {}, {}
+    looked = []
+    for frozen in (False, True):
+        trainer = trainer_of(pairs, tmp_path, losses, lora=lora)
+        eyes = eyes_of(trainer.model.train())
+        sights = {eyes, eyes_of(trainer.ref_model) if trainer.ref_model else eyes}
+        eyes.load_state_dict(eyes_of(loaded()).state_dict())  # as the reference's are when a training begins
+        eyes.requires_grad_(not frozen)
+        batch = next(iter(trainer.get_train_dataloader()))
+        batch["pixel_values"] = batch["pixel_values"].double()
+        for one in sights:
+            one[0].register_forward_hook(lambda _, given, output: looked.append(len(output.last_hidden_state)))
+        looked.clear()
+        found = trainer.compute_loss(trainer.model, batch)
+        found.backward()
+        loss[frozen], tiles[frozen] = found.item(), sum(looked)
+        assert all((parameter.grad is None) == frozen for parameter in eyes.parameters())
+    assert loss[True] == pytest.approx(loss[False], rel=1e-9)
+    assert tiles[False] == 4 * tiles[True] > 0
 
 
 def test_the_shift_is_the_mean_of_the_rewards_before_and_is_kept(pairs, tmp_path):

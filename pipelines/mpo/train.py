@@ -60,7 +60,7 @@ class Recipe(BaseModel):
     max_tiles: int | None = Field(default=None, description="of a picture; None: the checkpoint's own")
     beta: float = Field(default=0.1, gt=0)
     weights: Weights = Weights()
-    freeze_vision: bool = False
+    freeze_vision: bool = Field(default=False, description="leave the vision part and its projector as they are")
     lora: dict[str, Any] | None = None
     training: dict[str, Any] = {}
 
@@ -112,6 +112,7 @@ def train(recipe: Recipe, pairs: Dataset, out: Path, *, resume: bool = False) ->
     model = load_model(folder, dtype=getattr(torch, recipe.dtype), trust_remote_code=recipe.trust_remote_code)
     if recipe.freeze_vision:
         model.model.vision_tower.requires_grad_(False)
+        model.model.multi_modal_projector.requires_grad_(False)
     losses = recipe.weights.losses()
     arguments = DPOConfig(
         output_dir=str(out / "trainer"),
