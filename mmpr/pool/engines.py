@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import secrets
+import statistics
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,6 +20,7 @@ from mmpr.errors import EngineDead, EngineStartError, MmprError
 from mmpr.pool.actor import EngineActor, Ledger
 from mmpr.pool.cluster import first_line, last_line, n_engines
 from mmpr.pool.records import Beat, Died, Done, Event, Lease, MakeEngine, Placement, Probe, Unfit, Work
+from mmpr.pool.tail import shares
 
 _POLL_S = 0.2  # how long the driver sleeps when nothing has come back
 _PULSE_S = 1.0  # how often each engine is asked how it does
@@ -35,6 +37,8 @@ class _Seat:
     placed: Any = None
     host: str = ""
     leases: dict[Any, Lease] = field(default_factory=dict)
+    done: int = 0
+    worked_since: float = 0.0
     asked: Any = None
     asked_at: float = 0.0
     pulse: Pulse = field(default_factory=Pulse)
@@ -45,6 +49,10 @@ class _Seat:
     @property
     def up(self) -> bool:
         return self.actor is not None and self.starting is None and self.unfit is None
+
+    def pace(self, now: float) -> float | None:
+        """Seconds a chunk, those it holds counted half; None for an engine that has ended none yet."""
+        return (now - self.worked_since) / (self.done + len(self.leases) / 2) if self.done else None
 
 
 class Pool:
@@ -78,6 +86,7 @@ class Pool:
         self._deaths.clear()
         ray.get(self._ledger.clear.remote())
         for seat in self._seats:
+            seat.done = 0
             if seat.actor is not None:
                 seat.starting = seat.actor.assign.remote(work, probe)
 
@@ -94,12 +103,11 @@ class Pool:
                 can do the work.
             MmprError: what the work raised, for example a full disk.
         """
-        waiting = iter(leases)
-        ahead: deque[Lease] = deque()
+        waiting = deque(leases)
         while True:
             yield from self._fill_seats()
-            self._hand_out(waiting, ahead)
-            if not self._holding() and (self._stopping or not (ahead or self._suspects)):
+            self._hand_out(waiting)
+            if not self._holding() and (self._stopping or not (waiting or self._suspects)):
                 return
             if time.monotonic() > self._deadline:
                 return
@@ -192,36 +200,37 @@ class Pool:
         if seat.actor is not None:
             ray.kill(seat.actor)
         seat.actor = seat.starting = seat.placed = seat.asked = seat.unfit = None
-        seat.pulse = Pulse()
+        seat.pulse, seat.done = Pulse(), 0
         seat.not_before = time.monotonic() + min(60.0, self._placement.pause_s * 2**seat.fills)
 
     # -- leases -------------------------------------------------------------------------------------------------
 
-    def _hand_out(self, waiting: Iterator[Lease], ahead: deque[Lease]) -> None:
-        if not ahead:
-            ahead.extend(lease for lease in [next(waiting, None)] if lease is not None)
+    def _hand_out(self, waiting: deque[Lease]) -> None:
         if self._stopping:
             return
         lone = next((seat for seat in self._seats if seat.up), None) if self._suspects else None
         if lone is not None and not lone.leases:
             self._lease(lone, self._suspects.popleft())
-        while ahead and (seat := self._hungriest(lone)):
-            self._lease(seat, ahead.popleft())
-            ahead.extend(lease for lease in [next(waiting, None)] if lease is not None)
-
-    def _hungriest(self, lone: _Seat | None) -> _Seat | None:
-        """The engine with the fewest leases that may take one: the last chunks go to as many engines as there are."""
-        free = [
+        takers = [
             seat
             for seat in self._seats
-            if seat.up
-            and seat is not lone
-            and len(seat.leases) < self._placement.leases_in_flight
-            and not any(lease.alone for lease in seat.leases.values())
+            if seat.up and seat is not lone and not any(lease.alone for lease in seat.leases.values())
         ]
+        while waiting and (seat := self._hungriest(takers, len(waiting))):
+            self._lease(seat, waiting.popleft())
+
+    def _hungriest(self, takers: Sequence[_Seat], n_waiting: int) -> _Seat | None:
+        """The engine with the fewest leases that may take one; of the last chunks, one that would end it early."""
+        room = self._placement.leases_in_flight
+        free = [seat for seat in takers if len(seat.leases) < room]
+        if free and n_waiting < len(takers) * room:
+            early = _early(takers, n_waiting)
+            free = [seat for seat in free if seat.number in early]
         return min(free, key=lambda seat: len(seat.leases), default=None)
 
     def _lease(self, seat: _Seat, lease: Lease) -> None:
+        if not (seat.done or seat.leases):
+            seat.worked_since = time.monotonic()
         lease = replace(lease, attempt=secrets.token_hex(4))
         seat.leases[seat.actor.lease.remote(lease)] = lease
 
@@ -250,6 +259,7 @@ class Pool:
             raise result
         else:
             seat.fills = 1  # it has done work: its earlier deaths are forgiven
+            seat.done += 1
             yield Done(seat.leases.pop(ref), result)
 
     def _bury(self, seat: _Seat, words: str) -> Died:
@@ -311,6 +321,15 @@ class Pool:
             return
         if seat.pulse.running and seat.pulse.step_age_s > self._placement.stall_s:
             yield self._bury(seat, f"{seat.pulse.running} requests and no step for {seat.pulse.step_age_s:.0f} s")
+
+
+def _early(takers: Sequence[_Seat], n_waiting: int) -> set[int]:
+    """The numbers of those that get some of the last chunks when each goes where it ends first."""
+    now = time.monotonic()
+    paces = [seat.pace(now) for seat in takers]
+    usual = statistics.median([pace for pace in paces if pace] or [1.0])
+    taken = shares(n_waiting, [len(seat.leases) for seat in takers], [pace or usual for pace in paces])
+    return {seat.number for seat, n in zip(takers, taken, strict=True) if n}
 
 
 def _told(seats: Iterable[_Seat]) -> set[str]:

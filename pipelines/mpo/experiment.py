@@ -51,6 +51,7 @@ class Row:
 
     `pairing`: a setting for `mmpr pair`; none: as they were built, at random.
     `on`: the row whose model answers the training questions and is trained further; none: the pocket model.
+    `temperature`: of the answers to the questions held out; 0 is what sharpening alone could reach.
     """
 
     name: str
@@ -58,10 +59,12 @@ class Row:
     kinds: tuple[PairKind, ...] = ()
     pairing: str | None = None
     on: str | None = None
+    temperature: float = 1.0
 
 
 ROWS = (
     Row("before", None),
+    Row("before, temperature 0", None, temperature=0.0),
     Row("sft", _SFT),
     Row("dpo", _DPO),
     Row("bco", _BCO),
@@ -160,7 +163,8 @@ class Bench:
         """What the row's model says to the questions held out."""
         asked = self.questions("held-out", self.test_questions, _HELD_OUT)
         folder = self.out / f"seed-{seed}" / _slug(row.name) / "held-out"
-        _build(asked, folder, f"model={self.model(row, seed)}", f"seed={seed}", "adaptive=false", f"n={_RESPONSES}")
+        sampling = (f"temperature={row.temperature}", "adaptive=false", f"n={_RESPONSES if row.temperature else 1}")
+        _build(asked, folder, f"model={self.model(row, seed)}", f"seed={seed}", *sampling)
         scenes = read_scenes(asked / "scenes.jsonl")
         return [_answers(one, scenes) for one in questions_of(RunFolder(str(folder))) if one.responses]
 
