@@ -15,6 +15,7 @@ import re
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
@@ -114,3 +115,11 @@ def sweep_shared_memory() -> None:
 def _shared_prefix() -> str:
     """Tells this machine's names from those of a container that shares its /dev/shm, whose pids mean others."""
     return f"mmpr-{hashlib.sha256(platform.node().encode()).hexdigest()[:6]}-"
+
+
+def give_way(niceness: int) -> None:
+    """Let this process's threads run behind others; children keep theirs. Linux counts niceness by thread."""
+    for thread in Path("/proc/self/task").iterdir():
+        with suppress(OSError):  # it has just ended
+            now = os.getpriority(os.PRIO_PROCESS, int(thread.name))
+            os.setpriority(os.PRIO_PROCESS, int(thread.name), max(now, niceness))

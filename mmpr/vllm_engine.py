@@ -19,12 +19,13 @@ from typing import Any
 
 import psutil
 
-from mmpr._processes import ENGINE_PARENT, name_shared_memory, sweep_shared_memory
+from mmpr._processes import ENGINE_PARENT, give_way, name_shared_memory, sweep_shared_memory
 from mmpr.engine import Pulse, Sampling, check_tags
 from mmpr.errors import EngineDead, EngineError, EngineStartError, RequestRefused
 from mmpr.prompts import IMAGE_TAG, SHIELD, shield
 from mmpr.types import Continues, Finish, Prefix, Prompt, Reason, Response, Stage
 
+_NICENESS = 10  # of the actor, once its engine is up: where cores are few, the engine's scheduler goes before pictures
 _KEEPS_IDS = frozenset({Stage.DRAFT, Stage.ENDING})
 _ERROR_LINE = re.compile(r"(\w*(?:Error|Exception|Killed)\b: .*)")
 
@@ -289,6 +290,7 @@ async def start_vllm(settings: VllmSettings) -> VllmEngine:
     except (Exception, SystemExit) as error:  # noqa: BLE001 vLLM raises anything here; a start has one meaning of failure
         kill_children()
         raise EngineStartError(f"model {settings.model!r}: {_cause(error)}") from None
+    give_way(_NICENESS)
     return VllmEngine(llm, meter)
 
 
