@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any
 
 import ray
@@ -103,10 +104,10 @@ class Pool:
                 can do the work.
             MmprError: what the work raised, for example a full disk.
         """
-        waiting = deque(leases)
+        coming, waiting = iter(leases), deque[Lease]()
         while True:
             yield from self._fill_seats()
-            self._hand_out(waiting)
+            self._hand_out(coming, waiting)
             if not self._holding() and (self._stopping or not (waiting or self._suspects)):
                 return
             if time.monotonic() > self._deadline:
@@ -205,7 +206,9 @@ class Pool:
 
     # -- leases -------------------------------------------------------------------------------------------------
 
-    def _hand_out(self, waiting: deque[Lease]) -> None:
+    def _hand_out(self, coming: Iterator[Lease], waiting: deque[Lease]) -> None:
+        enough = max(1, len(self._seats) * self._placement.leases_in_flight)  # to know when the last ones are at hand
+        waiting.extend(islice(coming, max(0, enough - len(waiting))))
         if self._stopping:
             return
         lone = next((seat for seat in self._seats if seat.up), None) if self._suspects else None
@@ -218,6 +221,7 @@ class Pool:
         ]
         while waiting and (seat := self._hungriest(takers, len(waiting))):
             self._lease(seat, waiting.popleft())
+            waiting.extend(islice(coming, 1))
 
     def _hungriest(self, takers: Sequence[_Seat], n_waiting: int) -> _Seat | None:
         """The engine with the fewest leases that may take one; of the last chunks, one that would end it early."""
