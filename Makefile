@@ -42,10 +42,10 @@ mpo: $(STAMP)
 	$(BIN)/python -m pipelines.mpo.experiment --out runs/mpo $(ARGS)
 
 test: $(STAMP)
-	$(BIN)/pytest
+	$(BIN)/python -X faulthandler -m pytest
 
 test-slow: $(STAMP)
-	$(BIN)/pytest -m slow
+	$(BIN)/python -X faulthandler -m pytest -m slow
 
 check: $(STAMP)
 	$(BIN)/ruff check .

@@ -5,9 +5,10 @@
 
 Both arms answer the same questions with the pocket model: n responses of each with an answer, a draft and its blind
 ending of the others. The bare arm gets its prompts ready-made, pictures decoded, as three calls (drafts, samples,
-endings). `bound` gives the engine's threads one core and everything else the other, in both arms; `shared` binds
-nothing. Tokens a second from the first to the last 5 % of an arm's tokens; `end to end` from the first token to the
-end of the engine's work. Arms alternate; the ratio is the median over runs of build to the bare run beside it.
+endings). `bound` gives the engine (vLLM's own processes: scheduler and worker) one core and everything else the other,
+in both arms; `shared` binds nothing. Tokens a second from the first to the last 5 % of the tokens; `end to end` from
+the first token to the end of the engine's work. Arms alternate, each bare run between builds of other chunk sizes; a
+ratio is the median over the runs of a build to the bare run beside it.
 """
 
 from __future__ import annotations
@@ -23,11 +24,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import psutil
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from mmpr import images
@@ -72,9 +75,20 @@ class Line:
 # -- the arms, each in a process of its own ------------------------------------------------------------------------
 
 
+def bind_engine() -> None:
+    """Where cores are bound: vLLM's processes below this one, all their threads, have core 0 to themselves."""
+    if os.environ.get("VLLM_CPU_OMP_THREADS_BIND", "nobind") == "nobind":
+        return
+    for process in psutil.Process().children(recursive=True):
+        for thread in process.threads():
+            with suppress(ProcessLookupError):  # it has just ended
+                os.sched_setaffinity(thread.id, {0})
+
+
 async def metered_engine(settings: VllmSettings, log: Path) -> VllmEngine:
     """A vLLM engine that writes its count of tokens down, ten times a second."""
     engine = await start_vllm(settings)
+    bind_engine()
     _WRITING.append(asyncio.create_task(_write(engine, log)))
     return engine
 
@@ -121,6 +135,7 @@ class Bare:
 
         os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
         self._llm = LLM(**{**settings.arguments(), "disable_log_stats": True})
+        bind_engine()
         # its way from a prompt to token ids is the build's own, and it needs no more than the tokenizer
         self.words = VllmEngine(self._llm, _Meter())
         self.series: Series = [(time.time(), 0)]
@@ -220,16 +235,23 @@ def whole(series: Series) -> tuple[float, float]:
     return total, ended - began
 
 
-def measure(room: Path, chunk_questions: int, *, bound: bool) -> Line:
-    """Both arms, one after the other."""
-    build_series, _ = run_arm("build", room, [f"chunk_questions={chunk_questions}"], bound=bound)
-    bare_series, _ = run_arm("bare", room, bound=bound)
-    (build_tokens, build_s), (bare_tokens, bare_s) = whole(build_series), whole(bare_series)
+def measure(room: Path, chunks: Sequence[int], *, bound: bool) -> list[Line]:
+    """A build of each chunk size, the bare engine after the first."""
+    builds = []
+    bare: Series = []
+    for chunk in chunks:
+        builds.append((chunk, run_arm("build", room, [f"chunk_questions={chunk}"], bound=bound)[0]))
+        bare = bare or run_arm("bare", room, bound=bound)[0]
+    return [_line(chunk, series, bare, bound=bound) for chunk, series in builds]
+
+
+def _line(chunk_questions: int, series: Series, bare: Series, *, bound: bool) -> Line:
+    (build_tokens, build_s), (bare_tokens, bare_s) = whole(series), whole(bare)
     return Line(
         "bound" if bound else "shared",
         chunk_questions,
-        steady_rate(build_series),
-        steady_rate(bare_series),
+        steady_rate(series),
+        steady_rate(bare),
         build_tokens,
         bare_tokens,
         build_s,
@@ -278,9 +300,9 @@ def _compare(given: argparse.Namespace) -> None:
         write_questions(room / "questions", n=given.questions, open_fraction=0.35, seed=66)
         for _ in range(given.runs):
             for cores in given.cores:
-                for chunk in given.chunk_questions:
-                    lines.append(measure(room, chunk, bound=cores == "bound"))
-                    print(f"{lines[-1].ratio:.3f} {lines[-1]}", file=sys.stderr)
+                for line in measure(room, given.chunk_questions, bound=cores == "bound"):
+                    lines.append(line)
+                    print(f"{line.ratio:.3f} {line}", file=sys.stderr)
     print(table(lines))
     if given.json:
         given.json.write_text(json.dumps([asdict(line) for line in lines], indent=2) + "\n", encoding="utf-8")

@@ -268,6 +268,9 @@ class VllmEngine:
         self._llm.shutdown()
         if reader is not None:
             await asyncio.wait([reader])  # it was cancelled; until it ends it holds the engine and its sockets
+        del (
+            self._llm
+        )  # its own end, and its sockets', must not wait for the interpreter's, when half of their modules are gone
         kill_children()
 
 
@@ -286,12 +289,14 @@ async def start_vllm(settings: VllmSettings) -> VllmEngine:
     meter = _Meter()
     try:
         arguments = AsyncEngineArgs(**settings.arguments())
-        llm = AsyncLLM.from_engine_args(arguments, stat_loggers=[_stat_logger(meter), *_ray_loggers(settings)])
+        loggers = [_stat_logger(meter), *_ray_loggers(settings)]
+        # no name for the AsyncLLM here: a module of vLLM keeps this frame, through the traceback of a failed import
+        engine = VllmEngine(AsyncLLM.from_engine_args(arguments, stat_loggers=loggers), meter)
     except (Exception, SystemExit) as error:  # noqa: BLE001 vLLM raises anything here; a start has one meaning of failure
         kill_children()
         raise EngineStartError(f"model {settings.model!r}: {_cause(error)}") from None
     give_way(_NICENESS)
-    return VllmEngine(llm, meter)
+    return engine
 
 
 def _environment(settings: VllmSettings) -> dict[str, str]:

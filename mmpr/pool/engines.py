@@ -219,18 +219,18 @@ class Pool:
             for seat in self._seats
             if seat.up and seat is not lone and not any(lease.alone for lease in seat.leases.values())
         ]
-        while waiting and (seat := self._hungriest(takers, len(waiting))):
+        room = self._placement.leases_in_flight
+        shares_left: dict[int, int] | None = None  # of the last chunks, by engine
+        while waiting:
+            if shares_left is None and len(waiting) < len(takers) * room:
+                shares_left = _last_shares(takers, len(waiting))
+            seat = _hungriest([s for s in takers if len(s.leases) < room], shares_left)
+            if seat is None:
+                return
+            if shares_left is not None:
+                shares_left[seat.number] -= 1
             self._lease(seat, waiting.popleft())
             waiting.extend(islice(coming, 1))
-
-    def _hungriest(self, takers: Sequence[_Seat], n_waiting: int) -> _Seat | None:
-        """The engine with the fewest leases that may take one; of the last chunks, one that would end it early."""
-        room = self._placement.leases_in_flight
-        free = [seat for seat in takers if len(seat.leases) < room]
-        if free and n_waiting < len(takers) * room:
-            early = _early(takers, n_waiting)
-            free = [seat for seat in free if seat.number in early]
-        return min(free, key=lambda seat: len(seat.leases), default=None)
 
     def _lease(self, seat: _Seat, lease: Lease) -> None:
         if not (seat.done or seat.leases):
@@ -327,13 +327,19 @@ class Pool:
             yield self._bury(seat, f"{seat.pulse.running} requests and no step for {seat.pulse.step_age_s:.0f} s")
 
 
-def _early(takers: Sequence[_Seat], n_waiting: int) -> set[int]:
-    """The numbers of those that get some of the last chunks when each goes where it ends first."""
+def _hungriest(free: Sequence[_Seat], shares_left: dict[int, int] | None) -> _Seat | None:
+    """The engine with the fewest leases; of the last chunks, one whose share is not handed out yet."""
+    due = [seat for seat in free if shares_left is None or shares_left[seat.number]]
+    return min(due, key=lambda seat: len(seat.leases), default=None)
+
+
+def _last_shares(takers: Sequence[_Seat], n_waiting: int) -> dict[int, int]:
+    """How many of the last chunks each engine gets, by its number, when each goes where it ends first."""
     now = time.monotonic()
     paces = [seat.pace(now) for seat in takers]
     usual = statistics.median([pace for pace in paces if pace] or [1.0])
     taken = shares(n_waiting, [len(seat.leases) for seat in takers], [pace or usual for pace in paces])
-    return {seat.number for seat, n in zip(takers, taken, strict=True) if n}
+    return {seat.number: n for seat, n in zip(takers, taken, strict=True)}
 
 
 def _told(seats: Iterable[_Seat]) -> set[str]:

@@ -29,8 +29,9 @@ from mmpr.shards.verdicts import VERDICTS, VerdictCounts, write_verdicts
 from mmpr.types import PairKind, Skip
 
 SKIPS = "skips.parquet"  # not in data/: `data/*.parquet` is what people load, and one foreign schema breaks that
-# About 256 rows a group; a group that expands past 2 GiB is written and then unreadable, 100 MB is what viewers take.
-GROUP_ROWS = 256
+# About 256 rows a group, more of small ones: a footer tells of every group, and readers hold all of it. A group that
+# expands past 2 GiB is written and then unreadable, 100 MB is what viewers take.
+GROUP_ROWS, LEAST_GROUP_BYTES = 256, 4 * 2**20
 GROUP_BYTES = 96_000_000
 _SKIP_ROWS = 65_536
 # The chunk sizes of `datasets`, and its footer key: an upload then sends only the pages that changed.
@@ -241,7 +242,9 @@ class _RowGroups:
         if isinstance(pairs, Skip):
             return
         weights = weigh(committed, pairs, recipe)
-        if len(self._rows) + len(pairs) > GROUP_ROWS or self._n_bytes + sum(weights) > GROUP_BYTES:
+        in_all = self._n_bytes + sum(weights)
+        enough = len(self._rows) + len(pairs) > GROUP_ROWS and in_all > LEAST_GROUP_BYTES
+        if enough or in_all > GROUP_BYTES:
             self.end()
         for row, n_bytes in zip(pair_rows(committed, pairs, recipe), weights, strict=True):
             if self._n_bytes + n_bytes > GROUP_BYTES:  # one question alone is past the limit: only then it is divided

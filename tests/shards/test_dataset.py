@@ -309,8 +309,20 @@ def test_row_groups_are_bounded_and_keep_a_questions_pairs_together(
 
 
 def test_row_groups_have_about_256_rows(tmp_path: Path) -> None:
-    folder = making.finished_run(str(tmp_path), [making.sampled(row) for row in range(200)], size=50)
+    shown = [making.picture(seed, side=100) for seed in range(4)]
+    questions = [making.sampled(row, [shown[row % 4]]) for row in range(200)]
+    folder = making.finished_run(str(tmp_path), questions, size=50)
     assert [len(group) for group in _groups(folder)] == [256, 256, 256, 32]
+
+
+def test_row_groups_of_small_rows_have_more_for_a_footer_tells_of_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = making.finished_run(str(tmp_path / "all"), [making.sampled(row) for row in range(200)], size=50)
+    assert [len(group) for group in _groups(folder)] == [800]
+    monkeypatch.setattr(dataset_module, "LEAST_GROUP_BYTES", 200_000)
+    folder = making.finished_run(str(tmp_path / "parts"), [making.sampled(row) for row in range(200)], size=50)
+    assert all(256 < len(group) < 800 for group in _groups(folder)[:-1])
 
 
 def test_one_question_past_the_bound_is_divided_rather_than_unreadable(

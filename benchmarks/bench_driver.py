@@ -1,0 +1,188 @@
+"""What 512 engines cost the one driver: its core time in a real build whose chunks come back as fast as theirs would.
+
+    python -m benchmarks.bench_driver
+    python -m benchmarks.bench_driver --engines 64 512 --seconds 240 --json driver.json
+
+The driver is the real one: leases, pulses, commits, status, progress. The engines are seats that share a few actor
+processes, since 512 of those do not fit on one machine; their `ScriptedEngine` holds each chunk for as long as an H100
+would (128 questions, 19 responses of 300 tokens, 6,500 tokens a second, so many chunks at once), while the chunks
+themselves are small, for judging them is other nodes' work. Measured from when all engines hold chunks, for
+`--seconds`; `driver` is the driver process's core time over that time, `beat` how long apart it looks at all engines
+(it means to every second).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import ClassVar
+
+import psutil
+
+from benchmarks.bench_store import H100_TOKENS_S, QUESTIONS, RESPONSES, TOKENS
+from mmpr.build import sharing
+from mmpr.build.run import build
+from mmpr.config import load
+from mmpr.engine import Engine, Sampling, ScriptedEngine
+from mmpr.pool import Beat
+from mmpr.pool.engines import Pool, _Seat
+from mmpr.shards import RunFolder
+from mmpr.types import Prompt, Response
+
+IN_FLIGHT = 4  # chunks of an engine
+HOLD_S = IN_FLIGHT * QUESTIONS * RESPONSES * TOKENS / H100_TOKENS_S  # seconds from a chunk's lease to its end
+PROCESSES = 4  # that stand for all engines' own
+_SMALL = 2  # questions of a chunk here
+
+
+@dataclass(frozen=True)
+class Line:
+    """One build's driver, while all engines were at work."""
+
+    engines: int
+    chunks: int
+    seconds: float
+    driver: float
+    beat_s: float
+
+    @property
+    def rate(self) -> float:
+        """Chunks a second."""
+        return self.chunks / self.seconds
+
+
+class Holding(ScriptedEngine):
+    """Answers all questions of a chunk when an H100 would have; the first chunks are found at any point of theirs."""
+
+    def __init__(self, first: int) -> None:
+        super().__init__(lambda prompt, index: f"I counted.\nFinal Answer: {2 + index % 2}")
+        self._first = first  # questions of the chunks that are leased first
+
+    async def generate(self, prompt: Prompt, sampling: Sampling) -> list[Response]:
+        responses = await super().generate(prompt, sampling)
+        self.prompts.clear()
+        row = int(prompt.question_id.rpartition(":")[2])
+        done = random.Random(row // _SMALL).random() if row < self._first else 0.0
+        await asyncio.sleep((1 - done) * HOLD_S)
+        return responses
+
+
+async def holding_engine() -> Engine:
+    """As many seats share one of these as `run_build` says."""
+    return Holding(int(os.environ["MMPR_BENCH_FIRST"]))
+
+
+class Crowd(Pool):
+    """The pool, except that its seats share actors, and that it says when it looked at all engines."""
+
+    beats: ClassVar[list[float]] = []
+    _shared: ClassVar[list[object]] = []
+
+    def _fill(self, seat: _Seat) -> None:
+        if len(self._shared) < PROCESSES:
+            super()._fill(seat)
+            self._shared.append(seat.actor)
+            return
+        seat.actor = self._shared[seat.number % PROCESSES]
+        seat.placed, seat.starting = seat.actor.where.remote(), seat.actor.start.remote()
+        seat.fills += 1
+
+    def _beat(self) -> Beat:
+        self.beats.append(time.monotonic())
+        return super()._beat()
+
+
+class Watch(threading.Thread):
+    """Looks at this process from when every engine holds chunks, and ends the build after so many seconds."""
+
+    def __init__(self, folder: Path, seconds: float) -> None:
+        super().__init__(daemon=True)
+        self._folder, self._seconds = folder, seconds
+        self.line: dict[str, float] = {}
+
+    def run(self) -> None:
+        while not Crowd.beats:  # the first one comes when leases are out
+            time.sleep(1.0)
+        time.sleep(20.0)
+        process, began, chunks, beats = psutil.Process(), time.monotonic(), self._chunks(), len(Crowd.beats)
+        used = sum(process.cpu_times()[:2])
+        time.sleep(self._seconds)
+        took = time.monotonic() - began
+        self.line = {
+            "chunks": self._chunks() - chunks,
+            "seconds": round(took, 1),
+            "driver": round((sum(process.cpu_times()[:2]) - used) / took, 3),
+            "beat_s": round(took / (len(Crowd.beats) - beats), 2),
+        }
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def _chunks(self) -> int:
+        return len(RunFolder(str(self._folder)).committed())
+
+
+def run_build(folder: Path, engines: int, seconds: float) -> Line:
+    """Build for so long with so many engines; this process is the driver."""
+    first = engines * IN_FLIGHT * _SMALL
+    os.environ["MMPR_BENCH_FIRST"] = str(first)
+    rows = first + int(2 * (seconds + 60) * engines * IN_FLIGHT / HOLD_S) * _SMALL
+    source = folder / "vqa.jsonl"
+    with source.open("w") as file:
+        file.writelines(json.dumps({"question": f"What is {i} + 1?", "answer": "2"}) + "\n" for i in range(rows))
+    settings = [f"source={source}", f"engines={engines}", f"chunk_questions={_SMALL}", f"chunks_in_flight={IN_FLIGHT}"]
+    config = load(None, [*settings, "adaptive=false", "n=2", "grace_s=1"], pocket=True)
+    sharing.Pool = Crowd  # type: ignore[attr-defined]
+    watch = Watch(folder / "run", seconds)
+    watch.start()
+    build(config, str(folder / "run"), holding_engine)
+    return Line(engines=engines, **watch.line)  # type: ignore[arg-type]
+
+
+def measure(engines: int, seconds: float) -> Line:
+    """One build in a process of its own."""
+    with TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "benchmarks.bench_driver", "--folder", folder]
+        command += ["--engines", str(engines), "--seconds", str(seconds)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise SystemExit(done.stderr[-3000:])
+    return Line(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def table(lines: Sequence[Line]) -> str:
+    """Markdown."""
+    told = ["| engines | chunks a second | driver, of one core | looks at all engines every |", "|---|---|---|---|"]
+    told += [f"| {x.engines} | {x.rate:.2f} | {x.driver:.3f} | {x.beat_s:.2f} s |" for x in lines]
+    return "\n".join(told)
+
+
+def main() -> None:
+    """Parse the command line, run, print."""
+    parser = argparse.ArgumentParser(description="What many engines cost the driver.")
+    parser.add_argument("--engines", type=int, nargs="+", default=[64, 512])
+    parser.add_argument("--seconds", type=float, default=120.0)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.folder:
+        print(json.dumps(asdict(run_build(given.folder, given.engines[0], given.seconds))))
+        return
+    lines = [measure(engines, given.seconds) for engines in given.engines]
+    print(table(lines))
+    if given.json:
+        given.json.write_text(json.dumps([asdict(line) for line in lines], indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
