@@ -320,7 +320,7 @@ def test_row_groups_of_small_rows_have_more_for_a_footer_tells_of_each(
 ) -> None:
     folder = making.finished_run(str(tmp_path / "all"), [making.sampled(row) for row in range(200)], size=50)
     assert [len(group) for group in _groups(folder)] == [800]
-    monkeypatch.setattr(dataset_module, "LEAST_GROUP_BYTES", 200_000)
+    monkeypatch.setattr(dataset_module, "LEAST_GROUP_BYTES", 400_000)
     folder = making.finished_run(str(tmp_path / "parts"), [making.sampled(row) for row in range(200)], size=50)
     assert all(256 < len(group) < 800 for group in _groups(folder)[:-1])
 
