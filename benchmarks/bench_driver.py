@@ -141,7 +141,8 @@ def run_build(folder: Path, engines: int, seconds: float) -> Line:
     with source.open("w") as file:
         file.writelines(json.dumps({"question": f"What is {i} + 1?", "answer": "2"}) + "\n" for i in range(rows))
     settings = [f"source={source}", f"engines={engines}", f"chunk_questions={_SMALL}", f"chunks_in_flight={IN_FLIGHT}"]
-    config = load(None, [*settings, "adaptive=false", "n=2", "grace_s=1"], pocket=True)
+    settings += ["adaptive=false", "n=2", "grace_s=1", "tokens_in_flight=1000000000"]  # many engines share an admission
+    config = load(None, settings, pocket=True)
     sharing.Pool = Crowd  # type: ignore[attr-defined]
     watch = Watch(folder / "run", seconds)
     watch.start()
