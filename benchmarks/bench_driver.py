@@ -69,13 +69,15 @@ class Holding(ScriptedEngine):
     def __init__(self, first: int) -> None:
         super().__init__(lambda prompt, index: f"I counted.\nFinal Answer: {2 + index % 2}")
         self._first = first  # questions of the chunks that are leased first
+        self._ends: dict[int, float] = {}  # by chunk
 
     async def generate(self, prompt: Prompt, sampling: Sampling) -> list[Response]:
         responses = await super().generate(prompt, sampling)
         self.prompts.clear()
         row = int(prompt.question_id.rpartition(":")[2])
-        done = random.Random(row // _SMALL).random() if row < self._first else 0.0
-        await asyncio.sleep((1 - done) * HOLD_S)
+        chunk, now = (row - 1) // _SMALL, time.monotonic()  # rows are lines, from 1
+        done = random.Random(chunk).random() if row <= self._first else 0.0
+        await asyncio.sleep(self._ends.setdefault(chunk, now + (1 - done) * HOLD_S) - now)
         return responses
 
 

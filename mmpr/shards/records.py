@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -11,6 +12,7 @@ from mmpr.types import Pair, Picture, Question, Response, Skip, Stage, Verdict
 
 # A pair's side by what it is made of.
 Side = tuple[Stage, int]
+_RECURRING = {"host", "engine", "judge", "source"}  # fields of sidecars that say the same in many
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +199,7 @@ class ChunkCommit:
         Raises:
             ValueError, KeyError, TypeError: it is none, or cut off.
         """
-        fields = json.loads(content)
+        fields = json.loads(content, object_hook=_interned)
         return cls(
             fields["chunk"],
             fields["attempt"],
@@ -206,6 +208,14 @@ class ChunkCommit:
             FileRecord(**fields["questions"]),
             FileRecord(**fields["responses"]),
         )
+
+
+def _interned(fields: dict[str, Any]) -> dict[str, Any]:
+    """With one object for every string that all sidecars of a run share: their names, and what these say."""
+    return {
+        sys.intern(name): sys.intern(value) if name in _RECURRING and isinstance(value, str) else value
+        for name, value in fields.items()
+    }
 
 
 def to_json(value: Mapping[str, Any]) -> bytes:
