@@ -8,8 +8,7 @@ ending of the others. The bare arm gets its prompts ready-made, pictures decoded
 endings). `bound` gives the engine (vLLM's own processes: scheduler and worker) one core and everything else the other,
 in both arms; `shared` binds nothing. Tokens a second from the first to the last 5 % of the tokens; `end to end` from
 the first token to the end of the engine's work. Arms alternate, each bare run between builds of other chunk sizes; a
-ratio is the median over the runs of a build to the bare run beside it. Where cores are bound, `idle` is the share of
-that steady time in which the engine's core had nothing to do: a machine whose own speed changes moves the ratio alone.
+ratio is the median over the runs of a build to the bare run beside it.
 """
 
 from __future__ import annotations
@@ -23,7 +22,6 @@ import os
 import statistics
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -64,8 +62,6 @@ class Line:
     bare_tokens: float
     build_s: float
     bare_s: float
-    build_idle: float
-    bare_idle: float
 
     @property
     def ratio(self) -> float:
@@ -210,74 +206,25 @@ def _cut(draft: Response, words: VllmEngine, how: Recipe) -> Cut | None:
 # -- measuring -----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Ran:
-    """An arm that has run.
-
-    Args:
-        series: its tokens by the clock.
-        idle: the seconds without work of core 0 by the clock.
-        folder: of a build, its run folder.
-    """
-
-    series: Series
-    idle: Series
-    folder: Path
-
-
-class Idle(threading.Thread):
-    """Notes how long core 0 has had nothing to do, ten times a second."""
-
-    def __init__(self) -> None:
-        super().__init__(daemon=True)
-        self.series: Series = []
-        self._ended = threading.Event()
-
-    def run(self) -> None:
-        while not self._ended.wait(0.1):
-            self.series.append((time.time(), psutil.cpu_times(percpu=True)[0].idle))
-
-    def end(self) -> Series:
-        self._ended.set()
-        self.join()
-        return self.series
-
-
-def run_arm(arm: str, room: Path, settings: Sequence[str] = (), *, bound: bool) -> Ran:
-    """One arm in a process of its own."""
+def run_arm(arm: str, room: Path, settings: Sequence[str] = (), *, bound: bool) -> tuple[Series, Path]:
+    """One arm in a process of its own: its tokens by the clock, and where a build's run folder is."""
     log = room / f"{arm}-{time.monotonic_ns()}.log"
     command = [sys.executable, "-m", "benchmarks.bench_engine", "--arm", arm, "--room", str(room), "--log", str(log)]
     environment = {**os.environ, "VLLM_CPU_OMP_THREADS_BIND": "0" if bound else "nobind"}
     others = ["taskset", "-c", "1"] if bound else []
     command = [*others, *command, *(f"--set={setting}" for setting in settings)]
-    idle = Idle()
-    idle.start()
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{arm}: {done.stderr[-3000:]}")
     series = [(float(at), float(n)) for at, n in (line.split() for line in log.read_text().splitlines())]
-    return Ran(series, idle.end(), log.with_suffix(".run"))
+    return series, log.with_suffix(".run")
 
 
-def _steady(series: Series) -> Series:
-    """Between the first and the last 5 % of the tokens."""
-    total = series[-1][1]
-    return [(at, n) for at, n in series if _TRIM * total <= n <= (1 - _TRIM) * total]
-
-
-def _slope(series: Series) -> float:
-    return (series[-1][1] - series[0][1]) / (series[-1][0] - series[0][0])
-
-
-def steady_rate(ran: Ran) -> float:
+def steady_rate(series: Series) -> float:
     """Tokens a second between the first and the last 5 % of the tokens."""
-    return _slope(_steady(ran.series))
-
-
-def steady_idle(ran: Ran) -> float:
-    """The share of that time in which core 0 had nothing to do."""
-    inner = _steady(ran.series)
-    return _slope([(at, idle) for at, idle in ran.idle if inner[0][0] <= at <= inner[-1][0]])
+    total = series[-1][1]
+    inner = [(at, n) for at, n in series if _TRIM * total <= n <= (1 - _TRIM) * total]
+    return (inner[-1][1] - inner[0][1]) / (inner[-1][0] - inner[0][0])
 
 
 def whole(series: Series) -> tuple[float, float]:
@@ -290,43 +237,37 @@ def whole(series: Series) -> tuple[float, float]:
 
 def measure(room: Path, chunks: Sequence[int], *, bound: bool) -> list[Line]:
     """A build of each chunk size, the bare engine after the first."""
-    builds = [(chunks[0], run_arm("build", room, [f"chunk_questions={chunks[0]}"], bound=bound))]
-    bare = run_arm("bare", room, bound=bound)
-    for chunk in chunks[1:]:
-        builds.append((chunk, run_arm("build", room, [f"chunk_questions={chunk}"], bound=bound)))
-    return [_line(chunk, ran, bare, bound=bound) for chunk, ran in builds]
+    builds = []
+    bare: Series = []
+    for chunk in chunks:
+        builds.append((chunk, run_arm("build", room, [f"chunk_questions={chunk}"], bound=bound)[0]))
+        bare = bare or run_arm("bare", room, bound=bound)[0]
+    return [_line(chunk, series, bare, bound=bound) for chunk, series in builds]
 
 
-def _line(chunk_questions: int, ran: Ran, bare: Ran, *, bound: bool) -> Line:
-    (build_tokens, build_s), (bare_tokens, bare_s) = whole(ran.series), whole(bare.series)
+def _line(chunk_questions: int, series: Series, bare: Series, *, bound: bool) -> Line:
+    (build_tokens, build_s), (bare_tokens, bare_s) = whole(series), whole(bare)
     return Line(
-        cores="bound" if bound else "shared",
-        chunk_questions=chunk_questions,
-        build=steady_rate(ran),
-        bare=steady_rate(bare),
-        build_tokens=build_tokens,
-        bare_tokens=bare_tokens,
-        build_s=build_s,
-        bare_s=bare_s,
-        build_idle=steady_idle(ran),
-        bare_idle=steady_idle(bare),
+        "bound" if bound else "shared",
+        chunk_questions,
+        steady_rate(series),
+        steady_rate(bare),
+        build_tokens,
+        bare_tokens,
+        build_s,
+        bare_s,
     )
 
 
 def table(lines: Sequence[Line]) -> str:
     """Medians over the runs, Markdown."""
-    told = [
-        "| cores | chunk | runs | steady, build / bare | end to end, build / bare | idle, build and bare |",
-        "|---|---|---|---|---|---|",
-    ]
+    told = ["| cores | chunk | runs | steady, build / bare | end to end, build / bare |", "|---|---|---|---|---|"]
     for key in dict.fromkeys((line.cores, line.chunk_questions) for line in lines):
         same = [line for line in lines if (line.cores, line.chunk_questions) == key]
         steady = [line.ratio for line in same]
-        idle = [statistics.median(of) for of in ([x.build_idle for x in same], [x.bare_idle for x in same])]
-        shown = f"{idle[0]:.1%} and {idle[1]:.1%}" if key[0] == "bound" else ""
         told.append(
             f"| {key[0]} | {key[1]} | {len(same)} | {statistics.median(steady):.3f} ({min(steady):.3f} to "
-            f"{max(steady):.3f}) | {statistics.median(line.end_to_end for line in same):.3f} | {shown} |"
+            f"{max(steady):.3f}) | {statistics.median(line.end_to_end for line in same):.3f} |"
         )
     return "\n".join(told)
 

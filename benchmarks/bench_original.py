@@ -80,9 +80,9 @@ def _is_paired(question: Question, given: Sequence[Response]) -> bool:
 
 def built(arm: str, room: Path, settings: Sequence[str]) -> Arm:
     """A whole build; its clock is its engine's."""
-    ran = run_arm("build", room, settings, bound=False)
-    tokens, seconds = whole(ran.series)
-    report = json.loads((ran.folder / "report.json").read_text())
+    series, out = run_arm("build", room, settings, bound=False)
+    tokens, seconds = whole(series)
+    report = json.loads((out / "report.json").read_text())
     return Arm(arm, report["questions"], report["paired"], tokens, seconds)
 
 

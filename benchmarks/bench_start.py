@@ -68,7 +68,7 @@ def side_by_side(start: str, ours: Callable[[], float], least: Callable[[], floa
 def build_s(room: Path) -> float:
     """From a build's start to its engine's first token."""
     began = time.time()
-    series = run_arm("build", room, bound=False).series
+    series, _ = run_arm("build", room, bound=False)
     return min(at for at, n in series if n > 0) - began
 
 
