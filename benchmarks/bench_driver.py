@@ -131,7 +131,7 @@ class Watch(threading.Thread):
         os.kill(os.getpid(), signal.SIGTERM)
 
     def _chunks(self) -> int:
-        return len(RunFolder(str(self._folder)).committed())
+        return len(RunFolder(str(self._folder)).committed_chunks())
 
 
 def run_build(folder: Path, engines: int, seconds: float) -> Line:

@@ -268,9 +268,6 @@ class VllmEngine:
         self._llm.shutdown()
         if reader is not None:
             await asyncio.wait([reader])  # it was cancelled; until it ends it holds the engine and its sockets
-        del (
-            self._llm
-        )  # its own end, and its sockets', must not wait for the interpreter's, when half of their modules are gone
         kill_children()
 
 
@@ -286,17 +283,19 @@ async def start_vllm(settings: VllmSettings) -> VllmEngine:
     from vllm import AsyncEngineArgs
     from vllm.v1.engine.async_llm import AsyncLLM
 
-    meter = _Meter()
     try:
-        arguments = AsyncEngineArgs(**settings.arguments())
-        loggers = [_stat_logger(meter), *_ray_loggers(settings)]
-        # no name for the AsyncLLM here: a module of vLLM keeps this frame, through the traceback of a failed import
-        engine = VllmEngine(AsyncLLM.from_engine_args(arguments, stat_loggers=loggers), meter)
+        # in a frame of its own: a module of vLLM keeps this one for good, through the traceback of a failed import
+        return _start(AsyncLLM, AsyncEngineArgs(**settings.arguments()), settings)
     except (Exception, SystemExit) as error:  # noqa: BLE001 vLLM raises anything here; a start has one meaning of failure
         kill_children()
         raise EngineStartError(f"model {settings.model!r}: {_cause(error)}") from None
+
+
+def _start(async_llm: Any, arguments: Any, settings: VllmSettings) -> VllmEngine:
+    meter = _Meter()
+    llm = async_llm.from_engine_args(arguments, stat_loggers=[_stat_logger(meter), *_ray_loggers(settings)])
     give_way(_NICENESS)
-    return engine
+    return VllmEngine(llm, meter)
 
 
 def _environment(settings: VllmSettings) -> dict[str, str]:

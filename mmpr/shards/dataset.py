@@ -229,7 +229,7 @@ class SkipsFile:
 
 
 class _RowGroups:
-    """Gathers rows into groups: all pairs of a question in one, bounded in rows and in expanded bytes."""
+    """Gathers rows into groups: all pairs of a question in one, bounded in expanded bytes, and in rows unless small."""
 
     def __init__(self, parquet: pq.ParquetWriter) -> None:
         self._parquet = parquet
