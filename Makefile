@@ -42,10 +42,10 @@ mpo: $(STAMP)
 	$(BIN)/python -m pipelines.mpo.experiment --out runs/mpo $(ARGS)
 
 test: $(STAMP)
-	$(BIN)/python -X faulthandler -m pytest
+	$(BIN)/python -X faulthandler -m tests
 
 test-slow: $(STAMP)
-	$(BIN)/python -X faulthandler -m pytest -m slow
+	$(BIN)/python -X faulthandler -m tests -m slow
 
 check: $(STAMP)
 	$(BIN)/ruff check .
