@@ -1,8 +1,8 @@
 """Run the tests as `python -m tests [arguments of pytest]`, and end without the destructors of C++ libraries.
 
 A process that joins a Ray cluster, leaves it and joins another keeps threads of the former (ray 2.60: the exporter of
-metrics, pollers of gRPC), a test process those of a dozen. Twice it ended by a segmentation fault after its last test and
-after Python's own end, when such libraries' statics are destroyed. A user's process joins one cluster and keeps none.
+metrics, pollers of gRPC), a test process those of a dozen. Twice it ended by a segmentation fault after its last test
+and after Python's own end, when statics are destroyed. A user's process joins one cluster and keeps none.
 """
 
 import atexit
