@@ -50,6 +50,7 @@ async def engine(nothing_left):
     yield started
     await started.close()
     await started.close()  # as an actor does, once for each lease that finds its engine dead
+    started._llm = None  # pytest itself may hold `started` still, as an argument of its last test
 
 
 def _fields(settings):
@@ -227,6 +228,14 @@ async def test_the_pulse_adds_up(engine):
     after = engine.pulse()
     assert after.generated_tokens - before.generated_tokens == sum(r.n_tokens for r in responses)
     assert after.busy_s > before.busy_s and after.alive_s >= after.busy_s and after.memory_bytes > 0
+
+
+async def test_a_step_holds_as_many_tokens_as_that_of_vllms_own_offline_engine(engine):
+    from vllm import AsyncEngineArgs
+    from vllm.usage.usage_lib import UsageContext
+
+    wanted, _ = AsyncEngineArgs.get_batch_defaults(world_size=1)
+    assert engine._llm.vllm_config.scheduler_config.max_num_batched_tokens == wanted[UsageContext.LLM_CLASS]
 
 
 async def test_the_layout_of_internvl2_8b_goes_through_the_same_engine(tmp_path_factory):
