@@ -9,14 +9,14 @@ from safetensors import safe_open
 from mmpr.judge import Outcome, judge
 from mmpr.pocket import checkpoint_path
 from pipelines.pocket import train as training
-from pipelines.pocket.checker import Statements, count_statements
+from pipelines.pocket.checker import Statements, count_statements, statement_spans
 from pipelines.pocket.checkpoint import fuse, write_random_checkpoint
 from pipelines.pocket.examples import draw_batches, draw_talk, train_tokenizer
-from pipelines.pocket.language import KINDS, as_question, describe, draw_question, respond
+from pipelines.pocket.language import KINDS, UNCLEAR, Habit, as_question, describe, draw_question, respond
 from pipelines.pocket.model import Shape, Vision, make_language, pixel_shuffle
 from pipelines.pocket.questions import read_scenes, write_questions
 from pipelines.pocket.train import Lesson, difficulties, language_loss, train_language, train_vision
-from pipelines.pocket.world import EASY, FULL, Mark, Scene, draw_pixels, draw_scene
+from pipelines.pocket.world import COLOURS, EASY, FULL, Look, Mark, Scene, draw_looks, draw_pixels, draw_scene, is_clear
 
 SCENE = Scene(1, 1, (Mark(1, 2, "red", "circle"), Mark(1, 4, "blue", "cross"), Mark(3, 1, "red", "cross")))
 TINY = Shape(
@@ -63,17 +63,69 @@ def test_every_answer_is_right_by_an_independent_look():
 
 @pytest.mark.parametrize("language", ["en", "zh"])
 @pytest.mark.parametrize("version", ["final", "boxed", "think"])
-def test_the_judge_finds_every_true_response_right(version, language):
+@pytest.mark.parametrize("habit", Habit)
+def test_the_judge_finds_every_true_response_right(version, language, habit):
     for scene, rng in scenes(40, seed=1):
         asked = draw_question(scene, rng, language)
-        verdict = judge(as_question(asked, language), respond(scene, asked, version, language))
+        said = respond(scene, asked, version, language, habit)
+        verdict = judge(as_question(asked, language), said)
         assert verdict.outcome is Outcome.CORRECT, (asked, verdict)
+
+
+def test_a_glance_says_the_answer_in_one_sentence():
+    for scene, rng in scenes(40, seed=5):
+        asked = draw_question(scene, rng, "en")
+        said = respond(scene, asked, "final", "en", Habit.GLANCE)
+        assert said == f"{asked.glance}\nFinal Answer: {asked.answer}" and "Row" not in said
+
+
+def test_a_list_without_remarks_is_the_description():
+    for scene, rng in scenes(40, seed=9):
+        asked = draw_question(scene, rng, "en")
+        said = respond(scene, asked, "final", "en", Habit.LISTED)
+        assert said == f"{describe(scene, 'en')}\nFinal Answer: {asked.answer}"
 
 
 def test_a_true_description_has_only_true_statements():
     for scene, _ in scenes(40, seed=2):
         for language in ("en", "zh"):
             assert count_statements(describe(scene, language), scene) == Statements(len(scene.marks), 0)
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_what_is_called_unclear_is_no_statement(language):
+    said = describe(SCENE, language, unclear=[True, False, False])
+    assert UNCLEAR[language] in said
+    assert count_statements(said, SCENE) == Statements(2, 0)
+    assert len(statement_spans(said)) == 5  # two rows, three cells: seen, if not made out
+
+
+@pytest.mark.parametrize(
+    ("look", "clear"),
+    [
+        (Look((0, 0), 6.0, COLOURS["red"]), True),
+        (Look((0, 0), 2.5, COLOURS["red"]), False),
+        (Look((0, 0), 6.0, tuple(np.mean([COLOURS["red"], COLOURS["brown"]], axis=0))), False),
+    ],
+)
+def test_a_mark_is_clear_where_it_is_large_and_of_one_colour(look, clear):
+    assert is_clear(look) is clear
+
+
+def test_what_is_clear_is_named_right_more_often_than_what_is_not():
+    colours = np.array(list(COLOURS.values()))
+    right = {True: [], False: []}
+    for scene, rng in scenes(300, seed=6):
+        for mark, look in zip(scene.marks, draw_looks(scene, rng), strict=True):
+            nearest = list(COLOURS)[int(((colours - look.colour) ** 2).sum(axis=1).argmin())]
+            right[is_clear(look)].append(nearest == mark.colour)
+    assert np.mean(right[True]) > 0.9 > 0.8 > np.mean(right[False])
+
+
+def test_only_what_is_hard_to_make_out_is_called_unclear_and_never_by_who_sees_nothing():
+    for scene, rng in scenes(300, seed=7):
+        talk = draw_talk(scene, rng, clear=[False, *([True] * (len(scene.marks) - 1))])
+        assert sum(map(talk.response.count, UNCLEAR.values())) <= ("<image>" in talk.prompt)
 
 
 @pytest.mark.parametrize(
@@ -160,7 +212,7 @@ def test_training_learns_and_writes_a_checkpoint_of_the_right_names(tmp_path):
 def test_training_that_is_ended_goes_on_to_the_same_weights(tmp_path, monkeypatch):
     monkeypatch.setattr(training, "_STEPS_KEPT", 2)
     monkeypatch.setattr(training, "LANGUAGE_BATCH", 2)
-    lesson = Lesson(steps=6, ramp=0.5, thaw=0.5, reasoning_weight=1.0)
+    lesson = Lesson(steps=6, pace=1.0, ramp=0.5, thaw=0.5, reasoning_weight=1.0)
     tokenizer = train_tokenizer(TINY, seed=0, n_texts=50)
 
     def taught(progress, ends_at=None):
@@ -190,6 +242,15 @@ def test_training_that_is_ended_goes_on_to_the_same_weights(tmp_path, monkeypatc
 def test_difficulty_rises_to_the_full_one():
     steps = list(difficulties(10, ramp=0.5))
     assert steps[0] == EASY and steps[-1] == FULL
+
+
+def test_answers_are_come_to_as_often_in_each_way_as_asked():
+    habits = {Habit.GLANCE: 0.5, Habit.LISTED: 0.3, Habit.WORKED_OUT: 0.2}
+    talks = [draw_talk(scene, rng, habits=habits) for scene, rng in scenes(600, seed=8)]
+    answers = [talk.response.removeprefix("<think>") for talk in talks if "Final Answer" in talk.response]
+    listed = np.mean([said.startswith("Row") for said in answers])
+    worked = np.mean([said.startswith(("Looking", "Counting", "In row")) for said in answers])
+    assert abs(listed - 0.3) < 0.08 and abs(worked - 0.2) < 0.08
 
 
 def test_some_training_texts_are_chinese_boxed_thinking_and_blind():

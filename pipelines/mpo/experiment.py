@@ -104,6 +104,7 @@ class Measured:
     parsable: tuple[float, float, float]
     false_per_description: tuple[float, float, float]
     false_share: tuple[float, float, float]
+    stated: float  # a description
     tokens: float
     by_kind: dict[str, float] = field(default_factory=dict)
     right_by_seed: list[float] = field(default_factory=list)
@@ -219,6 +220,7 @@ def measured(name: str, by_seed: Sequence[Sequence[Answers]]) -> Measured:
         parsable=_interval(closed, lambda one: one.parsed),
         false_per_description=_interval(opened, lambda one: one.false),
         false_share=_interval(opened, lambda one: one.false, over=lambda one: one.stated),
+        stated=fmean(one.stated for answers in opened for one in answers),
         tokens=fmean(one.tokens for answers in by_seed for one in answers),
         by_kind={kind: fmean(values) for kind, values in sorted(kinds.items())},
         right_by_seed=[fmean(one.right for one in answers) for answers in closed],
@@ -243,7 +245,16 @@ def table(rows: Iterable[Measured]) -> str:
     """Markdown; shares in per cent."""
     rows = list(rows)
     kinds = sorted({kind for row in rows for kind in row.by_kind})
-    head = ("row", "right (95 %)", *kinds, "parsable", "false a description (95 %)", "false of stated", "tokens")
+    head = (
+        "row",
+        "right (95 %)",
+        *kinds,
+        "parsable",
+        "false a description (95 %)",
+        "stated",
+        "false of stated",
+        "tokens",
+    )
     lines = [_line(head), _line("---" for _ in head)]
     for row in rows:
         mean, low, high = row.false_per_description
@@ -255,6 +266,7 @@ def table(rows: Iterable[Measured]) -> str:
                     *(f"{100 * row.by_kind[kind]:.1f}" for kind in kinds),
                     f"{100 * row.parsable[0]:.1f}",
                     f"{mean:.2f} ({low:.2f} to {high:.2f})",
+                    f"{row.stated:.2f}",
                     _share(row.false_share),
                     f"{row.tokens:.0f}",
                 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from pipelines.pocket.language import COLOURS_ZH, SHAPES_ZH
+from pipelines.pocket.language import COLOURS_ZH, SHAPES_ZH, UNCLEAR
 from pipelines.pocket.world import COLOURS, SHAPES, Scene
 
 _ROW = r"(?:Row (?P<row>\d+):|第(?P<row_zh>\d+)行[::])"
@@ -17,7 +17,8 @@ _ZH = (
     rf"第(?P<column_zh>\d+)列(?P<colour_zh>{'|'.join(COLOURS_ZH.values())})"
     rf"(?P<shape_zh>{'|'.join(SHAPES_ZH.values())})"
 )
-_STEP = re.compile(f"{_ROW}|{_EN}|{_ZH}")
+_UNCLEAR = rf"column \d+ {UNCLEAR['en']}|第\d+列{UNCLEAR['zh']}"
+_STEP = re.compile(f"{_ROW}|{_EN}|{_ZH}|{_UNCLEAR}")
 _COLOUR_OF = {name: colour for colour, name in COLOURS_ZH.items()}
 _SHAPE_OF = {name: shape for shape, name in SHAPES_ZH.items()}
 
@@ -47,14 +48,14 @@ def count_statements(text: str, scene: Scene, *, start: int = 0) -> Statements:
     for found in _STEP.finditer(text):
         if named := found["row"] or found["row_zh"]:
             row = int(named)
-        elif found.end() > start:
+        elif found.end() > start and (found["colour"] or found["colour_zh"]):
             stated = (row, int(found["column"] or found["column_zh"]), *_look(found))
             true, false = (true + 1, false) if stated in truth else (true, false + 1)
     return Statements(true, false)
 
 
 def statement_spans(text: str) -> list[tuple[int, int]]:
-    """Where a text says what is seen: (first character, one past the last) of each row's name and each statement."""
+    """Where a text says what is seen, clear or not: (first character, one past the last) of each row and each cell."""
     return [found.span() for found in _STEP.finditer(text)]
 
 

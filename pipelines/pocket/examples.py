@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -19,6 +19,7 @@ from pipelines.pocket.language import (
     COLOURS_ZH,
     KINDS,
     SHAPES_ZH,
+    Habit,
     describe,
     draw_open,
     draw_question,
@@ -26,15 +27,19 @@ from pipelines.pocket.language import (
     respond,
 )
 from pipelines.pocket.model import Shape
-from pipelines.pocket.world import TILE, Difficulty, Scene, draw_pixels, draw_scene
+from pipelines.pocket.world import FULL, TILE, Difficulty, Look, Scene, draw_looks, draw_scene, is_clear, paint
 
 SPECIALS = ("<unk>", "<s>", "</s>", "<|im_start|>", "<|im_end|>", "<img>", "</img>", "<IMG_CONTEXT>")
 END_OF_TEXT, END_OF_TURN, PICTURE_START, PICTURE_END, PICTURE = 2, 4, 5, 6, 7
 _MEAN = np.array([0.485, 0.456, 0.406], dtype=np.float32)  # of ImageNet, as InternVL normalises
 _STD = np.array([0.229, 0.224, 0.225], dtype=np.float32)
 
-_OPEN, _CHINESE, _BLIND = 0.3, 0.15, 0.06  # shares of the training texts; blind ones keep blind endings fluent
+_OPEN, _CHINESE, _BLIND = 0.25, 0.15, 0.05  # shares of the training texts; blind ones keep blind endings fluent
+_CAUTION = 0.5  # share of the marks hard to make out that a description calls so
 _VERSIONS, _VERSION_SHARES = ("final", "boxed", "think"), (0.7, 0.15, 0.15)
+
+WORKED_OUT: Mapping[Habit, float] = {Habit.WORKED_OUT: 1.0}
+_WORDS: Mapping[Habit, float] = {Habit.GLANCE: 0.5, Habit.WORKED_OUT: 0.5}  # what the tokenizer is made from
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,21 +50,40 @@ class Talk:
     response: str
 
 
-def draw_talk(scene: Scene, rng: np.random.Generator, kinds: Sequence[str] = tuple(KINDS)) -> Talk:
-    """A description or a question about a scene, in one of the prompt versions and languages."""
+def draw_talk(
+    scene: Scene,
+    rng: np.random.Generator,
+    kinds: Sequence[str] = tuple(KINDS),
+    *,
+    clear: Sequence[bool] = (),
+    habits: Mapping[Habit, float] = WORKED_OUT,
+) -> Talk:
+    """A description or a question about a scene, in one of the prompt versions and languages.
+
+    Args:
+        kinds: of questions.
+        clear: of each mark; half of those that are not are called unclear in a description. None at all: all are clear.
+        habits: how answers are come to, and how often.
+    """
     language = "zh" if rng.random() < _CHINESE else "en"
     if rng.random() < _OPEN:
-        tag = "" if rng.random() < _BLIND / _OPEN else f"{IMAGE_TAG}\n"
-        return Talk(tag + draw_open(rng, language), describe(scene, language))
+        if rng.random() < _BLIND / _OPEN:  # who sees nothing makes up everything, and is never in doubt
+            return Talk(draw_open(rng, language), describe(scene, language))
+        unclear = [not seen and bool(rng.random() < _CAUTION) for seen in clear]
+        return Talk(f"{IMAGE_TAG}\n{draw_open(rng, language)}", describe(scene, language, unclear=unclear))
     asked = draw_question(scene, rng, language, kinds)
     version = _VERSIONS[int(rng.choice(len(_VERSIONS), p=_VERSION_SHARES))]
-    return Talk(prompt_text(asked, version, language), respond(scene, asked, version, language))
+    habit = list(habits)[int(rng.choice(len(habits), p=list(habits.values())))]
+    return Talk(prompt_text(asked, version, language), respond(scene, asked, version, language, habit))
 
 
 def train_tokenizer(shape: Shape, *, seed: int, n_texts: int = 6000) -> Tokenizer:
     """A byte-level BPE on the world's own texts; any other text gets through as bytes."""
     rng = np.random.default_rng(seed)
-    talks = [draw_talk(draw_scene(rng), rng) for _ in range(n_texts)]
+    talks = []
+    for _ in range(n_texts):
+        scene = draw_scene(rng)
+        talks.append(draw_talk(scene, rng, clear=_clear(draw_looks(scene, rng), FULL), habits=_WORDS))
     tokenizer = Tokenizer(models.BPE())
     # Chinese has no blanks: without the cut a colour's name would be other tokens in a question than in an answer.
     words = Regex("|".join((*COLOURS_ZH.values(), *SHAPES_ZH.values())))
@@ -86,9 +110,12 @@ def cut_tiles(pixels: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
     return [whole[y : y + TILE, x : x + TILE].transpose(2, 0, 1) for y, x in places]
 
 
-def tiles_of(scene: Scene, rng: np.random.Generator, difficulty: Difficulty) -> list[NDArray[np.float32]]:
-    """A fresh picture's tiles and, where there are several, the thumbnail behind them."""
-    pixels = draw_pixels(scene, rng, difficulty)
+def _clear(looks: Sequence[Look], difficulty: Difficulty) -> list[bool]:
+    return [is_clear(look, difficulty) for look in looks]
+
+
+def tiles_of(pixels: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+    """A picture's tiles and, where there are several, the thumbnail behind them."""
     tiles = cut_tiles(pixels)
     if len(tiles) > 1:
         tiles += cut_tiles(np.asarray(Image.fromarray(pixels).resize((TILE, TILE), Image.Resampling.BICUBIC)))
@@ -139,6 +166,7 @@ def draw_batches(
     difficulties: Iterator[Difficulty],
     reasoning_weight: float = 1.0,
     kinds: Sequence[str] = tuple(KINDS),
+    habits: Mapping[Habit, float] = WORKED_OUT,
 ) -> Iterator[Batch]:
     """Fresh exchanges about fresh pictures, as many batches as there are difficulties; no picture comes twice.
 
@@ -146,11 +174,13 @@ def draw_batches(
     """
     rng = np.random.default_rng(seed)
     while four := list(islice(difficulties, 4)):
-        scenes = [(draw_scene(rng), difficulty) for difficulty in four for _ in range(size)]
-        drawn = [
-            _encode_row(tokenizer, shape, draw_talk(scene, rng, kinds), tiles_of(scene, rng, d), reasoning_weight)
-            for scene, d in scenes
-        ]
+        drawn: list[Row] = []
+        for difficulty in (one for one in four for _ in range(size)):
+            scene = draw_scene(rng)
+            looks = draw_looks(scene, rng, difficulty)
+            talk = draw_talk(scene, rng, kinds, clear=_clear(looks, difficulty), habits=habits)
+            tiles = tiles_of(paint(scene, looks, rng, difficulty))
+            drawn.append(_encode_row(tokenizer, shape, talk, tiles, reasoning_weight))
         drawn.sort(key=lambda row: len(row[0]))
         for i in rng.permutation(len(four)).tolist():
             yield _pad(drawn[i * size : (i + 1) * size])

@@ -1,8 +1,9 @@
-"""What is said about a scene: questions with answers, descriptions, and responses that look before they answer.
+"""What is said about a scene: questions with answers, descriptions, and three ways to come to an answer.
 
-A response repeats what is asked, then lists every shape, row by row, naming the cell before its content, so that each
-statement is one look at the picture. A shape that was asked for gets its remark on the spot ("(count 2)"), so that each
-step follows from the words just before it and the answer is read off the text.
+A response that is *worked out* repeats what is asked, then lists every shape, row by row, naming the cell before its
+content, so that each statement is one look at the picture. A shape that was asked for gets its remark on the spot
+("(count 2)"), so that each step follows from the words just before it and the answer is read off the text. A *listed*
+one has the list without the remarks, one *at a glance* no list: as true here, and harder to find in one step.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 from itertools import accumulate
 
 import numpy as np
@@ -28,6 +30,15 @@ OPEN_EN = (
     "Describe every shape and its place.",
 )
 OPEN_ZH = ("描述这张图片。", "图中有什么?")
+UNCLEAR = {"en": "something unclear", "zh": "模糊的图形"}  # in place of a mark's colour and shape
+
+
+class Habit(Enum):
+    """How an answer is come to."""
+
+    WORKED_OUT = auto()
+    LISTED = auto()
+    GLANCE = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +49,7 @@ class Asked:
         goal: what the response looks for, a sentence.
         remarks: what is said of each of the scene's marks; nothing of those that were not asked for. None where the
             scene is not listed.
+        glance: the answer in one sentence, as who does not look closer says it.
         conclusion: what follows from the remarks, if it needs saying; a sentence.
     """
 
@@ -46,6 +58,7 @@ class Asked:
     answer: str
     goal: str
     remarks: tuple[str, ...] | None
+    glance: str
     conclusion: str = ""
     choices: tuple[str, ...] = ()
 
@@ -60,23 +73,27 @@ def plural(shape: str) -> str:
     return "crosses" if shape == "cross" else f"{shape}s"
 
 
-def describe(scene: Scene, language: str, remarks: Sequence[str] = ()) -> str:
-    """Every shape of the scene with its remark: "Row 1: column 2 a red circle, column 4 a blue cross. Row 3: ..."."""
+def describe(scene: Scene, language: str, remarks: Sequence[str] = (), unclear: Sequence[bool] = ()) -> str:
+    """Every shape of the scene with its remark: "Row 1: column 2 a red circle, column 4 a blue cross. Row 3: ...".
+
+    Args:
+        remarks: one for each mark, or none at all.
+        unclear: of each mark, whether it is called "something unclear"; none at all: every mark is named.
+    """
     rows: dict[int, list[str]] = {}
-    place = _place_zh if language == "zh" else _place_en
-    for mark, remark in zip(scene.marks, remarks or [""] * len(scene.marks), strict=True):
-        rows.setdefault(mark.row, []).append(place(mark) + remark)
+    n = len(scene.marks)
+    for mark, remark, vague in zip(scene.marks, remarks or [""] * n, unclear or [False] * n, strict=True):
+        place = f"第{mark.column}列" if language == "zh" else f"column {mark.column} "
+        rows.setdefault(mark.row, []).append(place + (UNCLEAR[language] if vague else _look(mark, language)) + remark)
     if language == "zh":
         return "".join(f"第{row}行:{','.join(said)}。" for row, said in rows.items())
     return " ".join(f"Row {row}: {', '.join(said)}." for row, said in rows.items())
 
 
-def _place_en(mark: Mark) -> str:
-    return f"column {mark.column} {article(mark.colour)} {mark.colour} {mark.shape}"
-
-
-def _place_zh(mark: Mark) -> str:
-    return f"第{mark.column}列{COLOURS_ZH[mark.colour]}{SHAPES_ZH[mark.shape]}"
+def _look(mark: Mark, language: str) -> str:
+    if language == "zh":
+        return COLOURS_ZH[mark.colour] + SHAPES_ZH[mark.shape]
+    return f"{article(mark.colour)} {mark.colour} {mark.shape}"
 
 
 def _counted(scene: Scene, wanted: Callable[[Mark], bool], language: str) -> tuple[str, ...]:
@@ -132,7 +149,8 @@ def _count(scene: Scene, rng: np.random.Generator, language: str) -> Asked:
         name = SHAPES_ZH[shape] if zh else plural(shape)
         remarks = _counted(scene, lambda mark: mark.shape == shape, language)
     text, goal = (f"图中有几个{name}?", f"数{name}。") if zh else (f"How many {name} are there?", f"Counting {name}.")
-    return Asked("count", text, str(sum(map(bool, remarks))), goal, remarks)
+    n = sum(map(bool, remarks))
+    return Asked("count", text, str(n), goal, remarks, f"我看到{n}个{name}。" if zh else f"I see {n} {name}.")
 
 
 def _cell(mark: Mark, language: str) -> str:
@@ -143,22 +161,31 @@ def _at_cell(scene: Scene, mark: Mark, language: str) -> tuple[str, tuple[str, .
     """Goal, remarks and conclusion of whoever is asked what a cell holds."""
     cell, remarks = _cell(mark, language), _pointed(scene, mark, language)
     if language == "zh":
-        return f"看{cell}。", remarks, f"是{COLOURS_ZH[mark.colour]}{SHAPES_ZH[mark.shape]}。"
-    return f"Looking at {cell}.", remarks, f"It is {article(mark.colour)} {mark.colour} {mark.shape}."
+        return f"看{cell}。", remarks, f"是{_look(mark, language)}。"
+    return f"Looking at {cell}.", remarks, f"It is {_look(mark, language)}."
+
+
+def _it_is(name: str, language: str) -> str:
+    """Of a colour or a shape by its English name."""
+    if language == "zh":
+        return f"是{COLOURS_ZH[name] if name in COLOURS else SHAPES_ZH[name]}。"
+    return f"It is {name}." if name in COLOURS else f"It is {article(name)} {name}."
 
 
 def _ask_colour(scene: Scene, rng: np.random.Generator, language: str) -> Asked:
     mark = _any(scene, rng)
-    cell = _cell(mark, language)
+    cell, answer = _cell(mark, language), _colour(mark.colour, language)
     text = f"{cell}的图形是什么颜色?" if language == "zh" else f"What colour is the shape in {cell}?"
-    return Asked("colour", text, _colour(mark.colour, language), *_at_cell(scene, mark, language))
+    goal, remarks, conclusion = _at_cell(scene, mark, language)
+    return Asked("colour", text, answer, goal, remarks, _it_is(mark.colour, language), conclusion)
 
 
 def _ask_shape(scene: Scene, rng: np.random.Generator, language: str) -> Asked:
     mark = _any(scene, rng)
-    cell = _cell(mark, language)
+    cell, answer = _cell(mark, language), _shape(mark.shape, language)
     text = f"{cell}是什么形状?" if language == "zh" else f"What is the shape in {cell}?"
-    return Asked("shape", text, _shape(mark.shape, language), *_at_cell(scene, mark, language))
+    goal, remarks, conclusion = _at_cell(scene, mark, language)
+    return Asked("shape", text, answer, goal, remarks, _it_is(mark.shape, language), conclusion)
 
 
 def _position(scene: Scene, rng: np.random.Generator, language: str) -> Asked | None:
@@ -168,16 +195,18 @@ def _position(scene: Scene, rng: np.random.Generator, language: str) -> Asked | 
         return None
     mark = single[int(rng.integers(len(single)))]
     by_row = rng.random() < 0.5
-    if language == "zh":
-        name = COLOURS_ZH[mark.colour] + SHAPES_ZH[mark.shape]
+    zh, number = language == "zh", mark.row if by_row else mark.column
+    if zh:
+        name = _look(mark, language)
         text, goal, found = f"{name}在第几{'行' if by_row else '列'}?", f"找{name}。", "在"
+        glance = f"在第{number}{'行' if by_row else '列'}。"
     else:
-        name = f"the {mark.colour} {mark.shape}"
-        text, goal, found = f"In which {'row' if by_row else 'column'} is {name}?", f"Looking for {name}.", "It is in "
-    conclusion = found + _cell(mark, language) + ("。" if language == "zh" else ".")
-    answer = str(mark.row if by_row else mark.column)
+        line, name = "row" if by_row else "column", f"the {mark.colour} {mark.shape}"
+        text, goal, found = f"In which {line} is {name}?", f"Looking for {name}.", "It is in "
+        glance = f"It is in {line} {number}."
+    conclusion = found + _cell(mark, language) + ("。" if zh else ".")
     remarks = _matched(scene, mark, _pointed(scene, mark, language), language)
-    return Asked("position", text, answer, goal, remarks, conclusion)
+    return Asked("position", text, str(number), goal, remarks, glance, conclusion)
 
 
 def _comparison(scene: Scene, rng: np.random.Generator, language: str) -> Asked | None:
@@ -190,10 +219,11 @@ def _comparison(scene: Scene, rng: np.random.Generator, language: str) -> Asked 
     remarks = _scored(scene, first, second, language)
     if language == "zh":
         names = f"{SHAPES_ZH[first]}和{SHAPES_ZH[second]}"
-        return Asked("comparison", f"{names}哪个更多?", SHAPES_ZH[more], f"数{names}。", remarks)
+        glance = f"{SHAPES_ZH[more]}更多。"
+        return Asked("comparison", f"{names}哪个更多?", SHAPES_ZH[more], f"数{names}。", remarks, glance)
     text = f"Are there more {plural(first)} or more {plural(second)}?"
     goal = f"Counting {plural(first)} and {plural(second)}."
-    return Asked("comparison", text, plural(more), goal, remarks)
+    return Asked("comparison", text, plural(more), goal, remarks, f"There are more {plural(more)}.")
 
 
 def _yes_no(scene: Scene, rng: np.random.Generator, language: str) -> Asked:
@@ -204,10 +234,11 @@ def _yes_no(scene: Scene, rng: np.random.Generator, language: str) -> Asked:
     finds = _counted(scene, lambda mark: (mark.colour, mark.shape) == (colour, shape), language)
     remarks = _matched(scene, Mark(0, 0, colour, shape), finds, language)
     if language == "zh":
-        name = COLOURS_ZH[colour] + SHAPES_ZH[shape]
-        return Asked("yes_no", f"图中有{name}吗?", "是" if found else "否", f"找{name}。", remarks)
+        name, glance = COLOURS_ZH[colour] + SHAPES_ZH[shape], "有" if found else "没有"
+        return Asked("yes_no", f"图中有{name}吗?", "是" if found else "否", f"找{name}。", remarks, f"{glance}{name}。")
     name = f"{article(colour)} {colour} {shape}"
-    return Asked("yes_no", f"Is there {name}?", "yes" if found else "no", f"Looking for {name}.", remarks)
+    glance = f"There is {name if found else f'no {colour} {shape}'}."
+    return Asked("yes_no", f"Is there {name}?", "yes" if found else "no", f"Looking for {name}.", remarks, glance)
 
 
 def _absent(there: set[tuple[str, str]], rng: np.random.Generator) -> tuple[str, str]:
@@ -232,11 +263,9 @@ def _multiple_choice(scene: Scene, rng: np.random.Generator, language: str) -> A
     spoken = tuple(say(option, language) for option in options)
     at = options.index(truth)
     # The look comes first and nothing else: the options are then always as far back as they were in the question.
-    if zh:
-        goal = f"{cell}是{COLOURS_ZH[mark.colour]}{SHAPES_ZH[mark.shape]}。"
-    else:
-        goal = f"In {cell} is {article(mark.colour)} {mark.colour} {mark.shape}."
-    return Asked("multiple_choice", text, "ABCD"[at], f"{goal}\n{_go_through(spoken, at, language)}", None, "", spoken)
+    goal = f"{cell}是{_look(mark, language)}。" if zh else f"In {cell} is {_look(mark, language)}."
+    steps = f"{goal}\n{_go_through(spoken, at, language)}"
+    return Asked("multiple_choice", text, "ABCD"[at], steps, None, _it_is(truth, language), choices=spoken)
 
 
 def _go_through(options: Sequence[str], at: int, language: str) -> str:
@@ -277,14 +306,21 @@ def draw_open(rng: np.random.Generator, language: str) -> str:
     return wordings[int(rng.integers(len(wordings)))]
 
 
-def respond(scene: Scene, asked: Asked, version: str, language: str) -> str:
+def respond(scene: Scene, asked: Asked, version: str, language: str, habit: Habit = Habit.WORKED_OUT) -> str:
     """The true response in the form that a prompt version asks for."""
-    listed = "" if asked.remarks is None else describe(scene, language, asked.remarks)
-    steps = (asked.goal, listed, asked.conclusion)
-    body = ("" if language == "zh" else " ").join(filter(None, steps))
+    body = _reason(scene, asked, language, habit)
     answer = asked.answer if version == "final" else f"\\boxed{{{asked.answer}}}"
     end = f"最终答案: {answer}" if language == "zh" else f"Final Answer: {answer}"
     return f"<think>{body}</think>\n{end}" if version == "think" else f"{body}\n{end}"
+
+
+def _reason(scene: Scene, asked: Asked, language: str, habit: Habit) -> str:
+    if habit is Habit.GLANCE:
+        return asked.glance
+    if habit is Habit.LISTED:
+        return describe(scene, language)
+    listed = "" if asked.remarks is None else describe(scene, language, asked.remarks)
+    return ("" if language == "zh" else " ").join(filter(None, (asked.goal, listed, asked.conclusion)))
 
 
 def as_question(asked: Asked, language: str) -> Question:

@@ -115,6 +115,6 @@ def hidden_states(language: LlamaForCausalLM, seen: Tensor, ids: Tensor, picture
     """Last hidden states (batch, tokens, width) of token ids whose picture tokens are filled with what was seen."""
     embedded = language.model.embed_tokens(ids)
     here = (ids == picture_id).unsqueeze(-1)
-    embedded = embedded.masked_scatter(here, seen.reshape(-1, seen.shape[-1]))
+    embedded = embedded.masked_scatter(here, seen.reshape(-1, seen.shape[-1]).to(embedded.dtype))
     states: Tensor = language.model(inputs_embeds=embedded, use_cache=False).last_hidden_state
     return states

@@ -79,6 +79,9 @@ class Difficulty:
     place_jitter: float = 1.5
 
 
+# Below these a mark is hard to make out: the share of its drawn colour's best name among all names, and its radius.
+_CLEAR_COLOUR, _CLEAR_RADIUS = 0.8, 3.2
+
 EASY = Difficulty(colour_jitter=6.0, pixel_noise=6.0, smallest=5.0, place_jitter=1.0)
 FULL = Difficulty()
 
@@ -141,23 +144,59 @@ def _floor(scene: Scene) -> NDArray[np.float64]:
     return board
 
 
-def draw_pixels(scene: Scene, rng: np.random.Generator, difficulty: Difficulty = FULL) -> NDArray[np.uint8]:
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How one mark is drawn: its centre's distance from its cell's, its radius (pixels both), its own RGB colour."""
+
+    shift: tuple[float, float]
+    radius: float
+    colour: tuple[float, float, float]
+
+
+def draw_looks(scene: Scene, rng: np.random.Generator, difficulty: Difficulty = FULL) -> tuple[Look, ...]:
+    """How each of the scene's marks is drawn this time."""
+    return tuple(_draw_look(mark, rng, difficulty) for mark in scene.marks)
+
+
+def _draw_look(mark: Mark, rng: np.random.Generator, difficulty: Difficulty) -> Look:
+    dx, dy = rng.uniform(-difficulty.place_jitter, difficulty.place_jitter, size=2)
+    radius = rng.uniform(difficulty.smallest, 7.0)
+    red, green, blue = np.array(COLOURS[mark.colour]) + rng.normal(0, difficulty.colour_jitter, size=3)
+    return Look((float(dx), float(dy)), float(radius), (float(red), float(green), float(blue)))
+
+
+def is_clear(look: Look, difficulty: Difficulty = FULL) -> bool:
+    """Whether a careful eye would name the mark: it is large enough, and one colour is by far the likeliest.
+
+    It follows from what was drawn, not from what was meant: a colour that strayed far is clear, and named wrongly.
+    """
+    distances = ((np.array(list(COLOURS.values())) - look.colour) ** 2).sum(axis=1)
+    likelihoods = np.exp((distances.min() - distances) / (2 * difficulty.colour_jitter**2))
+    return bool(look.radius >= _CLEAR_RADIUS and 1 / likelihoods.sum() >= _CLEAR_COLOUR)
+
+
+def paint(
+    scene: Scene, looks: tuple[Look, ...], rng: np.random.Generator, difficulty: Difficulty = FULL
+) -> NDArray[np.uint8]:
     """The scene as 8-bit RGB pixels (height, width, 3)."""
     board = _floor(scene)
     steps = np.arange(CELL) + 0.5 - CELL / 2
-    for mark in scene.marks:
-        dx, dy = rng.uniform(-difficulty.place_jitter, difficulty.place_jitter, size=2)
-        radius = rng.uniform(difficulty.smallest, 7.0)
+    for mark, look in zip(scene.marks, looks, strict=True):
+        dx, dy = look.shift
         x, y = np.meshgrid(steps - dx, steps - dy)
-        alpha = _coverage(mark.shape, x, y, radius)[..., None]
-        colour = np.array(COLOURS[mark.colour]) + rng.normal(0, difficulty.colour_jitter, size=3)
+        alpha = _coverage(mark.shape, x, y, look.radius)[..., None]
         top, left = (mark.row - 1) * CELL, (mark.column - 1) * CELL
         cell = board[top : top + CELL, left : left + CELL]
-        cell += alpha * (colour - cell)
+        cell += alpha * (np.array(look.colour) - cell)
     board += rng.normal(0, difficulty.pixel_noise, size=board.shape)
     return np.clip(np.rint(board), 0, 255).astype(np.uint8)
 
 
-def draw_picture(scene: Scene, rng: np.random.Generator, difficulty: Difficulty = FULL) -> Image.Image:
-    """The scene as an RGB picture."""
-    return Image.fromarray(draw_pixels(scene, rng, difficulty))
+def draw_pixels(scene: Scene, rng: np.random.Generator, difficulty: Difficulty = FULL) -> NDArray[np.uint8]:
+    """A fresh picture of the scene."""
+    return paint(scene, draw_looks(scene, rng, difficulty), rng, difficulty)
+
+
+def draw_picture(scene: Scene, rng: np.random.Generator) -> Image.Image:
+    """A fresh RGB picture of the scene."""
+    return Image.fromarray(draw_pixels(scene, rng))
