@@ -154,8 +154,9 @@ def _step(
         optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     nn.utils.clip_grad_norm_(parameters, 1.0)
-    for step in (*optimizers, *schedules):
-        step.step()
+    for optimizer, schedule in zip(optimizers, schedules, strict=True):
+        optimizer.step()
+        schedule.step()
 
 
 def _optimizers(vision: Vision, language: LlamaForCausalLM) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer]:
