@@ -1,4 +1,4 @@
-"""Train the pocket model from nothing: first to see, then to speak; on two cores in about an hour and a half.
+"""Train the pocket model from nothing: first to see, then to speak; on two cores in about an hour.
 
     python -m pipelines.pocket.train --out runs/pocket
 
