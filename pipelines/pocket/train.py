@@ -99,10 +99,8 @@ def draw_cells(rng: np.random.Generator, n_tiles: int, difficulty: Difficulty) -
         scene = draw_scene(rng, fewest=5, most=14)
         looks = draw_looks(scene, rng, difficulty)
         held = {
-            (mark.row, mark.column): (
-                *(COLOUR_NAMES.index(mark.colour), SHAPES.index(mark.shape), int(is_clear(look, difficulty))),
-            )
-            for mark, look in zip(scene.marks, looks, strict=True)
+            (m.row, m.column): (COLOUR_NAMES.index(m.colour), SHAPES.index(m.shape), int(is_clear(look, difficulty)))
+            for m, look in zip(scene.marks, looks, strict=True)
         }
         for i, tile in enumerate(cut_tiles(paint(scene, looks, rng, difficulty))):
             top, left = i // scene.tiles_wide * SIDE, i % scene.tiles_wide * SIDE
