@@ -35,7 +35,7 @@ _MEAN = np.array([0.485, 0.456, 0.406], dtype=np.float32)  # of ImageNet, as Int
 _STD = np.array([0.229, 0.224, 0.225], dtype=np.float32)
 
 _OPEN, _CHINESE, _BLIND = 0.25, 0.15, 0.05  # shares of the training texts; blind ones keep blind endings fluent
-_CAUTION = 0.5  # share of the marks hard to make out that a description calls so
+CAUTION = 0.5  # share of the marks hard to make out that a description calls so, where no more is said
 _VERSIONS, _VERSION_SHARES = ("final", "boxed", "think"), (0.7, 0.15, 0.15)
 
 WORKED_OUT: Mapping[Habit, float] = {Habit.WORKED_OUT: 1.0}
@@ -57,19 +57,21 @@ def draw_talk(
     *,
     clear: Sequence[bool] = (),
     habits: Mapping[Habit, float] = WORKED_OUT,
+    caution: float = CAUTION,
 ) -> Talk:
     """A description or a question about a scene, in one of the prompt versions and languages.
 
     Args:
         kinds: of questions.
-        clear: of each mark; half of those that are not are called unclear in a description. None at all: all are clear.
+        clear: of each mark. None at all: all are clear.
         habits: how answers are come to, and how often.
+        caution: share of the marks that are not clear that a description calls unclear.
     """
     language = "zh" if rng.random() < _CHINESE else "en"
     if rng.random() < _OPEN:
         if rng.random() < _BLIND / _OPEN:  # who sees nothing makes up everything, and is never in doubt
             return Talk(draw_open(rng, language), describe(scene, language))
-        unclear = [not seen and bool(rng.random() < _CAUTION) for seen in clear]
+        unclear = [not seen and bool(rng.random() < caution) for seen in clear]
         return Talk(f"{IMAGE_TAG}\n{draw_open(rng, language)}", describe(scene, language, unclear=unclear))
     asked = draw_question(scene, rng, language, kinds)
     version = _VERSIONS[int(rng.choice(len(_VERSIONS), p=_VERSION_SHARES))]
@@ -167,6 +169,7 @@ def draw_batches(
     reasoning_weight: float = 1.0,
     kinds: Sequence[str] = tuple(KINDS),
     habits: Mapping[Habit, float] = WORKED_OUT,
+    caution: float = CAUTION,
 ) -> Iterator[Batch]:
     """Fresh exchanges about fresh pictures, as many batches as there are difficulties; no picture comes twice.
 
@@ -178,7 +181,7 @@ def draw_batches(
         for difficulty in (one for one in four for _ in range(size)):
             scene = draw_scene(rng)
             looks = draw_looks(scene, rng, difficulty)
-            talk = draw_talk(scene, rng, kinds, clear=_clear(looks, difficulty), habits=habits)
+            talk = draw_talk(scene, rng, kinds, clear=_clear(looks, difficulty), habits=habits, caution=caution)
             tiles = tiles_of(paint(scene, looks, rng, difficulty))
             drawn.append(_encode_row(tokenizer, shape, talk, tiles, reasoning_weight))
         drawn.sort(key=lambda row: len(row[0]))
