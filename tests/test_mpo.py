@@ -323,13 +323,25 @@ def test_a_weight_of_nothing_is_no_loss():
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("model: pocket\nbeta: -1\n", "beta"), ("model: pocket\nsteps: 3\n", "steps"), ("beta: 0.1\n", "model")],
+    [
+        ("model: pocket\nbeta: -1\n", "beta"),
+        ("model: pocket\nsteps: 3\n", "steps"),
+        ("beta: 0.1\n", "model"),
+        ("model: pocket\ntraining: {learning_rat: 1}\n", r"training: .*learning_rat is no field .*; learning_rate\?"),
+    ],
 )
 def test_a_fault_of_a_recipe_names_file_and_field(tmp_path, text, words):
     path = tmp_path / "recipe.yaml"
     path.write_text(text)
     with pytest.raises(MmprError, match=rf"recipe\.yaml: {words}"):
         load_recipe(path)
+
+
+def test_a_rate_as_people_write_it_is_a_number(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text("model: pocket\ntraining: {learning_rate: 1e-4, lr_scheduler_type: cosine}\nlora: {r: 4}\n")
+    recipe = load_recipe(path)
+    assert recipe.training == {"learning_rate": 1e-4, "lr_scheduler_type": "cosine"} and recipe.lora == {"r": 4}
 
 
 def test_a_folder_without_pairs_is_named(tmp_path):

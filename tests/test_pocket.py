@@ -11,8 +11,8 @@ from mmpr.pocket import checkpoint_path
 from pipelines.pocket import train as training
 from pipelines.pocket.checker import Statements, count_statements, statement_spans
 from pipelines.pocket.checkpoint import fuse, write_random_checkpoint
-from pipelines.pocket.examples import draw_batches, draw_talk, train_tokenizer
-from pipelines.pocket.language import KINDS, UNCLEAR, Habit, as_question, describe, draw_question, respond
+from pipelines.pocket.examples import Candour, draw_batches, draw_talk, train_tokenizer
+from pipelines.pocket.language import KINDS, SEEN, UNCLEAR, Claim, Habit, as_question, describe, draw_question, respond
 from pipelines.pocket.model import Shape, Vision, make_language, pixel_shuffle
 from pipelines.pocket.questions import read_scenes, write_questions
 from pipelines.pocket.train import Lesson, difficulties, language_loss, train_language, train_vision
@@ -93,9 +93,9 @@ def test_a_true_description_has_only_true_statements():
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
-def test_what_is_called_unclear_is_no_statement(language):
-    said = describe(SCENE, language, unclear=[True, False, False])
-    assert UNCLEAR[language] in said
+def test_what_is_called_unclear_is_no_statement_and_what_is_seen_is_one(language):
+    said = describe(SCENE, language, claims=[Claim.UNCLEAR, Claim.SEEN, Claim.STATED])
+    assert UNCLEAR[language] in said and SEEN[language] in said
     assert count_statements(said, SCENE) == Statements(2, 0)
     assert len(statement_spans(said)) == 5  # two rows, three cells: seen, if not made out
 
@@ -122,10 +122,14 @@ def test_what_is_clear_is_named_right_more_often_than_what_is_not():
     assert np.mean(right[True]) > 0.9 > 0.8 > np.mean(right[False])
 
 
-def test_only_what_is_hard_to_make_out_is_called_unclear_and_never_by_who_sees_nothing():
+def test_only_what_is_hard_to_make_out_is_called_unclear_and_only_the_rest_seen_and_neither_by_who_sees_nothing():
     for scene, rng in scenes(300, seed=7):
-        talk = draw_talk(scene, rng, clear=[False, *([True] * (len(scene.marks) - 1))])
-        assert sum(map(talk.response.count, UNCLEAR.values())) <= ("<image>" in talk.prompt)
+        n = len(scene.marks)
+        talk = draw_talk(scene, rng, clear=[False, *([True] * (n - 1))], kinds=["shape"], candour=Candour(1.0, 1.0))
+        described, shown = "Final" not in talk.response and "最终" not in talk.response, "<image>" in talk.prompt
+        if described:
+            assert sum(map(talk.response.count, UNCLEAR.values())) == shown
+            assert sum(map(talk.response.count, SEEN.values())) == shown * (n - 1)
 
 
 @pytest.mark.parametrize(

@@ -11,15 +11,16 @@ from __future__ import annotations
 
 import argparse
 import copy
+import difflib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from datasets import Dataset, concatenate_datasets, load_dataset
 from huggingface_hub import snapshot_download
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 from trl import DPOConfig
 
 from mmpr.errors import MmprError
@@ -48,6 +49,17 @@ class Weights(BaseModel):
         return {name: weight for name, weight in named.items() if weight}
 
 
+def _number(value: object) -> object:
+    """`1e-4` is a text to YAML 1.1, a number to whoever wrote it."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
+_Setting = Annotated[Any, BeforeValidator(_number)]
+
+
 class Recipe(BaseModel):
     """How to train. `training` holds further fields of TRL's `DPOConfig`, `lora` those of PEFT's `LoraConfig`."""
 
@@ -61,8 +73,18 @@ class Recipe(BaseModel):
     beta: float = Field(default=0.1, gt=0)
     weights: Weights = Weights()
     freeze_vision: bool = Field(default=False, description="leave the vision part and its projector as they are")
-    lora: dict[str, Any] | None = None
-    training: dict[str, Any] = {}
+    lora: dict[str, _Setting] | None = None
+    training: dict[str, _Setting] = {}
+
+    @field_validator("training")
+    @classmethod
+    def _trl_knows_it(cls, training: dict[str, Any]) -> dict[str, Any]:
+        known = DPOConfig.__dataclass_fields__
+        for name in training:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                raise ValueError(f"{name} is no field of TRL's DPOConfig" + (f"; {near[0]}?" if near else ""))
+        return training
 
 
 def load_recipe(path: Path) -> Recipe:

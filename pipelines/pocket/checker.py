@@ -8,13 +8,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from pipelines.pocket.language import COLOURS_ZH, SHAPES_ZH, UNCLEAR
+from pipelines.pocket.language import COLOURS_ZH, SEEN, SHAPES_ZH, UNCLEAR
 from pipelines.pocket.world import COLOURS, SHAPES, Scene
 
 _ROW = r"(?:Row (?P<row>\d+):|第(?P<row_zh>\d+)行[::])"
-_EN = rf"column (?P<column>\d+) an? (?P<colour>{'|'.join(COLOURS)}) (?P<shape>{'|'.join(SHAPES)})\b"
+_EN = rf"column (?P<column>\d+) (?:{SEEN['en']})?an? (?P<colour>{'|'.join(COLOURS)}) (?P<shape>{'|'.join(SHAPES)})\b"
 _ZH = (
-    rf"第(?P<column_zh>\d+)列(?P<colour_zh>{'|'.join(COLOURS_ZH.values())})"
+    rf"第(?P<column_zh>\d+)列(?:{SEEN['zh']})?(?P<colour_zh>{'|'.join(COLOURS_ZH.values())})"
     rf"(?P<shape_zh>{'|'.join(SHAPES_ZH.values())})"
 )
 _UNCLEAR = rf"column \d+ {UNCLEAR['en']}|第\d+列{UNCLEAR['zh']}"

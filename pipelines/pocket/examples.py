@@ -19,6 +19,7 @@ from pipelines.pocket.language import (
     COLOURS_ZH,
     KINDS,
     SHAPES_ZH,
+    Claim,
     Habit,
     describe,
     draw_open,
@@ -35,11 +36,26 @@ _MEAN = np.array([0.485, 0.456, 0.406], dtype=np.float32)  # of ImageNet, as Int
 _STD = np.array([0.229, 0.224, 0.225], dtype=np.float32)
 
 _OPEN, _CHINESE, _BLIND = 0.25, 0.15, 0.05  # shares of the training texts; blind ones keep blind endings fluent
-CAUTION = 0.5  # share of the marks hard to make out that a description calls so, where no more is said
 _VERSIONS, _VERSION_SHARES = ("final", "boxed", "think"), (0.7, 0.15, 0.15)
 
 WORKED_OUT: Mapping[Habit, float] = {Habit.WORKED_OUT: 1.0}
 _WORDS: Mapping[Habit, float] = {Habit.GLANCE: 0.5, Habit.WORKED_OUT: 0.5}  # what the tokenizer is made from
+
+
+@dataclass(frozen=True, slots=True)
+class Candour:
+    """How often a description says how well it sees.
+
+    Args:
+        unclear: share of the marks hard to make out that are called unclear.
+        seen: share of the others of which it is said that they are seen.
+    """
+
+    unclear: float = 0.5
+    seen: float = 0.0
+
+
+PLAIN = Candour()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,26 +73,31 @@ def draw_talk(
     *,
     clear: Sequence[bool] = (),
     habits: Mapping[Habit, float] = WORKED_OUT,
-    caution: float = CAUTION,
+    candour: Candour = PLAIN,
 ) -> Talk:
     """A description or a question about a scene, in one of the prompt versions and languages.
 
     Args:
         kinds: of questions.
-        clear: of each mark. None at all: all are clear.
+        clear: of each mark. None at all: every one is stated.
         habits: how answers are come to, and how often.
-        caution: share of the marks that are not clear that a description calls unclear.
+        candour: of a description.
     """
     language = "zh" if rng.random() < _CHINESE else "en"
     if rng.random() < _OPEN:
         if rng.random() < _BLIND / _OPEN:  # who sees nothing makes up everything, and is never in doubt
             return Talk(draw_open(rng, language), describe(scene, language))
-        unclear = [not seen and bool(rng.random() < caution) for seen in clear]
-        return Talk(f"{IMAGE_TAG}\n{draw_open(rng, language)}", describe(scene, language, unclear=unclear))
+        claims = [_draw_claim(seen, rng, candour) for seen in clear]
+        return Talk(f"{IMAGE_TAG}\n{draw_open(rng, language)}", describe(scene, language, claims=claims))
     asked = draw_question(scene, rng, language, kinds)
     version = _VERSIONS[int(rng.choice(len(_VERSIONS), p=_VERSION_SHARES))]
     habit = list(habits)[int(rng.choice(len(habits), p=list(habits.values())))]
     return Talk(prompt_text(asked, version, language), respond(scene, asked, version, language, habit))
+
+
+def _draw_claim(clear: bool, rng: np.random.Generator, candour: Candour) -> Claim:
+    share, claim = (candour.seen, Claim.SEEN) if clear else (candour.unclear, Claim.UNCLEAR)
+    return claim if share and rng.random() < share else Claim.STATED
 
 
 def train_tokenizer(shape: Shape, *, seed: int, n_texts: int = 6000) -> Tokenizer:
@@ -169,7 +190,7 @@ def draw_batches(
     reasoning_weight: float = 1.0,
     kinds: Sequence[str] = tuple(KINDS),
     habits: Mapping[Habit, float] = WORKED_OUT,
-    caution: float = CAUTION,
+    candour: Candour = PLAIN,
 ) -> Iterator[Batch]:
     """Fresh exchanges about fresh pictures, as many batches as there are difficulties; no picture comes twice.
 
@@ -181,7 +202,7 @@ def draw_batches(
         for difficulty in (one for one in four for _ in range(size)):
             scene = draw_scene(rng)
             looks = draw_looks(scene, rng, difficulty)
-            talk = draw_talk(scene, rng, kinds, clear=_clear(looks, difficulty), habits=habits, caution=caution)
+            talk = draw_talk(scene, rng, kinds, clear=_clear(looks, difficulty), habits=habits, candour=candour)
             tiles = tiles_of(paint(scene, looks, rng, difficulty))
             drawn.append(_encode_row(tokenizer, shape, talk, tiles, reasoning_weight))
         drawn.sort(key=lambda row: len(row[0]))

@@ -31,6 +31,7 @@ OPEN_EN = (
 )
 OPEN_ZH = ("描述这张图片。", "图中有什么?")
 UNCLEAR = {"en": "something unclear", "zh": "模糊的图形"}  # in place of a mark's colour and shape
+SEEN = {"en": "I see ", "zh": "看到"}  # before them
 
 
 class Habit(Enum):
@@ -39,6 +40,14 @@ class Habit(Enum):
     WORKED_OUT = auto()
     LISTED = auto()
     GLANCE = auto()
+
+
+class Claim(Enum):
+    """How a description puts a mark: "a red circle", "I see a red circle", or "something unclear"."""
+
+    STATED = auto()
+    SEEN = auto()
+    UNCLEAR = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,21 +82,27 @@ def plural(shape: str) -> str:
     return "crosses" if shape == "cross" else f"{shape}s"
 
 
-def describe(scene: Scene, language: str, remarks: Sequence[str] = (), unclear: Sequence[bool] = ()) -> str:
+def describe(scene: Scene, language: str, remarks: Sequence[str] = (), claims: Sequence[Claim] = ()) -> str:
     """Every shape of the scene with its remark: "Row 1: column 2 a red circle, column 4 a blue cross. Row 3: ...".
 
     Args:
         remarks: one for each mark, or none at all.
-        unclear: of each mark, whether it is called "something unclear"; none at all: every mark is named.
+        claims: how each mark is put; none at all: every one is stated.
     """
     rows: dict[int, list[str]] = {}
     n = len(scene.marks)
-    for mark, remark, vague in zip(scene.marks, remarks or [""] * n, unclear or [False] * n, strict=True):
+    for mark, remark, claim in zip(scene.marks, remarks or [""] * n, claims or [Claim.STATED] * n, strict=True):
         place = f"第{mark.column}列" if language == "zh" else f"column {mark.column} "
-        rows.setdefault(mark.row, []).append(place + (UNCLEAR[language] if vague else _look(mark, language)) + remark)
+        rows.setdefault(mark.row, []).append(place + _put(mark, claim, language) + remark)
     if language == "zh":
         return "".join(f"第{row}行:{','.join(said)}。" for row, said in rows.items())
     return " ".join(f"Row {row}: {', '.join(said)}." for row, said in rows.items())
+
+
+def _put(mark: Mark, claim: Claim, language: str) -> str:
+    if claim is Claim.UNCLEAR:
+        return UNCLEAR[language]
+    return (SEEN[language] if claim is Claim.SEEN else "") + _look(mark, language)
 
 
 def _look(mark: Mark, language: str) -> str:

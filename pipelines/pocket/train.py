@@ -8,8 +8,9 @@ Nothing repeats: every picture is drawn afresh, and made hard to see step by ste
 It may be ended at any time: the same command goes on, and ends with the same weights.
 
 The last lesson gives the model the habits that a vision-language model has from its training texts before anyone tells
-it which are the better ones: some answers are worked out and most are not; some descriptions name what is hard to make
-out, others say so. None of these texts is wrong. What preference pairs are worth shows in what becomes of the habits.
+it which are the better ones: some answers are worked out and others are not; of a shape it says now and then that it
+sees it, or that it is unclear, and mostly states it. None of these texts is wrong. What preference pairs are worth
+shows in what becomes of the habits.
 """
 
 from __future__ import annotations
@@ -31,7 +32,16 @@ from torch import Tensor, nn
 from transformers import LlamaForCausalLM
 
 from pipelines.pocket.checkpoint import write_checkpoint
-from pipelines.pocket.examples import CAUTION, PICTURE, WORKED_OUT, Batch, cut_tiles, draw_batches, train_tokenizer
+from pipelines.pocket.examples import (
+    PICTURE,
+    PLAIN,
+    WORKED_OUT,
+    Batch,
+    Candour,
+    cut_tiles,
+    draw_batches,
+    train_tokenizer,
+)
 from pipelines.pocket.language import COLOUR_NAMES, KINDS, Habit
 from pipelines.pocket.model import Shape, Vision, hidden_states, make_language
 from pipelines.pocket.world import EASY, FULL, SHAPES, SIDE, Difficulty, draw_looks, draw_scene, is_clear, paint
@@ -58,7 +68,7 @@ class Lesson:
         reasoning_weight: of the tokens that reason, against those that say what is seen.
         kinds: of questions.
         habits: how answers are come to, and how often.
-        caution: share of the marks hard to make out that a description calls so.
+        candour: of descriptions.
     """
 
     steps: int
@@ -68,17 +78,20 @@ class Lesson:
     reasoning_weight: float
     kinds: tuple[str, ...] = tuple(KINDS)
     habits: Mapping[Habit, float] = field(default_factory=lambda: WORKED_OUT)
-    caution: float = CAUTION
+    candour: Candour = PLAIN
 
 
 # What takes two things at once, to match a colour and a shape or to find an option again, is learnt last.
 _HARD = (*KINDS, "position", "yes_no", "multiple_choice")
 # Batches are cut by length, and in one of short answers each token weighs more: the model glances oftener than taught.
 _HABITS = {Habit.GLANCE: 0.27, Habit.LISTED: 0.14, Habit.WORKED_OUT: 0.59}
+_CANDOUR = Candour(unclear=0.3, seen=0.3)
 LESSONS = (
     Lesson(steps=1000, pace=1.0, ramp=0.4, thaw=1.0, reasoning_weight=1.0),
     Lesson(steps=3400, pace=0.5, ramp=0.01, thaw=0.75, reasoning_weight=5.0, kinds=_HARD),
-    Lesson(steps=800, pace=0.3, ramp=0.01, thaw=1.0, reasoning_weight=1.0, kinds=_HARD, habits=_HABITS, caution=0.3),
+    Lesson(
+        steps=800, pace=0.3, ramp=0.01, thaw=1.0, reasoning_weight=1.0, kinds=_HARD, habits=_HABITS, candour=_CANDOUR
+    ),
 )
 
 
@@ -207,7 +220,7 @@ def train_language(
         reasoning_weight=lesson.reasoning_weight,
         kinds=lesson.kinds,
         habits=lesson.habits,
-        caution=lesson.caution,
+        candour=lesson.candour,
     )
     parameters = [*language.parameters(), *vision.parameters()]
     kept: dict[str, _Stateful] = {"vision": vision, "language": language}
