@@ -199,7 +199,7 @@ def _say_findings(findings: Findings, counted: Index, opened: int, say: Say) -> 
 
 def expected_tokens(config: BuildConfig, findings: Findings) -> tuple[int, int]:
     """Responses and tokens that a build will generate, by the paper's mean lengths."""
-    drafts = findings.without_answer - findings.given_drafts
+    drafts = (findings.without_answer - findings.given_drafts) * config.drafts
     responses = findings.with_answer * config.n + drafts + findings.without_answer * config.endings
     answers = findings.with_answer * config.n * min(_RESPONSE_TOKENS, config.max_tokens)
     draft_tokens = min(_DRAFT_TOKENS, config.draft_max_tokens)

@@ -131,6 +131,9 @@ class BuildConfig(BaseModel):
 
     # -- Dropout-NTP ----------------------------------------------------------------------------------------------
     draft_max_tokens: Annotated[Count, _I] = 2048
+    drafts: Annotated[Count, _I] = Field(
+        default=1, description="answers in one request; the one that the picture speaks for most is the chosen side"
+    )
     rejected_view: Annotated[View, _I] = Field(
         default=View.BLIND, description="what rejected endings see: blind, image_kept, shuffled_tiles, other_picture"
     )

@@ -187,11 +187,13 @@ def ending_prompt(asked: Prompt, cut: Cut, shown: tuple[Picture, ...] = ()) -> P
 
     With none it is blind: the pictures' tags and labels go with them, and nothing else is changed.
     """
-    prefix = cut.prefix if cut.prefix.text else None
-    if not shown:
-        messages = blind(asked.messages)
-        return replace(asked, stage=Stage.ENDING, messages=messages, images=(), prefix=prefix, max_tiles=None)
-    return replace(asked, stage=Stage.ENDING, images=shown, prefix=prefix)
+    ending = replace(asked, stage=Stage.ENDING, prefix=cut.prefix if cut.prefix.text else None)
+    return replace(ending, images=shown) if shown else without_pictures(ending)
+
+
+def without_pictures(prompt: Prompt) -> Prompt:
+    """The same prompt, blind."""
+    return replace(prompt, messages=blind(prompt.messages), images=(), max_tiles=None)
 
 
 def ending_budget(cut: Cut) -> int:

@@ -19,6 +19,7 @@ from mmpr.dropout import (
     given_draft,
     given_text,
     usable_endings,
+    without_pictures,
 )
 from mmpr.engine import Engine, Sampling
 from mmpr.errors import ImageError, RequestRefused
@@ -48,6 +49,7 @@ class Recipe:
     min_side_tokens: int
     seed: int | None
     grounding: bool = False
+    drafts: int = 1
     max_tiles: int | None = None
     rejected_view: View = View.BLIND
     endings: int = 1
@@ -93,7 +95,8 @@ class Answered:
     `pictures` are without pixels. `verdicts` are those of the responses where rounds gave them, else none. `cut` is
     where the draft was cut for its endings, `view` what they were written with, `shown_sha256` tells their pictures,
     if these are not the question's. `scores`, by an ending's index: of the draft's own rest and of the ending, as
-    `Engine.score` gives them with the question's own picture in sight.
+    `Engine.score` gives them with the question's own picture in sight. `draft` is the index of the draft that the
+    endings go on from; `gains`, by a draft's index where there are several: nats a token that the picture brings it.
     """
 
     question: Question
@@ -104,6 +107,8 @@ class Answered:
     view: View = View.BLIND
     shown_sha256: tuple[str, ...] = ()
     scores: Mapping[int, tuple[float, float]] = field(default_factory=dict)
+    draft: int = 0
+    gains: Mapping[int, float] = field(default_factory=dict)
     skip: Skip | None = None
 
 
@@ -143,8 +148,9 @@ async def answer(
         )  # fmt: skip
         if isinstance(shown, Skip):
             return replace(answered, skip=shown)
-        draft = await _draft(question, prompt, engine, recipe)
-        answered = await _finish(replace(answered, responses=(draft,)), prompt, shown, engine, recipe)
+        drafts = await _drafts(question, prompt, engine, recipe)
+        answered = replace(answered, responses=tuple(drafts))
+        answered = await _finish(answered, prompt, shown, engine, recipe)
         return await _score(answered, prompt, engine) if recipe.grounding and answered.skip is None else answered
     except RequestRefused as error:
         return replace(answered, skip=Skip(question.id, stage, error.reason, error.detail))
@@ -172,37 +178,58 @@ async def _sample_in_rounds(
     return answered
 
 
-async def _draft(question: Question, prompt: Prompt, engine: Engine, recipe: Recipe) -> Response:
-    if question.draft is not None:
-        if engine.continues is Continues.TEXT:
-            return given_text(question, await engine.count_tokens(question.draft))
-        ids = await asyncio.to_thread(engine.encode, question.draft)
-        return given_draft(question, ids, await asyncio.to_thread(engine.decode, ids))
-    sampling = recipe.sampling(question, Stage.DRAFT, n=1, max_tokens=recipe.draft_max_tokens)
-    (draft,) = await engine.generate(prompt, sampling)
-    return draft
+async def _drafts(question: Question, prompt: Prompt, engine: Engine, recipe: Recipe) -> Sequence[Response]:
+    if question.draft is None:
+        sampling = recipe.sampling(question, Stage.DRAFT, n=recipe.drafts, max_tokens=recipe.draft_max_tokens)
+        return await engine.generate(prompt, sampling)
+    if engine.continues is Continues.TEXT:
+        return [given_text(question, await engine.count_tokens(question.draft))]
+    ids = await asyncio.to_thread(engine.encode, question.draft)
+    return [given_draft(question, ids, await asyncio.to_thread(engine.decode, ids))]
 
 
 async def _finish(
     answered: Answered, prompt: Prompt, shown: tuple[Picture, ...], engine: Engine, recipe: Recipe
 ) -> Answered:
-    """Cut the draft and have it ended, by one request however many endings there are."""
-    question, (draft,) = answered.question, answered.responses
-    if fault := draft_fault(draft):
-        return replace(answered, skip=Skip(question.id, Stage.DRAFT, *fault))
-    cut = await _cut(draft, engine, recipe)
-    if not isinstance(cut, Cut):
-        return replace(answered, skip=Skip(question.id, Stage.DRAFT, *cut))
+    """Choose a draft, cut it and have it ended, by one request however many endings there are."""
+    question, drafts = answered.question, answered.responses
+    fit = await _fit(drafts, engine, recipe)
+    if isinstance(fit, tuple):
+        return replace(answered, skip=Skip(question.id, Stage.DRAFT, *fit))
+    gains = await _gains([draft for draft, _ in fit], prompt, engine) if len(fit) > 1 else {}
+    draft, cut = max(fit, key=lambda one: gains.get(one[0].index, 0.0))
     told = () if recipe.rejected_view is View.IMAGE_KEPT else tuple(picture.sha256 for picture in shown)
-    answered = replace(answered, cut=cut, view=recipe.rejected_view, shown_sha256=told)
+    answered = replace(answered, draft=draft.index, gains=gains, cut=cut, view=recipe.rejected_view, shown_sha256=told)
     sampling = recipe.sampling(question, Stage.ENDING, n=recipe.endings, max_tokens=ending_budget(cut))
     try:
         endings = await engine.generate(ending_prompt(prompt, cut, shown), sampling)
-    except RequestRefused as error:  # the draft was paid for: it is kept beside the skip
+    except RequestRefused as error:  # the drafts were paid for: they are kept beside the skip
         return replace(answered, skip=Skip(question.id, Stage.ENDING, error.reason, error.detail))
     usable = usable_endings(draft.text[len(cut.prefix.text) :], endings)
     skip = Skip(question.id, Stage.ENDING, *usable) if isinstance(usable, tuple) else None
-    return replace(answered, responses=(draft, *endings), skip=skip)
+    return replace(answered, responses=(*drafts, *endings), skip=skip)
+
+
+async def _fit(
+    drafts: Sequence[Response], engine: Engine, recipe: Recipe
+) -> list[tuple[Response, Cut]] | tuple[Reason, str]:
+    """The drafts that can be chosen sides, each with its cut; the first one's fault where none can."""
+    found = [draft_fault(draft) or await _cut(draft, engine, recipe) for draft in drafts]
+    fit = [(draft, cut) for draft, cut in zip(drafts, found, strict=True) if isinstance(cut, Cut)]
+    return fit or next(fault for fault in found if not isinstance(fault, Cut))
+
+
+async def _gains(drafts: Sequence[Response], prompt: Prompt, engine: Engine) -> dict[int, float]:
+    """By how much each draft is likelier with the picture than without it, in nats a token; two prefills each.
+
+    What the language alone would have said anyway gains nothing; what was read off the picture gains most.
+    """
+    seeing = replace(prompt, stage=Stage.SCORE)
+    unseeing = without_pictures(seeing)
+    scores = await asyncio.gather(
+        *(engine.score(sight, draft.token_ids) for draft in drafts for sight in (seeing, unseeing))
+    )
+    return {draft.index: scores[2 * i] - scores[2 * i + 1] for i, draft in enumerate(drafts)}
 
 
 async def _cut(draft: Response, engine: Engine, recipe: Recipe) -> Cut | tuple[Reason, str]:
@@ -214,7 +241,8 @@ async def _cut(draft: Response, engine: Engine, recipe: Recipe) -> Cut | tuple[R
 
 async def _score(answered: Answered, prompt: Prompt, engine: Engine) -> Answered:
     """How likely the engine finds each half behind the cut when it sees the picture: one prefill each."""
-    (draft, *endings), cut = answered.responses, answered.cut
+    draft, cut = answered.responses[answered.draft], answered.cut
+    endings = [response for response in answered.responses if response.stage is Stage.ENDING]
     assert cut is not None, "an ending without a cut"
     usable = usable_endings(draft.text[len(cut.prefix.text) :], endings)
     assert isinstance(usable, list), "scores of a question that is a skip"

@@ -173,13 +173,13 @@ async def _ask(
         skip = no_answer(question.id)
     if skip is not None:
         return Answered(question, skip=skip)
-    first = settings.first_round
-    n_responses = (first or settings.recipe.n) if question.answer is not None else 1 + settings.recipe.endings
-    tiles = settings.recipe.tiles(question) or settings.max_tiles
+    first, recipe = settings.first_round, settings.recipe
+    n_responses = (first or recipe.n) if question.answer is not None else recipe.drafts + recipe.endings
+    tiles = recipe.tiles(question) or settings.max_tiles
     prompt_tokens = len(question.text) // 3 + len(question.images) * (tiles + 1) * _TILE_TOKENS
     async with gate.question(n_responses, prompt_tokens) as held:
         rounds = Rounds(settings.rule, first, seat.judge, held.expect) if first else None
-        answered = await answer(question, engine, settings.recipe, settings.loader, rounds, others, priority)
+        answered = await answer(question, engine, recipe, settings.loader, rounds, others, priority)
     for response in answered.responses:
         gate.learn(response.n_tokens)
     return answered
@@ -248,10 +248,11 @@ def _stored(answered: Answered) -> Committed:
 
 def _store(response: Response, answered: Answered) -> StoredResponse:
     if response.stage is not Stage.ENDING or answered.cut is None:
-        return StoredResponse(response)
+        gain = answered.gains.get(response.index) if response.stage is Stage.DRAFT else None
+        return StoredResponse(response, gain=gain)
     cut = answered.cut
     splice = Splice(
-        0,
+        answered.draft,
         len(cut.prefix.text),
         cut.kept_tokens,
         cut.continues.value,

@@ -58,13 +58,14 @@ def endpoint_settings(config: BuildConfig) -> EndpointSettings:
     if config.endpoint_key_env is not None and not os.environ.get(config.endpoint_key_env):
         # the name is not repeated: it may be the key, given by mistake
         raise ConfigError("endpoint_key_env: no such variable is set here; it names the one that holds the key")
-    if config.grounding and config.endpoint_continues in ("text", "none"):
-        raise ConfigError("grounding: needs token ids, so endpoint_continues: auto or exact (vLLM serve)")
+    scoring = "grounding" if config.grounding else "drafts" if config.drafts > 1 else None
+    if scoring and config.endpoint_continues in ("text", "none"):
+        raise ConfigError(f"{scoring}: needs token ids, so endpoint_continues: auto or exact (vLLM serve)")
     return EndpointSettings(
         url=config.endpoint_url,
         model=config.model,
         key_env=config.endpoint_key_env,
-        continues="exact" if config.grounding else config.endpoint_continues,
+        continues="exact" if scoring else config.endpoint_continues,
         image_tag=config.endpoint_image_tag,
         max_tiles=engine_tiles(config),
         top_k=config.top_k,
@@ -153,6 +154,7 @@ def recipe(config: BuildConfig, *, engine_tiles: int | None = None) -> Recipe:
         min_side_tokens=config.min_side_tokens,
         seed=config.seed if config.seeded else None,
         grounding=config.grounding,
+        drafts=config.drafts,
         rejected_view=View(config.rejected_view),
         endings=config.endings,
         view_seed=config.seed,

@@ -21,8 +21,8 @@ def make_pairs(committed: Committed, rule: PairRule) -> list[Pair] | Skip:
 
 
 def _pair_endings(committed: Committed, rule: PairRule) -> list[Pair] | Skip:
-    (draft,) = committed.of_stage(Stage.DRAFT)
     spliced = [(stored.response, stored.splice) for stored in committed.responses if stored.splice is not None]
+    draft = committed.find((Stage.DRAFT, spliced[0][1].draft_index)).response
     rest = draft.text[spliced[0][1].prefix_chars :]  # all go on from the same place
     usable = usable_endings(rest, [ending for ending, _ in spliced])
     if isinstance(usable, tuple):

@@ -170,7 +170,11 @@ def _compared(row: dict[str, object]) -> str:
 def _why_cut(story: Story) -> Iterator[str]:
     row = story.row
     splice = story.committed.find(story.sides()[1]).splice
-    draft = story.committed.find((Stage.DRAFT, splice.draft_index if splice else 0)).response
+    chosen = story.committed.find((Stage.DRAFT, splice.draft_index if splice else 0))
+    draft = chosen.response
+    if chosen.gain is not None:
+        n = len(story.committed.of_stage(Stage.DRAFT))
+        yield f"Draft: of {n} the one the picture speaks for most: {chosen.gain:+.3f} nats a token likelier with it."
     if splice is not None:
         yield (
             f"Cut: {splice.prefix_tokens:,} of the draft's {draft.n_tokens:,} tokens stay ({splice.prefix_chars:,} "

@@ -77,6 +77,7 @@ RESPONSES = pa.schema(
         ("rejected_score", pa.float64()),
         ("view", pa.string()),
         ("shown_sha256", pa.list_(pa.string())),
+        ("gain", pa.float64()),
     ]
 )
 WITHOUT_BYTES = [
@@ -123,7 +124,7 @@ def read_questions(tables: Iterable[pa.Table]) -> Iterator[QuestionRow]:
 def read_responses(table: pa.Table) -> Iterator[tuple[int, StoredResponse]]:
     """(place of the question in its chunk, response) in the order of the file."""
     for row in table.to_pylist():
-        yield row["place"], StoredResponse(_response(row), _verdict(row), _splice(row))
+        yield row["place"], StoredResponse(_response(row), _verdict(row), _splice(row), row.get("gain"))
 
 
 def _question_row(committed: Committed, written: set[str]) -> dict[str, Any]:
@@ -188,6 +189,7 @@ def _response_row(place: int, question: Question, stored: StoredResponse) -> dic
         "rejected_score": rejected_score,
         "view": splice.view if splice else None,
         "shown_sha256": (list(splice.shown_sha256) or None) if splice else None,
+        "gain": stored.gain,
     }
 
 

@@ -1,0 +1,131 @@
+"""Several drafts: the chosen side is the one that the picture speaks for most."""
+
+import io
+import sys
+from dataclasses import replace
+
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from ray import cloudpickle
+from rich.console import Console
+
+from mmpr import pool
+from mmpr.build.answer import Recipe, answer
+from mmpr.build.engines import endpoint_settings
+from mmpr.build.run import build
+from mmpr.config import BuildConfig
+from mmpr.engine import ScriptedEngine
+from mmpr.errors import ConfigError, RequestRefused
+from mmpr.images import Loader
+from mmpr.report.explain import read_story
+from mmpr.report.telling import tell
+from mmpr.shards import RunFolder, read_chunk
+from mmpr.types import Finish, Question, Reason, Stage
+from mmpr.verify import verify
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the workers cannot import a test module
+RECIPE = Recipe("final", 1, 1.0, 0, 1.0, 60, 60, 0.5, 4, None, drafts=3)
+DRAFTS = ("There is a wall with some things on it.", "There is a red circle on a white wall.", "A wall, as so often.")
+FAR_TOO_LONG = "There is a red circle " * 20
+
+
+class Reader(ScriptedEngine):
+    """Finds `red` likely when it sees the picture, and every other text as likely with as without."""
+
+    async def score(self, prompt, token_ids):
+        await super().score(prompt, token_ids)
+        return -0.5 if prompt.images and "red" in self.decode(token_ids) else -2.0
+
+
+def script(prompt, index):
+    return DRAFTS[index] if prompt.stage is Stage.DRAFT else " a cat that nobody painted."
+
+
+def load(references):
+    return Loader(None, allow_outside_root=True)(references)
+
+
+async def reader():
+    return Reader(script)
+
+
+@pytest.fixture
+def question(tmp_path):
+    Image.new("RGB", (40, 30), (200, 0, 0)).save(tmp_path / "a.png")
+    return Question("q", "s", 0, "Describe.", images=(str(tmp_path / "a.png"),))
+
+
+async def test_the_draft_that_the_picture_speaks_for_is_cut_and_the_others_are_kept(question):
+    engine = Reader(script)
+    answered = await answer(question, engine, RECIPE, load)
+    assert answered.draft == 1 and answered.gains == {0: 0.0, 1: 1.5, 2: 0.0} and answered.skip is None
+    assert [(r.stage, r.index) for r in answered.responses] == [
+        *((Stage.DRAFT, i) for i in range(3)),
+        (Stage.ENDING, 0),
+    ]
+    assert DRAFTS[1].startswith(answered.cut.prefix.text)
+    drafted, *scored, ended = engine.prompts
+    assert [prompt.stage for prompt in scored] == [Stage.SCORE] * 6 and ended.stage is Stage.ENDING
+    seeing, unseeing = scored[::2], scored[1::2]
+    assert {prompt.messages for prompt in seeing} == {drafted.messages} and all(prompt.images for prompt in seeing)
+    assert not any(prompt.images or "<image>" in prompt.messages[0].text for prompt in unseeing)
+
+
+async def test_scores_of_the_halves_are_the_chosen_drafts(question):
+    engine = Reader(script)
+    answered = await answer(question, engine, replace(RECIPE, grounding=True, keep_fraction=0.2), load)
+    assert answered.scores == {0: (-0.5, -2.0)}  # "red" stands behind the cut
+
+
+@pytest.mark.parametrize("drafts", [1, 2])
+async def test_where_one_draft_alone_can_be_chosen_nothing_is_scored(question, drafts):
+    texts = [FAR_TOO_LONG, DRAFTS[2]][-drafts:]
+    engine = Reader(lambda prompt, index: texts[index] if prompt.stage is Stage.DRAFT else " a cat in a hat.")
+    answered = await answer(question, engine, replace(RECIPE, drafts=drafts), load)
+    assert answered.draft == drafts - 1 and not answered.gains and answered.skip is None
+    assert Stage.SCORE not in {prompt.stage for prompt in engine.prompts}
+    assert (answered.responses[0].finish_reason is Finish.LENGTH) is (drafts == 2)
+
+
+async def test_no_draft_that_can_be_chosen_is_the_first_ones_fault(question):
+    texts = [FAR_TOO_LONG, "I cannot see the image you speak of.", "short"]
+    engine = Reader(lambda prompt, index: texts[index])
+    answered = await answer(question, engine, RECIPE, load)
+    assert answered.skip.reason is Reason.DRAFT_UNFINISHED and len(answered.responses) == 3
+
+
+async def test_a_refused_score_keeps_the_drafts_beside_the_skip(question):
+    class Refusing(Reader):
+        async def score(self, prompt, token_ids):
+            raise RequestRefused(Reason.ENGINE_REFUSED, "no scores here")
+
+    answered = await answer(question, Refusing(script), RECIPE, load)
+    assert answered.skip.reason is Reason.ENGINE_REFUSED and len(answered.responses) == 3
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with pool.connected(None):
+        yield
+
+
+def test_a_run_keeps_what_the_choice_was_made_by(cluster, write_source, tmp_path):
+    out = tmp_path / "run"
+    config = BuildConfig(source=str(write_source(1)), model="pocket", min_side_tokens=4, drafts=3)
+    assert build(config, str(out), reader).report["pairs"] == 1
+    (commit,) = RunFolder(str(out)).committed().values()
+    (one,) = read_chunk(RunFolder(str(out)), commit)
+    assert [stored.gain for stored in one.responses] == [0.0, 1.5, 0.0, None]
+    assert one.responses[-1].splice.draft_index == 1 and verify(str(out)) == []
+    (row,) = pq.read_table(out / "data").to_pylist()
+    assert row["chosen_text"] == DRAFTS[1] and row["chosen_index"] == 1
+    console = Console(file=io.StringIO(), width=200)
+    tell(console, read_story(str(out), row["pair_id"]))
+    assert "Draft: of 3 the one the picture speaks for most: +1.500 nats a token likelier" in console.file.getvalue()
+
+
+def test_a_server_that_continues_text_alone_cannot_choose():
+    config = BuildConfig(engine="endpoint", endpoint_url="http://host/v1", endpoint_continues="text", drafts=2)
+    with pytest.raises(ConfigError, match="drafts: needs token ids"):
+        endpoint_settings(config)
