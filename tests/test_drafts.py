@@ -21,8 +21,12 @@ from mmpr.images import Loader
 from mmpr.report.explain import read_story
 from mmpr.report.telling import tell
 from mmpr.shards import RunFolder, read_chunk
-from mmpr.types import Finish, Question, Reason, Stage
+from mmpr.shards.records import Committed, Splice, StoredResponse
+from mmpr.types import Finish, Question, Reason, Response, Stage
 from mmpr.verify import verify
+from pipelines.pocket.figures import draft_figures
+from pipelines.pocket.language import describe
+from pipelines.pocket.world import Mark, Scene
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the workers cannot import a test module
 RECIPE = Recipe("final", 1, 1.0, 0, 1.0, 60, 60, 0.5, 4, None, drafts=3)
@@ -123,6 +127,21 @@ def test_a_run_keeps_what_the_choice_was_made_by(cluster, write_source, tmp_path
     console = Console(file=io.StringIO(), width=200)
     tell(console, read_story(str(out), row["pair_id"]))
     assert "Draft: of 3 the one the picture speaks for most: +1.500 nats a token likelier" in console.file.getvalue()
+
+
+def test_what_the_choice_brought_is_counted_from_what_the_world_knows():
+    scene = Scene(1, 1, (Mark(1, 2, "red", "circle"), Mark(3, 1, "red", "cross")))
+    true, half = describe(scene, "en"), "Row 1: column 2 a red circle. Row 3: column 1 a blue cross."
+    drafts = [StoredResponse(said(text, Stage.DRAFT, i), gain=float(i)) for i, text in enumerate((half, true, half))]
+    ending = StoredResponse(said("no", Stage.ENDING, 0), splice=Splice(1, 8, 3))
+    asked = Question("q", "s", 0, "Describe.", images=("x",))
+    found = draft_figures([Committed(asked, responses=(*drafts, ending))], {"q": scene})
+    assert (found.questions, found.chosen_false, found.others_false, found.others_statements) == (1, 0.0, 1.0, 2.0)
+    assert draft_figures([Committed(asked, responses=(drafts[0], ending))], {"q": scene}) is None
+
+
+def said(text, stage, index):
+    return Response("q", stage, index, text, (), len(text), Finish.STOP)
 
 
 def test_a_server_that_continues_text_alone_cannot_choose():

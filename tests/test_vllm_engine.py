@@ -204,6 +204,16 @@ async def test_where_nothing_is_kept_several_whole_answers_are_written_blind(eng
     assert answered.scores and all(chosen > rejected for chosen, rejected in answered.scores.values())
 
 
+async def test_the_picture_speaks_for_the_draft_that_names_what_it_shows(engine):
+    recipe = Recipe("final", 1, 1.0, 0, 1.0, 200, 200, 0.5, 4, 7, drafts=4)
+    question = Question("q", "s", 1, "Describe the image.", images=("x",))
+    answered = await answer(question, engine, recipe, lambda _: (scene_picture(5),))
+    assert len(answered.gains) > 1 and answered.gains[answered.draft] == max(answered.gains.values()) > 0
+    *drafts, ending = answered.responses
+    assert [d.index for d in drafts] == [0, 1, 2, 3] and ending.stage is Stage.ENDING
+    assert drafts[answered.draft].text.startswith(answered.cut.prefix.text)
+
+
 async def test_any_text_comes_back_from_the_tokenizer_as_it_was(engine):
     for text in ("Row 1: column 2 a red circle.", "描述这张图片。", "tab\tand 😀 and \u00e9", "<|im_end|> said"):
         assert engine.decode(engine.encode(text)) == text

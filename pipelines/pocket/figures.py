@@ -13,6 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from mmpr.build.pairs import make_pairs
 from mmpr.pairing import PairRule
 from mmpr.shards import Committed, RunFolder, read_chunk
 from mmpr.shards.records import pair_texts
-from mmpr.types import Outcome
+from mmpr.types import Outcome, Stage
 from pipelines.pocket.checker import Statements, count_statements
 from pipelines.pocket.questions import read_scenes
 from pipelines.pocket.world import Scene
@@ -55,6 +56,23 @@ class DropoutFigures:
     rejected_statements: int
     chosen_false: float
     rejected_false: float
+    ratio: float
+    ratio_low: float
+    ratio_high: float
+
+
+@dataclass(frozen=True, slots=True)
+class DraftFigures:
+    """Of several drafts: false and all statements a draft, of the chosen ones and of those passed over.
+
+    `ratio` is that of the false ones, chosen to passed over, with a bootstrap 95 % interval over questions.
+    """
+
+    questions: int
+    chosen_false: float
+    chosen_statements: float
+    others_false: float
+    others_statements: float
     ratio: float
     ratio_low: float
     ratio_high: float
@@ -135,6 +153,28 @@ def grounding_figures(pairs: Sequence[Halves]) -> dict[str, dict[str, float]]:
     return {m: {"pairs": len(k), "falser": sum(p.is_falser for p in k) / len(k)} for m, k in kept.items() if k}
 
 
+def draft_figures(questions: Sequence[Committed], scenes: dict[str, Scene]) -> DraftFigures | None:
+    """What choosing among several drafts brought; None where there was nothing to choose."""
+    counts = np.array([_draft_counts(one, scenes[one.question.id]) for one in questions if _chosen(one) is not None])
+    if not len(counts):
+        return None
+    ratio, low, high = bootstrap(counts, lambda sums: sums[0] / sums[2], resamples=_RESAMPLES)
+    return DraftFigures(len(counts), *counts.mean(axis=0).tolist(), ratio, low, high)
+
+
+def _chosen(one: Committed) -> int | None:
+    """The index of the draft that was chosen among several and ended."""
+    splices = [stored.splice for stored in one.responses if stored.splice is not None]
+    return splices[0].draft_index if splices and len(one.of_stage(Stage.DRAFT)) > 1 else None
+
+
+def _draft_counts(one: Committed, scene: Scene) -> tuple[float, float, float, float]:
+    """False and all statements of the chosen draft, and the others' means."""
+    counts = [count_statements(draft.text, scene) for draft in one.of_stage(Stage.DRAFT)]
+    chosen = counts.pop(_chosen(one) or 0)
+    return chosen.false, chosen.total, fmean(c.false for c in counts), fmean(c.total for c in counts)
+
+
 def dropout_figures(pairs: Sequence[Halves]) -> DropoutFigures:
     """Pooled shares of false statements; the interval resamples whole pairs."""
     counts = np.array([(p.chosen.false, p.chosen.total, p.rejected.false, p.rejected.total) for p in pairs], float)
@@ -172,7 +212,12 @@ def _ratio(counts: Any) -> Any:  # noqa: ANN401  a vector of 4 or an array (4, r
     return (rejected_false / rejected) / (chosen_false / chosen)
 
 
-def table(kinds: dict[str, KindFigures], dropout: DropoutFigures | None, grounding: dict[str, dict[str, float]]) -> str:
+def table(
+    kinds: dict[str, KindFigures],
+    dropout: DropoutFigures | None,
+    grounding: dict[str, dict[str, float]],
+    drafts: DraftFigures | None = None,
+) -> str:
     """The tables in Markdown."""
     lines = [
         "| kind | questions | right | chance | parsable | both right and wrong |",
@@ -194,6 +239,16 @@ def table(kinds: dict[str, KindFigures], dropout: DropoutFigures | None, groundi
     if grounding:
         lines += ["", "| least margin given the picture | pairs | rejected half falser |", "|---|---|---|"]
         lines += [f"| {margin} nats a token | {f['pairs']} | {f['falser']:.1%} |" for margin, f in grounding.items()]
+    if drafts is not None:
+        told = f"{drafts.ratio:.2f} (95 %: {drafts.ratio_low:.2f} to {drafts.ratio_high:.2f})"
+        lines += [
+            "",
+            "| drafts | statements a draft | false |",
+            "|---|---|---|",
+            f"| chosen | {drafts.chosen_statements:.2f} | {drafts.chosen_false:.2f} |",
+            f"| passed over | {drafts.others_statements:.2f} | {drafts.others_false:.2f} |",
+            f"| ratio over {drafts.questions} questions | | {told} |",
+        ]
     return "\n".join(lines)
 
 
@@ -206,14 +261,16 @@ def main() -> None:
     given = parser.parse_args()
     questions = list(questions_of(RunFolder(given.run)))
     kinds = kind_figures(questions)
-    pairs = halves(questions, read_scenes(given.scenes))
+    scenes = read_scenes(given.scenes)
+    pairs, drafts = halves(questions, scenes), draft_figures(questions, scenes)
     dropout, grounding = dropout_figures(pairs) if pairs else None, grounding_figures(pairs)
-    print(table(kinds, dropout, grounding))
+    print(table(kinds, dropout, grounding, drafts))
     if given.json:
         figures = {
             "kinds": {k: asdict(f) for k, f in kinds.items()},
             "dropout_ntp": dropout and asdict(dropout),
             "grounding": grounding,
+            "drafts": drafts and asdict(drafts),
         }
         given.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
 
