@@ -34,7 +34,8 @@ from pipelines.pocket.questions import read_scenes, write_questions
 from pipelines.pocket.world import Scene
 
 HERE = Path(__file__).parent
-_OPEN_TRAIN, _OPEN_TEST = 0.6, 0.5  # shares of questions without an answer; as many pairs of one kind as of the other
+_OPEN = 0.5  # share of questions without an answer
+_PAIRING = ("pairs_per_question=2", "drafts=4")  # of the training questions
 _HELD_OUT = 900  # seed of the questions that no training sees
 _RESPONSES = 8
 _RESAMPLES = 2000
@@ -116,18 +117,18 @@ class Bench:
     def __init__(self, out: Path, *, train_questions: int, test_questions: int) -> None:
         self.out, self.train_questions, self.test_questions = out, train_questions, test_questions
 
-    def questions(self, name: str, n: int, *, open_fraction: float, seed: int) -> Path:
+    def questions(self, name: str, n: int, *, seed: int) -> Path:
         folder = self.out / "questions" / name
         if not (folder / "vqa.jsonl").exists():
-            write_questions(folder, n=n, open_fraction=open_fraction, seed=seed)
+            write_questions(folder, n=n, open_fraction=_OPEN, seed=seed)
         return folder
 
     def pairs(self, row: Row, seed: int) -> Path:
         """The run folder that a row trains on."""
         first = (1500 if row.on else 1000) + seed
-        asked = self.questions(f"train-{first}", self.train_questions, open_fraction=_OPEN_TRAIN, seed=first)
+        asked = self.questions(f"train-{first}", self.train_questions, seed=first)
         built = self.out / f"seed-{seed}" / ("pairs-of-" + _slug(row.on or POCKET))
-        _build(asked, built, f"model={self.base(row, seed)}", f"seed={seed}", "pairs_per_question=2")
+        _build(asked, built, f"model={self.base(row, seed)}", f"seed={seed}", *_PAIRING)
         if row.pairing is None:
             return built
         chosen = self.out / f"seed-{seed}" / _slug(row.name) / "pairs"
@@ -162,7 +163,7 @@ class Bench:
 
     def answers(self, row: Row, seed: int) -> list[Answers]:
         """What the row's model says to the questions held out."""
-        asked = self.questions("held-out", self.test_questions, open_fraction=_OPEN_TEST, seed=_HELD_OUT)
+        asked = self.questions("held-out", self.test_questions, seed=_HELD_OUT)
         folder = self.out / f"seed-{seed}" / _slug(row.name) / "held-out"
         sampling = (f"temperature={row.temperature}", "adaptive=false", f"n={_RESPONSES if row.temperature else 1}")
         _build(asked, folder, f"model={self.model(row, seed)}", f"seed={seed}", *sampling)
@@ -290,7 +291,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/mpo"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--rows", nargs="+", choices=[row.name for row in ROWS], default=[row.name for row in ROWS])
-    parser.add_argument("--train-questions", type=int, default=1500)
+    parser.add_argument("--train-questions", type=int, default=3000)
     parser.add_argument("--test-questions", type=int, default=500)
     given = parser.parse_args()
     bench = Bench(given.out, train_questions=given.train_questions, test_questions=given.test_questions)
