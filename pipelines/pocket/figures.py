@@ -159,7 +159,17 @@ def draft_figures(questions: Sequence[Committed], scenes: dict[str, Scene]) -> D
     if not len(counts):
         return None
     ratio, low, high = bootstrap(counts, lambda sums: sums[0] / sums[2], resamples=_RESAMPLES)
-    return DraftFigures(len(counts), *counts.mean(axis=0).tolist(), ratio, low, high)
+    chosen_false, chosen, others_false, others = counts.mean(axis=0)
+    return DraftFigures(
+        questions=len(counts),
+        chosen_false=float(chosen_false),
+        chosen_statements=float(chosen),
+        others_false=float(others_false),
+        others_statements=float(others),
+        ratio=ratio,
+        ratio_low=low,
+        ratio_high=high,
+    )
 
 
 def _chosen(one: Committed) -> int | None:
