@@ -291,7 +291,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/mpo"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--rows", nargs="+", choices=[row.name for row in ROWS], default=[row.name for row in ROWS])
-    parser.add_argument("--train-questions", type=int, default=3000)
+    parser.add_argument("--train-questions", type=int, default=1500)
     parser.add_argument("--test-questions", type=int, default=500)
     given = parser.parse_args()
     bench = Bench(given.out, train_questions=given.train_questions, test_questions=given.test_questions)
