@@ -131,9 +131,7 @@ class BuildConfig(BaseModel):
 
     # -- Dropout-NTP ----------------------------------------------------------------------------------------------
     draft_max_tokens: Annotated[Count, _I] = 2048
-    drafts: Annotated[Count, _I] = Field(
-        default=1, description="answers in one request; the one that the picture speaks for most is the chosen side"
-    )
+    drafts: Annotated[Count, _I] = Field(default=1, description="the one the picture speaks for most is chosen")
     rejected_view: Annotated[View, _I] = Field(
         default=View.BLIND, description="what rejected endings see: blind, image_kept, shuffled_tiles, other_picture"
     )
@@ -395,8 +393,7 @@ def _explain(error: ValidationError) -> str:
     if not name:
         return first["msg"].removeprefix("Value error, ")  # of several settings together; its input is all of them
     if first["type"] != "extra_forbidden":
-        if name in _NOT_SHOWN:
-            return f"{name}: {first['msg']}"
-        return f"{name}: {first['msg']} (got {first['input']!r})"
+        got = "" if name in _NOT_SHOWN else f" (got {first['input']!r})"
+        return f"{name}: {first['msg']}{got}"
     near = difflib.get_close_matches(name, BuildConfig.model_fields, n=1)
     return f"no setting is named {name!r}" + (f"; did you mean {near[0]!r}?" if near else "; see `mmpr settings`")

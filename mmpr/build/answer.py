@@ -229,7 +229,8 @@ async def _gains(drafts: Sequence[Response], prompt: Prompt, engine: Engine) -> 
     scores = await asyncio.gather(
         *(engine.score(sight, draft.token_ids) for draft in drafts for sight in (seeing, unseeing))
     )
-    return {draft.index: scores[2 * i] - scores[2 * i + 1] for i, draft in enumerate(drafts)}
+    pairs = zip(drafts, scores[::2], scores[1::2], strict=True)
+    return {draft.index: seeing_it - without_it for draft, seeing_it, without_it in pairs}
 
 
 async def _cut(draft: Response, engine: Engine, recipe: Recipe) -> Cut | tuple[Reason, str]:

@@ -248,8 +248,7 @@ def _stored(answered: Answered) -> Committed:
 
 def _store(response: Response, answered: Answered) -> StoredResponse:
     if response.stage is not Stage.ENDING or answered.cut is None:
-        gain = answered.gains.get(response.index) if response.stage is Stage.DRAFT else None
-        return StoredResponse(response, gain=gain)
+        return StoredResponse(response, gain=answered.gains.get(response.index))
     cut = answered.cut
     splice = Splice(
         answered.draft,

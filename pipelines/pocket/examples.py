@@ -97,6 +97,7 @@ def draw_talk(
 
 def _draw_claim(clear: bool, rng: np.random.Generator, candour: Candour) -> Claim:
     share, claim = (candour.seen, Claim.SEEN) if clear else (candour.unclear, Claim.UNCLEAR)
+    # no number is drawn where the share is 0: the tokenizer's texts, which the weights know, stay as they are
     return claim if share and rng.random() < share else Claim.STATED
 
 

@@ -155,7 +155,8 @@ def grounding_figures(pairs: Sequence[Halves]) -> dict[str, dict[str, float]]:
 
 def draft_figures(questions: Sequence[Committed], scenes: dict[str, Scene]) -> DraftFigures | None:
     """What choosing among several drafts brought; None where there was nothing to choose."""
-    counts = np.array([_draft_counts(one, scenes[one.question.id]) for one in questions if _chosen(one) is not None])
+    found = [_draft_counts(one, scenes[one.question.id]) for one in questions]
+    counts = np.array([each for each in found if each is not None])
     if not len(counts):
         return None
     ratio, low, high = bootstrap(counts, lambda sums: sums[0] / sums[2], resamples=_RESAMPLES)
@@ -172,16 +173,13 @@ def draft_figures(questions: Sequence[Committed], scenes: dict[str, Scene]) -> D
     )
 
 
-def _chosen(one: Committed) -> int | None:
-    """The index of the draft that was chosen among several and ended."""
-    splices = [stored.splice for stored in one.responses if stored.splice is not None]
-    return splices[0].draft_index if splices and len(one.of_stage(Stage.DRAFT)) > 1 else None
-
-
-def _draft_counts(one: Committed, scene: Scene) -> tuple[float, float, float, float]:
-    """False and all statements of the chosen draft, and the others' means."""
+def _draft_counts(one: Committed, scene: Scene) -> tuple[float, float, float, float] | None:
+    """False and all statements of the chosen draft, and the others' means; None where nothing was chosen and ended."""
     counts = [count_statements(draft.text, scene) for draft in one.of_stage(Stage.DRAFT)]
-    chosen = counts.pop(_chosen(one) or 0)
+    splices = [stored.splice for stored in one.responses if stored.splice is not None]
+    if len(counts) < 2 or not splices:
+        return None
+    chosen = counts.pop(splices[0].draft_index)
     return chosen.false, chosen.total, fmean(c.false for c in counts), fmean(c.total for c in counts)
 
 
