@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from mmpr.errors import ConfigError
 from mmpr.fields import Count, EndpointUrl, Fraction, Moment, Seconds, SystemMessage, Template, Variable, Window
 from mmpr.mixture import spread
-from mmpr.pairing import Strategy
+from mmpr.pairing import Strategy, needs_scores
 from mmpr.pocket import POCKET
 from mmpr.presets import override_setting, preset, read_settings, read_templates
 from mmpr.redact import redacted, secrets_in
@@ -143,7 +143,7 @@ class BuildConfig(BaseModel):
     )
     min_side_tokens: Annotated[Count, _I] = Field(default=8, description="tokens on each side of the cut")
     grounding: Annotated[bool, _I] = Field(
-        default=False, description="score both halves behind the cut given the picture; a prefill each"
+        default=False, description="score right responses with and without the picture, halves behind a cut with it"
     )
 
     # -- judge and pairs ------------------------------------------------------------------------------------------
@@ -167,7 +167,8 @@ class BuildConfig(BaseModel):
     format_pairs: Annotated[bool, _S] = Field(default=True, description="pair against responses without an answer")
     unfinished_negatives: Annotated[bool, _S] = Field(default=False, description="let responses cut by length be such")
     strategy: Annotated[Strategy, _S] = Field(
-        default=Strategy.RANDOM, description="which pairs: random, length_matched (tokens) or hardest (closest words)"
+        default=Strategy.RANDOM,
+        description="which pairs: random, length_matched (tokens), hardest (closest words), grounded",
     )
     accuracy_window: Annotated[Window | None, _S] = Field(
         default=None, description="[0.2, 0.8]: pair only questions with such a share of right responses"
@@ -257,8 +258,8 @@ class BuildConfig(BaseModel):
 
     @model_validator(mode="after")
     def _needs_scores(self) -> BuildConfig:
-        if self.min_grounding_margin is not None and not self.grounding:
-            raise ValueError("min_grounding_margin needs a run that was built with grounding=true")
+        if not self.grounding and (name := needs_scores(self.strategy, self.min_grounding_margin)):
+            raise ValueError(f"{name} needs a run that was built with grounding=true")
         return self
 
     @model_validator(mode="after")

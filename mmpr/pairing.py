@@ -37,11 +37,14 @@ class Strategy(StrEnum):
     the pair goes first that brings the question's sum of chosen minus rejected tokens nearest to zero.
     HARDEST: a pair costs the share of words that differ (Indel distance over the sum of both lengths, 0 to 1), so that
     the wrong response closest to a right one goes first.
+    GROUNDED: a pair costs less the more the picture brings its chosen side (`Response.gain`): the right response that
+    was read off the picture goes first, the one that might have been guessed last. Not scored is no gain.
     """
 
     RANDOM = "random"
     LENGTH_MATCHED = "length_matched"
     HARDEST = "hardest"
+    GROUNDED = "grounded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,13 @@ class PairRule:
     accuracy_window: tuple[float, float] | None = None
     near_duplicate: float | None = 1.0
     min_grounding_margin: float | None = None
+
+
+def needs_scores(strategy: Strategy, min_grounding_margin: float | None) -> str | None:
+    """Which of these settings goes by what a build with `grounding` has scored."""
+    if min_grounding_margin is not None:
+        return "min_grounding_margin"
+    return "strategy=grounded" if strategy is Strategy.GROUNDED else None
 
 
 def pair_responses(question: Question, judged: Sequence[Judged], rule: PairRule) -> list[Pair] | Skip:
@@ -101,7 +111,7 @@ def pairs_of(question: Question, found: Sides, rule: PairRule) -> list[Pair]:
 def sides(judged: Sequence[Judged], rule: PairRule) -> Sides:
     """The responses that may stand in pairs, near-equal ones once: chosen, wrong, and those without a clear answer."""
     distinct = partial(_without_duplicates, similarity=rule.near_duplicate)
-    chosen = distinct([j for j in judged if _may_be_chosen(j)])
+    chosen = distinct([j for j in judged if may_be_chosen(j)])
     wrong = distinct([j for j in judged if _is_wrong(j)])
     unparsed = distinct([j for j in judged if _is_format_negative(j, rule)]) if rule.format_pairs else []
     return chosen, wrong, unparsed
@@ -128,7 +138,8 @@ def _is_usable(response: Response) -> bool:
     return bool(response.text.strip()) and not has_media_tag(response.text)
 
 
-def _may_be_chosen(judged: Judged) -> bool:
+def may_be_chosen(judged: Judged) -> bool:
+    """Whether it is right, complete, and text that a trainer can take."""
     response, verdict = judged
     return verdict.outcome is Outcome.CORRECT and response.finish_reason is Finish.STOP and _is_usable(response)
 
@@ -238,6 +249,8 @@ def _costs(chosen: Sequence[Judged], rejected: Sequence[Judged], strategy: Strat
     """The cost of every combination, a row for each chosen side."""
     if strategy is Strategy.RANDOM or not rejected:
         return [[0.0] * len(rejected) for _ in chosen]
+    if strategy is Strategy.GROUNDED:
+        return [[-(c.gain or 0.0)] * len(rejected) for c, _ in chosen]
     if strategy is Strategy.LENGTH_MATCHED:
         return [[float(abs(c.n_tokens - r.n_tokens)) for r, _ in rejected] for c, _ in chosen]
     from rapidfuzz.distance import Indel

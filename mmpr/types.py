@@ -197,7 +197,7 @@ class Response:
     """What an engine answered. An ending's `text` is what follows the prefix in `decode(prefix ids + ending ids)`.
 
     `token_ids` are kept for drafts and endings only. `seed` is None where the request carried none. `round` counts the
-    requests of one question and stage, from 0.
+    requests of one question and stage, from 0. `gain`: nats a token that the picture brings it, where it was scored.
     """
 
     question_id: str
@@ -209,6 +209,7 @@ class Response:
     finish_reason: Finish
     seed: int | None = None
     round: int = 0
+    gain: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,7 +63,9 @@ def question(tmp_path):
 async def test_the_draft_that_the_picture_speaks_for_is_cut_and_the_others_are_kept(question):
     engine = Reader(script)
     answered = await answer(question, engine, RECIPE, load)
-    assert answered.draft == 1 and answered.gains == {0: 0.0, 1: 1.5, 2: 0.0} and answered.skip is None
+    assert (
+        answered.draft == 1 and [r.gain for r in answered.responses] == [0.0, 1.5, 0.0, None] and answered.skip is None
+    )
     assert [(r.stage, r.index) for r in answered.responses] == [
         *((Stage.DRAFT, i) for i in range(3)),
         (Stage.ENDING, 0),
@@ -87,7 +89,7 @@ async def test_where_one_draft_alone_can_be_chosen_nothing_is_scored(question, d
     texts = [FAR_TOO_LONG, DRAFTS[2]][-drafts:]
     engine = Reader(lambda prompt, index: texts[index] if prompt.stage is Stage.DRAFT else " a cat in a hat.")
     answered = await answer(question, engine, replace(RECIPE, drafts=drafts), load)
-    assert answered.draft == drafts - 1 and not answered.gains and answered.skip is None
+    assert answered.draft == drafts - 1 and {r.gain for r in answered.responses} == {None} and answered.skip is None
     assert Stage.SCORE not in {prompt.stage for prompt in engine.prompts}
     assert (answered.responses[0].finish_reason is Finish.LENGTH) is (drafts == 2)
 
@@ -105,7 +107,9 @@ async def test_a_refused_score_keeps_the_drafts_beside_the_skip(question):
             raise RequestRefused(Reason.ENGINE_REFUSED, "no scores here")
 
     answered = await answer(question, Refusing(script), RECIPE, load)
-    assert answered.skip.reason is Reason.ENGINE_REFUSED and len(answered.responses) == 3
+    assert (answered.skip.stage, answered.skip.reason) == (Stage.SCORE, Reason.ENGINE_REFUSED) and len(
+        answered.responses
+    ) == 3
 
 
 @pytest.fixture(scope="module")
@@ -120,19 +124,22 @@ def test_a_run_keeps_what_the_choice_was_made_by(cluster, write_source, tmp_path
     assert build(config, str(out), reader).report["pairs"] == 1
     (commit,) = RunFolder(str(out)).committed().values()
     (one,) = read_chunk(RunFolder(str(out)), commit)
-    assert [stored.gain for stored in one.responses] == [0.0, 1.5, 0.0, None]
+    assert [stored.response.gain for stored in one.responses] == [0.0, 1.5, 0.0, None]
     assert one.responses[-1].splice.draft_index == 1 and verify(str(out)) == []
     (row,) = pq.read_table(out / "data").to_pylist()
     assert row["chosen_text"] == DRAFTS[1] and row["chosen_index"] == 1
     console = Console(file=io.StringIO(), width=200)
     tell(console, read_story(str(out), row["pair_id"]))
-    assert "Draft: of 3 the one the picture speaks for most: +1.500 nats a token likelier" in console.file.getvalue()
+    assert (
+        "Draft: of 3 the one the picture speaks for most: +1.500 nats a token likelier with the picture"
+        in console.file.getvalue()
+    )
 
 
 def test_what_the_choice_brought_is_counted_from_what_the_world_knows():
     scene = Scene(1, 1, (Mark(1, 2, "red", "circle"), Mark(3, 1, "red", "cross")))
     true, half = describe(scene, "en"), "Row 1: column 2 a red circle. Row 3: column 1 a blue cross."
-    drafts = [StoredResponse(said(text, Stage.DRAFT, i), gain=float(i)) for i, text in enumerate((half, true, half))]
+    drafts = [StoredResponse(said(text, Stage.DRAFT, i)) for i, text in enumerate((half, true, half))]
     ending = StoredResponse(said("no", Stage.ENDING, 0), splice=Splice(1, 8, 3))
     asked = Question("q", "s", 0, "Describe.", images=("x",))
     found = draft_figures([Committed(asked, responses=(*drafts, ending))], {"q": scene})

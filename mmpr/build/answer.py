@@ -23,7 +23,7 @@ from mmpr.dropout import (
 )
 from mmpr.engine import Engine, Sampling
 from mmpr.errors import ImageError, RequestRefused
-from mmpr.pairing import Judged, PairRule
+from mmpr.pairing import Judged, PairRule, may_be_chosen
 from mmpr.prompts import ask, is_frame
 from mmpr.rounds import next_round
 from mmpr.types import Continues, Picture, Prompt, Question, Reason, Response, Skip, Stage, Verdict, View
@@ -96,7 +96,7 @@ class Answered:
     where the draft was cut for its endings, `view` what they were written with, `shown_sha256` tells their pictures,
     if these are not the question's. `scores`, by an ending's index: of the draft's own rest and of the ending, as
     `Engine.score` gives them with the question's own picture in sight. `draft` is the index of the draft that the
-    endings go on from; `gains`, by a draft's index where there are several: nats a token that the picture brings it.
+    endings go on from.
     """
 
     question: Question
@@ -108,7 +108,6 @@ class Answered:
     shown_sha256: tuple[str, ...] = ()
     scores: Mapping[int, tuple[float, float]] = field(default_factory=dict)
     draft: int = 0
-    gains: Mapping[int, float] = field(default_factory=dict)
     skip: Skip | None = None
 
 
@@ -175,7 +174,22 @@ async def _sample_in_rounds(
             answered, responses=tuple(response for response, _ in judged), verdicts=tuple(v for _, v in judged)
         )
         n_rounds += 1
-    return answered
+    return await _gains_of_right(answered, prompt, engine) if recipe.grounding else answered
+
+
+async def _gains_of_right(answered: Answered, prompt: Prompt, engine: Engine) -> Answered:
+    """Gains of the responses that may be chosen, where there is a picture and anything to reject."""
+    right = [
+        response
+        for response, verdict in zip(answered.responses, answered.verdicts, strict=True)
+        if may_be_chosen((response, verdict))
+    ]
+    if not prompt.images or len(right) == len(answered.responses):
+        return answered
+    gains = await _gains(right, prompt, engine)
+    if isinstance(gains, Skip):  # all responses were paid for: they are kept beside the skip
+        return replace(answered, skip=gains)
+    return replace(answered, responses=_with_gains(answered.responses, gains))
 
 
 async def _drafts(question: Question, prompt: Prompt, engine: Engine, recipe: Recipe) -> Sequence[Response]:
@@ -196,10 +210,15 @@ async def _finish(
     fit = await _fit(drafts, engine, recipe)
     if isinstance(fit, tuple):
         return replace(answered, skip=Skip(question.id, Stage.DRAFT, *fit))
-    gains = await _gains([draft for draft, _ in fit], prompt, engine) if len(fit) > 1 else {}
+    gains = await _gains([draft for draft, _ in fit], prompt, engine)
+    if isinstance(gains, Skip):
+        return replace(answered, skip=gains)
+    drafts = _with_gains(drafts, gains)
     draft, cut = max(fit, key=lambda one: gains.get(one[0].index, 0.0))
     told = () if recipe.rejected_view is View.IMAGE_KEPT else tuple(picture.sha256 for picture in shown)
-    answered = replace(answered, draft=draft.index, gains=gains, cut=cut, view=recipe.rejected_view, shown_sha256=told)
+    answered = replace(
+        answered, responses=drafts, draft=draft.index, cut=cut, view=recipe.rejected_view, shown_sha256=told
+    )
     sampling = recipe.sampling(question, Stage.ENDING, n=recipe.endings, max_tokens=ending_budget(cut))
     try:
         endings = await engine.generate(ending_prompt(prompt, cut, shown), sampling)
@@ -219,18 +238,32 @@ async def _fit(
     return fit or next(fault for fault in found if not isinstance(fault, Cut))
 
 
-async def _gains(drafts: Sequence[Response], prompt: Prompt, engine: Engine) -> dict[int, float]:
-    """By how much each draft is likelier with the picture than without it, in nats a token; two prefills each.
+async def _gains(responses: Sequence[Response], prompt: Prompt, engine: Engine) -> dict[int, float] | Skip:
+    """By how much each is likelier with the picture than without it, in nats a token, by index.
 
-    What the language alone would have said anyway gains nothing; what was read off the picture gains most.
+    What the language alone would have said anyway gains nothing; what was read off the picture gains most. Two prefills
+    for each text, and none where all texts are one: there is nothing to choose then.
     """
     seeing = replace(prompt, stage=Stage.SCORE)
     unseeing = without_pictures(seeing)
-    scores = await asyncio.gather(
-        *(engine.score(sight, draft.token_ids) for draft in drafts for sight in (seeing, unseeing))
-    )
-    pairs = zip(drafts, scores[::2], scores[1::2], strict=True)
-    return {draft.index: seeing_it - without_it for draft, seeing_it, without_it in pairs}
+
+    async def gain(one: Response) -> float:
+        ids = one.token_ids or await asyncio.to_thread(engine.encode, one.text)
+        seen, unseen = await asyncio.gather(engine.score(seeing, ids), engine.score(unseeing, ids))
+        return seen - unseen
+
+    texts = {one.text: one for one in responses}
+    if len(texts) < 2:
+        return {}
+    try:
+        found = dict(zip(texts, await asyncio.gather(*map(gain, texts.values())), strict=True))
+    except RequestRefused as error:
+        return Skip(prompt.question_id, Stage.SCORE, error.reason, error.detail)
+    return {one.index: found[one.text] for one in responses}
+
+
+def _with_gains(responses: Sequence[Response], gains: Mapping[int, float]) -> tuple[Response, ...]:
+    return tuple(replace(one, gain=gains.get(one.index)) for one in responses)
 
 
 async def _cut(draft: Response, engine: Engine, recipe: Recipe) -> Cut | tuple[Reason, str]:

@@ -248,7 +248,7 @@ def _stored(answered: Answered) -> Committed:
 
 def _store(response: Response, answered: Answered) -> StoredResponse:
     if response.stage is not Stage.ENDING or answered.cut is None:
-        return StoredResponse(response, gain=answered.gains.get(response.index))
+        return StoredResponse(response)
     cut = answered.cut
     splice = Splice(
         answered.draft,

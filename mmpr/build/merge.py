@@ -26,6 +26,7 @@ from mmpr.build.stored import stored_settings
 from mmpr.config import BuildConfig, Mark, part
 from mmpr.errors import ConfigError, RunFolderError
 from mmpr.log import stamp
+from mmpr.pairing import needs_scores
 from mmpr.shards import ChunkCommit, RunFolder
 from mmpr.shards.claim import Heart, claimed
 from mmpr.shards.dataset import SKIPS
@@ -123,8 +124,8 @@ def _settings(
     before, now = (part(c, Mark.IDENTITY) for c in (stored_settings(run, []), config))
     if changed := sorted(name for name in now if now[name] != before[name]):
         raise ConfigError(f"{changed[0]}: the runs have settled it; a merge takes settings of selection alone")
-    if config.min_grounding_margin is not None:
-        _refuse_ungrounded(parts)
+    if name := needs_scores(config.strategy, config.min_grounding_margin):
+        _refuse_ungrounded(parts, name)
     differing = sorted(name for name in chosen if any(_differs(name, other, chosen) for other in others))
     words = f"{', '.join(differing)}: not the same in all runs; {given[0].folder.url}'s, unless given as key=value"
     return config, (words,) if differing else ()
@@ -141,11 +142,11 @@ def _differs(name: str, other: Mapping[str, Any], chosen: Mapping[str, Any]) -> 
     return bool(other[name] != chosen[name])
 
 
-def _refuse_ungrounded(parts: Sequence[Part]) -> None:
+def _refuse_ungrounded(parts: Sequence[Part], name: str) -> None:
     for one in parts:
         if not one.member.identity.get("grounding"):
             raise ConfigError(
-                f"min_grounding_margin: {one.folder.url} was built without grounding; give min_grounding_margin=null"
+                f"{name}: {one.folder.url} was built without grounding; give another {name.split('=')[0]}"
             )
 
 

@@ -249,12 +249,19 @@ def _settings(config: BuildConfig, run: Run) -> tuple[ChunkSettings, ...]:
     return tuple(_settings_of(one.config, run.folder, source, engine_tiles(config)) for one, source in of_all)
 
 
+def _first_round(config: BuildConfig) -> int | None:
+    """Responses of the first round; all of them where gains alone need the verdicts; None where nothing does."""
+    if config.adaptive:
+        return config.first_round
+    return config.n if config.grounding and not config.evaluate else None
+
+
 def _settings_of(config: BuildConfig, folder: RunFolder, source: Source, tiles: int | None) -> ChunkSettings:
     return ChunkSettings(
         folder=folder,
         source=source,
         recipe=recipe(config, engine_tiles=tiles),
-        first_round=config.first_round if config.adaptive else None,
+        first_round=_first_round(config),
         judge=judge_options(config),
         judge_time_limit_s=config.judge_time_limit_s,
         rule=pair_rule(config),

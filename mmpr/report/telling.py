@@ -22,6 +22,7 @@ _ORDERS = {
     "random": "the pairs whose responses are used least go first, a hash decides among equals",
     "length_matched": "the pairs whose sides are closest in tokens go first",
     "hardest": "the wrong responses closest in words to a right one go first",
+    "grounded": "the right responses that the picture speaks for most go first",
 }
 
 
@@ -147,6 +148,8 @@ def _why(story: Story) -> Iterator[str]:
     selection, uses, (chosen, rejected) = story.selection, story.uses(), story.sides()
     strategy = str(selection.get("strategy", "random"))
     yield f"Order: strategy {strategy}: {_ORDERS.get(strategy, 'as its name says')}."
+    if (gain := story.committed.find(chosen).response.gain) is not None:
+        yield f"Chosen side: {_gained(gain)} than without."
     yield f"These two: {_compared(row)}."
     most = selection.get("max_uses")
     yield (
@@ -154,6 +157,10 @@ def _why(story: Story) -> Iterator[str]:
         f"{'any number' if most is None else f'at most {most}'} (max_uses), and "
         f"{selection.get('pairs_per_question', 'any number of')} pairs a question (pairs_per_question)."
     )
+
+
+def _gained(gain: float) -> str:
+    return f"{gain:+.3f} nats a token likelier with the picture"
 
 
 def _compared(row: dict[str, object]) -> str:
@@ -170,11 +177,10 @@ def _compared(row: dict[str, object]) -> str:
 def _why_cut(story: Story) -> Iterator[str]:
     row = story.row
     splice = story.committed.find(story.sides()[1]).splice
-    chosen = story.committed.find((Stage.DRAFT, splice.draft_index if splice else 0))
-    draft = chosen.response
-    if chosen.gain is not None:
+    draft = story.committed.find((Stage.DRAFT, splice.draft_index if splice else 0)).response
+    if draft.gain is not None:
         n = len(story.committed.of_stage(Stage.DRAFT))
-        yield f"Draft: of {n} the one the picture speaks for most: {chosen.gain:+.3f} nats a token likelier with it."
+        yield f"Draft: of {n} the one the picture speaks for most: {_gained(draft.gain)}."
     if splice is not None:
         yield (
             f"Cut: {splice.prefix_tokens:,} of the draft's {draft.n_tokens:,} tokens stay ({splice.prefix_chars:,} "

@@ -61,15 +61,11 @@ class Splice:
 
 @dataclass(frozen=True, slots=True)
 class StoredResponse:
-    """A response that was paid for. Drafts and endings have no verdict; endings have a splice.
-
-    `gain`: nats a token that the picture brings a draft, where it was chosen among several.
-    """
+    """A response that was paid for. Drafts and endings have no verdict; endings have a splice."""
 
     response: Response
     verdict: Verdict | None = None
     splice: Splice | None = None
-    gain: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

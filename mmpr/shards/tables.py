@@ -124,7 +124,7 @@ def read_questions(tables: Iterable[pa.Table]) -> Iterator[QuestionRow]:
 def read_responses(table: pa.Table) -> Iterator[tuple[int, StoredResponse]]:
     """(place of the question in its chunk, response) in the order of the file."""
     for row in table.to_pylist():
-        yield row["place"], StoredResponse(_response(row), _verdict(row), _splice(row), row.get("gain"))
+        yield row["place"], StoredResponse(_response(row), _verdict(row), _splice(row))
 
 
 def _question_row(committed: Committed, written: set[str]) -> dict[str, Any]:
@@ -189,7 +189,6 @@ def _response_row(place: int, question: Question, stored: StoredResponse) -> dic
         "rejected_score": rejected_score,
         "view": splice.view if splice else None,
         "shown_sha256": (list(splice.shown_sha256) or None) if splice else None,
-        "gain": stored.gain,
     }
 
 
@@ -204,6 +203,7 @@ def _response(row: dict[str, Any]) -> Response:
         Finish(row["finish_reason"]),
         row["seed"],
         row.get("round") or 0,
+        row.get("gain"),
     )
 
 

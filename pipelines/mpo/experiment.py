@@ -36,6 +36,7 @@ from pipelines.pocket.world import Scene
 HERE = Path(__file__).parent
 _OPEN = 0.5  # share of questions without an answer
 _PAIRING = ("pairs_per_question=2", "drafts=4")  # of the training questions
+_GROUNDED = ("grounding=true", "strategy=grounded")
 _HELD_OUT = 900  # seed of the questions that no training sees
 _RESPONSES = 8
 _RESAMPLES = 2000
@@ -50,7 +51,7 @@ _SFT = Weights(preference=0, quality=0, generation=1)
 class Row:
     """One way to train: the loss's weights, the kinds of pairs, how they were chosen among the responses.
 
-    `pairing`: a setting for `mmpr pair`; none: as they were built, at random.
+    `pairing`: a setting for `mmpr pair`; none: as they were built, at random. `built`: settings of a build of its own.
     `on`: the row whose model answers the training questions and is trained further; none: the pocket model.
     `temperature`: of the answers to the questions held out; 0 is what sharpening alone could reach.
     """
@@ -59,6 +60,7 @@ class Row:
     weights: Weights | None = _MPO
     kinds: tuple[PairKind, ...] = ()
     pairing: str | None = None
+    built: tuple[str, ...] = ()
     on: str | None = None
     temperature: float = 1.0
 
@@ -74,7 +76,9 @@ ROWS = (
     Row("mpo, dropout_ntp", kinds=(PairKind.DROPOUT_NTP,)),
     Row("mpo, length-matched", pairing="strategy=length_matched"),
     Row("mpo, hardest", pairing="strategy=hardest"),
+    Row("mpo, grounded", built=_GROUNDED),
     Row("mpo, second round", on="mpo"),
+    Row("mpo, grounded, second round", on="mpo, grounded", built=_GROUNDED),
 )
 
 
@@ -127,15 +131,15 @@ class Bench:
         """The run folder that a row trains on."""
         first = (1500 if row.on else 1000) + seed
         asked = self.questions(f"train-{first}", self.train_questions, seed=first)
-        built = self.out / f"seed-{seed}" / ("pairs-of-" + _slug(row.on or POCKET))
-        _build(asked, built, f"model={self.base(row, seed)}", f"seed={seed}", *_PAIRING)
+        own = self.out / f"seed-{seed}" / _slug(row.name) / "pairs"
+        built = own if row.built else self.out / f"seed-{seed}" / ("pairs-of-" + _slug(row.on or POCKET))
+        _build(asked, built, f"model={self.base(row, seed)}", f"seed={seed}", *_PAIRING, *row.built)
         if row.pairing is None:
             return built
-        chosen = self.out / f"seed-{seed}" / _slug(row.name) / "pairs"
-        if not (chosen / "report.json").exists():
-            shutil.rmtree(chosen, ignore_errors=True)
-            _run(sys.executable, "-m", "mmpr", "pair", str(built), row.pairing, "--to", str(chosen))
-        return chosen
+        if not (own / "report.json").exists():
+            shutil.rmtree(own, ignore_errors=True)
+            _run(sys.executable, "-m", "mmpr", "pair", str(built), row.pairing, "--to", str(own))
+        return own
 
     def base(self, row: Row, seed: int) -> str:
         """The model that answers a row's training questions and is trained further."""

@@ -1,0 +1,167 @@
+"""`strategy: grounded`: of the right responses the one goes first that the picture speaks for most."""
+
+import asyncio
+import io
+import sys
+from dataclasses import replace
+
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from ray import cloudpickle
+from rich.console import Console
+
+from mmpr import pool
+from mmpr.build.answer import Recipe, Rounds, answer
+from mmpr.build.run import _first_round, build, pair_again
+from mmpr.config import BuildConfig, merge
+from mmpr.engine import ScriptedEngine
+from mmpr.errors import ConfigError, RequestRefused
+from mmpr.images import Loader
+from mmpr.judge import Judge
+from mmpr.pairing import PairRule, Strategy, pair_responses
+from mmpr.report.explain import read_story
+from mmpr.report.telling import tell
+from mmpr.shards import RunFolder, read_chunk
+from mmpr.types import Finish, Outcome, Question, Reason, Response, Stage, Verdict
+from mmpr.verify import verify
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the workers cannot import a test module
+RECIPE = Recipe("final", 4, 1.0, 0, 1.0, 200, 60, 0.5, 4, None, grounding=True)
+GUESS, SEEN = "At a glance there are two.\nFinal Answer: 2", "A red circle, and a red one below.\nFinal Answer: 2"
+TEXTS = (GUESS, "Many, I think.\nFinal Answer: 3", SEEN, "Few, I think.\nFinal Answer: 1")
+
+
+class Reader(ScriptedEngine):
+    """Finds `red` likely when it sees the picture, and every other text as likely with as without."""
+
+    async def score(self, prompt, token_ids):
+        await super().score(prompt, token_ids)
+        return -0.5 if prompt.images and "red" in self.decode(token_ids) else -2.0
+
+
+class Refusing(Reader):
+    async def score(self, prompt, token_ids):
+        raise RequestRefused(Reason.ENGINE_REFUSED, "no scores here")
+
+
+def script(prompt, index):
+    return TEXTS[index % len(TEXTS)]
+
+
+async def reader():
+    return Reader(script)
+
+
+@pytest.fixture
+def question(tmp_path):
+    Image.new("RGB", (40, 30), (200, 0, 0)).save(tmp_path / "a.png")
+    return Question("q", "s", 0, "How many?", images=(str(tmp_path / "a.png"),), answer=("2",))
+
+
+def asked(question, engine, recipe=RECIPE, first=4):
+    async def judged(question, responses):
+        return Judge().judge_all(question, [response.text for response in responses])
+
+    rounds = Rounds(PairRule(), first, judged, lambda _: None)
+    load = Loader(None, allow_outside_root=True)
+    return asyncio.run(answer(question, engine, recipe, load, rounds))
+
+
+def scored(engine):
+    return [prompt for prompt in engine.prompts if prompt.stage is Stage.SCORE]
+
+
+def test_right_responses_are_scored_with_the_picture_and_without(question):
+    engine = Reader(script)
+    answered = asked(question, engine)
+    assert [response.gain for response in answered.responses] == [0.0, None, 1.5, None]
+    assert [bool(prompt.images) for prompt in scored(engine)] == [True, False] * 2
+    assert not any("<image>" in prompt.messages[0].text for prompt in scored(engine)[1::2])
+
+
+def test_a_text_that_came_twice_is_scored_once_and_both_have_its_gain(question):
+    engine = Reader(script)
+    answered = asked(question, engine, replace(RECIPE, n=8), first=8)
+    assert [response.gain for response in answered.responses] == [0.0, None, 1.5, None] * 2
+    assert len(scored(engine)) == 4
+
+
+@pytest.mark.parametrize(
+    ("texts", "pictures", "grounding"),
+    [
+        (TEXTS, False, True),  # nothing to see
+        ((GUESS, SEEN), True, True),  # all right: no pairs
+        ((GUESS, TEXTS[1]), True, True),  # one right text: no choice
+        ((TEXTS[1], TEXTS[3]), True, True),
+        (TEXTS, True, False),
+    ],
+)
+def test_nothing_is_scored_where_there_is_nothing_to_choose(question, texts, pictures, grounding):
+    engine = Reader(lambda prompt, index: texts[index % len(texts)])
+    question = question if pictures else replace(question, images=())
+    answered = asked(question, engine, replace(RECIPE, grounding=grounding))
+    assert answered.skip is None and not scored(engine) and {one.gain for one in answered.responses} == {None}
+
+
+def test_a_refused_score_keeps_the_responses_and_their_verdicts_beside_the_skip(question):
+    answered = asked(question, Refusing(script))
+    assert (answered.skip.stage, answered.skip.reason) == (Stage.SCORE, Reason.ENGINE_REFUSED)
+    assert len(answered.responses) == len(answered.verdicts) == 4
+
+
+def test_pairs_take_the_chosen_sides_by_what_the_picture_brings_them():
+    gains = {0: 0.1, 1: None, 2: -0.3, 3: 0.7}
+    right = [said(index, Outcome.CORRECT, gain) for index, gain in gains.items()]
+    wrong = [said(index, Outcome.INCORRECT, 9.0) for index in (4, 5)]
+    rule = PairRule(strategy=Strategy.GROUNDED, pairs_per_question=8, max_uses=None)
+    pairs = pair_responses(Question("q", "s", 1, "?", answer=("2",)), [*right, *wrong], rule)
+    assert [pair.chosen[1] for pair in pairs] == [3, 3, 0, 0, 1, 1, 2, 2]
+    assert all({pair.rejected[1] for pair in pairs[k : k + 2]} == {4, 5} for k in (0, 2, 4, 6))
+
+
+def said(index, outcome, gain):
+    found = "2" if outcome is Outcome.CORRECT else str(index)
+    response = Response("q", Stage.SAMPLE, index, f"text {index}", (), 5, Finish.STOP, gain=gain)
+    return response, Verdict(outcome, found, "rule")
+
+
+# -- a whole run ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with pool.connected(None):
+        yield
+
+
+@pytest.mark.parametrize("adaptive", [True, False])
+def test_a_run_keeps_the_gains_and_pairs_go_by_them(cluster, write_source, tmp_path, adaptive):
+    out, source = tmp_path / "run", str(write_source(3))
+    settings = {"n": 4, "pairs_per_question": 1, "adaptive": adaptive, "strategy": "grounded", "min_side_tokens": 4}
+    report = build(BuildConfig(source=source, model="pocket", grounding=True, **settings), str(out), reader).report
+    assert report["pairs_by_kind"]["correctness"] == 2 and verify(str(out)) == []
+    (commit,) = RunFolder(str(out)).committed().values()
+    sampled = [one for one in read_chunk(RunFolder(str(out)), commit) if one.question.answer]
+    assert [[stored.response.gain for stored in one.responses] for one in sampled] == [[0.0, None, 1.5, None]] * 2
+    rows = [row for row in pq.read_table(out / "data").to_pylist() if row["pair_kind"] == "correctness"]
+    assert {row["chosen_text"] for row in rows} == {SEEN}
+    console = Console(file=io.StringIO(), width=200)
+    tell(console, read_story(str(out), rows[0]["pair_id"]))
+    assert "the right responses that the picture speaks for most go first" in console.file.getvalue()
+    assert "Chosen side: +1.500 nats a token likelier with the picture than without." in console.file.getvalue()
+    assert pair_again(str(out), ["strategy=random", "pairs_per_question=4"])["pairs_by_kind"]["correctness"] == 8
+
+
+def test_gains_need_a_run_that_has_them(cluster, write_source, tmp_path):
+    with pytest.raises(ConfigError, match="strategy=grounded needs a run that was built with grounding=true"):
+        merge({}, ["strategy=grounded"])
+    build(BuildConfig(source=str(write_source(2)), model="pocket", n=4), str(tmp_path / "run"), reader)
+    with pytest.raises(ConfigError, match="strategy=grounded needs a run that was built with grounding=true"):
+        pair_again(str(tmp_path / "run"), ["strategy=grounded"])
+
+
+def test_an_evaluation_scores_nothing():
+    assert _first_round(BuildConfig(evaluate=True, adaptive=False, grounding=True)) is None
+    assert _first_round(BuildConfig(adaptive=False, grounding=True, n=7)) == 7
+    assert _first_round(BuildConfig(adaptive=False)) is None
