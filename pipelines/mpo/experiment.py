@@ -36,7 +36,7 @@ from pipelines.pocket.world import Scene
 HERE = Path(__file__).parent
 _OPEN = 0.5  # share of questions without an answer
 _PAIRING = ("pairs_per_question=2", "drafts=4")  # of the training questions
-_GROUNDED = ("grounding=true", "strategy=grounded")
+_GROUNDED = ("grounding=true", "strategy=grounded", "first_round=8")  # eight, to have a choice
 _HELD_OUT = 900  # seed of the questions that no training sees
 _RESPONSES = 8
 _RESAMPLES = 2000
