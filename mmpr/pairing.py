@@ -37,8 +37,9 @@ class Strategy(StrEnum):
     the pair goes first that brings the question's sum of chosen minus rejected tokens nearest to zero.
     HARDEST: a pair costs the share of words that differ (Indel distance over the sum of both lengths, 0 to 1), so that
     the wrong response closest to a right one goes first.
-    GROUNDED: a pair costs less the more the picture brings its chosen side (`Response.gain`): the right response that
-    was read off the picture goes first, the one that might have been guessed last. Not scored is no gain.
+    GROUNDED: a pair costs less the more the picture brings its chosen side, in nats (`Response.gain` times its tokens:
+    the pointwise mutual information of both). The right response that says most of what it saw goes first, the one
+    that might have been guessed last; words that need no picture bring nothing. Not scored is no gain.
     """
 
     RANDOM = "random"
@@ -250,7 +251,7 @@ def _costs(chosen: Sequence[Judged], rejected: Sequence[Judged], strategy: Strat
     if strategy is Strategy.RANDOM or not rejected:
         return [[0.0] * len(rejected) for _ in chosen]
     if strategy is Strategy.GROUNDED:
-        return [[-(c.gain or 0.0)] * len(rejected) for c, _ in chosen]
+        return [[-c.n_tokens * (c.gain or 0.0)] * len(rejected) for c, _ in chosen]
     if strategy is Strategy.LENGTH_MATCHED:
         return [[float(abs(c.n_tokens - r.n_tokens)) for r, _ in rejected] for c, _ in chosen]
     from rapidfuzz.distance import Indel

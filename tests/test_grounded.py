@@ -111,18 +111,18 @@ def test_a_refused_score_keeps_the_responses_and_their_verdicts_beside_the_skip(
 
 
 def test_pairs_take_the_chosen_sides_by_what_the_picture_brings_them():
-    gains = {0: 0.1, 1: None, 2: -0.3, 3: 0.7}
-    right = [said(index, Outcome.CORRECT, gain) for index, gain in gains.items()]
-    wrong = [said(index, Outcome.INCORRECT, 9.0) for index in (4, 5)]
+    gains = {0: (0.4, 40), 1: (None, 90), 2: (-0.3, 5), 3: (0.5, 30)}  # nats a token, tokens
+    right = [said(index, Outcome.CORRECT, *told) for index, told in gains.items()]
+    wrong = [said(index, Outcome.INCORRECT, 9.0, 99) for index in (4, 5)]
     rule = PairRule(strategy=Strategy.GROUNDED, pairs_per_question=8, max_uses=None)
     pairs = pair_responses(Question("q", "s", 1, "?", answer=("2",)), [*right, *wrong], rule)
-    assert [pair.chosen[1] for pair in pairs] == [3, 3, 0, 0, 1, 1, 2, 2]
+    assert [pair.chosen[1] for pair in pairs] == [0, 0, 3, 3, 1, 1, 2, 2]
     assert all({pair.rejected[1] for pair in pairs[k : k + 2]} == {4, 5} for k in (0, 2, 4, 6))
 
 
-def said(index, outcome, gain):
+def said(index, outcome, gain, tokens):
     found = "2" if outcome is Outcome.CORRECT else str(index)
-    response = Response("q", Stage.SAMPLE, index, f"text {index}", (), 5, Finish.STOP, gain=gain)
+    response = Response("q", Stage.SAMPLE, index, f"text {index}", (), tokens, Finish.STOP, gain=gain)
     return response, Verdict(outcome, found, "rule")
 
 
