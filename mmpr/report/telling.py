@@ -22,7 +22,7 @@ _ORDERS = {
     "random": "the pairs whose responses are used least go first, a hash decides among equals",
     "length_matched": "the pairs whose sides are closest in tokens go first",
     "hardest": "the wrong responses closest in words to a right one go first",
-    "grounded": "the right responses that the picture speaks for most go first",
+    "grounded": "the right responses to which the picture brings most, in nats, go first",
 }
 
 
