@@ -10,11 +10,13 @@ import pytest_asyncio
 import torch
 from PIL import Image
 
-from mmpr.build.answer import Recipe, answer
+from mmpr.build.answer import Recipe, Rounds, answer
 from mmpr.dropout import Cut, cut_draft
 from mmpr.engine import Sampling
 from mmpr.errors import EngineStartError, RequestRefused
 from mmpr.images import frame_references
+from mmpr.judge import Judge
+from mmpr.pairing import PairRule, may_be_chosen
 from mmpr.pocket import checkpoint_path
 from mmpr.prompts import ask
 from mmpr.types import Finish, Message, Picture, Prefix, Prompt, Question, Reason, Response, Stage, View
@@ -22,6 +24,7 @@ from mmpr.vllm_engine import VllmSettings, start_vllm
 from pipelines.mpo.checkpoint import load_model
 from pipelines.mpo.processor import load_processor
 from pipelines.pocket.checkpoint import write_random_checkpoint
+from pipelines.pocket.language import as_question, draw_question
 from pipelines.pocket.model import Shape
 from pipelines.pocket.world import draw_pixels, draw_scene
 
@@ -213,6 +216,26 @@ async def test_the_picture_speaks_for_the_draft_that_names_what_it_shows(engine)
     assert len(gains) > 1 and drafts[answered.draft].gain == max(gains) > 0
     assert [d.index for d in drafts] == [0, 1, 2, 3] and ending.stage is Stage.ENDING
     assert drafts[answered.draft].text.startswith(answered.cut.prefix.text)
+
+
+async def test_the_picture_brings_a_right_response_more_the_more_it_says_of_it(engine):
+    """Worked out or listed, a response names what stands in the picture; at a glance it is short and names little."""
+    rng = np.random.default_rng(5)
+    scene = draw_scene(rng)
+    drawn = Image.fromarray(draw_pixels(scene, rng))
+    shown = Picture("a" * 64, "a" * 64, b"", *drawn.size, "PNG", drawn)
+    question = replace(as_question(draw_question(scene, rng, "en", ("position",)), "en"), id="q", images=("x",))
+    recipe = Recipe("final", 24, 1.0, 0, 1.0, 200, 200, 0.5, 4, 7, grounding=True)
+    judge = Judge()
+
+    async def judged(question, responses):
+        return judge.judge_all(question, [response.text for response in responses])
+
+    answered = await answer(question, engine, recipe, lambda _: (shown,), Rounds(PairRule(), 24, judged, print))
+    right = {r.index for r, v in zip(answered.responses, answered.verdicts, strict=True) if may_be_chosen((r, v))}
+    assert 2 <= len(right) < 24 and right == {r.index for r in answered.responses if r.gain is not None}
+    by_length = sorted((r for r in answered.responses if r.index in right), key=lambda r: r.n_tokens)
+    assert by_length[-1].gain * by_length[-1].n_tokens > by_length[0].gain * by_length[0].n_tokens
 
 
 async def test_any_text_comes_back_from_the_tokenizer_as_it_was(engine):
