@@ -142,12 +142,13 @@ def _differs(name: str, other: Mapping[str, Any], chosen: Mapping[str, Any]) -> 
     return bool(other[name] != chosen[name])
 
 
+_UNGROUNDED = {"min_grounding_margin": "min_grounding_margin=null", "strategy=grounded": "strategy=random"}
+
+
 def _refuse_ungrounded(parts: Sequence[Part], name: str) -> None:
     for one in parts:
         if not one.member.identity.get("grounding"):
-            raise ConfigError(
-                f"{name}: {one.folder.url} was built without grounding; give another {name.split('=')[0]}"
-            )
+            raise ConfigError(f"{name}: {one.folder.url} was built without grounding; give {_UNGROUNDED[name]}")
 
 
 def _agreed(parts: Sequence[Part]) -> dict[str, Any]:
