@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from mmpr.errors import EngineDead, RequestRefused
@@ -33,7 +35,8 @@ class Sampling:
 class Pulse:
     """An engine's state as totals since its start.
 
-    `step_age_s` is the time since its last step; `memory_bytes` what its processes hold (not a GPU's memory).
+    `busy_s`, `preparing_s` and `alive_s` are a `Clock`'s; `step_age_s` is the time since its last step; `memory_bytes`
+    what its processes hold (not a GPU's memory).
     """
 
     running: int = 0
@@ -42,9 +45,64 @@ class Pulse:
     prompt_tokens: int = 0
     cached_tokens: int = 0
     busy_s: float = 0.0
+    preparing_s: float = 0.0
     alive_s: float = 0.0
     step_age_s: float = 0.0
     memory_bytes: int = 0
+
+
+class Clock:
+    """What an engine's time went into since it was up; for its event loop alone.
+
+    `running` requests are with it now. It is busy while there is one; else, while one is on its way (pictures opened,
+    cut into tiles), it waits for pictures; else for work.
+
+    Args:
+        now: seconds, from any beginning.
+    """
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self.running = 0
+        self._preparing = 0
+        self._busy_s = self._preparing_s = 0.0
+        self._began = self._changed = now()
+
+    @contextmanager
+    def serving(self) -> Iterator[None]:
+        """Around a request that the engine has."""
+        self._pass()
+        self.running += 1
+        try:
+            yield
+        finally:
+            self._pass()
+            self.running -= 1
+
+    @contextmanager
+    def preparing(self) -> Iterator[None]:
+        """Around what makes a request ready for the engine."""
+        self._pass()
+        self._preparing += 1
+        try:
+            yield
+        finally:
+            self._pass()
+            self._preparing -= 1
+
+    def on(self, pulse: Pulse) -> Pulse:
+        """The pulse with the seconds until now: `busy_s`, `preparing_s` (not busy, a request on its way), `alive_s`."""
+        self._pass()
+        alive_s = self._changed - self._began
+        return replace(pulse, busy_s=self._busy_s, preparing_s=self._preparing_s, alive_s=alive_s)
+
+    def _pass(self) -> None:
+        now = self._now()
+        if self.running:
+            self._busy_s += now - self._changed
+        elif self._preparing:
+            self._preparing_s += now - self._changed
+        self._changed = now
 
 
 class Engine(Protocol):
@@ -56,6 +114,10 @@ class Engine(Protocol):
     @property
     def continues(self) -> Continues:
         """How it continues a prefix; with TEXT its responses and prefixes have no token ids."""
+
+    @property
+    def clock(self) -> Clock:
+        """Its time; who makes a request ready tells it so."""
 
     async def generate(self, prompt: Prompt, sampling: Sampling) -> list[Response]:
         """Answer a prompt `sampling.n` times.
@@ -123,11 +185,11 @@ class ScriptedEngine:
         continues: Continues = Continues.EXACT,
     ) -> None:
         self.continues = continues
+        self.clock = Clock()
         self.prompts: list[Prompt] = []
         self._script = script
         self._seconds_per_token = seconds_per_token
         self._kill_on = kill_on
-        self._running = 0
         self._tokens = 0
 
     async def generate(self, prompt: Prompt, sampling: Sampling) -> list[Response]:
@@ -135,12 +197,11 @@ class ScriptedEngine:
         self.prompts.append(prompt)
         if prompt.question_id in self._kill_on:
             raise EngineDead(f"scripted to die on {prompt.question_id}")
-        self._running += 1
-        responses = [
-            self._respond(prompt, sampling, index) for index in range(sampling.first, sampling.first + sampling.n)
-        ]
-        await asyncio.sleep(self._seconds_per_token * max(r.n_tokens for r in responses))
-        self._running -= 1
+        with self.clock.serving():
+            responses = [
+                self._respond(prompt, sampling, index) for index in range(sampling.first, sampling.first + sampling.n)
+            ]
+            await asyncio.sleep(self._seconds_per_token * max(r.n_tokens for r in responses))
         self._tokens += sum(r.n_tokens for r in responses)
         return responses
 
@@ -167,7 +228,7 @@ class ScriptedEngine:
         return "".join(chr(i) for i in token_ids)
 
     def pulse(self) -> Pulse:
-        return Pulse(running=self._running, generated_tokens=self._tokens)
+        return self.clock.on(Pulse(running=self.clock.running, generated_tokens=self._tokens))
 
     async def close(self) -> None:
         return None

@@ -20,7 +20,7 @@ from typing import Any
 import psutil
 
 from mmpr._processes import ENGINE_PARENT, give_way, name_shared_memory, sweep_shared_memory
-from mmpr.engine import Pulse, Sampling, check_tags
+from mmpr.engine import Clock, Pulse, Sampling, check_tags
 from mmpr.errors import EngineDead, EngineError, EngineStartError, RequestRefused
 from mmpr.prompts import IMAGE_TAG, SHIELD, shield
 from mmpr.types import Continues, Finish, Prefix, Prompt, Reason, Response, Stage
@@ -76,15 +76,11 @@ class _Meter:
     """What vLLM's steps add up to; with n > 1 no response arrives before all do, so the pulse must come from here."""
 
     def __init__(self) -> None:
-        self.started = self.last_step = time.monotonic()
+        self.last_step = time.monotonic()
         self.running = self.waiting = self.generated = self.prompted = self.cached = 0
-        self.busy_s = 0.0
 
     def step(self, scheduler: Any, iteration: Any) -> None:
-        now = time.monotonic()
-        if self.running:
-            self.busy_s += now - self.last_step
-        self.last_step = now
+        self.last_step = time.monotonic()
         if scheduler is not None:
             self.running, self.waiting = scheduler.num_running_reqs, scheduler.num_waiting_reqs
         if iteration is not None:
@@ -93,16 +89,13 @@ class _Meter:
             self.cached += iteration.prompt_token_stats.cached_tokens
 
     def pulse(self) -> Pulse:
-        now = time.monotonic()
         return Pulse(
             running=self.running,
             waiting=self.waiting,
             generated_tokens=self.generated,
             prompt_tokens=self.prompted,
             cached_tokens=self.cached,
-            busy_s=self.busy_s,
-            alive_s=now - self.started,
-            step_age_s=now - self.last_step,
+            step_age_s=time.monotonic() - self.last_step,
         )
 
 
@@ -137,6 +130,7 @@ class VllmEngine:
     continues = Continues.EXACT
 
     def __init__(self, llm: Any, meter: _Meter) -> None:
+        self.clock = Clock()
         self._llm = llm
         self._meter = meter
         self._tokenizer = llm.get_tokenizer()
@@ -147,8 +141,7 @@ class VllmEngine:
 
     async def generate(self, prompt: Prompt, sampling: Sampling) -> list[Response]:
         check_tags(prompt)
-        ids = await asyncio.to_thread(self.prompt_ids, prompt)
-        result = await self._run(prompt, ids, self._parameters(sampling))
+        result = await self._run(prompt, self._parameters(sampling))
         _assert_prefix(prompt, result.prompt_token_ids)
         if len(result.outputs) != sampling.n:
             raise EngineError(f"vLLM returned {len(result.outputs)} of {sampling.n} responses (n > 1 lost)")
@@ -161,11 +154,10 @@ class VllmEngine:
         check_tags(prompt)
         kept = prompt.prefix.token_ids if prompt.prefix else ()
         whole = replace(prompt, prefix=Prefix("", (*kept, *token_ids)))
-        ids = await asyncio.to_thread(self.prompt_ids, whole)
         parameters = SamplingParams(
             max_tokens=1, prompt_logprobs=0, detokenize=False, output_kind=RequestOutputKind.FINAL_ONLY
         )
-        result = await self._run(whole, ids, parameters)
+        result = await self._run(whole, parameters)
         _assert_prefix(whole, result.prompt_token_ids)
         told = result.prompt_logprobs[-len(token_ids) :]
         return float(sum(of[token].logprob for of, token in zip(told, token_ids, strict=True)) / len(token_ids))
@@ -182,23 +174,28 @@ class VllmEngine:
                 ids += self._tokenizer.encode(piece, add_special_tokens=False)
         return ids + list(prompt.prefix.token_ids if prompt.prefix else ())
 
-    async def _run(self, prompt: Prompt, ids: list[int], parameters: Any) -> Any:
-        from vllm.exceptions import VLLMClientError
-        from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
-
-        request: dict[str, Any] = {"prompt_token_ids": ids}
+    async def _request(self, prompt: Prompt) -> dict[str, Any]:
+        request: dict[str, Any] = {"prompt_token_ids": await asyncio.to_thread(self.prompt_ids, prompt)}
         if prompt.images:
             request["multi_modal_data"] = {"image": [picture.pixels for picture in prompt.images]}
             tiles = "" if prompt.max_tiles is None else f" in {prompt.max_tiles}"  # cut otherwise, it is another input
             request["multi_modal_uuids"] = {"image": [picture.sha256 + tiles for picture in prompt.images]}
             if prompt.max_tiles is not None:
                 request["mm_processor_kwargs"] = {"max_dynamic_patch": prompt.max_tiles}
+        return request
+
+    async def _run(self, prompt: Prompt, parameters: Any) -> Any:
+        from vllm.exceptions import VLLMClientError
+        from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+
         try:
-            (rendered,) = await self._llm.renderer.render_cmpl_async([request])
+            with self.clock.preparing():
+                (rendered,) = await self._llm.renderer.render_cmpl_async([await self._request(prompt)])
             name = f"{prompt.stage}-{next(self._numbers)}"
-            async for result in self._llm.generate(rendered, parameters, name, priority=prompt.priority):
-                if result.finished:
-                    return result
+            with self.clock.serving():
+                async for result in self._llm.generate(rendered, parameters, name, priority=prompt.priority):
+                    if result.finished:
+                        return result
         except EngineDeadError as error:
             raise EngineDead(last_error_line() or str(error)) from error
         except (VLLMClientError, EngineGenerateError, ValueError) as error:
@@ -261,7 +258,7 @@ class VllmEngine:
         return text
 
     def pulse(self) -> Pulse:
-        return replace(self._meter.pulse(), memory_bytes=_memory_bytes())
+        return self.clock.on(replace(self._meter.pulse(), memory_bytes=_memory_bytes()))
 
     async def close(self) -> None:
         reader = self._llm.output_handler

@@ -314,5 +314,5 @@ def test_what_a_shared_pool_did_before_a_build_is_not_its_own():
     progress.see(Beat((Pulse(generated_tokens=950, busy_s=51.0, alive_s=102.0),), 0, ((0, "a"),)))
     progress.see(Beat((Pulse(generated_tokens=7, busy_s=0.5, alive_s=1.0),), 0, ((0, "a"),)))  # started again
     assert Counter(progress.totals) == Counter(
-        generated_tokens=57.0, busy_s=1.5, alive_s=3.0, prompt_tokens=0.0, cached_tokens=0.0
+        generated_tokens=57.0, busy_s=1.5, preparing_s=0.0, alive_s=3.0, prompt_tokens=0.0, cached_tokens=0.0
     )

@@ -129,7 +129,8 @@ async def answer(
     if stage is Stage.DRAFT and not question.images:
         return Answered(question, skip=Skip(question.id, stage, Reason.NO_PICTURE, "no picture for either side"))
     try:
-        pictures = await asyncio.to_thread(load_pictures, question.images) if question.images else ()
+        with engine.clock.preparing():
+            pictures = await asyncio.to_thread(load_pictures, question.images) if question.images else ()
     except ImageError as error:
         return Answered(question, skip=Skip(question.id, Stage.READ, error.reason, error.detail))
     answered = Answered(question, tuple(replace(picture, pixels=None) for picture in pictures))
@@ -141,10 +142,11 @@ async def answer(
                 return await _sample_in_rounds(answered, prompt, engine, recipe, rounds)
             sampling = recipe.sampling(question, stage, n=recipe.n, max_tokens=recipe.max_tokens)
             return replace(answered, responses=tuple(await engine.generate(prompt, sampling)))
-        shown = await asyncio.to_thread(
-            shown_pictures, question, pictures, recipe.rejected_view, seed=recipe.view_seed, others=others,
-            load=load_pictures,
-        )  # fmt: skip
+        with engine.clock.preparing():
+            shown = await asyncio.to_thread(
+                shown_pictures, question, pictures, recipe.rejected_view, seed=recipe.view_seed, others=others,
+                load=load_pictures,
+            )  # fmt: skip
         if isinstance(shown, Skip):
             return replace(answered, skip=shown)
         drafts = await _drafts(question, prompt, engine, recipe)

@@ -131,7 +131,10 @@ def _found(folder: RunFolder, config: BuildConfig, commits: Sequence[ChunkCommit
 def _ways(config: BuildConfig, commits: Sequence[ChunkCommit]) -> list[Way]:
     """How each source's answers are compared, and what gives verdicts anew where that has changed."""
     return [
-        (rejudged(one.config, [c for c in commits if c.account.source == place]), judge_options(one.config))
+        (
+            rejudged(one.config, {c.account.judge for c in commits if c.account.source == place}),
+            judge_options(one.config),
+        )
         for place, one in enumerate(of_sources(config))
     ]
 

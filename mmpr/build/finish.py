@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import groupby
+from itertools import accumulate, groupby
 from typing import Any
 
 from mmpr.build.judging import Rejudge, judge_key
@@ -27,7 +28,6 @@ from mmpr.shards import (
     Recipe,
     RunColumns,
     RunFolder,
-    by_member,
     cut_dataset,
     members_of,
     read_manifest,
@@ -64,7 +64,7 @@ def finish(
     run = run or folder.load_run()
     totals, files = cut_dataset(
         folder,
-        _run_recipe(config, members_of(run), list(folder.committed().values())),
+        _run_recipe(config, members_of(run), folder.commits()),
         limits=limits(config),
         shard_bytes=config.shard_bytes,
         map_tasks=map_tasks,
@@ -75,26 +75,36 @@ def finish(
     return report
 
 
-def _run_recipe(config: BuildConfig, members: Sequence[Member], commits: Sequence[ChunkCommit]) -> Recipe:
+def _run_recipe(config: BuildConfig, members: Sequence[Member], commits: Iterable[ChunkCommit]) -> Recipe:
     """One recipe for a run that was built of one source; else each has its own, and in a merged run each member's.
 
     A member keeps its model, its prompts, its sampling; a source what it has settings of its own for.
+
+    Args:
+        commits: of the run, in order; read once.
     """
-    each = [(config.model_copy(update={"sources": {}, **m.identity}), own) for m, _, own in by_member(members, commits)]
-    parts = [part for settings, own in each or [(config, tuple(commits))] for part in _by_source(settings, own)]
-    first = parts[0][1] if parts else _recipe(config, commits)
-    return first if len(parts) < 2 else replace(first, members=tuple(parts))
+    parts = tuple(_recipes(config, members, commits))
+    first = parts[0][1] if parts else _recipe(config, set())
+    return first if len(parts) < 2 else replace(first, members=parts)
 
 
-def _by_source(config: BuildConfig, commits: Sequence[ChunkCommit]) -> Iterator[tuple[int, Recipe]]:
-    """The recipes of neighbouring chunks of one source, each with the number of the first of them."""
-    settings = [one.config for one in of_sources(config)]
-    for place, chunks in groupby(commits, key=lambda commit: commit.account.source):
-        own = list(chunks)
-        yield own[0].chunk, _recipe(settings[place], own)
+def _recipes(
+    config: BuildConfig, members: Sequence[Member], commits: Iterable[ChunkCommit]
+) -> Iterator[tuple[int, Recipe]]:
+    """The recipes of neighbouring chunks of one member and source, each with the number of the first of them."""
+    each = [config.model_copy(update={"sources": {}, **member.identity}) for member in members] or [config]
+    settings = [[source.config for source in of_sources(one)] for one in each]
+    stops = list(accumulate(member.chunks for member in members))
+
+    def origin(commit: ChunkCommit) -> tuple[int, int]:
+        return bisect_right(stops, commit.chunk), commit.account.source
+
+    for (member, source), own in groupby(commits, key=origin):
+        chunks, judges = zip(*((commit.chunk, commit.account.judge) for commit in own), strict=True)
+        yield chunks[0], _recipe(settings[member][source], set(judges))
 
 
-def _recipe(config: BuildConfig, commits: Sequence[ChunkCommit]) -> Recipe:
+def _recipe(config: BuildConfig, judges: Collection[str]) -> Recipe:
     recipe = Recipe(
         pair=functools.partial(make_pairs, rule=pair_rule(config)),
         messages=functools.partial(
@@ -109,7 +119,7 @@ def _recipe(config: BuildConfig, commits: Sequence[ChunkCommit]) -> Recipe:
         ),
         embed_images=config.embed_images,
     )
-    view = rejudged(config, commits)
+    view = rejudged(config, judges)
     return recipe if view is None else replace(recipe, view=view)
 
 
@@ -134,10 +144,10 @@ def _is_there(folder: RunFolder, file: FileRecord) -> bool:
     return file.path != EXCLUDE or folder.record(EXCLUDE).sha256 == file.sha256
 
 
-def rejudged(config: BuildConfig, commits: Sequence[ChunkCommit]) -> Rejudge | None:
-    """What gives verdicts anew where a commit's were given under other settings."""
+def rejudged(config: BuildConfig, judges: Collection[str]) -> Rejudge | None:
+    """What gives verdicts anew where any were given under other settings (`ChunkAccount.judge`)."""
     options = judge_options(config)
-    if all(commit.account.judge == judge_key(options) for commit in commits):
+    if all(judge == judge_key(options) for judge in judges):
         return None
     return Rejudge(options, config.judge_time_limit_s)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from itertools import permutations
@@ -30,12 +30,15 @@ _LEAST_CHUNK = 8
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One start of a run: what it reads and writes, every chunk's rows, and which chunks earlier starts committed."""
+    """One start of a run: what it reads and writes, every chunk's rows, and what earlier starts committed.
+
+    `committed` says how many questions each of these chunks has.
+    """
 
     folder: RunFolder
     sources: tuple[Source, ...]
     leases: dict[int, LeaseRange]
-    committed: dict[int, ChunkCommit]
+    committed: dict[int, int]
 
     @property
     def todo(self) -> dict[int, LeaseRange]:
@@ -99,10 +102,13 @@ def enter(folder: RunFolder, config: BuildConfig, sources: Sequence[Source], cou
         folder.drop_commit(chunk)  # a torn file is built again rather than believed
     folder.note_damage({})
     folder.sweep()
-    committed = folder.committed()
-    run = Run(folder, tuple(sources), _leases(config, layout, counted, committed), committed)
-    _refuse_changed_rows(run)
-    return run
+    leases = _leases(config, layout, counted, folder.committed_chunks())
+    committed: dict[int, int] = {}
+    for commit in folder.commits():
+        lease = leases[commit.chunk]
+        _refuse_changed_rows(sources[lease.source], lease, commit)
+        committed[commit.chunk] = commit.questions.rows
+    return Run(folder, tuple(sources), leases, committed)
 
 
 def _reenter(folder: RunFolder, config: BuildConfig, counted: Sequence[Index]) -> Layout:
@@ -240,11 +246,11 @@ def versions() -> dict[str, str]:
 
 
 def _leases(
-    config: BuildConfig, layout: Layout, counted: Sequence[Index], committed: Mapping[int, ChunkCommit]
+    config: BuildConfig, layout: Layout, counted: Sequence[Index], committed: Set[int]
 ) -> dict[int, LeaseRange]:
     """Every chunk of the run by number."""
     found = list(_ranges(config, layout, counted))
-    if unknown := committed.keys() - set(range(len(found))):
+    if unknown := committed - set(range(len(found))):
         raise RunFolderError(f"chunk {min(unknown)} is committed and not of this source; restore run.json from a copy")
     return dict(enumerate(found))
 
@@ -262,13 +268,10 @@ def _ranges(config: BuildConfig, layout: Layout, counted: Sequence[Index]) -> It
         firsts, limits = stops, (None,) * len(counted)  # only sources without a limit grow
 
 
-def _refuse_changed_rows(run: Run) -> None:
-    for chunk, commit in run.committed.items():
-        lease = run.leases[chunk]
-        source = run.sources[lease.source]
-        if rows_hash(source, lease) != commit.account.rows_sha256:
-            span = commit.spans[0]
-            raise ResumeError(
-                f"{source.path}: between {source.place(span.first)} and {commit.spans[-1].last} a row has "
-                f"changed since it was built (chunk {chunk}); put it back or choose another --out"
-            )
+def _refuse_changed_rows(source: Source, lease: LeaseRange, commit: ChunkCommit) -> None:
+    if rows_hash(source, lease) != commit.account.rows_sha256:
+        span = commit.spans[0]
+        raise ResumeError(
+            f"{source.path}: between {source.place(span.first)} and {commit.spans[-1].last} a row has "
+            f"changed since it was built (chunk {commit.chunk}); put it back or choose another --out"
+        )

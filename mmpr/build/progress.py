@@ -12,7 +12,7 @@ from mmpr.types import PairKind
 
 _WINDOW_S = 30.0  # rates are over the last so many seconds, so that the start does not colour them
 _RATED = ("generated_tokens", "busy_s", "alive_s")
-_TOTALS = ("generated_tokens", "prompt_tokens", "cached_tokens", "busy_s", "alive_s")
+_TOTALS = ("generated_tokens", "prompt_tokens", "cached_tokens", "busy_s", "preparing_s", "alive_s")
 
 
 class Watcher(Protocol):

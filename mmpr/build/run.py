@@ -207,9 +207,7 @@ def _lease_out(start: _Start, run: Run) -> tuple[Outcome | None, dict[str, float
         start.make_engine, work, placement(config), make_probe(run, [one.loader for one in settings])
     )
     total = sum(rows.n_rows for rows in run.leases.values())
-    progress = Progress(
-        total, sum(commit.questions.rows for commit in run.committed.values()), evaluates=config.evaluate
-    )
+    progress = Progress(total, sum(run.committed.values()), evaluates=config.evaluate)
     name = redacted(run.folder.url)
     try:
         with (

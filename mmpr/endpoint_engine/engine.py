@@ -38,6 +38,7 @@ class EndpointEngine:
 
     def __init__(self, server: Server, settings: EndpointSettings, profile: Profile) -> None:
         self._server, self._profile = server, profile
+        self.clock = server.clock
         self._tokenizer = Tokenizer(server, settings.model)
         self._max_tiles = settings.max_tiles
         self._body: Json = {**settings.body, "model": settings.model}

@@ -15,7 +15,7 @@ import httpx
 
 from mmpr.endpoint_engine.records import EndpointSettings, Reply
 from mmpr.endpoint_engine.wire import Json, refusal
-from mmpr.engine import Pulse
+from mmpr.engine import Clock, Pulse
 from mmpr.errors import EngineDead, EngineError, EngineStartError, RequestRefused
 from mmpr.redact import HIDDEN, redacted
 from mmpr.types import Reason
@@ -66,10 +66,10 @@ class Server:
             timeout=httpx.Timeout(settings.timeout_s, connect=_CONNECT_S, pool=None),
             limits=httpx.Limits(max_connections=settings.concurrency + _SHORT + 1),  # one to ask whether it is alive
         )
-        self._started = self._answered = self._changed = time.monotonic()
-        self._asked = self._running = 0
+        self.clock = Clock()
+        self._answered = time.monotonic()
+        self._asked = 0
         self._prompt_tokens = self._cached_tokens = self._generated_tokens = 0
-        self._busy_s = 0.0
         self._closed = False
 
     async def models(self) -> dict[str, str]:
@@ -104,20 +104,10 @@ class Server:
         self._asked += 1
         try:
             async with self._slots:
-                self._count(+1)
-                try:
+                with self.clock.serving():
                     return await self._insist(f"{self.url}/{path}", body, read)
-                finally:
-                    self._count(-1)
         finally:
             self._asked -= 1
-
-    def _count(self, running: int) -> None:
-        now = time.monotonic()
-        if self._running:
-            self._busy_s += now - self._changed
-        self._changed = now
-        self._running += running
 
     async def _insist(self, url: str, body: Json, read: Callable[[Any], T]) -> T:
         failed_at, tries = 0.0, 0
@@ -208,16 +198,14 @@ class Server:
 
     def pulse(self) -> Pulse:
         """Totals so far. No step is ever overdue: every request has a time-out of its own."""
-        now = time.monotonic()
-        return Pulse(
-            running=self._running,
-            waiting=self._asked - self._running,
+        pulse = Pulse(
+            running=self.clock.running,
+            waiting=self._asked - self.clock.running,
             generated_tokens=self._generated_tokens,
             prompt_tokens=self._prompt_tokens,
             cached_tokens=self._cached_tokens,
-            busy_s=self._busy_s + (now - self._changed if self._running else 0.0),
-            alive_s=now - self._started,
         )
+        return self.clock.on(pulse)
 
     async def close(self) -> None:
         """Hang up; what is still asked ends in `EngineDead`."""

@@ -38,8 +38,8 @@ def write_reports(
         folder: the run folder after `cut_dataset`.
         totals: the sums that `cut_dataset` gave.
         files: the files that it wrote.
-        usage: of this start's engines: `busy_s`, `alive_s`, `prompt_tokens`, `generated_tokens`,
-            `cached_tokens`, `wall_s`; any of them may be absent.
+        usage: of this start's engines: `busy_s`, `preparing_s` (`mmpr.engine.Clock`), `alive_s`,
+            `prompt_tokens`, `generated_tokens`, `cached_tokens`, `wall_s`; any of them may be absent.
         run: what `run.json` will be, where it is not written yet.
 
     Returns:
@@ -217,7 +217,10 @@ def _usage(usage: Mapping[str, float] | None, chunks: ChunkTally) -> dict[str, f
     """This start's figures as given, with the shares that they make."""
     given = dict(usage or {})
     if alive := given.get("alive_s"):
-        given["busy_share"] = round(given.get("busy_s", 0.0) / alive, 4)
+        given["busy_share"] = busy = round(given.get("busy_s", 0.0) / alive, 4)
+        if "preparing_s" in given:  # an older mmpr did not tell it
+            given["waiting_for_pictures_share"] = pictures = round(given["preparing_s"] / alive, 4)
+            given["waiting_for_work_share"] = round(max(0.0, 1 - busy - pictures), 4)
     if wall := given.get("wall_s"):
         given["generated_tokens_per_s"] = round(given.get("generated_tokens", 0.0) / wall, 1)
     if prompt := given.get("prompt_tokens"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -176,18 +176,25 @@ class RunFolder:
 
     # -- commits ----------------------------------------------------------------------------------------------------
 
+    def commits(self) -> Iterator[ChunkCommit]:
+        """The commits in source order, read as they are asked for: those of a large run together take many megabytes.
+
+        Raises:
+            RunFolderError: a sidecar cannot be read.
+        """
+        names = [name for name in self.store.names(CHUNKS) if _SIDECAR.fullmatch(name)]
+        names.sort(key=lambda name: (len(name), name))  # by number: some may have six digits
+        for first in range(0, len(names), _SIDECARS_A_READ):
+            contents = self.store.read_many(names[first : first + _SIDECARS_A_READ])
+            yield from (self._parse(name, content) for name, content in contents.items())
+
     def committed(self) -> dict[int, ChunkCommit]:
         """The commits by chunk, in source order.
 
         Raises:
             RunFolderError: a sidecar cannot be read.
         """
-        names = [name for name in self.store.names(CHUNKS) if _SIDECAR.fullmatch(name)]
-        commits: list[ChunkCommit] = []
-        for first in range(0, len(names), _SIDECARS_A_READ):  # as bytes they take half as much again
-            contents = self.store.read_many(names[first : first + _SIDECARS_A_READ])
-            commits += [self._parse(name, content) for name, content in contents.items()]
-        return {commit.chunk: commit for commit in sorted(commits, key=lambda commit: commit.chunk)}
+        return {commit.chunk: commit for commit in self.commits()}
 
     def committed_chunks(self) -> set[int]:
         """The numbers of the committed chunks, from file names alone."""
@@ -275,7 +282,7 @@ class RunFolder:
         other = RunFolder(url, self.store.options)
         if other.has_run() or other.store.exists(MERGING):
             raise RunFolderError(f"{other.url} holds a run already; choose another folder")
-        for commit in self.committed().values():
+        for commit in self.commits():
             for name in (commit.questions.path, commit.responses.path, sidecar_name(commit.chunk)):
                 other.store.copy_from(self.store, name)
         if self.store.exists(EXCLUDE):
@@ -293,9 +300,12 @@ class RunFolder:
             abandoned: no writer of this run lives: files of uncommitted chunks go too.
         """
         found = [name for folder in (QUESTIONS, RESPONSES) for name in self.store.names(folder)]
-        commits = self.committed()  # after the listing: what was committed meanwhile is named here
-        named = {file.path for commit in commits.values() for file in (commit.questions, commit.responses)}
-        doomed = [name for name in found if name not in named and (abandoned or _chunk_of(name) in commits)]
+        named: set[str] = set()
+        chunks: set[int] = set()
+        for commit in self.commits():  # after the listing: what was committed meanwhile is named here
+            named |= {commit.questions.path, commit.responses.path}
+            chunks.add(commit.chunk)
+        doomed = [name for name in found if name not in named and (abandoned or _chunk_of(name) in chunks)]
         doomed += [n for f in ("", CHUNKS, QUESTIONS, RESPONSES, DATA) for n in self.store.names(f) if _is_left(n)]
         for name in doomed:
             self.store.delete(name)

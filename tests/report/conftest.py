@@ -163,7 +163,7 @@ def run(tmp_path_factory):
     from mmpr.report import write_reports
 
     folder, totals, files = make_run(str(tmp_path_factory.mktemp("run") / "out"))
-    usage = {"busy_s": 90.0, "alive_s": 100.0, "generated_tokens": 5000.0, "wall_s": 50.0}
+    usage = {"busy_s": 90.0, "preparing_s": 6.0, "alive_s": 100.0, "generated_tokens": 5000.0, "wall_s": 50.0}
     report = write_reports(folder, totals, files, usage=usage)
     write_manifest(folder, files, REPORTS)
     return folder, totals, files, report

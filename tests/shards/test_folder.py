@@ -176,6 +176,16 @@ def test_a_commit_that_is_taken_back_can_be_made_again(url: str) -> None:
     assert len(folder.sweep()) == 2
 
 
+def test_commits_come_in_source_order_however_many_digits_and_reads_they_take(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mmpr.shards.folder._SIDECARS_A_READ", 2)
+    folder, chunks = making.new_run(url), [100_001, 7, 99_999, 100_000, 8]
+    for chunk in chunks:
+        _commit(folder, chunk)
+    assert [commit.chunk for commit in folder.commits()] == sorted(chunks)
+
+
 def test_a_damaged_sidecar_is_named(url: str) -> None:
     folder = making.new_run(url)
     _commit(folder)

@@ -1,0 +1,74 @@
+"""What an engine tells of itself: where its time went."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from mmpr.build.answer import Recipe, answer
+from mmpr.engine import Clock, Pulse, ScriptedEngine
+from mmpr.types import Question
+
+RECIPE = Recipe("final", 2, 1.0, 0, 1.0, 64, 64, 0.5, 4, None)
+
+
+class Time:
+    """Passes only when told to."""
+
+    def __init__(self):
+        self.s = 100.0
+
+    def __call__(self):
+        return self.s
+
+
+@pytest.fixture
+def time():
+    return Time()
+
+
+def seconds(clock):
+    told = clock.on(Pulse())
+    return told.busy_s, told.preparing_s, told.alive_s
+
+
+def test_a_second_goes_into_one_thing_only(time):
+    clock = Clock(time)
+    time.s += 1  # nothing to do
+    with clock.preparing():
+        time.s += 2  # a picture is opened, and the engine stands
+        with clock.serving(), clock.serving():
+            time.s += 4  # another is opened, and the engine works
+        time.s += 8
+    time.s += 16
+    assert seconds(clock) == (4, 10, 31)
+
+
+def test_what_is_under_way_counts_until_now(time):
+    clock = Clock(time)
+    with clock.serving():
+        time.s += 3
+        assert (seconds(clock), clock.running) == ((3, 0, 3), 1)
+    assert (seconds(clock), clock.running) == ((3, 0, 3), 0)
+
+
+@pytest.mark.parametrize("around", [Clock.serving, Clock.preparing])
+def test_a_request_that_fails_is_over(time, around):
+    clock = Clock(time)
+    with pytest.raises(ValueError, match="refused"), around(clock):
+        raise ValueError("refused")
+    time.s += 5
+    assert seconds(clock) == (0, 0, 5)
+
+
+def test_an_engine_that_waits_for_a_question_s_picture_says_so(time):
+    engine = ScriptedEngine()
+    engine.clock = Clock(time)
+
+    def slowly(references):
+        time.s += 7
+        return ()
+
+    asyncio.run(answer(Question("q", "s", 0, "What?", images=("a.png",), answer=("2",)), engine, RECIPE, slowly))
+    assert seconds(engine.clock) == (0, 7, 7)
