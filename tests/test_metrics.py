@@ -7,7 +7,6 @@ import re
 import sys
 import time
 import urllib.request
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -40,21 +39,9 @@ def shown(prefix):
     return {name for text in expressions for name in _NAME.findall(text) if name.startswith(prefix)}
 
 
-class Busy(ScriptedEngine):
-    """Tells how long it lives and works, as a real engine does."""
-
-    def __init__(self, deadly):
-        super().__init__(script, seconds_per_token=0.005, kill_on=frozenset({deadly}))
-        self.began = time.monotonic()
-
-    def pulse(self):
-        alive_s = time.monotonic() - self.began
-        return replace(super().pulse(), busy_s=alive_s / 2, alive_s=alive_s)
-
-
 async def engine(deadly):
     """Slow enough to be seen at work; ends on one question."""
-    return Busy(deadly)
+    return ScriptedEngine(script, seconds_per_token=0.005, kill_on=frozenset({deadly}))
 
 
 @pytest.fixture(scope="module")

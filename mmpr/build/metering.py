@@ -9,6 +9,7 @@ from mmpr.pool import Beat, Died, Done, Event, Meters, Metric
 from mmpr.shards.records import kept_as
 from mmpr.types import PairKind
 
+_PICTURES = "mmpr_engine_waiting_for_pictures_seconds"
 METRICS = (
     Metric("mmpr_questions", "counter", "questions committed", ("outcome",)),
     Metric("mmpr_pairs", "counter", "pairs made, before rules over the whole run", ("kind",)),
@@ -16,6 +17,7 @@ METRICS = (
     Metric("mmpr_chunks", "counter", "chunks committed", ("host",)),
     Metric("mmpr_tokens", "counter", "tokens of the engines", ("kind",)),
     Metric("mmpr_engine_busy_seconds", "counter", "seconds an engine had requests at work", ("engine", "host")),
+    Metric(_PICTURES, "counter", "seconds an engine had none, and pictures were coming", ("engine", "host")),
     Metric("mmpr_engine_deaths", "counter", "engines that ended while they should not", ("host",)),
     Metric("mmpr_gpu_seconds", "counter", "GPU seconds held by engines; without GPUs an engine counts as one"),
     Metric("mmpr_engines", "gauge", "engines", ("state",)),
@@ -63,8 +65,12 @@ class Metering:
         totals = self._progress.totals
         for kind, name in _TOKENS.items():
             self._upto("mmpr_tokens", totals[name], kind=kind)
-        for (number, host), busy_s in self._progress.busy_s.items():
-            self._upto("mmpr_engine_busy_seconds", busy_s, engine=str(number), host=host)
+        for name, by_place in (
+            ("mmpr_engine_busy_seconds", self._progress.busy_s),
+            (_PICTURES, self._progress.preparing_s),
+        ):
+            for (number, host), seconds in by_place.items():
+                self._upto(name, seconds, engine=str(number), host=host)
         self._meters.add("mmpr_gpu_seconds", beat.held_s)
         self._gauges(beat)
 

@@ -36,6 +36,7 @@ class Progress:
         self.skips: Counter[str] = Counter()
         self.totals: defaultdict[str, float] = defaultdict(float)  # of the engines, in this build
         self.busy_s: defaultdict[tuple[int, str], float] = defaultdict(float)  # by engine and host
+        self.preparing_s: defaultdict[tuple[int, str], float] = defaultdict(float)  # the same
         self.held_s = 0.0
         self.beat = Beat((), 0)
         self._known: dict[int, Pulse] = {}
@@ -58,6 +59,7 @@ class Progress:
             for name in _TOTALS:
                 self.totals[name] += _since(known, pulse, name)
             self.busy_s[place] += _since(known, pulse, "busy_s")
+            self.preparing_s[place] += _since(known, pulse, "preparing_s")
             self._known[place[0]] = pulse
         self.beat = beat
         self.held_s += beat.held_s
