@@ -174,8 +174,7 @@ class BuildConfig(BaseModel):
         default=None, description="[0.2, 0.8]: pair only questions with such a share of right responses"
     )
     near_duplicate: Annotated[Fraction | None, _S] = Field(
-        default=1.0,
-        description="share of equal words from which responses count as one; 1: equal texts; None: keep all",
+        default=1.0, description="share of equal words from which responses are one; 1: equal texts; None: keep all"
     )
     max_pairs_per_source: Annotated[Count | None, _S] = Field(
         default=None, description="most pairs of one source, best of each question first; None: no limit"

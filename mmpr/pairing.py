@@ -111,7 +111,7 @@ def pairs_of(question: Question, found: Sides, rule: PairRule) -> list[Pair]:
 
 def sides(judged: Sequence[Judged], rule: PairRule) -> Sides:
     """The responses that may stand in pairs, near-equal ones once: chosen, wrong, and those without a clear answer."""
-    distinct = partial(_without_duplicates, similarity=rule.near_duplicate)
+    distinct = partial(_without_duplicates, rule=rule)
     chosen = distinct([j for j in judged if may_be_chosen(j)])
     wrong = distinct([j for j in judged if _is_wrong(j)])
     unparsed = distinct([j for j in judged if _is_format_negative(j, rule)]) if rule.format_pairs else []
@@ -157,14 +157,18 @@ def _is_format_negative(judged: Judged, rule: PairRule) -> bool:
     return rule.unfinished_negatives or response.finish_reason is Finish.STOP
 
 
-def _without_duplicates(side: Sequence[Judged], *, similarity: float | None) -> list[Judged]:
+def _without_duplicates(side: Sequence[Judged], *, rule: PairRule) -> list[Judged]:
     """Of near-equal responses with one answer the first by a hash of its text; two errors are never one.
+
+    With GROUNDED the one that is to go first stays, the hash decides between equals.
 
     Args:
         side: responses of one outcome.
-        similarity: share of words alike from which two are near-equal; None keeps all.
+        rule: its `near_duplicate` says what is near-equal.
     """
+    grounded, similarity = rule.strategy is Strategy.GROUNDED, rule.near_duplicate
     ordered = sorted(side, key=lambda j: (hashlib.sha256(j[0].text.encode()).digest(), j[0].index))
+    ordered.sort(key=lambda j: _grounding_cost(j[0]) if grounded else 0.0)
     if similarity is None:
         return ordered
     from rapidfuzz.distance import Indel
@@ -251,13 +255,17 @@ def _costs(chosen: Sequence[Judged], rejected: Sequence[Judged], strategy: Strat
     if strategy is Strategy.RANDOM or not rejected:
         return [[0.0] * len(rejected) for _ in chosen]
     if strategy is Strategy.GROUNDED:
-        return [[-c.n_tokens * (c.gain or 0.0)] * len(rejected) for c, _ in chosen]
+        return [[_grounding_cost(c)] * len(rejected) for c, _ in chosen]
     if strategy is Strategy.LENGTH_MATCHED:
         return [[float(abs(c.n_tokens - r.n_tokens)) for r, _ in rejected] for c, _ in chosen]
     from rapidfuzz.distance import Indel
 
     words = _as_words([response.text for response, _ in (*chosen, *rejected)])
     return [[Indel.normalized_distance(a, b) for b in words[len(chosen) :]] for a in words[: len(chosen)]]
+
+
+def _grounding_cost(chosen: Response) -> float:
+    return -chosen.n_tokens * (chosen.gain or 0.0)
 
 
 def _differ(chosen: Judged, rejected: Judged) -> bool:

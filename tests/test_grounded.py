@@ -1,6 +1,7 @@
 """`strategy: grounded`: of the right responses the one goes first to which the picture brings most."""
 
 import asyncio
+import hashlib
 import io
 import sys
 from dataclasses import replace
@@ -19,7 +20,7 @@ from mmpr.engine import ScriptedEngine
 from mmpr.errors import ConfigError, RequestRefused
 from mmpr.images import Loader
 from mmpr.judge import Judge
-from mmpr.pairing import PairRule, Strategy, pair_responses
+from mmpr.pairing import PairRule, Strategy, pair_responses, sides
 from mmpr.report.explain import read_story
 from mmpr.report.telling import tell
 from mmpr.shards import RunFolder, read_chunk
@@ -118,6 +119,17 @@ def test_pairs_take_the_chosen_sides_by_what_the_picture_brings_them():
     pairs = pair_responses(Question("q", "s", 1, "?", answer=("2",)), [*right, *wrong], rule)
     assert [pair.chosen[1] for pair in pairs] == [0, 0, 3, 3, 1, 1, 2, 2]
     assert all({pair.rejected[1] for pair in pairs[k : k + 2]} == {4, 5} for k in (0, 2, 4, 6))
+
+
+@pytest.mark.parametrize(("strategy", "kept"), [(Strategy.GROUNDED, {1}), (Strategy.RANDOM, {0})])
+def test_of_near_equal_responses_the_one_stays_that_goes_first(strategy, kept):
+    texts = ("I see two red circles here", "I see two red squares here")
+    first, second = sorted(texts, key=lambda text: hashlib.sha256(text.encode()).digest())  # as without a strategy
+    found = [said(index, Outcome.CORRECT, gain, 10) for index, gain in enumerate([0.1, 0.9])]
+    right = [(replace(told, text=text), verdict) for (told, verdict), text in zip(found, (first, second), strict=True)]
+    rule = PairRule(strategy=strategy, near_duplicate=0.8)
+    chosen, *_ = sides(right, rule)
+    assert {response.index for response, _ in chosen} == kept
 
 
 def said(index, outcome, gain, tokens):
