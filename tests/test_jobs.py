@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import ray
 from conftest import script, scripted_engine
 from ray import cloudpickle
 
@@ -244,8 +245,9 @@ DRIVE = Path(__file__).parent / "faults" / "drive.py"
 
 
 def drive(*words):
-    """`mmpr build` with scripted engines, as a process of its own."""
-    environment = {**os.environ, "PYTHONPATH": str(DRIVE.parents[2])}
+    """`mmpr build` with scripted engines, as a process of its own that joins the module's Ray."""
+    address = ray.get_runtime_context().gcs_address
+    environment = {**os.environ, "PYTHONPATH": str(DRIVE.parents[2]), "RAY_ADDRESS": address}
     command = [sys.executable, str(DRIVE), *map(str, words)]
     return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
 
