@@ -24,7 +24,7 @@ from typing import Any
 
 from mmpr.pairing import Judged, PairRule, pair_responses
 from mmpr.rounds import next_round
-from mmpr.shards import Committed, RunFolder, read_chunk
+from mmpr.run import Committed, RunFolder, read_chunk
 from mmpr.types import Question, Skip, Stage
 from pipelines.pocket.questions import write_questions
 

@@ -25,11 +25,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from mmpr.build.judging import judge_key, with_verdicts
-from mmpr.build.pairs import count
-from mmpr.judge import Judge, JudgeOptions
+from mmpr.builder.pair_rule import count
+from mmpr.builder.stored_verdicts import judge_key, with_verdicts
+from mmpr.judging import Judge, JudgeOptions
 from mmpr.pairing import PairRule, Strategy, pair_responses
-from mmpr.shards import ChunkAccount, Committed, RunFolder, StoredPicture, StoredResponse, new_attempt
+from mmpr.run import ChunkAccount, Committed, RunFolder, StoredPicture, StoredResponse, new_attempt
 from mmpr.types import Finish, Question, Response, Stage
 
 H100_RESPONSES = 6_500 / 300  # a second

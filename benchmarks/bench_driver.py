@@ -32,13 +32,14 @@ from typing import ClassVar
 import psutil
 
 from benchmarks.bench_store import H100_TOKENS_S, QUESTIONS, RESPONSES, TOKENS
-from mmpr.build import sharing
-from mmpr.build.run import build
-from mmpr.config import load
-from mmpr.engine import Engine, Sampling, ScriptedEngine
+from mmpr.builder import shared_engines
+from mmpr.builder.build_flow import build
+from mmpr.engines.protocol import Engine, Sampling
+from mmpr.engines.scripted import ScriptedEngine
 from mmpr.pool import Beat
-from mmpr.pool.engines import Pool, _Seat
-from mmpr.shards import RunFolder
+from mmpr.pool.engine_pool import Pool, _Seat
+from mmpr.run import RunFolder
+from mmpr.settings.config import load
 from mmpr.types import Prompt, Response
 
 IN_FLIGHT = 4  # chunks of an engine
@@ -145,7 +146,7 @@ def run_build(folder: Path, engines: int, seconds: float) -> Line:
     settings = [f"source={source}", f"engines={engines}", f"chunk_questions={_SMALL}", f"chunks_in_flight={IN_FLIGHT}"]
     settings += ["adaptive=false", "n=2", "grace_s=1", "tokens_in_flight=1000000000"]  # many engines share an admission
     config = load(None, settings, pocket=True)
-    sharing.Pool = Crowd  # type: ignore[attr-defined]
+    shared_engines.Pool = Crowd  # type: ignore[attr-defined]
     watch = Watch(folder / "run", seconds)
     watch.start()
     build(config, str(folder / "run"), holding_engine)

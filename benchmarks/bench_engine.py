@@ -34,16 +34,16 @@ import psutil
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from mmpr import images
-from mmpr.build.answer import Recipe
-from mmpr.build.engines import recipe, vllm_settings
-from mmpr.build.run import build
-from mmpr.config import BuildConfig, load
+from mmpr.builder.answer import Recipe
+from mmpr.builder.build_flow import build
+from mmpr.builder.engine_choice import recipe, vllm_settings
 from mmpr.dropout import Cut, cut_draft, draft_fault, ending_budget, ending_prompt
-from mmpr.engine import Sampling
+from mmpr.engines.protocol import Sampling
+from mmpr.engines.vllm import VllmEngine, VllmSettings, _Meter, start_vllm
 from mmpr.prompts import ask
+from mmpr.settings.config import BuildConfig, load
 from mmpr.sources import index, open_source, ranges, read_hashed
 from mmpr.types import Prompt, Question, Response, Stage
-from mmpr.vllm_engine import VllmEngine, VllmSettings, _Meter, start_vllm
 from pipelines.pocket.questions import write_questions
 
 _TRIM = 0.05

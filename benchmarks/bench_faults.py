@@ -19,8 +19,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from mmpr.build.run import pair_again
-from mmpr.verify import verify
+from mmpr.builder.build_flow import pair_again
+from mmpr.verification import verify
 from pipelines.pocket.questions import write_questions
 from tests.faults.harness import DRIVE, Fault, FaultyBuild, Ledger, dataset, questions, strays
 

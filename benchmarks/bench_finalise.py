@@ -29,10 +29,10 @@ from pathlib import Path
 import psutil
 
 from mmpr import pool
-from mmpr.build.finish import finish, judge_options
-from mmpr.build.judging import judge_key
-from mmpr.config import BuildConfig, Mark, load, part
-from mmpr.shards import ChunkAccount, Committed, RunFolder, StoredPicture, StoredResponse, new_attempt
+from mmpr.builder.finish import finish, judge_options
+from mmpr.builder.stored_verdicts import judge_key
+from mmpr.run import ChunkAccount, Committed, RunFolder, StoredPicture, StoredResponse, new_attempt
+from mmpr.settings.config import BuildConfig, Mark, load, part
 from mmpr.types import Finish, Outcome, Question, Response, Stage, Verdict
 
 PAIRS_A_QUESTION, RESPONSES, QUESTIONS_A_CHUNK = 8, 10, 128

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import psutil
 
-from mmpr.judge import Judge, compile_truth
+from mmpr.judging import Judge, compile_truth
 from mmpr.types import Question
 
 CASES = Path(__file__).parent.parent / "tests" / "cases"

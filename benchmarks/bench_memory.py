@@ -23,9 +23,10 @@ from tempfile import TemporaryDirectory
 import psutil
 
 from benchmarks.bench_finalise import peak_bytes
-from mmpr.build.run import build
-from mmpr.config import load
-from mmpr.engine import Engine, Sampling, ScriptedEngine
+from mmpr.builder.build_flow import build
+from mmpr.engines.protocol import Engine, Sampling
+from mmpr.engines.scripted import ScriptedEngine
+from mmpr.settings.config import load
 from mmpr.types import Prompt, Response
 
 CHUNK = 128  # questions

@@ -23,9 +23,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks.bench_engine import Bare, asked, run_arm, settings_of, whole
-from mmpr.build.engines import recipe, vllm_settings
-from mmpr.engine import Sampling
-from mmpr.judge import Judge
+from mmpr.builder.engine_choice import recipe, vllm_settings
+from mmpr.engines.protocol import Sampling
+from mmpr.judging import Judge
 from mmpr.pairing import PairRule, pair_responses
 from mmpr.types import Question, Response, Skip
 from pipelines.pocket.questions import write_questions

@@ -27,10 +27,11 @@ from pathlib import Path
 
 import psutil
 
-from mmpr.build.run import build
-from mmpr.config import load
-from mmpr.engine import Engine, Sampling, ScriptedEngine
-from mmpr.shards import RunFolder
+from mmpr.builder.build_flow import build
+from mmpr.engines.protocol import Engine, Sampling
+from mmpr.engines.scripted import ScriptedEngine
+from mmpr.run import RunFolder
+from mmpr.settings.config import load
 from mmpr.types import Prompt, Response
 
 SLOTS = 8  # sequences in a batch

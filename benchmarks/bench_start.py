@@ -25,10 +25,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks.bench_engine import asked, run_arm, settings_of
-from mmpr.build.engines import vllm_settings
-from mmpr.engine import Sampling
+from mmpr.builder.engine_choice import vllm_settings
+from mmpr.engines.protocol import Sampling
+from mmpr.engines.vllm import VllmSettings, start_vllm
 from mmpr.types import Prompt
-from mmpr.vllm_engine import VllmSettings, start_vllm
 from pipelines.pocket.questions import write_questions
 
 _TYPER = "import typer\napp = typer.Typer()\n@app.command()\ndef main(name: str = '') -> None: ...\napp()"

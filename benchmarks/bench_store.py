@@ -22,8 +22,8 @@ import ray
 from ray import cloudpickle
 
 from mmpr import pool
-from mmpr.build.answer import Answered
-from mmpr.build.chunk import ChunkReport
+from mmpr.builder.answer import Answered
+from mmpr.builder.chunk import ChunkReport
 from mmpr.pool.cluster import call
 from mmpr.types import Finish, Outcome, Question, Response, Stage, Verdict
 

@@ -170,7 +170,7 @@ def make_run(folder: Path) -> str:
     """A run of every shape, texts first, with its card."""
     sys.path[:0] = [str(HERE.parent / "tests"), str(HERE.parent)]
     making = importlib.import_module("shards.making")
-    shards, report = importlib.import_module("mmpr.shards"), importlib.import_module("mmpr.report")
+    shards, report = importlib.import_module("mmpr.run"), importlib.import_module("mmpr.reporting")
     shown = [making.picture(seed, side=16 + seed) for seed in range(20)]
     rows = [making.sampled(row) for row in range(300)]
     rows += [making.sampled(row, [shown[row % 20]]) for row in range(300, 340)]
@@ -296,7 +296,7 @@ def main() -> int:
     if given.read:
         read_and_tell(given.read, given.exports, given.run)
         return 0
-    from mmpr.export import export_run
+    from mmpr.exporting import export_run
 
     with tempfile.TemporaryDirectory() as temporary:
         exports = Path(temporary, "exports")

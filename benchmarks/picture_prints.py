@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
-from mmpr.shards.exclusion import MOST_DIFFERENT_BITS, picture_print
+from mmpr.run.exclusion import MOST_DIFFERENT_BITS, picture_print
 
 Picture = Image.Image
 Prints = npt.NDArray[np.uint64]

@@ -13,12 +13,12 @@ from typing import Any
 
 from mmpr.errors import RunFolderError
 from mmpr.log import stamp
-from mmpr.report.harmless import visible_line
-from mmpr.report.throughput import Spell, throughput
-from mmpr.shards import ChunkCommit, RunFolder, read_manifest
-from mmpr.shards.driver import driver_lives, read_driver
-from mmpr.shards.members import is_evaluation
-from mmpr.shards.records import kept_as
+from mmpr.reporting.safe_text import visible_line
+from mmpr.reporting.throughput import Spell, throughput
+from mmpr.run import ChunkCommit, RunFolder, read_manifest
+from mmpr.run.commit_records import kept_as
+from mmpr.run.driver_claim import driver_lives, read_driver
+from mmpr.run.merge_members import is_evaluation
 from mmpr.types import PairKind
 
 _WINDOW_S = 600.0  # a rate is over the last so many seconds of work

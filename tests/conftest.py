@@ -8,7 +8,7 @@ from hypothesis import settings
 from PIL import Image
 from ray import cloudpickle
 
-from mmpr.engine import ScriptedEngine
+from mmpr.engines.scripted import ScriptedEngine
 from mmpr.types import Stage
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # Ray's workers cannot import a conftest

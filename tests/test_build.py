@@ -11,16 +11,16 @@ from conftest import scripted_engine
 from PIL import Image
 
 from mmpr import pool
-from mmpr.build.chunk import ChunkReport
-from mmpr.build.run import build, pair_again
-from mmpr.build.watch import FailureWatch
-from mmpr.config import BuildConfig
+from mmpr.builder.build_flow import build, pair_again
+from mmpr.builder.chunk import ChunkReport
+from mmpr.builder.watch import FailureWatch
 from mmpr.errors import ConfigError, ResumeError, RunFolderError, SourceError
-from mmpr.export import Format, export_run
-from mmpr.export.push import push_run
-from mmpr.shards import RunFolder, read_chunk
+from mmpr.exporting import Format, export_run
+from mmpr.exporting.push import push_run
+from mmpr.run import RunFolder, read_chunk
+from mmpr.settings.config import BuildConfig
 from mmpr.types import Stage
-from mmpr.verify import verify
+from mmpr.verification import verify
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -11,7 +11,8 @@ from ray._private.internal_api import get_memory_info_reply, get_state_from_addr
 from ray.cluster_utils import Cluster
 
 from mmpr import pool
-from mmpr.engine import Sampling, ScriptedEngine
+from mmpr.engines.protocol import Sampling
+from mmpr.engines.scripted import ScriptedEngine
 from mmpr.errors import EngineStartError
 from mmpr.pool import Beat, Died, Done, Lease, Placement, Pool
 from mmpr.types import Message, Prompt, Stage

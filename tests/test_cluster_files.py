@@ -13,8 +13,8 @@ import yaml
 from ray.scripts.scripts import start as ray_start
 from typer.testing import CliRunner
 
-from mmpr import cli
-from mmpr.config import BuildConfig
+from mmpr.cli import verbs as cli
+from mmpr.settings.config import BuildConfig
 
 HERE = Path(__file__).parent
 CLUSTER = HERE.parent / "pipelines" / "cluster"

@@ -3,9 +3,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mmpr.config import BuildConfig, Mark, load, marks, merge, part
 from mmpr.errors import ConfigError
-from mmpr.presets import preset_names
+from mmpr.settings.config import BuildConfig, Mark, load, marks, merge, part
+from mmpr.settings.presets import preset_names
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
 

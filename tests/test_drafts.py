@@ -11,19 +11,19 @@ from ray import cloudpickle
 from rich.console import Console
 
 from mmpr import pool
-from mmpr.build.answer import Recipe, answer
-from mmpr.build.engines import endpoint_settings
-from mmpr.build.run import build
-from mmpr.config import BuildConfig
-from mmpr.engine import ScriptedEngine
+from mmpr.builder.answer import Recipe, answer
+from mmpr.builder.build_flow import build
+from mmpr.builder.engine_choice import endpoint_settings
+from mmpr.engines.scripted import ScriptedEngine
 from mmpr.errors import ConfigError, RequestRefused
 from mmpr.images import Loader
-from mmpr.report.explain import read_story
-from mmpr.report.telling import tell
-from mmpr.shards import RunFolder, read_chunk
-from mmpr.shards.records import Committed, Splice, StoredResponse
+from mmpr.reporting.pair_story import read_story
+from mmpr.reporting.story_view import tell
+from mmpr.run import RunFolder, read_chunk
+from mmpr.run.commit_records import Committed, Splice, StoredResponse
+from mmpr.settings.config import BuildConfig
 from mmpr.types import Finish, Question, Reason, Response, Stage
-from mmpr.verify import verify
+from mmpr.verification import verify
 from pipelines.pocket.figures import draft_figures
 from pipelines.pocket.language import describe
 from pipelines.pocket.world import Mark, Scene

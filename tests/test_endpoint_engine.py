@@ -12,10 +12,10 @@ import pytest
 from endpoint_standin import ANSWER, DESCRIBED, Standin, serving
 from PIL import Image
 
-from mmpr.build.answer import Recipe, answer
-from mmpr.endpoint_engine import EndpointSettings, start_endpoint
-from mmpr.endpoint_engine.wire import read_reply, share_out
-from mmpr.engine import Sampling
+from mmpr.builder.answer import Recipe, answer
+from mmpr.engines.endpoint import EndpointSettings, start_endpoint
+from mmpr.engines.endpoint.wire import read_reply, share_out
+from mmpr.engines.protocol import Sampling
 from mmpr.errors import EngineDead, EngineError, EngineStartError, RequestRefused
 from mmpr.types import Continues, Finish, Message, Picture, Prefix, Prompt, Question, Reason, Stage
 

@@ -9,11 +9,11 @@ from endpoint_standin import PICTURE, Standin, serving
 from endpoint_standin import answer as said
 
 from mmpr import pool
-from mmpr.build.engines import engine_maker, placement
-from mmpr.build.run import build
-from mmpr.config import BuildConfig, load
+from mmpr.builder.build_flow import build
+from mmpr.builder.engine_choice import engine_maker, placement
 from mmpr.errors import ConfigError, EngineStartError
-from mmpr.verify import verify
+from mmpr.settings.config import BuildConfig, load
+from mmpr.verification import verify
 
 KEY = "not-a-real-key-0123456789"
 

@@ -20,16 +20,16 @@ import pytest
 import pytest_asyncio
 
 from mmpr._processes import ENGINE_PARENT
-from mmpr.build.answer import Recipe, answer
-from mmpr.endpoint_engine import EndpointSettings, start_endpoint
-from mmpr.engine import Sampling
+from mmpr.builder.answer import Recipe, answer
+from mmpr.engines.endpoint import EndpointSettings, start_endpoint
+from mmpr.engines.protocol import Sampling
+from mmpr.engines.vllm import VllmSettings, start_vllm
 from mmpr.images import Loader
-from mmpr.judge import Judge
+from mmpr.judging import Judge
 from mmpr.pocket import checkpoint_path
 from mmpr.prompts import ask
 from mmpr.sources import index, open_source, ranges, read_range
 from mmpr.types import Continues, Message, Outcome, Prefix, Prompt, Response, Stage
-from mmpr.vllm_engine import VllmSettings, start_vllm
 from pipelines.pocket.questions import write_questions
 
 pytestmark = [

@@ -6,8 +6,9 @@ import asyncio
 
 import pytest
 
-from mmpr.build.answer import Recipe, answer
-from mmpr.engine import Clock, Pulse, ScriptedEngine
+from mmpr.builder.answer import Recipe, answer
+from mmpr.engines.protocol import Clock, Pulse
+from mmpr.engines.scripted import ScriptedEngine
 from mmpr.types import Question
 
 RECIPE = Recipe("final", 2, 1.0, 0, 1.0, 64, 64, 0.5, 4, None)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmpr.evaluate import Result, Z, compare, difference, estimate, figures, majority, pass_at, result
+from mmpr.evaluation import Result, Z, compare, difference, estimate, figures, majority, pass_at, result
 from mmpr.types import Finish, Outcome, Question, Response, Stage, Verdict
 
 OUTCOMES = {"C": Outcome.CORRECT, "X": Outcome.INCORRECT, "A": Outcome.AMBIGUOUS, "E": Outcome.ERROR}

@@ -14,20 +14,20 @@ from ray import cloudpickle
 from typer.testing import CliRunner
 
 from mmpr import pool
-from mmpr.build.evaluating import compare_runs, evaluate_run
-from mmpr.build.merge import merge_runs
-from mmpr.build.run import build, pair_again
-from mmpr.cli import app
-from mmpr.config import BuildConfig
-from mmpr.engine import ScriptedEngine
+from mmpr.builder.build_flow import build, pair_again
+from mmpr.builder.evaluation_flow import compare_runs, evaluate_run
+from mmpr.builder.merge_flow import merge_runs
+from mmpr.cli.verbs import app
+from mmpr.engines.scripted import ScriptedEngine
 from mmpr.errors import ConfigError, ResumeError, RunFolderError, SourceError
-from mmpr.export import export_run
-from mmpr.export.push import push_run
-from mmpr.report.evaluation import comparison_lines, evaluation_lines
-from mmpr.report.finished import finished_files
-from mmpr.shards import RunFolder
+from mmpr.exporting import export_run
+from mmpr.exporting.push import push_run
+from mmpr.reporting.evaluation_report import comparison_lines, evaluation_lines
+from mmpr.reporting.finished_run import finished_files
+from mmpr.run import RunFolder
+from mmpr.settings.config import BuildConfig
 from mmpr.status import read_status, status_lines
-from mmpr.verify import verify
+from mmpr.verification import verify
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 

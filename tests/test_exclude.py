@@ -8,10 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from mmpr.build.exclude import keep_list
+from mmpr.builder.exclude import keep_list
 from mmpr.errors import ConfigError
-from mmpr.shards import RunFolder
-from mmpr.shards.exclusion import list_name, question_print
+from mmpr.run import RunFolder
+from mmpr.run.exclusion import list_name, question_print
 
 
 @pytest.fixture

@@ -13,19 +13,19 @@ from ray import cloudpickle
 from rich.console import Console
 
 from mmpr import pool
-from mmpr.build.answer import Recipe, Rounds, answer
-from mmpr.build.run import _first_round, build, pair_again
-from mmpr.config import BuildConfig, merge
-from mmpr.engine import ScriptedEngine
+from mmpr.builder.answer import Recipe, Rounds, answer
+from mmpr.builder.build_flow import _first_round, build, pair_again
+from mmpr.engines.scripted import ScriptedEngine
 from mmpr.errors import ConfigError, RequestRefused
 from mmpr.images import Loader
-from mmpr.judge import Judge
+from mmpr.judging import Judge
 from mmpr.pairing import PairRule, Strategy, pair_responses, sides
-from mmpr.report.explain import read_story
-from mmpr.report.telling import tell
-from mmpr.shards import RunFolder, read_chunk
+from mmpr.reporting.pair_story import read_story
+from mmpr.reporting.story_view import tell
+from mmpr.run import RunFolder, read_chunk
+from mmpr.settings.config import BuildConfig, merge
 from mmpr.types import Finish, Outcome, Question, Reason, Response, Stage, Verdict
-from mmpr.verify import verify
+from mmpr.verification import verify
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the workers cannot import a test module
 RECIPE = Recipe("final", 4, 1.0, 0, 1.0, 200, 60, 0.5, 4, None, grounding=True)

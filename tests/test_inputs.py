@@ -9,13 +9,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from mmpr.build.chunk import ChunkWork
-from mmpr.build.layout import source_of
-from mmpr.build.run import _settings
-from mmpr.config import load
-from mmpr.engine import ScriptedEngine
+from mmpr.builder.build_flow import _settings
+from mmpr.builder.chunk import ChunkWork
+from mmpr.builder.layout import source_of
+from mmpr.engines.scripted import ScriptedEngine
 from mmpr.pool import Lease
-from mmpr.shards import RunFolder, read_chunk
+from mmpr.run import RunFolder, read_chunk
+from mmpr.settings.config import load
 from mmpr.sources import index, ranges
 from mmpr.types import Reason, Stage
 from tests.conftest import script

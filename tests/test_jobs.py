@@ -16,14 +16,14 @@ from conftest import script, scripted_engine
 from ray import cloudpickle
 
 from mmpr import pool
-from mmpr.build.budget import Budget, moment
-from mmpr.build.jobs import read_job, run_job
-from mmpr.build.run import build
-from mmpr.config import BuildConfig, load
-from mmpr.engine import ScriptedEngine
+from mmpr.builder.budget import Budget, moment
+from mmpr.builder.build_flow import build
+from mmpr.builder.jobs import read_job, run_job
+from mmpr.engines.scripted import ScriptedEngine
 from mmpr.errors import ConfigError, RunStopped
 from mmpr.pool import Beat
-from mmpr.shards import RunFolder
+from mmpr.run import RunFolder
+from mmpr.settings.config import BuildConfig, load
 from mmpr.status import read_status
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the workers cannot import a test module
@@ -292,8 +292,8 @@ def test_a_secret_reaches_neither_the_run_folder_nor_what_is_told(write_source, 
 
 
 def test_json_logs_name_a_death_with_its_chunks_and_attempts(capsys):
-    from mmpr.build.progress import Progress
-    from mmpr.build.views import JsonLines
+    from mmpr.builder.progress import Progress
+    from mmpr.builder.progress_views import JsonLines
     from mmpr.pool import Died, Lease, Unfit
 
     view = JsonLines(Progress(10, 0), "runs/x")
@@ -307,8 +307,8 @@ def test_json_logs_name_a_death_with_its_chunks_and_attempts(capsys):
 
 
 def test_what_a_shared_pool_did_before_a_build_is_not_its_own():
-    from mmpr.build.progress import Progress
-    from mmpr.engine import Pulse
+    from mmpr.builder.progress import Progress
+    from mmpr.engines.protocol import Pulse
 
     progress = Progress(10, 0)
     old = Pulse(generated_tokens=900, busy_s=50.0, alive_s=100.0)

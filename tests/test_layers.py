@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,10 @@ import mmpr
 ROOT = Path(mmpr.__file__).parent
 ROOMS = [
     *("types", "errors", "redact", "log", "_processes", "pocket"),
-    *("prompts", "judge", "pairing", "rounds", "evaluate", "dropout"),
-    *("images", "sources", "shards", "verify", "export", "report", "status"),
-    *("engine", "vllm_engine", "endpoint_engine", "pool"),
-    *("presets", "fields", "mixture", "config", "build", "check", "saying", "options", "eval_verb", "cli", "__main__"),
+    *("prompts", "judging", "pairing", "rounds", "evaluation", "dropout"),
+    *("images", "sources", "run", "verification", "exporting", "reporting", "status"),
+    *("engines", "pool"),
+    *("settings", "builder", "checking", "cli", "__main__"),
 ]
 FILES = sorted(path for path in ROOT.rglob("*.py") if "checkpoint" not in path.parts and path != ROOT / "__init__.py")
 
@@ -40,17 +41,26 @@ def test_a_file_imports_only_from_rooms_above_its_own(path):
     assert not below
 
 
-@pytest.mark.parametrize(
-    ("package", "home"), [("vllm", {"vllm_engine"}), ("httpx", {"endpoint_engine"}), ("ray", {"pool"})]
-)
+@pytest.mark.parametrize(("package", "home"), [("vllm", "engines/vllm.py"), ("httpx", "engines/endpoint"), ("ray", "pool")])
 def test_a_heavy_package_has_one_home(package, home):
-    users = {room(path) for path in FILES if any(name.split(".")[0] == package for name in imports(path))}
-    assert users == home
+    users = [path for path in FILES if any(name.split(".")[0] == package for name in imports(path))]
+    assert users
+    assert all(path.is_relative_to(ROOT / home) for path in users)
+
+
+def test_no_two_modules_have_one_name():
+    names = Counter(path.stem for path in FILES if path.name != "__init__.py")
+    assert [name for name, n in names.items() if n > 1] == []
+
+
+def test_no_two_classes_have_one_name():
+    classes = [node.name for path in FILES for node in ast.parse(path.read_text()).body if isinstance(node, ast.ClassDef)]
+    assert [name for name, n in Counter(classes).items() if n > 1] == []
 
 
 def test_pure_rooms_touch_no_file_and_no_clock():
     forbidden = {"time", "os", "socket", "pathlib", "requests", "fsspec"}
-    pure = [p for p in FILES if room(p) in ("prompts", "pairing", "rounds", "evaluate", "dropout")]
+    pure = [p for p in FILES if room(p) in ("prompts", "pairing", "rounds", "evaluation", "dropout")]
     assert not [(p.name, name) for p in pure for name in imports(p) if name.split(".")[0] in forbidden]
 
 
@@ -58,9 +68,9 @@ def test_pure_rooms_touch_no_file_and_no_clock():
 def test_help_imports_nothing_heavy(words):
     heavy = ("torch", "ray", "vllm", "pyarrow", "numpy", "PIL", "datasets", "pandas")
     program = (
-        "import sys, mmpr.cli\n"
+        "import sys, mmpr.cli.verbs\n"
         f"sys.argv[1:] = {list(words)!r}\n"
-        "try: mmpr.cli.main()\n"
+        "try: mmpr.cli.verbs.main()\n"
         "except SystemExit: pass\n"
         f"print([name for name in {heavy!r} if name in sys.modules], file=sys.stderr)"
     )

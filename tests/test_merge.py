@@ -17,20 +17,20 @@ from shards import making
 from typer.testing import CliRunner
 
 from mmpr import pool
-from mmpr.build.finish import finish, judge_options
-from mmpr.build.judging import judge_key
-from mmpr.build.merge import merge_runs
-from mmpr.build.run import build, pair_again
-from mmpr.cli import app
-from mmpr.config import BuildConfig, Mark, part
+from mmpr.builder.build_flow import build, pair_again
+from mmpr.builder.finish import finish, judge_options
+from mmpr.builder.merge_flow import merge_runs
+from mmpr.builder.stored_verdicts import judge_key
+from mmpr.cli.verbs import app
 from mmpr.errors import ConfigError, ResumeError, RunFolderError
-from mmpr.export import export_run
-from mmpr.report.again import report_again
-from mmpr.report.explain import read_story
-from mmpr.report.peek import sample_pairs
-from mmpr.shards import RunFolder, claim_driver, new_attempt
+from mmpr.exporting import export_run
+from mmpr.reporting.pair_story import read_story
+from mmpr.reporting.peek import sample_pairs
+from mmpr.reporting.rewritten_reports import report_again
+from mmpr.run import RunFolder, claim_driver, new_attempt
+from mmpr.settings.config import BuildConfig, Mark, part
 from mmpr.status import read_status
-from mmpr.verify import verify
+from mmpr.verification import verify
 
 
 @pytest.fixture(scope="module", autouse=True)

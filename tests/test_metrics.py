@@ -16,10 +16,10 @@ from ray import cloudpickle
 from ray.cluster_utils import Cluster
 
 from mmpr import pool
-from mmpr.build.metering import METRICS
-from mmpr.build.run import build
-from mmpr.config import BuildConfig
-from mmpr.engine import ScriptedEngine
+from mmpr.builder.build_flow import build
+from mmpr.builder.metering import METRICS
+from mmpr.engines.scripted import ScriptedEngine
+from mmpr.settings.config import BuildConfig
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the workers cannot import a test module
 DASHBOARD = Path(__file__).parents[1] / "pipelines" / "cluster" / "grafana.json"

@@ -15,25 +15,25 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from mmpr import pool
-from mmpr.build.chunk import ChunkWork
-from mmpr.build.engines import vllm_settings
-from mmpr.build.evaluating import compare_runs, evaluate_run
-from mmpr.build.layout import sources_of
-from mmpr.build.merge import merge_runs
-from mmpr.build.run import _settings, build, pair_again
-from mmpr.check import check
-from mmpr.cli import app
-from mmpr.config import BuildConfig, load, of_sources
-from mmpr.engine import ScriptedEngine
+from mmpr.builder.build_flow import _settings, build, pair_again
+from mmpr.builder.chunk import ChunkWork
+from mmpr.builder.engine_choice import vllm_settings
+from mmpr.builder.evaluation_flow import compare_runs, evaluate_run
+from mmpr.builder.layout import sources_of
+from mmpr.builder.merge_flow import merge_runs
+from mmpr.checking import check
+from mmpr.cli.verbs import app
+from mmpr.engines.scripted import ScriptedEngine
 from mmpr.errors import ConfigError, MmprError, ResumeError
-from mmpr.export import export_run
-from mmpr.mixture import PER_SOURCE, shares
+from mmpr.exporting import export_run
 from mmpr.pool import Lease
-from mmpr.report.explain import read_story
-from mmpr.shards import RunFolder, read_chunk
+from mmpr.reporting.pair_story import read_story
+from mmpr.run import RunFolder, read_chunk
+from mmpr.settings.config import BuildConfig, load, of_sources
+from mmpr.settings.mixture import PER_SOURCE, shares
 from mmpr.sources import index, ranges
 from mmpr.status import read_status
-from mmpr.verify import verify
+from mmpr.verification import verify
 from tests.test_sources_parts import Beside, Opened
 
 

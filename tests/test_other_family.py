@@ -9,12 +9,12 @@ import pytest
 import pytest_asyncio
 from PIL import Image
 
-from mmpr.build.answer import Recipe, answer
+from mmpr.builder.answer import Recipe, answer
 from mmpr.dropout import Cut
-from mmpr.engine import Sampling
+from mmpr.engines.protocol import Sampling
+from mmpr.engines.vllm import VllmSettings, start_vllm
 from mmpr.prompts import ask
 from mmpr.types import Message, Picture, Prompt, Question, Stage
-from mmpr.vllm_engine import VllmSettings, start_vllm
 
 pytestmark = [
     pytest.mark.engine,

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from mmpr.judge import Outcome, judge
+from mmpr.judging import Outcome, judge
 from mmpr.pocket import checkpoint_path
 from pipelines.pocket import train as training
 from pipelines.pocket.checker import Statements, count_statements, statement_spans

@@ -19,7 +19,8 @@ import ray
 from ray import cloudpickle
 
 from mmpr import pool
-from mmpr.engine import Pulse, Sampling, ScriptedEngine
+from mmpr.engines.protocol import Pulse, Sampling
+from mmpr.engines.scripted import ScriptedEngine
 from mmpr.errors import EngineDead, EngineStartError, RunFolderError
 from mmpr.pool import Beat, Died, Done, Lease, Placement, Pool, Unfit
 from mmpr.types import Message, Prompt, Stage

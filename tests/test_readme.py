@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from mmpr.build.engines import vllm_settings
-from mmpr.config import BuildConfig, load
-from mmpr.presets import preset_names
+from mmpr.builder.engine_choice import vllm_settings
+from mmpr.settings.config import BuildConfig, load
+from mmpr.settings.presets import preset_names
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

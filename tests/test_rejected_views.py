@@ -13,18 +13,18 @@ from ray import cloudpickle
 from rich.console import Console
 
 from mmpr import pool
-from mmpr.build.answer import Recipe, answer
-from mmpr.build.run import build
-from mmpr.build.seeing import shown_pictures
-from mmpr.config import BuildConfig
-from mmpr.engine import ScriptedEngine
+from mmpr.builder.answer import Recipe, answer
+from mmpr.builder.build_flow import build
+from mmpr.builder.rejected_images import shown_pictures
+from mmpr.engines.scripted import ScriptedEngine
 from mmpr.images import Loader, shuffle_tiles
-from mmpr.report.explain import read_story
-from mmpr.report.peek import side_title
-from mmpr.report.telling import tell
-from mmpr.shards import RunFolder, read_chunk
+from mmpr.reporting.pair_story import read_story
+from mmpr.reporting.peek import side_title
+from mmpr.reporting.story_view import tell
+from mmpr.run import RunFolder, read_chunk
+from mmpr.settings.config import BuildConfig
 from mmpr.types import Continues, Question, Reason, Skip, Stage, View
-from mmpr.verify import verify
+from mmpr.verification import verify
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the workers cannot import a test module
 RECIPE = Recipe("final", 1, 1.0, 0, 1.0, 200, 200, 0.5, 4, None)

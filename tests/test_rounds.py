@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmpr.build.answer import Recipe, Rounds, answer
-from mmpr.engine import ScriptedEngine
+from mmpr.builder.answer import Recipe, Rounds, answer
+from mmpr.engines.scripted import ScriptedEngine
 from mmpr.errors import RequestRefused
-from mmpr.judge import Judge
+from mmpr.judging import Judge
 from mmpr.pairing import PairRule, accuracy, pair_responses, sides
 from mmpr.rounds import chance, next_round
 from mmpr.types import Finish, Outcome, Question, Reason, Response, Skip, Stage, Verdict

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from mmpr.images import load
-from mmpr.judge import judge
+from mmpr.judging import judge
 from mmpr.prompts import ask
 from mmpr.sources import index, open_source, ranges, read_hashed, rows_hash
 from mmpr.types import Outcome, Question, Reason

@@ -219,13 +219,13 @@ class Beside:
 @pytest.mark.parametrize("prefix", ["", "MMPR-v1.2-prompts/"])
 async def test_a_release_builds_with_no_option_but_source(tmp_path, prefix):
     """The chunk's own work on a scripted engine, up to the commit; what surrounds it does not know the source."""
-    from mmpr.build.chunk import ChunkWork
-    from mmpr.build.layout import source_of
-    from mmpr.build.run import _settings
-    from mmpr.config import load as load_config
-    from mmpr.engine import ScriptedEngine
+    from mmpr.builder.build_flow import _settings
+    from mmpr.builder.chunk import ChunkWork
+    from mmpr.builder.layout import source_of
+    from mmpr.engines.scripted import ScriptedEngine
     from mmpr.pool import Lease
-    from mmpr.shards import RunFolder, read_chunk
+    from mmpr.run import RunFolder, read_chunk
+    from mmpr.settings.config import load as load_config
     from tests.conftest import script
 
     config = load_config(None, [f"source={released(tmp_path, prefix=prefix)}"], pocket=True)

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from mmpr.images import load
-from mmpr.shards import Committed, StoredPicture
-from mmpr.shards.tables import question_groups
+from mmpr.run import Committed, StoredPicture
+from mmpr.run.chunk_tables import question_groups
 from mmpr.sources import index, open_source, ranges, read_hashed, rows_hash
 from tests.source_files import read_all
 
@@ -67,7 +67,7 @@ def test_the_hash_of_rows_is_made_without_reading_pictures(tmp_path, kind, endin
     hashes = [read_hashed(source, lease)[1] for lease in leases]
     seen = []
     real = pa.RecordBatch.to_pylist
-    monkeypatch.setattr("mmpr.sources.tables._values", lambda batch: (seen.append(batch), real(batch))[1])
+    monkeypatch.setattr("mmpr.sources.column_tables._values", lambda batch: (seen.append(batch), real(batch))[1])
     assert [rows_hash(source, lease) for lease in leases] == hashes
     assert seen and not any("binary" in str(batch.schema) for batch in seen)
 

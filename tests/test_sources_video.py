@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmpr.build.answer import Recipe, answer
-from mmpr.engine import ScriptedEngine
+from mmpr.builder.answer import Recipe, answer
+from mmpr.engines.scripted import ScriptedEngine
 from mmpr.images import Loader, frame_references
 from mmpr.prompts import ask, blind, count_tags, with_frames
 from mmpr.sources import open_source

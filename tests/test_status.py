@@ -11,9 +11,9 @@ import pytest
 from shards import making
 
 from mmpr.errors import RunFolderError
-from mmpr.shards import ChunkAccount, ChunkCommit, FileRecord, RowSpan, RunFolder, claim_driver
-from mmpr.shards.claim import claimed
-from mmpr.shards.folder import sidecar_name
+from mmpr.run import ChunkAccount, ChunkCommit, FileRecord, RowSpan, RunFolder, claim_driver
+from mmpr.run.folder import sidecar_name
+from mmpr.run.heartbeat import claimed
 from mmpr.status import duration, read_status, runs_below, status_lines, table_lines
 
 NOW = 1_800_000_000.0

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 from shards import making
 
-from mmpr.shards import FileRecord, RunFolder, new_attempt, write_manifest
-from mmpr.shards.dataset import _parquet
-from mmpr.verify import damaged_chunks, verify
+from mmpr.run import FileRecord, RunFolder, new_attempt, write_manifest
+from mmpr.run.dataset import _parquet
+from mmpr.verification import damaged_chunks, verify
 
 SHARD = "data/train-00000-of-00001.parquet"
 

@@ -10,17 +10,17 @@ import pytest_asyncio
 import torch
 from PIL import Image
 
-from mmpr.build.answer import Recipe, Rounds, answer
+from mmpr.builder.answer import Recipe, Rounds, answer
 from mmpr.dropout import Cut, cut_draft
-from mmpr.engine import Sampling
+from mmpr.engines.protocol import Sampling
+from mmpr.engines.vllm import VllmSettings, start_vllm
 from mmpr.errors import EngineStartError, RequestRefused
 from mmpr.images import frame_references
-from mmpr.judge import Judge
+from mmpr.judging import Judge
 from mmpr.pairing import PairRule, may_be_chosen
 from mmpr.pocket import checkpoint_path
 from mmpr.prompts import ask
 from mmpr.types import Finish, Message, Picture, Prefix, Prompt, Question, Reason, Response, Stage, View
-from mmpr.vllm_engine import VllmSettings, start_vllm
 from pipelines.mpo.checkpoint import load_model
 from pipelines.mpo.processor import load_processor
 from pipelines.pocket.checkpoint import write_random_checkpoint

@@ -17,7 +17,7 @@ from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from mmpr.errors import ImageError
-from mmpr.images.faults import too_large, unreadable
+from mmpr.images.image_faults import too_large, unreadable
 from mmpr.types import Picture, Reason
 
 if TYPE_CHECKING:

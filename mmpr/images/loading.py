@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from mmpr.images.decoding import decode
-from mmpr.images.faults import shown, unreadable
 from mmpr.images.frames import Frame, frame_of
+from mmpr.images.image_faults import shown, unreadable
 from mmpr.images.places import inside, opened, path_of, read_file, read_inline
 from mmpr.images.remote import Remote, fetch
 from mmpr.images.video import read_frames

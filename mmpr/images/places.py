@@ -12,7 +12,7 @@ from typing import BinaryIO
 from urllib.parse import unquote
 
 from mmpr.errors import ImageError
-from mmpr.images.faults import too_large, unreadable
+from mmpr.images.image_faults import too_large, unreadable
 from mmpr.types import Reason
 
 _NO_SUCH_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)

@@ -19,7 +19,7 @@ from urllib.request import getproxies
 
 from mmpr.errors import ConfigError, ImageError, MmprError
 from mmpr.images.allowed import Allowed, Place, parse_allowed, place_of
-from mmpr.images.faults import too_large, unreadable
+from mmpr.images.image_faults import too_large, unreadable
 from mmpr.types import Reason
 
 if TYPE_CHECKING:

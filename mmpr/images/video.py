@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
 from mmpr.errors import ImageError
-from mmpr.images.faults import too_large
 from mmpr.images.frames import Frame
+from mmpr.images.image_faults import too_large
 from mmpr.types import Reason
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ that the question that kills is found and no innocent one is blamed.
 """
 
 from mmpr.pool.cluster import connected, map_tasks, n_engines
-from mmpr.pool.engines import Pool
+from mmpr.pool.engine_pool import Pool
 from mmpr.pool.metrics import Meters, Metric
-from mmpr.pool.records import Beat, Bench, Died, Done, Event, Lease, MakeEngine, Placement, Probe, Unfit, Work
+from mmpr.pool.pool_records import Beat, Bench, Died, Done, Event, Lease, MakeEngine, Placement, Probe, Unfit, Work
 
 __all__ = [
     "Beat",

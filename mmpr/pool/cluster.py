@@ -17,7 +17,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from mmpr._processes import sweep_shared_memory
 from mmpr.errors import MmprError
-from mmpr.pool.records import Placement
+from mmpr.pool.pool_records import Placement
 
 # Short, for Ray puts sockets there, whose paths may have 107 characters. The driver's pid follows.
 _SESSIONS, _SESSION = Path("/tmp"), "mmpr-ray-"

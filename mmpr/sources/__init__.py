@@ -24,8 +24,8 @@ Conventions:
 
 from mmpr.sources.opening import default_name, open_source
 from mmpr.sources.ranges import ranges, sample
-from mmpr.sources.reading import Row, index, read_hashed, read_range, rows_hash
-from mmpr.sources.records import Index, LeaseRange, Source, Span
+from mmpr.sources.row_reader import Row, index, read_hashed, read_range, rows_hash
+from mmpr.sources.source_records import Index, LeaseRange, Source, Span
 
 __all__ = [
     "Index",

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from mmpr.errors import SourceError
 from mmpr.sources import jsonl
 from mmpr.sources.cursors import Raw, RowCursor
-from mmpr.sources.records import Index, Source, Span
+from mmpr.sources.source_records import Index, Source, Span
 from mmpr.sources.streams import unpacked
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from mmpr.errors import SourceError
-from mmpr.sources.records import Index, Source, Span
+from mmpr.sources.column_tables import Pictures, TableCursor, pictures_of, values, wanted
 from mmpr.sources.schema import check_columns
-from mmpr.sources.tables import Pictures, TableCursor, pictures_of, values, wanted
+from mmpr.sources.source_records import Index, Source, Span
 
 if TYPE_CHECKING:
     import pyarrow as pa

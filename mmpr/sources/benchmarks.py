@@ -20,8 +20,8 @@ from typing import Literal
 
 from mmpr.prompts import IMAGE_TAG
 from mmpr.sources.csv_file import picture_of
-from mmpr.sources.faults import RowFault
-from mmpr.sources.records import Source
+from mmpr.sources.row_faults import RowFault
+from mmpr.sources.source_records import Source
 from mmpr.types import Reason
 
 Layout = Literal["mathvista", "mmmu", "vlmeval"]

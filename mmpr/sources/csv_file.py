@@ -17,9 +17,9 @@ from typing import BinaryIO, cast
 from mmpr.errors import SourceError
 from mmpr.sources import jsonl
 from mmpr.sources.cursors import Raw, RowCursor
-from mmpr.sources.faults import RowFault
-from mmpr.sources.records import Index, Source, Span
+from mmpr.sources.row_faults import RowFault
 from mmpr.sources.schema import check_columns
+from mmpr.sources.source_records import Index, Source, Span
 from mmpr.sources.streams import unpacked
 from mmpr.types import Reason
 

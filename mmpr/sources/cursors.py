@@ -15,7 +15,7 @@ from itertools import islice
 from typing import Protocol
 
 from mmpr.errors import SourceError
-from mmpr.sources.records import Source
+from mmpr.sources.source_records import Source
 
 
 @dataclass(frozen=True, slots=True)

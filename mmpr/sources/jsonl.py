@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import BinaryIO, NoReturn, cast
 
 from mmpr.sources.cursors import Raw, RowCursor
-from mmpr.sources.faults import Number, RowFault
-from mmpr.sources.records import Index, Source, Span
+from mmpr.sources.row_faults import Number, RowFault
+from mmpr.sources.source_records import Index, Source, Span
 from mmpr.sources.streams import unpacked
 from mmpr.types import Reason
 

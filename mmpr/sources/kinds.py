@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mmpr.errors import SourceError
-from mmpr.sources.records import Compression, Format
+from mmpr.sources.source_records import Compression, Format
 from mmpr.sources.streams import compression_of, head
 
 _HEAD_BYTES = 4096

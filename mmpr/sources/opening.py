@@ -11,8 +11,8 @@ from mmpr.errors import SourceError
 from mmpr.sources import arrow, csv_file, parquet
 from mmpr.sources.hub import fetched, hub_name
 from mmpr.sources.kinds import kind_of
-from mmpr.sources.parts import file_stem, files_of, is_recipe, recipe_parts, shared_root
-from mmpr.sources.records import COLUMNS, Source
+from mmpr.sources.source_parts import file_stem, files_of, is_recipe, recipe_parts, shared_root
+from mmpr.sources.source_records import COLUMNS, Source
 
 
 def open_source(

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
-from mmpr.sources.records import Index, LeaseRange, Span
+from mmpr.sources.source_records import Index, LeaseRange, Span
 
 
 def ranges(

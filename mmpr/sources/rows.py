@@ -10,8 +10,8 @@ from pathlib import Path
 from mmpr.images import frame_references
 from mmpr.prompts import IMAGE_TAG, VIDEO_TAG, count_tags, language_of, with_frames
 from mmpr.sources.benchmarks import with_ours
-from mmpr.sources.faults import Number, RowFault, wrong
-from mmpr.sources.records import COLUMNS, Source
+from mmpr.sources.row_faults import Number, RowFault, wrong
+from mmpr.sources.source_records import COLUMNS, Source
 from mmpr.sources.turns import columns_of
 from mmpr.types import Question, Reason, Skip, Stage
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mmpr.errors import SourceError
-from mmpr.sources.records import ASKING, Source
+from mmpr.sources.source_records import ASKING, Source
 
 
 def check_columns(source: Source, names: Sequence[str]) -> None:

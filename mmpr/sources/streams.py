@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from mmpr.errors import SourceError
-from mmpr.sources.records import Compression, Source
+from mmpr.sources.source_records import Compression, Source
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mmpr.prompts import IMAGE_TAG, VIDEO_TAG, strip_suffix
-from mmpr.sources.faults import Number, RowFault, wrong
+from mmpr.sources.row_faults import Number, RowFault, wrong
 from mmpr.types import Reason
 
 _ROLES = {

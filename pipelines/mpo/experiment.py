@@ -25,7 +25,7 @@ import numpy as np
 import yaml
 
 from mmpr.pocket import POCKET
-from mmpr.shards import Committed, RunFolder
+from mmpr.run import Committed, RunFolder
 from mmpr.types import Outcome, PairKind, Stage
 from pipelines.mpo.train import Weights, load_recipe
 from pipelines.pocket.checker import count_statements

@@ -25,7 +25,7 @@ from trl import DPOConfig
 
 from mmpr.errors import MmprError
 from mmpr.pocket import POCKET, checkpoint_path
-from mmpr.presets import read_file
+from mmpr.settings.presets import read_file
 from mmpr.types import PairKind
 from pipelines.mpo.checkpoint import load_model, save_model
 from pipelines.mpo.processor import load_processor

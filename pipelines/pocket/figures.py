@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmpr.build.pairs import make_pairs
+from mmpr.builder.pair_rule import make_pairs
 from mmpr.pairing import PairRule
-from mmpr.shards import Committed, RunFolder, read_chunk
-from mmpr.shards.records import pair_texts
+from mmpr.run import Committed, RunFolder, read_chunk
+from mmpr.run.commit_records import pair_texts
 from mmpr.types import Outcome, Stage
 from pipelines.pocket.checker import Statements, count_statements
 from pipelines.pocket.questions import read_scenes

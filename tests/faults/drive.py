@@ -2,9 +2,9 @@
 
 import sys
 
-from mmpr import cli
-from mmpr.build import engines
-from mmpr.engine import ScriptedEngine
+from mmpr.builder import engines
+from mmpr.cli import verbs as cli
+from mmpr.engines.scripted import ScriptedEngine
 from mmpr.types import Stage
 
 

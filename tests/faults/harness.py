@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 
-from mmpr.shards import RunFolder, read_chunk
+from mmpr.run import RunFolder, read_chunk
 
 HERE = Path(__file__).parent
 DRIVE = (sys.executable, str(HERE / "drive.py"))

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from mmpr.verify import verify
+from mmpr.verification import verify
 from tests.faults.harness import Fault, FaultyBuild, dataset, questions, strays
 
 N = 72

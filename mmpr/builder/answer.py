@@ -1,0 +1,293 @@
+"""One question, from its pictures to its responses: the inner flow of a build, read top to bottom."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+from mmpr.builder.rejected_images import LoadPictures, shown_pictures
+from mmpr.dropout import (
+    Cut,
+    cut_draft,
+    cut_text,
+    draft_fault,
+    ending_budget,
+    ending_prompt,
+    given_draft,
+    given_text,
+    usable_endings,
+    without_pictures,
+)
+from mmpr.engines.protocol import Engine, Sampling
+from mmpr.errors import ImageError, RequestRefused
+from mmpr.pairing import Judged, PairRule, may_be_chosen
+from mmpr.prompts import ask, is_frame
+from mmpr.rounds import next_round
+from mmpr.types import Continues, Picture, Prompt, Question, Reason, Response, Skip, Stage, Verdict, View
+
+JudgeRound = Callable[[Question, Sequence[Response]], Awaitable[Sequence[Verdict]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How every question of a run is asked; the fields are those of `BuildConfig` of the same names.
+
+    `view_seed` is its `seed`, also of a run whose requests carry none.
+    """
+
+    prompt_version: str
+    n: int
+    temperature: float
+    top_k: int
+    top_p: float
+    max_tokens: int
+    draft_max_tokens: int
+    keep_fraction: float
+    min_side_tokens: int
+    seed: int | None
+    grounding: bool = False
+    drafts: int = 1
+    max_tiles: int | None = None
+    rejected_view: View = View.BLIND
+    endings: int = 1
+    view_seed: int = 0
+    video_tiles: int | None = None
+    prompt_template: Mapping[str, str] | None = None
+    system_message: str | None = None
+
+    def tiles(self, question: Question) -> int | None:
+        """The most tiles that the question's pictures are cut into; None: as many as the engine's."""
+        return self.video_tiles if any(is_frame(reference) for reference in question.images) else self.max_tiles
+
+    def sampling(self, question: Question, stage: Stage, *, n: int, max_tokens: int, first: int = 0) -> Sampling:
+        """The sampling of one request; a seeded run's seed depends on the question's place and the stage alone."""
+        seed = None
+        if self.seed is not None:
+            place = f"{self.seed}\n{question.source}\n{question.row}\n{stage}"
+            seed = int.from_bytes(hashlib.sha256(place.encode()).digest()[:4], "big") >> 1
+        return Sampling(n, self.temperature, self.top_k, self.top_p, max_tokens, seed, first)
+
+
+@dataclass(frozen=True, slots=True)
+class Rounds:
+    """What sampling in rounds needs (`mmpr.rounds`).
+
+    Args:
+        rule: what pairs are; the build's own.
+        first: responses of the first round.
+        judge: verdicts on one round's responses; off the event loop.
+        announce: called with the number of responses before each round, for who counts what the engine holds.
+    """
+
+    rule: PairRule
+    first: int
+    judge: JudgeRound
+    announce: Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What came of asking one question: its responses, or the skip that ended it, or both (endings that all failed).
+
+    `pictures` are without pixels. `verdicts` are those of the responses where rounds gave them, else none. `cut` is
+    where the draft was cut for its endings, `view` what they were written with, `shown_sha256` tells their pictures,
+    if these are not the question's. `scores`, by an ending's index: of the draft's own rest and of the ending, as
+    `Engine.score` gives them with the question's own picture in sight. `draft` is the index of the draft that the
+    endings go on from.
+    """
+
+    question: Question
+    pictures: tuple[Picture, ...] = ()
+    responses: tuple[Response, ...] = ()
+    verdicts: tuple[Verdict, ...] = ()
+    cut: Cut | None = None
+    view: View = View.BLIND
+    shown_sha256: tuple[str, ...] = ()
+    scores: Mapping[int, tuple[float, float]] = field(default_factory=dict)
+    draft: int = 0
+    skip: Skip | None = None
+
+
+async def answer(
+    question: Question,
+    engine: Engine,
+    recipe: Recipe,
+    load_pictures: LoadPictures,
+    rounds: Rounds | None = None,
+    others: Sequence[Question] = (),
+    priority: int = 0,
+) -> Answered:
+    """Ask one question: with a known answer up to n responses, without one a draft and its rejected endings.
+
+    Without `rounds` all n are asked for at once. `others` lend their pictures where `rejected_view` wants others. All
+    its prompts have the `priority`. A fault of the picture or a refusal of the engine is a skip; `EngineDead` rises.
+    """
+    stage = Stage.DRAFT if question.answer is None else Stage.SAMPLE
+    if stage is Stage.DRAFT and not question.images:
+        return Answered(question, skip=Skip(question.id, stage, Reason.NO_PICTURE, "no picture for either side"))
+    try:
+        with engine.clock.preparing():
+            pictures = await asyncio.to_thread(load_pictures, question.images) if question.images else ()
+    except ImageError as error:
+        return Answered(question, skip=Skip(question.id, Stage.READ, error.reason, error.detail))
+    answered = Answered(question, tuple(replace(picture, pixels=None) for picture in pictures))
+    messages = ask(question, recipe.prompt_version, template=recipe.prompt_template, system=recipe.system_message)
+    prompt = Prompt(question.id, stage, messages, pictures, max_tiles=recipe.tiles(question), priority=priority)
+    try:
+        if stage is Stage.SAMPLE:
+            if rounds is not None:
+                return await _sample_in_rounds(answered, prompt, engine, recipe, rounds)
+            sampling = recipe.sampling(question, stage, n=recipe.n, max_tokens=recipe.max_tokens)
+            return replace(answered, responses=tuple(await engine.generate(prompt, sampling)))
+        with engine.clock.preparing():
+            shown = await asyncio.to_thread(
+                shown_pictures, question, pictures, recipe.rejected_view, seed=recipe.view_seed, others=others,
+                load=load_pictures,
+            )  # fmt: skip
+        if isinstance(shown, Skip):
+            return replace(answered, skip=shown)
+        drafts = await _drafts(question, prompt, engine, recipe)
+        answered = replace(answered, responses=tuple(drafts))
+        answered = await _finish(answered, prompt, shown, engine, recipe)
+        return await _score(answered, prompt, engine) if recipe.grounding and answered.skip is None else answered
+    except RequestRefused as error:
+        return replace(answered, skip=Skip(question.id, stage, error.reason, error.detail))
+
+
+async def _sample_in_rounds(
+    answered: Answered, prompt: Prompt, engine: Engine, recipe: Recipe, rounds: Rounds
+) -> Answered:
+    """Round after round, each judged before the next is decided on; every response that was begun is kept."""
+    question, judged, n_rounds = answered.question, list[Judged](), 0
+    plan = partial(next_round, question, rule=rounds.rule, first=rounds.first, cap=recipe.n)
+    while n := await asyncio.to_thread(plan, judged):  # pairs long responses: up to seconds
+        rounds.announce(n)
+        sampling = recipe.sampling(question, prompt.stage, n=n, max_tokens=recipe.max_tokens, first=len(judged))
+        try:
+            given = await engine.generate(prompt, sampling)
+        except RequestRefused as error:  # the rounds before were paid for: they are kept beside the skip
+            return replace(answered, skip=Skip(question.id, prompt.stage, error.reason, error.detail))
+        given = [replace(response, round=n_rounds) for response in given]
+        judged += zip(given, await rounds.judge(question, given), strict=True)
+        answered = replace(
+            answered, responses=tuple(response for response, _ in judged), verdicts=tuple(v for _, v in judged)
+        )
+        n_rounds += 1
+    return await _gains_of_right(answered, prompt, engine) if recipe.grounding else answered
+
+
+async def _gains_of_right(answered: Answered, prompt: Prompt, engine: Engine) -> Answered:
+    """Gains of the responses that may be chosen, where there is a picture and anything to reject."""
+    right = [
+        response
+        for response, verdict in zip(answered.responses, answered.verdicts, strict=True)
+        if may_be_chosen((response, verdict))
+    ]
+    if not prompt.images or len(right) == len(answered.responses):
+        return answered
+    gains = await _gains(right, prompt, engine)
+    if isinstance(gains, Skip):  # all responses were paid for: they are kept beside the skip
+        return replace(answered, skip=gains)
+    return replace(answered, responses=_with_gains(answered.responses, gains))
+
+
+async def _drafts(question: Question, prompt: Prompt, engine: Engine, recipe: Recipe) -> Sequence[Response]:
+    if question.draft is None:
+        sampling = recipe.sampling(question, Stage.DRAFT, n=recipe.drafts, max_tokens=recipe.draft_max_tokens)
+        return await engine.generate(prompt, sampling)
+    if engine.continues is Continues.TEXT:
+        return [given_text(question, await engine.count_tokens(question.draft))]
+    ids = await asyncio.to_thread(engine.encode, question.draft)
+    return [given_draft(question, ids, await asyncio.to_thread(engine.decode, ids))]
+
+
+async def _finish(
+    answered: Answered, prompt: Prompt, shown: tuple[Picture, ...], engine: Engine, recipe: Recipe
+) -> Answered:
+    """Choose a draft, cut it and have it ended, by one request however many endings there are."""
+    question, drafts = answered.question, answered.responses
+    fit = await _fit(drafts, engine, recipe)
+    if isinstance(fit, tuple):
+        return replace(answered, skip=Skip(question.id, Stage.DRAFT, *fit))
+    gains = await _gains([draft for draft, _ in fit], prompt, engine)
+    if isinstance(gains, Skip):
+        return replace(answered, skip=gains)
+    drafts = _with_gains(drafts, gains)
+    draft, cut = max(fit, key=lambda one: gains.get(one[0].index, 0.0))
+    told = () if recipe.rejected_view is View.IMAGE_KEPT else tuple(picture.sha256 for picture in shown)
+    answered = replace(
+        answered, responses=drafts, draft=draft.index, cut=cut, view=recipe.rejected_view, shown_sha256=told
+    )
+    sampling = recipe.sampling(question, Stage.ENDING, n=recipe.endings, max_tokens=ending_budget(cut))
+    try:
+        endings = await engine.generate(ending_prompt(prompt, cut, shown), sampling)
+    except RequestRefused as error:  # the drafts were paid for: they are kept beside the skip
+        return replace(answered, skip=Skip(question.id, Stage.ENDING, error.reason, error.detail))
+    usable = usable_endings(draft.text[len(cut.prefix.text) :], endings)
+    skip = Skip(question.id, Stage.ENDING, *usable) if isinstance(usable, tuple) else None
+    return replace(answered, responses=(*drafts, *endings), skip=skip)
+
+
+async def _fit(
+    drafts: Sequence[Response], engine: Engine, recipe: Recipe
+) -> list[tuple[Response, Cut]] | tuple[Reason, str]:
+    """The drafts that can be chosen sides, each with its cut; the first one's fault where none can."""
+    found = [draft_fault(draft) or await _cut(draft, engine, recipe) for draft in drafts]
+    fit = [(draft, cut) for draft, cut in zip(drafts, found, strict=True) if isinstance(cut, Cut)]
+    return fit or next(fault for fault in found if not isinstance(fault, Cut))
+
+
+async def _gains(responses: Sequence[Response], prompt: Prompt, engine: Engine) -> dict[int, float] | Skip:
+    """By how much each is likelier with the picture than without it, in nats a token, by index.
+
+    What the language alone would have said anyway gains nothing; what was read off the picture gains most. Two prefills
+    for each text, and none where all texts are one: there is nothing to choose then.
+    """
+    seeing = replace(prompt, stage=Stage.SCORE)
+    unseeing = without_pictures(seeing)
+
+    async def gain(one: Response) -> float:
+        ids = one.token_ids or await asyncio.to_thread(engine.encode, one.text)
+        seen, unseen = await asyncio.gather(engine.score(seeing, ids), engine.score(unseeing, ids))
+        return seen - unseen
+
+    texts = {one.text: one for one in responses}
+    if len(texts) < 2:
+        return {}
+    try:
+        found = dict(zip(texts, await asyncio.gather(*map(gain, texts.values())), strict=True))
+    except RequestRefused as error:
+        return Skip(prompt.question_id, Stage.SCORE, error.reason, error.detail)
+    return {one.index: found[one.text] for one in responses}
+
+
+def _with_gains(responses: Sequence[Response], gains: Mapping[int, float]) -> tuple[Response, ...]:
+    return tuple(replace(one, gain=gains.get(one.index)) for one in responses)
+
+
+async def _cut(draft: Response, engine: Engine, recipe: Recipe) -> Cut | tuple[Reason, str]:
+    keep, least = recipe.keep_fraction, recipe.min_side_tokens
+    if engine.continues is Continues.TEXT:
+        return cut_text(draft, keep_fraction=keep, min_side_tokens=least)
+    return await asyncio.to_thread(cut_draft, draft, decode=engine.decode, keep_fraction=keep, min_side_tokens=least)
+
+
+async def _score(answered: Answered, prompt: Prompt, engine: Engine) -> Answered:
+    """How likely the engine finds each half behind the cut when it sees the picture: one prefill each."""
+    draft, cut = answered.responses[answered.draft], answered.cut
+    endings = [response for response in answered.responses if response.stage is Stage.ENDING]
+    assert cut is not None, "an ending without a cut"
+    usable = usable_endings(draft.text[len(cut.prefix.text) :], endings)
+    assert isinstance(usable, list), "scores of a question that is a skip"
+    seeing = replace(prompt, stage=Stage.SCORE, prefix=cut.prefix)
+    halves = (draft.token_ids[len(cut.prefix.token_ids) :], *(ending.token_ids for ending in usable))
+    try:
+        chosen, *rejected = await asyncio.gather(*(engine.score(seeing, half) for half in halves))
+    except RequestRefused as error:  # all halves were paid for: they are kept beside the skip
+        skip = Skip(answered.question.id, Stage.SCORE, error.reason, error.detail)
+        return replace(answered, skip=skip)
+    scores = {ending.index: (chosen, score) for ending, score in zip(usable, rejected, strict=True)}
+    return replace(answered, scores=scores)

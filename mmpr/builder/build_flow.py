@@ -1,0 +1,272 @@
+"""A build, read top to bottom: open, claim, lease what is not committed, finish."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+from mmpr import pool
+from mmpr.builder.budget import Budget
+from mmpr.builder.chronicle import Chronicle, chronicled
+from mmpr.builder.chunk import ChunkSettings, ChunkWork
+from mmpr.builder.engine_choice import placement, ray_address, recipe
+from mmpr.builder.evaluation_flow import EVAL, finish_evaluation
+from mmpr.builder.exclude import keep_list
+from mmpr.builder.finish import REPORTS, finish, finished_report, judge_options, pair_rule
+from mmpr.builder.image_loader import picture_loader
+from mmpr.builder.layout import Run, enter, identity, refuse_bad_rows, refuse_nameless, require_identity, sources_of
+from mmpr.builder.metering import Metering
+from mmpr.builder.node_probe import make_probe
+from mmpr.builder.progress import Progress, Watcher
+from mmpr.builder.progress_views import shown
+from mmpr.builder.shared_engines import Shared
+from mmpr.builder.stopping import StopSignal, stop_signal
+from mmpr.builder.stored_settings import stored_settings
+from mmpr.builder.watch import FailureWatch
+from mmpr.errors import RunFolderError
+from mmpr.log import LogFormat
+from mmpr.pool import Done, Lease, MakeEngine, Pool
+from mmpr.redact import redacted
+from mmpr.run import RunFolder, members_of
+from mmpr.run.heartbeat import Heart, claimed
+from mmpr.run.merge_members import refuse_evaluation
+from mmpr.settings.config import BuildConfig, Mark, engine_tiles, of_sources, part
+from mmpr.sources import Index, Source, index
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a start ended.
+
+    Args:
+        folder: the run.
+        report: of a run that is complete.
+        idle: it was complete before.
+        stopped: why it was stopped, to be run again (exit 75).
+        failing: which questions failed, where too many did (exit 3).
+    """
+
+    folder: RunFolder
+    report: dict[str, Any] | None = None
+    idle: bool = False
+    stopped: str | None = None
+    failing: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """One start of a build: what every part of it needs."""
+
+    config: BuildConfig
+    folder: RunFolder
+    make_engine: MakeEngine
+    shared: Shared
+    budget: Budget
+    stopping: StopSignal
+    heart: Heart
+    chronicle: Chronicle
+    log_format: LogFormat
+
+
+def build(
+    config: BuildConfig,
+    out: str,
+    make_engine: MakeEngine,
+    *,
+    shared: Shared | None = None,
+    budget: Budget | None = None,
+    log_format: LogFormat = LogFormat.TEXT,
+    debug: bool = False,
+) -> Outcome:
+    """Build, or go on building, the run folder `out`.
+
+    Args:
+        config: the settings; `config.source` or `config.sources` name the questions.
+        out: a local folder or an fsspec URL.
+        make_engine: called in each engine's actor; picklable.
+        shared: cluster and engines that other builds of this command use too; None for this build's own.
+        budget: what the command may use; None for what the settings say.
+        log_format: of what is told on stderr while it runs.
+        debug: let the engines' own logs through.
+
+    Raises:
+        MmprError: a foreseeable fault, in one line; what was committed stays.
+        RunStopped: SIGTERM, or a budget that was used up, while no engine was at work.
+    """
+    budget = budget or Budget(config.deadline, config.max_gpu_hours)
+    folder = RunFolder(out)
+    with ExitStack() as stack:
+        stopping = stack.enter_context(stop_signal())
+        heart = stack.enter_context(claimed(folder))
+        chronicle = stack.enter_context(chronicled(folder))
+        heart.tell({"phase": "reading the source"})
+        sources = sources_of(config)
+        counted = [index(source) for source in sources]
+        if config.strict:
+            refuse_bad_rows(sources, counted)
+        stack.enter_context(_swept(folder, abandoned=shared is None and ray_address(config) is None))
+        shared = shared or stack.enter_context(Shared(debug=debug))
+        start = _Start(config, folder, make_engine, shared, budget, stopping, heart, chronicle, log_format)
+        outcome = _build(start, sources, counted)
+        chronicle.add(*_end_of(outcome))
+        return outcome
+
+
+def _build(start: _Start, sources: Sequence[Source], counted: Sequence[Index]) -> Outcome:
+    """Enter, lease out, finish; the cluster is joined when the first part needs it."""
+    config, folder = start.config, start.folder
+    if known := folder.has_run():
+        require_identity(folder, identity(config, sources))
+    else:
+        _connect(start)  # how many engines there are decides how a new source is cut
+    run = enter(folder, config, sources, counted)
+    keep_list(folder, config.exclude)  # a list that cannot be read is found out before anything is paid for
+    if known and not run.todo and (report := finished_report(folder, EVAL if config.evaluate else REPORTS[-1])):
+        return Outcome(folder, report, idle=True)
+    _connect(start)
+    outcome, usage = _lease_out(start, run) if run.todo else (None, {})
+    if outcome is None:
+        start.heart.tell({"phase": "finishing"})
+        stored = _as_stored(folder, config)
+        report = finish_evaluation(folder, stored) if config.evaluate else finish(folder, stored, usage=usage)
+        outcome = Outcome(folder, report)
+    return outcome
+
+
+def _connect(start: _Start) -> None:
+    start.shared.connect(ray_address(start.config))
+    start.stopping.listen()
+
+
+def _end_of(outcome: Outcome) -> tuple[str, str]:
+    """The event that ends a start, and its words."""
+    if outcome.failing or outcome.stopped:
+        return ("failing", outcome.failing) if outcome.failing else ("stopped", outcome.stopped or "")
+    return "complete", "nothing was left to do" if outcome.idle else ""
+
+
+@contextmanager
+def _swept(folder: RunFolder, *, abandoned: bool) -> Iterator[None]:
+    """Leave no file that does not count, however it ends; what led there says more than a second error would.
+
+    Args:
+        abandoned: whether the cluster ends within, and every writer with it.
+    """
+    try:
+        yield
+    finally:
+        with suppress(RunFolderError):
+            folder.sweep(abandoned=abandoned)
+
+
+def _as_stored(folder: RunFolder, config: BuildConfig) -> BuildConfig:
+    """The settings with the identity that `run.json` has: paths absolute, the revision resolved."""
+    return config.model_copy(update=folder.load_run()["identity"])
+
+
+def pair_again(out: str, overrides: list[str], *, to: str | None = None) -> dict[str, Any]:
+    """Cut a run's dataset again under other settings of selection; returns the report.
+
+    Args:
+        out: the run folder.
+        overrides: `key=value` of settings of selection.
+        to: a new folder that gets the run's responses and the new dataset; `out` stays as it is.
+
+    Raises:
+        ConfigError: an override is none of selection or operation.
+        RunFolderError: the folder holds no run or an evaluation, is in use, or is damaged; or `to` holds one.
+    """
+    folder = RunFolder(out)
+    refuse_evaluation(run := folder.load_run(), out)
+    config = stored_settings(run, overrides)
+    if not members_of(run):
+        refuse_nameless(config)
+    folder.require_identity(
+        part(config, Mark.IDENTITY), defaults=part(BuildConfig(), Mark.IDENTITY)
+    )  # an override may only be of selection
+    with stop_signal() as stopping:
+        if to is not None:
+            folder = folder.copy(to)
+        with claimed(folder), _swept(folder, abandoned=True), pool.connected(None):
+            stopping.listen()
+            keep_list(folder, config.exclude)
+            folder.change_selection(part(config, Mark.SELECTION))
+            return finish(folder, config)
+
+
+def _lease_out(start: _Start, run: Run) -> tuple[Outcome | None, dict[str, float]]:
+    """Work off the chunks that are not committed; no outcome when all are, and what the engines did."""
+    config, shared, stopping = start.config, start.shared, start.stopping
+    if why := start.budget.spent():
+        stopping.request(why)
+    settings = _settings(config, run)
+    work = ChunkWork(settings)
+    engines = shared.engines(
+        start.make_engine, work, placement(config), make_probe(run, [one.loader for one in settings])
+    )
+    total = sum(rows.n_rows for rows in run.leases.values())
+    progress = Progress(total, sum(run.committed.values()), evaluates=config.evaluate)
+    name = redacted(run.folder.url)
+    try:
+        with (
+            closing(Metering(name, progress)) as metering,
+            shown(progress, run=name, as_json=start.log_format is LogFormat.JSON) as view,
+            stopping.gently(lambda: engines.stop(config.grace_s)),
+        ):
+            failing = _watch(start, engines, run, progress, [progress, view, metering, start.chronicle, start.budget])
+    finally:
+        shared.give_back()
+    if failing:
+        return Outcome(run.folder, failing=failing), {}
+    left = run.leases.keys() - run.folder.committed_chunks()
+    return (Outcome(run.folder, stopped=stopping.why or "") if left else None), progress.usage()
+
+
+def _watch(start: _Start, engines: Pool, run: Run, progress: Progress, watchers: Sequence[Watcher]) -> str | None:
+    """Let the engines run to their end, or until too many questions have failed: then why."""
+    failures = FailureWatch(start.config.max_failure_fraction)
+    for event in engines.run([Lease(chunk, rows.to_json()) for chunk, rows in run.todo.items()]):
+        for watcher in watchers:
+            watcher.see(event)
+        start.heart.check()
+        start.heart.tell(progress.figures())
+        if isinstance(event, Done):
+            failures.count(event.report)
+        if failing := failures.failing():
+            return failing
+        if why := start.budget.spent():
+            start.stopping.request(why)
+    return None
+
+
+def _settings(config: BuildConfig, run: Run) -> tuple[ChunkSettings, ...]:
+    """What chunks of each source need to know."""
+    of_all = zip(of_sources(config), run.sources, strict=True)
+    return tuple(_settings_of(one.config, run.folder, source, engine_tiles(config)) for one, source in of_all)
+
+
+def _first_round(config: BuildConfig) -> int | None:
+    """Responses of the first round; all of them where gains alone need the verdicts; None where nothing does."""
+    if config.adaptive:
+        return config.first_round
+    return config.n if config.grounding and not config.evaluate else None
+
+
+def _settings_of(config: BuildConfig, folder: RunFolder, source: Source, tiles: int | None) -> ChunkSettings:
+    return ChunkSettings(
+        folder=folder,
+        source=source,
+        recipe=recipe(config, engine_tiles=tiles),
+        first_round=_first_round(config),
+        judge=judge_options(config),
+        judge_time_limit_s=config.judge_time_limit_s,
+        rule=pair_rule(config),
+        loader=picture_loader(config, source.image_root),
+        max_tiles=config.max_tiles or 1,
+        tokens_in_flight=config.tokens_in_flight,
+        strict=config.strict,
+        evaluate=config.evaluate,
+        engine=f"{config.model} {config.revision or ''} {config.dtype}".strip(),
+    )

@@ -1,0 +1,52 @@
+"""What befalls a run, kept in its folder: engines that died, nodes without work, and how each start ended."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+
+from mmpr.errors import MmprError, RunFolderError, RunStopped
+from mmpr.log import stamp
+from mmpr.pool import Died, Event, Unfit
+from mmpr.run import RunFolder
+
+
+class Chronicle:
+    """Writes `events.jsonl`; a folder that cannot be written says so elsewhere, and loudly."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._folder = folder
+
+    def see(self, event: Event) -> None:
+        """Keep what is a fault."""
+        if isinstance(event, Died):
+            chunks = [lease.chunk for lease in event.leases]
+            attempts = [lease.attempt for lease in event.leases]
+            self.add("died", event.words, host=event.host, engine=event.engine, chunks=chunks, attempts=attempts)
+        elif isinstance(event, Unfit):
+            self.add("unfit", event.words, host=event.node)
+
+    def add(self, event: str, words: str, **more: object) -> None:
+        """One more line, where the folder holds a run."""
+        line: Mapping[str, object] = {"at": stamp(), "host": platform.node(), "event": event, "words": words, **more}
+        with suppress(RunFolderError):
+            if self._folder.has_run():
+                self._folder.add_event(line)
+
+
+@contextmanager
+def chronicled(folder: RunFolder) -> Iterator[Chronicle]:
+    """Within, what befalls the run is kept, an exception that ends the start included."""
+    chronicle = Chronicle(folder)
+    try:
+        yield chronicle
+    except RunStopped as end:
+        chronicle.add("stopped", str(end))
+        raise
+    except KeyboardInterrupt:
+        chronicle.add("interrupted", "")
+        raise
+    except MmprError as error:
+        chronicle.add("failed", " ".join(str(error).split()))
+        raise

@@ -1,0 +1,262 @@
+"""A chunk's work: every question asked in the engine's actor, then all judged and committed in a CPU task beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import itertools
+import socket
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from mmpr.builder.admission import Admission
+from mmpr.builder.answer import Answered, Recipe, Rounds, answer
+from mmpr.builder.evaluation_results import count_results, no_answer
+from mmpr.builder.pair_rule import count
+from mmpr.builder.stored_verdicts import judge_key, with_verdicts
+from mmpr.engines.protocol import Engine
+from mmpr.errors import CommitRefused, SourceError
+from mmpr.images import Loader
+from mmpr.judging import Judge, JudgeOptions
+from mmpr.pairing import PairRule
+from mmpr.pool import Bench, Lease
+from mmpr.run import ChunkAccount, ChunkCommit, Committed, RunFolder, Splice, StoredPicture, StoredResponse
+from mmpr.sources import LeaseRange, Row, Source, read_hashed
+from mmpr.types import Question, Reason, Response, Skip, Stage, Verdict
+
+Ask = Callable[[Row], Awaitable[Answered]]
+
+_TILE_TOKENS = 256  # of InternVL's 448x448 tiles after pixel shuffle; only weighs questions against each other
+
+# Skips that say something is broken, in the source, the pictures or the engine; the others are what sampling gave.
+FAILURES = frozenset(
+    {
+        Reason.BAD_ROW,
+        Reason.EMPTY_QUESTION,
+        Reason.BAD_ANSWER,
+        Reason.IMAGE_MISSING,
+        Reason.IMAGE_UNREADABLE,
+        Reason.IMAGE_TOO_LARGE,
+        Reason.IMAGE_OUTSIDE_ROOT,
+        Reason.IMAGE_TAGS,
+        Reason.IMAGE_NOT_ALLOWED,
+        Reason.IMAGE_UNREACHABLE,
+        Reason.VIDEO_UNREADABLE,
+        Reason.VIDEO_TOO_SHORT,
+        Reason.PROMPT_TOO_LONG,
+        Reason.ENGINE_REFUSED,
+        Reason.QUARANTINED,
+        Reason.PREFIX_CHANGED,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkSettings:
+    """What the work on a source's chunks needs to know besides their rows; picklable, made once a start."""
+
+    folder: RunFolder
+    source: Source
+    recipe: Recipe
+    first_round: int | None  # None: all responses at once
+    judge: JudgeOptions
+    judge_time_limit_s: float
+    rule: PairRule
+    loader: Loader
+    max_tiles: int
+    tokens_in_flight: int
+    strict: bool
+    evaluate: bool
+    engine: str  # one line for the sidecar: the model as it is served
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkReport:
+    """What the driver hears of a chunk, under 1 kB: counts only."""
+
+    chunk: int
+    questions: int
+    counts: dict[str, int]
+    skips_by_reason: dict[str, int]
+    tokens: dict[str, int]
+    seconds: float
+    host: str
+
+
+class ChunkWork:
+    """The pool's work: lease -> report. One object an actor, so that its chunks share one gate."""
+
+    def __init__(self, settings: Sequence[ChunkSettings]) -> None:
+        """`settings` are those of each source of the build, in its order."""
+        self._settings = settings
+        self._gate: Admission | None = None
+        self._seats: dict[JudgeOptions, JudgeSeat] = {}
+        # A chunk's prompts go before those of chunks leased later: else all in flight would end at once, each waiting
+        # for its last endings behind the others' queue, and the engine would stand still until new ones came.
+        self._order = itertools.count()
+
+    async def __call__(self, engine: Engine, lease: Lease, bench: Bench) -> ChunkReport:
+        began = time.time()
+        leased = LeaseRange.from_json(lease.payload)
+        settings = self._settings[leased.source]
+        rows, sha256 = await asyncio.to_thread(read_hashed, settings.source, leased)
+        gate = self._gate = self._gate or Admission(settings.tokens_in_flight)
+        if settings.judge not in self._seats:  # sources that are judged alike share one
+            self._seats[settings.judge] = JudgeSeat(settings)
+        seat = self._seats[settings.judge]
+        dangerous = dict(lease.quarantined)
+        others = [question for question, _ in rows if question.row not in dangerous]
+        ask = functools.partial(_ask, engine, settings, gate, seat, others, next(self._order))
+        answered = await (_one_by_one(rows, lease, bench, ask) if lease.alone else _together(rows, ask))
+        if settings.strict:
+            _refuse_faults(answered, settings.source)
+        attempt = Attempt(lease.chunk, lease.attempt, lease.payload, sha256, began)
+        return await bench.beside(judge_and_commit, settings, attempt, answered)
+
+
+class JudgeSeat:
+    """An actor's own judge, for the rounds: one thread's work at a time, off the event loop."""
+
+    def __init__(self, settings: ChunkSettings) -> None:
+        self._judge = Judge(options=settings.judge, time_limit_s=settings.judge_time_limit_s)
+        self._free = asyncio.Lock()
+
+    async def judge(self, question: Question, responses: Sequence[Response]) -> list[Verdict]:
+        """A verdict on each response."""
+        async with self._free:
+            return await asyncio.to_thread(self._judge.judge_all, question, [r.text for r in responses])
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What names an attempt's commit: chunk, 8 hex digits, the leased rows and their hash, when it began (Unix s)."""
+
+    chunk: int
+    attempt: str
+    lease: dict[str, Any]
+    rows_sha256: str
+    began: float
+
+
+async def _together(rows: list[Row], ask: Ask) -> list[Answered]:
+    return list(await asyncio.gather(*(ask(row) for row in rows)))
+
+
+async def _one_by_one(rows: list[Row], lease: Lease, bench: Bench, ask: Ask) -> list[Answered]:
+    """Each announced before it is asked, the suspect first, the quarantined not at all; back in the rows' order."""
+    words = dict(lease.quarantined)
+    answered: dict[int, Answered] = {}
+    for row in sorted(rows, key=lambda r: r[0].row != lease.suspect):
+        question, _ = row
+        if question.row in words:
+            skip = Skip(question.id, Stage.SAMPLE, Reason.QUARANTINED, f"ends engines: {words[question.row]}")
+            answered[question.row] = Answered(question, skip=skip)
+            continue
+        await bench.announce(question.row)
+        answered[question.row] = await ask(row)
+    return [answered[question.row] for question, _ in rows]
+
+
+async def _ask(
+    engine: Engine,
+    settings: ChunkSettings,
+    gate: Admission,
+    seat: JudgeSeat,
+    others: Sequence[Question],
+    priority: int,
+    row: Row,
+) -> Answered:
+    question, skip = row
+    if skip is None and settings.evaluate and question.answer is None:
+        skip = no_answer(question.id)
+    if skip is not None:
+        return Answered(question, skip=skip)
+    first, recipe = settings.first_round, settings.recipe
+    n_responses = (first or recipe.n) if question.answer is not None else recipe.drafts + recipe.endings
+    tiles = recipe.tiles(question) or settings.max_tiles
+    prompt_tokens = len(question.text) // 3 + len(question.images) * (tiles + 1) * _TILE_TOKENS
+    async with gate.question(n_responses, prompt_tokens) as held:
+        rounds = Rounds(settings.rule, first, seat.judge, held.expect) if first else None
+        answered = await answer(question, engine, recipe, settings.loader, rounds, others, priority)
+    for response in answered.responses:
+        gate.learn(response.n_tokens)
+    return answered
+
+
+def _refuse_faults(answered: list[Answered], source: Source) -> None:
+    for one in answered:
+        if one.skip is not None and one.skip.reason in FAILURES:
+            place = source.place(one.question.row)
+            detail = one.skip.detail.removeprefix(f"{place}: ")
+            raise SourceError(f"{place}: {detail} ({one.skip.reason}; --strict ends the run here)")
+
+
+def judge_and_commit(settings: ChunkSettings, attempt: Attempt, answered: list[Answered]) -> ChunkReport:
+    """Judge a chunk's responses, count its pairs, write its files and commit them. Runs on a CPU beside the engine.
+
+    An attempt whose commit was refused reports what the attempt that won has committed.
+
+    Raises:
+        RunFolderError: the folder cannot be written (full, read-only); names the path.
+    """
+    with Judge(options=settings.judge, time_limit_s=settings.judge_time_limit_s) as judge:
+        committed = [_stored(one) if one.verdicts else with_verdicts(_stored(one), judge) for one in answered]
+    counted = count_results(committed, settings.judge) if settings.evaluate else count(committed, settings.rule)
+    counts, skips = counted
+    account = ChunkAccount(
+        lease=attempt.lease,
+        rows_sha256=attempt.rows_sha256,
+        counts=counts,
+        skips_by_reason=skips,
+        tokens={"generated": sum(r.n_tokens for one in answered for r in one.responses)},
+        seconds=round(time.time() - attempt.began, 3),
+        host=socket.gethostname(),
+        engine=settings.engine,
+        judge=judge_key(settings.judge),
+        began=round(attempt.began, 3),
+    )
+    try:
+        commit = settings.folder.commit_chunk(attempt.chunk, attempt.attempt, committed, account)
+    except CommitRefused:
+        commit = settings.folder.load_commit(attempt.chunk)
+    return report(commit)
+
+
+def report(commit: ChunkCommit) -> ChunkReport:
+    """A commit as the driver counts it."""
+    account = commit.account
+    return ChunkReport(
+        commit.chunk,
+        commit.questions.rows,
+        account.counts,
+        account.skips_by_reason,
+        account.tokens,
+        account.seconds,
+        account.host,
+    )
+
+
+def _stored(answered: Answered) -> Committed:
+    verdicts = answered.verdicts or [None] * len(answered.responses)
+    stored = [_store(response, answered) for response in answered.responses]
+    responses = tuple(replace(one, verdict=verdict) for one, verdict in zip(stored, verdicts, strict=True))
+    pictures = tuple(StoredPicture.of(picture) for picture in answered.pictures)
+    return Committed(answered.question, pictures, responses, answered.skip)
+
+
+def _store(response: Response, answered: Answered) -> StoredResponse:
+    if response.stage is not Stage.ENDING or answered.cut is None:
+        return StoredResponse(response)
+    cut = answered.cut
+    splice = Splice(
+        answered.draft,
+        len(cut.prefix.text),
+        cut.kept_tokens,
+        cut.continues.value,
+        answered.scores.get(response.index),
+        answered.view.value,
+        answered.shown_sha256,
+    )
+    return StoredResponse(response, splice=splice)

@@ -1,0 +1,165 @@
+"""From settings to engines: which model where, and how many. The pocket model never leaves this machine by accident."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+from pathlib import Path
+
+from mmpr.builder.answer import Recipe
+from mmpr.engines.endpoint import EndpointSettings, start_endpoint
+from mmpr.engines.vllm import VllmSettings, start_vllm
+from mmpr.errors import ConfigError
+from mmpr.pocket import checkpoint_path
+from mmpr.pool import MakeEngine, Placement
+from mmpr.settings.config import BuildConfig, engine_tiles
+from mmpr.types import View
+
+_SMALL_BYTES = 20_000_000
+
+
+def ray_address(config: BuildConfig) -> str | None:
+    """The cluster to join: the setting, else RAY_ADDRESS; None for this machine alone."""
+    return config.ray_address or os.environ.get("RAY_ADDRESS") or None
+
+
+def has_gpu() -> bool:
+    """Whether this machine has an NVIDIA device node; asks no driver, imports nothing."""
+    return any(Path("/dev").glob("nvidia[0-9]*"))
+
+
+def is_alone(config: BuildConfig) -> bool:
+    """Whether the build stays on this machine, without a GPU: then engines run on its CPU."""
+    return ray_address(config) is None and not has_gpu()
+
+
+def default_is_pocket(overrides: list[str]) -> bool:
+    """What answers without `--config`: the pocket model on this machine alone without a GPU, else InternVL2-8B."""
+    addresses = ("ray_address=", "endpoint_url=")
+    elsewhere = os.environ.get("RAY_ADDRESS") or any(o.startswith(addresses) for o in overrides)
+    return not elsewhere and not has_gpu()
+
+
+def engine_maker(config: BuildConfig) -> MakeEngine:
+    """What starts one engine, in its actor.
+
+    Raises:
+        ConfigError: the model is a local path that is no checkpoint, or the server's key is not in the environment.
+    """
+    if config.engine == "endpoint":
+        return functools.partial(start_endpoint, endpoint_settings(config))
+    return functools.partial(start_vllm, vllm_settings(config))
+
+
+def endpoint_settings(config: BuildConfig) -> EndpointSettings:
+    """How to reach the server. Its key is read where an engine starts, and stands in no setting."""
+    assert config.endpoint_url is not None, "an endpoint without its URL"
+    if config.endpoint_key_env is not None and not os.environ.get(config.endpoint_key_env):
+        # the name is not repeated: it may be the key, given by mistake
+        raise ConfigError("endpoint_key_env: no such variable is set here; it names the one that holds the key")
+    scoring = "grounding" if config.grounding else "drafts" if config.drafts > 1 else None
+    if scoring and config.endpoint_continues in ("text", "none"):
+        raise ConfigError(f"{scoring}: needs token ids, so endpoint_continues: auto or exact (vLLM serve)")
+    return EndpointSettings(
+        url=config.endpoint_url,
+        model=config.model,
+        key_env=config.endpoint_key_env,
+        continues="exact" if scoring else config.endpoint_continues,
+        image_tag=config.endpoint_image_tag,
+        max_tiles=engine_tiles(config),
+        top_k=config.top_k,
+        concurrency=config.endpoint_concurrency,
+        timeout_s=config.endpoint_timeout_s,
+        patience_s=config.endpoint_patience_s,
+        body=config.endpoint_body,
+    )
+
+
+def _model(config: BuildConfig) -> str:
+    return str(checkpoint_path()) if config.is_pocket else config.model
+
+
+def vllm_settings(config: BuildConfig) -> VllmSettings:
+    """The settings of one vLLM engine; `pocket` becomes the path of the embedded checkpoint."""
+    path = _model(config)
+    if path.startswith((".", "/", "~")) and not (Path(path).expanduser() / "config.json").is_file():
+        raise ConfigError(f"model: {path} has no config.json; name a checkpoint's folder or a Hub repository")
+    return VllmSettings(
+        model=path,
+        revision=config.revision,
+        dtype=config.dtype,
+        max_tiles=engine_tiles(config),
+        context_tokens=config.context_tokens,
+        tensor_parallel_size=config.tensor_parallel_size,
+        memory_fraction=config.memory_fraction,
+        quantization=config.quantization,
+        trust_remote_code=config.trust_remote_code,
+        on_cpu=config.is_pocket or is_alone(config),
+        ray_metrics=ray_address(config) is not None,  # nobody scrapes the cluster of one build
+        extra=config.vllm,
+    )
+
+
+def revision(config: BuildConfig) -> str | None:
+    """What tells one state of the model from another: the pinned revision, else a fingerprint of a local checkpoint.
+
+    The fingerprint is over the files' names and sizes and the small ones' contents: weights of gigabytes are not read
+    at every start. A Hub model without a pinned revision has none, nor has a server's that the settings do not tell.
+    """
+    path = Path(_model(config)).expanduser()
+    if config.revision is not None or config.engine == "endpoint" or not path.is_dir():
+        return config.revision
+    digest = hashlib.sha256()
+    for file in sorted(path.iterdir()):
+        if file.suffix in (".json", ".safetensors", ".py", ".model", ".bin"):
+            digest.update(f"{file.name} {file.stat().st_size}\n".encode())
+            if file.stat().st_size < _SMALL_BYTES:
+                digest.update(file.read_bytes())
+    return f"local-{digest.hexdigest()[:12]}"
+
+
+def placement(config: BuildConfig) -> Placement:
+    """How many engines, and what each takes of a node."""
+    served = config.engine == "endpoint"
+    on_cpu = served or config.is_pocket or is_alone(config)
+    engines = None if config.engines == "auto" else config.engines
+    return Placement(
+        engines=1 if engines is None and (served or config.is_pocket) else engines,
+        gpus=0 if on_cpu else config.tensor_parallel_size,
+        accelerator=config.accelerator,
+        leases_in_flight=config.chunks_in_flight,
+        wait_s=config.engine_wait_s,
+        stall_s=config.stall_timeout_s,
+        restarts=config.engine_restarts,
+    )
+
+
+def recipe(config: BuildConfig, *, engine_tiles: int | None = None) -> Recipe:
+    """How every question of the run is asked, or of one source of it.
+
+    Args:
+        config: the settings that hold for the source.
+        engine_tiles: what the engines cut pictures into unless they are told; None: into what the settings say.
+    """
+    return Recipe(
+        prompt_version=config.prompt_version,
+        n=config.n,
+        temperature=config.temperature,
+        top_k=config.top_k,
+        top_p=config.top_p,
+        max_tokens=config.max_tokens,
+        draft_max_tokens=config.draft_max_tokens,
+        keep_fraction=config.keep_fraction,
+        min_side_tokens=config.min_side_tokens,
+        seed=config.seed if config.seeded else None,
+        grounding=config.grounding,
+        drafts=config.drafts,
+        rejected_view=View(config.rejected_view),
+        endings=config.endings,
+        view_seed=config.seed,
+        prompt_template=config.prompt_template,
+        system_message=config.system_message,
+        max_tiles=None if engine_tiles in (None, config.max_tiles) else config.max_tiles,
+        video_tiles=None if config.max_tiles is None else config.video_tiles,
+    )

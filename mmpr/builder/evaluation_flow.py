@@ -1,0 +1,169 @@
+"""Evaluation: every committed question's result, and what they all come to, in place of pairs and a dataset."""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+from mmpr.builder.evaluation_results import result_of
+from mmpr.builder.finish import judge_options, rejudged
+from mmpr.builder.stored_settings import stored_settings
+from mmpr.builder.stored_verdicts import Rejudge
+from mmpr.errors import ConfigError, LawBroken, RunFolderError, SourceError
+from mmpr.evaluation import Result, compare
+from mmpr.judging import JudgeOptions
+from mmpr.pool import map_tasks
+from mmpr.reporting.evaluation_report import comparison_report, evaluation_report
+from mmpr.reporting.finished_run import whole_files
+from mmpr.run import ChunkCommit, RunFolder, members_of, read_chunk, write_manifest
+from mmpr.run.commit_records import to_json
+from mmpr.run.dataset import SKIPS, MapTasks, SkipsFile
+from mmpr.run.folder import MANIFEST
+from mmpr.run.plan import SkippedRow
+from mmpr.settings.config import BuildConfig, Mark, of_sources, part
+from mmpr.types import Skip
+
+EVAL = "eval.json"
+# Which questions are asked, and from where: not how.
+_PLACES = frozenset(("source", "image_root", "columns", "limit", "chunk_questions", "adaptive", "evaluate", "sources"))
+
+Found = tuple[list[Result], list[SkippedRow]]
+Way = tuple[Rejudge | None, JudgeOptions]
+
+
+def finish_evaluation(folder: RunFolder, config: BuildConfig) -> dict[str, Any]:
+    """Write `eval.json`, `skips.parquet` and the manifest; needs a connected pool, opens neither source nor engine.
+
+    Args:
+        folder: the run, every chunk of it committed.
+        config: the settings.
+
+    Returns:
+        The report, as `eval.json` has it.
+
+    Raises:
+        RunFolderError: a committed file is missing or damaged, or the folder cannot be written.
+        SourceError: no question could be evaluated.
+        LawBroken: `questions = evaluated + skipped` does not hold.
+    """
+    folder.store.delete(MANIFEST)
+    commits = _commits(folder)
+    results, skipped = _found(folder, config, commits, map_tasks)
+    with SkipsFile(folder) as skips:
+        for row in skipped:
+            skips.add(row)
+    report = _report(folder, folder.load_run(), commits, results, skipped)
+    folder.store.write_bytes(EVAL, to_json(report))
+    write_manifest(folder, [skips.record], [EVAL])
+    folder.sweep()
+    return report
+
+
+def evaluate_run(url: str) -> dict[str, Any]:
+    """The figures of a finished run, built or evaluated, by the first round of each question; writes nothing.
+
+    Raises:
+        RunFolderError: it is no finished run, was merged, or is damaged.
+        SourceError: no question could be evaluated.
+    """
+    folder, run, config = _opened(url)
+    commits = _commits(folder)
+    return _report(folder, run, commits, *_found(folder, config, commits, map))
+
+
+def compare_runs(first: str, second: str) -> dict[str, Any]:
+    """Two finished runs on the questions that both asked; writes nothing.
+
+    Raises:
+        ConfigError: they were judged in different ways.
+        RunFolderError: as for `evaluate_run`; or they have no question in common.
+    """
+    (one, run, config), (other, other_run, against) = _opened(first), _opened(second)
+    if judged := _differing(part(config, Mark.SELECTION), part(against, Mark.SELECTION), _judging()):
+        name, (here, there) = next(iter(judged.items()))
+        raise ConfigError(f"{name} is {here!r} in {first} and {there!r} in {second}: evaluate one of them again")
+    both = (one, config), (other, against)
+    found = [_found(folder, settings, _commits(folder), map)[0] for folder, settings in both]
+    compared = compare(*found)
+    if not compared.questions:
+        raise RunFolderError(f"{first} and {second} have no question in common: compare evaluations of one source")
+    runs = run["identity"], other_run["identity"]
+    names = (runs[0].keys() | runs[1].keys()) - _PLACES
+    return comparison_report((first, second), runs, _differing(*runs, names), compared)
+
+
+def _opened(url: str) -> tuple[RunFolder, Mapping[str, Any], BuildConfig]:
+    folder = RunFolder(url)
+    whole_files(folder)
+    run = folder.load_run()
+    if members_of(run):
+        raise RunFolderError(f"{url} was merged: evaluate the runs that it was made of")
+    return folder, run, stored_settings(run, [])
+
+
+def _commits(folder: RunFolder) -> list[ChunkCommit]:
+    return sorted(folder.committed().values(), key=lambda commit: commit.chunk)
+
+
+def _judging() -> set[str]:
+    """The settings that say how answers are compared; `format` goes with the prompt."""
+    return {"per_source", *(field.name for field in fields(JudgeOptions))} & part(BuildConfig(), Mark.SELECTION).keys()
+
+
+def _differing(one: Mapping[str, Any], other: Mapping[str, Any], names: Iterable[str]) -> dict[str, tuple[Any, Any]]:
+    return {n: (one.get(n), other.get(n)) for n in sorted(names) if one.get(n) != other.get(n)}
+
+
+def _found(folder: RunFolder, config: BuildConfig, commits: Sequence[ChunkCommit], spread: MapTasks) -> Found:
+    """All results and skips in source order."""
+    read = functools.partial(_of_chunk, folder, _ways(config, commits))
+    results: list[Result] = []
+    skipped: list[SkippedRow] = []
+    for own, others in spread(read, commits):
+        results += own
+        skipped += others
+    return results, skipped
+
+
+def _ways(config: BuildConfig, commits: Sequence[ChunkCommit]) -> list[Way]:
+    """How each source's answers are compared, and what gives verdicts anew where that has changed."""
+    return [
+        (
+            rejudged(one.config, {c.account.judge for c in commits if c.account.source == place}),
+            judge_options(one.config),
+        )
+        for place, one in enumerate(of_sources(config))
+    ]
+
+
+def _of_chunk(folder: RunFolder, ways: Sequence[Way], commit: ChunkCommit) -> Found:
+    results: list[Result] = []
+    skipped: list[SkippedRow] = []
+    view, options = ways[commit.account.source]
+    for committed in read_chunk(folder, commit, pictures=False):
+        found = result_of(view(committed) if view else committed, options)
+        if isinstance(found, Skip):
+            skipped.append(SkippedRow(committed.question.source, committed.question.row, found))
+        else:
+            results.append(found)
+    return results, skipped
+
+
+def _report(
+    folder: RunFolder,
+    run: Mapping[str, Any],
+    commits: Sequence[ChunkCommit],
+    results: Sequence[Result],
+    skipped: Sequence[SkippedRow],
+) -> dict[str, Any]:
+    questions = sum(commit.questions.rows for commit in commits)
+    reasons = Counter(row.skip.reason.value for row in skipped)
+    if questions != len(results) + len(skipped):
+        raise LawBroken(f"{questions} questions are not {len(results)} evaluated + {len(skipped)} skipped")
+    if not results:
+        told = ", ".join(f"{n:,} {reason}" for reason, n in reasons.most_common(3)) or "it has none"
+        raise SourceError(f"{folder.url}: none of {questions:,} questions can be evaluated ({told}); see {SKIPS}")
+    return evaluation_report(run, results, reasons)

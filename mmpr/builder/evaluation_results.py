@@ -1,0 +1,48 @@
+"""What the chunks and the end of an evaluation share: a committed question -> its result or a skip."""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from collections.abc import Iterable
+
+from mmpr.errors import JudgeError
+from mmpr.evaluation import Result, result
+from mmpr.judging import JudgeOptions, compile_truth, form_of
+from mmpr.run import Committed
+from mmpr.types import Reason, Skip, Stage
+
+
+def no_answer(question_id: str) -> Skip:
+    """The skip of a question that nobody can judge."""
+    return Skip(question_id, Stage.READ, Reason.NO_ANSWER, "no answer to judge responses by: give `answer`")
+
+
+def result_of(committed: Committed, options: JudgeOptions) -> Result | Skip:
+    """What a committed question's responses came to, or why it has no result."""
+    question = committed.question
+    if committed.skip is not None:
+        return committed.skip
+    if question.answer is None:
+        return no_answer(question.id)
+    try:
+        truth = compile_truth(question, options=options)
+    except JudgeError as error:
+        return Skip(question.id, Stage.JUDGE, Reason.NONE_JUDGED, " ".join(str(error).split()))
+    pictures = [picture.original_sha256 for picture in committed.pictures]
+    form = functools.partial(form_of, truth)
+    found = result(question, committed.judged, kind=truth.kind, pictures=pictures, form=form)
+    return found or Skip(question.id, Stage.JUDGE, Reason.NONE_JUDGED, "the judge decided on none of its responses")
+
+
+def count_results(committed: Iterable[Committed], options: JudgeOptions) -> tuple[dict[str, int], dict[str, int]]:
+    """Counts (`evaluated` questions, their `responses`, how many are `right`) and skips by reason of some questions."""
+    counts: Counter[str] = Counter(evaluated=0)
+    skips: Counter[str] = Counter()
+    for one in committed:
+        found = result_of(one, options)
+        if isinstance(found, Skip):
+            skips[found.reason.value] += 1
+        else:
+            counts.update(evaluated=1, responses=found.n, right=found.right)
+    return dict(counts), dict(skips)

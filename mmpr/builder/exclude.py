@@ -1,0 +1,122 @@
+"""`exclude`: a benchmark's list of pictures and questions, read once and kept in the run folder as hashes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mmpr import images
+from mmpr.errors import ConfigError, ImageError
+from mmpr.run import RunFolder
+from mmpr.run.exclusion import Listed, list_name, opened, picture_print, question_print, write_list
+
+_IMAGES, _QUESTIONS = ("image", "images"), ("question", "text")
+_PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".jp2")
+_BATCH_ROWS = 256
+
+
+def keep_list(folder: RunFolder, file: str | None) -> None:
+    """Read a list into the run folder; where its file is gone, what an earlier start kept of it stands.
+
+    Args:
+        file: None for no list. JSONL (`image`, `images`, `question`, `text`), Parquet of the same columns, pictures by
+            path or embedded, or plain text, whose lines are questions, or pictures' paths if they end as such. Paths
+            are relative to the file.
+
+    Raises:
+        ConfigError: the file is missing and unknown here, or a line of it cannot be read or names no picture.
+    """
+    if file is None:
+        return
+    path = Path(file).expanduser()
+    if path.exists():
+        write_list(folder, _listed(path), name=file)
+    elif list_name(folder) != file:
+        raise ConfigError(f"exclude: {file}: no such file; name it anew, or exclude=null")
+
+
+def _listed(path: Path) -> Iterator[Listed]:
+    readers = {".parquet": _parquet, ".txt": _text, ".jsonl": _jsonl, ".ndjson": _jsonl, ".json": _jsonl}
+    if path.suffix not in readers:
+        raise ConfigError(f"exclude: {path}: give a .jsonl, .parquet or .txt file")
+    try:
+        for place, row in readers[path.suffix](path):
+            yield from _entries(place, row, path.parent)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"exclude: {path}: cannot be read ({' '.join(str(error).split())})") from None
+
+
+def _entries(place: str, row: dict[str, Any], root: Path) -> Iterator[Listed]:
+    shown = [image for name in _IMAGES for image in _flat(row.get(name))]
+    asked = [row[name] for name in _QUESTIONS if isinstance(row.get(name), str)]
+    if not shown and not asked:
+        raise ConfigError(f"exclude: {place}: has neither of {', '.join(_IMAGES + _QUESTIONS)}")
+    for image in shown:
+        yield _picture(place, image, root)
+    for text in asked:
+        yield Listed(place, question=question_print(text))
+
+
+def _flat(value: Any) -> list[Any]:  # noqa: ANN401
+    if isinstance(value, list):
+        return [image for one in value for image in _flat(one)]
+    return [] if value is None or value == "" else [value]
+
+
+def _picture(place: str, image: Any, root: Path) -> Listed:  # noqa: ANN401
+    """A path, or an embedded picture as `datasets` writes it."""
+    import base64
+
+    embedded = image.get("bytes") if isinstance(image, dict) else None
+    reference = image.get("path") if isinstance(image, dict) else image
+    if embedded:
+        reference = f"data:image/png;base64,{base64.b64encode(embedded).decode()}"  # what it is, its content says
+    elif isinstance(reference, str) and reference:
+        place = f"{place}, {reference}"
+    else:
+        raise ConfigError(f"exclude: {place}: a picture is a path, or bytes")
+    try:
+        found = images.load(reference, root=root, allow_outside_root=True)
+    except ImageError as error:
+        raise ConfigError(f"exclude: {place}: {error.detail}") from None
+    # as it would have been stored, so that the same file has the same print
+    return Listed(place, found.original_sha256, picture_print(opened(found.encoded)))
+
+
+def _jsonl(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    for place, line in _lines(path):
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise ConfigError(f"exclude: {place}: is not JSON ({error})") from None
+        if not isinstance(row, dict):
+            raise ConfigError(f"exclude: {place}: is no JSON object")
+        yield place, row
+
+
+def _text(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    for place, line in _lines(path):
+        yield place, {"image" if line.lower().endswith(_PICTURES) else "question": line}
+
+
+def _lines(path: Path) -> Iterator[tuple[str, str]]:
+    with path.open(encoding="utf-8-sig") as file:
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                yield f"{path.name} line {number}", line.strip()
+
+
+def _parquet(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            names = [name for name in file.schema_arrow.names if name in (*_IMAGES, *_QUESTIONS)]
+            batches = file.iter_batches(_BATCH_ROWS, columns=names)
+            for number, row in enumerate((row for batch in batches for row in batch.to_pylist()), start=1):
+                yield f"{path.name} row {number}", row
+    except pa.ArrowException as error:
+        raise ConfigError(f"exclude: {path}: cannot be read ({str(error).splitlines()[0]})") from None

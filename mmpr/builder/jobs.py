@@ -1,0 +1,152 @@
+"""A job: several sources, each with a run folder of its own under one root, built one after another."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from mmpr.builder.budget import Budget
+from mmpr.builder.build_flow import Outcome, build
+from mmpr.builder.engine_choice import default_is_pocket, engine_maker
+from mmpr.builder.shared_engines import Shared
+from mmpr.builder.stopping import stop_signal
+from mmpr.errors import ConfigError, MmprError, RunStopped
+from mmpr.log import LogFormat
+from mmpr.pool import MakeEngine
+from mmpr.settings.config import BuildConfig, load
+from mmpr.settings.presets import read_file
+
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
+_PATHS = ("source", "image_root", "exclude", "prompt_template")  # settings that are relative to the job's file
+_COMMAND = ("deadline", "max_gpu_hours", "ray_address")  # what all sources of a job have in common
+
+
+class JobFile(BaseModel):
+    """What a job's file holds. Paths in it are relative to it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    root: str = Field(description="the folder of the run folders: local, or any fsspec URL")
+    config: str | None = Field(default=None, description="a YAML file of settings for all sources")
+    settings: dict[str, Any] = Field(default_factory=dict, description="settings for all sources, over the file's")
+    sources: dict[str, dict[str, Any]] = Field(min_length=1, description="name of the run folder: its own settings")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One source of a job: the name of its folder, where that lies, and its settings."""
+
+    name: str
+    out: str
+    config: BuildConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How one source's build ended: with an outcome or with an error, which ends no other source."""
+
+    part: Part
+    outcome: Outcome | None = None
+    error: MmprError | None = None
+
+
+def read_job(file: Path, overrides: list[str]) -> list[Part]:
+    """The parts of a job, in the file's order; all of it is checked before anything is built.
+
+    Args:
+        file: YAML.
+        overrides: `key=value`, over the settings of every source.
+
+    Raises:
+        ConfigError: names the file, the source, and what is wrong.
+    """
+    job = _parse(file)
+    return [_part(file, job, name, overrides) for name in job.sources]
+
+
+def run_job(
+    parts: list[Part],
+    *,
+    maker: Callable[[BuildConfig], MakeEngine] = engine_maker,
+    log_format: LogFormat = LogFormat.TEXT,
+    debug: bool = False,
+) -> Iterator[Ended]:
+    """Build each part, with the same engines where two in a row want the same; a part that fails ends no other.
+
+    Args:
+        parts: as `read_job` gives them.
+        maker: settings -> what starts one of their engines.
+        log_format: of what is told on stderr.
+        debug: let the engines' own logs through.
+
+    Raises:
+        RunStopped: SIGTERM or a budget ended the part at hand; those behind it were not begun.
+    """
+    first = parts[0].config
+    budget = Budget(first.deadline, first.max_gpu_hours)
+    with stop_signal(), Shared(keep=True, debug=debug) as shared:
+        for part in parts:
+            shared.keep = part is not parts[-1]
+            try:
+                outcome = build(
+                    part.config,
+                    part.out,
+                    maker(part.config),
+                    shared=shared,
+                    budget=budget,
+                    log_format=log_format,
+                    debug=debug,
+                )
+            except MmprError as error:
+                shared.end_engines()
+                yield Ended(part, error=error)
+                continue
+            yield Ended(part, outcome)
+            if outcome.stopped is not None:
+                raise RunStopped(outcome.stopped)
+
+
+def _parse(file: Path) -> JobFile:
+    job = read_file(JobFile, file, what="job file", expected="`root:` and `sources:`")
+    for name in job.sources:
+        if not _NAME.fullmatch(name):
+            raise ConfigError(f"{file}: sources: {name!r} cannot name a folder; use letters, digits, -, _ and .")
+    return job
+
+
+def _part(file: Path, job: JobFile, name: str, overrides: list[str]) -> Part:
+    place = f"{file}: sources: {name}"
+    own = job.sources[name]
+    if common := [key for key in _COMMAND if key in own]:
+        raise ConfigError(f"{place}: {common[0]} is of the whole job; put it under `settings:`")
+    values = _absolute(file, {**job.settings, **own})
+    config = None if job.config is None else Path(_beside(file, job.config))
+    words = [*_words(values), *overrides]
+    try:
+        chosen = load(config, words, pocket=default_is_pocket(words))
+    except ConfigError as error:
+        raise ConfigError(f"{place}: {error}") from None
+    if not chosen.source:
+        raise ConfigError(f"{place}: source is missing: a file, a folder, hf://owner/name:split")
+    return Part(name, f"{_beside(file, job.root).rstrip('/')}/{name}", chosen)
+
+
+def _absolute(file: Path, values: Mapping[str, Any]) -> dict[str, Any]:
+    known = {key: values[key] for key in _PATHS if isinstance(values.get(key), str)}
+    return {**values, **{key: _beside(file, value) for key, value in known.items()}}
+
+
+def _beside(file: Path, path: str) -> str:
+    """A path of the job's file; addresses stay as they are."""
+    return path if "://" in path else str(file.resolve().parent / Path(path).expanduser())
+
+
+def _words(values: Mapping[str, Any]) -> list[str]:
+    """The same as `key=value`, so that one way of merging settings does for all."""
+    return [f"{key}={json.dumps(value, default=str)}" for key, value in values.items()]

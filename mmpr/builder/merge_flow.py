@@ -1,0 +1,281 @@
+"""Several finished runs as one run folder, of which everything works that works on a run that was built.
+
+The chunks are taken as they are and numbered anew, then the dataset is cut from all of them: caps, splits and
+exclusions count over the whole. `run.json` comes last; until then the folder is no run, and the same command begins
+it again.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from mmpr import pool
+from mmpr.builder.exclude import keep_list
+from mmpr.builder.finish import REPORTS, finish
+from mmpr.builder.layout import versions
+from mmpr.builder.merge_parts import Given, Part, open_given, parts_of, refuse_places
+from mmpr.builder.stopping import stop_signal
+from mmpr.builder.stored_settings import stored_settings
+from mmpr.errors import ConfigError, RunFolderError
+from mmpr.log import stamp
+from mmpr.pairing import needs_scores
+from mmpr.run import ChunkCommit, RunFolder
+from mmpr.run.commit_records import to_json
+from mmpr.run.dataset import SKIPS
+from mmpr.run.exclusion import list_name
+from mmpr.run.folder import (
+    CHUNKS,
+    DATA,
+    DRIVER,
+    EXCLUDE,
+    MANIFEST,
+    MERGING,
+    QUESTIONS,
+    RESPONSES,
+    STARTS,
+    sidecar_name,
+)
+from mmpr.run.heartbeat import Heart, claimed
+from mmpr.run.merge_members import MERGED_FORMAT
+from mmpr.run.merged_chunks import take_chunk
+from mmpr.run.store import TEMPORARY
+from mmpr.run.verdict_counts import VERDICTS
+from mmpr.settings.config import BuildConfig, Mark, part
+from mmpr.verification import check_chunk
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """A merged run: its report, and lines for whoever asked for it."""
+
+    report: dict[str, Any]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Merge:
+    """What is merged into which folder, under which settings; `run` is what `run.json` will be."""
+
+    folder: RunFolder
+    given: Sequence[Given]
+    parts: Sequence[Part]
+    config: BuildConfig
+    run: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Taking:
+    """One chunk on its way into the merged folder, where it has another number."""
+
+    folder: RunFolder
+    commit: ChunkCommit
+    chunk: int
+    renamed: Mapping[str, str]
+
+
+def merge_runs(urls: Sequence[str], out: str, overrides: list[str]) -> Merged:
+    """Join finished runs into the new run folder `out`; they stay as they are.
+
+    Args:
+        urls: the run folders, in the order that their rows shall have.
+        out: a new or empty folder, or one that a merge left unfinished.
+        overrides: `key=value` of settings of selection, over those of the first run.
+
+    Raises:
+        ConfigError: fewer than two runs, one twice, an override that is not of selection, `out` among or inside them.
+        RunFolderError: a run is unfinished, damaged, in use or of a newer mmpr; two hold the same rows, made in the
+            same way; `out` holds something else, or cannot be written.
+    """
+    folder = RunFolder(out)
+    refuse_places(folder, [RunFolder(url) for url in urls])
+    given = [open_given(url) for url in urls]
+    parts = parts_of(given)
+    config, notes = _settings(given, parts, overrides)
+    merge = _Merge(folder, given, parts, config, _run(parts, config))
+    with stop_signal() as stopping:
+        if report := _whole_already(merge):
+            return Merged(report, notes)
+        _refuse_foreign(folder)
+        with claimed(folder) as heart, _undone(folder), pool.connected(None):
+            stopping.listen()
+            _refuse_damaged(parts)
+            return Merged(_write(merge, heart), notes)
+
+
+# -- settings ---------------------------------------------------------------------------------------------------------
+
+
+def _settings(
+    given: Sequence[Given], parts: Sequence[Part], overrides: list[str]
+) -> tuple[BuildConfig, tuple[str, ...]]:
+    """Those of selection from the first run, with the overrides; and a line where the others' were not the same."""
+    defaults = part(BuildConfig(), Mark.SELECTION)
+    chosen, *others = [{**defaults, **one.run["selection"]} for one in given]
+    chosen["per_source"] = _per_source([chosen, *others])
+    run = {"identity": {**_agreed(parts), "grounding": True}, "selection": chosen}
+    config = stored_settings(run, overrides)
+    before, now = (part(c, Mark.IDENTITY) for c in (stored_settings(run, []), config))
+    if changed := sorted(name for name in now if now[name] != before[name]):
+        raise ConfigError(f"{changed[0]}: the runs have settled it; a merge takes settings of selection alone")
+    if name := needs_scores(config.strategy, config.min_grounding_margin):
+        _refuse_ungrounded(parts, name)
+    differing = sorted(name for name in chosen if any(_differs(name, other, chosen) for other in others))
+    words = f"{', '.join(differing)}: not the same in all runs; {given[0].folder.url}'s, unless given as key=value"
+    return config, (words,) if differing else ()
+
+
+def _per_source(selections: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What every run's sources have for themselves; of two of one name the first's."""
+    return {name: own for one in reversed(selections) for name, own in one["per_source"].items()}
+
+
+def _differs(name: str, other: Mapping[str, Any], chosen: Mapping[str, Any]) -> bool:
+    if name == "per_source":
+        return any(own != chosen[name][source] for source, own in other[name].items())
+    return bool(other[name] != chosen[name])
+
+
+_UNGROUNDED = {"min_grounding_margin": "min_grounding_margin=null", "strategy=grounded": "strategy=random"}
+
+
+def _refuse_ungrounded(parts: Sequence[Part], name: str) -> None:
+    for one in parts:
+        if not one.member.identity.get("grounding"):
+            raise ConfigError(f"{name}: {one.folder.url} was built without grounding; give {_UNGROUNDED[name]}")
+
+
+def _agreed(parts: Sequence[Part]) -> dict[str, Any]:
+    """What all runs have in common of their identities, all models' names, and whether all have scores."""
+    defaults = part(BuildConfig(), Mark.IDENTITY)
+    first, *others = [{**defaults, **one.member.identity} for one in parts]
+    common = {name: value for name, value in first.items() if all(other.get(name) == value for other in others)}
+    models = dict.fromkeys(str(one.member.identity.get("model")) for one in parts)
+    return {**common, "model": " + ".join(models), "grounding": all(one.get("grounding") for one in (first, *others))}
+
+
+def _run(parts: Sequence[Part], config: BuildConfig) -> dict[str, Any]:
+    """What `run.json` will be."""
+    names = dict.fromkeys(PurePosixPath(one.member.source).name for one in parts)
+    commits = [commit for one in parts for commit in one.commits]
+    return {
+        "format": MERGED_FORMAT,
+        "source": " + ".join(names),
+        "layout": {
+            "chunk_questions": max((commit.questions.rows for commit in commits), default=0),
+            "stops": [sum(commit.questions.rows for commit in commits)],
+        },
+        "identity": _agreed(parts),
+        "selection": part(config, Mark.SELECTION),
+        "versions": versions(),
+        "members": [asdict(one.member) for one in parts],
+    }
+
+
+# -- the folder -------------------------------------------------------------------------------------------------------
+
+
+def _whole_already(merge: _Merge) -> dict[str, Any] | None:
+    """The report where this very merge ended but for its last step, which is done now."""
+    folder, run = merge.folder, merge.run
+    if not (folder.store.exists(MERGING) and folder.has_run()):
+        return None
+    stored = folder.load_run()
+    if any(stored.get(name) != json.loads(json.dumps(run[name])) for name in run if name != "versions"):
+        return None
+    report: dict[str, Any] = json.loads(folder.store.read_bytes(REPORTS[-1]))
+    folder.store.delete(MERGING)
+    return report
+
+
+def _refuse_foreign(folder: RunFolder) -> None:
+    if folder.has_run():
+        raise RunFolderError(f"--out {folder.url} holds a run already; choose another folder")
+    if folder.store.is_local and Path(folder.store.path("").rstrip("/")).is_file():
+        raise RunFolderError(f"--out {folder.url} is a file; give a folder")
+    files = {name for name in folder.store.names("") if name != DRIVER and not name.endswith(TEMPORARY)}
+    found = files | set(folder.store.folders())
+    if found and MERGING not in found:
+        raise RunFolderError(f"--out {folder.url} has files already; give a new or an empty folder")
+
+
+def _refuse_damaged(parts: Sequence[Part]) -> None:
+    """Every byte is read before anything is written."""
+    chunks = [(one.folder, commit) for one in parts for commit in one.commits]
+    for (folder, _), faults in zip(chunks, pool.map_tasks(_faults, chunks), strict=True):
+        if faults:
+            raise RunFolderError(f"{folder.url}: {faults[0]}")
+
+
+def _faults(chunk: tuple[RunFolder, ChunkCommit]) -> list[str]:
+    return check_chunk(*chunk)
+
+
+def _write(merge: _Merge, heart: Heart) -> dict[str, Any]:
+    """All of the folder; `merging.json` is there first and goes last, behind `run.json`."""
+    folder = merge.folder
+    folder.store.write_bytes(MERGING, to_json({"runs": [one.folder.url for one in merge.given]}))
+    _clear(folder)
+    _keep_exclude(merge)
+    for _ in pool.map_tasks(functools.partial(_take, folder), _takings(merge.parts)):
+        heart.check()
+    _add_start(merge)
+    report = finish(folder, merge.config, run=merge.run)
+    heart.check()
+    folder.publish_run(merge.run)
+    folder.store.delete(MERGING)
+    return report
+
+
+@contextmanager
+def _undone(folder: RunFolder) -> Iterator[None]:
+    """Leave nothing of a merge that fails, once its tasks have ended; after a kill the next merge clears up."""
+    try:
+        yield
+    except BaseException:
+        with suppress(RunFolderError):  # what led here says more than a second error would
+            if folder.store.exists(MERGING) and not folder.has_run():
+                _clear(folder)
+                folder.store.delete(MERGING)
+        raise
+
+
+def _takings(parts: Sequence[Part]) -> list[_Taking]:
+    chunks = [(one, commit) for one in parts for commit in one.commits]
+    return [_Taking(one.folder, commit, number, one.renamed) for number, (one, commit) in enumerate(chunks)]
+
+
+def _take(folder: RunFolder, taking: _Taking) -> None:
+    take_chunk(folder, taking.folder, taking.commit, chunk=taking.chunk, renamed=taking.renamed)
+
+
+def _keep_exclude(merge: _Merge) -> None:
+    """The benchmark's list, from its file, else from a run that kept it."""
+    name = merge.config.exclude
+    kept = next((one.folder for one in merge.given if name and list_name(one.folder) == name), None)
+    if kept is not None:
+        merge.folder.store.copy_from(kept.store, EXCLUDE)
+    keep_list(merge.folder, name)
+
+
+def _add_start(merge: _Merge) -> None:
+    names = [one.member.name for one in merge.parts]
+    merge.folder.add_start({"at": stamp(), "host": platform.node(), "merged": names})
+
+
+def _clear(folder: RunFolder) -> None:
+    """Take away what an unfinished merge left."""
+    for chunk in folder.committed_chunks():
+        folder.store.delete(sidecar_name(chunk))
+    folder.sweep(abandoned=True)
+    for name in (MANIFEST, *folder.store.names(DATA), *REPORTS, SKIPS, VERDICTS, EXCLUDE, STARTS):
+        folder.store.delete(name)
+    for inner in (QUESTIONS, RESPONSES, CHUNKS, DATA) if folder.store.is_local else ():
+        with suppress(OSError):
+            Path(folder.store.path(inner)).rmdir()

@@ -1,0 +1,160 @@
+"""What a merge joins: the folders that were named, the built runs in them, and names that tell their rows apart."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from mmpr.errors import ConfigError, RunFolderError
+from mmpr.reporting.finished_run import finished_files
+from mmpr.run import ChunkCommit, Member, RunFolder, by_member, members_of
+from mmpr.run.driver_claim import refuse_in_use
+from mmpr.run.merged_chunks import held_rows
+from mmpr.settings.config import BuildConfig, Mark, part
+
+# Which rows are asked, and from where: two runs that differ in nothing else ask in the same way.
+_PLACES = frozenset(("source", "image_root", "columns", "limit", "chunk_questions", "allowed_hosts"))
+_MOST_STEPS = 100  # of a path
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A folder that was named: a run that was built, or merged before."""
+
+    folder: RunFolder
+    run: dict[str, Any]
+    commits: tuple[ChunkCommit, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A run that was built, alone in its folder or as a member of a merged one, and its chunks there.
+
+    Args:
+        member: as the new folder will name it.
+        folder: where it lies.
+        commits: its chunks.
+        renamed: its sources' names in `folder`, with the new ones.
+    """
+
+    member: Member
+    folder: RunFolder
+    commits: tuple[ChunkCommit, ...]
+    renamed: Mapping[str, str]
+
+
+def open_given(url: str) -> Given:
+    """A run to be merged.
+
+    Raises:
+        RunFolderError: it is none, is not finished, in use, or of a newer mmpr.
+    """
+    folder = RunFolder(url)
+    finished_files(folder)
+    refuse_in_use(folder)
+    return Given(folder, folder.load_run(), tuple(folder.committed().values()))
+
+
+def refuse_places(out: RunFolder, folders: Sequence[RunFolder]) -> None:
+    """Refuse a merge of one run, of the same run twice, or into one of them.
+
+    Raises:
+        ConfigError: names the folder.
+    """
+    if len(folders) < 2:
+        raise ConfigError("merge: name two or more run folders")
+    roots = [_root(folder) for folder in folders]
+    for root, folder in zip(roots, folders, strict=True):
+        if roots.count(root) > 1:
+            raise ConfigError(f"merge: {folder.url} is named twice")
+        if _root(out)[0] == root[0] and _root(out)[1].is_relative_to(root[1]):
+            raise ConfigError(f"--out {out.url} is {folder.url} or inside it; a merge leaves its runs as they are")
+
+
+def parts_of(given: Sequence[Given]) -> list[Part]:
+    """The built runs of all folders, rows told apart; each is called by its folder, and those above it where need be.
+
+    Raises:
+        RunFolderError: two runs ask the same of the same model in the same way.
+    """
+    steps = [_root(one.folder)[1].parts for one in given]
+    depths = (n for n in range(1, _MOST_STEPS) if len({step[-n:] for step in steps}) == len(steps))
+    depth = next(depths, _MOST_STEPS)
+    names = ["-".join(step[-depth:]).strip("/") for step in steps]
+    return _told_apart([part for one, name in zip(given, names, strict=True) for part in _parts(one, name)])
+
+
+def _root(folder: RunFolder) -> tuple[str, PurePosixPath]:
+    """Filesystem and place; links are followed."""
+    path = folder.store.path("").rstrip("/")
+    if folder.store.is_local:
+        return "", PurePosixPath(Path(path).resolve())
+    return folder.url.partition("://")[0], PurePosixPath(path)
+
+
+def _parts(given: Given, name: str) -> list[Part]:
+    members = members_of(given.run)
+    if not members:
+        own = (given.run[key] for key in ("source", "identity", "versions"))
+        return [Part(Member(name, len(given.commits), {}, *own), given.folder, given.commits, {})]
+    return [
+        Part(replace(member, name=f"{name}-{member.name}"), given.folder, commits, {})
+        for member, _, commits in by_member(members, given.commits)
+    ]
+
+
+def _told_apart(parts: Sequence[Part]) -> list[Part]:
+    """A row is known by its source's name and its number: where two runs hold the same, each gets a name of its own.
+
+    Raises:
+        RunFolderError: two runs ask the same of the same model in the same way.
+    """
+    sources = [{span.source for commit in part.commits for span in commit.spans} for part in parts]
+    several = {name for one, other in combinations(sources, 2) for name in one & other}
+    held = [held_rows(p.folder, p.commits, several & own) for p, own in zip(parts, sources, strict=True)]
+    renamed: defaultdict[int, dict[str, str]] = defaultdict(dict)
+    taken = set().union(*sources)
+    for source in sorted(several):
+        holders = [index for index, own in enumerate(held) if source in own]
+        shared = 0
+        for one, other in combinations(holders, 2):
+            n, row = held[one][source].shared(held[other][source])
+            _refuse_same(parts[one], parts[other], source, row)
+            shared += n
+        for index in holders if shared else ():
+            renamed[index][source] = _new_name(f"{source}@{parts[index].member.name}", taken)
+    return [_renamed(part, renamed[index]) for index, part in enumerate(parts)]
+
+
+def _refuse_same(one: Part, other: Part, source: str, row: int | None) -> None:
+    if row is not None and _making(one.member) == _making(other.member):
+        raise RunFolderError(
+            f"{one.folder.url} and {other.folder.url} both hold {source}:{row}, asked of the same model in the same "
+            "way; leave one of them out"
+        )
+
+
+def _making(member: Member) -> dict[str, Any]:
+    """What shapes an answer; the seed does only where requests carry one."""
+    settled = {**part(BuildConfig(), Mark.IDENTITY), **member.identity}
+    places = _PLACES if settled["seeded"] else _PLACES | {"seed"}
+    return {name: value for name, value in settled.items() if name not in places}
+
+
+def _new_name(name: str, taken: set[str]) -> str:
+    while name in taken:
+        name += "'"
+    taken.add(name)
+    return name
+
+
+def _renamed(part: Part, here: Mapping[str, str]) -> Part:
+    """The part under new names; its member remembers those that it was built under."""
+    before = part.member.renamed
+    names = {built: here.get(name, name) for built, name in before.items()}
+    names |= {name: new for name, new in here.items() if name not in before.values()}
+    return replace(part, renamed=here, member=replace(part.member, renamed=names))

@@ -1,0 +1,70 @@
+"""What a node must be able to do before its engine is given work: read the source and its pictures, write to OUT."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from mmpr.builder.layout import Run
+from mmpr.errors import ImageError, SourceError
+from mmpr.images import Loader
+from mmpr.run import RunFolder
+from mmpr.sources import LeaseRange, Source, read_range
+from mmpr.types import Question, Reason
+
+_LOOKED_AT = 32  # rows, for one whose picture this machine can read
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Run on a node, in the process that will hold its engine; picklable.
+
+    Args:
+        lease: one row, to be read there.
+        picture: one that the driver could read; None where it found none.
+    """
+
+    folder: RunFolder
+    source: Source
+    lease: LeaseRange
+    picture: str | None
+    loader: Loader
+
+    def __call__(self) -> None:
+        """Try it all.
+
+        Raises:
+            MmprError: names the path that this node cannot read or write.
+        """
+        self.folder.store.try_writing()
+        next(iter(read_range(self.source, self.lease)), None)
+        if self.picture is not None:
+            _load(self.loader, self.picture)
+
+
+def make_probe(run: Run, loaders: Sequence[Loader]) -> Probe:
+    """A probe of what this run's next chunk needs; `loaders` are the sources' own."""
+    rows = next(iter(run.todo.values()))
+    source, loader = run.sources[rows.source], loaders[rows.source]
+    first = replace(rows, spans=(replace(rows.spans[0], count=1),))
+    return Probe(run.folder, source, first, _readable_picture(source, rows, loader), loader)
+
+
+def _readable_picture(source: Source, rows: LeaseRange, loader: Loader) -> str | None:
+    for _, row in zip(range(_LOOKED_AT), read_range(source, rows), strict=False):
+        for picture in row.images if isinstance(row, Question) else ():
+            try:
+                loader.load(picture)
+            except ImageError as error:
+                if error.reason is Reason.IMAGE_UNREACHABLE:
+                    return None  # each further try may take as long
+                continue
+            return picture
+    return None
+
+
+def _load(loader: Loader, picture: str) -> None:
+    try:
+        loader.load(picture)
+    except ImageError as error:
+        raise SourceError(f"picture {picture!r} under {loader.root}: {error.detail}") from error

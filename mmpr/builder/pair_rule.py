@@ -1,0 +1,45 @@
+"""The one rule that the build, the last selection and pairing again share: a committed question -> pairs or a skip."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from mmpr.dropout import pair_endings, usable_endings
+from mmpr.pairing import PairRule, pair_responses
+from mmpr.run import Committed
+from mmpr.types import Pair, Skip, Stage
+
+
+def make_pairs(committed: Committed, rule: PairRule) -> list[Pair] | Skip:
+    """A committed question's pairs, or its skip: the one rule that the build, the last selection and `pair` share."""
+    if committed.skip is not None:
+        return committed.skip
+    if committed.question.answer is None:
+        return _pair_endings(committed, rule)
+    return pair_responses(committed.question, committed.judged, rule)
+
+
+def _pair_endings(committed: Committed, rule: PairRule) -> list[Pair] | Skip:
+    spliced = [(stored.response, stored.splice) for stored in committed.responses if stored.splice is not None]
+    draft = committed.find((Stage.DRAFT, spliced[0][1].draft_index)).response
+    rest = draft.text[spliced[0][1].prefix_chars :]  # all go on from the same place
+    usable = usable_endings(rest, [ending for ending, _ in spliced])
+    if isinstance(usable, tuple):
+        return Skip(committed.question.id, Stage.ENDING, *usable)
+    scored = [(ending, splice.scores) for ending, splice in spliced if ending in usable]
+    return pair_endings(draft, scored, min_margin=rule.min_grounding_margin, most=rule.pairs_per_question)
+
+
+def count(committed: Iterable[Committed], rule: PairRule) -> tuple[dict[str, int], dict[str, int]]:
+    """Counts (`paired` and pairs by kind) and skips by reason of some questions."""
+    counts: Counter[str] = Counter(paired=0)
+    skips: Counter[str] = Counter()
+    for one in committed:
+        pairs = make_pairs(one, rule)
+        if isinstance(pairs, Skip):
+            skips[pairs.reason.value] += 1
+            continue
+        counts["paired"] += 1
+        counts.update(pair.kind.value for pair in pairs)
+    return dict(counts), dict(skips)

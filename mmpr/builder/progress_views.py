@@ -1,0 +1,167 @@
+"""What a person or a program sees of a running build, all on stderr: a live line, plain lines, or JSON."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from mmpr.builder import progress
+from mmpr.builder.progress import Watcher
+from mmpr.log import log
+from mmpr.pool import Beat, Died, Done, Event, Unfit
+from mmpr.redact import redacted
+from mmpr.reporting.safe_text import visible_line
+
+_EVERY_S = 60.0
+
+
+@contextmanager
+def shown(figures: progress.Progress, *, run: str, as_json: bool) -> Iterator[Watcher]:
+    """The view that fits: JSON lines where asked for, a live line on a terminal, else a plain line a minute."""
+    if as_json:
+        yield JsonLines(figures, run)
+    elif sys.stderr.isatty():
+        with _LiveLine(figures) as view:
+            yield view
+    else:
+        yield _PlainLines(figures)
+
+
+def words_of(event: Event) -> str | None:
+    """A fault of the pool as a line; None for what is no fault."""
+    if isinstance(event, Died):
+        chunks = ", ".join(str(lease.chunk) for lease in event.leases) or "none"
+        return visible_line(redacted(f"engine {event.engine} died ({event.words}); chunks leased again: {chunks}"))
+    if isinstance(event, Unfit):
+        return visible_line(redacted(f"node {event.node} gets no work: {event.words}"))
+    return None
+
+
+class JsonLines:
+    """One JSON object a line: every chunk and fault as it comes, with run, chunk and attempt, and the sums a minute."""
+
+    def __init__(self, figures: progress.Progress, run: str) -> None:
+        self._figures, self._run = figures, run
+        self._told = time.monotonic()
+
+    def see(self, event: Event) -> None:
+        if isinstance(event, Done):
+            self._chunk(event)
+        elif isinstance(event, Died):
+            for lease in event.leases:
+                log("lease_lost", run=self._run, chunk=lease.chunk, attempt=lease.attempt, engine=event.engine)
+            log("engine_died", "error", run=self._run, engine=event.engine, host=event.host, words=event.words)
+        elif isinstance(event, Unfit):
+            log("node_unfit", "error", run=self._run, host=event.node, words=event.words)
+        elif time.monotonic() - self._told > _EVERY_S:
+            self._told = time.monotonic()
+            log("progress", run=self._run, **self._figures.figures())
+
+    def _chunk(self, done: Done) -> None:
+        report = done.report
+        log(
+            "chunk_committed",
+            run=self._run,
+            chunk=report.chunk,
+            attempt=done.lease.attempt,
+            host=report.host,
+            questions=report.questions,
+            counts=report.counts,
+            skips_by_reason=report.skips_by_reason,
+            tokens=report.tokens,
+            seconds=report.seconds,
+        )
+
+
+class _Lines:
+    """The figures in words."""
+
+    def __init__(self, figures: progress.Progress) -> None:
+        self._figures = figures
+
+    def eta(self) -> str:
+        left_s = self._figures.eta_s
+        if left_s is None:
+            return "" if self._figures.engines else "starting"
+        return f"about {left_s / 60:.0f} min left" if left_s >= 90 else f"about {left_s:.0f} s left"
+
+    def engines(self) -> str:
+        of, starting = self._figures, self._figures.beat.starting
+        if not of.engines:
+            return f"engines     {starting} starting"
+        rate, busy = of.rates
+        told = f"engines     {of.engines} up, {rate:,.0f} tokens/s, busy {busy:.0%}, {of.running} running"
+        return told + (f", {starting} starting" if starting else "")
+
+    def made(self) -> str:
+        if self._figures.evaluates:
+            right, n = (self._figures.judged[name] for name in ("right", "responses"))
+            return "right       " + (f"{right / n:.1%} of {n:,} responses" if n else "none yet")
+        return "pairs       " + (", ".join(f"{n} {kind}" for kind, n in self._figures.kinds.items() if n) or "none yet")
+
+    def skipped(self) -> str:
+        skips = self._figures.skips
+        common = ", ".join(f"{n} {reason}" for reason, n in skips.most_common(3))
+        return f"skipped     {skips.total()}" + (f" ({common})" if common else "")
+
+
+class _PlainLines:
+    """A line a minute, and every fault."""
+
+    def __init__(self, figures: progress.Progress) -> None:
+        self._figures, self._lines = figures, _Lines(figures)
+        self._told = time.monotonic()
+
+    def see(self, event: Event) -> None:
+        if words := words_of(event):
+            print(words, file=sys.stderr, flush=True)
+        elif time.monotonic() - self._told > _EVERY_S:
+            self._told = time.monotonic()
+            lines = (self._lines.made(), self._lines.skipped(), self._lines.engines(), self._lines.eta())
+            told = "; ".join(" ".join(line.split()) for line in lines if line)
+            print(f"{self._figures.done}/{self._figures.total} questions; {told}", file=sys.stderr, flush=True)
+
+
+class _LiveLine:
+    """A bar with the figures under it, drawn twice a second."""
+
+    def __init__(self, figures: progress.Progress) -> None:
+        self._figures, self._lines = figures, _Lines(figures)
+        self._console = Console(stderr=True)
+        self._bar = Progress(
+            TextColumn("[bold]questions"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[eta]}"),
+            console=self._console,
+        )
+        self._task = self._bar.add_task("", total=figures.total, completed=figures.done, eta="")
+        self._screen = Live(console=self._console, refresh_per_second=2, transient=True)
+
+    def __enter__(self) -> _LiveLine:
+        self._screen.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._screen.stop()
+
+    def see(self, event: Event) -> None:
+        if words := words_of(event):
+            self._console.print(words, highlight=False, markup=False, soft_wrap=True)
+        elif isinstance(event, Beat | Done):
+            self._draw()
+
+    def _draw(self) -> None:
+        self._bar.update(self._task, completed=self._figures.done, eta=self._lines.eta())
+        table = Table.grid()
+        for line in (self._bar, self._lines.made(), self._lines.skipped(), self._lines.engines()):
+            table.add_row(line)
+        self._screen.update(table)

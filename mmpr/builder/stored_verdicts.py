@@ -1,0 +1,42 @@
+"""Verdicts on committed responses: given when a chunk is written, and again where the judge's settings have changed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+
+from mmpr.judging import Judge, JudgeOptions
+from mmpr.run import Committed
+from mmpr.types import Stage
+
+
+def judge_key(options: JudgeOptions) -> str:
+    """One line that tells one way of judging from another; stands in every commit."""
+    return json.dumps(asdict(options), sort_keys=True)
+
+
+def with_verdicts(committed: Committed, judge: Judge) -> Committed:
+    """The question with a verdict on every sampled response, whatever it had before."""
+    samples = [stored for stored in committed.responses if stored.response.stage is Stage.SAMPLE]
+    if not samples:
+        return committed
+    verdicts = judge.judge_all(committed.question, [stored.response.text for stored in samples])
+    judged = [replace(stored, verdict=verdict) for stored, verdict in zip(samples, verdicts, strict=True)]
+    others = [stored for stored in committed.responses if stored.response.stage is not Stage.SAMPLE]
+    return replace(committed, responses=(*judged, *others))
+
+
+class Rejudge:
+    """A committed question under other settings of the judge; picklable, with one judge where it is used."""
+
+    def __init__(self, options: JudgeOptions, time_limit_s: float) -> None:
+        self._options, self._time_limit_s = options, time_limit_s
+        self._judge: Judge | None = None
+
+    def __call__(self, committed: Committed) -> Committed:
+        if self._judge is None:
+            self._judge = Judge(options=self._options, time_limit_s=self._time_limit_s)
+        return with_verdicts(committed, self._judge)
+
+    def __reduce__(self) -> tuple[type[Rejudge], tuple[JudgeOptions, float]]:
+        return Rejudge, (self._options, self._time_limit_s)  # its judge's process stays where it is

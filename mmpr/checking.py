@@ -1,0 +1,295 @@
+"""A build without an engine: read every row, open pictures, try the settings, and say what the build will take.
+
+With an engine, two questions are asked through the path that a build takes; the first thing to do on a GPU machine.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import heapq
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from mmpr import pool
+from mmpr.builder.answer import Answered, Recipe, answer
+from mmpr.builder.engine_choice import engine_maker, placement, ray_address, recipe
+from mmpr.builder.finish import judge_options, pair_rule
+from mmpr.builder.image_loader import picture_loader
+from mmpr.builder.layout import row_limits, sources_of
+from mmpr.builder.rejected_images import LoadPictures
+from mmpr.engines.protocol import Engine
+from mmpr.errors import ImageError
+from mmpr.images import Loader
+from mmpr.pool import Bench, Done, Lease, Pool
+from mmpr.prompts import is_frame
+from mmpr.reporting.safe_text import visible_line
+from mmpr.settings.config import BuildConfig, engine_tiles, of_sources
+from mmpr.sources import Index, Source, index, ranges, read_range
+from mmpr.types import Question, Skip
+
+Say = Callable[[str], None]
+
+_PICTURES = 200  # opened where not all are: enough to see a wrong image root, quick on a network disk
+_EXAMPLES = 3
+_AT_ONCE = 8  # pictures that are open
+# Means of the paper's set (arXiv 2411.10442, table 1), and what one H100 gives with InternVL2-8B; both only estimates.
+_RESPONSE_TOKENS, _DRAFT_TOKENS = 325, 211
+_TOKENS_PER_SECOND_H100 = 6_500
+
+
+@dataclass(slots=True)
+class Findings:
+    """What reading the source showed. `faults` are (reason -> count) of rows and pictures that will be skipped."""
+
+    with_answer: int = 0
+    without_answer: int = 0
+    given_drafts: int = 0
+    text_only: int = 0
+    faults: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, list[str]] = field(default_factory=dict)
+    pictures: set[int] = field(default_factory=set)  # 64 bits of a hash each: a reference may hold a whole picture
+    sample: list[tuple[int, str]] = field(default_factory=list)
+    with_picture: Question | None = None
+    without_picture: Question | None = None
+
+    def fault(self, reason: str, detail: str) -> None:
+        """Count a fault and keep its first few places."""
+        self.faults[reason] += 1
+        if len(told := self.examples.setdefault(reason, [])) < _EXAMPLES:
+            told.append(detail)
+
+    def see(self, reference: str) -> bool:
+        """Count a picture's reference; whether it is the first of its kind."""
+        number = int.from_bytes(hashlib.blake2b(reference.encode(), digest_size=8).digest(), "big")
+        if number in self.pictures:
+            return False
+        self.pictures.add(number)
+        heapq.heappush(self.sample, (-number, reference))  # those of the smallest hashes: spread, and always the same
+        if len(self.sample) > _PICTURES:
+            heapq.heappop(self.sample)
+        return True
+
+    @property
+    def questions(self) -> int:
+        return self.with_answer + self.without_answer
+
+
+def check(config: BuildConfig, *, every_picture: bool, with_engine: bool, say: Say, debug: bool = False) -> bool:
+    """Check the sources and settings; True where nothing will be skipped for a fault.
+
+    Args:
+        every_picture: open all pictures rather than a sample.
+        with_engine: also start the configured engine and ask it.
+        say: takes one line of the result at a time.
+
+    Raises:
+        MmprError: the source cannot be read at all, a setting is wrong, or the engine does not start.
+    """
+    engine_maker(config)  # these raise where a setting is wrong
+    for one in of_sources(config):
+        judge_options(one.config), pair_rule(one.config)
+    parts = _parts(config)
+    for part in parts:
+        opened = _look(part, every_picture=every_picture)
+        if part.name is not None:
+            say(f"source     {visible_line(part.name)}: {visible_line(part.source.path)}")
+        _say_findings(part.findings, part.rows, opened, say)
+    _say_estimate(config, parts, say)
+    if with_engine:
+        _ask_engine(config, parts, say, debug)
+    return not any(part.findings.faults for part in parts)
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One source of the build, with the settings that hold for it; `limit` of its rows are asked."""
+
+    name: str | None
+    config: BuildConfig
+    source: Source
+    rows: Index
+    limit: int
+    loader: Loader
+    findings: Findings
+
+
+def _parts(config: BuildConfig) -> list[_Part]:
+    sources = sources_of(config)
+    counted = [index(source) for source in sources]
+    limits = row_limits(config, [rows.n_rows for rows in counted])
+    return [
+        _Part(one.name, one.config, source, rows, limit, picture_loader(one.config, source.image_root), Findings())
+        for one, source, rows, limit in zip(of_sources(config), sources, counted, limits, strict=True)
+    ]
+
+
+def _look(part: _Part, *, every_picture: bool) -> int:
+    """Read a source's rows and open pictures, all or a sample; how many were opened."""
+    _read_rows(part, part.loader if every_picture else None)
+    if every_picture:
+        return len(part.findings.pictures)
+    sample = [reference for _, reference in part.findings.sample]
+    _open(part.loader, part.findings, sample)
+    return len(sample)
+
+
+def _read_rows(part: _Part, loader: Loader | None) -> None:
+    """Read every row, and with a loader open every picture."""
+    findings = part.findings
+    for lease in ranges(part.rows, limit=part.limit, seed=part.config.seed):
+        unseen: list[str] = []
+        for row in read_range(part.source, lease):
+            if isinstance(row, Skip):
+                findings.fault(row.reason.value, row.detail)
+                continue
+            _count(findings, row)
+            unseen += [reference for reference in _to_open(row) if findings.see(reference)]
+        if loader is not None:
+            _open(loader, findings, unseen)
+
+
+def _to_open(question: Question) -> tuple[str, ...]:
+    """A question's pictures; of a video the last frame alone, which is missing where the file was cut short."""
+    return question.images[-1:] if question.images and is_frame(question.images[-1]) else question.images
+
+
+def _count(findings: Findings, question: Question) -> None:
+    if question.answer is not None:
+        findings.with_answer += 1
+    else:
+        findings.without_answer += 1
+        findings.given_drafts += question.draft is not None
+    findings.text_only += not question.images
+    if question.images:
+        findings.with_picture = findings.with_picture or question
+    else:
+        findings.without_picture = findings.without_picture or question
+
+
+def _open(loader: Loader, findings: Findings, references: Sequence[str]) -> None:
+    """Several at once, for some come over the network; faults in the references' order."""
+    with ThreadPoolExecutor(_AT_ONCE) as threads:
+        for error in threads.map(functools.partial(_fault_of, loader), references):
+            if error is not None:
+                findings.fault(error.reason.value, error.detail)
+
+
+def _fault_of(loader: Loader, reference: str) -> ImageError | None:
+    try:
+        loader.load(reference)
+    except ImageError as error:
+        return error
+    return None
+
+
+def _say_findings(findings: Findings, counted: Index, opened: int, say: Say) -> None:
+    say(f"rows       {counted.n_rows:,}, of them {findings.questions:,} questions")
+    say(f"           {findings.with_answer:,} with an answer (correctness)")
+    say(f"           {findings.without_answer:,} without one (Dropout-NTP)")
+    say(f"pictures   {len(findings.pictures):,} distinct, {opened:,} opened, {findings.text_only:,} questions without")
+    for reason, n in findings.faults.most_common():
+        say(f"fault      {n:,} {reason}")
+        for detail in findings.examples[reason]:
+            say(f"           {visible_line(detail)}")
+
+
+def expected_tokens(config: BuildConfig, findings: Findings) -> tuple[int, int]:
+    """Responses and tokens that a build will generate, by the paper's mean lengths."""
+    drafts = (findings.without_answer - findings.given_drafts) * config.drafts
+    responses = findings.with_answer * config.n + drafts + findings.without_answer * config.endings
+    answers = findings.with_answer * config.n * min(_RESPONSE_TOKENS, config.max_tokens)
+    draft_tokens = min(_DRAFT_TOKENS, config.draft_max_tokens)
+    endings = findings.without_answer * config.endings * round(draft_tokens * (1 - config.keep_fraction))
+    return responses, answers + drafts * draft_tokens + endings
+
+
+def _expected(parts: Sequence[_Part]) -> tuple[int, int]:
+    each = [expected_tokens(part.config, part.findings) for part in parts]
+    return sum(responses for responses, _ in each), sum(tokens for _, tokens in each)
+
+
+def _say_estimate(config: BuildConfig, parts: Sequence[_Part], say: Say) -> None:
+    responses, tokens = _expected(parts)
+    most = "at most " if config.adaptive and any(part.findings.with_answer for part in parts) else ""
+    say(f"responses  {most}{responses:,}, about {tokens:,} tokens by the paper's mean lengths")
+    if not config.is_pocket:
+        hours = tokens / _TOKENS_PER_SECOND_H100 / 3600 * config.tensor_parallel_size
+        say(f"GPU hours  about {hours:,.1f} at {_TOKENS_PER_SECOND_H100:,} tokens/s, one H100 with an 8B model")
+
+
+# -- with an engine -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What an engine did with two questions of a source.
+
+    Args:
+        place: the source's.
+        began, ended: of the engine's clock, seconds.
+        memory_bytes: of the engine's processes.
+    """
+
+    place: int
+    answered: list[Answered]
+    began: float
+    ended: float
+    tokens: int
+    memory_bytes: int
+
+
+def _ask_engine(config: BuildConfig, parts: Sequence[_Part], say: Say, debug: bool) -> None:
+    """Two questions of every source, each asked as its settings say."""
+    tiles = engine_tiles(config)
+    ways = [(part.loader, recipe(part.config, engine_tiles=tiles)) for part in parts]
+    leases = [Lease(place, (place, _to_ask(part.findings))) for place, part in enumerate(parts)]
+    work = functools.partial(_probe, ways=ways)
+    with pool.connected(ray_address(config), debug=debug):
+        engines = Pool(engine_maker(config), work, placement(config.model_copy(update={"engines": 1})))
+        try:
+            probes = [event.report for event in engines.run(leases) if isinstance(event, Done)]
+        finally:
+            engines.close()
+    _say_probe(parts, sorted(probes, key=lambda probe: probe.place), say)
+
+
+def _to_ask(findings: Findings) -> list[Question]:
+    questions = [q for q in (findings.with_picture, findings.without_picture) if q is not None]
+    if findings.without_picture is None and findings.with_picture is not None:
+        questions.append(Question("text-only", findings.with_picture.source, 0, "What is two plus two?", answer=("4",)))
+    return questions
+
+
+async def _probe(engine: Engine, lease: Lease, bench: Bench, *, ways: Sequence[tuple[LoadPictures, Recipe]]) -> Probe:
+    began = time.monotonic()
+    place, questions = lease.payload
+    load, how = ways[place]
+    answered = [await answer(question, engine, how, load, others=questions) for question in questions]
+    tokens = sum(r.n_tokens for one in answered for r in one.responses)
+    return Probe(place, answered, began, time.monotonic(), tokens, engine.pulse().memory_bytes)
+
+
+def _say_probe(parts: Sequence[_Part], probes: Sequence[Probe], say: Say) -> None:
+    for probe in probes:
+        name = parts[probe.place].name
+        of = "" if name is None else f" of {visible_line(name)}"
+        for one in probe.answered:
+            what = "with a picture   " if one.question.images else "without a picture"
+            told = (
+                visible_line(one.skip.detail) if one.skip and not one.responses else repr(one.responses[0].text[-160:])
+            )
+            say(f"{what}{of}  {len(one.responses)} responses, first ends: {told}")
+    answered = [one for probe in probes for one in probe.answered]
+    made = sum(probe.tokens for probe in probes)
+    seconds = max(probe.ended for probe in probes) - min(probe.began for probe in probes)
+    rate = made / max(seconds, 1e-9)
+    say(f"memory     {max(probe.memory_bytes for probe in probes) / 2**30:.1f} GiB")
+    say(f"speed      {rate:,.0f} tokens/s on {len(answered)} questions; a full batch is faster")
+    _, tokens = _expected(parts)
+    mean = made / max(1, sum(len(one.responses) for one in answered))
+    say(f"           responses had {mean:,.0f} tokens on average")
+    say(f"the whole  at most {tokens / rate / 3600:,.1f} h an engine at that speed")

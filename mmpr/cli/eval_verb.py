@@ -1,0 +1,66 @@
+"""`mmpr eval`: how right a model is, and whether another one is better."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from mmpr.cli.messages import LOG_FORMAT, end_build, print_comparison, print_evaluation
+from mmpr.cli.verb_options import (
+    ConfigOption,
+    LimitOption,
+    LogOption,
+    RootOption,
+    StrictOption,
+    built,
+    given,
+    settings_of,
+    sorted_words,
+)
+from mmpr.log import LogFormat
+
+_WAYS = "give --source (or sources in --config) and --out; or one finished run folder; or --compare and two"
+
+
+def evaluate(
+    context: typer.Context,
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[DIR]... [KEY=VALUE]...", help="Finished runs to look at, or settings."),
+    ] = None,
+    source: Annotated[str | None, typer.Option(help="Questions with answers: as for build, or a benchmark.")] = None,
+    out: Annotated[str | None, typer.Option(help="The run folder: local, or any fsspec URL.")] = None,
+    config: ConfigOption = None,
+    limit: LimitOption = None,
+    image_root: RootOption = None,
+    compare: Annotated[bool, typer.Option("--compare", help="Two finished runs, question by question.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object to stdout, no tables.")] = False,
+    strict: StrictOption = False,
+    log_format: LogOption = LogFormat.TEXT,
+) -> None:
+    """Say how right a model is on questions with answers; the same command again goes on where it ended."""
+    context.meta[LOG_FORMAT] = log_format
+    folders, settings = sorted_words(words or [])
+    asking = out is not None and not folders and not compare
+    looking = source is None and out is None and not settings and len(folders) == (2 if compare else 1)
+    if not asking and not looking:
+        raise typer.BadParameter(_WAYS, param_hint="eval")
+    if looking:
+        _look(folders, as_json=as_json)
+        return
+    assert out is not None
+    options = given(source=source, limit=limit, image_root=image_root, strict=strict or None)
+    chosen = settings_of(config, [*options, *settings, "evaluate=true", "adaptive=false"])
+    if not chosen.source and not chosen.sources:
+        raise typer.BadParameter(_WAYS, param_hint="eval")
+    end_build(context, built(context, out, chosen), chosen, as_json=as_json)
+
+
+def _look(folders: list[str], *, as_json: bool) -> None:
+    from mmpr.builder.evaluation_flow import compare_runs, evaluate_run
+
+    if len(folders) == 2:
+        print_comparison(compare_runs(*folders), as_json=as_json)
+    else:
+        print_evaluation(evaluate_run(*folders), as_json=as_json)

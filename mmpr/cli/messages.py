@@ -1,0 +1,151 @@
+"""What the command line says: results on stdout, all else on stderr, and the exit codes that go with last words."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from mmpr.errors import MmprError, RunStopped
+from mmpr.log import LogFormat, log
+from mmpr.redact import redacted
+
+if TYPE_CHECKING:
+    from mmpr.builder.build_flow import Outcome
+    from mmpr.builder.jobs import Ended
+    from mmpr.settings.config import BuildConfig
+
+LOG_FORMAT = "mmpr.log_format"  # in the context that all verbs share
+EXIT_ERROR, EXIT_FAILING, EXIT_AGAIN, EXIT_INTERRUPTED = 1, 3, 75, 130
+POCKET = "the pocket model: for trying mmpr out, not for training"
+
+
+def last_words(end: MmprError | KeyboardInterrupt) -> tuple[int, str]:
+    """The exit code and the line that a verb ends with."""
+    again = "run the same command again to go on"
+    if isinstance(end, RunStopped):
+        return EXIT_AGAIN, f"stopped ({end}); {again}"
+    if isinstance(end, KeyboardInterrupt):
+        return EXIT_INTERRUPTED, f"interrupted; {again}"
+    from mmpr.reporting.safe_text import visible_line
+
+    return EXIT_ERROR, visible_line(redacted(str(end)))
+
+
+def tell(context: Any, event: str, words: str, *, level: str = "info", **fields: object) -> None:  # noqa: ANN401
+    """What a build says on stderr: a line for people or, with `--log-format json`, an object."""
+    if _is_json(context):
+        log(event, level, words=words.removeprefix("mmpr: "), **fields)
+    else:
+        say(words, err=True)
+
+
+def _is_json(context: Any) -> bool:  # noqa: ANN401
+    return context.meta.get(LOG_FORMAT) is LogFormat.JSON
+
+
+def say(text: str, *, err: bool = False) -> None:
+    """Print text that may quote sources, models or files: nothing in it steers the terminal."""
+    from mmpr.reporting.safe_text import visible
+
+    typer.echo(visible(text), err=err)
+
+
+def tell_model(context: typer.Context, chosen: BuildConfig, out: str) -> None:
+    """Which model answers, before anything is paid for."""
+    tell(context, "model", f"model: {POCKET if chosen.is_pocket else chosen.model}", run=out)
+
+
+def end_build(context: typer.Context, outcome: Outcome, chosen: BuildConfig, *, as_json: bool = False) -> None:
+    """The last words of a build or an evaluation.
+
+    Args:
+        context: the verb's.
+        outcome: how it ended.
+        chosen: its settings.
+        as_json: an evaluation is printed as JSON.
+
+    Raises:
+        RunStopped: it was stopped, to be run again.
+        typer.Exit: too many questions failed.
+    """
+    if outcome.failing:
+        _tell_failing(context, outcome)
+        raise typer.Exit(EXIT_FAILING)
+    if outcome.stopped is not None:
+        raise RunStopped(outcome.stopped)
+    assert outcome.report is not None
+    if chosen.evaluate:
+        print_evaluation(outcome.report, as_json=as_json)
+    elif outcome.idle:
+        say(f"nothing left to do: {_one_line(outcome)}")
+    else:
+        print_summary(outcome.folder.url, outcome.report)
+    _tell_done(context, outcome, f"made by {POCKET}" if chosen.is_pocket and not outcome.idle else "")
+
+
+def _tell_done(context: typer.Context, outcome: Outcome, words: str) -> None:
+    """Programs hear of every end; people have the results before them."""
+    if words or _is_json(context):
+        done = "nothing left to do" if outcome.idle else "complete"
+        tell(context, "ended", words or done, run=outcome.folder.url, exit_code=0)
+
+
+def _tell_failing(context: typer.Context, outcome: Outcome) -> None:
+    words = f"ended: {outcome.failing}; what was done is kept in {outcome.folder.url}"
+    tell(context, "ended", words, level="error", run=outcome.folder.url, exit_code=EXIT_FAILING)
+
+
+def _one_line(outcome: Outcome) -> str:
+    report = outcome.report or {}
+    if "evaluated" in report:
+        law = f"{report['questions']:,} questions = {report['evaluated']:,} evaluated + {report['skipped']:,} skipped"
+        return f"{law}, {report['all']['right']['value']:.1%} right in {outcome.folder.url}"
+    law = f"{report['questions']:,} questions = {report['paired']:,} paired + {report['skipped']:,} skipped"
+    return f"{law}, {report['pairs']:,} pairs in {outcome.folder.url}"
+
+
+def print_summary(folder: str, report: dict[str, Any]) -> None:
+    """A finished run in a few lines: the law, the pairs, where they are."""
+    kinds = ", ".join(f"{n:,} {kind}" for kind, n in report["pairs_by_kind"].items() if n) or "none"
+    skips = ", ".join(f"{n:,} {reason}" for reason, n in list(report["skips_by_reason"].items())[:4])
+    typer.echo(f"{report['questions']:,} questions = {report['paired']:,} paired + {report['skipped']:,} skipped")
+    typer.echo(f"{report['pairs']:,} pairs ({kinds})")
+    if skips:
+        typer.echo(f"skipped: {skips}")
+    root = folder.rstrip("/")
+    typer.echo(f"pairs   {root}/data/train-*.parquet\ncard    {root}/README.md\nbrowse  {root}/report.html")
+
+
+def print_evaluation(report: dict[str, Any], *, as_json: bool) -> None:
+    """A model's figures: a table, or `eval.json`."""
+    from mmpr.reporting.evaluation_report import evaluation_lines
+
+    _print(report, [] if as_json else evaluation_lines(report))
+
+
+def print_comparison(report: dict[str, Any], *, as_json: bool) -> None:
+    """What two models differ in: tables, or one object."""
+    from mmpr.reporting.evaluation_report import comparison_lines
+
+    _print(report, [] if as_json else comparison_lines(report))
+
+
+def _print(report: dict[str, Any], lines: list[str]) -> None:
+    from mmpr.reporting.safe_text import visible_json
+
+    say("\n".join(lines) if lines else visible_json(json.dumps(report, ensure_ascii=False, indent=1)))
+
+
+def end_part(context: typer.Context, ended: Ended) -> None:
+    """The last words of one source of a job."""
+    if ended.error is not None:
+        code, words = last_words(ended.error)
+        tell(context, "ended", f"mmpr: {ended.part.name}: {words}", level="error", run=ended.part.out, exit_code=code)
+    elif ended.outcome is not None and ended.outcome.failing:
+        _tell_failing(context, ended.outcome)
+    elif ended.outcome is not None and ended.outcome.report is not None:
+        done = "nothing left to do" if ended.outcome.idle else "complete"
+        say(f"{ended.part.name}: {done}: {_one_line(ended.outcome)}")
+        _tell_done(context, ended.outcome, "")

@@ -1,0 +1,76 @@
+"""What several verbs take: their options, and the settings and builds that these make."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mmpr.cli.messages import LOG_FORMAT, tell_model
+from mmpr.log import LogFormat
+
+if TYPE_CHECKING:
+    from mmpr.builder.build_flow import Outcome
+    from mmpr.settings.config import BuildConfig
+
+_SETTING = re.compile(r"[A-Za-z_][\w.]*=")  # a folder of such a name is written ./n=4
+
+SourceOption = Annotated[
+    str | None, typer.Option("--source", help="Questions: a file, a folder, hf://owner/name:split; else --config's.")
+]
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", help="YAML file of settings, or a preset's name: see `mmpr settings --presets`."),
+]
+LimitOption = Annotated[int | None, typer.Option("--limit", min=1, help="Build a seeded sample of so many questions.")]
+Settings = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings over the file's.")]
+Folder = Annotated[str, typer.Argument(metavar="DIR", help="A run folder.", show_default=False)]
+RootOption = Annotated[str | None, typer.Option(help="Folder of relative picture paths; else the source's.")]
+StrictOption = Annotated[bool, typer.Option("--strict", help="The first bad row or picture ends the run.")]
+LogOption = Annotated[LogFormat, typer.Option(help="What goes to stderr: lines for people, or JSON.")]
+
+
+def sorted_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Folders, and settings."""
+    settings = [word for word in words if _SETTING.match(word)]
+    return [word for word in words if word not in settings], settings
+
+
+def given(**options: object) -> list[str]:
+    """Options as settings, those left out aside."""
+    return [f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in options.items() if value is not None]
+
+
+def settings_of(config: Path | None, overrides: list[str]) -> BuildConfig:
+    """The settings of one start, over the defaults of whoever answers here.
+
+    Raises:
+        ConfigError: names the file or the override, the field, and what it may be.
+    """
+    from mmpr.builder.engine_choice import default_is_pocket
+    from mmpr.settings.config import load
+
+    return load(config, overrides, pocket=default_is_pocket(overrides))
+
+
+def built(context: typer.Context, out: str, chosen: BuildConfig) -> Outcome:
+    """Build, or go on building, one run folder; says first who answers.
+
+    Raises:
+        MmprError, RunStopped: as for `mmpr.builder.build_flow.build`.
+    """
+    from mmpr.builder.build_flow import build
+    from mmpr.builder.engine_choice import engine_maker
+
+    tell_model(context, chosen, out)
+    return build(chosen, out, engine_maker(chosen), log_format=context.meta[LOG_FORMAT], debug=debugging())
+
+
+def debugging() -> bool:
+    """Whether whoever runs this wants tracebacks and the engines' own logs."""
+    return os.environ.get("MMPR_DEBUG") == "1"

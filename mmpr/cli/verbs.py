@@ -1,0 +1,358 @@
+"""The command line: verbs, and the one place where an error becomes a sentence. Only results go to stdout.
+
+Exit codes: 0 complete, 1 known error, 2 usage, 3 complete but too many questions failed, 75 stopped and to be run
+again, 130 Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from mmpr.cli.eval_verb import evaluate
+from mmpr.cli.messages import (
+    EXIT_ERROR,
+    EXIT_FAILING,
+    LOG_FORMAT,
+    POCKET,
+    end_build,
+    end_part,
+    last_words,
+    print_summary,
+    say,
+    tell,
+    tell_model,
+)
+from mmpr.cli.verb_options import (
+    ConfigOption,
+    Folder,
+    LimitOption,
+    LogOption,
+    RootOption,
+    Settings,
+    SourceOption,
+    StrictOption,
+    built,
+    debugging,
+    given,
+    settings_of,
+    sorted_words,
+)
+from mmpr.errors import MmprError
+from mmpr.log import LogFormat
+from mmpr.types import PairKind
+
+
+class _Verbs(TyperGroup):
+    """Turns what ends a verb into one line on stderr and an exit code; typer itself would say nothing of Ctrl-C."""
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401  whatever a verb returns
+        try:
+            return super().invoke(ctx)
+        except (MmprError, KeyboardInterrupt) as end:
+            if debugging():
+                raise
+            code, words = last_words(end)
+            tell(ctx, "ended", f"mmpr: {words}", level="error" if code == EXIT_ERROR else "info", exit_code=code)
+            sys.exit(code)
+
+
+app = typer.Typer(
+    name="mmpr",
+    cls=_Verbs,
+    help="Build multimodal preference pairs from questions about images.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+_MISSING = "missing; give --source (or sources in --config) and --out, or --job"
+_Format = StrEnum("_Format", ("internvl", "llamafactory", "swift", "trl", "jsonl"))  # mmpr.exporting's needs pyarrow
+
+
+@app.command(epilog="Examples:  mmpr build --source vqa.jsonl --out runs/mine n=16   |   mmpr build --job jobs.yaml")
+def build(
+    context: typer.Context,
+    source: SourceOption = None,
+    out: Annotated[str | None, typer.Option(help="The run folder: local, or any fsspec URL.")] = None,
+    job: Annotated[Path | None, typer.Option(help="YAML file of several sources, instead of --source, --out.")] = None,
+    config: ConfigOption = None,
+    limit: LimitOption = None,
+    image_root: RootOption = None,
+    strict: StrictOption = False,
+    log_format: LogOption = LogFormat.TEXT,
+    settings: Settings = None,
+) -> None:
+    """Build preference pairs; the same command again goes on where it ended."""
+    context.meta[LOG_FORMAT] = log_format
+    options = given(source=source, limit=limit, image_root=image_root, strict=strict or None)
+    if job is not None:
+        if source is not None or out is not None or config is not None:
+            raise typer.BadParameter("--job names sources, folders and settings itself", param_hint="--job")
+        _build_job(context, job, [*options, *(settings or [])])
+    elif out is None:
+        raise typer.BadParameter(_MISSING, param_hint="--source, --out")
+    else:
+        _build_one(context, out, config, [*options, *(settings or [])])
+
+
+def _build_one(context: typer.Context, out: str, config: Path | None, overrides: list[str]) -> None:
+    chosen = settings_of(config, overrides)
+    if not chosen.source and not chosen.sources:
+        raise typer.BadParameter(_MISSING, param_hint="--source, --out")
+    end_build(context, built(context, out, chosen), chosen)
+
+
+def _build_job(context: typer.Context, job: Path, overrides: list[str]) -> None:
+    from mmpr.builder.jobs import read_job, run_job
+
+    parts = read_job(job, overrides)
+    for part in {part.config.model: part for part in parts}.values():
+        tell_model(context, part.config, part.out)
+    ended = []
+    for one in run_job(parts, log_format=context.meta[LOG_FORMAT], debug=debugging()):
+        ended.append(one)
+        end_part(context, one)
+    if any(one.error for one in ended):
+        raise typer.Exit(EXIT_ERROR)
+    if any(one.outcome is not None and one.outcome.failing for one in ended):
+        raise typer.Exit(EXIT_FAILING)
+
+
+app.command(
+    name="eval",
+    epilog="Examples:  mmpr eval --source vqa.jsonl --out evals/mine n=8   |   mmpr eval --compare evals/old evals/new",
+)(evaluate)
+
+
+@app.command(epilog="Example:  mmpr pair runs/mine pairs_per_question=8 max_uses=1")
+def pair(
+    folder: Folder,
+    to: Annotated[str | None, typer.Option("--to", help="A new run folder for the result; DIR stays as it is.")] = None,
+    settings: Settings = None,
+) -> None:
+    """Pair a run's responses again under other settings; needs no engine and no source."""
+    from mmpr.builder.build_flow import pair_again
+
+    report = pair_again(folder, settings or [], to=to)
+    print_summary(to or folder, report)
+
+
+@app.command(epilog="Example:  mmpr merge runs/a runs/b --out runs/both max_pairs_per_source=10000")
+def merge(
+    words: Annotated[
+        list[str],
+        typer.Argument(metavar="DIR... [KEY=VALUE]...", help="Finished runs; settings of selection over the first's."),
+    ],
+    out: Annotated[str, typer.Option("--out", help="A new run folder; the runs stay as they are.", show_default=False)],
+) -> None:
+    """Join finished runs into one run folder, and pair it as a whole; needs no engine and no source."""
+    from mmpr.builder.merge_flow import merge_runs
+
+    folders, settings = sorted_words(words)
+    merged = merge_runs(folders, out, settings)
+    for note in merged.notes:
+        say(note, err=True)
+    print_summary(out, merged.report)
+    if merged.report["pocket_model"]:
+        typer.echo(f"made by {POCKET}", err=True)
+
+
+@app.command(epilog="Example:  mmpr verify runs/mine")
+def verify(folder: Folder) -> None:
+    """Read a run folder again and say what is damaged; exit 1 if anything is."""
+    from mmpr.verification import verify as problems_of
+
+    problems = problems_of(folder)
+    for problem in problems:
+        say(" ".join(problem.split()))
+    if problems:
+        raise typer.Exit(EXIT_ERROR)
+    typer.echo(f"{folder}: sound", err=True)
+
+
+@app.command(epilog="Examples:  mmpr status runs/mine   |   mmpr status runs --json")
+def status(
+    folder: Annotated[str, typer.Argument(metavar="DIR", help="A run folder, or one that holds several.")],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a run to stdout.")] = False,
+) -> None:
+    """Say how far a run is, how fast, who drives it and what went wrong, from its folder alone, on any machine."""
+    from mmpr.reporting.safe_text import visible_json
+    from mmpr.status import read_status, runs_below, status_lines, table_lines
+
+    found = [read_status(run) for run in runs_below(folder)]
+    if as_json:
+        lines = [visible_json(json.dumps(one, ensure_ascii=False)) for one in found]
+    else:
+        lines = status_lines(found[0]) if len(found) == 1 else table_lines(found)
+    typer.echo("\n".join(lines))
+
+
+@app.command(epilog="Example:  mmpr report runs/mine")
+def report(
+    folder: Folder,
+    as_json: Annotated[bool, typer.Option("--json", help="Print report.json to stdout and write nothing.")] = False,
+) -> None:
+    """Write a finished run's README.md, report.html and report.json anew, from its folder alone."""
+    from mmpr.reporting.rewritten_reports import report_again, report_json
+
+    if as_json:
+        typer.echo(report_json(folder))
+    else:
+        print_summary(folder, report_again(folder))
+
+
+@app.command(epilog="Example:  mmpr explain runs/mine 003a7e31bd5e09c66fb2")
+def explain(
+    folder: Folder,
+    pair_id: Annotated[str, typer.Argument(help="A pair's id, or its beginning.", show_default=False)],
+    texts: Annotated[bool, typer.Option("--texts", help="Print every response whole.")] = False,
+) -> None:
+    """Tell a pair's whole story: the question, all responses and verdicts, and why these two became the pair."""
+    from mmpr.reporting.pair_story import read_story
+    from mmpr.reporting.story_view import tell
+    from mmpr.reporting.terminal import stdout_console
+
+    tell(stdout_console(), read_story(folder, pair_id), texts=texts)
+
+
+@app.command(epilog="Example:  mmpr peek runs/mine --n 5 --kind dropout_ntp")
+def peek(
+    folder: Folder,
+    n: Annotated[int, typer.Option("--n", min=1, help="How many pairs.")] = 3,
+    kind: Annotated[PairKind | None, typer.Option("--kind", help="Pairs of one kind only.")] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Another seed shows other pairs.")] = 0,
+) -> None:
+    """Show a few pairs of a finished run, the parts that differ marked."""
+    from mmpr.reporting.peek import sample_pairs, show_pairs
+    from mmpr.reporting.terminal import stdout_console
+
+    rows = sample_pairs(folder, n_pairs=n, kind=kind and kind.value, seed=seed)
+    show_pairs(stdout_console(), rows)
+    if not rows:
+        typer.echo(f"{folder}: no pair{f' of kind {kind.value}' if kind else ''}", err=True)
+
+
+@app.command(epilog="Example:  mmpr export runs/mine --format internvl --to exports/internvl")
+def export(
+    folder: Folder,
+    format: Annotated[_Format, typer.Option("--format", help="Whose format.", show_default=False)],
+    to: Annotated[Path, typer.Option("--to", help="A new or empty folder on this machine.", show_default=False)],
+    strict: Annotated[bool, typer.Option("--strict", help="The first pair that is unfit ends the export.")] = False,
+    max_chars: Annotated[
+        int | None, typer.Option(min=1, help="Characters of prompt and answer within which pairs must differ.")
+    ] = None,
+) -> None:
+    """Write a finished run's pairs in a trainer's own format; pairs it would not survive are left out and told."""
+    from mmpr.exporting import export_run
+
+    counts = export_run(folder, format, to, strict=strict, max_chars=max_chars)
+    pictures = f" and {counts.pictures:,} pictures" if counts.pictures else ""
+    say("\n".join((f"{counts.pairs:,} pairs{pictures} in {to}", *map(str, counts.left_out))))
+    typer.echo(f"load: {counts.load}")
+
+
+@app.command(epilog="Example:  mmpr push runs/mine owner/name")
+def push(
+    folder: Folder,
+    repo: Annotated[str, typer.Argument(help="owner/name of a dataset repository.", show_default=False)],
+    public: Annotated[bool, typer.Option("--public", help="Everybody may see it; else a new one is private.")] = False,
+    with_responses: Annotated[
+        bool, typer.Option("--with-responses", help="Also questions (with pictures' paths), responses and commits.")
+    ] = False,
+    allow_pocket: Annotated[bool, typer.Option("--allow-pocket", help="Also a run of the pocket model.")] = False,
+) -> None:
+    """Upload a finished run to the Hugging Face Hub; again sends what has changed. The token: `hf auth login`."""
+    from mmpr.exporting.push import push_run
+
+    pushed = push_run(folder, repo, public=public, with_responses=with_responses, allow_pocket=allow_pocket)
+    for note in pushed.notes:
+        say(note, err=True)
+    seen = "private" if pushed.private else "public"
+    state = f"{pushed.n_files:,} files, {pushed.n_bytes / 1e6:,.1f} MB" if pushed.changed else "nothing has changed"
+    typer.echo(f"{pushed.url} ({seen}): {state}")
+    typer.echo(f'load: load_dataset("{pushed.repo}", split="train")')
+
+
+@app.command(epilog="Example:  mmpr check --source vqa.jsonl --engine")
+def check(
+    source: SourceOption = None,
+    config: ConfigOption = None,
+    limit: LimitOption = None,
+    image_root: RootOption = None,
+    all_pictures: Annotated[bool, typer.Option("--all", help="Open every picture, not a sample.")] = False,
+    engine: Annotated[bool, typer.Option("--engine", help="Also ask the configured engine two questions.")] = False,
+    settings: Settings = None,
+) -> None:
+    """Check rows, pictures and settings without building, and estimate what a build will take."""
+    from mmpr.checking import check as run_check
+
+    overrides = [*given(source=source, limit=limit, image_root=image_root), *(settings or [])]
+    chosen = settings_of(config, overrides)
+    sound = run_check(chosen, every_picture=all_pictures, with_engine=engine, say=say, debug=debugging())
+    if not sound:
+        raise typer.Exit(EXIT_ERROR)
+
+
+@app.command(epilog="Example:  mmpr judge rollouts.jsonl --summary > verdicts.jsonl")
+def judge(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="JSONL of id, question, answer, response.")],
+    summary: Annotated[bool, typer.Option("--summary", help="A table of outcomes by kind and rule on stderr.")] = False,
+    time_limit_s: Annotated[float, typer.Option(min=0.1, help="Seconds for one symbolic comparison.")] = 5.0,
+) -> None:
+    """Judge anyone's responses: one JSON line a row."""
+    from mmpr.judging.rollouts import judge_file, summary_table
+
+    table = summary_table(_printed(judge_file(file, time_limit_s=time_limit_s)))
+    if summary:
+        say(table, err=True)
+
+
+def _printed(verdicts: Iterable[dict[str, str | None]]) -> Iterator[dict[str, str | None]]:
+    from mmpr.reporting.safe_text import visible_json
+
+    for verdict in verdicts:
+        shown = {name: verdict[name] for name in ("id", "outcome", "answer", "rule")}
+        typer.echo(visible_json(json.dumps(shown, ensure_ascii=False)))
+        yield verdict
+
+
+@app.command(name="settings", epilog="Examples:  mmpr settings --presets   |   mmpr settings --config internvl3-38b")
+def list_settings(
+    config: ConfigOption = None,
+    presets: Annotated[bool, typer.Option("--presets", help="List the names that --config takes, instead.")] = False,
+) -> None:
+    """List every setting: its value here, what a change of it means on resume, and what it is."""
+    from mmpr.settings.config import BuildConfig, marks
+
+    if presets:
+        _list_presets()
+        return
+    chosen = settings_of(config, [])
+    for name, mark in marks().items():
+        told = BuildConfig.model_fields[name].description or ""
+        typer.echo(f"{name:22} {getattr(chosen, name)!s:28} {mark or '':10} {told}")
+
+
+def _list_presets() -> None:
+    from mmpr.settings.config import load
+    from mmpr.settings.presets import preset_names
+
+    for name in preset_names():
+        chosen = load(Path(name), [], pocket=False)
+        context = "the model's own" if chosen.context_tokens is None else f"{chosen.context_tokens:,}"
+        size = f"{chosen.tensor_parallel_size} GPU(s) an engine, {chosen.max_tiles} tiles, context {context}"
+        typer.echo(f"{name:22} {chosen.model:34} {'CPU' if chosen.is_pocket else size}")
+
+
+def main() -> None:
+    """The console script."""
+    app()

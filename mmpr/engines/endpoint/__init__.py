@@ -1,0 +1,11 @@
+"""`Engine` on a server with OpenAI's HTTP interface (vLLM serve, LMDeploy, others); alone imports httpx.
+
+`start` finds out what the server can do, `wire` turns prompts into JSON and answers into records, `server` speaks HTTP
+and keeps the key, `tokenizer` is the server's own, `engine` is the `Engine` made of them.
+"""
+
+from mmpr.engines.endpoint.endpoint_engine import EndpointEngine
+from mmpr.engines.endpoint.server_records import EndpointSettings
+from mmpr.engines.endpoint.server_start import start_endpoint
+
+__all__ = ["EndpointEngine", "EndpointSettings", "start_endpoint"]

@@ -1,0 +1,183 @@
+"""The `Engine` on a server that `start` has found out about."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterable, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from mmpr.dropout import follows
+from mmpr.engines.endpoint.server import Server
+from mmpr.engines.endpoint.server_records import Choice, EndpointSettings, Profile, Reply, Way
+from mmpr.engines.endpoint.tokenizer import Tokenizer
+from mmpr.engines.endpoint.wire import (
+    Json,
+    chat_body,
+    chat_messages,
+    read_reply,
+    read_scored,
+    refuse_chat_tokens,
+    sampling_body,
+)
+from mmpr.engines.protocol import Pulse, Sampling, check_tags
+from mmpr.errors import RequestRefused
+from mmpr.types import Continues, Finish, Message, Prefix, Prompt, Reason, Response, Stage
+
+_KEEPS_IDS = frozenset({Stage.DRAFT, Stage.ENDING})
+T = TypeVar("T")
+
+
+class EndpointEngine:
+    """A server as an engine. Make it with `await start_endpoint(settings)`.
+
+    On vLLM serve a blind ending continues the draft's own token ids through `/v1/completions`, with the server's own
+    tokenizer. Elsewhere, and where pictures stay, the server is given the prefix as text: there vLLM tells which ids
+    ran, and with other servers what comes back must follow the prefix verbatim.
+    """
+
+    def __init__(self, server: Server, settings: EndpointSettings, profile: Profile) -> None:
+        self._server, self._profile = server, profile
+        self.clock = server.clock
+        self._tokenizer = Tokenizer(server, settings.model)
+        self._max_tiles = settings.max_tiles
+        self._body: Json = {**settings.body, "model": settings.model}
+        self._loop = asyncio.get_running_loop()
+        self._takes_n: bool | None = None  # whether it gives several responses a request; None: not known yet
+
+    @property
+    def continues(self) -> Continues:
+        return Continues.EXACT if self._profile.way is Way.IDS else Continues.TEXT
+
+    async def generate(self, prompt: Prompt, sampling: Sampling) -> list[Response]:
+        check_tags(prompt)
+        refuse_chat_tokens(prompt)
+        if self._profile.way is Way.NONE and prompt.stage is Stage.DRAFT:
+            raise RequestRefused(Reason.ENGINE_REFUSED, "no blind endings from this server (endpoint_continues: none)")
+        path, body = await self._asked(prompt)
+        choices = await self._choices(prompt, path, body, sampling)
+        return [await self._response(prompt, choice, sampling, sampling.first + i) for i, choice in enumerate(choices)]
+
+    async def _asked(self, prompt: Prompt) -> tuple[str, Json]:
+        """Where a prompt goes, and the fields that say what is asked."""
+        if prompt.prefix is None or prompt.images or self._profile.way is not Way.IDS:
+            return "chat/completions", self._body | chat_body(prompt, self._profile, max_tiles=self._max_tiles)
+        template = {name: value for name, value in self._body.items() if name == "chat_template_kwargs"}
+        ids = await self._tokenizer.encode_chat(chat_messages(prompt, self._profile), template)
+        ids += prompt.prefix.token_ids
+        return "completions", self._body | {"prompt": ids, "return_token_ids": True, "add_special_tokens": False}
+
+    # -- n responses ----------------------------------------------------------------------------------------------
+
+    async def _choices(self, prompt: Prompt, path: str, body: Json, sampling: Sampling) -> list[Choice]:
+        """n choices by one request; by n requests where the server refuses more than one, or gives fewer."""
+        choices: list[Choice] = []
+        if sampling.n > 1 and self._takes_n is not False:
+            choices += await self._together(prompt, path, body, sampling)
+        singles = [replace(sampling, n=1, first=sampling.first + i) for i in range(len(choices), sampling.n)]
+        for given in await _all(self._ask(prompt, path, body, single) for single in singles):
+            choices += given
+        return choices[: sampling.n]
+
+    async def _together(self, prompt: Prompt, path: str, body: Json, sampling: Sampling) -> tuple[Choice, ...]:
+        """What one request for n gives: perhaps fewer. Whether to ask so again is learnt from it."""
+        try:
+            choices = await self._ask(prompt, path, body, sampling)
+        except RequestRefused:
+            if self._takes_n:
+                raise
+            choices = await self._ask(prompt, path, body, replace(sampling, n=1))  # if it was n, and not the prompt
+        self._takes_n = len(choices) == sampling.n
+        return choices
+
+    async def _ask(self, prompt: Prompt, path: str, body: Json, sampling: Sampling) -> tuple[Choice, ...]:
+        fields = sampling_body(sampling, self._profile.owner, self._profile.stop_ids)
+        reply = await self._server.post(path, body | fields, read_reply)
+        _check_prefix(prompt, reply)
+        return reply.choices
+
+    async def _response(self, prompt: Prompt, choice: Choice, sampling: Sampling, index: int) -> Response:
+        try:
+            finish = Finish(choice.finish)
+        except ValueError:
+            raise RequestRefused(Reason.ENGINE_REFUSED, f"finish_reason {choice.finish!r}") from None
+        text = await self._text_after(prompt.prefix, choice) if prompt.prefix else choice.text
+        exact = self.continues is Continues.EXACT and prompt.stage in _KEEPS_IDS
+        seed = None if sampling.seed is None else sampling.seed + index
+        kept = (choice.ids or ()) if exact else ()
+        return Response(prompt.question_id, prompt.stage, index, text, kept, choice.n_tokens, finish, seed)
+
+    async def _text_after(self, prefix: Prefix, choice: Choice) -> str:
+        """The text behind a prefix, where it follows it verbatim.
+
+        Raises:
+            RequestRefused: PREFIX_CHANGED: it does not: a blank was lost between, or the tokens together say another
+                text than apart.
+        """
+        if prefix.token_ids:
+            whole = await self._tokenizer.decode(prefix.token_ids + (choice.ids or ()))
+            if whole != prefix.text + choice.text:
+                raise RequestRefused(Reason.PREFIX_CHANGED, "prefix and ending decode to another text than apart")
+        elif not follows(prefix.text, choice.text):
+            seam = f"{prefix.text[-20:]!r} and {choice.text[:20]!r}"
+            raise RequestRefused(Reason.PREFIX_CHANGED, f"the server's text does not follow the prefix: {seam}")
+        return choice.text
+
+    # -- scores and tokens ----------------------------------------------------------------------------------------
+
+    async def score(self, prompt: Prompt, token_ids: Sequence[int]) -> float:
+        check_tags(prompt)
+        refuse_chat_tokens(prompt)
+        if self._profile.way is not Way.IDS:
+            raise RequestRefused(Reason.ENGINE_REFUSED, "only vLLM serve tells how likely a given text is")
+        ids = (*(prompt.prefix.token_ids if prompt.prefix else ()), *token_ids)
+        whole = replace(prompt, prefix=Prefix(await self._tokenizer.decode(ids), ids))
+        body = chat_body(whole, self._profile, max_tiles=self._max_tiles) | {"max_tokens": 1, "prompt_logprobs": 0}
+        reply, told = await self._server.post("chat/completions", self._body | body, read_scored)
+        _check_prefix(whole, reply)
+        return sum(told[-len(token_ids) :]) / len(token_ids)
+
+    async def count_tokens(self, text: str) -> int:
+        """As the server counts: what a prompt takes more with the text as its answer's beginning than without."""
+        bare = Prompt("count", Stage.DRAFT, (Message("user", "."),))
+        begun = replace(bare, prefix=Prefix(text, ()))
+        refuse_chat_tokens(begun)
+        with_text, without = await _all(self._prompt_tokens(prompt) for prompt in (begun, bare))
+        return max(1, with_text - without)
+
+    async def _prompt_tokens(self, prompt: Prompt) -> int:
+        body = chat_body(prompt, self._profile) | {"max_tokens": 1}
+        return (await self._server.post("chat/completions", self._body | body, read_reply)).prompt_tokens
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        refuse_chat_tokens(Prompt("encode", Stage.DRAFT, (Message("assistant", text),)))
+        return self._from_thread(self._tokenizer.encode(text))
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        return self._from_thread(self._tokenizer.decode(token_ids))
+
+    def _from_thread(self, asked: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(asked, self._loop).result()
+
+    def pulse(self) -> Pulse:
+        return self._server.pulse()
+
+    async def close(self) -> None:
+        await self._server.close()
+
+
+async def _all(asked: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """What all of them give; at the first fault the others are given up."""
+    tasks = [asyncio.create_task(one) for one in asked]
+    try:
+        return list(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+def _check_prefix(prompt: Prompt, reply: Reply) -> None:
+    """Where token ids are promised, what ran must end in the prefix's own."""
+    ids = prompt.prefix.token_ids if prompt.prefix else ()
+    if ids and (reply.prompt_ids is None or reply.prompt_ids[-len(ids) :] != ids):
+        raise RequestRefused(Reason.PREFIX_CHANGED, "the server ran other tokens than the prefix's")

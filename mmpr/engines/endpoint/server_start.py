@@ -1,0 +1,183 @@
+"""The start of an engine on a server: is it there, does it serve the model, does it go on from a prefix?"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from dataclasses import replace
+from itertools import takewhile
+
+from mmpr.dropout import Cut, cut_draft, cut_text
+from mmpr.engines.endpoint.endpoint_engine import EndpointEngine
+from mmpr.engines.endpoint.server import Server
+from mmpr.engines.endpoint.server_records import EndpointSettings, Profile, Way
+from mmpr.engines.endpoint.tokenizer import Tokenizer
+from mmpr.engines.endpoint.wire import Json, picture_part, text_part
+from mmpr.engines.protocol import Sampling
+from mmpr.errors import EngineError, EngineStartError, RequestRefused
+from mmpr.prompts import IMAGE_TAG
+from mmpr.types import Continues, Message, Picture, Prompt, Reason, Response, Stage
+
+# What even a model of a few megabytes answers in many words, and at temperature 0 in the same ones.
+_QUESTIONS = (
+    "Count from one to twenty in words, separated by commas.",
+    "Name the twelve months of the year in order, separated by commas.",
+    "Describe the image.",
+)
+_LEAST_ALIKE = 8  # characters that a continuation must share with the answer it should give again
+_LEAST_SIDE = 4  # tokens on each side of the cut in such an answer
+_TURN_END = "<|im_end|>"
+_LMDEPLOY_TAG = "<IMAGE_TOKEN>"
+
+
+async def start_endpoint(settings: EndpointSettings) -> EndpointEngine:
+    """Find out what the server can do; takes some short requests.
+
+    Raises:
+        EngineStartError: in one line: no server is there, it does not serve the model, it refuses the key or a plain
+            question, or it does not continue a prefix.
+    """
+    server = Server(settings)
+    try:
+        return await _find_out(server, settings)
+    except EngineError as error:
+        await server.close()
+        raise EngineStartError(str(error)) from None
+
+
+async def _find_out(server: Server, settings: EndpointSettings) -> EndpointEngine:
+    served = await server.models()
+    if served and settings.model not in served:
+        names = ", ".join(list(served)[:5])
+        raise EngineStartError(f"{server.url} does not serve the model {settings.model!r}; it serves {names}")
+    tokenizer = Tokenizer(server, settings.model)
+    lent = tokenizer if await tokenizer.is_there() else None
+    profile = await _profile(settings, served.get(settings.model, ""), lent)
+    plain = EndpointEngine(server, settings, profile)
+    await plain.generate(_prompt(_QUESTIONS[0]), Sampling(temperature=0.0, top_k=settings.top_k, max_tokens=1))
+    if profile.owner == "vllm" and settings.max_tiles is not None:
+        await _check_tiles(server, settings, profile)
+    if settings.continues == "none":
+        return plain
+    why = "it lends no tokenizer (/tokenize, /detokenize)"
+    for way in _ways(settings.continues, profile.owner, lent):
+        engine = EndpointEngine(server, settings, replace(profile, way=way))
+        why = await _why_not(engine, settings.top_k)
+        if not why:
+            return engine
+    raise EngineStartError(
+        f"{server.url} does not continue the beginning of an answer (endpoint_continues: {settings.continues}): {why}; "
+        "Dropout-NTP needs that, questions with answers do not: endpoint_continues=none"
+    )
+
+
+def _ways(continues: str, owner: str, lent: Tokenizer | None) -> list[Way]:
+    """What to try, the best first."""
+    exact = [Way.IDS] if lent and continues != "text" else []
+    text = [Way.TURN] if owner == "lmdeploy" else [Way.FLAG, Way.TURN]
+    return exact + (text if continues != "exact" else [])
+
+
+async def _profile(settings: EndpointSettings, owner: str, lent: Tokenizer | None) -> Profile:
+    turn_end = await lent.encode(_TURN_END) if lent else ()
+    stop_ids = turn_end if len(turn_end) == 1 else ()
+    tag = settings.image_tag if settings.image_tag != "parts" else None
+    if tag == "auto":
+        tag = await _known_tag(lent) if lent else _LMDEPLOY_TAG if owner == "lmdeploy" else None
+    return Profile(owner, Way.NONE, tag, stop_ids)
+
+
+async def _known_tag(lent: Tokenizer) -> str | None:
+    """`<image>` where a picture amid a text must be marked so; None where the server leaves pictures in their places.
+
+    vLLM moves all pictures of an InternVL prompt to its front, away from their labels ("Image-2: "), unless the text
+    has the model's own tags.
+    """
+    picture = picture_part("image/png", _small_picture())
+    try:
+        apart = await _rendered(lent, [text_part("alpha"), picture, text_part("omega")])
+        if "alpha\nomega" not in apart:
+            return None
+        tagged = await _rendered(lent, [text_part(f"alpha {IMAGE_TAG} omega"), picture])
+    except RequestRefused:  # a model without eyes
+        return None
+    return None if IMAGE_TAG in tagged else IMAGE_TAG
+
+
+async def _check_tiles(server: Server, settings: EndpointSettings, profile: Profile) -> None:
+    """vLLM serve lets requests say how pictures are cut only if it was started so; `max_tiles` would else be untrue."""
+    refused = await _picture_refused(EndpointEngine(server, settings, profile))
+    if refused and not await _picture_refused(EndpointEngine(server, replace(settings, max_tiles=None), profile)):
+        raise EngineStartError(
+            f"{server.url} does not let requests say how pictures are cut (max_tiles: {settings.max_tiles}): start it "
+            f"with --trust-request-mm-kwargs, or leave that to it with max_tiles=null; it says: {refused}"
+        )
+
+
+async def _picture_refused(engine: EndpointEngine) -> str:
+    """Why a small picture is refused, or ""."""
+    picture = Picture("", "", _small_picture(), 64, 64, "PNG", None)
+    prompt = replace(_prompt(f"{IMAGE_TAG}\nWhat is this?"), images=(picture,))
+    try:
+        await engine.generate(prompt, Sampling(temperature=0.0, max_tokens=1))
+    except RequestRefused as refused:
+        return refused.detail
+    return ""
+
+
+async def _rendered(lent: Tokenizer, parts: list[Json]) -> str:
+    return await lent.decode(await lent.encode_chat([{"role": "user", "content": parts}]))
+
+
+def _small_picture() -> bytes:
+    from PIL import Image
+
+    encoded = io.BytesIO()
+    Image.new("RGB", (64, 64)).save(encoded, "PNG")
+    return encoded.getvalue()
+
+
+def _prompt(question: str) -> Prompt:
+    return Prompt("start", Stage.SAMPLE, (Message("user", question),))
+
+
+async def _why_not(engine: EndpointEngine, top_k: int) -> str:
+    """Why an engine cannot be used for blind endings, or "".
+
+    It is asked for an answer at temperature 0, and then to go on from that answer's middle: a server that continues
+    gives the answer's end once more, one that begins anew its beginning.
+    """
+    greedy = Sampling(temperature=0.0, top_k=top_k, max_tokens=64)
+    why = "its answers are too short to tell"
+    for question in _QUESTIONS:
+        try:
+            (draft,) = await engine.generate(replace(_prompt(question), stage=Stage.DRAFT), greedy)
+            cut = await _cut(engine, draft)
+            if not isinstance(cut, Cut):
+                continue
+            asked = replace(_prompt(question), stage=Stage.ENDING, prefix=cut.prefix)
+            (ending,) = await engine.generate(asked, greedy)
+        except RequestRefused as refused:
+            why = refused.detail
+            continue
+        if _goes_on(ending.text, draft.text, cut.prefix.text):
+            return ""
+        why = f"asked to go on from {cut.prefix.text[-20:]!r} it said {ending.text[:20]!r}"
+    return why
+
+
+async def _cut(engine: EndpointEngine, draft: Response) -> Cut | tuple[Reason, str]:
+    if engine.continues is Continues.TEXT:
+        return cut_text(draft, min_side_tokens=_LEAST_SIDE)
+    return await asyncio.to_thread(cut_draft, draft, decode=engine.decode, min_side_tokens=_LEAST_SIDE)
+
+
+def _goes_on(ending: str, whole: str, prefix: str) -> bool:
+    """Whether the ending is the whole's end rather than its beginning."""
+    rest = whole[len(prefix) :]
+    return _alike(ending, rest) >= min(_LEAST_ALIKE, len(rest)) and _alike(ending, rest) > _alike(ending, whole)
+
+
+def _alike(text: str, other: str) -> int:
+    """Characters that both begin with."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(text, other, strict=False)))

@@ -1,0 +1,172 @@
+"""Prompts as the JSON of OpenAI's interface, and its answers as records. Pure."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterator, Sequence
+from itertools import accumulate, pairwise
+from typing import Any
+
+from mmpr.engines.endpoint.server_records import Choice, Profile, Reply, Way
+from mmpr.engines.protocol import Sampling
+from mmpr.errors import RequestRefused
+from mmpr.prompts import IMAGE_TAG
+from mmpr.types import Message, Prompt, Reason
+
+Json = dict[str, Any]
+
+# Tags in front of a text, a line each: where every server puts pictures.
+_LEADING = re.compile(rf"(?:{IMAGE_TAG}\n)+(?=[^\n])")
+# What chat templates and InternVL's tokenizers make single tokens of. Our own engine cuts them apart; a server would
+# take `<|im_end|>` in a question for the end of its turn.
+_CHAT_TOKENS = re.compile(r"<\|[^|<>\s]{1,40}\|>|</?s>|</?img>|<IMG_CONTEXT>|<IMAGE_TOKEN>")
+_TOO_LONG = re.compile(r"(?i)context.length|max_model_len|maximum model length|(?:prompt|input).{0,30} too long")
+# Servers where a `top_k` of 0 says "no limit"; left out, they would take a limit from the model's own settings.
+_ZERO_TOP_K = frozenset({"vllm", "lmdeploy"})
+_FLAG = {"continue_final_message": True, "add_generation_prompt": False}
+
+
+def refuse_chat_tokens(prompt: Prompt) -> None:
+    """Texts go as they are, so none may hold what the server's tokenizer takes for the frame of a chat.
+
+    Raises:
+        RequestRefused: names the first such token.
+    """
+    texts = [message.text for message in prompt.messages] + ([prompt.prefix.text] if prompt.prefix else [])
+    found = next((hit[0] for hit in map(_CHAT_TOKENS.search, texts) if hit), None)
+    if found:
+        raise RequestRefused(Reason.ENGINE_REFUSED, f"{found} in a text: a server would take it for its chat's frame")
+
+
+def chat_body(prompt: Prompt, profile: Profile, *, max_tiles: int | None = None) -> Json:
+    """The fields of a chat completion that say what is asked."""
+    body: Json = {"messages": chat_messages(prompt, profile, max_tiles=max_tiles)}
+    if prompt.prefix is not None:
+        body["messages"].append({"role": "assistant", "content": prompt.prefix.text})
+        body |= {} if profile.way is Way.TURN else _FLAG
+    if profile.owner == "vllm":
+        body["return_token_ids"] = True
+        if prompt.images and (tiles := _tiles(prompt, max_tiles)):
+            body["mm_processor_kwargs"] = tiles
+    return body
+
+
+def chat_messages(prompt: Prompt, profile: Profile, *, max_tiles: int | None = None) -> list[Json]:
+    """The messages without the prefix; pictures in their places, as data URIs of the bytes that the dataset embeds."""
+    tiles = _tiles(prompt, max_tiles) if profile.owner == "lmdeploy" else {}
+    parts = iter([picture_part(f"image/{p.format.lower()}", p.encoded, **tiles) for p in prompt.images])
+    return [{"role": m.role, "content": _content(m, parts, profile.image_tag)} for m in prompt.messages]
+
+
+def _tiles(prompt: Prompt, max_tiles: int | None) -> dict[str, int]:
+    most = max_tiles if prompt.max_tiles is None else prompt.max_tiles
+    return {} if most is None else {"max_dynamic_patch": most}
+
+
+def picture_part(media_type: str, encoded: bytes, **options: object) -> Json:
+    """A picture as a part of a message's content."""
+    url = f"data:{media_type};base64,{base64.b64encode(encoded).decode()}"
+    return {"type": "image_url", "image_url": {"url": url, **options}}
+
+
+def text_part(text: str) -> Json:
+    """A text as a part of a message's content."""
+    return {"type": "text", "text": text}
+
+
+def _content(message: Message, pictures: Iterator[Json], image_tag: str | None) -> str | list[Json]:
+    n_tags = message.text.count(IMAGE_TAG)
+    if n_tags == 0:
+        return message.text
+    own = [next(pictures) for _ in range(n_tags)]
+    leading = _LEADING.match(message.text)
+    if leading and leading[0].count(IMAGE_TAG) == n_tags:
+        return [*own, text_part(message.text[leading.end() :])]
+    if image_tag is not None:
+        return [text_part(message.text.replace(IMAGE_TAG, image_tag)), *own]
+    first, *others = message.text.split(IMAGE_TAG)
+    parts = [text_part(first)] if first else []
+    for picture, text in zip(own, others, strict=True):
+        parts += [picture, text_part(text)] if text else [picture]
+    return parts
+
+
+def sampling_body(sampling: Sampling, owner: str, stop_ids: Sequence[int] = ()) -> Json:
+    """The fields that say how to sample; every one that has a default of the server's own is sent."""
+    body: Json = {
+        "n": sampling.n,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "max_tokens": sampling.max_tokens,
+    }
+    if sampling.top_k or owner in _ZERO_TOP_K:
+        body["top_k"] = sampling.top_k
+    if sampling.seed is not None:
+        body["seed"] = sampling.seed + sampling.first
+    return body | ({"stop_token_ids": list(stop_ids)} if stop_ids else {})
+
+
+def read_reply(answer: Json) -> Reply:
+    """A chat completion or a completion as a record.
+
+    Raises:
+        ValueError, KeyError, TypeError, AttributeError: it is none.
+    """
+    usage, choices = answer["usage"], sorted(answer["choices"], key=lambda choice: int(choice["index"]))
+    if not choices:
+        raise ValueError("no choices")
+    texts = [_text_of(choice) for choice in choices]
+    ids = [choice.get("token_ids") for choice in choices]
+    counts = [len(own) for own in ids if own is not None]
+    if len(counts) < len(choices):
+        counts = share_out(usage["completion_tokens"], [len(text) for text in texts])
+    ran = answer.get("prompt_token_ids") or choices[0].get("prompt_token_ids")
+    return Reply(
+        tuple(
+            Choice(text, str(choice["finish_reason"]), count, _without_stop(choice, own))
+            for choice, text, count, own in zip(choices, texts, counts, ids, strict=True)
+        ),
+        prompt_ids=tuple(ran) if ran else None,
+        prompt_tokens=int(usage["prompt_tokens"]),
+        cached_tokens=int((usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0),
+    )
+
+
+def read_scored(answer: Json) -> tuple[Reply, list[float]]:
+    """A chat completion with the log-probability of each token of its prompt; the first has none.
+
+    Raises:
+        ValueError, KeyError, TypeError, AttributeError: it is none.
+    """
+    told = [next(iter(of.values()))["logprob"] if of else 0.0 for of in answer["prompt_logprobs"]]
+    return read_reply(answer), [float(logprob) for logprob in told]
+
+
+def _text_of(choice: Json) -> str:
+    text = choice["message"].get("content") if "message" in choice else choice["text"]
+    if not isinstance(text, str | None):
+        raise ValueError("a text that is none")
+    return text or ""
+
+
+def _without_stop(choice: Json, ids: Sequence[int] | None) -> tuple[int, ...] | None:
+    """A response that stopped ends in the token that ended it, unless a stop string did."""
+    if ids is None:
+        return None
+    stopped = choice["finish_reason"] == "stop" and not isinstance(choice.get("stop_reason"), str)
+    return tuple(ids[:-1] if stopped else ids)
+
+
+def share_out(total: int, lengths: Sequence[int]) -> list[int]:
+    """Whole shares of a total by lengths: servers count the tokens of all n responses together."""
+    whole = sum(lengths)
+    if not whole:
+        return [total // len(lengths)] * len(lengths)
+    ends = [round(total * end / whole) for end in accumulate(lengths, initial=0)]
+    return [end - start for start, end in pairwise(ends)]
+
+
+def refusal(words: str) -> RequestRefused:
+    """The refusal of one request, its reason told from the server's words."""
+    return RequestRefused(Reason.PROMPT_TOO_LONG if _TOO_LONG.search(words) else Reason.ENGINE_REFUSED, words)

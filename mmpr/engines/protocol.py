@@ -1,0 +1,163 @@
+"""What an engine is: the protocol, the sampling values, its clock and its pulse."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from mmpr.errors import RequestRefused
+from mmpr.prompts import count_tags
+from mmpr.types import Continues, Prompt, Reason, Response
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How an engine samples one request; `top_k` 0 means no limit; a seed of None leaves it to the engine.
+
+    `first` is the index of the first response; a response's seed is `seed` plus its index.
+    """
+
+    n: int = 1
+    temperature: float = 1.0
+    top_k: int = 50
+    top_p: float = 1.0
+    max_tokens: int = 1024
+    seed: int | None = None
+    first: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """An engine's state as totals since its start.
+
+    `busy_s`, `preparing_s` and `alive_s` are a `Clock`'s; `step_age_s` is the time since its last step; `memory_bytes`
+    what its processes hold (not a GPU's memory).
+    """
+
+    running: int = 0
+    waiting: int = 0
+    generated_tokens: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    busy_s: float = 0.0
+    preparing_s: float = 0.0
+    alive_s: float = 0.0
+    step_age_s: float = 0.0
+    memory_bytes: int = 0
+
+
+class Clock:
+    """What an engine's time went into since it was up; for its event loop alone.
+
+    `running` requests are with it now. It is busy while there is one; else, while one is on its way (pictures opened,
+    cut into tiles), it waits for pictures; else for work.
+
+    Args:
+        now: seconds, from any beginning.
+    """
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self.running = 0
+        self._preparing = 0
+        self._busy_s = self._preparing_s = 0.0
+        self._began = self._changed = now()
+
+    @contextmanager
+    def serving(self) -> Iterator[None]:
+        """Around a request that the engine has."""
+        self._pass()
+        self.running += 1
+        try:
+            yield
+        finally:
+            self._pass()
+            self.running -= 1
+
+    @contextmanager
+    def preparing(self) -> Iterator[None]:
+        """Around what makes a request ready for the engine."""
+        self._pass()
+        self._preparing += 1
+        try:
+            yield
+        finally:
+            self._pass()
+            self._preparing -= 1
+
+    def on(self, pulse: Pulse) -> Pulse:
+        """The pulse with the seconds until now: `busy_s`, `preparing_s` (not busy, a request on its way), `alive_s`."""
+        self._pass()
+        alive_s = self._changed - self._began
+        return replace(pulse, busy_s=self._busy_s, preparing_s=self._preparing_s, alive_s=alive_s)
+
+    def _pass(self) -> None:
+        now = self._now()
+        if self.running:
+            self._busy_s += now - self._changed
+        elif self._preparing:
+            self._preparing_s += now - self._changed
+        self._changed = now
+
+
+class Engine(Protocol):
+    """A served model. Many requests may wait at once; the engine batches them.
+
+    `encode` and `decode` may block, so call them from a thread; an engine that continues from text has neither.
+    """
+
+    @property
+    def continues(self) -> Continues:
+        """How it continues a prefix; with TEXT its responses and prefixes have no token ids."""
+
+    @property
+    def clock(self) -> Clock:
+        """Its time; who makes a request ready tells it so."""
+
+    async def generate(self, prompt: Prompt, sampling: Sampling) -> list[Response]:
+        """Answer a prompt `sampling.n` times.
+
+        Returns:
+            n responses, their index from `sampling.first` on. After a prefix, `text` is what follows it in the decoded
+            whole.
+
+        Raises:
+            RequestRefused: this request cannot be answered (too long, wrong tags, prefix changed); the engine lives on.
+            EngineDead: the engine has ended; nothing it held was answered.
+        """
+
+    async def score(self, prompt: Prompt, token_ids: Sequence[int]) -> float:
+        """Mean natural log-probability per token of `token_ids` as what follows the prompt; one prefill.
+
+        Raises:
+            RequestRefused, EngineDead: as `generate` does.
+        """
+
+    async def count_tokens(self, text: str) -> int:
+        """How many tokens an assistant's text takes."""
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        """Token ids of an assistant's text, no special token among them."""
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """The text of token ids, special tokens left out, nothing cleaned up."""
+
+    def pulse(self) -> Pulse:
+        """How the engine is doing; cheap, never blocks."""
+
+    async def close(self) -> None:
+        """End the engine and every process it started."""
+
+
+def check_tags(prompt: Prompt) -> None:
+    """Every engine's first step: a prompt has one `<image>` tag a picture, so a blind one has neither.
+
+    Raises:
+        RequestRefused: the counts differ.
+    """
+    tags = count_tags(message.text for message in prompt.messages)
+    if tags != len(prompt.images):
+        raise RequestRefused(Reason.IMAGE_TAGS, f"{tags} <image> tags for {len(prompt.images)} pictures")

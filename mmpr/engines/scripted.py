@@ -1,0 +1,90 @@
+"""`ScriptedEngine`: an `Engine` without a model. The public double for tests."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Sequence
+
+from mmpr.engines.protocol import Clock, Pulse, Sampling, check_tags
+from mmpr.errors import EngineDead
+from mmpr.types import Continues, Finish, Prompt, Response
+
+Script = Callable[[Prompt, int], str]
+
+
+def scripted_text(prompt: Prompt, index: int) -> str:
+    """The default script: words that depend on (question id, stage, index) alone."""
+    digest = hashlib.sha256(f"{prompt.question_id}/{prompt.stage}/{index}".encode()).digest()
+    words = " ".join(f"w{byte:02x}" for byte in digest)
+    return f" {words}." if prompt.prefix else f"{words}.\n\nFinal Answer: {digest[0] % 4}"
+
+
+class ScriptedEngine:
+    """An `Engine` without a model, for tests and for measuring everything around the engine.
+
+    A token is one Unicode character. `prompts` records what was asked, in order.
+
+    Args:
+        script: (prompt, index) -> the response's text; after a prefix, the text that follows it.
+        seconds_per_token: how long a response takes, as a batch that never slows down would.
+        kill_on: question ids that end the engine (`EngineDead`), for tests of leases.
+        continues: with TEXT it gives no token ids, and takes prefixes without.
+    """
+
+    def __init__(
+        self,
+        script: Script = scripted_text,
+        *,
+        seconds_per_token: float = 0.0,
+        kill_on: frozenset[str] = frozenset(),
+        continues: Continues = Continues.EXACT,
+    ) -> None:
+        self.continues = continues
+        self.clock = Clock()
+        self.prompts: list[Prompt] = []
+        self._script = script
+        self._seconds_per_token = seconds_per_token
+        self._kill_on = kill_on
+        self._tokens = 0
+
+    async def generate(self, prompt: Prompt, sampling: Sampling) -> list[Response]:
+        check_tags(prompt)
+        self.prompts.append(prompt)
+        if prompt.question_id in self._kill_on:
+            raise EngineDead(f"scripted to die on {prompt.question_id}")
+        with self.clock.serving():
+            responses = [
+                self._respond(prompt, sampling, index) for index in range(sampling.first, sampling.first + sampling.n)
+            ]
+            await asyncio.sleep(self._seconds_per_token * max(r.n_tokens for r in responses))
+        self._tokens += sum(r.n_tokens for r in responses)
+        return responses
+
+    async def score(self, prompt: Prompt, token_ids: Sequence[int]) -> float:
+        check_tags(prompt)
+        self.prompts.append(prompt)
+        return -len(set(token_ids)) / len(token_ids)  # a number that the text alone decides
+
+    def _respond(self, prompt: Prompt, sampling: Sampling, index: int) -> Response:
+        text = self._script(prompt, index)
+        finish = Finish.LENGTH if len(text) > sampling.max_tokens else Finish.STOP
+        ids = self.encode(text)[: sampling.max_tokens]
+        seed = None if sampling.seed is None else sampling.seed + index
+        kept = ids if self.continues is Continues.EXACT else ()
+        return Response(prompt.question_id, prompt.stage, index, self.decode(ids), kept, len(ids), finish, seed)
+
+    async def count_tokens(self, text: str) -> int:
+        return len(text)
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        return tuple(ord(c) for c in text)
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        return "".join(chr(i) for i in token_ids)
+
+    def pulse(self) -> Pulse:
+        return self.clock.on(Pulse(running=self.clock.running, generated_tokens=self._tokens))
+
+    async def close(self) -> None:
+        return None

@@ -1,0 +1,380 @@
+"""`Engine` on vLLM's AsyncLLM; the only file that imports vllm.
+
+Prompts are token ids that we make ourselves, so that nothing in a question can end its turn and a prefix is exactly the
+draft's tokens. Responses are decoded once, at their end, from all their tokens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import re
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from mmpr._processes import ENGINE_PARENT, give_way, name_shared_memory, sweep_shared_memory
+from mmpr.engines.protocol import Clock, Pulse, Sampling, check_tags
+from mmpr.errors import EngineDead, EngineError, EngineStartError, RequestRefused
+from mmpr.prompts import IMAGE_TAG, SHIELD, shield
+from mmpr.types import Continues, Finish, Prefix, Prompt, Reason, Response, Stage
+
+_NICENESS = 10  # of the actor, once its engine is up: where cores are few, the engine's scheduler goes before pictures
+_KEEPS_IDS = frozenset({Stage.DRAFT, Stage.ENDING})
+_ERROR_LINE = re.compile(r"(\w*(?:Error|Exception|Killed)\b: .*)")
+
+
+@dataclass(frozen=True, slots=True)
+class VllmSettings:
+    """How to start an engine; `extra` are further vLLM engine arguments by name.
+
+    `ray_metrics` hands vLLM's own metrics to Ray, which exports them beside ours (`ray_vllm_...`); only in an actor.
+    """
+
+    model: str
+    revision: str | None = None
+    dtype: str = "auto"
+    max_tiles: int | None = None
+    context_tokens: int | None = None
+    tensor_parallel_size: int = 1
+    memory_fraction: float = 0.9
+    quantization: str | None = None
+    trust_remote_code: bool = False
+    on_cpu: bool = False
+    ray_metrics: bool = False
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    def arguments(self) -> dict[str, Any]:
+        """The same as keyword arguments of vLLM's `AsyncEngineArgs`."""
+        arguments: dict[str, Any] = {
+            "model": self.model,
+            "revision": self.revision,
+            "dtype": self.dtype,
+            "max_model_len": self.context_tokens,
+            "tensor_parallel_size": self.tensor_parallel_size,
+            "gpu_memory_utilization": self.memory_fraction,
+            "quantization": self.quantization,
+            "trust_remote_code": self.trust_remote_code,
+            "seed": int.from_bytes(os.urandom(3), "big"),  # vLLM's default 0 would let all engines draw the same
+            "disable_log_stats": False,
+            "scheduling_policy": "priority",
+        }
+        if self.max_tiles is not None:
+            arguments["mm_processor_kwargs"] = {"max_dynamic_patch": self.max_tiles}
+        if self.tensor_parallel_size > 1:
+            arguments["distributed_executor_backend"] = "mp"  # in a placement group vLLM would pick Ray by itself
+        return {name: value for name, value in arguments.items() if value is not None} | self.extra
+
+
+class _Meter:
+    """What vLLM's steps add up to; with n > 1 no response arrives before all do, so the pulse must come from here."""
+
+    def __init__(self) -> None:
+        self.last_step = time.monotonic()
+        self.running = self.waiting = self.generated = self.prompted = self.cached = 0
+
+    def step(self, scheduler: Any, iteration: Any) -> None:
+        self.last_step = time.monotonic()
+        if scheduler is not None:
+            self.running, self.waiting = scheduler.num_running_reqs, scheduler.num_waiting_reqs
+        if iteration is not None:
+            self.generated += iteration.num_generation_tokens
+            self.prompted += iteration.prompt_token_stats.total
+            self.cached += iteration.prompt_token_stats.cached_tokens
+
+    def pulse(self) -> Pulse:
+        return Pulse(
+            running=self.running,
+            waiting=self.waiting,
+            generated_tokens=self.generated,
+            prompt_tokens=self.prompted,
+            cached_tokens=self.cached,
+            step_age_s=time.monotonic() - self.last_step,
+        )
+
+
+def _stat_logger(meter: _Meter) -> Any:
+    from vllm.v1.metrics.loggers import StatLoggerBase
+
+    class MeterLogger(StatLoggerBase):  # type: ignore[misc]
+        def __init__(self, vllm_config: Any, engine_index: int = 0) -> None:
+            pass
+
+        def record(self, scheduler_stats: Any, iteration_stats: Any, *_: Any, **__: Any) -> None:
+            meter.step(scheduler_stats, iteration_stats)
+
+        def log_engine_initialized(self) -> None:
+            pass
+
+    return MeterLogger
+
+
+def _ray_loggers(settings: VllmSettings) -> list[Any]:
+    if not settings.ray_metrics:
+        return []
+    from vllm.v1.metrics import ray_wrappers
+
+    # without ray[serve], which it imports, vLLM's logger would not start, nor would the engine
+    return [] if ray_wrappers.ray_metrics is None else [ray_wrappers.RayPrometheusStatLogger]
+
+
+class VllmEngine:
+    """One vLLM engine in this process and its own child processes. Make it with `await start_vllm(settings)`."""
+
+    continues = Continues.EXACT
+
+    def __init__(self, llm: Any, meter: _Meter) -> None:
+        self.clock = Clock()
+        self._llm = llm
+        self._meter = meter
+        self._tokenizer = llm.get_tokenizer()
+        self._specials = _special_texts(self._tokenizer)
+        self._stops = _stop_ids(self._tokenizer)
+        self._image_ids = self._tokenizer.encode(_image_placeholder(llm), add_special_tokens=False)
+        self._numbers = itertools.count()
+
+    async def generate(self, prompt: Prompt, sampling: Sampling) -> list[Response]:
+        check_tags(prompt)
+        result = await self._run(prompt, self._parameters(sampling))
+        _assert_prefix(prompt, result.prompt_token_ids)
+        if len(result.outputs) != sampling.n:
+            raise EngineError(f"vLLM returned {len(result.outputs)} of {sampling.n} responses (n > 1 lost)")
+        return [self._response(prompt, output, sampling) for output in result.outputs]
+
+    async def score(self, prompt: Prompt, token_ids: Sequence[int]) -> float:
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        check_tags(prompt)
+        kept = prompt.prefix.token_ids if prompt.prefix else ()
+        whole = replace(prompt, prefix=Prefix("", (*kept, *token_ids)))
+        parameters = SamplingParams(
+            max_tokens=1, prompt_logprobs=0, detokenize=False, output_kind=RequestOutputKind.FINAL_ONLY
+        )
+        result = await self._run(whole, parameters)
+        _assert_prefix(whole, result.prompt_token_ids)
+        told = result.prompt_logprobs[-len(token_ids) :]
+        return float(sum(of[token].logprob for of, token in zip(told, token_ids, strict=True)) / len(token_ids))
+
+    def prompt_ids(self, prompt: Prompt) -> list[int]:
+        """The chat template around the messages as token ids, then the prefix's own; one `<image>` a picture."""
+        turns = [{"role": m.role, "content": shield(m.text, self._specials)} for m in prompt.messages]
+        rendered = self._tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+        ids: list[int] = []
+        for piece in re.split(f"({SHIELD}|{IMAGE_TAG})", rendered):
+            if piece == IMAGE_TAG:
+                ids += self._image_ids
+            elif piece and piece != SHIELD:
+                ids += self._tokenizer.encode(piece, add_special_tokens=False)
+        return ids + list(prompt.prefix.token_ids if prompt.prefix else ())
+
+    async def _request(self, prompt: Prompt) -> dict[str, Any]:
+        request: dict[str, Any] = {"prompt_token_ids": await asyncio.to_thread(self.prompt_ids, prompt)}
+        if prompt.images:
+            request["multi_modal_data"] = {"image": [picture.pixels for picture in prompt.images]}
+            tiles = "" if prompt.max_tiles is None else f" in {prompt.max_tiles}"  # cut otherwise, it is another input
+            request["multi_modal_uuids"] = {"image": [picture.sha256 + tiles for picture in prompt.images]}
+            if prompt.max_tiles is not None:
+                request["mm_processor_kwargs"] = {"max_dynamic_patch": prompt.max_tiles}
+        return request
+
+    async def _run(self, prompt: Prompt, parameters: Any) -> Any:
+        from vllm.exceptions import VLLMClientError
+        from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+
+        try:
+            with self.clock.preparing():
+                (rendered,) = await self._llm.renderer.render_cmpl_async([await self._request(prompt)])
+            name = f"{prompt.stage}-{next(self._numbers)}"
+            with self.clock.serving():
+                async for result in self._llm.generate(rendered, parameters, name, priority=prompt.priority):
+                    if result.finished:
+                        return result
+        except EngineDeadError as error:
+            raise EngineDead(last_error_line() or str(error)) from error
+        except (VLLMClientError, EngineGenerateError, ValueError) as error:
+            if self._llm.errored:
+                raise EngineDead(last_error_line() or str(error)) from error
+            raise _refusal(error) from error
+        raise EngineDead("vLLM ended a request without a result")
+
+    def _parameters(self, sampling: Sampling) -> Any:
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        return SamplingParams(
+            n=sampling.n,
+            temperature=sampling.temperature,
+            top_k=sampling.top_k,
+            top_p=sampling.top_p,
+            max_tokens=sampling.max_tokens,
+            seed=None if sampling.seed is None else sampling.seed + sampling.first,
+            stop_token_ids=sorted(self._stops),
+            detokenize=False,  # decoded once at the end, by the same call that decodes prefixes
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+
+    def _response(self, prompt: Prompt, output: Any, sampling: Sampling) -> Response:
+        try:
+            finish = Finish(output.finish_reason)
+        except ValueError:
+            raise RequestRefused(Reason.ENGINE_REFUSED, f"finish_reason {output.finish_reason!r}") from None
+        ids = tuple(output.token_ids)
+        if ids and ids[-1] in self._stops:
+            ids = ids[:-1]
+        index = sampling.first + output.index
+        seed = None if sampling.seed is None else sampling.seed + index
+        kept = ids if prompt.stage in _KEEPS_IDS else ()
+        text = self._text_after(prompt, ids)
+        return Response(prompt.question_id, prompt.stage, index, text, kept, len(output.token_ids), finish, seed)
+
+    def _text_after(self, prompt: Prompt, ids: tuple[int, ...]) -> str:
+        if prompt.prefix is None:
+            return self.decode(ids)
+        whole = self.decode(prompt.prefix.token_ids + ids)
+        if not whole.startswith(prompt.prefix.text):
+            raise RequestRefused(
+                Reason.PREFIX_CHANGED, "prefix and ending decode to a text that the prefix does not begin"
+            )
+        return whole[len(prompt.prefix.text) :]
+
+    async def count_tokens(self, text: str) -> int:
+        return len(self.encode(text))
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        pieces = shield(text, self._specials).split(SHIELD)
+        return tuple(i for p in pieces if p for i in self._tokenizer.encode(p, add_special_tokens=False))
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        text: str = self._tokenizer.decode(
+            list(token_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        return text
+
+    def pulse(self) -> Pulse:
+        return self.clock.on(replace(self._meter.pulse(), memory_bytes=_memory_bytes()))
+
+    async def close(self) -> None:
+        reader = self._llm.output_handler
+        self._llm.shutdown()
+        if reader is not None:
+            await asyncio.wait([reader])  # it was cancelled; until it ends it holds the engine and its sockets
+        kill_children()
+
+
+async def start_vllm(settings: VllmSettings) -> VllmEngine:
+    """Start an engine; takes 20-30 s or, for a large model, minutes.
+
+    Raises:
+        EngineStartError: with the real cause in one line, also where vLLM only says "see root cause above".
+    """
+    os.environ.update(_environment(settings))
+    name_shared_memory(os.getpid())
+    sweep_shared_memory()
+    from vllm import AsyncEngineArgs
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+    try:
+        # in a frame of its own: a module of vLLM keeps this one for good, through the traceback of a failed import
+        return _start(AsyncLLM, AsyncEngineArgs(**settings.arguments()), settings)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 vLLM raises anything here; a start has one meaning of failure
+        kill_children()
+        raise EngineStartError(f"model {settings.model!r}: {_cause(error)}") from None
+
+
+def _start(async_llm: Any, arguments: Any, settings: VllmSettings) -> VllmEngine:
+    from vllm.usage.usage_lib import UsageContext
+
+    meter = _Meter()
+    # Sizes of batches that suit throughput, as `vllm.LLM` takes them: AsyncLLM by itself takes those of a server that
+    # nobody has sized, on an H100 128 sequences and 2,048 tokens a step in place of 1,024 and 16,384.
+    llm = async_llm.from_engine_args(
+        arguments,
+        usage_context=UsageContext.LLM_CLASS,
+        stat_loggers=[_stat_logger(meter), *_ray_loggers(settings)],
+    )
+    give_way(_NICENESS)
+    return VllmEngine(llm, meter)
+
+
+def _environment(settings: VllmSettings) -> dict[str, str]:
+    """What vLLM reads from the environment; what a user has set goes first."""
+    wanted = {ENGINE_PARENT: str(os.getpid()), "VLLM_NO_USAGE_STATS": "1"}
+    if settings.on_cpu:
+        # 1 GiB of keys and values is plenty for a model that a CPU can serve; threads unbound, for Ray's tasks share
+        # the cores and several engines may.
+        wanted |= {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+    return {name: os.environ.get(name, value) if name != ENGINE_PARENT else value for name, value in wanted.items()}
+
+
+def _cause(error: BaseException) -> str:
+    told = f"{type(error).__name__}: {error}".splitlines()[0]
+    return last_error_line() or told if "root cause" in told else told
+
+
+def last_error_line() -> str | None:
+    """The last line of this process's error log that names an error: where vLLM's child says why it ended."""
+    log = Path(os.path.realpath("/proc/self/fd/2"))
+    if not log.is_file():
+        return None
+    with log.open("rb") as lines:
+        lines.seek(max(0, log.stat().st_size - 100_000))
+        found = _ERROR_LINE.findall(lines.read().decode(errors="replace"))
+    named = [line for line in found if "root cause" not in line and "EngineDeadError" not in line]
+    return named[-1] if named else None
+
+
+def _memory_bytes() -> int:
+    """What this process and those it started hold; one that ends meanwhile counts nothing."""
+    own = psutil.Process()
+    held = 0
+    for process in (own, *own.children(recursive=True)):
+        with suppress(psutil.NoSuchProcess):
+            held += process.memory_info().rss
+    return held
+
+
+def kill_children() -> None:
+    """End every process this one started, at once."""
+    children = psutil.Process().children(recursive=True)
+    for child in children:
+        child.kill()
+    psutil.wait_procs(children, timeout=10)
+
+
+def _refusal(error: Exception) -> RequestRefused:
+    told = str(error).splitlines()[0] if str(error) else type(error).__name__
+    cause = f"{told} ({error.__cause__})" if error.__cause__ and not str(error) else told
+    too_long = "max_model_len" in told or "maximum model length" in told or "context length" in told
+    return RequestRefused(Reason.PROMPT_TOO_LONG if too_long else Reason.ENGINE_REFUSED, cause)
+
+
+def _assert_prefix(prompt: Prompt, ran: Sequence[int]) -> None:
+    """vLLM may decode and encode a prompt with pictures again: what ran must end in the prefix's own ids."""
+    if prompt.prefix is not None and tuple(ran[-len(prompt.prefix.token_ids) :]) != prompt.prefix.token_ids:
+        raise RequestRefused(Reason.PREFIX_CHANGED, "the engine ran other tokens than the prefix's")
+
+
+def _image_placeholder(llm: Any) -> str:
+    """What vLLM looks for where a picture goes: InternVL's `<image>`, Qwen2-VL's three tokens of vision."""
+    from vllm.model_executor.model_loader import get_model_cls
+
+    placeholder = getattr(get_model_cls(llm.model_config), "get_placeholder_str", None)
+    return (placeholder and placeholder("image", 1)) or IMAGE_TAG
+
+
+def _special_texts(tokenizer: Any) -> tuple[str, ...]:
+    added = {str(token) for token in tokenizer.added_tokens_decoder.values()}
+    return tuple(sorted(added | set(tokenizer.all_special_tokens), key=len, reverse=True))
+
+
+def _stop_ids(tokenizer: Any) -> frozenset[int]:
+    """End of text, and ChatML's end of turn, which some InternVL checkpoints leave out of their generation_config."""
+    turn = tokenizer.get_vocab().get("<|im_end|>")
+    return frozenset(i for i in (tokenizer.eos_token_id, turn) if i is not None)

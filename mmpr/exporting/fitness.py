@@ -1,0 +1,63 @@
+"""Pre-flight: what trainers do not survive, or survive by training on something else, told by name. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mmpr.exporting.export_records import Unfit
+from mmpr.prompts import IMAGE_TAG, count_tags, has_media_tag
+from mmpr.types import Message
+
+# Tags that stand for something in one trainer or another; InternVL's own is a token of its vocabulary.
+_OTHER_MEDIA = ("<video>", "<audio>", "<IMG_CONTEXT>")
+
+
+def text_fault(row: Mapping[str, Any], turns: Sequence[Message], *, max_chars: int | None) -> Unfit | None:
+    """Why a pair's texts are unfit, or None.
+
+    Args:
+        row: a row of `data/`.
+        turns: what was asked, as `turns_of` gives it.
+        max_chars: characters of prompt and answer together that a trainer keeps; None: all.
+    """
+    chosen, rejected = row["chosen_text"] or "", row["rejected_text"] or ""
+    if not (chosen.strip() and rejected.strip() and turns and turns[-1].text.strip()):
+        return Unfit.EMPTY_TEXT
+    if chosen.strip() == rejected.strip():  # InternVL strips answers: a line's end alone is no difference
+        return Unfit.SAME_TEXT
+    if _has_stray_tag(turns, (chosen, rejected)):
+        return Unfit.MEDIA_TAG
+    if count_tags(turn.text for turn in turns) != len(row["images"] or ()):
+        return Unfit.IMAGE_TAGS
+    if max_chars is not None and _same_within(chosen, rejected, max_chars - sum(len(turn.text) for turn in turns)):
+        return Unfit.SAME_WITHIN_MAX_CHARS
+    return None
+
+
+def turns_of(row: Mapping[str, Any]) -> tuple[Message, ...]:
+    """What was asked, as messages with `<image>` tags; empty where the row's prompt is null or ends in no question.
+
+    The text of a single question is the column `question` itself; earlier turns come back from their content parts.
+    """
+    turns = [Message(turn["role"], _text(turn["content"] or ())) for turn in row["prompt"] or ()]
+    spoken = [turn for turn in turns if turn.role != "system"]
+    if not spoken or spoken[-1].role != "user" or row["question"] is None:
+        return ()
+    return tuple(turns) if len(spoken) > 1 else (*turns[:-1], Message("user", row["question"]))
+
+
+def _has_stray_tag(turns: Sequence[Message], answers: Sequence[str]) -> bool:
+    asked = [turn.text for turn in turns]
+    system = any(turn.role == "system" and IMAGE_TAG in turn.text for turn in turns)  # no trainer counts that one
+    return system or any(map(has_media_tag, answers)) or any(t in s for t in _OTHER_MEDIA for s in (*asked, *answers))
+
+
+def _same_within(chosen: str, rejected: str, n_chars: int) -> bool:
+    return chosen[: max(0, n_chars)] == rejected[: max(0, n_chars)]
+
+
+def _text(parts: Sequence[Mapping[str, Any]]) -> str:
+    """The inverse of the content parts: a tag stands on its line, as the parts were cut from it."""
+    text = "".join(f"{IMAGE_TAG}\n" if part["type"] == "image" else part["text"] or "" for part in parts)
+    return text.removesuffix("\n") if parts and parts[-1]["type"] == "image" else text

@@ -1,0 +1,263 @@
+"""The pairs as each trainer reads them. A writer takes batches in order and ends with the files that name the others.
+
+Read in InternVL's `internvl_chat_mpo.py` (2025-09), LLaMA-Factory 0.9.5, ms-swift 4.6.0 and TRL 1.16.0.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shlex
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from mmpr.exporting.export_records import Batch, FitPair, Format
+from mmpr.exporting.files import LineFiles, ParquetFiles
+from mmpr.exporting.names import SafeNames
+from mmpr.prompts import SYSTEM_MESSAGES
+from mmpr.run.columns import arrow_schema
+from mmpr.run.commit_records import to_json
+
+_TRAIN = "train"
+_TRL_COLUMNS = ("images", "prompt", "chosen", "rejected")
+_ALPACA = {name: name for name in ("prompt", "chosen", "rejected", "system", "history", "images")}
+_ALPACA_SCHEMA = pa.schema(
+    [
+        *((name, pa.string()) for name in ("prompt", "chosen", "rejected", "system")),
+        ("history", pa.list_(pa.list_(pa.string()))),
+        ("images", pa.list_(pa.string())),
+    ]
+)
+
+
+class Writer(Protocol):
+    """One format. `embeds`: the pictures stay inside; `load`: how the trainer is pointed at the export, in one line."""
+
+    embeds: bool
+    load: str
+
+    def add(self, batch: Batch) -> None:
+        """Write the pairs of one row group."""
+
+    def end(self) -> None:
+        """Finish the last file and write those that name the others."""
+
+    def close(self) -> None:
+        """Let go of what is open, also after an error."""
+
+
+def writer_for(format: Format, root: Path, *, max_tiles: int | None) -> Writer:
+    """The writer of a format.
+
+    Args:
+        root: the export's folder.
+        max_tiles: tiles a picture, as the run's engine cut it; None where it is not known.
+    """
+    if format is Format.INTERNVL:
+        return InternVL(root, max_tiles=max_tiles)
+    plain: dict[Format, type[LlamaFactory | Swift | Trl | JsonLines]] = {
+        Format.LLAMAFACTORY: LlamaFactory,
+        Format.SWIFT: Swift,
+        Format.TRL: Trl,
+        Format.JSONL: JsonLines,
+    }
+    return plain[format](root)
+
+
+class InternVL:
+    """`meta.json` and `annotations/<source>_<kind>.jsonl`.
+
+    `image` is a path for one picture (a list of one gets no `<image>` tag of its own), a list for several, and absent
+    for none (null raises, and the trainer then takes a random other row). The trainer opens annotations with no
+    encoding, so they are ASCII, and relative to where it was started, so `meta.json` has absolute paths. Its rows hold
+    one text: a system message and earlier turns go in front of the question, but the family's own, which the trainer
+    puts there itself.
+    """
+
+    embeds = False
+
+    def __init__(self, root: Path, *, max_tiles: int | None) -> None:
+        self._root = root
+        self._max_tiles = max_tiles
+        self._names = SafeNames()
+        self._lines = LineFiles(root, ascii_only=True)
+        self.load = f"--meta_path {shlex.quote(str(root / 'meta.json'))}"
+
+    def add(self, batch: Batch) -> None:
+        rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        for pair in batch.pairs:
+            name = self._names.of(pair.columns["source"], pair.columns["pair_kind"])
+            rows[f"{_annotations(batch.split)}/{name}.jsonl"].append(internvl_row(pair))
+        for name, found in rows.items():
+            self._lines.add(name, found)
+
+    def end(self) -> None:
+        by_split: dict[str, dict[str, Any]] = {"meta.json": {}}
+        for name, n_rows in sorted(self._lines.n_rows.items()):
+            split = name.split("/")[1] if name.count("/") > 1 else _TRAIN
+            index = "meta.json" if split == _TRAIN else f"meta_{split}.json"
+            by_split.setdefault(index, {})[Path(name).stem] = self._entry(name, n_rows)
+        for index, entries in by_split.items():
+            (self._root / index).write_bytes(to_json(entries))
+
+    def close(self) -> None:
+        pass
+
+    def _entry(self, name: str, n_rows: int) -> dict[str, Any]:
+        root = self._root.resolve()
+        entry = {"root": str(root), "annotation": str(root / name), "repeat_time": 1, "data_augment": False}
+        tiles = {} if self._max_tiles is None else {"max_dynamic_patch": self._max_tiles}
+        return {**entry, **tiles, "length": n_rows}
+
+
+class LlamaFactory:
+    """`dataset_info.json` and one Parquet file a split: alpaca columns, ranking, paths relative to the folder.
+
+    Parquet, because its types stand in the file: JSON's are guessed from the first rows. Pairs with pictures come
+    first: LLaMA-Factory's own conversion guesses the type of pictures from its first 1,000 rows.
+    """
+
+    embeds = False
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._files = ParquetFiles(root)
+        self.load = f"dataset_dir: {root}, dataset: mmpr, stage: dpo"
+
+    def add(self, batch: Batch) -> None:
+        rows = [alpaca_row(pair) for pair in batch.pairs]
+        self._files.add(f"{batch.split}.parquet", pa.Table.from_pylist(rows, schema=_ALPACA_SCHEMA))
+
+    def end(self) -> None:
+        self._files.close()
+        entries = {
+            "mmpr" if name == "train.parquet" else f"mmpr_{Path(name).stem}": {
+                "file_name": name,
+                "formatting": "alpaca",
+                "ranking": True,
+                "columns": _ALPACA,
+            }
+            for name in self._files.n_rows
+        }
+        (self._root / "dataset_info.json").write_bytes(to_json(entries))
+
+    def close(self) -> None:
+        self._files.close()
+
+
+class Swift:
+    """One JSONL file a split in ms-swift's own form."""
+
+    embeds = False
+
+    def __init__(self, root: Path) -> None:
+        self._lines = LineFiles(root)
+        folder, file = shlex.quote(str(root)), shlex.quote(str(root / "train.jsonl"))
+        self.load = f"ROOT_IMAGE_DIR={folder} swift rlhf --rlhf_type dpo --dataset {file}"
+
+    def add(self, batch: Batch) -> None:
+        self._lines.add(f"{batch.split}.jsonl", map(swift_row, batch.pairs))
+
+    def end(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+class Trl:
+    """The run's own Parquet files, of which only the four columns that `DPOTrainer` reads are left."""
+
+    embeds = True
+
+    def __init__(self, root: Path) -> None:
+        self._files = ParquetFiles(root)
+        self._schema = _trl_schema()
+        self.load = f'datasets.load_dataset("{root}", split="train")'
+
+    def add(self, batch: Batch) -> None:
+        self._files.add(batch.path, batch.rows.select(_TRL_COLUMNS).cast(self._schema))
+
+    def end(self) -> None:
+        self._files.close()
+
+    def close(self) -> None:
+        self._files.close()
+
+
+class JsonLines:
+    """One JSONL file a split with every column; pictures as paths relative to the folder.
+
+    For programs that read lines. JSON has no types: whoever wants `datasets` loads the run itself.
+    """
+
+    embeds = False
+
+    def __init__(self, root: Path) -> None:
+        self._lines = LineFiles(root)
+        self.load = f"{root / 'train.jsonl'}, pictures relative to {root}"
+
+    def add(self, batch: Batch) -> None:
+        self._lines.add(f"{batch.split}.jsonl", map(plain_row, batch.pairs))
+
+    def end(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def internvl_row(pair: FitPair) -> dict[str, Any]:
+    """One line of an annotation."""
+    told = [turn.text for turn in pair.turns if turn.role == "system"]
+    system = [text for text in told if text not in SYSTEM_MESSAGES.values()]  # the trainer puts the family's own there
+    row: dict[str, Any] = {"question": "\n\n".join([*system, pair.columns["question"]]), **_answers(pair)}
+    if pair.images:
+        row["image"] = pair.images[0] if len(pair.images) == 1 else list(pair.images)
+    return row
+
+
+def alpaca_row(pair: FitPair) -> dict[str, Any]:
+    """One row for LLaMA-Factory; earlier turns are pairs of question and answer."""
+    spoken = [turn.text for turn in pair.turns if turn.role != "system"]
+    return {
+        "prompt": spoken[-1],
+        **_answers(pair),
+        "system": "\n\n".join(turn.text for turn in pair.turns if turn.role == "system"),
+        "history": [list(turns) for turns in zip(spoken[:-1:2], spoken[1::2], strict=True)],
+        "images": list(pair.images),
+    }
+
+
+def swift_row(pair: FitPair) -> dict[str, Any]:
+    """One line for ms-swift: the chosen answer is the last message."""
+    answers = _answers(pair)
+    messages = [{"role": turn.role, "content": turn.text} for turn in pair.turns]
+    messages.append({"role": "assistant", "content": answers["chosen"]})
+    return {"messages": messages, "rejected_response": answers["rejected"], "images": list(pair.images)}
+
+
+def plain_row(pair: FitPair) -> dict[str, Any]:
+    """Every column; JSON has no infinite numbers."""
+    endless = {name: None for name, x in pair.columns.items() if isinstance(x, float) and not math.isfinite(x)}
+    return {**pair.columns, **endless}
+
+
+def _answers(pair: FitPair) -> Mapping[str, str]:
+    return {"chosen": pair.columns["chosen_text"], "rejected": pair.columns["rejected_text"]}
+
+
+def _annotations(split: str) -> str:
+    return "annotations" if split == _TRAIN else f"annotations/{split}"
+
+
+def _trl_schema() -> pa.Schema:
+    whole = arrow_schema()
+    features = json.loads(whole.metadata[b"huggingface"])["info"]["features"]
+    kept = {name: features[name] for name in _TRL_COLUMNS}
+    schema = pa.schema([whole.field(name) for name in _TRL_COLUMNS])
+    return schema.with_metadata({"huggingface": json.dumps({"info": {"features": kept}})})

@@ -1,0 +1,79 @@
+"""Pictures as files, each written once: `images/<aa>/<sha256>.<ext>`. The disk itself remembers which are there."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmpr.run.columns import picture_bytes
+
+IMAGES = "images"
+_EXTENSIONS = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp"}
+_REMEMBERED = 4096
+
+
+class Pictures:
+    """Checks that pictures decode and writes them.
+
+    Args:
+        root: the export's folder; None where pictures stay embedded and are only checked.
+    """
+
+    def __init__(self, root: Path | None) -> None:
+        self._root = root
+        self._extensions: dict[str, str | None] = {}  # of the last few pictures, by hash
+
+    def place(self, images: Sequence[Mapping[str, Any]]) -> tuple[str, ...] | None:
+        """The names of a pair's pictures relative to the export, all written; None where one does not decode."""
+        contents = [picture_bytes(image) or b"" for image in images]
+        hashes = [hashlib.sha256(content).hexdigest() for content in contents]
+        names = [self._name(sha256, content) for sha256, content in zip(hashes, contents, strict=True)]
+        found = tuple(name for name in names if name is not None)
+        if len(found) < len(images):
+            return None
+        if self._root is not None:
+            for name, content in zip(found, contents, strict=True):
+                _write_once(self._root / name, content)
+        return found
+
+    def count(self) -> int:
+        """How many files there are."""
+        return 0 if self._root is None else sum(1 for _ in self._root.glob(f"{IMAGES}/??/*"))
+
+    def _name(self, sha256: str, content: bytes) -> str | None:
+        if sha256 not in self._extensions:
+            if len(self._extensions) >= _REMEMBERED:
+                self._extensions.clear()
+            self._extensions[sha256] = _extension(content)
+        extension = self._extensions[sha256]
+        return extension and f"{IMAGES}/{sha256[:2]}/{sha256}.{extension}"
+
+
+def _extension(content: bytes) -> str | None:
+    """By content, decoded to the end as trainers do it; None where that fails, whatever it is that PIL raises."""
+    from PIL import Image
+    from PIL.Image import DecompressionBombError
+
+    damage = (OSError, SyntaxError, ValueError, TypeError, LookupError, RuntimeError, ArithmeticError, AttributeError)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of large pictures: the run has its own limit
+            with Image.open(io.BytesIO(content), formats=("JPEG", "PNG", "WEBP")) as image:
+                image.convert("RGB")
+                return _EXTENSIONS[image.format or ""]
+    except (*damage, DecompressionBombError):
+        return None
+
+
+def _write_once(path: Path, content: bytes) -> None:
+    """Under its own name only when it is whole; one that is there already was."""
+    if path.exists() and path.stat().st_size == len(content):
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.tmp")
+    temporary.write_bytes(content)
+    temporary.replace(path)

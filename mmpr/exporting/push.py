@@ -1,0 +1,312 @@
+"""A finished run as a dataset repository of the Hugging Face Hub: one commit; what lies there is not sent again.
+
+`huggingface_hub` finds the token in its own places (`hf auth login`, HF_TOKEN); it never passes through here.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from mmpr.errors import ConfigError, HubError, RunFolderError
+from mmpr.redact import redacted
+from mmpr.run import FileRecord, RunFolder, is_pocket, read_manifest
+from mmpr.run.dataset import SKIPS, Manifest
+from mmpr.run.driver_claim import refuse_in_use
+from mmpr.run.folder import CHUNKS, DATA, EXCLUDE, MANIFEST, QUESTIONS, RESPONSES, RUN, sidecar_name
+from mmpr.run.merge_members import refuse_evaluation
+from mmpr.run.verdict_counts import VERDICTS
+from mmpr.verification import file_fault
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+CARD = "README.md"
+_DATASET = (CARD, "report.html", "report.json", MANIFEST)
+_ANSWERS = (QUESTIONS, RESPONSES, CHUNKS)
+_OWN = (".gitattributes", CARD)  # what a new repository may have before the first push
+_UNLICENSED = "license_name: to-be-filled-in"
+_COMMIT_FILES = 500
+_PAUSES_S = (2.0, 8.0)
+_BUSY = (408, 409, 412, 429)  # another commit is under way, or too many requests
+_MOST_CHARS = 300
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """Where a run lies now.
+
+    Args:
+        repo: `owner/name`.
+        url: its page.
+        private: whether only its owner sees it.
+        changed: whether anything there is new.
+        n_files, n_bytes: what it consists of.
+        notes: lines for whoever pushed it.
+    """
+
+    repo: str
+    url: str
+    private: bool
+    changed: bool
+    n_files: int
+    n_bytes: int
+    notes: tuple[str, ...]
+
+
+def push_run(
+    folder: str,
+    repo: str,
+    *,
+    public: bool = False,
+    allow_pocket: bool = False,
+    with_responses: bool = False,
+    endpoint: str | None = None,
+    commit_files: int = _COMMIT_FILES,
+    pauses_s: Sequence[float] = _PAUSES_S,
+) -> Pushed:
+    """Upload a finished run; running it again sends what has changed, and takes away shards that are no more.
+
+    Args:
+        folder: local path of the run folder.
+        repo: `owner/name`, or a name under the token's own account; created where it is missing.
+        public: whether everybody may see it; a repository that is there keeps its visibility.
+        allow_pocket: whether a run of the pocket model may be pushed.
+        with_responses: also the questions, all responses and the commits: what `mmpr pair` needs.
+        endpoint: address of the Hub; None for HF_ENDPOINT, else huggingface.co.
+        commit_files: responses go in commits of so many files; the dataset itself is always one, the last.
+        pauses_s: before each further try of a commit that the Hub failed.
+
+    Raises:
+        ConfigError: no name of a repository; the pocket model without `allow_pocket`.
+        RunFolderError: the run is not finished, not on this machine, in use or damaged.
+        HubError: no token, no right to write, no network, a repository with other files, or the Hub failed.
+    """
+    run = RunFolder(folder)
+    manifest = _finished(run, allow_pocket=allow_pocket)
+    hub = _Hub(repo, endpoint, pauses_s)
+    names = _checked(run, manifest, with_responses=with_responses)
+    private = hub.open(public=public)
+    before = hub.revision()
+    there = hub.files()
+    _refuse_foreign(hub.repo, there, with_responses=with_responses)
+    answers = [name for name in names if _top(name) in _ANSWERS]
+    for first in range(0, len(answers), commit_files):
+        hub.commit(run, answers[first : first + commit_files], [], "Responses of a run of mmpr")
+    scope = (DATA, *(_ANSWERS if with_responses else ()))
+    stale = [name for name in there if _top(name) in scope and name not in names]
+    hub.commit(run, [name for name in names if name not in answers], stale, "A dataset made by mmpr")
+    return Pushed(
+        repo=hub.repo,
+        url=hub.url,
+        private=private,
+        changed=hub.revision() != before,
+        n_files=len(names),
+        n_bytes=sum(run.store.size(name) for name in names),
+        notes=tuple(_notes(run, public=public, private=private)),
+    )
+
+
+# -- the run ----------------------------------------------------------------------------------------------------------
+
+
+def _finished(run: RunFolder, *, allow_pocket: bool) -> Manifest:
+    """What can be told at once: a finished run of this machine, of a model to train with."""
+    if not run.store.is_local:
+        raise RunFolderError(f"{run.url} is not on this machine; copy the folder here, then push")
+    refuse_evaluation(stored := run.load_run(), run.url)
+    manifest = read_manifest(run)
+    if manifest is None or manifest.n_chunks != len(run.committed_chunks()):
+        raise RunFolderError(f"{run.url} is not finished; start its build again (a merged run: `mmpr pair`), then push")
+    refuse_in_use(run)
+    if not stored["selection"].get("embed_images", True):
+        mend = "`mmpr pair DIR embed_images=true`, then push"
+        raise ConfigError(f"{run.url} names pictures by paths of this machine (embed_images: false): {mend}")
+    if is_pocket(stored) and not allow_pocket:
+        raise ConfigError(f"{run.url} is of the pocket model, which is not for training; --allow-pocket pushes it")
+    return manifest
+
+
+def _checked(run: RunFolder, manifest: Manifest, *, with_responses: bool) -> list[str]:
+    """The names of what will be uploaded, all of it as it was written; the card alone may have been edited since."""
+    records = [*manifest.files, *(_answers(run) if with_responses else ())]
+    for record in records:
+        if record.path != CARD and (fault := file_fault(run, record)):
+            raise RunFolderError(f"{run.url}: {fault}; `mmpr verify {run.url}` says what to do")
+    return _names(run, manifest, with_responses=with_responses)
+
+
+def _answers(run: RunFolder) -> Iterator[FileRecord]:
+    for commit in run.committed().values():
+        yield commit.questions
+        yield commit.responses
+
+
+def _names(run: RunFolder, manifest: Manifest, *, with_responses: bool) -> list[str]:
+    names = [*_DATASET, *(file.path for file in manifest.files if file.path.startswith(f"{DATA}/"))]
+    if with_responses:
+        names += [RUN, SKIPS, VERDICTS, *([EXCLUDE] if run.store.exists(EXCLUDE) else ())]
+        names += [file.path for file in _answers(run)]
+        names += [sidecar_name(chunk) for chunk in run.committed_chunks()]
+    if missing := next((name for name in names if not run.store.exists(name)), None):
+        raise RunFolderError(f"{run.url}/{missing} is missing; `mmpr report {run.url}` writes the reports anew")
+    return sorted(names)
+
+
+def _top(name: str) -> str:
+    """The folder that a file is in, or its own name."""
+    return name.partition("/")[0]
+
+
+def _notes(run: RunFolder, *, public: bool, private: bool) -> Iterator[str]:
+    if public and private:
+        yield "the repository was there and stays private: its settings on the Hub change that"
+    if not private and _UNLICENSED in run.store.read_bytes(CARD).decode(errors="replace"):
+        yield f"the card names no licence yet: fill in {run.url}/{CARD} and push again"
+
+
+def _refuse_foreign(repo: str, there: Sequence[str], *, with_responses: bool) -> None:
+    """A name given by mistake must not cost another dataset its files."""
+    if MANIFEST not in there:
+        mine = (*_OWN, *_ANSWERS)  # a push with responses that was cut off has some of these
+        if foreign := next((name for name in there if _top(name) not in mine), None):
+            raise HubError(f"{repo} has files that are not of mmpr ({foreign}); choose another name")
+    if not with_responses and any(name.startswith(f"{CHUNKS}/") for name in there):
+        raise HubError(f"{repo} has the responses of an earlier push; give --with-responses, or choose another name")
+
+
+# -- the Hub ----------------------------------------------------------------------------------------------------------
+
+
+class _Hub:
+    """One dataset repository, with the Hub's faults told in one line."""
+
+    def __init__(self, repo: str, endpoint: str | None, pauses_s: Sequence[float]) -> None:
+        from huggingface_hub import HfApi, get_token
+        from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # public, but not marked so
+
+        self.repo, self.url = repo, ""
+        self._api: HfApi = HfApi(endpoint=endpoint, library_name="mmpr")
+        self._pauses_s = pauses_s
+        with self._told():
+            validate_repo_id(repo)
+            known = get_token() is not None
+        if not known:
+            raise HubError("no token for the Hub: `hf auth login`, or set HF_TOKEN to one that may write")
+
+    def open(self, *, public: bool) -> bool:
+        """Create the repository where it is missing; whether it is private.
+
+        Raises:
+            HubError: it is there, and public without having been asked for.
+        """
+        with self._told():
+            self.url = str(self._api.create_repo(self.repo, repo_type="dataset", private=not public, exist_ok=True))
+            self.repo = "/".join(self.url.rstrip("/").split("/")[-2:])  # a bare name has its owner now
+            private = bool(self._api.repo_info(self.repo, repo_type="dataset").private)
+        if not private and not public:
+            raise HubError(f"{self.repo} is public: give --public to push there, or choose another name")
+        return private
+
+    def revision(self) -> str | None:
+        """Its last commit."""
+        with self._told():
+            return self._api.repo_info(self.repo, repo_type="dataset").sha
+
+    def files(self) -> list[str]:
+        """The names of its files."""
+        with self._told():
+            return list(self._api.list_repo_files(self.repo, repo_type="dataset"))
+
+    def commit(self, run: RunFolder, names: Sequence[str], stale: Sequence[str], words: str) -> None:
+        """Put files of a run there and take others away, together or not at all."""
+        from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+
+        def send() -> Any:  # noqa: ANN401  what was sent is not sent again, but its records serve one try
+            changes = [CommitOperationAdd(name, Path(run.store.path(name))) for name in names]
+            gone = [CommitOperationDelete(name, is_folder=False) for name in stale]
+            return self._api.create_commit(self.repo, [*gone, *changes], commit_message=words, repo_type="dataset")
+
+        with self._told():
+            self._patiently(send)
+
+    def _patiently(self, send: Callable[[], T]) -> T:
+        """Try again where the Hub may do better: it retries uploads itself, but no commit."""
+        for pause_s in self._pauses_s:
+            try:
+                return send()
+            except _faults() as error:
+                if isinstance(error, ValueError) or not _may_pass(_status(error)):
+                    raise
+            time.sleep(pause_s)
+        return send()
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        from huggingface_hub.errors import HFValidationError
+
+        try:
+            yield
+        except HFValidationError:
+            raise ConfigError(
+                f"{redacted(self.repo)!r} is no name of a repository; write owner/name, of letters, digits, -, _ and ."
+            ) from None
+        except _faults() as error:
+            raise HubError(self._words(error)) from error
+
+    def _words(self, error: BaseException) -> str:
+        status = _status(error)
+        if isinstance(error, ValueError) and not isinstance(error, json.JSONDecodeError):
+            return f"the Hub refuses {self.repo} ({_one_line(error)})"
+        if status == 401:
+            return "the Hub does not know the token: `hf auth login`, or set HF_TOKEN to one that may write"
+        if status == 403:
+            return f"the token may not write to {self.repo}: it needs the right to, and a fine-grained one must name it"
+        if status == 404:
+            return f"{self.repo} is not there, or not for this token; check owner and name"
+        told = _one_line(_causes(error)[-1])
+        if status is None:
+            return f"the Hub at {self._api.endpoint} cannot be reached or used ({told}); check the network, push again"
+        if not _may_pass(status):
+            return f"the Hub refuses {self.repo} ({status}: {told})"
+        return f"the Hub failed ({status}: {told}); push again later, what was sent is not sent again"
+
+
+def _faults() -> tuple[type[BaseException], ...]:
+    """What huggingface_hub raises: its HTTP library's root, whichever it is built on, and its own plain errors."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    return (*HfHubHTTPError.__bases__, OSError, RuntimeError, ValueError)
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """The error and what caused it, as far as the Hub's client knows; its HTTP library's own words come after those."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    found = [error]
+    while (cause := found[-1].__cause__) is not None and not isinstance(found[-1], HfHubHTTPError):
+        found.append(cause)
+    return found
+
+
+def _status(error: BaseException) -> int | None:
+    """The HTTP status, of the error or of what caused it."""
+    responses = (getattr(one, "response", None) for one in _causes(error))
+    return next((int(response.status_code) for response in responses if response is not None), None)
+
+
+def _may_pass(status: int | None) -> bool:
+    """Whether the same request may do better later."""
+    return status is None or status >= 500 or status in _BUSY
+
+
+def _one_line(error: BaseException) -> str:
+    words = getattr(error, "server_message", None) or str(error)
+    return redacted(" ".join(words.split()))[:_MOST_CHARS] or type(error).__name__

@@ -1,0 +1,11 @@
+"""Whether a response's final answer is the known one. `docs/judge.md` lists every rule with examples."""
+
+from __future__ import annotations
+
+from mmpr.judging.judge_session import judge, normal_form
+from mmpr.judging.option_lists import JudgeOptions
+from mmpr.judging.session import Judge, form_of
+from mmpr.judging.truth import Truth, compile_truth
+from mmpr.types import Outcome, Verdict
+
+__all__ = ["Judge", "JudgeOptions", "Outcome", "Truth", "Verdict", "compile_truth", "form_of", "judge", "normal_form"]

@@ -1,0 +1,110 @@
+"""Bounding boxes by intersection over union."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+
+from mmpr.judging import guards
+from mmpr.judging.cues import Cues
+from mmpr.judging.rules import Rule, Ruling, ambiguous, correct, incorrect
+
+Corners = tuple[float, float, float, float]
+_NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d{1,9}(?:\.\d{1,12})?|\.\d{1,12})(?![\w.]*\w)")
+_NAME = re.compile(
+    r"[\"']?\b(?:x|y)_?(?:1|2|min|max|left|right|top|bottom)\b[\"']?\s*[:=]|bbox(?:_2d)?|\b(?:left|top|right"
+    r"|bottom|width|height|w|h|x|y)\b[\"']?\s*[:=]",
+    re.I,
+)
+_IOU = re.compile(r"\biou\b[^.\d]{0,60}?(0?\.\d+|\d{1,2}\s?%)", re.I)
+_XYWH = re.compile(r"\bx,?\s*y,?\s*w(?:idth)?,?\s*h(?:eight)?\b", re.I)
+_CENTRE = re.compile(r"\bcx,?\s*cy\b|\bcent(?:er|re)[_ ]x|\bx_?cent", re.I)
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """One box, as corners."""
+
+    corners: Corners
+    form: str
+    threshold: float
+    band: float
+    kind: str = "box"
+
+    def compare(self, answer: str) -> Ruling:
+        """Correct from the threshold on; within the band around it the box is dropped."""
+        low = answer.casefold()
+        if guards.refuses(low):
+            return incorrect(Rule.REFUSAL)
+        if re.search(r"\bor\b|或", low):
+            return incorrect(Rule.SEVERAL)
+        numbers = read_numbers(answer)
+        if len(numbers) != 4:
+            return incorrect(Rule.BOX_FORM)
+        box = corners(numbers, self.form)
+        if box is None:
+            return self._turned(numbers)
+        overlap = intersection_over_union(box, self.corners)
+        if abs(overlap - self.threshold) < self.band and overlap != 1:
+            return ambiguous(Rule.BOX_BAND)
+        return correct(Rule.BOX) if overlap >= self.threshold else incorrect(Rule.BOX)
+
+    def normal(self, answer: str) -> str | None:
+        numbers = read_numbers(answer)
+        return ",".join(f"{n:g}" for n in numbers) if len(numbers) == 4 else None
+
+    def show(self) -> str:
+        return ",".join(f"{n:g}" for n in self.corners)
+
+    def _turned(self, numbers: list[float]) -> Ruling:
+        """Corners in the other order may be the box; a box without an area is none."""
+        x1, y1, x2, y2 = numbers
+        turned = corners([min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)], self.form)
+        if turned is None or intersection_over_union(turned, self.corners) < self.threshold:
+            return incorrect(Rule.BOX_FORM)
+        return ambiguous(Rule.BOX_FORM)
+
+
+def read_numbers(text: str) -> list[float]:
+    """The numbers of a box however it is written: brackets, tags, JSON, named."""
+    plain = re.sub(r"<[^<>]*>", " ", text) if "<" in text else text
+    plain = _NAME.sub(" ", plain)
+    return [float(number) for number in _NUMBER.findall(plain)]
+
+
+def corners(numbers: list[float], form: str) -> Corners | None:
+    """x1, y1, x2, y2, or None where the box has no area."""
+    a, b, c, d = numbers
+    if form == "xywh":
+        a, b, c, d = a, b, a + c, b + d
+    elif form == "cxcywh":
+        a, b, c, d = a - c / 2, b - d / 2, a + c / 2, b + d / 2
+    return (a, b, c, d) if c > a and d > b else None
+
+
+def intersection_over_union(a: Corners, b: Corners) -> float:
+    """Of two boxes with an area."""
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    shared = max(0.0, width) * max(0.0, height)
+    area = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1])
+    return shared / (area - shared)
+
+
+def compile_box(text: str, cues: Cues, *, form: str | None, threshold: float, band: float, forced: bool) -> Box | None:
+    """The truth as a box, where the source or the question asks for one."""
+    if not (forced or form is not None or cues.box()):
+        return None
+    numbers = read_numbers(text)
+    if len(numbers) != 4:
+        return None
+    form = form or ("xywh" if _XYWH.search(cues.low) else "cxcywh" if _CENTRE.search(cues.low) else "xyxy")
+    found = corners(numbers, form)
+    if found is None:
+        return None
+    asked = _IOU.search(cues.low)
+    if asked is not None:
+        number = asked.group(1)
+        threshold = float(Fraction(number.rstrip("% ")) / 100) if "%" in number else float(number)
+    return Box(found, form, threshold, band)

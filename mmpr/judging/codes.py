@@ -1,0 +1,109 @@
+"""Strings read off a picture: exact after width, case and blanks."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from mmpr.judging import guards
+from mmpr.judging.cues import Cues, singular
+from mmpr.judging.prose import HAN, STOP, core, near
+from mmpr.judging.rules import Rule, Ruling, ambiguous, correct, incorrect
+
+_LABEL_WORDS = re.compile(
+    r"^(?:the\s+)?([\w\s./'-]{1,60}?)\s*(?::|#|\bis\b|\breads\b|\bsays\b)\s*:?\s*|^((?:[a-z]+\s+){0,3}"
+    r"(?:number|no\.?))\s+(?=\S*\d)"
+)
+_RANGE = re.compile(r"\d+\s*-\s*\d+$")
+_CODE_TRIM = " \t.,;:!?\"'`<>()[]{}"
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """A string read off a picture: exact after width, case and blanks."""
+
+    text: str
+    cues: Cues
+    kind: str = "ocr"
+
+    def compare(self, answer: str) -> Ruling:
+        if _same_code(answer, self.text):
+            return correct(Rule.OCR)
+        low = answer.casefold()
+        if guards.refuses(low) and not guards.refuses(self.text.casefold()):
+            return ambiguous(Rule.REFUSAL) if self.text.casefold() in low else incorrect(Rule.REFUSAL)
+        if re.search(r"\bnot\b|不是", low) and not re.search(r"\bnot\b|不是", self.text.casefold()):
+            return incorrect(Rule.NEGATED)
+        for reading in self._readings(answer):
+            if _same_code(reading, self.text):
+                return correct(Rule.OCR)
+        if re.search(r"\bor\b|或", low) and not re.search(r"\bor\b|或", self.text.casefold()):
+            return incorrect(Rule.SEVERAL)
+        return self._near(answer)
+
+    def normal(self, answer: str) -> str | None:
+        return self.text.casefold() if self.compare(answer).outcome == "correct" else "".join(answer.casefold().split())
+
+    def show(self) -> str:
+        return self.text
+
+    def _readings(self, answer: str) -> list[str]:
+        found = _LABEL_WORDS.match(answer.casefold())
+        readings = []
+        while found is not None:
+            words = re.findall(r"[a-z]+|[\u3400-\u9fff]", (found.group(1) or found.group(2)))
+            if all(
+                w in STOP
+                or w in self.cues.words()
+                or singular(w) in self.cues.words()
+                or w in ("text", "it", "sign", "no", "number")
+                for w in words
+            ):
+                answer = answer[found.end() :]
+                readings.append(answer)
+                found = _LABEL_WORDS.match(answer.casefold()) if answer else None
+            else:
+                break
+        words = answer.split()
+        while len(words) > 1 and words[0].casefold().strip(":#.") in (self.cues.words() | STOP):
+            words = words[1:]
+            readings.append(" ".join(words))
+        han = re.match(r"^[^:是为]{0,20}(?:是|为|:)", answer)
+        if han is not None and HAN.search(han.group()):
+            readings.append(answer[han.end() :])
+        if _RANGE.match(self.text) is not None:  # `from 1990 to 2000` is 1990-2000
+            ends = re.sub(r"^\W*(?:from|between)\s+", "", answer.casefold())
+            readings.append(re.sub(r"\s*(?:\bto\b|\buntil\b|\band\b|-|~|至|到)\s*", "-", ends))
+        readings.append(core(answer))
+        return readings
+
+    def _near(self, answer: str) -> Ruling:
+        got, wanted = _squeezed(answer), _squeezed(self.text)
+        if got == wanted and got:
+            return ambiguous(Rule.OCR_NEAR)
+        if wanted and wanted in got and len(got) > len(wanted) and " " in answer:
+            whole = rf"(?<!\w){re.escape(self.text.casefold())}(?!\w)"
+            held = re.search(whole, " ".join(answer.casefold().split())) is not None
+            return ambiguous(Rule.OCR_NEAR) if held else incorrect(Rule.OCR)
+        if (
+            not any(c.isdigit() for c in got + wanted)
+            and "@" not in self.text
+            and "." not in self.text
+            and near(got, wanted)
+        ):
+            return ambiguous(Rule.OCR_NEAR)
+        return incorrect(Rule.OCR)
+
+
+def _same_code(a: str, b: str) -> bool:
+    a, b = a.strip(_CODE_TRIM).casefold(), b.strip(_CODE_TRIM).casefold()
+    return a == b or ("".join(a.split()) == "".join(b.split()) and a != "")
+
+
+def _squeezed(text: str) -> str:
+    return re.sub(r"[\W_]+", "", text.casefold())
+
+
+def compile_code(text: str, cues: Cues) -> Code:
+    """A truth that must be read letter by letter."""
+    return Code(text, cues)

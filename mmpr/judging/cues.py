@@ -1,0 +1,281 @@
+"""What the question says of its answer: percent, rounding, unit, year, order. Read while a truth is compiled."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from mmpr.judging.clean import fold
+from mmpr.judging.number_words import english_digits
+from mmpr.judging.units import AREA, LENGTH, UNIT, VOLUME, Dimension, Unit, read_unit
+
+_WORD = re.compile(r"[a-z]+(?:'[a-z]+)?|[\u3400-\u9fff]")
+_PERCENT = re.compile(r"\bper\s?cent|percentage|%|百分(?!点)|百分比|占比")
+_COUNT = re.compile(
+    r"\bhow many\b|\bpopulation\b|\bnumber of\b|\bcount\b|多少(?:个|只|条|人|位|辆|本|张|棵|朵|名|头|匹|把|块)"
+    r"|几[\u3400-\u9fff]|个数|数量"
+)
+_MONEY = re.compile(
+    r"[$€£¥₹]|\b(?:cost|price|dollars?|euros?|pounds?|revenue|profit|salary|income|expens\w+|budget|pay|paid"
+    r"|money|cash|sales|earn\w*|worth|fee|tax|bill|total amount|spend\w*|spent|usd|eur|yuan|cents?)\b|元|价格"
+    r"|金额|多少钱|费用|收入"
+)
+_YEAR = re.compile(r"\b(?:which|what) (?:\w+ )?year\b|\byears?\b.*\?|\bwhen\b|哪(?:一)?年|什么时候|年份|何时")
+_AGE = re.compile(r"\bhow many years|\bhow old|years old|\bage\b")
+_DECIMALS = re.compile(
+    r"(\d+)[\s-](?:decimal|d\.?p\b|places)|(?:保留|精确到|取)(?:小数点后)?\s*([一两二三四五六\d])\s*位"
+)
+_NEAREST = re.compile(
+    r"nearest\s+(?:whole|integer|one\b|unit|(tenth|hundredth|thousandth)|(10|100|1000|ten|hundred|thousand)\b)?|整数"
+)
+_ROUND = re.compile(r"\bround|\bapproximat|\bestimate|\bnearest|四舍五入|保留|精确到|大约|约为")
+_ANGLE = re.compile(r"\bangle|\bdegrees?\b|°|\bm\s?∠|∠|角|度数|\barc\b")
+_ORDERED = re.compile(
+    r"\border(?:ed)?\b|\bascending|\bdescending|\bsmallest to|\blargest to|\bleast to|\bgreatest to"
+    r"|\blowest to|\bhighest to|\bfrom left|\bfrom top"
+    r"|\bsequence\b|\brank|\bsort|\bfirst to last|\bin turn|\bstep by step order|顺序|从小到大|从大到小|依次"
+    r"|从左到右|排列|排序"
+)
+_INTERVAL = re.compile(
+    r"[≤≥]|[a-z)|]\s*[<>]=?\s*-?\d|\d\s*[<>]"
+    r"|\binterval|\bdomain\b|\brange\b|\binequalit|\bsolution set|\b(?:which|what) values? of\b"
+    r"|\bincreasing|\bdecreasing|定义域|值域|区间|不等式|取值范围|解集"
+)
+_POINT = re.compile(
+    r"\bcoordinates?\b|\bpoint\b|\bvertex|\bordered pair|\bmidpoint|\bcent(?:er|re)\b|\bintersect|坐标|顶点"
+)
+_TIME = re.compile(r"\btime\b|\bclock|\bwatch\b|\bo'clock|\bwhen\b|几点|时间|时钟|钟表")
+_RATIO = re.compile(r"\bratio\b|\bproportion|\bscale\b|比例|之比|比值|比是")
+_BOX = re.compile(r"\bbounding box|\bbbox|\bbox\b.*\[|x1\b|\bxmin|\blocate\b.*\bbox|边界框|包围框|检测框|坐标框")
+_CODE = re.compile(
+    r"\b(?:invoice|serial|licen[sc]e|plate|order|phone|telephone|tracking|account|flight|ticket|model|part|reference|"
+    r"room|id|zip|postal|registration|product|receipt|card|bib|jersey|contact|fax|po|case|document) (?:number"
+    r"|no\b|code|#|id)|\be-?mail|\burl\b|\bwebsite|\bcode\b|"
+    r"\bwhat (?:does|do) .* (?:say|read)\b|\bwhat is written|\btext\b|\bwritten on|\bprinted on"
+    r"|\blicen[sc]e plate|\bphone\b|\baddress\b|\bpassword|\busername|"
+    r"编号|号码|车牌|邮箱|网址|写着|写的|文字|发票号|电话"
+)
+_TRANSCRIBE = re.compile(
+    r"\bwhat (?:does|do) .* (?:say|read)\b|\bwritten\b|\bwhat (?:is the )?text\b|\bprinted\b|\btranscribe|写着"
+    r"|写的|文字"
+)
+_MEASURED = (
+    (re.compile(r"\barea\b|面积"), AREA),
+    (re.compile(r"\bvolume\b|\bcapacity\b|体积|容积"), VOLUME),
+    (
+        re.compile(
+            r"\b(?:perimeter|circumference|radius|diameter|hypotenuse|length|height|width|distance)\b|周长|半径|直径|长度|高度"
+        ),
+        LENGTH,
+    ),
+)
+_ORDINAL = re.compile(
+    r"\broman|\bquadrant|\bordinal|\bchapter|\btype\b|\bstage\b|\bphase\b|\bgroup\b|\bclass\b|象限|罗马"
+)
+_YES_NO = re.compile(
+    r"^(?:is|are|was|were|do|does|did|can|could|has|have|had|will|would|should|may|might)\b|是否|吗[?？]?$|对吗|是不是"
+)
+_UNIT_NAMED = re.compile(
+    r"\b(?:in|how many|number of|measured in|expressed in|unit:?|units:?)\s+\(?(?:the\s+)?(?:nearest\s+)?"
+    r"|\(\s*(?:in\s+)?|多少(?:个)?|单位(?:是|为|:)?\s*\(?|几|[,，]\s*in\s+"
+)
+
+
+@dataclass(frozen=True)
+class Cues:
+    """The question's folded text in lower case, and as it stands. What is read of it is kept: many truths never ask."""
+
+    low: str
+    text: str
+    _said: dict[re.Pattern[str], bool] = field(default_factory=dict, repr=False, compare=False)
+
+    @cached_property
+    def _words(self) -> frozenset[str]:
+        found = set(_WORD.findall(self.low))
+        return frozenset(found.union(map(stem, found), map(singular, found)))
+
+    @cached_property
+    def _unit(self) -> Unit | None:
+        return self._named_unit()
+
+    @cached_property
+    def _rounding(self) -> int | None:
+        return self._asked_decimals()
+
+    def has(self, pattern: re.Pattern[str]) -> bool:
+        if (said := self._said.get(pattern)) is None:
+            said = self._said[pattern] = pattern.search(self.low) is not None
+        return said
+
+    def words(self) -> frozenset[str]:
+        """Its words, and each without a plural's s."""
+        return self._words
+
+    def percent(self) -> bool:
+        return self.has(_PERCENT)
+
+    def count(self) -> bool:
+        return self.has(_COUNT)
+
+    def money(self) -> bool:
+        return self.has(_MONEY)
+
+    def year(self) -> bool:
+        return self.has(_YEAR) and not self.has(_AGE)
+
+    def angle(self) -> bool:
+        return self.has(_ANGLE)
+
+    def ordered(self) -> bool:
+        return self.has(_ORDERED)
+
+    def interval(self) -> bool:
+        return self.has(_INTERVAL)
+
+    def point(self) -> bool:
+        return self.has(_POINT)
+
+    def time(self) -> bool:
+        return self.has(_TIME)
+
+    def ratio(self) -> bool:
+        return self.has(_RATIO)
+
+    def box(self) -> bool:
+        return self.has(_BOX)
+
+    def code(self) -> bool:
+        return self.has(_CODE)
+
+    def transcribes(self) -> bool:
+        return self.has(_TRANSCRIBE)
+
+    def dimension(self) -> Dimension | None:
+        """What the question measures, where it says: an area, a volume or a length."""
+        return next((dimension for pattern, dimension in _MEASURED if self.has(pattern)), None)
+
+    def ordinal(self) -> bool:
+        return self.has(_ORDINAL)
+
+    def yes_no(self) -> bool:
+        return self.has(_YES_NO)
+
+    def rounding(self) -> int | None:
+        """Decimals that the question asks for, negative for tens; None where it asks for none."""
+        return self._rounding
+
+    def unit(self) -> Unit | None:
+        """The unit that the question names for its answer: `in meters`, `多少平方厘米`."""
+        return self._unit
+
+    def _asked_decimals(self) -> int | None:
+        low = english_digits(self.low)
+        if (found := _DECIMALS.search(low)) is not None:
+            asked = found.group(1) or found.group(2)
+            return int(asked) if asked.isdigit() else "零一二三四五六".find(asked.replace("两", "二"))
+        if (found := _NEAREST.search(low)) is not None:
+            fine = {"tenth": 1, "hundredth": 2, "thousandth": 3}.get(found.group(1) or "", 0)
+            return -{"10": 1, "100": 2, "1000": 3}.get(found.group(2) or "", 0) or fine
+        return None
+
+    def rounds(self) -> bool:
+        return self.has(_ROUND)
+
+    def _named_unit(self) -> Unit | None:
+        if self.has(_AGE):
+            return read_unit("years")
+        for found in _UNIT_NAMED.finditer(self.text):
+            match = UNIT.match(self.text, found.end())
+            if match is not None and (unit := read_unit(match.group().strip())) is not None:
+                return unit
+        return None
+
+
+def read_cues(question: str) -> Cues:
+    """The cues of a question's text."""
+    text = fold(question)
+    return Cues(text.lower(), text)
+
+
+def stem(word: str) -> str:
+    """`playing`, `played`, `plays` -> `play`: to see whether a word restates the question."""
+    word = singular(_PAST.get(word, word))
+    for ending in ("ing", "ed"):
+        if word.endswith(ending) and len(word) > len(ending) + 2:
+            return word[: -len(ending)].rstrip("e")
+    return word.rstrip("e") if len(word) > 4 else word
+
+
+_KEEP_S = ("ss", "us", "is")
+
+
+def singular(word: str) -> str:
+    """`cats` -> `cat`, `boxes` -> `box`, `glass` stays: enough to compare two words."""
+    if word in _IRREGULAR:
+        return _IRREGULAR[word]
+    if len(word) < 4 or not word.endswith("s") or word.endswith(_KEEP_S):
+        return word
+    if word.endswith("ies") and len(word) > 4:
+        return word[:-3] + "y"
+    if word.endswith(("ches", "shes", "xes", "sses", "zes", "oes")):
+        return word[:-2]
+    return word[:-1]
+
+
+_PAST_TEXT = """
+spent spend grew grow sold sell bought buy made make won win ran run took take had have went go ate eat paid pay
+rose rise fell fall got get saw see held hold wrote write drew draw drove drive left leave lost lose sat sit
+stood stand met meet shown show seen see given give taken take written write built build flew fly swam swim
+rode ride wore wear chose choose
+gave give began begin came come found find kept keep sang sing threw throw
+"""
+_PAST = dict(zip(_PAST_TEXT.split()[::2], _PAST_TEXT.split()[1::2], strict=True))
+_IRREGULAR = {
+    "people": "person",
+    "persons": "person",
+    "men": "man",
+    "women": "woman",
+    "children": "child",
+    "kids": "child",
+    "kid": "child",
+    "mice": "mouse",
+    "geese": "goose",
+    "feet": "foot",
+    "teeth": "tooth",
+    "leaves": "leaf",
+    "knives": "knife",
+    "wolves": "wolf",
+    "shelves": "shelf",
+    "loaves": "loaf",
+    "wives": "wife",
+    "lives": "life",
+    "halves": "half",
+    "oxen": "ox",
+    "vertices": "vertex",
+    "axes": "axis",
+    **{
+        word: word
+        for word in (
+            "bus",
+            "canvas",
+            "atlas",
+            "pajamas",
+            "bias",
+            "christmas",
+            "texas",
+            "kansas",
+            "dallas",
+            "scissors",
+            "pants",
+            "jeans",
+            "news",
+        )
+    },
+    "buses": "bus",
+    "gas": "gas",
+    "lens": "lens",
+    "lenses": "lens",
+    "series": "series",
+    "species": "species",
+}

@@ -1,0 +1,202 @@
+"""One reading against another: value, rounding, percent, money, unit. The text they came from is read elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+from mmpr.judging import algebra
+from mmpr.judging.cues import Cues
+from mmpr.judging.numbers import Reading
+from mmpr.judging.rules import Rule, Ruling, ambiguous, correct, incorrect
+from mmpr.judging.units import DEGREE, KELVIN, RADIAN, Unit
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """The truth's reading and what the question says of it."""
+
+    reading: Reading
+    cues: Cues
+    relative_tolerance: float | None = None
+
+    def judge(self, got: Reading) -> Ruling:
+        """One reading against the truth."""
+        truth = self.reading
+        if got.form == "both":
+            return incorrect(Rule.SEVERAL)
+        if got.currency is not None or truth.currency is not None:
+            return self._money(got)
+        if got.percent or truth.percent:
+            return self._percent(got)
+        if got.unit is not None or truth.unit is not None:
+            return self._units(got)
+        return self._values(truth, got, Rule.FRACTION if truth.form == "fraction" else Rule.NUMBER)
+
+    def _money(self, got: Reading) -> Ruling:
+        truth = self.reading
+        plain = replace(got, currency=None)
+        value = self._values(truth, plain, Rule.CURRENCY)
+        if got.percent or got.unit is not None:
+            return incorrect(Rule.CURRENCY)
+        if got.currency is None or _same_currency(got.currency, truth.currency):
+            return value
+        if truth.currency is None:
+            if truth.percent or truth.unit is not None or self.cues.percent() or self.cues.unit() is not None:
+                return incorrect(Rule.CURRENCY)
+            return value if self.cues.money() or value.outcome != "correct" else ambiguous(Rule.CURRENCY)
+        return incorrect(Rule.CURRENCY)
+
+    def _percent(self, got: Reading) -> Ruling:
+        truth = self.reading
+        if got.unit is not None or truth.unit is not None:
+            return incorrect(Rule.UNIT)
+        if got.percent and truth.percent:
+            return self._values(truth, got, Rule.NUMBER)
+        raw = self._values(truth, got, Rule.NUMBER)
+        scaled = self._values(
+            truth, replace(got, value=got.value / 100 if got.percent else got.value * 100, decimals=None), Rule.NUMBER
+        )
+        if truth.percent:
+            if raw.outcome == "correct":
+                return raw if self.cues.percent() else ambiguous(Rule.UNIT_MISSING)
+            if scaled.outcome == "correct":
+                return scaled if got.form == "fraction" else ambiguous(Rule.NUMBER_PERCENT)
+            return incorrect(Rule.NUMBER)
+        if self.cues.percent():
+            if raw.outcome == "incorrect" and scaled.outcome == "correct" and abs(truth.value) <= 1:
+                return scaled
+            return raw if scaled.outcome != "correct" else ambiguous(Rule.NUMBER_PERCENT)
+        if scaled.outcome == "correct":
+            return scaled
+        return (
+            ambiguous(Rule.NUMBER_PERCENT)
+            if raw.outcome == "correct" and not self.cues.count()
+            else incorrect(Rule.NUMBER_PERCENT)
+        )
+
+    def _units(self, got: Reading) -> Ruling:
+        truth = self.reading
+        expected = (
+            truth.unit
+            or self.cues.unit()
+            or (
+                DEGREE
+                if self.cues.angle() and got.unit is not None and got.unit.dimension == DEGREE.dimension
+                else None
+            )
+        )
+        if expected is None and self.cues.count():  # `8 kg` are no 8 chairs
+            return incorrect(Rule.UNIT)
+        if expected is None and self.cues.dimension() is not None and got.unit is not None:
+            if got.unit.dimension != self.cues.dimension():
+                return incorrect(Rule.UNIT)
+            return self._values(truth, got, Rule.UNIT)  # the picture's unit, whatever it is
+        if expected is None:
+            raw = self._values(truth, got, Rule.UNIT)
+            return raw if raw.outcome != "correct" else ambiguous(Rule.UNIT)
+        if got.unit is None:
+            return self._unit_missing(expected, got)
+        if got.unit == DEGREE and expected.dimension == KELVIN:  # `26度`, `-9 degrees` where it is warm or cold
+            got = replace(got, unit=expected)
+        if got.unit is None or got.unit.dimension != expected.dimension:
+            return incorrect(Rule.UNIT)
+        if got.unit == expected:
+            return self._values(truth, got, Rule.UNIT)
+        value = (got.value * got.unit.factor + got.unit.offset - expected.offset) / expected.factor
+        closed = "closed" if expected.dimension == DEGREE.dimension or got.form == "closed" else "fraction"
+        converted = replace(got, value=value, unit=expected, decimals=None, form=closed)
+        return self._values(truth, converted, Rule.UNIT)
+
+    def _unit_missing(self, expected: Unit, got: Reading) -> Ruling:
+        angle = expected.dimension == DEGREE.dimension
+        if angle and expected != RADIAN:
+            raw = self._values(self.reading, got, Rule.UNIT)
+            if raw.outcome == "correct":
+                return raw
+            radians = replace(got, value=got.value / DEGREE.factor, form="closed", decimals=None)
+            turned = self._values(self.reading, radians, Rule.UNIT)
+            if got.form == "closed":
+                return turned
+            near = abs(radians.value - self.reading.value) <= abs(self.reading.value) / 1000
+            return ambiguous(Rule.UNIT_MISSING) if near else raw
+        raw = self._values(self.reading, got, Rule.UNIT)
+        named = self.cues.unit() is not None and self.cues.unit() == expected
+        return raw if named or raw.outcome != "correct" else ambiguous(Rule.UNIT_MISSING)
+
+    def _values(self, truth: Reading, got: Reading, rule: Rule) -> Ruling:
+        """Equal, or rounded as the question asks; a coarser or finer value that rounds to the other is dropped."""
+        a, b = truth.value, got.value
+        if a == b:
+            return correct(rule)
+        if "closed" in (truth.form, got.form) and algebra.close(float(a), float(b)):
+            return correct(rule)
+        if (a < 0) != (b < 0):
+            return incorrect(rule)
+        if self._tolerates(truth, got):
+            return correct(Rule.NUMBER_TOLERANCE)
+        return self._rounded(truth, got) or incorrect(rule)
+
+    def _tolerates(self, truth: Reading, got: Reading) -> bool:
+        """The source's own tolerance, before rounding is thought of: "2" for a bar of 2.05 is within 5 %."""
+        if self.relative_tolerance is None or self.cues.count() or _may_be_year(truth):
+            return False
+        return abs(truth.value - got.value) <= abs(truth.value) * Fraction(self.relative_tolerance)
+
+    def _rounded(self, truth: Reading, got: Reading) -> Ruling | None:
+        a, b = truth.value, got.value
+        finer = got.decimals is None or (truth.decimals is not None and got.decimals > truth.decimals)
+        if finer and truth.decimals is not None and _rounds_to(b, a, truth.decimals):
+            if self.cues.rounding() is not None and self.cues.rounding() == truth.decimals:
+                return correct(Rule.NUMBER_ROUNDED)
+            if truth.decimals > 0 or self.cues.rounds():
+                return ambiguous(Rule.NUMBER_ROUNDED)
+        coarser = got.decimals is not None and (truth.decimals is None or got.decimals < truth.decimals)
+        if coarser and got.decimals is not None and _rounds_up_to(a, b, got.decimals):
+            limit = Fraction(2, 100) if truth.decimals is None else Fraction(1, 10)
+            if abs(a - b) <= limit * abs(a) and (truth.decimals is None or truth.decimals > 0 or got.decimals < 0):
+                if truth.decimals is None and self.cues.rounding() == got.decimals and self.cues.rounding() is not None:
+                    return correct(Rule.NUMBER_ROUNDED)
+                return ambiguous(Rule.NUMBER_COARSER)
+        return None
+
+
+def _may_be_year(reading: Reading) -> bool:
+    """Years on an axis have no tolerance, though the question does not say year."""
+    bare = reading.unit is None and reading.currency is None and not reading.percent
+    return bare and reading.decimals == 0 and 1500 <= reading.value <= 2100
+
+
+def _same_currency(a: str, b: str | None) -> bool:
+    """`¥` is yuan or yen."""
+    return a == b or (b is not None and (a in b or b in a))
+
+
+def same(a: Reading, b: Reading) -> bool:
+    """The same quantity written twice: `60° (π/3)`, `0.5 (50%)`, `Twelve (12)`."""
+    if a.value == b.value and (a.unit is None or b.unit is None or a.unit == b.unit):
+        return True
+    x = a.value * a.unit.factor if a.unit else a.value / (100 if a.percent else 1)
+    y = b.value * b.unit.factor if b.unit else b.value / (100 if b.percent else 1)
+    return algebra.close(float(x), float(y), relative=1e-6)
+
+
+def _rounds_to(fine: Fraction, coarse: Fraction, decimals: int) -> bool:
+    """Whether `fine` at so many decimals is `coarse`, halves either way."""
+    return abs(fine - coarse) * 2 <= Fraction(10) ** -decimals
+
+
+def _rounds_up_to(fine: Fraction, coarse: Fraction, decimals: int) -> bool:
+    """The same with halves away from zero, as people round: 12.5 is 13 and not 12."""
+    scaled = abs(fine) * Fraction(10) ** decimals
+    return abs(coarse) * Fraction(10) ** decimals == int(scaled + Fraction(1, 2))
+
+
+def shown(reading: Reading) -> str:
+    value = (
+        str(reading.value)
+        if reading.form == "fraction" or reading.value.denominator == 1
+        else f"{float(reading.value):.12g}"
+    )
+    hung = "%" if reading.percent else f" {reading.currency}" if reading.currency else ""
+    return f"{value}{hung}{' (unit)' if reading.unit else ''}"

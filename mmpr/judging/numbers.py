@@ -1,0 +1,263 @@
+"""Every number that a text mentions, with its sign, scale, percent, currency and unit, and the words left over."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+from mmpr.judging import algebra
+from mmpr.judging.number_words import digits
+from mmpr.judging.units import UNIT, Unit, read_unit
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One number as written.
+
+    `decimals` is the precision of a decimal number, None for fractions and closed forms; `form` is `plain`, `fraction`
+    or `closed` (holds a root or π: `value` is then a close approximation).
+    """
+
+    value: Fraction
+    decimals: int | None = 0
+    form: str = "plain"
+    percent: bool = False
+    currency: str | None = None
+    unit: Unit | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Mention:
+    """A reading and where it stands."""
+
+    start: int
+    end: int
+    reading: Reading
+
+
+_CURRENCIES = {
+    **dict.fromkeys(("$", "us$", "usd", "dollar", "dollars", "us dollars", "u.s. dollars", "美元", "bucks"), "USD"),
+    **dict.fromkeys(("€", "eur", "euro", "euros", "欧元"), "EUR"),
+    **dict.fromkeys(("£", "gbp", "pounds sterling", "英镑"), "GBP"),
+    **dict.fromkeys(("jpy", "yen", "日元"), "JPY"),
+    "¥": "CNY/JPY",
+    **dict.fromkeys(("cny", "rmb", "yuan", "元", "人民币", "块钱"), "CNY"),
+    **dict.fromkeys(("₹", "inr", "rupees", "rupee", "rs", "rs."), "INR"),
+    **dict.fromkeys(("cad", "c$"), "CAD"),
+    **dict.fromkeys(("aud", "a$"), "AUD"),
+    **dict.fromkeys(("chf", "francs"), "CHF"),
+    **dict.fromkeys(("hk$", "hkd"), "HKD"),
+    **dict.fromkeys(("krw", "won", "₩"), "KRW"),
+}
+_SCALES = {
+    "hundred": 2,
+    "thousand": 3,
+    "million": 6,
+    "billion": 9,
+    "trillion": 12,
+    "k": 3,
+    "K": 3,
+    "M": 6,
+    "mn": 6,
+    "mln": 6,
+    "mil": 6,
+    "B": 9,
+    "bn": 9,
+    "bln": 9,
+    "百": 2,
+    "千": 3,
+    "万": 4,
+    "百万": 6,
+    "千万": 7,
+    "亿": 8,
+}
+_LIT = r"(?:\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?|[1-9]\d{0,2}(?:[ ]\d{3})+(?![\d/])|\d+(?:\.\d+)?|\.\d+)"
+_BEFORE = r"US\$|A\$|C\$|HK\$|[$€£¥₹₩]|(?:USD|EUR|GBP|JPY|CNY|RMB|INR|CAD|AUD|CHF|HKD|Rs\.?|usd|eur|rmb)(?=\s?[-\d.])"
+_AFTER = (
+    r"(?i:u\.?s\.? dollars?|dollars?|euros?|pounds sterling|yen|yuan|rupees?|bucks|usd|eur|gbp|jpy|cny|rmb|inr)\b"
+    r"|[€£¥$]|美元|欧元|英镑|日元|元|人民币|块钱"
+)
+_MENTION = re.compile(
+    rf"""(?P<sign0>(?<![\w)\]%°.])[-+±]\s?(?=[$€£¥₹]))?(?P<before>{_BEFORE})?\s?
+    (?P<sign>(?<![\w)\]%°])[-+±]\s?)?(?P<before2>[$€£¥₹])?
+    (?:(?P<whole>\d+)[\s-]+(?P<mixtop>\d+)\s?/\s?(?P<mixbottom>\d+)
+      |(?P<power>10)\s?(?:\^|\*\*)\s?[{{(]?\s?(?P<powerexp>[-+]?\d+)\s?[)}}]?
+      |(?P<lit>{_LIT})(?:\s?[×x*·]\s?10\s?(?:\^|\*\*)\s?[{{(]?\s?(?P<exp>[-+]?\s?\d+)\s?[)}}]?|[eE](?P<e>[-+]?\d+)(?![\d.]))?
+       (?:\s?/\s?(?P<den>{_LIT})(?![\d/]))?)
+    (?:\s?(?P<scale>hundred|thousand|million|billion|trillion|百万|千万|[百千万亿]|(?:mln|mil|mn|bn|bln|[kKMB])(?![\w°/]))s?)?
+    (?P<percent>\s?(?:%|\b(?i:percentage points?|percent|per\s?cent|pct)\b))?
+    (?:\s?(?P<after>{_AFTER}))?""",
+    re.VERBOSE,
+)
+_MAX_DIGITS = 60
+_MAX_POWER = 400
+_SIMPLE = re.compile(r"[-+]?\d{1,18}(?:\.(\d{1,18}))?$")
+
+
+def read_simple(text: str) -> Reading | None:
+    """The quick way for `13`, `-5`, `0.38`."""
+    found = _SIMPLE.match(text)
+    if found is None:
+        return None
+    decimals = found.group(1)
+    return Reading(Fraction(text) if decimals else Fraction(int(text)), len(decimals) if decimals else 0)
+
+
+_FRAC = re.compile(
+    r"\\frac\s*(?:\{\s*(-?[\d,.]+)\s*\}\s*\{\s*(-?[\d,.]+)\s*\}|(\d)\s*(\d)|\{\s*(\d+)\s*\}\s*(\d)|"
+    r"(\d)\s*\{\s*(\d+)\s*\})"
+)
+
+
+def _frac(found: re.Match[str]) -> str:
+    top, bottom = (part for part in found.groups() if part is not None)
+    gap = " " if found.start() and found.string[found.start() - 1].isdigit() else ""
+    return f"{gap}{top}/{bottom}"
+
+
+_OUT_OF = re.compile(r"(?<=\d)\s+out\s+of\s+(?:the\s+|every\s+)?(?=\d)", re.I)
+_EVERY = re.compile(r"(?<=\d)\s*(?:\^\s*\\circ)")
+
+
+def plain_numbers(text: str) -> str:
+    """`2\\frac{1}{2}` -> `2 1/2`, `3 out of 4` -> `3/4`, words as digits."""
+    if "\\frac" in text:
+        text = _FRAC.sub(_frac, text)
+    text = digits(text)
+    return _OUT_OF.sub("/", text) if "out" in text.lower() else text
+
+
+def mentions(text: str) -> list[Mention]:
+    """Every number of the text, in order.
+
+    Raises:
+        algebra.Unbounded: a number is too long or its power too large.
+    """
+    found: list[Mention] = []
+    at = 0
+    while (match := _MENTION.search(text, at)) is not None:
+        mention = _mention(text, match, follows=bool(found))
+        found.append(mention)
+        at = max(mention.end, match.end())
+    return found
+
+
+def _mention(text: str, match: re.Match[str], *, follows: bool) -> Mention:
+    value, decimals, form = _value(match)
+    sign = (match.group("sign") or "") + (match.group("sign0") or "")
+    operator = follows and sign.endswith(" ")  # `13 - 2` is no list of 13 and -2
+    if "-" in sign and not operator:
+        value = -value
+    if "±" in sign:
+        form = "both"
+    scale = match.group("scale")
+    if scale is not None:
+        power = _SCALES[scale]
+        value, decimals = value * 10**power, None if decimals is None else decimals - power
+    before = match.group("before") or match.group("before2") or match.group("after")
+    currency = _CURRENCIES.get(before.lower().strip(), "other") if before else None
+    end, unit = match.end(), None
+    if currency is None and match.group("percent") is None:
+        end, unit = _unit_after(text, end)
+    percent = match.group("percent") is not None
+    return Mention(match.start(), end, Reading(value, decimals, form, percent, currency, unit))
+
+
+def _number(literal: str) -> Fraction:
+    if len(literal) > _MAX_DIGITS:
+        raise algebra.Unbounded("a number of more than 60 digits")
+    return Fraction(literal.replace(",", "").replace(" ", ""))
+
+
+def _value(match: re.Match[str]) -> tuple[Fraction, int | None, str]:
+    if (whole := match.group("whole")) is not None:
+        bottom = _number(match.group("mixbottom"))
+        if bottom == 0:
+            raise algebra.Unbounded("division by zero")
+        return _number(whole) + _number(match.group("mixtop")) / bottom, None, "fraction"
+    if match.group("power") is not None:
+        return _ten_to(match.group("powerexp")), 0, "plain"
+    literal = match.group("lit")
+    value = _number(literal)
+    decimals = len(literal.partition(".")[2])
+    power = match.group("exp") or match.group("e")
+    if power is not None:
+        exponent = _ten_to(power)
+        value, decimals = value * exponent, decimals - int(power.replace(" ", ""))
+    bottom_text = match.group("den")
+    if bottom_text is None:
+        return value, decimals, "plain"
+    bottom = _number(bottom_text)
+    if bottom == 0:
+        raise algebra.Unbounded("division by zero")
+    return value / bottom, None, "fraction"
+
+
+def _ten_to(power: str) -> Fraction:
+    power = power.replace(" ", "")
+    if len(power) > 5 or abs(int(power)) > _MAX_POWER:
+        raise algebra.Unbounded(f"a power of ten beyond {_MAX_POWER}")
+    return Fraction(10) ** int(power)
+
+
+_INCH_AS_WORD = re.compile(r"in\s+[a-zA-Z]|a\s|(?:min|bar|C|A|F|B|V|T|H)\s+[a-z]")
+
+
+def _unit_after(text: str, end: int) -> tuple[int, Unit | None]:
+    start = end
+    while start < len(text) and text[start] in " -{":
+        start += 1
+    match = UNIT.match(text, start)
+    if match is None or _INCH_AS_WORD.match(text, start) is not None:  # `5 in the jar`
+        return end, None
+    unit = read_unit(match.group().strip())
+    return (end, None) if unit is None else (match.end(), unit)
+
+
+_CLOSED = re.compile(r"[π√^!(*×·/+]|\\(?:frac|sqrt|pi)|sqrt|\bpi\b|(?<=\d)\s*-\s*(?=\d)")
+_ALGEBRAIC = re.compile(r"(?:[\d\s.,+\-*/^(){}\[\]π√∛×·÷!|]|\\(?:frac|sqrt|pi)|\b(?:sqrt|pi)(?![a-z]))+")
+_X_TIMES = re.compile(r"(?<=\d)\s*x\s*(?=\d)")
+
+
+def read_closed(text: str) -> Mention | None:
+    """A closed form at the start of the text: `2\\sqrt{5}`, `π/3 radians`, `(3+4)*2`; None where there is none.
+
+    Raises:
+        algebra.Unbounded: it is too large to evaluate.
+    """
+    if _CLOSED.search(text) is None:
+        return None
+    text = _X_TIMES.sub(" * ", text)
+    match = _ALGEBRAIC.match(text)
+    if match is None or not match.group().strip(" ,.-()"):
+        return None
+    body = match.group().rstrip(" ,.")
+    try:
+        reading = _closed_value(algebra.read(body))
+    except algebra.Unreadable:
+        return None
+    if reading is None:
+        return None
+    end, unit = _unit_after(text, len(body))
+    percent = re.compile(r"\s?(?:%|percent\b)").match(text, end)
+    if percent is not None:
+        return Mention(0, percent.end(), replace(reading, percent=True))
+    return Mention(0, end, replace(reading, unit=unit))
+
+
+def _closed_value(node: algebra.Node) -> Reading | None:
+    if algebra.symbols(node):
+        return None
+    value = algebra.exact(node)
+    if value is not None:
+        return Reading(value, None, "fraction" if value.denominator != 1 else "plain")
+    try:
+        number = algebra.evaluate(node, {})
+    except OverflowError as err:
+        raise algebra.Unbounded("overflow") from err
+    except (ArithmeticError, KeyError):
+        return None
+    if abs(number.imag) > 1e-12 or number.real in (float("inf"), float("-inf")) or number.real != number.real:
+        return None
+    return Reading(Fraction(number.real), None, "closed")

@@ -1,0 +1,306 @@
+"""Short text: words against words, never a number parser."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from mmpr.judging import guards
+from mmpr.judging.aliases import ALIASES, HAN_CLASSIFIERS
+from mmpr.judging.cues import Cues, singular, stem
+from mmpr.judging.number_words import english_digits
+from mmpr.judging.rules import Rule, Ruling, ambiguous, correct, incorrect
+
+HAN = re.compile(r"[\u3400-\u9fff]")
+_LATIN = re.compile(r"[a-z]")
+_ARTICLE = re.compile(r"^(?:an?|the|some|one)\s+")
+_PREPOSITION = re.compile(
+    r"^(on top of|next to|in front of|to the (?:left|right) of|on the (?:left|right) of|inside of|on|in|at"
+    r"|under|underneath|beneath|below|above|over|behind|beside|near|by|inside|outside|between|against|from"
+    r"|around|across|along|through|into|onto|within)\s+"
+)
+_SAME_PLACE = {
+    "underneath": "under",
+    "beneath": "under",
+    "below": "under",
+    "beside": "next to",
+    "over": "above",
+    "on top of": "on",
+    "inside": "in",
+    "inside of": "in",
+    "within": "in",
+}
+_NEUTRAL = frozenset(("on", "in", "at", "inside", "from", "by"))
+_OPENING = re.compile(
+    r"^(?:(?:so|thus|hence|therefore|yes|well)[,\s]+)*(?:(?:the )?(?:correct |right )?answer(?: is|:)\s*|i "
+    r"(?:think|believe)(?: that)?\s+|it(?:'s| is| was| looks like)\s+|this is\s+|that is\s+|these are\s+|"
+    r"they(?:'re| are)\s+|there (?:is|are)\s+|he(?:'s| is)\s+|she(?:'s| is)\s+|it's\s+|called\s+|named\s+"
+    r"|known as\s+|a kind of\s+)+"
+)
+_OPENING_HAN = re.compile(
+    r"^(?:答案(?:是|为)?|这(?:是|个是|里是)|它(?:是|们是)|那是|图(?:片)?中(?:的)?(?:动物|物体|人)?(?:是|为)?"
+    r"|是|为|应该是|属于|叫(?:做)?)[::]?"
+)
+_LABEL = re.compile(r"^([^:]{1,60}):\s*(.+)$")
+_COPULA = re.compile(
+    r"^(.{1,80}?)\s+(?:is|are|was|were|reads?|says?|would be|appears? to be)\s+(?:called\s+|named\s+"
+    r"|labell?ed\s+|known as\s+)?(.+)$"
+)
+_COPULA_HAN = re.compile(r"^(.{1,30}?)(?:是|为|叫做?|写着)[::]?(.+)$")
+_PUNCTUATION = re.compile(r"[\"'`.,;:!?()\[\]{}“”‘’。,、;!?《》「」*_]+")
+_DIGIT = re.compile(r"\d")
+_QUOTING = re.compile(r"[\"`;!?。、;!?《》「」*_]+|,(?=\s)")
+_DASH = re.compile(r"(?<=\w)-(?=\w)")
+_SPELLING = (
+    (re.compile(r"\b(col|fav|flav|hon|lab|neighb|harb|behavi|hum|rum|arm|vap|od)our"), r"\1or"),
+    (re.compile(r"\bgrey\b"), "gray"),
+    (re.compile(r"(?<=[a-z]{3})is(e|ed|ing|ation)\b"), r"iz\1"),
+    (re.compile(r"\b(cent|theat|met|lit|fib)re(s?)\b"), r"\1er\2"),
+    (
+        re.compile(r"\b(jewell|travell|modell|labell|cancell)(er|ed|ing)y?\b"),
+        lambda m: m.group()[: m.group().index("ll") + 1] + m.group()[m.group().index("ll") + 2 :],
+    ),
+    (re.compile(r"\baluminium\b"), "aluminum"),
+    (re.compile(r"\btyre(s?)\b"), r"tire\1"),
+    (re.compile(r"\bmoustache\b"), "mustache"),
+    (re.compile(r"\bdoughnut"), "donut"),
+    (re.compile(r"\byoghurt"), "yogurt"),
+    (re.compile(r"\bpyjamas\b"), "pajamas"),
+    (re.compile(r"\bsulph"), "sulf"),
+    (re.compile(r"\baeroplane"), "airplane"),
+    (re.compile(r"\bco-?operat"), "cooperat"),
+)
+# What any of these patterns needs: most texts hold none of it.
+_BRITISH = re.compile(
+    r"our|grey|is(?:e|ing|ation)|res?\b|ll(?:er|ed|ing)|alumin|tyre|moust|ough|pyj|sulph|aerop|operat"
+)
+_HAN_FILLER = frozenset("是在有了这那的图中里为个只叫它他她们正着")
+STOP_TEXT = """
+they he she we their his her a an the is are was were of to and it its in on at this that there be by with for from as
+"""
+STOP = frozenset(STOP_TEXT.split())
+_TRAILING_REASON = re.compile(
+    r"\s*(?:[,;]\s*(?:since|because|as|which|who|where|so|due to|based on|given)\b|\s(?:because|since)\b|[,]?"
+    r"(?:因为|由于)|\s\().*$"
+)
+_COMPANY = re.compile(r"[,\s]+(?:inc|corp|corporation|ltd|llc|co|company|gmbh|plc|incorporated|limited)$")
+_TITLE = re.compile(r"^(?:mr|mrs|ms|dr|prof|sir|president|king|queen|st|saint)\s+")
+
+
+def spelled(text: str) -> str:
+    """Lower case, without punctuation, in American spelling, blanks single."""
+    text = text.casefold()
+    if _DIGIT.search(text) is not None:  # `2.5` is not 25, `[-2, 3)` is not `(-2, 3]`
+        text = " ".join(_QUOTING.sub(" ", text).split()).rstrip(".,")
+    else:
+        text = _DASH.sub(" ", text)
+        text = " ".join(_PUNCTUATION.sub(" ", text.replace("'s", "s").replace("’s", "s")).split())
+    if _BRITISH.search(text) is not None:
+        for pattern, replacement in _SPELLING:
+            text = pattern.sub(replacement, text)
+    return text
+
+
+def core(text: str) -> str:
+    """`It is a small cat.` -> `small cat`: without opening words, articles and closing reasons."""
+    low = text.casefold().strip()
+    low = _OPENING.sub("", low)
+    if HAN.search(low) is not None:
+        low = HAN_CLASSIFIERS.sub("", _OPENING_HAN.sub("", low))
+    low = _TRAILING_REASON.sub("", low) or low
+    words = spelled(low)
+    while (found := _ARTICLE.match(words)) is not None and found.end() < len(words):
+        words = words[found.end() :]
+    return words
+
+
+def head(text: str) -> tuple[str, str]:
+    """The leading preposition and the rest: `on the couch` -> (`on`, `couch`)."""
+    found = _PREPOSITION.match(text)
+    if found is None:
+        return "", text
+    return found.group(1), _ARTICLE.sub("", text[found.end() :])
+
+
+def same_words(a: str, b: str) -> bool:
+    """Equal up to the plural of the last word, number words, aliases and a company's legal form."""
+    if a == b:
+        return True
+    if a.replace(" ", "") == b.replace(" ", "") and len(a) > 2 and _DIGIT.search(a) is None:
+        return True
+    return bool(_forms(a) & _forms(b))
+
+
+def _forms(text: str) -> set[str]:
+    forms = {text, _COMPANY.sub("", text), _TITLE.sub("", text), english_digits(text)}
+    for form in list(forms):
+        before, _, last = form.rpartition(" ")
+        forms.add((before + " " + singular(last)).strip())
+    forms |= {ALIASES[form] for form in list(forms) if form in ALIASES}
+    before, _, last = text.rpartition(" ")
+    if before and singular(last) in ALIASES:
+        forms.add(before + " " + ALIASES[singular(last)])
+    return {_ARTICLE.sub("", form) for form in forms}
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A word or phrase as truth."""
+
+    text: str
+    plain: str
+    cues: Cues
+    kind: str = "text"
+
+    def compare(self, answer: str) -> Ruling:
+        """Words against words; what has more or fewer words than the truth is dropped, what is different is wrong."""
+        low = answer.casefold()
+        if low == self.text.casefold() or same_words(core(answer), self.plain):
+            return correct(Rule.TEXT)
+        guarded = self._guard(answer, low)
+        if guarded is not None:
+            return guarded
+        found = [self._against(reading) for reading in self._readings(answer)]
+        for wanted in ("correct", "ambiguous"):
+            for ruling in found:
+                if ruling.outcome == wanted:
+                    return ambiguous(Rule.SOFT) if wanted == "correct" and guards.soft(low) else ruling
+        return found[0]
+
+    def normal(self, answer: str) -> str | None:
+        words = core(answer)
+        return self.plain if same_words(head(words)[1], head(self.plain)[1]) else words
+
+    def show(self) -> str:
+        return self.plain
+
+    def _guard(self, answer: str, low: str) -> Ruling | None:
+        truth = self.text.casefold()
+        if guards.refuses(low):
+            if guards.refuses(truth):
+                return correct(Rule.REFUSAL)
+            return ambiguous(Rule.REFUSAL) if _contains(spelled(low), self.plain) else incorrect(Rule.REFUSAL)
+        if guards.refuses(truth):
+            return incorrect(Rule.REFUSAL)
+        if (rest := guards.corrected(answer)) is not None:
+            outcome = self.compare(rest).outcome
+            return ambiguous(Rule.NEGATED) if outcome == "correct" else incorrect(Rule.NEGATED)
+        main, cut = guards.without_contrast(answer)
+        if cut and not guards.negated(truth):
+            return self.compare(main)
+        if guards.negated(low, self.cues.low) and not guards.negated(truth):
+            return incorrect(Rule.NEGATED)
+        if guards.negated(truth) and not guards.negated(low):
+            return incorrect(Rule.NEGATED)
+        if guards.alternatives(low) and not guards.alternatives(truth):
+            return incorrect(Rule.SEVERAL)
+        return None
+
+    def _readings(self, answer: str) -> list[str]:
+        """The answer whole, and what follows a label or a verb whose words the question holds."""
+        readings = [core(answer)]
+        low = answer.casefold()
+        for pattern in (_LABEL, _COPULA, _COPULA_HAN):
+            found = pattern.match(low)
+            if found is not None and self._restates(found.group(1)):
+                readings.append(core(found.group(2)))
+        sentence = re.split(r"(?<=\w)[.。]\s+", answer, maxsplit=1)
+        if len(sentence) > 1 and len(sentence[0]) > 2:
+            readings.append(core(sentence[0]))
+        return readings
+
+    def _restates(self, subject: str) -> bool:
+        words = spelled(subject).split()
+        if HAN.search(subject) is not None:
+            return True
+        known = [w for w in words if w in STOP or w in self.cues.words() or stem(w) in self.cues.words()]
+        return len(known) >= len(words) - 1
+
+    def _against(self, words: str) -> Ruling:
+        place, thing = head(words)
+        true_place, true_thing = head(self.plain)
+        if same_words(thing, true_thing):
+            return self._placed(place, true_place)
+        if HAN.search(self.plain) is not None or HAN.search(words) is not None:
+            return self._han(words)
+        return self._overlap(place, thing, true_place, true_thing)
+
+    def _placed(self, place: str, true_place: str) -> Ruling:
+        place, true_place = _SAME_PLACE.get(place, place), _SAME_PLACE.get(true_place, true_place)
+        if place == true_place or (not place and true_place in _NEUTRAL) or (not true_place and place in _NEUTRAL):
+            return correct(Rule.TEXT)
+        if place in _NEUTRAL and true_place in _NEUTRAL:
+            return ambiguous(Rule.TEXT_NEAR)
+        return incorrect(Rule.TEXT) if true_place or place not in _NEUTRAL else ambiguous(Rule.TEXT_NEAR)
+
+    def _han(self, words: str) -> Ruling:
+        if not HAN.search(words) or not HAN.search(self.plain):
+            return ambiguous(Rule.TEXT_SCRIPT) if not words.isdigit() else incorrect(Rule.TEXT)
+        if words.endswith(self.plain) and all(
+            c in self.cues.low or c in _HAN_FILLER for c in words.removesuffix(self.plain)
+        ):
+            return correct(Rule.TEXT)
+        if self.plain in words:
+            return ambiguous(Rule.TEXT_EXTRA)
+        return incorrect(Rule.TEXT)
+
+    def _overlap(self, place: str, thing: str, true_place: str, true_thing: str) -> Ruling:
+        if place and true_place and place != true_place:
+            return incorrect(Rule.TEXT)
+        got, wanted = _content(thing), _content(true_thing)
+        extra = [w for w in got if w not in self.cues.words() and stem(w) not in self.cues.words()]
+        if extra and extra == wanted:
+            return correct(Rule.TEXT)
+        if _contains(" ".join(got), " ".join(wanted)):
+            return self._extra(got, wanted, goes_on=_goes_on(thing, true_thing))
+        if got and len(got) < len(wanted) and got[-1] == wanted[-1]:
+            return ambiguous(Rule.TEXT_NEAR)
+        if set(got) == set(wanted) and len(got) > 1:
+            return ambiguous(Rule.TEXT_NEAR)
+        if len(wanted) >= 3 and len(set(got) & set(wanted)) * 3 >= 2 * len(wanted) and len(got) >= 2:
+            return ambiguous(Rule.TEXT_NEAR)
+        if near(thing, true_thing):
+            return ambiguous(Rule.TEXT_NEAR)
+        return incorrect(Rule.TEXT)
+
+    def _extra(self, got: list[str], wanted: list[str], *, goes_on: bool) -> Ruling:
+        """`a small gray cat` and `a cat on a mat` may be the cat; `cat food` is none."""
+        ends = got[-len(wanted) :] == wanted
+        begins = got[: len(wanted)] == wanted
+        if begins and not ends and not goes_on and len(got) <= len(wanted) + 1 and len(wanted) <= 2:
+            return incorrect(Rule.TEXT_EXTRA)
+        return ambiguous(Rule.TEXT_EXTRA)
+
+
+def _goes_on(text: str, part: str) -> bool:
+    """Whether a preposition or the like follows the part: `Eiffel Tower in Paris`."""
+    _, _, after = f" {text} ".partition(f" {part} ")
+    following = after.split()
+    return bool(following) and (
+        following[0] in STOP or following[0] in _NEUTRAL or following[0] in ("near", "under", "behind")
+    )
+
+
+def _content(text: str) -> list[str]:
+    return [singular(word) for word in text.split() if word not in STOP]
+
+
+def _contains(text: str, part: str) -> bool:
+    """Whole words, never letters: `bobcat` holds no `cat`."""
+    if HAN.search(part) is not None:
+        return part in text
+    return f" {part} " in f" {text} "
+
+
+def near(a: str, b: str) -> bool:
+    """One slip in a long word: a misspelling, not another thing. `cat` and `car` are two things."""
+    if min(len(a), len(b)) < 8 or any(c.isdigit() for c in a + b):
+        return False
+    from rapidfuzz.distance import Levenshtein
+
+    return Levenshtein.distance(a, b, score_cutoff=1) <= 1
+
+
+def compile_text(text: str, cues: Cues) -> Text:
+    """Any truth as text."""
+    return Text(text, core(text) or text.casefold(), cues)

@@ -1,0 +1,381 @@
+"""Numbers with everything that may hang on them: integers, decimals, percent, money, units, angles, fractions."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+
+from mmpr.judging import algebra, guards
+from mmpr.judging.cues import Cues, singular, stem
+from mmpr.judging.measures import Measure, same, shown
+from mmpr.judging.numbers import Mention, Reading, mentions, plain_numbers, read_closed, read_simple
+from mmpr.judging.rules import Rule, Ruling, ambiguous, correct, incorrect
+
+# Words that say nothing about a number's meaning.
+_FILLER_TEXT = """
+a an the is are was were be it its it's this that these those there their they here he she in on at of to for
+from by with and as has have had we i you get gets got find found see seen so thus hence therefore then answer
+final value result total altogether overall number amount equals equal approximately about around roughly
+exactly only just precisely all item items object objects thing things unit units piece pieces time
+times pcs sum count which will would each per both correct solution measure measures value's shown visible image
+picture figure diagram graph chart approx ca circa m∠ ∠ square sq units2 reading reads read shows show displayed
+marked labelled labeled length width year grew rose increased contain contains contained holds hold costs cost
+weighs weigh indicates indicate displays stands lasts takes take covers makes make gives become becomes
+represents comes remains remain left needed required counted present amounts totals because when can who whom
+whose adds up points pts according current believe think estimate estimated rounded using based data altitude off whole
+cubic respectively
+的 是 为 有 共 约 个 只 条 本 张 人 位 名 枚 颗 辆 棵 朵 件 台 双 头 匹 把 块 图 中 答 案 总 数 等 于 大 概
+这 它 得 到 即 了 在 一 里 所 以 因 此 年 面 积 长 度 值 结 果 应 该 份 道 处 座 群 根 支 片 层 家 间 架 艘
+"""
+FILLER = frozenset(_FILLER_TEXT.split())
+# Questions whose count is one of people, whatever they call them.
+_OF_PEOPLE_TEXT = """
+population inhabitant attend attendance visitor student sit passenger audience crowd member participant player
+guest
+"""
+_OF_PEOPLE = frozenset(_OF_PEOPLE_TEXT.split())
+_SCALE_WORDS = ("hundred", "thousand", "million", "billion", "trillion")
+_PEOPLE = re.compile(r"\b(?:people|persons?|individuals|inhabitants|residents)\b")
+_WORD = re.compile(r"[a-z∠]+(?:'[a-z]+)?|[\u3400-\u9fff]|[\\=<>≈±~#@&+*/^]")
+_LEAD = re.compile(
+    r"^(?:(?:so|thus|hence|therefore|answer|the answer(?: is)?|i (?:believe|think)(?: that)?(?: it(?:'s| is))?"
+    r"|it(?:'s| is)|≈|~|≅|approximately|approx\.?|about|around|roughly|约|大约|约为)[\s:,]*)+",
+    re.I,
+)
+_TAIL = re.compile(
+    r"\s*[,;，；]?\s+(?:since|because|as (?!well)|given that|which|where|so that|due to|based on|after|when"
+    r"|assuming)\b.*$|[,，]\s*(?:因为|由于|其中|即|所以).*$|[,;]\s*(?:since|because|as|which|so)\b.*$",
+    re.I,
+)
+_SENTENCE = re.compile(
+    r"(?<=[\w)%°$}])[.。!]\s+(?=[A-Z\u3400-\u9fff][a-z\u3400-\u9fff]*[\s\u3400-\u9fff])|(?<=[^\s])。(?=.)"
+)
+_GLOSS = re.compile(r"\(([^()]*)\)")
+_COMMA_DECIMAL = re.compile(r"([-+]?\d+),(\d{1,2}|\d{4,})(?![\d,])(.*)$")
+_EQUALS = re.compile(r"\s*(?:=|≈|≅)\s*")
+_LABEL = re.compile(r"(?:[^\d=]|(?<=[A-Za-z_])\d)*$")
+_SPOKEN = re.compile(r"([^\d]*(?:\b(?:is|are|was|equals|of)\b|[:：]|是|为|等于))\s*(.+)$", re.I)
+_ROUNDING_GLOSS = re.compile(
+    r"round|approx|≈|since|because|from|exact|e\.g|i\.e|out of|count|includ|\beach\b|\bper\b|\bevery\b", re.I
+)
+_DOTTED_THOUSANDS = re.compile(r"[-+]?\d{1,3}(?:\.\d{3}){2,}")
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A number as truth. What the question says is read once, at compilation."""
+
+    measure: Measure
+    cues: Cues
+    kind: str = "number"
+
+    def compare(self, answer: str) -> Ruling:
+        """The answer's one number against the truth's, with all that hangs on both."""
+        simple = read_simple(answer)
+        if simple is not None:
+            return self.measure.judge(simple)
+        try:
+            return self._compare_written(answer)
+        except algebra.Unbounded:
+            return ambiguous(Rule.LIMIT)
+
+    def normal(self, answer: str) -> str | None:
+        """The number in SI, so that `150 mm` and `15 cm` are one."""
+        try:
+            read = self._read(answer)
+        except algebra.Unbounded:
+            return None
+        if isinstance(read, Ruling):
+            return None
+        value, unit = read[0].value, read[0].unit or self.measure.reading.unit or self.cues.unit()
+        if unit is not None:
+            value = value * unit.factor + unit.offset
+        if read[0].percent and not (self.measure.reading.percent or self.cues.percent()):
+            value = value / 100
+        return str(value) if value.denominator < 10**9 else repr(float(value))
+
+    def show(self) -> str:
+        return shown(self.measure.reading)
+
+    def _compare_written(self, answer: str) -> Ruling:
+        low = answer.lower()
+        main, cut = guards.without_contrast(answer)
+        if cut:
+            return self._compare_written(main)
+        if (rest := guards.corrected(answer)) is not None:
+            ruling = self._compare_written(rest)
+            return ambiguous(Rule.NEGATED) if ruling.outcome == "correct" else ruling
+        if "≈" in answer and (both := self._approximated(answer)) is not None:
+            return both
+        guarded = self._guard(answer, low)
+        if guarded is not None:
+            return guarded
+        read = self._read(answer)
+        if isinstance(read, Ruling):
+            return read
+        reading, rest_words = read
+        ruling = self.measure.judge(reading)
+        if ruling.outcome != "correct":
+            return ruling
+        if rest_words or self._counts(answer, reading):
+            return ambiguous(Rule.NUMBER_REST)
+        return ambiguous(Rule.SOFT) if guards.soft(low) else ruling
+
+    def _approximated(self, answer: str) -> Ruling | None:
+        """`5\\sqrt{2} ≈ 7.07`: either side may be the truth, if neither is wrong."""
+        exact, _, approximate = answer.rpartition("≈")
+        if read_closed(plain_numbers(_EQUALS.split(exact)[-1].strip())) is None:
+            return None
+        found = [self._compare_written(side.strip()) for side in (exact, approximate)]
+        right = [ruling for ruling in found if ruling.outcome == "correct"]
+        return right[0] if right and all(ruling.outcome != "incorrect" for ruling in found) else None
+
+    def _counts(self, answer: str, got: Reading) -> bool:
+        """`62 students` are no 62 % and no $62, though the question speaks of students."""
+        truth = self.measure.reading
+        if not (truth.percent and not got.percent) and not (truth.currency and got.currency is None):
+            return False
+        found = re.search(r"\d\s+([a-z]+)", answer.lower())
+        return found is not None and found.group(1) not in FILLER and found.group(1) not in _SCALE_WORDS
+
+    def _guard(self, answer: str, low: str) -> Ruling | None:
+        if guards.refuses(low):
+            return ambiguous(Rule.REFUSAL) if self._mentioned(answer) else incorrect(Rule.REFUSAL)
+        if guards.bounded(low, self.cues.low):
+            return incorrect(Rule.BOUND)
+        if guards.alternatives(low):
+            return self._either(answer)
+        if guards.negated(low, self.cues.low):
+            return incorrect(Rule.NEGATED)
+        if low in ("none", "no", "nothing", "zero items", "没有", "无"):
+            return ambiguous(Rule.NUMBER_NONE) if self.measure.reading.value == 0 else incorrect(Rule.NUMBER_NONE)
+        return None
+
+    def _mentioned(self, answer: str) -> bool:
+        return any(m.reading.value == self.measure.reading.value for m in mentions(plain_numbers(answer)))
+
+    def _either(self, answer: str) -> Ruling:
+        """`3/4 or 0.75` is one value written twice; `5 or 6` is none."""
+        found = mentions(plain_numbers(answer))
+        if len(found) > 1 and all(self.measure.judge(m.reading).outcome == "correct" for m in found):
+            return correct(Rule.NUMBER)
+        if len(found) == 1 and not re.search(
+            r"\bor\s*(?:\d|[a-z]+teen|one|two|three|four|five|six|seven|eight|nine|ten)", answer.lower()
+        ):
+            return (
+                ambiguous(Rule.SEVERAL)
+                if self.measure.judge(found[0].reading).outcome == "correct"
+                else incorrect(Rule.SEVERAL)
+            )
+        return incorrect(Rule.SEVERAL)
+
+    def _read(self, answer: str) -> tuple[Reading, tuple[str, ...]] | Ruling:
+        """The one reading of the answer and the unexplained words, or why there is none."""
+        simple = read_simple(answer)
+        if simple is not None:
+            return simple, ()
+        text = _TAIL.sub("", answer)
+        text = _LEAD.sub("", text).strip()
+        sentence = _SENTENCE.search(text)
+        if sentence is not None and any(c.isdigit() for c in digits_of(text[: sentence.start()])):
+            text = text[: sentence.start()]
+        if (comma := _COMMA_DECIMAL.match(text)) is not None and re.fullmatch(r"[ a-zA-Z%°]*", comma.group(3)):
+            return self._decimal_comma(comma)
+        if _DOTTED_THOUSANDS.match(text) is not None:
+            return ambiguous(Rule.NUMBER_COMMA)
+        text = plain_numbers(text)
+        chained = self._last_side(text)
+        if isinstance(chained, Ruling):
+            return chained
+        return self._read_main(chained)
+
+    def _decimal_comma(self, comma: re.Match[str]) -> Ruling:
+        value = Fraction(f"{comma.group(1)}.{comma.group(2)}")
+        return ambiguous(Rule.NUMBER_COMMA) if value == self.measure.reading.value else incorrect(Rule.NUMBER)
+
+    def _last_side(self, text: str) -> str | Ruling:
+        """`6 + 5 + 2 = 13` -> `13`; the sides before must be a label or agree with the last."""
+        if "=" not in text and "≈" not in text:
+            return text
+        sides = _EQUALS.split(text)
+        last = sides[-1].strip()
+        if not last:
+            return text
+        values = [read_closed(side) or (read_simple(side.strip()) and True) for side in sides[:-1]]
+        final = read_closed(last)
+        for side, value in zip(sides[:-1], values, strict=True):
+            if isinstance(value, Mention) and (other := final.reading if final else _first(last)) is not None:
+                whole = value.end >= len(side.rstrip())
+                if (
+                    whole
+                    and not same(value.reading, other)
+                    and "≈" not in text
+                    and not algebra.close(float(value.reading.value), float(other.value), relative=5e-3)
+                ):
+                    return (
+                        ambiguous(Rule.NUMBER_REST)
+                        if self.measure.judge(other).outcome == "correct"
+                        else incorrect(Rule.NUMBER)
+                    )
+        return last
+
+    def _read_main(self, text: str) -> tuple[Reading, tuple[str, ...]] | Ruling:
+        closed = read_closed(
+            _GLOSS.sub(" ", text) if _GLOSS.search(text) and text[:1].isdigit() and " (" in text else text
+        )
+        if closed is not None and self._is_closed(text, closed):
+            return closed.reading, self._unexplained(text[closed.end :])
+        spoken = _SPOKEN.match(text)
+        if closed is None and spoken is not None and (closed := read_closed(spoken.group(2))) is not None:
+            tail = spoken.group(2)[closed.end :]
+            if self._is_closed(tail, Mention(0, 0, closed.reading)) and closed.reading.form != "plain":
+                return closed.reading, self._unexplained(spoken.group(1) + " " + tail)
+        glosses = _GLOSS.findall(text)
+        main = _GLOSS.sub(" ", text) if glosses else text
+        found = mentions(main)
+        if not found and glosses:
+            main, glosses, found = text, [], mentions(text)
+        if not found:
+            return incorrect(Rule.NUMBER_NONE)
+        if len(found) > 1:
+            found = self._predicate(main, found)
+        if len(found) > 1:
+            return self._several(main, found)
+        return self._single(main, found[0], glosses)
+
+    def _is_closed(self, text: str, closed: Mention) -> bool:
+        """A closed form counts where it is more than a first number and nothing numeric follows."""
+        return not any(c.isdigit() for c in text[closed.end :])
+
+    def _predicate(self, text: str, found: list[Mention]) -> list[Mention]:
+        """`the area of the 3 by 4 rectangle is 12`: numbers that restate the question before the verb do not count."""
+        verbs = list(re.finditer(r"\b(?:is|are|was|were|equals?|of)\b|[:：]|是|为|等于|有", text))
+        for verb in reversed(verbs):
+            after = [m for m in found if m.start >= verb.end()]
+            before = [m for m in found if m.end <= verb.start()]
+            if len(after) == 1 and all(text[m.start : m.end].strip() in self.cues.low for m in before):
+                return after
+        return found
+
+    def _several(self, text: str, found: list[Mention]) -> Ruling | tuple[Reading, tuple[str, ...]]:
+        first = found[0].reading
+        if all(same(first, m.reading) for m in found[1:]):
+            return first, self._unexplained(text[: found[0].start] + " " + text[found[-1].end :])
+        if guards.ranged(text.lower()):
+            return incorrect(Rule.SEVERAL)
+        fresh = [m for m in found if not _stands_in(text[m.start : m.end], self.cues.low)]
+        if len(fresh) == 1 and len(found) == 2:  # `3 of the 12 eggs`, where the question says 12
+            return fresh[0].reading, self._unexplained(text[: fresh[0].start] + " " + text[fresh[0].end :])
+        outcomes = [self.measure.judge(m.reading).outcome for m in found]
+        if all(outcome == "correct" for outcome in outcomes):
+            return first, ()
+        return incorrect(Rule.SEVERAL)
+
+    def _single(self, main: str, found: Mention, glosses: list[str]) -> tuple[Reading, tuple[str, ...]] | Ruling:
+        for gloss in glosses:
+            low = gloss.lower()
+            if guards.negated(low) or guards.soft(low) or guards.bounded(low):
+                return (
+                    ambiguous(Rule.SEVERAL)
+                    if self.measure.judge(found.reading).outcome == "correct"
+                    else incorrect(Rule.NUMBER)
+                )
+            if not self._gloss_agrees(gloss, found.reading):
+                return (
+                    ambiguous(Rule.SEVERAL)
+                    if self.measure.judge(found.reading).outcome == "correct"
+                    else incorrect(Rule.NUMBER)
+                )
+        if found.reading.form == "both":
+            return incorrect(Rule.SEVERAL)
+        return found.reading, self._unexplained(main[: found.start] + " " + main[found.end :])
+
+    def _gloss_agrees(self, gloss: str, reading: Reading) -> bool:
+        if _ROUNDING_GLOSS.search(gloss) is not None:
+            return True
+        sides = _EQUALS.split(plain_numbers(gloss))
+        closed = read_closed(sides[-1])
+        if closed is not None and closed.end >= len(sides[-1].rstrip()):
+            return same(closed.reading, reading)
+        found = mentions(sides[-1])
+        if not found or re.search(r"[+*×/]|\band\b|,", gloss) is not None:
+            return True
+        return any(same(m.reading, reading) or self.measure.judge(m.reading).outcome == "correct" for m in found)
+
+    def _unexplained(self, rest: str) -> tuple[str, ...]:
+        """Words that neither the question holds nor everyone says; `red` in `13 red marbles` is one."""
+        low = rest.lower().replace("\\", " ")
+        if not low.strip(" .,:;!?-()[]{}'\"|"):
+            return ()
+        if self.cues.count() and self.cues.words() & _OF_PEOPLE:
+            low = _PEOPLE.sub(" ", low)
+        return tuple(
+            word
+            for word in _WORD.findall(low)
+            if word not in FILLER
+            and word not in self.cues.words()
+            and singular(word) not in self.cues.words()
+            and stem(word) not in self.cues.words()
+        )
+
+
+def _stands_in(literal: str, question: str) -> bool:
+    number = re.search(r"\d+(?:[.,]\d+)*", literal)
+    return number is not None and re.search(rf"(?<![\d.]){re.escape(number.group())}(?![\d.]*\d)", question) is not None
+
+
+def digits_of(text: str) -> str:
+    """The text with its number words as digits."""
+    return plain_numbers(text)
+
+
+def _first(text: str) -> Reading | None:
+    found = mentions(text)
+    return found[0].reading if len(found) == 1 else None
+
+
+_ONE_UNIT_TRUTH = re.compile(r"^(?:≈|~|about |approximately )\s*")
+
+
+def compile_number(text: str, cues: Cues, *, relative_tolerance: float | None, forced: bool) -> Number | None:
+    """The truth as a number, or None where the text is not just one; `forced` also takes words beside it.
+
+    Raises:
+        algebra.Unbounded: the truth is too large.
+    """
+    reading = read_simple(text) or _truth_reading(_ONE_UNIT_TRUTH.sub("", text), cues, forced=forced)
+    if reading is None:
+        return None
+    return Number(Measure(reading, cues, relative_tolerance), cues)
+
+
+_HYPHENATED = re.compile(r"\d+(?:\s*-\s*\d+)+$")  # a telephone number or a range, no difference
+
+
+def _truth_reading(text: str, cues: Cues, *, forced: bool) -> Reading | None:
+    plain = plain_numbers(text).strip()
+    if not any(c.isdigit() or c == "π" for c in plain) or _HYPHENATED.match(plain) is not None:
+        return None
+    closed = read_closed(plain)
+    if closed is not None and not plain[closed.end :].strip():
+        return closed.reading
+    found = mentions(plain)
+    if len(found) != 1:
+        return None
+    rest = (plain[: found[0].start] + " " + plain[found[0].end :]).strip(" .,")
+    if not rest:
+        return found[0].reading
+    words = _WORD.findall(rest.lower())
+    if re.search(r"[-+*/^=<>]", rest) is not None and not forced:  # `1 - x` is no 1
+        return None
+    known = cues.words() | FILLER
+    if cues.count() and len(words) <= 2 and not plain[: found[0].start].strip():
+        return found[0].reading  # `2 dogs`, where the question asks how many
+    if plain[: found[0].start].strip() or not words:
+        return found[0].reading if forced else None
+    return (
+        found[0].reading
+        if forced or (len(words) <= 3 and all(w in known or singular(w) in known for w in words))
+        else None
+    )

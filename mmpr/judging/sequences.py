@@ -1,0 +1,348 @@
+"""Several values: sets, ordered lists, tuples, ratios."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+
+from mmpr.judging import algebra, guards
+from mmpr.judging.choice import Comparable
+from mmpr.judging.cues import Cues
+from mmpr.judging.intervals import Interval, read_pieces
+from mmpr.judging.numbers import mentions, plain_numbers
+from mmpr.judging.rules import Rule, Ruling, ambiguous, correct, incorrect, ruled
+
+Compile = Callable[[str], Comparable]
+
+_OPEN, _CLOSE = "([{<", ")]}>"
+_AND = re.compile(r"\s*(?:,\s*)?(?:\band\b|&|和|以及|及|与|\bthen\b|->|→)\s*", re.I)
+_THOUSANDS = re.compile(r"(?<!\d)\d{1,3}(?:,\d{3})+(?!\d)")
+_LEAD = re.compile(r"^[^()\[\]{}]*?(?:\b(?:is|are|were|was|include[sd]?|be|at)\b\s*:?|[:：]|是|为|有)\s*", re.I)
+_NAME = re.compile(r"^\s*(?:[a-zA-Z](?:_?\{?\d\}?)?|[xyz]-?coordinate|[a-z]\d)\s*=\s*")
+
+
+def split(text: str) -> list[str]:
+    """At commas, semicolons and "and" outside brackets; `1,234` stays one number where other commas have blanks."""
+    if ", " in text or ";" in text or "、" in text:
+        text = _THOUSANDS.sub(lambda m: m.group().replace(",", "\x01"), text)
+    text = _AND.sub(" \x02 ", text)
+    parts, depth, start = [], 0, 0
+    separators = (
+        ";\x02" if ";" in text and re.search(r"\d,\d", text) is None and "," in text and _nested(text) else ",;、\x02"
+    )
+    for index, char in enumerate(text):
+        if char in _OPEN:
+            depth += 1
+        elif char in _CLOSE:
+            depth -= 1
+        elif depth <= 0 and char in separators:
+            parts.append(text[start:index])
+            start = index + 1
+    parts.append(text[start:])
+    return [part.replace("\x01", ",").strip() for part in parts if part.strip(" .")]
+
+
+def _nested(text: str) -> bool:
+    return any(part.count(",") for part in text.split(";"))
+
+
+def unbracketed(text: str, pairs: tuple[str, ...] = ("{}", "[]", "()", "<>")) -> tuple[str, str]:
+    """The text without one pair of brackets around the whole, and which pair."""
+    text = text.strip()
+    for pair in pairs:
+        if len(text) > 1 and text[0] == pair[0] and text[-1] == pair[1] and _closes_at_end(text):
+            return text[1:-1].strip(), pair
+    return text, ""
+
+
+def _closes_at_end(text: str) -> bool:
+    depth = 0
+    for index, char in enumerate(text):
+        depth += char in _OPEN
+        depth -= char in _CLOSE
+        if depth == 0:
+            return index == len(text) - 1
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """A set or list: every element, no more, in order where the question says so."""
+
+    elements: tuple[Comparable, ...]
+    texts: tuple[str, ...]
+    ordered: bool
+    numeric: bool
+    kind: str = "set"
+
+    def compare(self, answer: str) -> Ruling:
+        low = answer.casefold()
+        if guards.refuses(low):
+            return incorrect(Rule.REFUSAL)
+        if guards.negated(low) and not guards.negated(" ".join(self.texts).casefold()):
+            return incorrect(Rule.NEGATED)
+        found: Ruling = incorrect(Rule.SET)
+        for reading in self._readings(answer):
+            ruling = self._parts(reading)
+            if ruling.outcome == "correct":
+                return ambiguous(Rule.SOFT) if guards.soft(low) else ruling
+            if ruling.outcome == "ambiguous" or found.rule == Rule.SET:
+                found = ruling
+        return found
+
+    def normal(self, answer: str) -> str | None:
+        parts = self._readings(answer)[-1]
+        named = [
+            next((t for e, t in zip(self.elements, self.texts, strict=True) if e.compare(p).outcome == "correct"), p)
+            for p in parts
+        ]
+        return ", ".join(named if self.ordered else sorted(named))
+
+    def show(self) -> str:
+        return ", ".join(self.texts)
+
+    def _readings(self, answer: str) -> list[list[str]]:
+        inner, _ = unbracketed(answer)
+        if self.numeric:
+            inner = re.sub(r"\s+\bor\b\s+|或", ", ", inner)
+            inner = re.sub(r"(?<![\w.)])±\s*(\d[\d./]*)", r"\1, -\1", inner)
+        readings = [split(_clean_chain(inner))]
+        shorter = _LEAD.sub("", inner)
+        if shorter != inner and shorter.strip():
+            readings.append(split(_clean_chain(unbracketed(shorter)[0])))
+        return [[_NAME.sub("", part) if self.numeric else part for part in reading] for reading in readings]
+
+    def _parts(self, parts: list[str]) -> Ruling:
+        if self.ordered and len(parts) == len(self.elements):
+            outcomes = [e.compare(p).outcome for e, p in zip(self.elements, parts, strict=True)]
+            if all(outcome == "correct" for outcome in outcomes):
+                return correct(Rule.SET)
+            if self._matched(parts) == len(parts):
+                return incorrect(Rule.LIST_ORDER)
+            return ambiguous(Rule.SET) if "incorrect" not in outcomes else incorrect(Rule.SET)
+        if len(parts) == len(self.elements):
+            return self._same_count(parts)
+        distinct = list(dict.fromkeys(part.casefold() for part in parts))
+        if (
+            len(distinct) < len(parts)
+            and len(distinct) == len(self.elements)
+            and self._matched(distinct) == len(distinct)
+        ):
+            return ambiguous(Rule.SET_REPEATS)
+        return incorrect(Rule.SET)
+
+    def _same_count(self, parts: list[str]) -> Ruling:
+        matched = self._matched(parts)
+        if matched == len(parts):
+            return correct(Rule.SET)
+        loose = self._matched(parts, loose=True)
+        return ambiguous(Rule.SET) if loose == len(parts) else incorrect(Rule.SET)
+
+    def _matched(self, parts: list[str], *, loose: bool = False) -> int:
+        """How many parts find an element of their own."""
+        free = list(self.elements)
+        count = 0
+        for part in parts:
+            for element in free:
+                outcome = element.compare(part).outcome
+                if outcome == "correct" or (loose and outcome == "ambiguous"):
+                    free.remove(element)
+                    count += 1
+                    break
+        return count
+
+
+def _clean_chain(text: str) -> str:
+    return re.sub(r"(?<=[\w)])\s*[<>]\s*(?=[\w(-])", ", ", text)
+
+
+def compile_collection(
+    text: str, cues: Cues, compiled: Compile, *, ordered: bool | None, forced: bool
+) -> Collection | None:
+    """The truth as a set or list; text lists need three parts, an "and" or a question that asks for several."""
+    inner, brackets = unbracketed(text, ("{}", "[]"))
+    parts = [part.rstrip(".") for part in split(inner)]
+    if len(parts) < 2 and not (brackets == "{}" and parts and forced):
+        return None
+    numeric = all(
+        re.search(r"\d", part) and len(mentions_or_none(part)) == 1 and not re.search(r"[a-zA-Z]{4,}", part)
+        for part in parts
+    )
+    asks = (
+        re.search(r"\blist\b|\bwhich\b.*s\b|\bname (?:the|all)\b|\bwhat are\b|哪些|\ball\b|\bcolou?rs\b|分别", cues.low)
+        is not None
+    )
+    if not (numeric or forced or brackets or asks or len(parts) >= 3):
+        return None
+    wanted = cues.ordered() if ordered is None else ordered
+    return Collection(tuple(compiled(part) for part in parts), tuple(parts), wanted, numeric)
+
+
+def mentions_or_none(text: str) -> list[object]:
+    """The numbers of a part, none where one is too large."""
+    try:
+        return list(mentions(plain_numbers(text)))
+    except algebra.Unbounded:
+        return []
+
+
+_COORDINATES = re.compile(r"(?:^|[^\w\d])(?:[A-Z]'?\s*)?(\([^()]*(?:\([^()]*\)[^()]*)*\))")
+_NAMED = re.compile(r"\b([xyz])(?:-?(?:coordinate|value))?\s*(?:=|:|\bis\b)\s*([^,;\s]+(?:\s?/\s?\d+)?)", re.I)
+
+
+@dataclass(frozen=True, slots=True)
+class Tuple:
+    """Coordinates and other values in order."""
+
+    elements: tuple[Comparable, ...]
+    texts: tuple[str, ...]
+    kind: str = "tuple"
+
+    def compare(self, answer: str) -> Ruling:
+        low = answer.casefold()
+        if guards.refuses(low):
+            return incorrect(Rule.REFUSAL)
+        if guards.negated(low):
+            return incorrect(Rule.NEGATED)
+        if re.search(r"[<>≤≥∞∪∈]", answer) is not None and "<" not in answer[:1]:
+            return self._as_interval(answer)
+        parts, exact_form = self._parts(answer)
+        if len(parts) != len(self.elements):
+            return incorrect(Rule.TUPLE)
+        outcomes = [e.compare(p).outcome for e, p in zip(self.elements, parts, strict=True)]
+        if any(outcome == "incorrect" for outcome in outcomes):
+            return incorrect(Rule.TUPLE)
+        if any(outcome != "correct" for outcome in outcomes):
+            return ambiguous(Rule.TUPLE)
+        if guards.alternatives(low):
+            return incorrect(Rule.SEVERAL)
+        return correct(Rule.TUPLE) if exact_form else ambiguous(Rule.TUPLE_FORM)
+
+    def normal(self, answer: str) -> str | None:
+        parts, _ = self._parts(answer)
+        return "(" + ", ".join(parts) + ")"
+
+    def show(self) -> str:
+        return "(" + ", ".join(self.texts) + ")"
+
+    def _as_interval(self, answer: str) -> Ruling:
+        """An inequality may be the truth only where that is an open interval; a point it is never."""
+        try:
+            return Interval(tuple(read_pieces(self.show()))).compare(answer)
+        except (algebra.Unreadable, algebra.Unbounded):
+            return ambiguous(Rule.TUPLE_FORM)
+
+    def _parts(self, answer: str) -> tuple[list[str], bool]:
+        """The coordinates and whether they are written as a point; `[-1, 2]` may be an interval."""
+        named = {m.group(1).lower(): m.group(2) for m in _NAMED.finditer(answer)}
+        if len(named) == len(self.elements) and len(named) > 1 and sorted(named) == list("xyz")[: len(named)]:
+            return [named[axis].rstrip(".)") for axis in sorted(named)], True
+        found = _COORDINATES.findall(" " + answer)
+        if len(found) > 1 and len({"".join(f.split()) for f in found}) > 1:
+            return found, True
+        if found and "," in found[0]:
+            return [_NAME.sub("", p) for p in split(found[0][1:-1])], not answer.strip().startswith("[")
+        inner, brackets = unbracketed(answer)
+        return [_NAME.sub("", p) for p in split(_LEAD.sub("", inner))], brackets in ("", "()", "<>")
+
+
+def compile_tuple(text: str, compiled: Compile) -> Tuple | None:
+    """The truth as a tuple: one pair of round brackets with a comma in it."""
+    found = re.fullmatch(r"(?:[A-Z]'?\s*(?:=\s*)?)?(\(.*\)|<.*>)", text.strip())
+    if found is None or not _closes_at_end(found.group(1)):
+        return None
+    parts = split(found.group(1)[1:-1])
+    return Tuple(tuple(compiled(part) for part in parts), tuple(parts)) if len(parts) > 1 else None
+
+
+_RATIO = re.compile(
+    r"(?<![\d.:])(\d+(?:\.\d+)?(?:/\d+)?)((?:\s*[a-z]*\s*(?::|\bto\b|\bfor every\b|比)\s*\d+(?:\.\d+)?"
+    r"(?:/\d+)?)+)(?![\d:]|\.\d)",
+    re.I,
+)
+_RATIO_PART = re.compile(r"(?::|\bto\b|\bfor every\b|比)\s*(\d+(?:\.\d+)?(?:/\d+)?)", re.I)
+_SLASH = re.compile(r"(?<![\d/.])(\d+(?:\.\d+)?)\s*/\s*(\d+(?:\.\d+)?)(?![\d/]|\.\d)")
+
+
+def read_ratio(text: str) -> list[tuple[Fraction, ...]]:
+    """Every ratio of the text, divided by its first term."""
+    text = re.sub(r"(?<=\d)[, ](?=\d{3}(?!\d))", "", text)
+    found: list[tuple[Fraction, ...]] = []
+    for match in _RATIO.finditer(text):
+        terms = [Fraction(match.group(1)), *(Fraction(part) for part in _RATIO_PART.findall(match.group(2)))]
+        found.append(_reduced(terms))
+    if not found:
+        found = [_reduced([Fraction(m.group(1)), Fraction(m.group(2))]) for m in _SLASH.finditer(text)]
+    return [ratio for ratio in found if ratio]
+
+
+def _reduced(terms: list[Fraction]) -> tuple[Fraction, ...]:
+    if terms[0] == 0:
+        return tuple(terms) if not any(terms[1:]) else (Fraction(0), *(Fraction(int(t != 0)) for t in terms[1:]))
+    return tuple(term / terms[0] for term in terms)
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """Terms up to a common factor, in order."""
+
+    terms: tuple[Fraction, ...]
+    text: str
+    low_question: str
+    kind: str = "ratio"
+
+    def compare(self, answer: str) -> Ruling:
+        low = answer.casefold()
+        if guards.refuses(low):
+            return incorrect(Rule.REFUSAL)
+        if guards.alternatives(low):
+            return incorrect(Rule.SEVERAL)
+        if guards.negated(low):
+            return incorrect(Rule.NEGATED)
+        plain = plain_numbers(answer).replace("{", "").replace("}", "")
+        found = read_ratio(plain)
+        if not found:
+            return self._single(plain)
+        if any(ratio != found[0] for ratio in found):
+            return incorrect(Rule.SEVERAL)
+        if self._turned(low):
+            return ambiguous(Rule.RATIO)
+        return ruled(found[0] == self.terms, Rule.RATIO)
+
+    def normal(self, answer: str) -> str | None:
+        found = read_ratio(plain_numbers(answer))
+        return ":".join(str(term) for term in found[0]) if found else None
+
+    def show(self) -> str:
+        return ":".join(str(term) for term in self.terms)
+
+    def _single(self, plain: str) -> Ruling:
+        """`0.667` for 2:3 is a coarser form of it."""
+        found = re.fullmatch(r"\D*(\d{1,12}\.\d{1,12})\D*", plain)
+        if found is None or len(self.terms) != 2 or not self.terms[1]:
+            return incorrect(Rule.RATIO)
+        near = abs(float(found.group(1)) - float(1 / self.terms[1]))
+        return ambiguous(Rule.RATIO) if near < 0.005 else incorrect(Rule.RATIO)
+
+    def _turned(self, low: str) -> bool:
+        """Whether the answer names its terms in another order than the question: `3 girls to 2 boys`."""
+        named = re.search(r"\d\s+([a-z]+)\s*(?:to|:|for every)\s*\d+\s+([a-z]+)", low)
+        subject = named or re.search(r"\b([a-z]+)\s*(?:to|:)\s*([a-z]+)\b", low)
+        if subject is None:
+            return False
+        first, second = self.low_question.find(subject.group(1)), self.low_question.find(subject.group(2))
+        return first >= 0 and second >= 0 and first > second
+
+
+def compile_ratio(text: str, cues: Cues, *, forced: bool) -> Ratio | None:
+    """The truth as a ratio: `2:3`, or `2 to 3` and `2/3` where the question asks for one."""
+    plain = plain_numbers(text)
+    plain = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", plain)
+    shaped = re.fullmatch(r"\s*\d+(?:\.\d+)?(?:/\d+)?(?:\s*:\s*\d+(?:\.\d+)?(?:/\d+)?)+\s*", plain) is not None
+    worded = cues.ratio() and re.fullmatch(r"\s*[\d./]+\s*(?:to|/)\s*[\d.]+\s*", plain, re.I) is not None
+    if not (forced or shaped or (worded and "to" in plain)):
+        return None
+    found = read_ratio(plain)
+    return Ratio(found[0], text, cues.low) if len(found) == 1 else None

@@ -1,0 +1,83 @@
+"""A judge with a second opinion at hand: a process that can be killed, started when first needed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import TracebackType
+
+from mmpr.errors import JudgeError
+from mmpr.judging.judge_session import SecondOpinion, judge_compiled, normal_compiled
+from mmpr.judging.option_lists import DEFAULTS, JudgeOptions
+from mmpr.judging.rules import Rule
+from mmpr.judging.symbolic import SymbolicProcess, TimeLimit
+from mmpr.judging.truth import Truth, compile_truth
+from mmpr.types import Outcome, Question, Verdict
+
+# What a fault of ours can raise on one hostile response; anything else is no response's fault and rises.
+_INTERNAL = (ArithmeticError, LookupError, ValueError, TypeError, AttributeError, RecursionError, MemoryError)
+
+
+def form_of(truth: Truth, answer: str) -> str:
+    """One text for every way to write an extracted answer; the answer itself where one of our readers fails on it."""
+    try:
+        return normal_compiled(truth, answer)
+    except _INTERNAL:
+        return answer.strip().casefold()
+
+
+class Judge:
+    """Judges responses; mathematics that two readers see differently is ambiguous.
+
+    Owns one worker process, started at the first symbolic comparison, killed at its time limit and replaced. Safe in a
+    Ray task, off the main thread and in a subprocess: no signals, no process-wide state. Not shared between threads.
+
+    Args:
+        options: how this source's answers are judged.
+        time_limit_s: seconds that one symbolic comparison may take before its response becomes ERROR.
+        command: what to start as the worker, instead of `mmpr.judging.worker`.
+        opinion: who is asked instead of a worker process.
+    """
+
+    def __init__(
+        self,
+        *,
+        options: JudgeOptions = DEFAULTS,
+        time_limit_s: float = 5.0,
+        command: tuple[str, ...] | None = None,
+        opinion: SecondOpinion | None = None,
+    ) -> None:
+        self._options = options
+        self._symbolic = SymbolicProcess(time_limit_s=time_limit_s, command=command)
+        self._opinion = opinion or self._symbolic
+
+    def __enter__(self) -> Judge:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def judge(self, question: Question, response: str) -> Verdict:
+        """One response. A truth that does not parse is ERROR with the rule `error-truth`."""
+        return self.judge_all(question, (response,))[0]
+
+    def judge_all(self, question: Question, responses: Sequence[str]) -> list[Verdict]:
+        """All responses of one question, its truth compiled once."""
+        try:
+            truth = compile_truth(question, options=self._options)
+        except JudgeError:
+            return [Verdict(Outcome.ERROR, None, Rule.TRUTH) for _ in responses]
+        return [self._one(truth, response) for response in responses]
+
+    def close(self) -> None:
+        """End the worker process; a later judgement would start a new one."""
+        self._symbolic.close()
+
+    def _one(self, truth: Truth, response: str) -> Verdict:
+        try:
+            return judge_compiled(truth, response, opinion=self._opinion)
+        except TimeLimit:
+            return Verdict(Outcome.ERROR, None, Rule.TIME_LIMIT, truth.show())
+        except _INTERNAL:
+            return Verdict(Outcome.ERROR, None, Rule.INTERNAL, truth.show())

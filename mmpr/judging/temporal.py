@@ -1,0 +1,323 @@
+"""Dates and times of day, field by field."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from mmpr.judging import guards
+from mmpr.judging.cues import Cues
+from mmpr.judging.number_words import ORDINALS, chinese_digits, english_digits
+from mmpr.judging.rules import Rule, Ruling, ambiguous, correct, incorrect
+
+MONTHS = {
+    name: number
+    for number, names in enumerate(
+        [
+            "january jan",
+            "february feb",
+            "march mar",
+            "april apr",
+            "may",
+            "june jun",
+            "july jul",
+            "august aug",
+            "september sept sep",
+            "october oct",
+            "november nov",
+            "december dec",
+        ],
+        start=1,
+    )
+    for name in names.split()
+}
+_DAYS = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
+_MONTH = "|".join(sorted(MONTHS, key=len, reverse=True))
+_Y = r"(?P<y>\d{4})"
+_D = r"(?P<d>\d{1,2})(?:st|nd|rd|th)?"
+_WORDED = tuple(
+    re.compile(pattern, re.I)
+    for pattern in (
+        rf"\b(?P<m>{_MONTH})\b\.?\s+{_D}\b,?\s*(?:of\s+)?{_Y}\b",
+        rf"\b{_D}\s*(?:day\s+)?(?:of\s+)?[-/]?(?P<m>{_MONTH})\b\.?,?\s*[-/]?(?:of\s+)?(?:in\s+)?{_Y}\b",
+        r"(?P<y>\d{4})\s*年\s*(?P<m>\d{1,2})\s*月\s*(?P<d>\d{1,2})\s*[日号]?",
+        r"\b(?P<y>\d{4})[-/.](?P<m>\d{1,2})[-/.](?P<d>\d{1,2})\b",
+        rf"\b(?P<y>\d{{4}}),?\s+(?P<m>{_MONTH})\b\.?\s+{_D}\b",
+        r"(?P<y>\d{4})\s*年\s*(?P<m>\d{1,2})\s*月",
+        r"(?P<m>\d{1,2})\s*月\s*(?P<d>\d{1,2})\s*[日号]",
+        rf"\b(?P<m>{_MONTH})\b\.?,?\s*(?:of\s+)?{_Y}\b",
+        rf"\b(?P<m>{_MONTH})\b\.?\s+{_D}\b(?!\s*\d)",
+        rf"\b{_D}\s+(?:of\s+)?(?P<m>{_MONTH})\b",
+    )
+)
+_NUMERIC = re.compile(r"(?<!\d)(\d{1,2})[-/.](\d{1,2})[-/.](\d{4}|\d{2})(?!\d)")
+_YEAR_ONLY = re.compile(r"(?<!\d)(\d{4})(?!\d)")
+_MONTH_ONLY = re.compile(rf"\b({_MONTH})\b", re.I)
+_ORDINAL = re.compile(
+    rf"\b(twenty|thirty)?[\s-]?({'|'.join(ORDINALS)}|thirtieth)\b(?=\s+(?:of|{_MONTH})\b)|(?<=\s)(twenty"
+    rf"|thirty)?[\s-]?({'|'.join(ORDINALS)}|thirtieth)\b(?=,|\s+\d)",
+    re.I,
+)
+
+Fields = tuple[int | None, int | None, int | None]
+
+
+def _ordinal(found: re.Match[str]) -> str:
+    tens = {"twenty": 20, "thirty": 30}.get((found.group(1) or found.group(3) or "").lower(), 0)
+    word = (found.group(2) or found.group(4)).lower()
+    return " " + str(30 if word == "thirtieth" else tens + ORDINALS[word])
+
+
+def read_dates(text: str) -> list[Fields]:
+    """Every reading of the date that the text holds, as (year, month, day); two where day and month could swap."""
+    text = _ORDINAL.sub(_ordinal, text)
+    text = chinese_digits(text) if not text.isascii() else text
+    for pattern in _WORDED:
+        if (found := pattern.search(text)) is not None:
+            return [_fields(found)]
+    if (found := _NUMERIC.search(text)) is not None:
+        first, second, year = (int(part) for part in found.groups())
+        year += 2000 if year < 50 else 1900 if year < 100 else 0
+        readings: list[Fields] = [
+            (year, m, d) for m, d in ((first, second), (second, first)) if 1 <= m <= 12 and 1 <= d <= 31
+        ]
+        return list(dict.fromkeys(readings))
+    if (found := _YEAR_ONLY.search(text)) is not None:
+        return [(int(found.group(1)), None, None)]
+    if (found := _MONTH_ONLY.search(text)) is not None and text.strip().lower() != "may i":
+        return [(None, MONTHS[found.group(1).lower()], None)]
+    return []
+
+
+def _fields(found: re.Match[str]) -> Fields:
+    groups = found.groupdict()
+    month = groups.get("m")
+    number = None if month is None else int(month) if month.isdigit() else MONTHS[month.lower()]
+    year, day = groups.get("y"), groups.get("d")
+    return (int(year) if year else None, number, int(day) if day else None)
+
+
+def _weekday(text: str) -> str | None:
+    low = text.lower()
+    return next((day for day in _DAYS if re.search(rf"\b{day[:3]}(?:{day[3:]}|s|rs|r|nes)?\b\.?", low)), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Date:
+    """A date as truth; a field it has not may be added by the answer."""
+
+    fields: Fields
+    weekday: str | None
+    low_question: str
+    kind: str = "date"
+
+    def compare(self, answer: str) -> Ruling:
+        low = answer.casefold()
+        answer, _ = guards.without_contrast(answer)
+        if guards.refuses(low):
+            return incorrect(Rule.REFUSAL)
+        if (
+            guards.alternatives(low)
+            or "between" in low
+            or re.search(r"\d\s*(?:-|to|until|through)\s*(?:[a-z]+ )?\d{1,4}(?:st|nd|rd|th)?,? \d{4}", low)
+        ):
+            return incorrect(Rule.SEVERAL)
+        if guards.negated(low):
+            return incorrect(Rule.NEGATED)
+        readings = read_dates(answer)
+        if not readings:
+            return incorrect(Rule.DATE)
+        matching = [reading for reading in readings if self._matches(reading)]
+        if not matching:
+            return incorrect(Rule.DATE)
+        if self.weekday and (said := _weekday(answer)) is not None and said != self.weekday:
+            return incorrect(Rule.DATE)
+        if len(readings) > 1:
+            return ambiguous(Rule.DATE_ORDER)
+        return ambiguous(Rule.SOFT) if guards.soft(low) or len(_YEAR_ONLY.findall(answer)) > 1 else correct(Rule.DATE)
+
+    def normal(self, answer: str) -> str | None:
+        readings = read_dates(answer)
+        return "-".join("?" if part is None else f"{part:02}" for part in readings[0]) if len(readings) == 1 else None
+
+    def show(self) -> str:
+        return "-".join("?" if part is None else f"{part:02}" for part in self.fields)
+
+    def _matches(self, reading: Fields) -> bool:
+        return all(wanted is None or wanted == got for wanted, got in zip(self.fields, reading, strict=True))
+
+
+def compile_date(text: str, *, forced: bool) -> Date | None:
+    """The truth as a date: at least a month with a day or a year, unless the source says date."""
+    readings = read_dates(text)
+    if not readings:
+        return None
+    fields = readings[0]
+    bare = re.sub(
+        rf"\b(?:{_MONTH}|{'|'.join(_DAYS)}|the|of|in|on)\b|\d+|st\b|nd\b|rd\b|th\b|[\s,./年月日号-]", "", text.lower()
+    )
+    if (bare and not forced) or (not forced and (fields[1] is None or (fields[0] is None and fields[2] is None))):
+        return None
+    return Date(fields, _weekday(text), "")
+
+
+_CLOCK = re.compile(r"(?<![\d:])(\d{1,2})\s*[:h]\s*(\d{2})(?:\s*[:m]\s*(\d{2}))?(?![\d:])", re.I)
+_DOT = re.compile(r"^\D*(\d{1,2})\.(\d{2})(?!\d)\s*(?:[ap]\.?m|$|\D)", re.I)
+_HALF_DAY = re.compile(
+    r"(?<=[\d\s])([ap])\.?\s?m\b\.?|\b(in the (?:morning|afternoon|evening)|at night|noon|midnight)\b|(上午"
+    r"|早上|凌晨|下午|晚上|傍晚|中午)",
+    re.I,
+)
+_PAST = re.compile(
+    r"\b(\d{1,2}|quarter|half|1/4|1/2)\s*(?:minutes?|mins?)?\s*(past|after|to|before|of|till)\s*(\d{1,2})\b", re.I
+)
+_OCLOCK = re.compile(r"\b(\d{1,2})\s*o'?\s?clock(?:\s*(?:and|,)?\s*(\d{1,2})\s*min\w*)?", re.I)
+_HAN_CLOCK = re.compile(
+    r"(\d{1,2})\s*[点时](?:钟)?\s*(?:(\d{1,2})\s*分?|(半)|(1|3|一|三)\s*刻|整)?(?:\s*(\d{1,2})\s*秒)?"
+)
+_WORDS = re.compile(r"^\W*(\d{1,2})\s+(?:oh\s+|o\s+|0\s*)?(\d{1,2})(?:\s+(\d{1,2}))?\W*(?:[ap]\.?m\.?)?\W*$", re.I)
+_HOUR = re.compile(r"^\D*(\d{1,2})\s*(?:[ap]\.?m\.?)?\D*$", re.I)
+_HOUR_MINUTES = re.compile(r"(\d{1,2})\s*hours?\s*(?:and|,)?\s*(\d{1,2})\s*min", re.I)
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """A time of day; `afternoon` is None where nothing says which half."""
+
+    hour: int
+    minute: int | None
+    second: int = 0
+    afternoon: bool | None = None
+    dotted: bool = False
+
+
+def read_time(text: str) -> Clock | None:
+    """`3:15`, `quarter past three`, `15 minutes past 3`, `three fifteen`, `3点一刻`."""
+    half = _half(text)
+    plain = re.sub(r"\ba (?=quarter|half)", "", text.lower().replace("-", " "))
+    if "刻" in plain:
+        plain = plain.replace("一刻", "15分").replace("三刻", "45分").replace("1刻", "15分")
+    plain = english_digits(
+        re.sub(r"\bhalf\b(?= past)", "30", re.sub(r"\bquarter\b(?= (?:past|to|after|before|of))", "15", plain))
+    )
+    plain = plain if plain.isascii() else chinese_digits(plain.replace("点", ":点"))
+    plain = plain.replace(":点", "点")
+    found = _hour_minute(plain)
+    if found is None:
+        return None
+    hour, minute, second, dotted = found
+    if hour > 24 or (minute or 0) > 59 or second > 59:
+        return None
+    if half is None and hour > 12:
+        half = True
+    return Clock(hour % 12, minute, second, half, dotted)
+
+
+def _half(text: str) -> bool | None:
+    found = _HALF_DAY.search(text)
+    if found is None:
+        return None
+    word = (found.group(1) or found.group(2) or found.group(3)).lower()
+    return word in ("p", "in the afternoon", "in the evening", "at night", "noon", "下午", "晚上", "傍晚", "中午")
+
+
+def _hour_minute(text: str) -> tuple[int, int | None, int, bool] | None:
+    if (found := _PAST.search(text)) is not None:
+        minutes = {"quarter": 15, "half": 30, "1/4": 15, "1/2": 30}.get(found.group(1)) or int(found.group(1))
+        hour = int(found.group(3))
+        if found.group(2) in ("to", "before", "of", "till"):
+            return (hour - 1) or 12, 60 - minutes, 0, False
+        return hour, minutes, 0, False
+    if (found := _CLOCK.search(text)) is not None:
+        return int(found.group(1)), int(found.group(2)), int(found.group(3) or 0), False
+    if (found := _OCLOCK.search(text)) is not None:
+        return int(found.group(1)), int(found.group(2) or 0), 0, False
+    if (found := _HAN_CLOCK.search(text)) is not None:
+        minute = 30 if found.group(3) else int(found.group(2) or 0)
+        return int(found.group(1)), minute, int(found.group(5) or 0), False
+    if (found := _HOUR_MINUTES.search(text)) is not None:
+        return int(found.group(1)), int(found.group(2)), 0, False
+    if (found := _DOT.match(text)) is not None:
+        return int(found.group(1)), int(found.group(2)), 0, True
+    if (found := _WORDS.match(text)) is not None:
+        return int(found.group(1)), int(found.group(2)), int(found.group(3) or 0), False
+    if (found := _HOUR.match(text)) is not None:
+        whole = re.search(r"\d\s*[ap]\.?\s?m\b", text) is not None
+        return int(found.group(1)), 0 if whole else None, 0, False
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Time:
+    """A time of day as truth."""
+
+    clock: Clock
+    kind: str = "time"
+
+    def compare(self, answer: str) -> Ruling:
+        low = answer.casefold()
+        if guards.refuses(low):
+            return incorrect(Rule.REFUSAL)
+        if guards.alternatives(low) or len(_CLOCK.findall(answer)) > 1 or re.search(r"\bbetween\b", low):
+            return self._several(answer)
+        if guards.negated(low):
+            return incorrect(Rule.NEGATED)
+        got = read_time(answer)
+        if got is None:
+            return incorrect(Rule.TIME)
+        return self._fields(got, low)
+
+    def normal(self, answer: str) -> str | None:
+        got = read_time(answer)
+        return None if got is None else _shown(got)
+
+    def show(self) -> str:
+        return _shown(self.clock)
+
+    def _several(self, answer: str) -> Ruling:
+        found = [read_time(part.group()) for part in _CLOCK.finditer(answer)]
+        same = bool(found) and all(
+            c is not None and (c.hour, c.minute) == (self.clock.hour, self.clock.minute) for c in found
+        )
+        return ambiguous(Rule.SEVERAL) if same else incorrect(Rule.SEVERAL)
+
+    def _fields(self, got: Clock, low: str) -> Ruling:
+        truth = self.clock
+        if got.hour != truth.hour:
+            return incorrect(Rule.TIME)
+        if got.minute is None and truth.minute:
+            return ambiguous(Rule.TIME_PARTIAL)
+        if (got.minute or 0) != (truth.minute or 0) or got.second != truth.second:
+            return incorrect(Rule.TIME)
+        if got.dotted:
+            return ambiguous(Rule.TIME_PARTIAL)
+        if got.afternoon is not None and truth.afternoon is not None and got.afternoon != truth.afternoon:
+            return incorrect(Rule.TIME)
+        if (got.afternoon is None) != (truth.afternoon is None):
+            return ambiguous(Rule.TIME_HALF)
+        return ambiguous(Rule.SOFT) if guards.soft(low) else correct(Rule.TIME)
+
+
+def _shown(clock: Clock) -> str:
+    half = "" if clock.afternoon is None else " pm" if clock.afternoon else " am"
+    return f"{clock.hour or 12}:{clock.minute or 0:02}" + (f":{clock.second:02}" if clock.second else "") + half
+
+
+_TIME_TRUTH = re.compile(
+    r"^\s*\d{1,2}\s*[:h.]\s*\d{2}(?:\s*:\s*\d{2})?\s*(?:[ap]\.?\s?m\.?)?\s*$|^\d{1,2}\s*[ap]\.?\s?m\.?$"
+    r"|o'?clock|\b(?:past|to) \w+$|\d+\s*点",
+    re.I,
+)
+
+
+def compile_time(text: str, cues: Cues, *, forced: bool) -> Time | None:
+    """The truth as a time of day; `2:3` is a ratio, `3:15` is one where the question asks for it."""
+    if not forced:
+        if _TIME_TRUTH.search(text) is None or cues.ratio():
+            return None
+        if not cues.time() and not re.search(r"[ap]\.?\s?m\b|o'?clock|past|点", text, re.I):
+            return None
+        if "." in text and ":" not in text and not re.search(r"[ap]\.?\s?m", text, re.I):
+            return None
+    clock = read_time(text)
+    return None if clock is None else Time(clock)

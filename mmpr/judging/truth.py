@@ -1,0 +1,254 @@
+"""A question's accepted answers, compiled once to typed truths."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Protocol
+
+from mmpr.errors import JudgeError
+from mmpr.judging import guards
+from mmpr.judging.algebra import Unbounded
+from mmpr.judging.boxes import compile_box
+from mmpr.judging.choice import Choice, Comparable, built, options_in, truth_indices
+from mmpr.judging.clean import clean
+from mmpr.judging.codes import compile_code
+from mmpr.judging.cues import Cues, read_cues
+from mmpr.judging.intervals import compile_interval
+from mmpr.judging.maths import compile_maths
+from mmpr.judging.multipart import compile_multipart
+from mmpr.judging.option_lists import DEFAULTS, JudgeOptions, kind_named
+from mmpr.judging.prose import compile_text
+from mmpr.judging.quantity import compile_number
+from mmpr.judging.roman import compile_roman
+from mmpr.judging.rules import Ruling
+from mmpr.judging.sequences import compile_collection, compile_ratio, compile_tuple
+from mmpr.judging.temporal import compile_date, compile_time
+from mmpr.judging.years import compile_year
+from mmpr.judging.yes_no import compile_yes_no
+from mmpr.types import Question
+
+# A longer truth is a passage, which no rule of this package judges.
+MAX_TRUTH_CHARS = 2_000
+
+
+class Form(Protocol):
+    """A truth under one kind: what every family of answers offers."""
+
+    @property
+    def kind(self) -> str: ...
+
+    def compare(self, answer: str) -> Ruling: ...
+
+    def normal(self, answer: str) -> str | None: ...
+
+    def show(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """Every accepted answer of a question, compiled; `plain` are their cleaned texts."""
+
+    forms: tuple[Form, ...]
+    plain: tuple[str, ...]
+    format: str
+
+    @property
+    def kind(self) -> str:
+        return self.forms[0].kind
+
+    def show(self) -> str:
+        return " | ".join(form.show() for form in self.forms)
+
+
+def compile_truth(question: Question, *, options: JudgeOptions = DEFAULTS) -> Truth:
+    """The question's accepted answers, each under the kind that the row, the source or its own grammar says.
+
+    Raises:
+        JudgeError: there is no answer, or one does not parse under its kind: an error in the source's data.
+    """
+    if not question.answer:
+        raise JudgeError(f"{question.id}: the question has no answer to judge by")
+    hint = question.answer_kind or options.answer_kind
+    kind = None if hint is None else kind_named(hint)
+    if hint is not None and kind is None:
+        raise JudgeError(f"{question.id}: answer_kind {hint!r} is not known")
+    cues = read_cues(question.text)
+    choices = question.choices or _listed_options(question)
+    plain = tuple(clean(answer) for answer in question.answer)
+    for raw, text in zip(question.answer, plain, strict=True):
+        if not text or len(raw) > MAX_TRUTH_CHARS:
+            raise JudgeError(
+                f"{question.id}: the answer {raw[:40]!r} is empty or longer than {MAX_TRUTH_CHARS} characters"
+            )
+    forms = tuple(_compile(text, kind, cues, choices, options, question.id) for text in plain)
+    return Truth(forms, plain, options.format)
+
+
+_LETTER_TRUTH = re.compile(r"^\(?[A-Ja-j]\)?[.:)]?$")
+
+
+def _listed_options(question: Question) -> tuple[str, ...]:
+    """Options that stand in the question's text count where the truth is a letter."""
+    answers = question.answer or ()
+    return options_in(question.text) if all(_LETTER_TRUTH.match(a.strip()) for a in answers) else ()
+
+
+def _compile(
+    text: str, kind: str | None, cues: Cues, choices: tuple[str, ...], options: JudgeOptions, name: str
+) -> Form:
+    if kind in (None, "choice"):
+        chosen = _compile_choice(text, cues, choices, options, forced=kind == "choice")
+        if chosen is not None:
+            return chosen
+    if kind == "choice":
+        raise JudgeError(f"{name}: the answer {text[:40]!r} is none of the {len(choices)} options")
+    form = _compile_free(text, cues, options) if kind is None else _compile_as(kind, text, cues, options)
+    if form is None:
+        raise JudgeError(f"{name}: the answer {text[:40]!r} is no {kind}")
+    return form
+
+
+_LETTER_ASKED = re.compile(r"\b(?:which|what|option|choice|letter|figure|point|label|select|choose)\b|哪|选")
+
+
+def _compile_choice(
+    text: str, cues: Cues, choices: tuple[str, ...], options: JudgeOptions, *, forced: bool
+) -> Choice | None:
+    if not choices:
+        lettered = (
+            _LETTER_TRUTH.match(text) is not None
+            and (text[:1].isupper() or text[:1] == "(")
+            and cues.has(_LETTER_ASKED)
+        )
+        if not (forced or lettered):
+            return None
+        indices = truth_indices(text, ())
+        return None if indices is None else built(indices, (), ())
+    cleaned = tuple(clean(choice) for choice in choices)
+    cleaned = tuple(_unlettered(choice, i) for i, choice in enumerate(cleaned))
+    indices = truth_indices(text, cleaned)
+    if indices is None:
+        indices = _by_value(text, cleaned, cues, options)
+    if indices is None:
+        return None
+    return built(indices, cleaned, tuple(_option(choice, cues, options) for choice in cleaned))
+
+
+def _unlettered(choice: str, index: int) -> str:
+    """`B. cat` as the second option is `cat`."""
+    found = re.match(r"^[\(\[]?([A-J])[\)\].:、]\s*(?=\S)", choice)
+    return choice[found.end() :] if found is not None and ord(found.group(1)) - 65 == index else choice
+
+
+_ONLY_WORDS = re.compile(r"[A-Za-z]$|[A-Za-z]{3}[A-Za-z ,.']*$")
+
+
+def _option(choice: str, cues: Cues, options: JudgeOptions) -> Comparable | None:
+    """An option under its own kind where that is not text, which is compared as text anyway."""
+    if _ONLY_WORDS.match(choice) is not None and choice.casefold() not in ("yes", "no", "true", "false"):
+        return compile_text(choice, cues) if len(choice) > 1 else None
+    form = _compile_free(choice, cues, options)
+    return None if form is None or form.kind in ("ocr", "multipart") else form
+
+
+def _by_value(text: str, choices: tuple[str, ...], cues: Cues, options: JudgeOptions) -> frozenset[int] | None:
+    form = _compile_free(text, cues, options)
+    if form is None:
+        return None
+    equal = [i for i, choice in enumerate(choices) if form.compare(choice).outcome == "correct"]
+    return frozenset(equal) if len(equal) == 1 else None
+
+
+def _compile_free(text: str, cues: Cues, options: JudgeOptions) -> Form | None:
+    """The first kind whose grammar the text fits, narrow kinds first."""
+    simple = _SIMPLE.match(text) is not None
+    if not simple:
+        for narrow in ("yes_no", "box", "multipart", "date", "time", "interval"):
+            if (form := _grammar(narrow, text, cues, options, forced=False)) is not None:
+                return form
+    wide = (
+        ("year", "number")
+        if simple
+        else ("ratio", "year", "number", "roman", "tuple", "code", "set", "equation", "text")
+    )
+    for kind in wide:
+        if kind == "number" and _is_code(text, cues):
+            return compile_code(text, cues)
+        if (form := _grammar(kind, text, cues, options, forced=False)) is not None:
+            return form
+    return compile_text(text, cues)
+
+
+_SIMPLE = re.compile(r"[-+]?\d{1,15}(?:\.\d{1,15})?$")
+_DIGIT_CODE = re.compile(r"^(?:0\d+|\d{6,}|[\d\s()+.-]{7,})$")
+
+
+def _is_code(text: str, cues: Cues) -> bool:
+    """`00125` and a telephone number are strings, not quantities."""
+    return _DIGIT_CODE.match(text) is not None and cues.code()
+
+
+def _compile_as(kind: str, text: str, cues: Cues, options: JudgeOptions) -> Form | None:
+    return _grammar(kind, text, cues, options, forced=True)
+
+
+_CODE_SHAPE = re.compile(
+    r"^\S+@\S+\.\S+$|^(?:https?://|www\.)\S+$|^\d+(?:-\d+)+$|^(?=\S*\d)(?=\S*[A-Za-z])[A-Za-z0-9]+"
+    r"(?:[-_/.#:][A-Za-z0-9]+)*$|^[A-Za-z0-9-]+\.(?:com|org|net|edu|io|cn)(?:/\S*)?$"
+)
+
+
+_CLEAR_CODE = re.compile(r"@|://|www\.|\.(?:com|org|net)\b|^\d+(?:-\d+)+$|^(?=.*[A-Z]{2})(?=.*\d{2})")
+
+
+def _grammar(kind: str, text: str, cues: Cues, options: JudgeOptions, *, forced: bool) -> Form | None:
+    def element(part: str) -> Form:
+        form = _compile_free(part, cues, options) if part != text else None
+        return form or compile_text(part, cues)
+
+    try:
+        if kind in ("number", "year", "date", "time", "roman", "ratio", "yes_no"):
+            return _single(kind, text, cues, options, forced=forced)
+        if kind == "box":
+            return compile_box(
+                text, cues, form=options.box_format, threshold=options.box_iou, band=options.box_band, forced=forced
+            )
+        if kind == "multipart":
+            return compile_multipart(text, cues, element, forced=forced)
+        if kind == "interval":
+            return compile_interval(text, cues, forced=forced)
+        if kind == "tuple":
+            return compile_tuple(text, element)
+        if kind in ("set", "list"):
+            ordered = True if kind == "list" and options.ordered is None else options.ordered
+            return compile_collection(text, cues, element, ordered=ordered, forced=forced)
+        if kind in ("equation", "expression"):
+            return None if cues.code() and not forced else compile_maths(text, forced=forced)
+        if kind in ("code", "ocr"):
+            return compile_code(text, cues) if forced or _reads_as_code(text, cues) else None
+    except Unbounded as err:
+        raise JudgeError(f"the answer {text[:40]!r} is too large: {err}") from err
+    return compile_text(text, cues)
+
+
+def _reads_as_code(text: str, cues: Cues) -> bool:
+    clear = cues.code() or _CLEAR_CODE.search(text) is not None  # `2x-1` has the shape of a code, too
+    shaped = clear and _CODE_SHAPE.match(text) is not None and not guards.refuses(text)
+    return shaped or (cues.code() and any(c.isdigit() for c in text)) or cues.transcribes()
+
+
+def _single(kind: str, text: str, cues: Cues, options: JudgeOptions, *, forced: bool) -> Form | None:
+    if kind == "number":
+        return compile_number(text, cues, relative_tolerance=options.relative_tolerance, forced=forced)
+    if kind == "year":
+        return compile_year(text, cues, forced=forced)
+    if kind == "date":
+        return compile_date(text, forced=forced)
+    if kind == "time":
+        return compile_time(text, cues, forced=forced)
+    if kind == "roman":
+        return compile_roman(text, cues, forced=forced)
+    if kind == "ratio":
+        return compile_ratio(text, cues, forced=forced)
+    return compile_yes_no(text, cues, forced=forced)

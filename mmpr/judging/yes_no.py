@@ -1,0 +1,148 @@
+"""Yes and no, true and false, in two languages."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from mmpr.judging import guards
+from mmpr.judging.cues import Cues, singular
+from mmpr.judging.rules import Rule, Ruling, ambiguous, incorrect, ruled
+
+_YES_TEXT = """
+yes yep yeah yup true correct right affirmative sure indeed absolutely certainly definitely
+"""
+_YES = frozenset(_YES_TEXT.split())
+_NO = frozenset(["no", "nope", "nah", "false", "incorrect", "wrong", "negative"])
+_YES_HAN = ("是的", "对的", "正确", "可以", "是", "对", "有", "会", "能", "真", "存在")
+_NO_HAN = ("不是", "不对", "不正确", "不可以", "不会", "不能", "没有", "错误", "错", "否", "不", "假", "并非")
+_TRUTHS = dict.fromkeys(
+    ("yes", "true", "y", "t", "correct", "right", "是", "对", "正确", "是的", "对的", "√"), True
+) | dict.fromkeys(
+    ("no", "false", "n", "f", "incorrect", "wrong", "否", "错", "错误", "不是", "不对", "×", "不正确"), False
+)
+_FIRST = re.compile(
+    r"^\W*(?:(?:so|thus|therefore|hence|well|the (?:correct |final )?answer(?: is)?|answer|it(?:'s| is)|that"
+    r"(?:'s| is)|this is|the statement is|i (?:think|believe|would say))[\s,:]+)*([a-z]+)\b(.*)$",
+    re.S,
+)
+_NEGATION = re.compile(
+    r"\b(?:not|no|never|cannot|isn't|aren't|doesn't|don't|didn't|wasn't|weren't|can't|won't|neither|without)\b|n't\b"
+)
+_WORD = re.compile(r"[a-z]+(?:'[a-z]+)?")
+_PLAIN_TEXT = """
+a an the is are was were it its they them he she this that there do does did not no never cannot can't isn't
+aren't doesn't don't didn't wasn't weren't can could will would has have had be been to of in on at and any all
+so
+"""
+_PLAIN = frozenset(_PLAIN_TEXT.split())
+
+
+@dataclass(frozen=True, slots=True)
+class YesNo:
+    """A truth that is yes or no."""
+
+    yes: bool
+    question_words: frozenset[str]
+    negative_question: bool
+    kind: str = "yes_no"
+
+    def compare(self, answer: str) -> Ruling:
+        """The first word decides, where nothing after it says the opposite."""
+        low = answer.casefold().strip()
+        said, rest = _first_word(low)
+        if said is not None:
+            if _contradicts(said, rest):
+                return ambiguous(Rule.YES_NO_CONFLICT)
+            return ambiguous(Rule.SOFT) if guards.soft(low) else ruled(said == self.yes, Rule.YES_NO)
+        if guards.refuses(low):
+            return incorrect(Rule.REFUSAL)
+        if guards.alternatives(low):
+            return incorrect(Rule.SEVERAL)
+        spoken = self._sentence(low)
+        if spoken is not None:
+            return ruled(spoken == self.yes, Rule.YES_NO_SENTENCE)
+        if low in ("none", "nothing", "n/a", "neither", "both", "maybe") or re.fullmatch(r"[\W\d]+", low):
+            return incorrect(Rule.YES_NO)
+        return ambiguous(Rule.YES_NO_SENTENCE) if len(low.split()) > 2 else incorrect(Rule.YES_NO)
+
+    def normal(self, answer: str) -> str | None:
+        low = answer.casefold().strip()
+        said, _ = _first_word(low)
+        said = said if said is not None else self._sentence(low)
+        return None if said is None else ("yes" if said else "no")
+
+    def show(self) -> str:
+        return "yes" if self.yes else "no"
+
+    def _sentence(self, low: str) -> bool | None:
+        """`They do not cross`: a denial or affirmation whose words the question holds."""
+        words = [w for w in _WORD.findall(low) if w not in _PLAIN]
+        if not words or self.negative_question:
+            return None
+        known = [w for w in words if w in self.question_words or _stem(w) in self.question_words]
+        if len(known) * 2 <= len(words):
+            return None
+        if _NEGATION.search(low) is not None:
+            return False
+        return True if len(known) == len(words) else None
+
+
+def _stem(word: str) -> str:
+    word = singular(word)
+    return word[:-2] if word.endswith("es") else word
+
+
+def _first_word(low: str) -> tuple[bool | None, str]:
+    for words, said in ((_NO_HAN, False), (_YES_HAN, True)):
+        for word in words:
+            if low.startswith(word):
+                return said, low[len(word) :]
+    found = _FIRST.match(low)
+    if found is None:
+        return None, low
+    word, rest = found.group(1), found.group(2)
+    if word == "not" and (found := re.match(r"\s+(true|correct|right|false|incorrect|wrong)\b(.*)$", rest)) is not None:
+        return found.group(1) in _NO, found.group(2)
+    if word == "of" and rest.startswith(" course"):
+        return True, rest
+    if (
+        word in ("right", "correct", "sure", "wrong")
+        and re.match(r"\s+[a-z]", rest)
+        and not re.match(r"\s+(?:because|since|as)\b", rest)
+    ):
+        return None, low
+    if (
+        word == "no"
+        and re.match(r"\s+[a-z]+", rest)
+        and not re.match(r"\s+(?:it|they|there|he|she|the|this|that|because|since|as)\b", rest)
+    ):
+        return (None, low) if re.match(r"\s+(?:answer|idea|way|information)\b", rest) else (False, rest)
+    return (True if word in _YES else False if word in _NO else None), rest
+
+
+_OPPOSITE_OF_YES = re.compile(
+    r"\b(?:no|nope|false|incorrect|wrong)\b|^[\s,.;]*(?:and|but|or)?\s*(?:it|they|this|that|there|he|she)?\s*"
+    r"(?:is|are|does|do|did|can|was|were|will|has|have)?\s*(?:not\b|n't\b|cannot)|^[\s,]*(?:it|they|he"
+    r"|she)?\s*\w+n't\b|不是|不对|否|没有"
+)
+_OPPOSITE_OF_NO = re.compile(
+    r"\b(?:yes|yep|yeah|true)\b|^[\s,.;]*(?:it|they|he|she|this|that|there)\s+(?:is|are|does|do|did|can|was"
+    r"|were|will|has|have)\s*$|是的|对的"
+)
+
+
+def _contradicts(said: bool, rest: str) -> bool:
+    if re.search(r"^\s*(?:/|,)?\s*(?:or|and|或)?\s*/?\s*\b(?:yes|no)\b", rest):
+        return True
+    return (_OPPOSITE_OF_YES if said else _OPPOSITE_OF_NO).search(rest) is not None
+
+
+def compile_yes_no(text: str, cues: Cues, *, forced: bool) -> YesNo | None:
+    """The truth as yes or no, or None; `t` and `f` count only where the source says so."""
+    low = text.casefold().strip(" .,!。")
+    if low not in _TRUTHS or (len(low) == 1 and low in "ytnf√×" and not forced):
+        return None
+    if low in ("right", "correct", "wrong", "incorrect") and not (forced or cues.yes_no()):
+        return None
+    return YesNo(_TRUTHS[low], cues.words(), _NEGATION.search(cues.low) is not None)

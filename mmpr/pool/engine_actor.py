@@ -1,0 +1,103 @@
+"""Inside an engine's actor: one engine, the work on it, and what the work gets beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import ray
+from ray.exceptions import RayError, RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from mmpr.engines.protocol import Engine, Pulse
+from mmpr.errors import EngineDead, MmprError
+from mmpr.pool.cluster import call, first_line, last_line
+from mmpr.pool.pool_records import Lease, MakeEngine, Probe, Unfit, Work
+
+R = TypeVar("R")
+
+
+class Hand:
+    """The actor's side of `Bench`."""
+
+    def __init__(self, chunk: int, ledger: Any) -> None:
+        self._chunk = chunk
+        self._ledger = ledger
+        self._here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+
+    async def beside(self, function: Callable[..., R], *arguments: object) -> R:
+        task = ray.remote(num_cpus=1, scheduling_strategy=self._here)(call)
+        result: R = await task.remote(function, *arguments)
+        return result
+
+    async def announce(self, row: int) -> None:
+        await self._ledger.note.remote(self._chunk, row)
+
+
+class Ledger:
+    """Which question each lone lease asks now; lives outside the engines, so that their death does not take it."""
+
+    def __init__(self) -> None:
+        self._rows: dict[int, int] = {}
+
+    def note(self, chunk: int, row: int) -> None:
+        self._rows[chunk] = row
+
+    def row(self, chunk: int) -> int | None:
+        return self._rows.get(chunk)
+
+    def clear(self) -> None:
+        self._rows.clear()
+
+
+class EngineActor:
+    """One engine in an actor of its own; failures return as values, for Ray would wrap them."""
+
+    def __init__(self, make_engine: MakeEngine, work: Work, probe: Probe | None, ledger: Any) -> None:
+        self._make_engine, self._work, self._probe, self._ledger = make_engine, work, probe, ledger
+        self._engine: Engine | None = None
+        self._one = asyncio.Lock()  # other work may be assigned while the engine still starts
+
+    async def where(self) -> str:
+        return socket.gethostname()
+
+    async def assign(self, work: Work, probe: Probe | None) -> MmprError | Unfit | None:
+        """Other work for an engine that is up or starts; the work's own probe comes first."""
+        self._work, self._probe = work, probe
+        return await self.start()
+
+    async def start(self) -> MmprError | Unfit | None:
+        try:
+            if self._probe is not None:
+                await asyncio.to_thread(self._probe)
+        except MmprError as error:
+            return Unfit(socket.gethostname(), str(error))
+        try:
+            async with self._one:
+                self._engine = self._engine or await self._make_engine()
+        except MmprError as error:
+            return error
+        return None
+
+    async def lease(self, lease: Lease) -> object:
+        assert self._engine is not None, "leased before it was started"
+        try:
+            return await self._work(self._engine, lease, Hand(lease.chunk, self._ledger))
+        except EngineDead as error:
+            await self._engine.close()
+            return error
+        except RayTaskError as error:  # a task beside the engine raised
+            return error.cause if isinstance(error.cause, MmprError) else MmprError(last_line(error))
+        except RayError as error:  # the task's process was lost, again and again
+            return MmprError(f"a task beside the engine was lost: {first_line(error)}")
+        except MmprError as error:
+            return error
+
+    async def pulse(self) -> Pulse:
+        return self._engine.pulse() if self._engine else Pulse()
+
+    async def stop(self) -> None:
+        if self._engine is not None:
+            await self._engine.close()

@@ -1,0 +1,120 @@
+"""What a pool is given and what it says: leases, the work and its bench, placement, events."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from mmpr.engines.protocol import Engine, Pulse
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A chunk given to an engine. `suspect` is asked first, `quarantined` rows are not asked at all.
+
+    Args:
+        chunk: the chunk's number.
+        payload: what the work needs to know of it; opaque to the pool.
+        attempt: 8 hex digits, new at every lease.
+        alone: ask one question at a time and announce each.
+        quarantined: (row, the engine's last words) of the questions that ended engines.
+    """
+
+    chunk: int
+    payload: Any
+    attempt: str = ""
+    alone: bool = False
+    suspect: int | None = None
+    quarantined: tuple[tuple[int, str], ...] = ()
+
+
+class Bench(Protocol):
+    """What the work gets beside its engine."""
+
+    async def beside(self, function: Callable[..., R], *arguments: object) -> R:
+        """Run a plain function as a CPU task on the engine's node."""
+
+    async def announce(self, row: int) -> None:
+        """Tell the pool which question is asked next; returns when the pool knows."""
+
+
+Work = Callable[[Engine, Lease, Bench], Awaitable[Any]]
+MakeEngine = Callable[[], Awaitable[Engine]]
+Probe = Callable[[], None]  # raises an MmprError on a node that cannot do the work
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A lease whose work returned `report`."""
+
+    lease: Lease
+    report: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Died:
+    """An engine's end: its last words, its host, and the leases that will be given out again."""
+
+    engine: int
+    words: str
+    leases: tuple[Lease, ...]
+    host: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """How the engines do; comes about once a second.
+
+    Args:
+        pulses: of the engines that are up.
+        starting: engines that are not.
+        places: the number and the host of each engine with a pulse, in the same order.
+        in_flight: chunks that are leased now.
+        held_s: GPU seconds held since the beat before, by starting engines too; without a GPU an engine counts as one.
+    """
+
+    pulses: tuple[Pulse, ...]
+    starting: int
+    places: tuple[tuple[int, str], ...] = ()
+    in_flight: int = 0
+    held_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Unfit:
+    """A node that cannot do the work gets none: what it cannot read or write. It is asked again now and then."""
+
+    node: str
+    words: str
+
+
+Event = Done | Died | Beat | Unfit
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """How many engines there shall be and what each takes of a node.
+
+    Args:
+        engines: their number; None for what the cluster has, asked again while it runs.
+        gpus: GPUs an engine, all on one node (the tensor parallel size); 0 on machines without.
+        accelerator: Ray's name of the GPUs' type (`A100`, `H100`); None for any.
+        leases_in_flight: chunks an engine works on at once.
+        wait_s: how long to wait while no engine is placed: for the first, or when all are gone.
+        stall_s: requests running and no step for so long: the engine is replaced.
+        restarts: how often an engine's place is filled again, with pauses growing from `pause_s`.
+        probe_s: how long until a node that cannot do the work is asked again.
+    """
+
+    engines: int | None = None
+    gpus: int = 0
+    accelerator: str | None = None
+    leases_in_flight: int = 3
+    wait_s: float = 300.0
+    stall_s: float = 600.0
+    restarts: int = 5
+    pause_s: float = 1.0
+    probe_s: float = 60.0

@@ -1,0 +1,206 @@
+"""The dataset card: front matter that `datasets` and the Hub read, and a body for people."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mmpr.reporting.card_figures import accuracy_rows, code, how_made, rule_rows, views_of
+from mmpr.reporting.card_text import COLUMNS, licence, loading, recipe
+from mmpr.reporting.plain_names import POCKET_LINE, explain, plain, told_kind
+from mmpr.reporting.safe_text import visible_line
+from mmpr.run import dataset_features
+
+_CONFIGS = {"default": True, "raw": False}  # name: whether pictures are decoded
+_SIZES = [(1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M")]
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>()!|~$])")
+
+
+def card(report: Mapping[str, Any]) -> str:
+    """`README.md` of a run folder.
+
+    Args:
+        report: as `report.json` has it.
+    """
+    parts = [
+        POCKET_LINE if report["pocket_model"] else "",
+        f"# Preference pairs from {escape(report['source'])}",
+        _opening(report),
+        _merged(report),
+        _numbers(report),
+        _how(report),
+        _skips(report),
+        _answers(report),
+        _lengths(report),
+        loading(),
+        _columns(),
+        recipe(report),
+        licence(escape(report["source"]), escape(report["model"])),
+    ]
+    body = "\n\n".join(part for part in parts if part)
+    return f"---\n{front_matter(report)}---\n\n{body}\n"
+
+
+def front_matter(report: Mapping[str, Any]) -> str:
+    """YAML: two configs over the same files, `raw` with the pictures as bytes for trainers that decode themselves."""
+    import yaml
+
+    kinds = list(report["pairs_by_kind"])
+    fields = {
+        "license": "other",
+        "license_name": "to-be-filled-in",
+        "pretty_name": f"Preference pairs from {visible_line(report['source'])}",
+        "language": [name for name in report["languages"] if re.fullmatch("[a-z]{2,3}", name)] or ["en"],
+        "task_categories": ["image-text-to-text", "visual-question-answering"],
+        "tags": ["preference", "dpo", "mpo", "multimodal", "mmpr", *(kind.replace("_", "-") for kind in kinds)],
+        "size_categories": [next((name for top, name in _SIZES if report["pairs"] < top), "1M<n<10M")],
+        "configs": [_config(name, report) for name in _CONFIGS],
+        "dataset_info": [_described(name, report, decode=decode) for name, decode in _CONFIGS.items()],
+    }
+    return str(yaml.safe_dump(fields, sort_keys=False, allow_unicode=True, width=1000))
+
+
+def escape(text: object) -> str:
+    """Text of a source or a model as plain Markdown: one line, nothing of it is markup."""
+    return _MARKDOWN.sub(r"\\\1", visible_line(text))
+
+
+def _splits(report: Mapping[str, Any]) -> dict[str, dict[str, int]]:
+    """Pairs and bytes of each split; a run without a validation split has one."""
+    files = report["files"]
+    whole = {"pairs": report["pairs"], "uncompressed_bytes": files["uncompressed_bytes"]}
+    return dict(files.get("splits") or {"train": whole})
+
+
+def _config(name: str, report: Mapping[str, Any]) -> dict[str, Any]:
+    files = [{"split": split, "path": f"data/{split}-*.parquet"} for split in _splits(report)]
+    return {"config_name": name, **({"default": True} if name == "default" else {}), "data_files": files}
+
+
+def _described(name: str, report: Mapping[str, Any], *, decode: bool) -> dict[str, Any]:
+    files = report["files"]
+    splits = [
+        {"name": split, "num_bytes": counts["uncompressed_bytes"], "num_examples": counts["pairs"]}
+        for split, counts in _splits(report).items()
+    ]
+    return {
+        "config_name": name,
+        "features": dataset_features(decode=decode),
+        "splits": splits,
+        "download_size": files["bytes"],
+        "dataset_size": files["uncompressed_bytes"],
+    }
+
+
+def _pictures(report: Mapping[str, Any]) -> str:
+    if report["selection"].get("embed_images", True):
+        return "Pictures are embedded."
+    return "Pictures are paths of the machine where it was made, or embedded where no file is what was seen."
+
+
+def _opening(report: Mapping[str, Any]) -> str:
+    views, counts = views_of(report), report["pairs_by_kind"].items()
+    kinds = "\n".join(f"- **{n:,} {plain(kind)}** pairs: {told_kind(kind, views)}." for kind, n in counts)
+    return (
+        f"{report['pairs']:,} preference pairs for multimodal models, made by `mmpr` from "
+        f"{report['questions']:,} questions with {escape(report['model'])}. {_pictures(report)}\n\n{kinds}\n\n"
+        "The kinds follow Mixed Preference Optimization ([arXiv 2411.10442](https://arxiv.org/abs/2411.10442)). "
+        "Open `report.html` to browse pairs; `report.json` has every figure below."
+    )
+
+
+def _merged(report: Mapping[str, Any]) -> str:
+    """The runs of a merged one; the columns of every row are those of its own run."""
+    if not (members := report.get("members")):
+        return ""
+    rows = [
+        (
+            code(member["name"]),
+            escape(member["model"]),
+            code(str(member["model_revision"] or "none")[:12]),
+            escape(member["source"]),
+            ", ".join(f"{code(name)} is {code(here)} here" for name, here in member["renamed"].items()) or "as it was",
+        )
+        for member in members
+    ]
+    words = "Every row has the `model`, `prompt_version`, `temperature` (and so on) of the run it is from.\n\n"
+    return "## Merged from\n\n" + words + table(("run", "model", "revision", "questions", "`source`"), rows)
+
+
+def _numbers(report: Mapping[str, Any]) -> str:
+    rows = [
+        ("questions", f"{report['questions']:,}"),
+        ("with pairs", f"{report['paired']:,}"),
+        ("skipped, each with a reason", f"{report['skipped']:,}"),
+        ("pairs", f"{report['pairs']:,}"),
+        ("tokens generated", f"{report['tokens']['generated']:,}"),
+        ("tokens generated per pair", f"{report['tokens']['generated_per_pair'] or 0:,}"),
+        ("repeated question ids", f"{report['repeated_question_ids']:,}"),
+    ]
+    if len(splits := _splits(report)) > 1:
+        rows += [
+            (f"pairs in `{split}`, no picture of which is in the other", f"{n['pairs']:,}")
+            for split, n in splits.items()
+        ]
+    if report["accuracy"]["mean"] is not None:
+        rows.append(("mean accuracy of a question's responses", f"{report['accuracy']['mean']:.1%}"))
+    sources = [(f"from {escape(name)}", f"{counts['pairs']:,}") for name, counts in report["by_source"].items()]
+    if len(sources) > 1:
+        rows += sources[:20]
+    return "## Numbers\n\n" + table(("", "count"), rows)
+
+
+def _skips(report: Mapping[str, Any]) -> str:
+    if not report["skips_by_reason"]:
+        return ""
+    rows = [(f"`{reason}`", explain(reason), f"{n:,}") for reason, n in report["skips_by_reason"].items()]
+    words = "Every question leaves as pairs or as one named skip. `skips.parquet` names each with its reason.\n\n"
+    return "## Skips\n\n" + words + table(("reason", "meaning", "questions"), rows)
+
+
+def _how(report: Mapping[str, Any]) -> str:
+    told = how_made(report)
+    return "## How\n\n" + "\n".join(f"- {sentences}" for sentences in told) if told else ""
+
+
+def _answers(report: Mapping[str, Any]) -> str:
+    rows = accuracy_rows(report)
+    if not rows:
+        return ""
+    words = (
+        "Questions by the share of their responses that are right; all wrong or all right leaves nothing to compare."
+    )
+    histogram = table(("right", "questions", ""), rows)
+    rules = table(("rule of the judge", "right", "wrong", "no clear answer, or not to be judged"), rule_rows(report))
+    return f"## Answers\n\n{words}\n\n{histogram}\n\nResponses by the rule that decided:\n\n{rules}"
+
+
+def _lengths(report: Mapping[str, Any]) -> str:
+    rows = [
+        (
+            plain(kind),
+            f"{found['chosen_tokens']['mean']:,.0f}",
+            f"{found['rejected_tokens']['mean']:,.0f}",
+            f"{found['gap_tokens']['mean_absolute']:,.1f}",
+            f"{found['chosen_longer_share']:.0%}",
+        )
+        for kind, found in report["lengths"].items()
+    ]
+    if not rows:
+        return ""
+    words = "Far from 50 % in the last column, length alone tells the sides apart, and a model may learn just that.\n\n"
+    header = ("kind", "chosen, mean tokens", "rejected, mean tokens", "gap, mean tokens", "chosen is longer")
+    return "## Lengths\n\n" + words + table(header, rows)
+
+
+def table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    """A Markdown table; every cell must be escaped already."""
+    lines = [header, tuple("---" for _ in header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _columns() -> str:
+    names = [feature["name"] for feature in dataset_features(decode=True)]
+    rows = [(f"`{name}`", COLUMNS.get(name, "")) for name in names]
+    return "## Columns\n\n" + table(("column", "what it holds"), rows)

@@ -1,0 +1,115 @@
+"""The card's figures beyond counts: how often the model was right, and which rule of the judge decided."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from mmpr.reporting.plain_names import told_view
+from mmpr.reporting.safe_text import visible_line
+from mmpr.run.merge_members import by_source
+from mmpr.types import View
+
+_BAR_CELLS = 24
+_SHOWN_RULES = 10
+
+
+def accuracy_rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """A bin a row, with a bar of blocks; empty where no question had a known answer."""
+    histogram = report["accuracy"]["histogram"]
+    top = max(histogram.values(), default=0)
+    if not top:
+        return []
+    return [(_range(label), f"{n:,}", _bar(n, top)) for label, n in histogram.items()]
+
+
+def rule_rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """The rules that decided most: right, wrong, neither."""
+    rows = []
+    for rule, outcomes in list(report["outcomes_by_rule"].items())[:_SHOWN_RULES]:
+        right, wrong = outcomes.get("correct", 0), outcomes.get("incorrect", 0)
+        counts = (right, wrong, sum(outcomes.values()) - right - wrong)
+        rows.append((code(rule), *(f"{n:,}" for n in counts)))
+    return rows
+
+
+def how_made(report: Mapping[str, Any]) -> Sequence[str]:
+    """What was done, in sentences, for the kinds of pairs that are there."""
+    told = []
+    if report["accuracy"]["questions"]:
+        told += _by_member(report, _sampling)
+        told.append(_pairing(report["selection"]))
+    if "dropout_ntp" in report["pairs_by_kind"]:
+        told += _by_member(report, _dropout)
+    return told
+
+
+def _by_member(report: Mapping[str, Any], tell: Callable[[Mapping[str, Any]], str]) -> list[str]:
+    """What settings say; where runs of a merged one or sources were made in different ways, each way with its names."""
+    names: dict[str, list[str]] = {}
+    for member in _members(report):
+        for source, asked in by_source(member["identity"]):
+            name = "/".join(filter(None, (member["name"], source)))
+            names.setdefault(tell(asked), []).append(code(name))
+    return [f"{', '.join(named)}: {told}" if len(names) > 1 else told for told, named in names.items()]
+
+
+def _members(report: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    members: Sequence[Mapping[str, Any]] = report.get("members", [{"name": "", "identity": report["identity"]}])
+    return members
+
+
+def code(text: str) -> str:
+    """A name as Markdown code, in a table too."""
+    return f"`{visible_line(text).replace('`', '').replace('|', '')}`"
+
+
+def views_of(report: Mapping[str, Any]) -> set[str]:
+    """What the rejected endings of a run were written with; a view for each way in which its parts were made."""
+    asked = (settings for member in _members(report) for _, settings in by_source(member["identity"]))
+    return {settings.get("rejected_view") or View.BLIND for settings in asked}
+
+
+def _dropout(asked: Mapping[str, Any]) -> str:
+    view, keep, n = asked.get("rejected_view") or View.BLIND, asked.get("keep_fraction"), asked.get("endings") or 1
+    how = "with the picture, its tag and its label taken away" if view == View.BLIND else told_view(view)
+    times = "" if n == 1 else f", {n} times"
+    kept = f"Of that draft about {keep} of the tokens stayed; the same model finished it {how}{times}. The "
+    if keep == 0:
+        kept = f"Nothing of that draft stayed; the same model answered anew {how}{times}. The "
+    rejected = "an answer so given" if keep == 0 else "its kept part with an ending so written"
+    return (
+        f"A question without a known answer was answered once. {kept}draft is the chosen side, {rejected} the rejected "
+        f"one{'; endings equal to another, unfinished or refusing ones were left out' if n > 1 else ''}."
+    )
+
+
+def _sampling(asked: Mapping[str, Any]) -> str:
+    names = ("temperature", "top_k", "top_p", "max_tokens")
+    sampling = ", ".join(f"{name} {asked[name]}" for name in names if asked.get(name) is not None)
+    return (
+        f"A question with a known answer was answered {asked.get('n')} times ({sampling}; instruction "
+        f"`{asked.get('prompt_version')}`). A judge made of rules, not of a model, compared the final answer of each "
+        "response with the known one: right and finished responses can be chosen; wrong ones, and those without a "
+        "clear final answer, can be rejected; what could not be judged is in no pair."
+    )
+
+
+def _pairing(paired: Mapping[str, Any]) -> str:
+    told = f"At most {paired.get('pairs_per_question')} pairs a question"
+    if (uses := paired.get("max_uses")) is not None:
+        told += f", at most {uses} with the same response"
+    if strategy := paired.get("strategy"):
+        told += f", taken by the strategy `{strategy}`"
+    if window := paired.get("accuracy_window"):
+        told += f", from questions of which {window[0]:g} to {window[1]:g} of the responses are right"
+    return f"{told}."
+
+
+def _range(label: str) -> str:
+    words = {"0": "none right", "1": "all right"}
+    return words.get(label, label.replace("(", r"\(").replace("]", r"\]").replace(")", r"\)"))
+
+
+def _bar(n: int, top: int) -> str:
+    return "█" * max(1, round(_BAR_CELLS * n / top)) if n else ""

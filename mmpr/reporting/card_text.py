@@ -1,0 +1,214 @@
+"""The parts of the card that say how to use the pairs and how they were made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mmpr.reporting.safe_text import visible_line
+
+COLUMNS = {
+    "images": "list of pictures, embedded (or by path: `embed_images: false`); empty where there is none",
+    "prompt": "the turns before the answer, with one `image` part for each picture (TRL)",
+    "chosen": "the preferred answer as one assistant turn (TRL)",
+    "rejected": "the other answer as one assistant turn (TRL)",
+    "question": "the prompt as one text with `<image>` tags",
+    "chosen_text": "the preferred answer as text",
+    "rejected_text": "the other answer as text",
+    "answer": "accepted answers, a vertical bar between them; null where none was known",
+    "pair_id": "unique; made of the place, the kind and both responses",
+    "question_id": "the question's own id, or `source:row`",
+    "pair_kind": "`correctness`, `format` or `dropout_ntp`",
+    "source": "name of the source",
+    "source_row": "row in the source",
+    "image_sha256": "of the embedded pictures",
+    "original_sha256": "of the pictures' files",
+    "chosen_answer": "final answer found in the chosen side",
+    "rejected_answer": "final answer found in the rejected side",
+    "rule": "judge's rule that decided the chosen side",
+    "rejected_rule": "judge's rule that decided the rejected side",
+    "accuracy": "share of right ones among the question's first responses, those asked for before any was judged",
+    "accuracy_n": "how many of those could be judged",
+    "n_responses": "responses the pair was chosen from",
+    "chosen_index": "which response is chosen",
+    "rejected_index": "which response is rejected",
+    "rank": "place among the question's pairs, best first",
+    "model": "who answered",
+    "model_revision": "commit of the model's repository",
+    "prompt_version": "wording of the instruction",
+    "temperature": "of sampling",
+    "seed": "of the chosen side's request, null if it had none",
+    "keep_fraction": "Dropout-NTP: share of the draft's tokens kept; 0: the rejected side is wholly another answer",
+    "prefix_chars": "Dropout-NTP: characters that both sides share",
+    "chosen_tokens": "length",
+    "rejected_tokens": "length",
+    "chosen_finish_reason": "`stop` or `length`",
+    "rejected_finish_reason": "`stop` or `length`",
+    "continued": "Dropout-NTP: `exact` if the engine continued from the prefix's token ids, else `text`",
+    "rejected_view": "Dropout-NTP, what the rejected ending was written with: `blind` (no picture), `image_kept` (the "
+    "same), `shuffled_tiles` or `other_picture`; `images` are the question's own in every case",
+    "rejected_image_sha256": "of the pictures that the rejected ending was written with, where they are not the "
+    "question's",
+    "chosen_score": "mean log-probability per token, given the pictures, of the draft's own rest",
+    "rejected_score": "the same of the rejected ending",
+}
+
+_LOADING = """\
+## Load
+
+Two configs over the same files: `default` decodes pictures, `raw` leaves their bytes untouched. `FOLDER_OR_REPO` is
+this folder, or its repository on the Hub. Where a trainer wants files of its own, `mmpr export` writes them from this
+folder alone, and leaves out and counts what that trainer would not survive.
+
+```python
+from datasets import load_dataset
+
+pairs = load_dataset("FOLDER_OR_REPO", "default", split="train")  # PIL pictures
+pairs = load_dataset("FOLDER_OR_REPO", "raw", split="train", streaming=True)  # bytes
+```
+
+**TRL** reads the config `default` as it is; the losses of MPO:
+
+```python
+from trl import DPOConfig, DPOTrainer
+
+config = DPOConfig(
+    loss_type=["sigmoid", "bco_pair", "sft"],
+    loss_weights=[0.8, 0.2, 1.0],
+    beta=0.1,
+    max_length=None,  # cutting a prompt would cut its picture
+    output_dir="mpo",
+)
+DPOTrainer(model=model, args=config, processing_class=processor, train_dataset=pairs).train()
+```
+
+`mmpr export FOLDER --format trl --to DIR` keeps the four columns that it reads and no other.
+
+**InternVL** (`internvl_chat_mpo.py`) wants a `meta.json` with annotations and pictures:
+
+```bash
+mmpr export FOLDER --format internvl --to DIR
+# then, among the arguments of its training script:
+#   --meta_path DIR/meta.json
+```
+
+**LLaMA-Factory** from its own files:
+
+```bash
+mmpr export FOLDER --format llamafactory --to DIR
+# then, in the training's YAML:
+#   dataset_dir: DIR
+#   dataset: mmpr
+#   stage: dpo
+```
+
+or from the Hub, with this entry in its `dataset_info.json`:
+
+```json
+{
+  "mmpr": {
+    "hf_hub_url": "REPO",
+    "subset": "raw",
+    "ranking": true,
+    "columns": {"prompt": "question", "chosen": "chosen_text", "rejected": "rejected_text", "images": "images"}
+  }
+}
+```
+
+**ms-swift** from its own files:
+
+```bash
+mmpr export FOLDER --format swift --to DIR
+ROOT_IMAGE_DIR=DIR swift rlhf --rlhf_type dpo --dataset DIR/train.jsonl
+```
+
+or from the Hub (an unmapped `rejected` would be ignored silently):
+
+```bash
+swift rlhf --rlhf_type dpo --use_hf true --dataset REPO:raw \\
+  --columns '{"question": "query", "chosen_text": "response", "rejected_text": "rejected_response"}'
+```
+
+**Anything else**: `mmpr export FOLDER --format jsonl --to DIR` writes one JSON object a pair, with pictures' paths."""
+
+_LICENCE = """\
+## Licence
+
+To fill in before you publish; `license: other` in the front matter is a placeholder until then. Name what the parts'
+own licences allow.
+
+| part | licence | where it is stated |
+| --- | --- | --- |
+| pictures | TODO | |
+| questions and known answers ({source}) | TODO | |
+| responses ({model}) | TODO: the model's terms for what it writes | |
+| this dataset | TODO: `license`, `license_name`, `license_link` | |"""
+
+_CITATION = """\
+## Citation
+
+```bibtex
+@article{wang2024mpo,
+  title   = {Enhancing the Reasoning Ability of Multimodal Large Language Models via Mixed Preference Optimization},
+  author  = {Wang, Weiyun and Chen, Zhe and Wang, Wenhai and Cao, Yue and Liu, Yangzhou and Gao, Zhangwei and
+             Zhu, Jinguo and Zhu, Xizhou and Lu, Lewei and Qiao, Yu and Dai, Jifeng},
+  journal = {arXiv preprint arXiv:2411.10442},
+  year    = {2024}
+}
+```"""
+
+
+def loading() -> str:
+    """How each trainer reads the files."""
+    return _LOADING
+
+
+def licence(source: str, model: str) -> str:
+    """Fields to fill in, and what to cite.
+
+    Args:
+        source, model: their names, escaped already.
+    """
+    return f"{_LICENCE.format(source=source, model=model)}\n\n{_CITATION}"
+
+
+def recipe(report: Mapping[str, Any]) -> str:
+    """Every setting that shaped the pairs, as a configuration file that builds them again."""
+    if members := report.get("members"):
+        return _recipes(members, report["selection"])
+    shown = _settings(report["identity"], report["selection"])
+    source = "" if report["identity"].get("sources") else " --source YOUR_SOURCE"
+    versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
+    return (
+        "## Made again\n\nSave this as `pairs.yaml`:\n\n"
+        f"{fenced(shown, 'yaml')}\n\n"
+        f"{fenced(f'mmpr build{source} --out DIR --config pairs.yaml', 'bash')}\n\n"
+        f"Made with {versions}. The same responses give the same pairs, byte for byte; sampling again gives other "
+        "responses unless requests are seeded on the same hardware."
+    )
+
+
+def _recipes(members: Sequence[Mapping[str, Any]], selection: Mapping[str, Any]) -> str:
+    """The same for a merged run: each of its runs, and the merge."""
+    parts = ["## Made again", "Save these, one file for each run that was merged:"]
+    for number, member in enumerate(members, start=1):
+        head = f"# run{number}.yaml: {visible_line(member['name'])}, from {visible_line(member['source'])}\n"
+        parts.append(fenced(head + _settings(member["identity"], selection), "yaml"))
+    numbers = range(1, len(members) + 1)
+    commands = [f"mmpr build --source YOUR_SOURCE_{n} --out run{n} --config run{n}.yaml" for n in numbers]
+    commands.append(f"mmpr merge {' '.join(f'run{n}' for n in numbers)} --out DIR")
+    return "\n\n".join([*parts, fenced("\n".join(commands), "bash")])
+
+
+def _settings(identity: Mapping[str, Any], selection: Mapping[str, Any]) -> str:
+    import yaml
+
+    return str(yaml.safe_dump({**identity, **selection}, sort_keys=False, allow_unicode=True, width=1000))
+
+
+def fenced(text: str, language: str) -> str:
+    """A code block that its own text cannot close."""
+    fence = "```"
+    while fence in text:
+        fence += "`"
+    return f"{fence}{language}\n{text.rstrip()}\n{fence}"

@@ -1,0 +1,184 @@
+"""`report.html`: one file that needs nothing else, made for looking at preference pairs.
+
+What a model or a source wrote reaches the page in two ways only: through autoescaping, or inside a JSON island in which
+`<`, `>` and `&` are escaped and whose texts the script sets as text, never as markup. The policy in the page allows its
+own script by hash and nothing from a network.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping
+from functools import cache
+from importlib import resources
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any
+
+from mmpr.prompts import QUESTION, VERSIONS, without_tags
+from mmpr.reporting.card_figures import views_of
+from mmpr.reporting.charts import accuracy_bars, duration, gap_bars, length_curves, rate_curve, rule_bars, shares
+from mmpr.reporting.diff import differing_runs
+from mmpr.reporting.flow import flow_chart
+from mmpr.reporting.plain_names import KINDS, POCKET_LINE, cut_label, explain, plain, told_kind
+from mmpr.reporting.safe_text import visible
+from mmpr.reporting.sample import Pick, read_picks
+from mmpr.reporting.thumbnails import Thumbnails
+from mmpr.run import RunFolder
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+_TEXT_CHARS = (6000, 3000, 1500, 700)  # of one text, as far as the budget goes; the dataset has the whole
+_SHOWN_PICTURES = 6
+_SHOWN_RULES = 7
+PAIRS_BYTES = 2_400_000  # with the pictures' budget and the page's own 60 kB: under 5 MB
+_PLAIN = [
+    *("pair_id", "question_id", "source", "source_row", "answer", "chosen_answer", "rejected_answer", "rule"),
+    *("rejected_rule", "accuracy", "n_responses", "continued", "chosen_tokens", "rejected_tokens"),
+    *("chosen_finish_reason", "rejected_finish_reason", "chosen_score", "rejected_score"),
+    *("pictures", "n_pictures"),
+]
+
+
+def page(folder: RunFolder, report: Mapping[str, Any], picks: list[Pick]) -> str:
+    """The page of a run.
+
+    Args:
+        folder: to read the sampled pairs from.
+        report: as `report.json` has it.
+        picks: the pairs to show, most wanted first.
+
+    Raises:
+        RunFolderError: a shard is missing or damaged.
+    """
+    pairs, pictures = _browsed(folder, picks)
+    script = _part("script.html")
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(
+            report=report,
+            kinds={kind: told_kind(kind, views_of(report)) for kind in KINDS},
+            pocket_line=POCKET_LINE,
+            flow=flow_chart(report),
+            shares=shares(report),
+            accuracy=accuracy_bars(report["accuracy"]["histogram"]),
+            lengths={kind: length_curves(found["histogram"]) for kind, found in report["lengths"].items()},
+            gaps={kind: gap_bars(found["gap_histogram"]) for kind, found in report["lengths"].items()},
+            rules=rule_bars(report["outcomes_by_rule"], _SHOWN_RULES),
+            rate=rate_curve(report["throughput"]),
+            style=_part("style.html"),
+            script=script,
+            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+            island=island({"pairs": pairs, "pictures": pictures, "kinds": {k: plain(k) for k in KINDS}}),
+            n_shown=len(pairs),
+        )
+    )
+
+
+def island(value: object) -> str:
+    """JSON that can stand inside a script element: nothing in it can end the element or begin a comment."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    # A lone surrogate cannot be written as UTF-8.
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _browsed(folder: RunFolder, picks: list[Pick]) -> tuple[list[dict[str, Any]], dict[str, dict[str, Any]]]:
+    """The pairs in the picks' order and their pictures by hash; only small pictures are ever kept."""
+    thumbnails = Thumbnails()
+    rows: dict[str, dict[str, Any]] = {}
+    for row in read_picks(folder, picks):
+        images, hashes = row.pop("images"), row["image_sha256"] or []
+        shown = thumbnails.add(images[:_SHOWN_PICTURES], hashes[:_SHOWN_PICTURES])
+        rows[row["pair_id"]] = {**row, "pictures": shown, "n_pictures": len(images)}
+    pairs = _within(PAIRS_BYTES, [rows[pick.pair_id] for pick in picks])
+    return pairs, thumbnails.to_json({sha256 for pair in pairs for sha256 in pair["pictures"]})
+
+
+def _within(n_bytes: int, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """As much of every text as lets all pairs fit; if even the shortest do not, the first pairs that fit."""
+    pairs: list[dict[str, Any]] = []
+    sizes: list[int] = []
+    for limit in _TEXT_CHARS:
+        pairs = [_shown(row, limit) for row in rows]
+        sizes = [len(island(pair).encode()) for pair in pairs]
+        if sum(sizes) <= n_bytes:
+            break
+    return [pair for pair, total in zip(pairs, accumulate(sizes), strict=True) if total <= n_bytes]
+
+
+def _shown(row: Mapping[str, Any], limit: int) -> dict[str, Any]:
+    """A pair as the page's script takes it."""
+    chosen, rejected = _clip(row["chosen_text"], limit), _clip(row["rejected_text"], limit)
+    kept = min(row["prefix_chars"] or 0, len(chosen), len(rejected), limit)
+    runs = differing_runs(chosen[kept:], rejected[kept:])
+    return {
+        **{name: _harmless(row[name]) for name in _PLAIN},
+        "kind": row["pair_kind"],
+        "question": visible(_clip(bare_question(row["question"]), limit)),
+        "prefix": visible(chosen[:kept]),
+        "cut": cut_label(row.get("rejected_view")),
+        "chosen": [(differs, visible(text)) for differs, text in runs[0]],
+        "rejected": [(differs, visible(text)) for differs, text in runs[1]],
+    }
+
+
+def bare_question(text: str) -> str:
+    """A prompt's text without image tags and without the instruction that every question of a run stands under."""
+    bare = without_tags(text).strip()
+    for head, tail in _instructions():
+        before, found, rest = bare.partition(head)
+        if found and rest.endswith(tail):
+            return f"{before}{rest.removesuffix(tail)}".strip()
+    return bare
+
+
+@cache
+def _instructions() -> list[tuple[str, str]]:
+    """What stands before and behind the question in each wording."""
+    wordings = (wording for version in VERSIONS.values() for wording in version.values())
+    halves = (wording.split(QUESTION) for wording in wordings)
+    return [(head, tail) for head, tail in halves if head]
+
+
+def _clip(text: str, limit: int) -> str:
+    return text if len(text) <= limit else f"{text[:limit]}\n[.. {len(text) - limit:,} more characters]"
+
+
+def _part(name: str) -> str:
+    """The inside of a style or script file: its first and last line are the element's tags, so that editors know it."""
+    lines = resources.files("mmpr.reporting").joinpath(name).read_text(encoding="utf-8").splitlines()
+    return "\n".join(lines[1:-1])
+
+
+@cache
+def _environment() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("mmpr.reporting", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_harmless,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(count=_count, share=_share, explain=explain, plain=plain, duration=duration)
+    return environment
+
+
+def _harmless(value: Any) -> Any:  # noqa: ANN401
+    """Plain texts are made harmless; what is marked as the page's own (a subclass of `str`) and numbers stay."""
+    return visible(value) if type(value) is str else value
+
+
+def _count(number: float | None) -> str:
+    return "–" if number is None else f"{number:,.0f}".replace("-", "−")
+
+
+def _share(number: float | None) -> str:
+    return "–" if number is None else f"{number:.0%}"

@@ -1,0 +1,92 @@
+"""A pair by its id, and what to say where there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from mmpr.errors import RunFolderError
+from mmpr.reporting.parquet_batches import batches
+from mmpr.reporting.report_files import SKIPS
+from mmpr.reporting.safe_text import visible_line
+from mmpr.reporting.sample import Pick
+from mmpr.run import FileRecord, RunFolder
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_MOST_TOLD = 4
+
+
+def find_pair(folder: RunFolder, shards: Sequence[FileRecord], pair_id: str) -> Pick:
+    """Where a pair stands; the beginning of an id is enough where no other begins the same.
+
+    Raises:
+        RunFolderError: there is none, or several; names what was meant, as far as can be told.
+    """
+    import pyarrow.compute as pc
+
+    found: list[Pick] = []
+    for path, first, batch in _ids(folder, shards, ["pair_id"]):
+        begins = pc.starts_with(batch.column("pair_id"), pattern=pair_id)
+        rows = pc.indices_nonzero(begins).to_pylist() if pair_id else []
+        found += [Pick(batch.column("pair_id")[row].as_py(), path, first + row) for row in rows]
+        if len(found) > _MOST_TOLD:
+            break
+    if len(found) == 1:
+        return found[0]
+    named = f"{folder.url} has no pair {visible_line(pair_id)!r}"
+    if found:
+        told = ", ".join(pick.pair_id for pick in found[:_MOST_TOLD])
+        raise RunFolderError(f"{named}, but several that begin so: {told}{' ..' if len(found) > _MOST_TOLD else ''}")
+    raise RunFolderError(f"{named}; {_hint(folder, shards, pair_id)}")
+
+
+def siblings(folder: RunFolder, pick: Pick, source: str, row: int) -> list[dict[str, Any]]:
+    """All pairs of the picked pair's question, by rank; a question's pairs are all in one file."""
+    import pyarrow.compute as pc
+
+    columns = ["pair_id", "pair_kind", "rank", "chosen_index", "rejected_index", "source", "source_row"]
+    rows: list[dict[str, Any]] = []
+    for batch in batches(folder, pick.path, columns):
+        here = pc.and_(pc.equal(batch.column("source"), source), pc.equal(batch.column("source_row"), row))
+        rows += batch.filter(here).to_pylist()
+    return sorted(rows, key=lambda sibling: sibling["rank"])
+
+
+def _ids(
+    folder: RunFolder, shards: Sequence[FileRecord], columns: list[str]
+) -> Iterator[tuple[str, int, pa.RecordBatch]]:
+    """Batches with their file and the number of their first row."""
+    for file in shards:
+        first = 0
+        for batch in batches(folder, file.path, columns):
+            yield file.path, first, batch
+            first += batch.num_rows
+
+
+def _hint(folder: RunFolder, shards: Sequence[FileRecord], given: str) -> str:
+    """A question's id gives its pairs or its skip; anything else the id that is spelt most like it."""
+    from rapidfuzz.distance import Levenshtein
+    from rapidfuzz.process import extractOne
+
+    nearest: tuple[int, str] | None = None
+    for _, _, batch in _ids(folder, shards, ["pair_id", "question_id"]):
+        ids, questions = batch.column("pair_id").to_pylist(), batch.column("question_id").to_pylist()
+        of_question = [pair_id for pair_id, question in zip(ids, questions, strict=True) if question == given]
+        if of_question:
+            return f"it is a question's id, the pairs of which are {', '.join(of_question[:_MOST_TOLD])}"
+        name, distance, _ = extractOne(given, ids, scorer=Levenshtein.distance)
+        nearest = min(nearest or (distance, name), (distance, name))
+    if skipped := _skip_of(folder, given):
+        return skipped
+    return f"did you mean {nearest[1]}?" if nearest else "it has no pair at all"
+
+
+def _skip_of(folder: RunFolder, given: str) -> str | None:
+    import pyarrow.compute as pc
+
+    for batch in batches(folder, SKIPS, ["question_id", "reason", "detail"]):
+        for row in batch.filter(pc.equal(batch.column("question_id"), given)).to_pylist():
+            return f"it is the id of a question that was skipped: {row['reason']}, {visible_line(row['detail'])}"
+    return None

@@ -1,0 +1,95 @@
+"""One pair's whole story: what was asked, all that was answered, and why these two became a pair."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mmpr.errors import RunFolderError
+from mmpr.reporting.finished_run import finished_shards
+from mmpr.reporting.pair_lookup import find_pair, siblings
+from mmpr.reporting.sample import read_picks
+from mmpr.reporting.verdict_figures import judged_as_paired
+from mmpr.run import ChunkCommit, Committed, RunFolder, by_member, members_of, read_chunk
+from mmpr.types import Stage
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """What is known of one pair.
+
+    Args:
+        row: the pair as the dataset has it, without its pictures' bytes.
+        siblings: all pairs of its question, by rank.
+        committed: the question and every response, with the verdicts that the pairs were made from.
+        commit: the chunk it was built in.
+        path: the shard it stands in.
+        selection: the settings that pairs were made with.
+    """
+
+    row: dict[str, Any]
+    siblings: list[dict[str, Any]]
+    committed: Committed
+    commit: ChunkCommit
+    path: str
+    selection: Mapping[str, Any]
+
+    def uses(self) -> Counter[tuple[Stage, int]]:
+        """In how many of the question's pairs each response stands."""
+        return Counter(side for pair in self.siblings for side in _both(pair))
+
+    def sides(self) -> tuple[tuple[Stage, int], tuple[Stage, int]]:
+        """Chosen and rejected."""
+        return _both(self.row)
+
+
+def read_story(url: str, pair_id: str) -> Story:
+    """Everything about one pair, from the run folder alone.
+
+    Args:
+        url: local path or fsspec URL of the run folder.
+        pair_id: whole, or its beginning where no other begins the same.
+
+    Raises:
+        RunFolderError: the folder holds no finished run, is damaged, or has no such pair; the message has a hint.
+    """
+    folder = RunFolder(url)
+    pick = find_pair(folder, finished_shards(folder), pair_id)
+    (row,) = read_picks(folder, [pick], pictures=False)
+    commit, committed = _question(folder, row["source"], row["source_row"])
+    selection = _selection(folder.load_run(), commit)
+    return Story(
+        row=row,
+        siblings=siblings(folder, pick, row["source"], row["source_row"]),
+        committed=judged_as_paired(committed, commit.account.judge, selection),
+        commit=commit,
+        path=pick.path,
+        selection=selection,
+    )
+
+
+def _selection(run: Mapping[str, Any], commit: ChunkCommit) -> dict[str, Any]:
+    """The run's settings, and those of the chunk's own source over them."""
+    members = by_member(members_of(run), [commit])
+    identity = next((member.identity for member, _, own in members if own), run["identity"])
+    common, names = dict(run["selection"]), sorted(identity.get("sources") or {})
+    own = names[commit.account.source] if names else ""
+    return {**common, **common.get("per_source", {}).get(own, {})}
+
+
+def _both(pair: Mapping[str, Any]) -> tuple[tuple[Stage, int], tuple[Stage, int]]:
+    blind = pair["pair_kind"] == "dropout_ntp"
+    stages = (Stage.DRAFT, Stage.ENDING) if blind else (Stage.SAMPLE, Stage.SAMPLE)
+    return (stages[0], pair["chosen_index"]), (stages[1], pair["rejected_index"])
+
+
+def _question(folder: RunFolder, source: str, row: int) -> tuple[ChunkCommit, Committed]:
+    for commit in folder.committed().values():
+        if not any(span.source == source and span.first <= row <= span.last for span in commit.spans):
+            continue
+        for committed in read_chunk(folder, commit, pictures=False):
+            if (committed.question.source, committed.question.row) == (source, row):
+                return commit, committed
+    raise RunFolderError(f"{folder.url}: no chunk has row {row} of the pair's source; `mmpr verify` says what to do")

@@ -1,0 +1,80 @@
+"""A few pairs of a run in the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from mmpr.reporting.finished_run import finished_shards
+from mmpr.reporting.page import bare_question
+from mmpr.reporting.parquet_batches import batches
+from mmpr.reporting.plain_names import plain, told_view
+from mmpr.reporting.safe_text import visible_line
+from mmpr.reporting.sample import Sampler, read_picks
+from mmpr.reporting.terminal import heading, labelled, sides, styled
+from mmpr.run import RunFolder
+from mmpr.types import PairKind
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def sample_pairs(url: str, *, n_pairs: int, kind: str | None = None, seed: int = 0) -> list[dict[str, Any]]:
+    """A seeded sample across the whole dataset, the kinds taking turns, without the pictures' bytes.
+
+    Args:
+        url: local path or fsspec URL of the run folder.
+        n_pairs: at most so many.
+        kind: only pairs of this kind.
+        seed: another seed gives other pairs.
+
+    Raises:
+        RunFolderError: the folder holds no finished run, or is damaged.
+    """
+    folder = RunFolder(url)
+    sampler = Sampler(n_pairs, kind=kind, seed=seed)
+    for file in finished_shards(folder):
+        first = 0
+        for batch in batches(folder, file.path, ["pair_id", "pair_kind"]):
+            sampler.offer(batch, file.path, first)
+            first += batch.num_rows
+    picks = sampler.picks()
+    rows = {row["pair_id"]: row for row in read_picks(folder, picks, pictures=False)}
+    return [rows[pick.pair_id] for pick in picks]
+
+
+def show_pairs(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Question, chosen and rejected of each."""
+    for row in rows:
+        heading(console, pair_line(row))
+        labelled(console, "Question", bare_question(row["question"]))
+        _show_known(console, row)
+        titles = (side_title(row, "chosen"), side_title(row, "rejected"))
+        texts, view = (row["chosen_text"], row["rejected_text"]), row.get("rejected_view")
+        sides(console, titles, texts, kept_chars=row["prefix_chars"], view=view)
+        console.print()
+
+
+def pair_line(row: Mapping[str, Any]) -> str:
+    """A pair's id, kind and place in one line."""
+    return visible_line(f"{row['pair_id']} · {plain(row['pair_kind'])} · {row['source']}, row {row['source_row']}")
+
+
+def side_title(row: Mapping[str, Any], side: str) -> str:
+    """`Chosen: cyan (60 tokens, exact)`."""
+    answer, rule = row[f"{side}_answer"], row["rule" if side == "chosen" else "rejected_rule"]
+    told = [f"{row[f'{side}_tokens']:,} tokens", *([rule] if rule else [])]
+    if side == "rejected" and row["pair_kind"] == PairKind.DROPOUT_NTP:
+        told.append(told_view(row.get("rejected_view")))
+    words = f"{side.capitalize()}{'' if answer is None else f': {answer}'} ({', '.join(told)})"
+    return visible_line(words)
+
+
+def _show_known(console: Console, row: Mapping[str, Any]) -> None:
+    pictures = len(row["image_sha256"] or [])
+    told = ["no picture" if not pictures else "1 picture" if pictures == 1 else f"{pictures} pictures"]
+    if row["answer"] is not None:
+        told.append(f"known answer: {visible_line(row['answer'])}")
+    if row["accuracy"] is not None:
+        told.append(f"{row['accuracy']:.0%} of {row['n_responses']} responses right")
+    console.print(styled((" · ".join(told), "dim")))

@@ -1,0 +1,105 @@
+"""Which pairs a page shows: those with the smallest ids of each kind. An id is a hash, so this is a fair sample that
+no order of writing can change."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import blake2b
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from mmpr.reporting.parquet_batches import opened
+from mmpr.run import RunFolder
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_PAIRS_A_READ = 16
+_COLUMNS = [
+    *("images", "image_sha256", "pair_id", "pair_kind", "question_id", "source", "source_row", "question"),
+    *("chosen_text", "rejected_text", "answer", "chosen_answer", "rejected_answer", "rule", "rejected_rule"),
+    *("accuracy", "n_responses", "prefix_chars", "continued", "chosen_tokens", "rejected_tokens"),
+    *("chosen_finish_reason", "rejected_finish_reason", "chosen_score", "rejected_score"),
+    *("chosen_index", "rejected_index", "rank", "keep_fraction", "rejected_view"),
+]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Pick:
+    """A sampled pair and where it stands: row counts from the start of the file."""
+
+    pair_id: str
+    path: str
+    row: int
+
+
+class Sampler:
+    """Keeps the `limit` first ids of each kind, or of one kind; smallest first, or in a seed's own order."""
+
+    def __init__(self, limit: int, *, kind: str | None = None, seed: int = 0) -> None:
+        self._limit, self._only, self._seed = limit, kind, seed
+        self._kept: dict[str, list[Pick]] = defaultdict(list)
+
+    def offer(self, batch: pa.RecordBatch, path: str, first: int) -> None:
+        """Take a batch with `pair_id` and `pair_kind` whose first row is the file's row `first`."""
+        named = zip(batch.column("pair_id").to_pylist(), batch.column("pair_kind").to_pylist(), strict=True)
+        for row, (pair_id, kind) in enumerate(named, start=first):
+            if self._only in (None, kind):
+                self._kept[kind].append(Pick(pair_id, path, row))
+        for kind, picks in self._kept.items():
+            self._kept[kind] = sorted(picks, key=self._place)[: self._limit]
+
+    def picks(self) -> list[Pick]:
+        """At most `limit`, the kinds taking turns, so that a rare kind is seen too."""
+        turns = [(turn, kind, pick) for kind, picks in self._kept.items() for turn, pick in enumerate(picks)]
+        return [pick for _, _, pick in sorted(turns)[: self._limit]]
+
+    def _place(self, pick: Pick) -> bytes:
+        if self._seed == 0:
+            return pick.pair_id.encode()
+        return blake2b(f"{self._seed}\n{pick.pair_id}".encode(), digest_size=8).digest()
+
+
+def read_picks(folder: RunFolder, picks: list[Pick], *, pictures: bool = True) -> Iterator[dict[str, Any]]:
+    """The rows of the picks, in the order of the files; a few rows are in memory at a time.
+
+    Args:
+        pictures: whether to read the pictures' bytes too.
+
+    Raises:
+        RunFolderError: a shard is missing or damaged.
+    """
+    columns = _COLUMNS if pictures else [name for name in _COLUMNS if name != "images"]
+    by_place = sorted(picks, key=lambda pick: (pick.path, pick.row))
+    for path, group in groupby(by_place, key=lambda pick: pick.path):
+        with opened(folder, path) as parquet:
+            yield from _rows(parquet, [pick.row for pick in group], columns)
+
+
+def _rows(parquet: Any, wanted: list[int], columns: list[str]) -> Iterator[dict[str, Any]]:  # noqa: ANN401
+    """Only the row groups that hold a wanted row are opened."""
+    first = 0
+    for group in range(parquet.num_row_groups):
+        stop = first + parquet.metadata.row_group(group).num_rows
+        inside = [row for row in wanted if first <= row < stop]
+        if inside:
+            yield from _rows_of_group(parquet, group, [row - first for row in inside], columns)
+        first = stop
+
+
+def _rows_of_group(
+    parquet: Any,  # noqa: ANN401
+    group: int,
+    wanted: list[int],
+    columns: list[str],
+) -> Iterator[dict[str, Any]]:
+    first = 0
+    for batch in parquet.iter_batches(_PAIRS_A_READ, row_groups=[group], columns=columns):
+        for row in wanted:
+            if first <= row < first + batch.num_rows:
+                yield batch.slice(row - first, 1).to_pylist()[0]
+        first += batch.num_rows
+        if first > wanted[-1]:
+            return

@@ -1,0 +1,206 @@
+"""A pair's story as a person reads it in a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from mmpr.reporting.pair_story import Story
+from mmpr.reporting.peek import pair_line, side_title
+from mmpr.reporting.plain_names import told_kind, told_view
+from mmpr.reporting.safe_text import visible_line
+from mmpr.reporting.terminal import CHOSEN, REJECTED, SOFT, heading, is_plain, labelled, sides, styled
+from mmpr.run import Splice, StoredResponse
+from mmpr.types import Finish, Outcome, PairKind, Stage, View
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+_STYLES = {Outcome.CORRECT: CHOSEN, Outcome.INCORRECT: REJECTED, Outcome.UNPARSED: REJECTED}
+_ORDERS = {
+    "random": "the pairs whose responses are used least go first, a hash decides among equals",
+    "length_matched": "the pairs whose sides are closest in tokens go first",
+    "hardest": "the wrong responses closest in words to a right one go first",
+    "grounded": "the right responses to which the picture brings most, in nats, go first",
+}
+
+
+def tell(console: Console, story: Story, *, texts: bool = False) -> None:
+    """The question, all responses, and why these two became the pair.
+
+    Args:
+        texts: also every response's whole text.
+    """
+    heading(console, pair_line(story.row))
+    _tell_question(console, story)
+    console.print()
+    heading(console, _counted(story))
+    console.print(_responses(story, plain=is_plain(console)))
+    if texts:
+        for stored in story.committed.responses:
+            labelled(console, _name(stored), stored.response.text)
+    console.print()
+    heading(console, "This pair")
+    for line in _why(story):
+        console.print(styled(line))
+    console.print()
+    row = story.row
+    titles = (side_title(row, "chosen"), side_title(row, "rejected"))
+    both, view = (row["chosen_text"], row["rejected_text"]), row.get("rejected_view")
+    sides(console, titles, both, kept_chars=row["prefix_chars"], view=view)
+
+
+def _tell_question(console: Console, story: Story) -> None:
+    question = story.committed.question
+    if question.system:
+        labelled(console, "System", question.system)
+    for asked, answered in question.history:
+        labelled(console, "Earlier", f"{asked}\n{answered}")
+    labelled(console, "Question", question.text)
+    if question.choices:
+        labelled(console, "Choices", "\n".join(question.choices))
+    known = " | ".join(question.answer) if question.answer is not None else "none: a draft and another ending of it"
+    labelled(console, "Known answer", known)
+    if compiled := _compiled(story):
+        labelled(console, "Compared as", compiled)
+    for number, (picture, reference) in enumerate(_pictures(story), start=1):
+        labelled(console, f"Picture {number}", picture)
+        labelled(console, "  file", reference)
+    labelled(console, "Asked as", visible_line(f"question {question.id!r}, {_chunk(story)}"))
+
+
+def _pictures(story: Story) -> Iterator[tuple[str, str]]:
+    references = story.committed.question.images
+    for index, picture in enumerate(story.committed.pictures):
+        size = f"{picture.width:,} × {picture.height:,} {picture.format}, {picture.n_bytes:,} bytes"
+        changed = "" if picture.sha256 == picture.original_sha256 else f" (file: {picture.original_sha256})"
+        reference = references[index] if index < len(references) else "–"
+        yield f"{size}, sha256 {picture.sha256}{changed}", visible_line(reference)
+
+
+def _chunk(story: Story) -> str:
+    account = story.commit.account
+    return f"chunk {story.commit.chunk} on {account.host}, {account.engine}, now in {story.path}"
+
+
+def _compiled(story: Story) -> str | None:
+    truths = {stored.verdict.truth for stored in story.committed.responses if stored.verdict}
+    return next((truth for truth in truths if truth and truth not in (story.committed.question.answer or ())), None)
+
+
+def _counted(story: Story) -> str:
+    n = len(story.committed.responses)
+    right = sum(stored.verdict.outcome is Outcome.CORRECT for stored in story.committed.responses if stored.verdict)
+    share = story.row["accuracy"]
+    judged = "" if share is None else f", {right} right: accuracy {share:.0%} of those that could be judged"
+    return f"All {n} responses{judged}"
+
+
+def _responses(story: Story, *, plain: bool) -> Table:
+    """A row a response: verdict, answer, rule, end, tokens, and in how many pairs it stands."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=None if plain else box.SIMPLE_HEAD, pad_edge=False, header_style="dim", show_edge=False)
+    for name in ("", "verdict", "answer", "rule", "ended", "tokens", "pairs", ""):
+        table.add_column(name, justify="right" if name in ("tokens", "pairs") else "left", overflow="fold")
+    uses = story.uses()
+    for stored in story.committed.responses:
+        side = (stored.response.stage, stored.response.index)
+        table.add_row(*map(styled, (*_cells(stored), str(uses[side] or "–"), _mark(story, stored))))
+    return table
+
+
+def _mark(story: Story, stored: StoredResponse) -> str | tuple[str, str]:
+    """Which side of the pair it is, or that an earlier response says the same, word for word."""
+    side = (stored.response.stage, stored.response.index)
+    if side in story.sides():
+        chosen = side == story.sides()[0]
+        return ("◀ chosen", f"bold {CHOSEN}") if chosen else ("◀ rejected", f"bold {REJECTED}")
+    words = stored.response.text.split()
+    equal = next(one for one in story.committed.responses if one.response.text.split() == words)
+    return "" if equal is stored else (f"= {_name(equal)}", SOFT)
+
+
+def _cells(stored: StoredResponse) -> tuple[str | tuple[str, str], ...]:
+    response, verdict = stored.response, stored.verdict
+    ended = response.finish_reason.value if response.finish_reason is Finish.STOP else "length: cut off"
+    if verdict is None:
+        return (_name(stored), "–", "–", "–", ended, f"{response.n_tokens:,}")
+    answer = "–" if verdict.answer is None else visible_line(verdict.answer)
+    outcome = (verdict.outcome.value, _STYLES.get(verdict.outcome, "yellow"))
+    return (_name(stored), outcome, answer, visible_line(verdict.rule), ended, f"{response.n_tokens:,}")
+
+
+def _name(stored: StoredResponse) -> str:
+    return f"{stored.response.stage.value} {stored.response.index}"
+
+
+def _why(story: Story) -> Iterator[str]:
+    row, n_pairs = story.row, len(story.siblings)
+    kind = PairKind(row["pair_kind"])
+    yield f"Kind: {told_kind(kind, [row.get('rejected_view') or View.BLIND])}."
+    yield f"Rank: {row['rank'] + 1} of {n_pairs} in its question, best first (`rank` {row['rank']})."
+    if kind is PairKind.DROPOUT_NTP:
+        yield from _why_cut(story)
+        return
+    selection, uses, (chosen, rejected) = story.selection, story.uses(), story.sides()
+    strategy = str(selection.get("strategy", "random"))
+    yield f"Order: strategy {strategy}: {_ORDERS.get(strategy, 'as its name says')}."
+    if (gain := story.committed.find(chosen).response.gain) is not None:
+        yield f"Chosen side: {_gained(gain)} than without."
+    yield f"These two: {_compared(row)}."
+    most = selection.get("max_uses")
+    yield (
+        f"Uses: the chosen side stands in {uses[chosen]}, the rejected in {uses[rejected]} of these pairs; "
+        f"{'any number' if most is None else f'at most {most}'} (max_uses), and "
+        f"{selection.get('pairs_per_question', 'any number of')} pairs a question (pairs_per_question)."
+    )
+
+
+def _gained(gain: float) -> str:
+    return f"{gain:+.3f} nats a token likelier with the picture"
+
+
+def _compared(row: dict[str, object]) -> str:
+    from rapidfuzz.distance import Indel
+
+    chosen, rejected = str(row["chosen_text"]).split(), str(row["rejected_text"]).split()
+    gap = int(str(row["chosen_tokens"])) - int(str(row["rejected_tokens"]))
+    lengths = (
+        "equally long" if not gap else f"the {'chosen' if gap > 0 else 'rejected'} side is {abs(gap):,} tokens longer"
+    )
+    return f"{Indel.normalized_distance(chosen, rejected):.0%} of their words differ, {lengths}"
+
+
+def _why_cut(story: Story) -> Iterator[str]:
+    row = story.row
+    splice = story.committed.find(story.sides()[1]).splice
+    draft = story.committed.find((Stage.DRAFT, splice.draft_index if splice else 0)).response
+    if draft.gain is not None:
+        n = len(story.committed.of_stage(Stage.DRAFT))
+        yield f"Draft: of {n} the one the picture speaks for most: {_gained(draft.gain)}."
+    if splice is not None:
+        yield (
+            f"Cut: {splice.prefix_tokens:,} of the draft's {draft.n_tokens:,} tokens stay ({splice.prefix_chars:,} "
+            f"characters; keep_fraction {row['keep_fraction']:g}), moved back to where the text can be cut."
+            if splice.prefix_tokens
+            else "Cut: nothing of the draft stays (keep_fraction 0)."
+        )
+        yield _seen(splice)
+    if row["chosen_score"] is not None:
+        yield (
+            f"Grounding: mean log-probability a token, with the picture: {row['chosen_score']:.3f} of the draft's "
+            f"own rest, {row['rejected_score']:.3f} of the rejected ending."
+        )
+
+
+def _seen(splice: Splice) -> str:
+    """What the rejected ending went on from, and with which picture."""
+    exact = "from the prefix's own token ids" if splice.continued == "exact" else "from the prefix given as text"
+    begun = exact if splice.prefix_tokens else "from the beginning"
+    if splice.view == View.BLIND:
+        return f"Blind: the ending was written {begun}, without the picture, its tag or its label."
+    shown = f" (sha256 {', '.join(splice.shown_sha256)})" if splice.shown_sha256 else ""
+    return f"View {splice.view}: the ending was written {begun}, {told_view(splice.view)}{shown}; tags stayed."

@@ -1,0 +1,182 @@
+"""One pass over a finished dataset and one over its commits, column by column: no picture and no text is read."""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+from mmpr.reporting.lengths import SideLengths
+from mmpr.reporting.parquet_batches import batches, uncompressed_bytes
+from mmpr.reporting.sample import Sampler
+from mmpr.reporting.throughput import Spell
+from mmpr.run import ChunkCommit, FileRecord, RunFolder
+from mmpr.types import Finish, Stage
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_PAIR_COLUMNS = [
+    *("pair_id", "pair_kind", "source", "source_row", "rule", "continued", "chosen_tokens", "rejected_tokens"),
+]
+_RESPONSE_COLUMNS = ["stage", "finish_reason"]
+
+
+@dataclass(slots=True)
+class PairTally:
+    """Sums over the dataset's rows."""
+
+    pairs: int = 0
+    paired: int = 0  # questions
+    n_bytes: int = 0  # uncompressed, as the files' footers say
+    by_kind: Counter[str] = field(default_factory=Counter)
+    by_source: Counter[str] = field(default_factory=Counter)
+    by_rule: Counter[str] = field(default_factory=Counter)
+    by_continued: Counter[str] = field(default_factory=Counter)
+    by_split: Counter[str] = field(default_factory=Counter)
+    bytes_by_split: Counter[str] = field(default_factory=Counter)
+    lengths: dict[str, SideLengths] = field(default_factory=lambda: defaultdict(SideLengths))
+    _last: tuple[str, int] | None = None
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Count a batch of `_PAIR_COLUMNS`."""
+        self.pairs += batch.num_rows
+        self.paired += self._new_questions(batch)
+        self.by_kind.update(counts(batch, "pair_kind"))
+        self.by_source.update(counts(batch, "source"))
+        self.by_rule.update({short(rule): n for rule, n in counts(batch, "rule").items()})
+        self.by_continued.update(counts(batch, "continued"))
+        kinds = batch.column("pair_kind").to_numpy(zero_copy_only=False)
+        sides = [batch.column(f"{side}_tokens").to_numpy(zero_copy_only=False) for side in ("chosen", "rejected")]
+        for kind in set(kinds):
+            self.lengths[kind].add(*(side[kinds == kind].astype("int64") for side in sides))
+
+    def _new_questions(self, batch: pa.RecordBatch) -> int:
+        """Pairs of one question stand side by side, so a question begins where the place changes."""
+        sources, rows = (batch.column(name).to_numpy(zero_copy_only=False) for name in ("source", "source_row"))
+        if not len(rows):
+            return 0
+        changes = int(((rows[1:] != rows[:-1]) | (sources[1:] != sources[:-1])).sum())
+        changes += (sources[0], int(rows[0])) != self._last
+        self._last = sources[-1], int(rows[-1])
+        return changes
+
+
+@dataclass(slots=True)
+class ChunkTally:
+    """Sums over the committed chunks: every question and response, also of those without a pair."""
+
+    questions: int = 0
+    by_source: Counter[str] = field(default_factory=Counter)
+    languages: Counter[str] = field(default_factory=Counter)
+    id_hashes: array[int] = field(default_factory=lambda: array("Q"))  # 8 bytes a question, for any number of them
+    by_stage: Counter[str] = field(default_factory=Counter)
+    unfinished: int = 0
+    tokens: Counter[str] = field(default_factory=Counter)
+    seconds: float = 0.0
+    spells: list[Spell] = field(default_factory=list)
+
+    @property
+    def repeated_ids(self) -> int:
+        """Questions whose id an earlier one has: legal, for identity is the place, but often an accident."""
+        import numpy as np
+
+        hashes = np.frombuffer(self.id_hashes, dtype=np.uint64)
+        hashes.sort()  # where they lie: a copy would be as large as they all
+        return int((hashes[1:] == hashes[:-1]).sum())
+
+
+def tally_pairs(folder: RunFolder, files: Sequence[FileRecord], sampler: Sampler) -> PairTally:
+    """Count the dataset's rows and offer each to the sampler.
+
+    Raises:
+        RunFolderError: a shard is missing or damaged.
+    """
+    tally = PairTally()
+    for file in shards_of(files):
+        first = 0
+        n_bytes = uncompressed_bytes(folder, file.path)
+        tally.n_bytes += n_bytes
+        split = split_of(file)
+        tally.by_split[split] += file.rows
+        tally.bytes_by_split[split] += n_bytes
+        for batch in batches(folder, file.path, _PAIR_COLUMNS):
+            tally.add(batch)
+            sampler.offer(batch, file.path, first)
+            first += batch.num_rows
+    return tally
+
+
+def tally_chunks(folder: RunFolder) -> ChunkTally:
+    """Count what the commits hold.
+
+    Raises:
+        RunFolderError: a committed file is missing or damaged.
+    """
+    tally = ChunkTally()
+    for commit in map(folder.load_commit, sorted(folder.committed_chunks())):
+        tally.tokens.update(commit.account.tokens)
+        tally.seconds += commit.account.seconds
+        tally.spells.append(_spell(commit))
+        _add_questions(tally, batches(folder, commit.questions.path, ["id", "source", "language"]))
+        _add_responses(tally, batches(folder, commit.responses.path, _RESPONSE_COLUMNS))
+    return tally
+
+
+def _spell(commit: ChunkCommit) -> Spell:
+    account = commit.account
+    return Spell(account.began, account.seconds, account.tokens.get("generated", 0))
+
+
+def shards_of(files: Sequence[FileRecord]) -> list[FileRecord]:
+    """The dataset's shards, in order, of the files that were cut."""
+    return sorted((file for file in files if file.path.startswith("data/")), key=lambda file: file.path)
+
+
+def split_of(file: FileRecord) -> str:
+    """`train` or `validation`, as a shard's name says."""
+    return file.path.removeprefix("data/").partition("-")[0]
+
+
+def counts(batch: pa.RecordBatch, column: str) -> dict[str, int]:
+    """How often each value stands in a column of strings; nulls do not count."""
+    found = batch.column(column).drop_null().value_counts()
+    return {pair["values"]: pair["counts"] for pair in found.to_pylist()}
+
+
+def short(rule: str) -> str:
+    """A rule's name without its explanation (`truth: no number in 'x'`), so that names stay few."""
+    return rule.partition(":")[0].strip()[:60]
+
+
+def _add_questions(tally: ChunkTally, found: Iterable[pa.RecordBatch]) -> None:
+    for batch in found:
+        tally.questions += batch.num_rows
+        tally.by_source.update(counts(batch, "source"))
+        tally.languages.update(counts(batch, "language"))
+        ids = (blake2b(name.encode(), digest_size=8).digest() for name in batch.column("id").to_pylist())
+        tally.id_hashes.extend(int.from_bytes(digest, "little") for digest in ids)
+
+
+def _add_responses(tally: ChunkTally, found: Iterable[pa.RecordBatch]) -> None:
+    for batch in found:
+        tally.by_stage.update(counts(batch, "stage"))
+        tally.unfinished += counts(batch, "finish_reason").get(Finish.LENGTH, 0)
+
+
+def tally_skips(folder: RunFolder, path: str) -> tuple[Counter[str], Counter[str]]:
+    """Skipped questions by source and by reason, as the written file has them."""
+    by_source: Counter[str] = Counter()
+    by_reason: Counter[str] = Counter()
+    for batch in batches(folder, path, ["source", "reason"]):
+        by_source.update(counts(batch, "source"))
+        by_reason.update(counts(batch, "reason"))
+    return by_source, by_reason
+
+
+def stages(tally: ChunkTally) -> dict[str, Any]:
+    """Responses by stage, in the order of the flow."""
+    return {stage.value: tally.by_stage[stage.value] for stage in Stage if tally.by_stage[stage.value]}

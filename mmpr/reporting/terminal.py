@@ -1,0 +1,131 @@
+"""Pairs as a terminal shows them: texts made harmless, what differs marked, both sides beside each other.
+
+Where stdout is no terminal everything is plain and no line is folded, so that `grep` finds what it looks for.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from typing import TYPE_CHECKING
+
+from mmpr.reporting.diff import Runs, differing_runs
+from mmpr.reporting.plain_names import cut_label
+from mmpr.reporting.safe_text import visible
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+_UNFOLDED = 100_000
+_BESIDE = 100  # columns from which two sides are read better beside each other
+CHOSEN, REJECTED, SOFT, STRONG = "green", "red", "dim", "bold"
+
+
+def stdout_console() -> Console:
+    """The console of results; a character that the terminal's encoding lacks becomes an escape, not an error."""
+    from rich.console import Console
+
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    width = None if sys.stdout.isatty() else _UNFOLDED
+    return Console(highlight=False, markup=False, emoji=False, width=width)
+
+
+def is_plain(console: Console) -> bool:
+    """Whether nobody's eyes are there to be helped."""
+    return not console.is_terminal
+
+
+def styled(*parts: str | tuple[str, str]) -> Text:
+    """Texts and (text, style)s as one harmless text; never read as markup."""
+    from rich.text import Text
+
+    text = Text()
+    for part in parts:
+        words, style = part if isinstance(part, tuple) else (part, "")
+        text.append(visible(words), style)
+    return text
+
+
+def heading(console: Console, words: str) -> None:
+    """A line over a part: a rule on a terminal."""
+    if is_plain(console):
+        console.print(styled(f"== {words}"))
+        return
+    from rich.rule import Rule
+
+    console.print(Rule(styled((words, STRONG)), align="left", style=SOFT))
+
+
+def labelled(console: Console, label: str, text: str) -> None:
+    """A label and its text, indented under it where it has several lines."""
+    lines = text.strip("\n").split("\n")  # no other line break is one here
+    if len(lines) == 1:
+        console.print(styled((f"{label}  ", STRONG), lines[0]))
+        return
+    console.print(styled((label, STRONG)))
+    _print_indented(console, styled("\n".join(lines)))
+
+
+def sides(
+    console: Console,
+    titles: tuple[str, str],
+    texts: tuple[str, str],
+    *,
+    kept_chars: int | None = None,
+    view: str | None = None,
+) -> None:
+    """Chosen and rejected, what only one of them says marked.
+
+    Args:
+        titles: what stands over each.
+        texts: both whole texts.
+        kept_chars: characters of the prefix that both share, where a cut is shown behind it.
+        view: what the rejected ending behind the cut was written with.
+    """
+    kept = kept_chars or 0
+    runs = differing_runs(texts[0][kept:], texts[1][kept:])
+    cuts = (None, None) if kept_chars is None else ("✂ with the picture", cut_label(view))
+    shown = [
+        _side(texts[0][:kept], side, chosen=chosen, cut=cut)
+        for chosen, side, cut in zip((True, False), runs, cuts, strict=True)
+    ]
+    heads = [styled((f"✓ {titles[0]}", f"bold {CHOSEN}")), styled((f"✗ {titles[1]}", f"bold {REJECTED}"))]
+    if console.width >= _BESIDE and not is_plain(console):
+        _beside(console, heads, shown)
+        return
+    for head, text in zip(heads, shown, strict=True):
+        console.print(head)
+        _print_indented(console, text)
+
+
+def _side(prefix: str, runs: Runs, *, chosen: bool, cut: str | None) -> Text:
+    colour = CHOSEN if chosen else REJECTED
+    text = styled((prefix, SOFT))
+    if cut:
+        text.append(f"[{cut}]", f"{colour} reverse")
+    for differs, words in runs:
+        text.append(visible(words), f"bold {colour}" if differs else "")
+    return text
+
+
+def _beside(console: Console, heads: list[Text], shown: list[Text]) -> None:
+    from rich.table import Table
+
+    grid = Table.grid(padding=(0, 3, 0, 0), expand=True)
+    for _ in shown:
+        grid.add_column(ratio=1, overflow="fold")
+    grid.add_row(*heads)
+    grid.add_row(*shown)
+    console.print(grid)
+
+
+def _print_indented(console: Console, text: Text) -> None:
+    if is_plain(console):
+        for line in text.split("\n", allow_blank=True):
+            console.print(styled("  ") + line)
+        return
+    from rich.padding import Padding
+
+    console.print(Padding(text, (0, 0, 0, 2), expand=False))

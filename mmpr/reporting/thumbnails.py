@@ -1,0 +1,81 @@
+"""Pictures for the page: small, each distinct one once, and within a budget of bytes."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image, UnidentifiedImageError
+
+from mmpr.run.columns import picture_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+SIDE_PX = 384
+_SMALLER = [(384, 82), (320, 74), (256, 68), (192, 60), (128, 50)]  # (longest side, JPEG quality) until all fit
+BUDGET_BYTES = 2_200_000
+_DRAWING_COLOURS = 8192
+
+
+class Thumbnails:
+    """Gathers pictures by hash as they pass; no original is kept."""
+
+    def __init__(self) -> None:
+        self._small: dict[str, tuple[Image.Image, int, int]] = {}
+
+    def add(self, images: Sequence[Mapping[str, Any]], hashes: Sequence[str]) -> list[str]:
+        """Take a pair's pictures; returns the hashes of those that can be shown."""
+        for image, sha256 in zip(images, hashes, strict=False):
+            if sha256 not in self._small and (content := picture_bytes(image)):
+                self._shrink(content, sha256)
+        return [sha256 for sha256 in hashes if sha256 in self._small]
+
+    def to_json(self, wanted: Collection[str]) -> dict[str, dict[str, Any]]:
+        """The wanted pictures as data URIs with their original sizes; smaller where all would be over the budget."""
+        chosen = {sha256: kept for sha256, kept in self._small.items() if sha256 in wanted}
+        for side, quality in _SMALLER:
+            coded = {sha256: _encode(small, side, quality) for sha256, (small, _, _) in chosen.items()}
+            if sum(len(one) for one in coded.values()) <= BUDGET_BYTES:
+                break
+        return {
+            sha256: {"uri": coded[sha256], "width": width, "height": height}
+            for sha256, (_, width, height) in chosen.items()
+        }
+
+    def _shrink(self, encoded: bytes, sha256: str) -> None:
+        try:
+            with Image.open(io.BytesIO(encoded)) as opened:
+                width, height = opened.size
+                opened.draft("RGB", (SIDE_PX, SIDE_PX))  # JPEG decodes at a smaller scale
+                small = _on_white(opened)
+        except (OSError, UnidentifiedImageError, ValueError, Image.DecompressionBombError):
+            return  # the run was made with another Pillow, which could read it: the page says "cannot be shown"
+        small.thumbnail((SIDE_PX, SIDE_PX))
+        self._small[sha256] = (small, width, height)
+
+
+def _on_white(picture: Image.Image) -> Image.Image:
+    if not picture.has_transparency_data:
+        return picture.convert("RGB")
+    layer = picture.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
+
+
+def _encode(small: Image.Image, side: int, quality: int) -> str:
+    """Whichever is smaller: drawings are smaller and cleaner as PNG, photographs never are and take long to try."""
+    shown = small.copy()
+    shown.thumbnail((side, side))
+    forms = [("jpeg", _save(shown, "JPEG", quality=quality))]
+    if shown.getcolors(_DRAWING_COLOURS):
+        forms.append(("png", _save(shown, "PNG", optimize=True)))
+    name, content = min(forms, key=lambda form: len(form[1]))
+    return f"data:image/{name};base64,{base64.b64encode(content).decode()}"
+
+
+def _save(picture: Image.Image, form: str, **options: Any) -> bytes:  # noqa: ANN401
+    file = io.BytesIO()
+    picture.save(file, form, **options)
+    return file.getvalue()

@@ -1,0 +1,78 @@
+"""The verdicts that a run's pairs were made from, a chunk's own or new ones where it was paired again since: of one
+question, and as figures of the whole run."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from typing import Any
+
+from mmpr.judging import Judge, JudgeOptions
+from mmpr.reporting.tally import short
+from mmpr.run import Committed, StoredResponse, VerdictCounts
+from mmpr.types import Stage
+
+N_ACCURACY_BINS = 12  # none right, ten tenths, all right
+
+
+def accuracy_figures(counts: VerdictCounts) -> dict[str, Any]:
+    """Questions by the share of their responses that is right: how many, the mean share, and a histogram by label."""
+    questions = counts.by_accuracy.total()
+    bins = [0] * N_ACCURACY_BINS
+    for (right, judged), n in counts.by_accuracy.items():
+        bins[accuracy_bin(right, judged)] += n
+    shares = sum(n * right / judged for (right, judged), n in sorted(counts.by_accuracy.items()))
+    return {
+        "questions": questions,
+        "mean": round(shares / questions, 4) if questions else None,
+        "histogram": dict(zip(_accuracy_labels(), bins, strict=True)),
+    }
+
+
+def accuracy_bin(right: int, judged: int) -> int:
+    """0: none right; k: above (k-1)/10 and up to k/10; 11: all right."""
+    if right == judged:
+        return N_ACCURACY_BINS - 1
+    return -(-10 * right // judged)
+
+
+def outcomes_by_rule(counts: VerdictCounts) -> dict[str, Counter[str]]:
+    """What each rule decided, how often; the most used rule first."""
+    found: dict[str, Counter[str]] = {}
+    for rule, outcomes in counts.by_rule.items():
+        found.setdefault(short(rule) or "(none)", Counter()).update(outcomes)
+    return dict(sorted(found.items(), key=lambda entry: (-entry[1].total(), entry[0])))
+
+
+def _accuracy_labels() -> list[str]:
+    """`0`, `(0, 0.1]`, .. `(0.9, 1)`, `1`: all wrong and all right give no pairs, so they stand alone."""
+    tenths = [f"({k / 10:g}, {(k + 1) / 10:g}{']' if k < 9 else ')'}" for k in range(10)]
+    return ["0", *tenths, "1"]
+
+
+def judged_as_paired(committed: Committed, judge: str, selection: Mapping[str, Any]) -> Committed:
+    """The question with the verdicts of the run's present settings.
+
+    Args:
+        committed: the question as it was committed.
+        judge: how its chunk was judged, as the account has it; empty where it does not say.
+        selection: the run's present settings of selection.
+    """
+    told = json.loads(judge) if judge else {}
+    then = {field.name: told[field.name] for field in fields(JudgeOptions) if field.name in told}
+    now = {name: selection.get(name, value) for name, value in then.items()}
+    if "relative_tolerance" in now:
+        now["relative_tolerance"] = now["relative_tolerance"] or None  # none is 0 among the settings
+    if now == then or not committed.of_stage(Stage.SAMPLE):
+        return committed
+    with Judge(options=JudgeOptions(**now)) as again:
+        anew = tuple(_judged(stored, committed, again) for stored in committed.responses)
+    return replace(committed, responses=anew)
+
+
+def _judged(stored: StoredResponse, committed: Committed, judge: Judge) -> StoredResponse:
+    if stored.response.stage is not Stage.SAMPLE:
+        return stored
+    return replace(stored, verdict=judge.judge(committed.question, stored.response.text))

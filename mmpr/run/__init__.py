@@ -1,0 +1,59 @@
+"""The run folder: attempts, commits, resume; the final dataset."""
+
+from mmpr.run.chunk_reader import read_chunk
+from mmpr.run.columns import Recipe, RunColumns, arrow_schema, dataset_features, pair_id
+from mmpr.run.commit_records import (
+    ChunkAccount,
+    ChunkCommit,
+    Committed,
+    FileRecord,
+    RowSpan,
+    Splice,
+    StoredPicture,
+    StoredResponse,
+)
+from mmpr.run.dataset import cut_dataset, read_manifest, take_census, write_manifest, write_shard
+from mmpr.run.driver_claim import DriverClaim, claim_driver
+from mmpr.run.folder import RunFolder, new_attempt
+from mmpr.run.merge_members import Member, by_member, is_pocket, members_of
+from mmpr.run.plan import ChunkCensus, ShardPlan, Totals, plan_shards
+from mmpr.run.selection import Limits, Selection
+from mmpr.run.verdict_counts import VerdictCounts, read_verdicts
+
+__all__ = [
+    "ChunkAccount",
+    "ChunkCensus",
+    "ChunkCommit",
+    "Committed",
+    "DriverClaim",
+    "FileRecord",
+    "Limits",
+    "Member",
+    "Recipe",
+    "RowSpan",
+    "RunColumns",
+    "RunFolder",
+    "Selection",
+    "ShardPlan",
+    "Splice",
+    "StoredPicture",
+    "StoredResponse",
+    "Totals",
+    "VerdictCounts",
+    "arrow_schema",
+    "by_member",
+    "claim_driver",
+    "cut_dataset",
+    "dataset_features",
+    "is_pocket",
+    "members_of",
+    "new_attempt",
+    "pair_id",
+    "plan_shards",
+    "read_chunk",
+    "read_manifest",
+    "read_verdicts",
+    "take_census",
+    "write_manifest",
+    "write_shard",
+]

@@ -1,0 +1,228 @@
+"""The two Parquet tables of a chunk, to and from records. Their schemas are the run folder's format.
+
+`questions`: one row a question in source order, its skip if it has one, and its pictures; the bytes of a picture stand
+with the first question of the chunk that shows it. `responses`: one row a response, in the order of the questions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from mmpr.run.commit_records import Committed, Splice, StoredPicture, StoredResponse
+from mmpr.types import Finish, Outcome, Question, Reason, Response, Skip, Stage, Verdict
+
+FORMAT = 1
+# A row group of questions ends once its pictures pass this; a reader holds one group at a time.
+GROUP_BYTES = 32 * 2**20
+_LONG_REFERENCE_CHARS = 4096
+
+_PICTURE = pa.struct(
+    [
+        ("sha256", pa.string()),
+        ("original_sha256", pa.string()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("format", pa.string()),
+        ("n_bytes", pa.int64()),
+        ("encoded", pa.binary()),
+    ]
+)
+QUESTIONS = pa.schema(
+    [
+        ("id", pa.string()),
+        ("source", pa.string()),
+        ("row", pa.int64()),
+        ("system", pa.string()),
+        ("history", pa.list_(pa.list_(pa.string()))),
+        ("text", pa.string()),
+        ("images", pa.list_(pa.string())),
+        ("choices", pa.list_(pa.string())),
+        ("answer", pa.list_(pa.string())),
+        ("answer_kind", pa.string()),
+        ("draft", pa.string()),
+        ("language", pa.string()),
+        ("skip_stage", pa.string()),
+        ("skip_reason", pa.string()),
+        ("skip_detail", pa.string()),
+        ("pictures", pa.list_(_PICTURE)),
+    ]
+)
+RESPONSES = pa.schema(
+    [
+        ("place", pa.int32()),  # which question of the chunk, from 0
+        ("question_id", pa.string()),
+        ("source", pa.string()),
+        ("row", pa.int64()),
+        ("stage", pa.string()),
+        ("index", pa.int32()),
+        ("text", pa.string()),
+        ("token_ids", pa.list_(pa.int32())),
+        ("n_tokens", pa.int32()),
+        ("finish_reason", pa.string()),
+        ("seed", pa.int64()),
+        ("round", pa.int32()),
+        ("outcome", pa.string()),
+        ("answer", pa.string()),
+        ("rule", pa.string()),
+        ("truth", pa.string()),
+        ("draft_index", pa.int32()),
+        ("prefix_chars", pa.int32()),
+        ("prefix_tokens", pa.int32()),
+        ("continued", pa.string()),
+        ("chosen_score", pa.float64()),
+        ("rejected_score", pa.float64()),
+        ("view", pa.string()),
+        ("shown_sha256", pa.list_(pa.string())),
+        ("gain", pa.float64()),
+    ]
+)
+WITHOUT_BYTES = [
+    *(name for name in QUESTIONS.names if name != "pictures"),
+    *(f"pictures.list.element.{child.name}" for child in _PICTURE if child.name != "encoded"),
+]
+
+BYTES_ONLY = ["pictures.list.element.sha256", "pictures.list.element.encoded"]
+
+QuestionRow = tuple[Question, tuple[StoredPicture, ...], Skip | None]
+
+
+def question_groups(chunk: Sequence[Committed]) -> Iterator[pa.Table]:
+    """The chunk's questions as row groups of bounded size, each distinct picture's bytes once."""
+    written: set[str] = set()
+    rows: list[dict[str, Any]] = []
+    n_bytes = 0
+    for committed in chunk:
+        rows.append(_question_row(committed, written))
+        n_bytes += sum(len(p["encoded"] or b"") for p in rows[-1]["pictures"])
+        if n_bytes >= GROUP_BYTES:
+            yield pa.Table.from_pylist(rows, schema=QUESTIONS)
+            rows, n_bytes = [], 0
+    if rows:
+        yield pa.Table.from_pylist(rows, schema=QUESTIONS)
+
+
+def response_table(chunk: Sequence[Committed]) -> pa.Table:
+    """All responses of a chunk; `place` ties each to its question."""
+    rows = [_response_row(place, c.question, r) for place, c in enumerate(chunk) for r in c.responses]
+    return pa.Table.from_pylist(rows, schema=RESPONSES)
+
+
+def read_questions(tables: Iterable[pa.Table]) -> Iterator[QuestionRow]:
+    """Rows as records; a picture has bytes only where its row has them."""
+    for table in tables:
+        for row in table.to_pylist():
+            pictures = tuple(_picture(child) for child in row.pop("pictures") or ())
+            stage, reason, detail = (row.pop(f"skip_{name}") for name in ("stage", "reason", "detail"))
+            skip = Skip(row["id"], Stage(stage), Reason(reason), detail) if stage else None
+            yield _question(row), pictures, skip
+
+
+def read_responses(table: pa.Table) -> Iterator[tuple[int, StoredResponse]]:
+    """(place of the question in its chunk, response) in the order of the file."""
+    for row in table.to_pylist():
+        yield row["place"], StoredResponse(_response(row), _verdict(row), _splice(row))
+
+
+def _question_row(committed: Committed, written: set[str]) -> dict[str, Any]:
+    question, skip = committed.question, committed.skip
+    return {
+        **{name: getattr(question, name) for name in Question.__slots__},
+        "images": [_reference(image) for image in question.images],
+        "skip_stage": skip.stage.value if skip else None,
+        "skip_reason": skip.reason.value if skip else None,
+        "skip_detail": skip.detail if skip else None,
+        "pictures": [_picture_row(picture, written) for picture in committed.pictures],
+    }
+
+
+def _reference(image: str) -> str:
+    """A data URI would double the picture that stands beside it: its hash stays."""
+    if len(image) <= _LONG_REFERENCE_CHARS:
+        return image
+    return f"sha256:{hashlib.sha256(image.encode()).hexdigest()}"
+
+
+def _picture_row(picture: StoredPicture, written: set[str]) -> dict[str, Any]:
+    row = {name: getattr(picture, name) for name in StoredPicture.__slots__}
+    if picture.sha256 in written:
+        row["encoded"] = None
+    elif picture.encoded is None:
+        raise ValueError(f"picture {picture.sha256} comes without bytes")
+    written.add(picture.sha256)
+    return row
+
+
+def _picture(row: dict[str, Any]) -> StoredPicture:
+    return StoredPicture(**{"encoded": None, **row})
+
+
+def _question(row: dict[str, Any]) -> Question:
+    row["history"] = tuple((asked, answered) for asked, answered in row["history"] or ())
+    row["images"], row["choices"] = tuple(row["images"] or ()), tuple(row["choices"] or ())
+    row["answer"] = None if row["answer"] is None else tuple(row["answer"])
+    return Question(**row)
+
+
+def _response_row(place: int, question: Question, stored: StoredResponse) -> dict[str, Any]:
+    response, verdict, splice = stored.response, stored.verdict, stored.splice
+    chosen_score, rejected_score = (splice.scores if splice else None) or (None, None)
+    return {
+        **{name: getattr(response, name) for name in Response.__slots__},
+        "place": place,
+        "source": question.source,
+        "row": question.row,
+        "stage": response.stage.value,
+        "finish_reason": response.finish_reason.value,
+        "outcome": verdict.outcome.value if verdict else None,
+        "answer": verdict.answer if verdict else None,
+        "rule": verdict.rule if verdict else None,
+        "truth": verdict.truth if verdict else None,
+        "draft_index": splice.draft_index if splice else None,
+        "prefix_chars": splice.prefix_chars if splice else None,
+        "prefix_tokens": splice.prefix_tokens if splice else None,
+        "continued": splice.continued if splice else None,
+        "chosen_score": chosen_score,
+        "rejected_score": rejected_score,
+        "view": splice.view if splice else None,
+        "shown_sha256": (list(splice.shown_sha256) or None) if splice else None,
+    }
+
+
+def _response(row: dict[str, Any]) -> Response:
+    return Response(
+        row["question_id"],
+        Stage(row["stage"]),
+        row["index"],
+        row["text"],
+        tuple(row["token_ids"] or ()),
+        row["n_tokens"],
+        Finish(row["finish_reason"]),
+        row["seed"],
+        row.get("round") or 0,
+        row.get("gain"),
+    )
+
+
+def _verdict(row: dict[str, Any]) -> Verdict | None:
+    if row["outcome"] is None:
+        return None
+    return Verdict(Outcome(row["outcome"]), row["answer"], row["rule"], row["truth"])
+
+
+def _splice(row: dict[str, Any]) -> Splice | None:
+    if row["prefix_chars"] is None:
+        return None
+    scores = None if row["chosen_score"] is None else (row["chosen_score"], row["rejected_score"])
+    return Splice(
+        row["draft_index"],
+        row["prefix_chars"],
+        row["prefix_tokens"],
+        row["continued"],
+        scores,
+        row.get("view") or "blind",  # before there was another one
+        tuple(row.get("shown_sha256") or ()),
+    )

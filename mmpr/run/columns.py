@@ -1,0 +1,294 @@
+"""The dataset's columns: a pair as the row that trainers read, and the schema that they insist on.
+
+Each rule is measured: `images` is exactly a nullable list of (bytes, path), the Hugging Face features are written in
+the literal form that every version reads, content parts have no `image` field, no column has a name that a trainer
+interprets (messages, completion, label, tools ...).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from mmpr.errors import LawBroken
+from mmpr.pairing import accuracy
+from mmpr.prompts import IMAGE_TAG, count_tags, is_frame
+from mmpr.run.commit_records import Committed, StoredPicture
+from mmpr.run.selection import Selection
+from mmpr.types import Message, Pair, PairKind, Reason, Skip, Stage
+
+_IMAGES = pa.list_(pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())]))
+_PARTS = pa.list_(pa.struct([("type", pa.string()), ("text", pa.string())]))
+_TURNS = pa.list_(pa.struct([("role", pa.string()), ("content", _PARTS)]))
+TEXTS = ("question", "chosen_text", "rejected_text", "answer")  # plain columns of any length
+# What the text columns of a row take besides their texts, for planning.
+_ROW_BYTES = 512
+
+
+@dataclass(frozen=True, slots=True)
+class RunColumns:
+    """Values that are the same for every pair of a run."""
+
+    model: str
+    model_revision: str | None
+    prompt_version: str
+    temperature: float
+    keep_fraction: float
+
+
+def _as_committed(committed: Committed) -> Committed:
+    return committed
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How committed responses become rows; picklable, so give module functions or `functools.partial`s of them.
+
+    Args:
+        pair: at least one pair in order of rank, or the skip.
+        messages: the messages as they were sent with the picture; as many `<image>` tags as pictures.
+        columns: the run's own values.
+        embed_images: whether `images` holds pictures' bytes; else the paths of local files that are what was seen.
+        view: applied to what was committed before anything else, such as verdicts under other settings.
+        selection: what was decided about the whole run.
+        members: of a merged run, in ascending order: the first chunk of each member, and the member's own recipe.
+    """
+
+    pair: Callable[[Committed], list[Pair] | Skip]
+    messages: Callable[[Committed], tuple[Message, ...]]
+    columns: RunColumns
+    embed_images: bool = True
+    view: Callable[[Committed], Committed] = _as_committed
+    selection: Selection = field(default_factory=Selection)
+    members: tuple[tuple[int, Recipe], ...] = ()
+
+    def of_chunk(self, chunk: int) -> Recipe:
+        """The recipe of one chunk: its member's, under the decisions about the whole run."""
+        own = next((recipe for first, recipe in reversed(self.members) if first <= chunk), self)
+        return replace(own, selection=self.selection)
+
+
+def arrow_schema() -> pa.Schema:
+    """The columns of `data/train-*.parquet` with the Hugging Face features in the schema's metadata."""
+    plain = pa.schema(_fields())
+    features = {field.name: _feature(field.type) for field in plain}
+    return plain.with_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+
+
+def dataset_features(*, decode: bool) -> list[dict[str, Any]]:
+    """`dataset_info.features` of the card's front matter; `decode` is false for the config `raw`."""
+    return [{"name": field.name, **_yaml_feature(field.type, decode=decode)} for field in _fields()]
+
+
+def pair_id(source: str, row: int, pair: Pair) -> str:
+    """20 hex digits from the place, the kind and both responses: unique by construction."""
+    chosen, rejected = ((stage.value, index) for stage, index in (pair.chosen, pair.rejected))
+    place = json.dumps([source, row, pair.kind.value, chosen, rejected], ensure_ascii=True)
+    return hashlib.sha256(place.encode()).hexdigest()[:20]
+
+
+def pairs_of(committed: Committed, recipe: Recipe) -> list[Pair] | Skip:
+    """The question's pairs or its skip; a prompt whose tags are not its pictures would break every trainer.
+
+    Raises:
+        LawBroken: the recipe gives neither, or the same pair twice.
+    """
+    place = f"{committed.question.source}:{committed.question.row}"
+    pairs = recipe.pair(committed)
+    if isinstance(pairs, Skip):
+        return pairs
+    if not pairs:
+        raise LawBroken(f"{place} has neither a pair nor a skip")
+    if len({(pair.kind, pair.chosen, pair.rejected) for pair in pairs}) != len(pairs):
+        raise LawBroken(f"{place} has the same pair twice")
+    n_tags, n_pictures = count_tags(m.text for m in recipe.messages(committed)), len(committed.pictures)
+    if n_tags != n_pictures:
+        detail = f"{n_pictures} pictures, but the prompt has {n_tags} image tags"
+        return Skip(committed.question.id, Stage.SELECT, Reason.IMAGE_TAGS, detail)
+    shown = [picture.sha256 for picture in committed.pictures]
+    if excluded := recipe.selection.exclusion.skip(committed.question, shown):
+        return excluded
+    if not recipe.selection.thresholds:
+        return pairs
+    return recipe.selection.keep(committed.question, named(committed, pairs))
+
+
+def side_of(committed: Committed, recipe: Recipe) -> str:
+    """`train` or `validation`."""
+    return recipe.selection.split.side(committed.question, [picture.sha256 for picture in committed.pictures])
+
+
+def named(committed: Committed, pairs: Sequence[Pair]) -> list[tuple[Pair, str]]:
+    """Each pair with its id."""
+    return [(pair, pair_id(committed.question.source, committed.question.row, pair)) for pair in pairs]
+
+
+def weigh(committed: Committed, pairs: Sequence[Pair], recipe: Recipe) -> list[int]:
+    """Bytes that each pair's row takes in memory; needs no picture's bytes."""
+    shared = sum(picture.n_bytes for picture, path in _placed(committed, recipe) if path is None) + _ROW_BYTES
+    shared += 2 * sum(len(message.text.encode()) for message in recipe.messages(committed))
+    texts = ((committed.text_of(pair.chosen), committed.text_of(pair.rejected)) for pair in pairs)
+    return [shared + 2 * (len(chosen.encode()) + len(rejected.encode())) for chosen, rejected in texts]
+
+
+def pair_rows(committed: Committed, pairs: Sequence[Pair], recipe: Recipe) -> list[dict[str, Any]]:
+    """The rows of one question's pairs, with its pictures' bytes."""
+    shared = _question_columns(committed, recipe)
+    return [{**shared, **_pair_columns(committed, pair, recipe.columns)} for pair in pairs]
+
+
+def _fields() -> list[pa.Field]:
+    strings = pa.list_(pa.string())
+    types = {
+        "images": _IMAGES,
+        **dict.fromkeys(("prompt", "chosen", "rejected"), _TURNS),
+        **dict.fromkeys(TEXTS, pa.string()),
+        **dict.fromkeys(("pair_id", "question_id", "pair_kind", "source"), pa.string()),
+        "source_row": pa.int64(),
+        **dict.fromkeys(("image_sha256", "original_sha256"), strings),
+        **dict.fromkeys(("chosen_answer", "rejected_answer", "rule", "rejected_rule"), pa.string()),
+        "accuracy": pa.float64(),
+        **dict.fromkeys(("accuracy_n", "n_responses", "chosen_index", "rejected_index", "rank"), pa.int32()),
+        **dict.fromkeys(("model", "model_revision", "prompt_version"), pa.string()),
+        "temperature": pa.float64(),
+        "seed": pa.int64(),
+        "keep_fraction": pa.float64(),
+        **dict.fromkeys(("prefix_chars", "chosen_tokens", "rejected_tokens"), pa.int32()),
+        **dict.fromkeys(("chosen_finish_reason", "rejected_finish_reason", "continued"), pa.string()),
+        "rejected_view": pa.string(),
+        "rejected_image_sha256": strings,
+        **dict.fromkeys(("chosen_score", "rejected_score"), pa.float64()),
+    }
+    return [pa.field(name, kind) for name, kind in types.items()]
+
+
+def _feature(kind: pa.DataType) -> Any:  # noqa: ANN401
+    if kind == _IMAGES.value_type:
+        return {"_type": "Image"}
+    if pa.types.is_list(kind):
+        return [_feature(kind.value_type)]
+    if pa.types.is_struct(kind):
+        return {child.name: _feature(child.type) for child in kind}
+    return {"dtype": _dtype(kind), "_type": "Value"}
+
+
+def _yaml_feature(kind: pa.DataType, *, decode: bool) -> dict[str, Any]:
+    if kind == _IMAGES:
+        return {"list": "image" if decode else {"image": {"decode": False}}}
+    if pa.types.is_list(kind):
+        inner = _yaml_feature(kind.value_type, decode=decode)
+        return {"list": inner.get("struct") or inner.get("dtype") or inner}
+    if pa.types.is_struct(kind):
+        return {"struct": [{"name": child.name, **_yaml_feature(child.type, decode=decode)} for child in kind]}
+    return {"dtype": _dtype(kind)}
+
+
+def _dtype(kind: pa.DataType) -> str:
+    return {"double": "float64"}.get(str(kind), str(kind))
+
+
+def _question_columns(committed: Committed, recipe: Recipe) -> dict[str, Any]:
+    question, messages = committed.question, recipe.messages(committed)
+    share, judged = accuracy(committed.judged)
+    return {
+        "images": [
+            {"bytes": picture.encoded if path is None else None, "path": path}
+            for picture, path in _placed(committed, recipe)
+        ],
+        "prompt": [{"role": m.role, "content": _parts(m.text)} for m in messages],
+        "question": "\n\n".join(m.text for m in messages if m.role != "system"),
+        "answer": None if question.answer is None else " | ".join(question.answer),
+        "question_id": question.id,
+        "source": question.source,
+        "source_row": question.row,
+        **_picture_columns(committed.pictures),
+        "accuracy": share,
+        "accuracy_n": judged,
+        "model": recipe.columns.model,
+        "model_revision": recipe.columns.model_revision,
+        "prompt_version": recipe.columns.prompt_version,
+        "temperature": recipe.columns.temperature,
+    }
+
+
+def _placed(committed: Committed, recipe: Recipe) -> Iterator[tuple[StoredPicture, str | None]]:
+    """Each picture, and the path that stands for it: of a local file whose very bytes were seen, where that is asked.
+
+    A file that was turned upright or converted, a frame, a fetched picture and one in a data URI are always embedded.
+    """
+    if recipe.embed_images:
+        yield from ((picture, None) for picture in committed.pictures)
+        return
+    for picture, reference in zip(committed.pictures, committed.question.images, strict=True):
+        is_file = reference.startswith("/") and not is_frame(reference)
+        yield picture, reference if is_file and picture.sha256 == picture.original_sha256 else None
+
+
+def picture_bytes(image: Mapping[str, Any]) -> bytes | None:
+    """The bytes of one entry of `images`, embedded or in the file that it names; None where that is gone."""
+    embedded: bytes | None = image["bytes"]
+    if embedded is not None or not image["path"]:
+        return embedded
+    try:
+        return Path(image["path"]).read_bytes()
+    except OSError:
+        return None
+
+
+def _picture_columns(pictures: Sequence[StoredPicture]) -> dict[str, list[str]]:
+    return {
+        "image_sha256": [picture.sha256 for picture in pictures],
+        "original_sha256": [picture.original_sha256 for picture in pictures],
+    }
+
+
+def _pair_columns(committed: Committed, pair: Pair, columns: RunColumns) -> dict[str, Any]:
+    chosen, rejected = committed.find(pair.chosen), committed.find(pair.rejected)
+    texts = committed.text_of(pair.chosen), committed.text_of(pair.rejected)
+    splice = rejected.splice
+    chosen_score, rejected_score = (splice.scores if splice else None) or (None, None)
+    return {
+        "chosen": [{"role": "assistant", "content": [{"type": "text", "text": texts[0]}]}],
+        "rejected": [{"role": "assistant", "content": [{"type": "text", "text": texts[1]}]}],
+        "chosen_text": texts[0],
+        "rejected_text": texts[1],
+        "pair_id": pair_id(committed.question.source, committed.question.row, pair),
+        "pair_kind": pair.kind.value,
+        "chosen_answer": chosen.verdict.answer if chosen.verdict else None,
+        "rejected_answer": rejected.verdict.answer if rejected.verdict else None,
+        "rule": chosen.verdict.rule if chosen.verdict else None,
+        "rejected_rule": rejected.verdict.rule if rejected.verdict else None,
+        "n_responses": len(committed.of_stage(pair.chosen[0])),
+        "chosen_index": pair.chosen[1],
+        "rejected_index": pair.rejected[1],
+        "rank": pair.rank,
+        "seed": chosen.response.seed,
+        "keep_fraction": columns.keep_fraction if pair.kind is PairKind.DROPOUT_NTP else None,
+        "prefix_chars": splice.prefix_chars if splice else None,
+        "chosen_tokens": committed.tokens_of(pair.chosen),
+        "rejected_tokens": committed.tokens_of(pair.rejected),
+        "chosen_finish_reason": chosen.response.finish_reason.value,
+        "rejected_finish_reason": rejected.response.finish_reason.value,
+        "continued": splice.continued if splice else None,
+        "rejected_view": splice.view if splice else None,
+        "rejected_image_sha256": (list(splice.shown_sha256) or None) if splice else None,
+        "chosen_score": chosen_score,
+        "rejected_score": rejected_score,
+    }
+
+
+def _parts(text: str) -> list[dict[str, str | None]]:
+    """A turn's text as content parts: one image part for every tag, the blank line behind it taken off."""
+    first, *others = text.split(IMAGE_TAG)
+    parts: list[dict[str, str | None]] = [{"type": "text", "text": first}] if first.strip() else []
+    for other in others:
+        parts.append({"type": "image", "text": None})
+        if other.strip():
+            parts.append({"type": "text", "text": other.removeprefix("\n")})
+    return parts or [{"type": "text", "text": text}]

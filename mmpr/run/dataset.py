@@ -1,0 +1,295 @@
+"""The final dataset, cut from the committed chunks in source order.
+
+Its bytes depend on the committed responses and the recipe alone. It can be cut again at any time: `manifest.json` goes
+first and comes back last, and until then the folder is an unfinished, resumable run.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import IO, Any, Protocol, TypeVar, cast
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mmpr.errors import RunFolderError
+from mmpr.run.chunk_reader import read_chunk
+from mmpr.run.columns import TEXTS, Recipe, arrow_schema, pair_rows, pairs_of, side_of, weigh
+from mmpr.run.commit_records import ChunkCommit, Committed, FileRecord, to_json
+from mmpr.run.folder import DATA, MANIFEST, RunFolder
+from mmpr.run.plan import SHARD_BYTES, ChunkCensus, ShardPlan, SkippedRow, Totals, plan_shards
+from mmpr.run.selection import ChunkSurvey, Limits, Survey
+from mmpr.run.split import TRAIN, VALIDATION
+from mmpr.run.store import HashingFile
+from mmpr.run.survey import survey_chunk
+from mmpr.run.verdict_counts import VERDICTS, VerdictCounts, write_verdicts
+from mmpr.types import PairKind, Skip
+
+SKIPS = "skips.parquet"  # not in data/: `data/*.parquet` is what people load, and one foreign schema breaks that
+# About 256 rows a group, more of small ones: a footer tells of every group, and readers hold all of it. A group that
+# expands past 2 GiB is written and then unreadable, 100 MB is what viewers take.
+GROUP_ROWS, LEAST_GROUP_BYTES = 256, 4 * 2**20
+GROUP_BYTES = 96_000_000
+_SKIP_ROWS = 65_536
+# The chunk sizes of `datasets`, and its footer key: an upload then sends only the pages that changed.
+_CHUNKING = {"min_chunk_size": 256 * 1024, "max_chunk_size": 1024 * 1024, "norm_level": 0}
+# Columns whose least and greatest value stand in the footer, for readers that filter; of long texts these would take a
+# quarter as much as the compressed texts themselves.
+_SHORT = [field.name for field in arrow_schema() if not pa.types.is_nested(field.type) and field.name not in TEXTS]
+_SKIPS_SCHEMA = pa.schema(
+    [
+        ("question_id", pa.string()),
+        ("source", pa.string()),
+        ("row", pa.int64()),
+        ("stage", pa.string()),
+        ("reason", pa.string()),
+        ("detail", pa.string()),
+    ]
+)
+
+Given = TypeVar("Given")
+Made = TypeVar("Made")
+
+
+class MapTasks(Protocol):
+    """Runs a function over values, anywhere, and gives the results in their order; `map` is one."""
+
+    def __call__(self, function: Callable[[Given], Made], values: Sequence[Given], /) -> Iterable[Made]: ...
+
+
+def cut_dataset(
+    folder: RunFolder,
+    recipe: Recipe,
+    *,
+    limits: Limits = Limits(),  # noqa: B008  frozen
+    shard_bytes: int = SHARD_BYTES,
+    map_tasks: MapTasks = map,
+) -> tuple[Totals, list[FileRecord]]:
+    """Write `data/` anew: a survey where rules need the whole run, a census of every chunk, the plan, a task a shard.
+
+    Args:
+        recipe: how responses become pairs.
+        limits: the rules that need the whole run.
+        shard_bytes: most that one shard's pairs take in memory.
+        map_tasks: `map` here, or one that spreads tasks over a cluster; lazy ones keep memory flat.
+
+    Returns:
+        The sums, and the files written; `write_manifest` takes them when the report stands too.
+
+    Raises:
+        RunFolderError: a committed file is missing or damaged.
+        LawBroken: a question leaves with neither a pair nor a skip.
+    """
+    folder.store.delete(MANIFEST)
+    totals = Totals()
+    chunks = sorted(folder.committed_chunks())  # numbers alone: a task reads the commit that it needs
+    recipe = _select(folder, recipe, chunks, limits, map_tasks)
+    with SkipsFile(folder) as skips:
+        censuses = map_tasks(lambda chunk: take_census(folder, folder.load_commit(chunk), recipe=recipe), chunks)
+        shards = plan_shards(_counted(censuses, totals, skips), shard_bytes=shard_bytes)
+    files = list(map_tasks(lambda shard: write_shard(folder, shard, recipe=recipe), shards))
+    write_verdicts(folder, totals.verdicts)
+    files += [skips.record, folder.record(VERDICTS)]
+    _clear(folder, {file.path for file in files})
+    return totals, files
+
+
+def _select(folder: RunFolder, recipe: Recipe, chunks: Sequence[int], limits: Limits, map_tasks: MapTasks) -> Recipe:
+    """The recipe with what the limits decide about the whole run; nothing is read where there are none."""
+    if limits == Limits():
+        return recipe
+    survey = Survey(limits)
+
+    def look(chunk: int) -> ChunkSurvey:
+        return survey_chunk(folder, folder.load_commit(chunk), recipe=recipe, limits=limits)
+
+    for found in map_tasks(look, chunks):
+        survey.add(found)
+    return replace(recipe, selection=survey.decide())
+
+
+def take_census(folder: RunFolder, commit: ChunkCommit, *, recipe: Recipe) -> ChunkCensus:
+    """Pair one chunk and count; reads no picture's bytes."""
+    recipe = recipe.of_chunk(commit.chunk)
+    n_pairs: list[int] = []
+    n_bytes: list[int] = []
+    by_kind: Counter[PairKind] = Counter()
+    skipped: list[SkippedRow] = []
+    held_out: set[int] = set()
+    verdicts = VerdictCounts()
+    for committed in map(recipe.view, read_chunk(folder, commit, pictures=False)):
+        verdicts.count(committed.judged)
+        pairs = pairs_of(committed, recipe)
+        if isinstance(pairs, Skip):
+            skipped.append(SkippedRow(committed.question.source, committed.question.row, pairs))
+            pairs = []
+        elif side_of(committed, recipe) == VALIDATION:
+            held_out.add(len(n_pairs))
+        n_pairs.append(len(pairs))
+        n_bytes.append(sum(weigh(committed, pairs, recipe)))
+        by_kind.update(pair.kind for pair in pairs)
+    return ChunkCensus(
+        chunk=commit.chunk,
+        pairs=tuple(n_pairs),
+        n_bytes=tuple(n_bytes),
+        by_kind=dict(by_kind),
+        skipped=tuple(skipped),
+        held_out=frozenset(held_out),
+        verdicts=verdicts,
+    )
+
+
+def write_shard(folder: RunFolder, shard: ShardPlan, *, recipe: Recipe) -> FileRecord:
+    """Write one shard, a question at a time; memory is bounded by a row group and a chunk's slice."""
+    with folder.store.writer(shard.path) as file, _parquet(file) as parquet:
+        groups = _RowGroups(parquet)
+        for part in shard.slices:
+            commit, own = folder.load_commit(part.chunk), recipe.of_chunk(part.chunk)
+            for committed in map(own.view, read_chunk(folder, commit, first=part.first, stop=part.stop)):
+                if side_of(committed, own) == shard.split:
+                    groups.add(committed, own)
+        groups.end()
+    return FileRecord(shard.path, file.n_bytes, file.sha256, groups.n_rows)
+
+
+def write_manifest(folder: RunFolder, files: Sequence[FileRecord], others: Sequence[str] = ()) -> None:
+    """Write `manifest.json`, the last file of a finished run.
+
+    Args:
+        files: what `cut_dataset` wrote.
+        others: names of further finished files (card, report), hashed here as they lie.
+    """
+    records = sorted([*files, *(folder.record(name) for name in others)], key=lambda record: record.path)
+    manifest = {"n_chunks": len(folder.committed_chunks()), "files": [asdict(record) for record in records]}
+    folder.store.write_bytes(MANIFEST, to_json(manifest))
+
+
+def read_manifest(folder: RunFolder) -> Manifest | None:
+    """What a finished run consists of, or None where it is not finished.
+
+    Raises:
+        RunFolderError: it cannot be read.
+    """
+    try:
+        fields = json.loads(folder.store.read_bytes(MANIFEST))
+        return Manifest(fields["n_chunks"], tuple(FileRecord(**record) for record in fields["files"]))
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunFolderError(f"{folder.url}/{MANIFEST} is damaged; start the run again, it only finishes it") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The chunks a dataset was cut from, and its files by path."""
+
+    n_chunks: int
+    files: tuple[FileRecord, ...]
+
+
+class SkipsFile:
+    """`skips.parquet`, written as the censuses pass."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._writer = folder.store.writer(SKIPS)
+        self._rows: list[dict[str, Any]] = []
+        self.n_rows = 0
+
+    def __enter__(self) -> SkipsFile:
+        self._file = self._writer.__enter__()
+        self._parquet = pq.ParquetWriter(self._file, _SKIPS_SCHEMA, compression="zstd")
+        return self
+
+    def __exit__(self, *error: Any) -> None:  # noqa: ANN401
+        if error[0] is None:
+            self._flush()
+        self._parquet.close()
+        self._writer.__exit__(*error)
+
+    def add(self, skipped: SkippedRow) -> None:
+        skip = skipped.skip
+        values = (skip.question_id, skipped.source, skipped.row, skip.stage.value, skip.reason.value, skip.detail)
+        self._rows.append(dict(zip(_SKIPS_SCHEMA.names, values, strict=True)))
+        self.n_rows += 1
+        if len(self._rows) >= _SKIP_ROWS:
+            self._flush()
+
+    @property
+    def record(self) -> FileRecord:
+        """The file, once it is closed."""
+        return FileRecord(SKIPS, self._file.n_bytes, self._file.sha256, self.n_rows)
+
+    def _flush(self) -> None:
+        if self._rows:
+            self._parquet.write_table(pa.Table.from_pylist(self._rows, schema=_SKIPS_SCHEMA))
+            self._rows = []
+
+
+class _RowGroups:
+    """Gathers rows into groups: all pairs of a question in one, bounded in expanded bytes, and in rows unless small."""
+
+    def __init__(self, parquet: pq.ParquetWriter) -> None:
+        self._parquet = parquet
+        self._rows: list[dict[str, Any]] = []
+        self._n_bytes = 0
+        self.n_rows = 0
+
+    def add(self, committed: Committed, recipe: Recipe) -> None:
+        pairs = pairs_of(committed, recipe)
+        if isinstance(pairs, Skip):
+            return
+        weights = weigh(committed, pairs, recipe)
+        in_all = self._n_bytes + sum(weights)
+        enough = len(self._rows) + len(pairs) > GROUP_ROWS and in_all > LEAST_GROUP_BYTES
+        if enough or in_all > GROUP_BYTES:
+            self.end()
+        for row, n_bytes in zip(pair_rows(committed, pairs, recipe), weights, strict=True):
+            if self._n_bytes + n_bytes > GROUP_BYTES:  # one question alone is past the limit: only then it is divided
+                self.end()
+            self._rows.append(row)
+            self._n_bytes += n_bytes
+
+    def end(self) -> None:
+        """Write what was gathered."""
+        if self._rows:
+            table = pa.Table.from_pylist(self._rows, schema=self._parquet.schema)
+            self._parquet.write_table(table, row_group_size=len(self._rows))
+        self.n_rows += len(self._rows)
+        self._rows, self._n_bytes = [], 0
+
+
+def _parquet(file: HashingFile) -> pq.ParquetWriter:
+    """Every setting that shapes bytes is named here, so that a new pyarrow's defaults do not change them."""
+    writer = pq.ParquetWriter(
+        cast("IO[bytes]", file),
+        arrow_schema(),
+        version="2.6",
+        data_page_version="1.0",
+        compression="zstd",
+        compression_level=3,
+        use_dictionary=True,
+        dictionary_pagesize_limit=2 * GROUP_BYTES,  # a group's pictures always fit: repeats are stored once
+        write_statistics=_SHORT,
+        write_page_index=True,
+        use_content_defined_chunking=_CHUNKING,
+    )
+    writer.add_key_value_metadata({"content_defined_chunking": json.dumps(_CHUNKING)})
+    return writer
+
+
+def _counted(censuses: Iterable[ChunkCensus], totals: Totals, skips: SkipsFile) -> Iterator[ChunkCensus]:
+    for census in censuses:
+        totals.add(census)
+        for skipped in census.skipped:
+            skips.add(skipped)
+        yield census
+
+
+def _clear(folder: RunFolder, kept: set[str]) -> None:
+    """Shards of an earlier cut into another number."""
+    for name in folder.store.names(DATA):
+        if name.startswith((f"{DATA}/{TRAIN}-", f"{DATA}/{VALIDATION}-")) and name not in kept:
+            folder.store.delete(name)

@@ -1,0 +1,68 @@
+"""One driver a run folder: claimed at the start, beaten from a thread of its own, released at the end."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from mmpr.errors import RunFolderError
+from mmpr.run.driver_claim import DriverClaim, claim_driver
+from mmpr.run.folder import RunFolder
+
+_HEARTBEAT_S = 10.0
+
+
+@contextmanager
+def claimed(folder: RunFolder) -> Iterator[Heart]:
+    """Hold the folder for this process.
+
+    Raises:
+        RunFolderError: another driver lives; names it.
+    """
+    claim = claim_driver(folder, heartbeat_s=_HEARTBEAT_S)
+    heart = Heart(claim)
+    heart.start()
+    try:
+        yield heart
+    finally:
+        heart.stop()
+        claim.release()
+
+
+class Heart(threading.Thread):
+    """Beats a driver's claim from a thread of its own, so that nothing long (a slow finish) looks like a death."""
+
+    def __init__(self, claim: DriverClaim) -> None:
+        super().__init__(name="mmpr-heart", daemon=True)
+        self._claim = claim
+        self._ended = threading.Event()
+        self._fault: RunFolderError | None = None
+        self._state: Mapping[str, Any] = {}
+
+    def tell(self, state: Mapping[str, Any]) -> None:
+        """What the next beat says of the run; plain JSON, replaced as a whole."""
+        self._state = state
+
+    def run(self) -> None:
+        """Beat until stopped, or until another driver has taken over."""
+        while self._fault is None and not self._ended.wait(self._claim.heartbeat_s):
+            try:
+                self._claim.beat(self._state)
+            except RunFolderError as error:
+                self._fault = error
+
+    def check(self) -> None:
+        """Raise what ended the beating.
+
+        Raises:
+            RunFolderError: another driver has taken over, or the folder cannot be written.
+        """
+        if self._fault is not None:
+            raise self._fault
+
+    def stop(self) -> None:
+        """End the thread and wait for it."""
+        self._ended.set()
+        self.join()

@@ -1,0 +1,124 @@
+"""Committed chunks of other runs, taken into a folder; and which rows two runs both hold."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from array import array
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mmpr.run.chunk_reader import told
+from mmpr.run.commit_records import ChunkCommit, FileRecord
+from mmpr.run.folder import QUESTIONS, RESPONSES, RunFolder
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+_ASKED = ["source", "row", "text", "choices", "answer", "pictures.list.element.sha256"]
+_BATCH_ROWS = 8192
+
+
+def take_chunk(
+    folder: RunFolder, other: RunFolder, commit: ChunkCommit, *, chunk: int, renamed: Mapping[str, str]
+) -> ChunkCommit:
+    """Commit another run's chunk under a number of this one.
+
+    Its files become hard links where a disk can; they are written anew, a row group at a time, where a source has
+    another name here.
+
+    Args:
+        folder: gets the chunk.
+        other: has it, and stays as it is.
+        commit: the chunk in `other`.
+        chunk: its number here.
+        renamed: source names of `other` with those they have here.
+
+    Raises:
+        RunFolderError: a file cannot be read or written.
+        CommitRefused: this number is committed already.
+    """
+    renamed = renamed if any(span.source in renamed for span in commit.spans) else {}
+    name = f"{chunk:05d}-{commit.attempt}.parquet"
+    taken = replace(
+        commit,
+        chunk=chunk,
+        spans=tuple(replace(span, source=renamed.get(span.source, span.source)) for span in commit.spans),
+        questions=_take_file(folder, other, commit.questions, f"{QUESTIONS}/{name}", renamed),
+        responses=_take_file(folder, other, commit.responses, f"{RESPONSES}/{name}", renamed),
+    )
+    folder.publish(taken)
+    return taken
+
+
+def _take_file(
+    folder: RunFolder, other: RunFolder, file: FileRecord, name: str, renamed: Mapping[str, str]
+) -> FileRecord:
+    if not renamed:
+        folder.store.copy_from(other.store, file.path, to=name)
+        return replace(file, path=name)
+    with told(other, file.path), other.store.open(file.path) as below, pq.ParquetFile(below) as parquet:
+        groups = (parquet.read_row_group(group) for group in range(parquet.num_row_groups))
+        return folder.write_table(name, parquet.schema_arrow, (_with_names(group, renamed) for group in groups))
+
+
+def _with_names(rows: pa.Table, renamed: Mapping[str, str]) -> pa.Table:
+    at = rows.schema.get_field_index("source")
+    names = [renamed.get(name, name) for name in rows.column(at).to_pylist()]
+    return rows.set_column(at, rows.schema.field(at), pa.array(names, pa.string()))
+
+
+@dataclass(frozen=True, slots=True)
+class HeldRows:
+    """The rows of one source that a run holds, ascending, each with a print of what it asks: 16 bytes a row."""
+
+    rows: npt.NDArray[np.int64]
+    prints: npt.NDArray[np.uint64]
+
+    def shared(self, other: HeldRows) -> tuple[int, int | None]:
+        """How many rows both hold, and the first of them in which both ask the same; None where they never do."""
+        import numpy as np
+
+        shared, mine, theirs = np.intersect1d(self.rows, other.rows, assume_unique=True, return_indices=True)
+        equal = shared[self.prints[mine] == other.prints[theirs]]
+        return len(shared), int(equal[0]) if len(equal) else None
+
+
+def held_rows(folder: RunFolder, commits: Iterable[ChunkCommit], sources: Collection[str]) -> dict[str, HeldRows]:
+    """The rows of some sources; pictures count by their hashes and are not read.
+
+    Raises:
+        RunFolderError: a file is missing or damaged.
+    """
+    import numpy as np
+
+    found = {source: (array("q"), array("Q")) for source in sources}
+    for commit in commits:
+        if found.keys().isdisjoint(span.source for span in commit.spans):
+            continue
+        for source, row, asked in _questions(folder, commit):
+            if source in found:
+                found[source][0].append(row)
+                found[source][1].append(asked)
+    held = {}
+    for source, (numbers, prints) in found.items():
+        rows, first = np.unique(np.frombuffer(numbers, np.int64), return_index=True)
+        held[source] = HeldRows(rows, np.frombuffer(prints, np.uint64)[first])
+    return held
+
+
+def _questions(folder: RunFolder, commit: ChunkCommit) -> Iterator[tuple[str, int, int]]:
+    """(source, row, print) of each; rows that could not be read were asked nothing, and are like no other."""
+    name = commit.questions.path
+    with told(folder, name), folder.store.open(name) as file, pq.ParquetFile(file) as parquet:
+        for batch in parquet.iter_batches(_BATCH_ROWS, columns=_ASKED):
+            for asked in batch.to_pylist():
+                source, row = asked.pop("source"), asked.pop("row")
+                what = json.dumps(asked if asked["text"] else [folder.url, source, row], ensure_ascii=True)
+                digest = hashlib.blake2b(what.encode(), digest_size=8).digest()
+                yield source, row, int.from_bytes(digest, "big")

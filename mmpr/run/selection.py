@@ -1,0 +1,174 @@
+"""What needs the whole run: caps and ratios per source, and the split. Pure; counts and content hashes decide, so that
+order cannot.
+
+One pass over the commits gives a key for every pair (`ChunkSurvey`); the keys of a source that has too many pairs give
+the thresholds (`Selection`) under which a pair stays. Held are at most 8 bytes a pair, and none beyond a source's cap.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+from mmpr.run.exclusion import Exclusion
+from mmpr.run.split import Split, moved_pictures
+from mmpr.types import Pair, PairKind, Question, Reason, Skip, Stage
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+Kind = tuple[str, PairKind]  # of one source
+_HASH_BITS = 52
+_MOST_RANK = (1 << 64 - _HASH_BITS) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The rules that need the whole run.
+
+    Args:
+        max_pairs_per_source: at most so many pairs of a source; each kind keeps its share of them.
+        max_format_fraction: at most this share of a source's correctness and format pairs are format pairs.
+        validation_fraction: share of pictures whose questions are held out; see `mmpr.run.split`.
+        exclude: whether questions go that stand in the folder's list; see `mmpr.run.exclusion`.
+        exclude_texts: whether their text alone is enough for it.
+    """
+
+    max_pairs_per_source: int | None = None
+    max_format_fraction: float | None = None
+    validation_fraction: float = 0.0
+    exclude: bool = False
+    exclude_texts: bool = True
+
+    @property
+    def counts_pairs(self) -> bool:
+        """Whether any rule needs the pairs of the whole run."""
+        return self.max_pairs_per_source is not None or self.max_format_fraction is not None
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkSurvey:
+    """What one chunk tells the selection: its pairs' keys by source and kind, which pictures must stay together, and
+    what of it stands in the list."""
+
+    keys: dict[Kind, array[int]] = field(default_factory=dict)
+    tied: array[int] = field(default_factory=lambda: array("Q"))
+    exclusion: Exclusion = field(default_factory=Exclusion)
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """Pairs of one source and kind stay whose key is below; the reason and detail are those of the others' skip."""
+
+    below: int
+    reason: Reason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The decisions about a whole run; small, picklable, and applied question by question."""
+
+    thresholds: Mapping[Kind, Threshold] = field(default_factory=dict)
+    split: Split = field(default_factory=Split)
+    exclusion: Exclusion = field(default_factory=Exclusion)
+
+    def keep(self, question: Question, pairs: Sequence[tuple[Pair, str]]) -> list[Pair] | Skip:
+        """Of at least one pair, each with its id, those that stay, ranked anew; or the skip of a question without."""
+        found = [(pair, name, self.thresholds.get((question.source, pair.kind))) for pair, name in pairs]
+        kept = [pair for pair, name, limit in found if limit is None or pair_key(pair, name) < limit.below]
+        if kept:
+            return [replace(pair, rank=rank) for rank, pair in enumerate(kept)]
+        best = found[0][2]
+        assert best is not None
+        return Skip(question.id, Stage.SELECT, best.reason, best.detail)
+
+
+def pair_key(pair: Pair, pair_id: str) -> int:
+    """64 bits to sort pairs by: all questions' best pairs come before any second best, and hashes decide among them."""
+    return min(pair.rank, _MOST_RANK) << _HASH_BITS | int(pair_id[: _HASH_BITS // 4], 16)
+
+
+class Survey:
+    """Gathers the chunks' surveys, in any order."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._counts: defaultdict[str, Counter[PairKind]] = defaultdict(Counter)
+        self._keys: defaultdict[Kind, array[int]] = defaultdict(lambda: array("Q"))
+        self._tied = array("Q")
+        self._exclusion = Exclusion()
+
+    def add(self, chunk: ChunkSurvey) -> None:
+        """Take one more chunk; keys that can no longer matter are forgotten."""
+        self._tied.extend(chunk.tied)
+        for sha256, detail in chunk.exclusion.pictures.items():
+            self._exclusion.add_picture(sha256, detail)
+        self._exclusion.questions.update(chunk.exclusion.questions)
+        most = self._limits.max_pairs_per_source
+        for (source, kind), keys in chunk.keys.items():
+            self._counts[source][kind] += len(keys)
+            if most is None and kind is not PairKind.FORMAT:
+                continue  # without a cap only format pairs can be too many
+            gathered = self._keys[source, kind]
+            gathered.extend(keys)
+            if most is not None and len(gathered) > 2 * (most + 1):
+                self._keys[source, kind] = array("Q", _smallest(gathered, most + 1).tobytes())
+
+    def decide(self) -> Selection:
+        """What the counts, keys and ties give."""
+        fraction = self._limits.validation_fraction
+        split = Split(fraction, moved_pictures(self._tied, fraction)) if fraction else Split()
+        return Selection(self._thresholds(), split, self._exclusion)
+
+    def _thresholds(self) -> dict[Kind, Threshold]:
+        limits, thresholds = self._limits, {}
+        for source, counts in self._counts.items():
+            for kind, most in quotas(counts, limits).items():
+                if most < counts[kind]:
+                    # strictly below the first key that goes: equal keys all go, so that a cap is never passed
+                    below = int(_smallest(self._keys[source, kind], most + 1)[most])
+                    thresholds[source, kind] = Threshold(below, *_words(source, kind, most, counts, limits))
+        return thresholds
+
+
+def quotas(counts: Mapping[PairKind, int], limits: Limits) -> dict[PairKind, int]:
+    """How many pairs of each kind one source keeps: the ratio first, then the cap in the proportions that it left."""
+    kept = {kind: counts.get(kind, 0) for kind in PairKind}
+    kept[PairKind.FORMAT] = _most_format(kept, limits)
+    total, most = sum(kept.values()), limits.max_pairs_per_source
+    if most is None or total <= most:
+        return kept
+    shares = {kind: n * most // total for kind, n in kept.items()}
+    for kind in (PairKind.CORRECTNESS, PairKind.DROPOUT_NTP):  # what rounding left over; never to format pairs
+        shares[kind] += min(most - sum(shares.values()), kept[kind] - shares[kind])
+    return shares
+
+
+def _most_format(counts: Mapping[PairKind, int], limits: Limits) -> int:
+    """Format pairs that stay; in fractions of whole numbers, for 0.1 * 9 / 0.9 is not 1 in floats."""
+    n_format = counts[PairKind.FORMAT]
+    if limits.max_format_fraction is None or limits.max_format_fraction >= 1:
+        return n_format
+    share = Fraction(str(limits.max_format_fraction))
+    return min(n_format, int(share * counts[PairKind.CORRECTNESS] / (1 - share)))
+
+
+def _words(
+    source: str, kind: PairKind, most: int, counts: Mapping[PairKind, int], limits: Limits
+) -> tuple[Reason, str]:
+    told = f"{most:,} of the {counts[kind]:,} {kind} pairs of {source} stay"
+    if kind is PairKind.FORMAT and _most_format({k: counts.get(k, 0) for k in PairKind}, limits) < counts[kind]:
+        return Reason.FORMAT_FRACTION, f"{told} (max_format_fraction {limits.max_format_fraction:g})"
+    return Reason.SOURCE_CAP, f"{told} (max_pairs_per_source {limits.max_pairs_per_source:,})"
+
+
+def _smallest(keys: array[int], n: int) -> npt.NDArray[np.uint64]:
+    import numpy as np
+
+    return np.sort(np.frombuffer(keys, dtype=np.uint64))[:n]

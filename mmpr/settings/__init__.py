@@ -1,0 +1,1 @@
+"""The settings of a build: their model, their presets, and the mixture of several sources."""

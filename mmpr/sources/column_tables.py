@@ -1,0 +1,172 @@
+"""What Parquet and Arrow files share: a cursor over record batches, rows as plain values, pictures kept as bytes.
+
+A picture in a row (`{bytes, path}`, plain bytes, or a list of either) becomes a `data:` reference: it is embedded in
+the run folder like any other, and of the reference a hash is kept. A row's hash has the picture's path, not its bytes,
+as that of a row that only names a file: so a resumed run reads its texts again and no picture.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Iterator, Mapping
+from enum import Enum
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, cast
+
+from mmpr.errors import SourceError
+from mmpr.sources.benchmarks import more_columns, picture_columns
+from mmpr.sources.cursors import Raw
+from mmpr.sources.row_faults import RowFault
+from mmpr.sources.source_records import COLUMNS, Source
+from mmpr.types import Reason
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_PYTHON_ROWS = 16  # that are Python values at once: their pictures may have some MB each
+_MAGIC = ((b"\x89PNG", "png"), (b"\xff\xd8\xff", "jpeg"), (b"RIFF", "webp"), (b"GIF8", "gif"))
+
+
+class TableCursor:
+    """A cursor over batches of rows, each of which may be passed unread."""
+
+    def __init__(self, batches: Iterator[pa.RecordBatch], ordinal: int, source: Source) -> None:
+        self.ordinal = ordinal  # which is also the row's number
+        self._batches = batches
+        self._source = source
+        self._batch: pa.RecordBatch | None = None
+        self._used = 0  # rows of the batch
+
+    def advance(self, n: int) -> None:
+        """Pass so many rows."""
+        for batch in self._pieces(n, n):
+            self.ordinal += batch.num_rows
+
+    def take(self, n: int) -> Iterator[Raw]:
+        """The next rows."""
+        for batch in self._pieces(n, _PYTHON_ROWS):
+            kinds = pictures_of(batch.schema, self._source)
+            labels = _labels((batch.schema.metadata or {}).get(b"huggingface", b"{}"))
+            for values in _values(batch):
+                number = self.ordinal
+                self.ordinal += 1
+                yield _raw(number, values and _worded(values, labels), kinds)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        close = getattr(self._batches, "close", None)
+        if close is not None:
+            close()
+
+    def _pieces(self, n: int, most: int) -> Iterator[pa.RecordBatch]:
+        while n:
+            if self._batch is None or self._used == self._batch.num_rows:
+                self._batch, self._used = next(self._batches, None), 0
+            if self._batch is None:
+                path = self._source.path
+                raise SourceError(f"{path}: has fewer rows than when it was indexed: it was written again since")
+            piece = self._batch.slice(self._used, min(n, most))
+            self._used += piece.num_rows
+            n -= piece.num_rows
+            yield piece
+
+
+def wanted(schema: pa.Schema, source: Source) -> list[str]:
+    """Our columns, by the file's names, and a benchmark's own."""
+    ours = [name for name in map(source.column, COLUMNS) if name in schema.names]
+    return list(dict.fromkeys((*ours, *more_columns(schema.names))))
+
+
+class Pictures(Enum):
+    """What a file's column of pictures holds: references, bytes with their names, or bytes alone."""
+
+    REFERENCES = 0
+    NAMED = 1
+    NAMELESS = 2
+
+
+def pictures_of(schema: pa.Schema, source: Source) -> dict[str, Pictures]:
+    """How this file keeps its pictures, by column."""
+    columns = (name for name in picture_columns(schema.names, source) if name in schema.names)
+    return {name: _kept(schema.field(name).type) for name in columns}
+
+
+def _kept(kind: pa.DataType) -> Pictures:
+    import pyarrow.types as kinds
+
+    if kinds.is_list(kind) or kinds.is_large_list(kind):
+        kind = kind.value_type
+    if kinds.is_struct(kind) and kind.get_field_index("bytes") >= 0:
+        return Pictures.NAMED if kind.get_field_index("path") >= 0 else Pictures.NAMELESS
+    binary = kinds.is_binary(kind) or kinds.is_large_binary(kind) or kinds.is_binary_view(kind)
+    return Pictures.NAMELESS if binary else Pictures.REFERENCES
+
+
+def values(raw: Raw, source: Source) -> dict[str, object]:
+    """A row under the file's names, pictures as references; raises `RowFault` where a text in it is not UTF-8."""
+    found = cast("dict[str, object] | None", raw.content)
+    if found is None:
+        raise RowFault(Reason.BAD_ROW, "a text is not UTF-8: convert it and write the file again")
+    columns = picture_columns(found.keys(), source)
+    return {**found, **{name: _each(found.get(name), _reference) for name in columns}}
+
+
+def _raw(number: int, values: dict[str, Any] | None, kinds: Mapping[str, Pictures]) -> Raw:
+    texts = dict(values or {})
+    for name, kind in kinds.items():
+        if kind is Pictures.NAMELESS:
+            texts.pop(name, None)
+        elif name in texts:
+            texts[name] = _each(texts[name], _path)
+    return Raw(number, (json.dumps(texts if values else None, sort_keys=True, default=str).encode(), b"\n"), values)
+
+
+def _each(value: object, change: Callable[[object], object]) -> object:
+    return [change(one) for one in value] if isinstance(value, list) else change(value)
+
+
+def _path(picture: object) -> object:
+    return picture["path"] if isinstance(picture, dict) and "path" in picture else picture
+
+
+def _reference(picture: object) -> object:
+    if isinstance(picture, dict) and "bytes" in picture:
+        picture = picture["bytes"] or picture.get("path")
+    if not isinstance(picture, bytes):
+        return picture
+    kind = next((kind for magic, kind in _MAGIC if picture.startswith(magic)), "*")
+    return f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"
+
+
+def _values(batch: pa.RecordBatch) -> list[dict[str, Any] | None]:
+    """None for a row with a text that is not UTF-8, which writers do not check."""
+    try:
+        return list(batch.to_pylist())
+    except UnicodeDecodeError:
+        if batch.num_rows == 1:
+            return [None]
+        return [values for i in range(batch.num_rows) for values in _values(batch.slice(i, 1))]
+
+
+@lru_cache(maxsize=16)
+def _labels(metadata: bytes) -> dict[str, list[str]]:
+    """The names of classes by column, as `datasets` writes them beside a schema: a truth of 1 may mean "yes"."""
+    try:
+        features = json.loads(metadata)["info"]["features"]
+        return {name: kind["names"] for name, kind in features.items() if "names" in kind}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def _worded(values: dict[str, Any], labels: dict[str, list[str]]) -> dict[str, Any]:
+    """Values with the names of their classes; -1, and pandas' NaN, are none."""
+    found = {}
+    for name, value in values.items():
+        if isinstance(value, float) and value != value:
+            value = None
+        names = labels.get(name)
+        if names is not None and isinstance(value, int):
+            value = names[value] if 0 <= value < len(names) else None
+        found[name] = value
+    return found

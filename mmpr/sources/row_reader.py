@@ -1,0 +1,162 @@
+"""Read a lease's rows: each becomes exactly one `Question` or one `Skip`; and hash them, to see a changed one."""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections.abc import Hashable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from mmpr.errors import SourceError
+from mmpr.sources import array_file, arrow, csv_file, jsonl, parquet
+from mmpr.sources.cursors import Cursor, Raw, Shelf
+from mmpr.sources.row_faults import RowFault
+from mmpr.sources.rows import read_row, skip
+from mmpr.sources.source_records import PART_ROWS, Index, LeaseRange, Source, Span
+from mmpr.types import Question, Skip
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
+
+
+class ReadsFormat(Protocol):
+    """What the module of a format has."""
+
+    def index(self, source: Source) -> Index: ...
+    def cursor(self, source: Source, span: Span, *, pictures: bool = True) -> Cursor: ...
+    def values(self, raw: Raw, source: Source) -> Mapping[str, object]: ...
+
+
+# A row with its place: a row that cannot be read is a question without a text, and the skip that says why.
+Row = tuple[Question, Skip | None]
+
+_FORMATS: dict[str, ReadsFormat] = {
+    "jsonl": jsonl,
+    "json": array_file,
+    "csv": csv_file,
+    "parquet": parquet,
+    "arrow": arrow,
+}
+_SHELF = Shelf(4, until_exit=True)  # as many as an engine reads leases at once
+
+
+def index(source: Source) -> Index:
+    """Count a source's rows and mark where to begin reading: one pass over a text file, a Parquet file's footer.
+
+    Raises:
+        SourceError: the file cannot be read.
+    """
+    if not source.parts:
+        return _FORMATS[source.format].index(source)
+    ordinals, offsets, numbers, starts, n_rows = array("q"), array("q"), array("q"), array("q"), 0
+    for place, part in enumerate(source.parts):
+        of_part = index(part)
+        starts.append(n_rows)
+        ordinals.extend(n_rows + ordinal for ordinal in of_part.ordinals)
+        numbers.extend(place * PART_ROWS + number for number in of_part.numbers)
+        offsets.extend(of_part.offsets)
+        n_rows += of_part.n_rows
+    return Index(n_rows, ordinals, offsets, numbers, starts)
+
+
+def read_range(source: Source, lease: LeaseRange) -> Iterator[Question | Skip]:
+    """The lease's rows in order, one `Question` or `Skip` each.
+
+    Raises:
+        SourceError: the file cannot be read, or has fewer rows than when the lease was cut.
+    """
+    return (skipped or question for question, skipped in _read(source, lease, hashlib.sha256()))
+
+
+def read_hashed(source: Source, lease: LeaseRange) -> tuple[list[Row], str]:
+    """The lease's rows, each with its skip if it has one, and their `rows_hash`, in one pass.
+
+    Raises:
+        SourceError: as `read_range` does.
+    """
+    digest = hashlib.sha256()
+    rows = list(_read(source, lease, digest))
+    return rows, digest.hexdigest()
+
+
+def rows_hash(source: Source, lease: LeaseRange) -> str:
+    """sha256 of each leased row's number and content; raises as `read_range` does.
+
+    Content is a line's or element's bytes, a CSV record's with the header, or a table row's values in our columns; of
+    pictures, what names them. The number is in it because ids are made from it: a blank line put in above changes the
+    hash of every row below.
+    """
+    digest = hashlib.sha256()
+    for _ in _raws(source, lease, digest, pictures=False):
+        pass
+    return digest.hexdigest()
+
+
+def _read(source: Source, lease: LeaseRange, digest: _Hash) -> Iterator[Row]:
+    for part, number, raw in _raws(source, lease, digest, pictures=True):
+        read = _parse(part, raw)
+        if isinstance(read, Skip):
+            yield Question(read.question_id, part.name, number, text=""), read
+        else:
+            yield read if number == raw.number else replace(read, row=number), None
+
+
+def _parse(part: Source, raw: Raw) -> Question | Skip:
+    try:
+        values = _FORMATS[part.format].values(raw, part)
+    except RowFault as fault:
+        return skip(part, raw.number, fault)
+    return read_row(values, part, raw.number)
+
+
+def _raws(source: Source, lease: LeaseRange, digest: _Hash, *, pictures: bool) -> Iterator[tuple[Source, int, Raw]]:
+    """The leased rows with their file and their number in the source, each added to the digest."""
+    with closing(Shelf(1)) as shelf:
+        for span in lease.spans:
+            place, first = divmod(span.number, PART_ROWS)
+            part = _part(source, place)
+            for raw in _rows_of(part, replace(span, number=first), pictures, shelf):
+                number = place * PART_ROWS + raw.number
+                digest.update(f"{number} {part.row_id(raw.number)} ".encode() if source.parts else b"%d " % number)
+                for piece in raw.fingerprint:
+                    digest.update(piece)
+                yield part, number, raw
+
+
+def _part(source: Source, place: int) -> Source:
+    if not source.parts:
+        return source
+    if place >= len(source.parts):
+        raise SourceError(f"{source.path}: has fewer files than when it was indexed")
+    return source.parts[place]
+
+
+def _rows_of(part: Source, span: Span, pictures: bool, shelf: Shelf) -> Iterator[Raw]:
+    """A span's rows, by a cursor that stands between its mark and its first row, else from the mark."""
+    costly = part.compression is not None or part.format == "parquet"  # to go to a place in it
+    key, shelf, first = _key(part, pictures), _SHELF if costly else shelf, span.first - span.start
+    cursor = shelf.take(key, 0 if part.compression else first - span.skip, first)
+    if cursor is None:
+        cursor = _FORMATS[part.format].cursor(part, span, pictures=pictures)
+    finished = False
+    try:
+        cursor.advance(first - cursor.ordinal)
+        yield from cursor.take(span.count)
+        finished = True
+    finally:
+        if finished:
+            shelf.put(key, cursor)
+        else:
+            cursor.close()
+
+
+def _key(part: Source, pictures: bool) -> Hashable:
+    """What a cursor is of: a file that was written since is another one."""
+    try:
+        found = Path(part.path).stat()
+    except OSError as error:
+        raise SourceError(f"{part.path}: cannot be read ({error.strerror})") from error
+    return part, pictures, found.st_ino, found.st_size, found.st_mtime_ns

@@ -1,0 +1,345 @@
+"""Re-reads a run folder and says what is damaged, a line each: the file, what is wrong, and the mend.
+
+It needs neither source nor engine, works on a copy, and holds one row group of pairs and one chunk at a time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import groupby, islice
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mmpr.errors import MmprError, RunFolderError
+from mmpr.run.chunk_reader import read_chunk
+from mmpr.run.columns import pair_id, picture_bytes
+from mmpr.run.commit_records import ChunkCommit, Committed, FileRecord, RowSpan
+from mmpr.run.dataset import SKIPS, Manifest, read_manifest
+from mmpr.run.folder import CHUNKS, DATA, MANIFEST, RunFolder, sidecar_name
+from mmpr.run.merge_members import is_evaluation, members_of
+from mmpr.run.split import TRAIN, VALIDATION, picture_number
+from mmpr.types import Pair, PairKind, Stage
+
+# More faults of one sort tell nothing new.
+_MOST_LINES = 20
+_BATCH_ROWS = 32
+_MEND = "start the build again, it builds this chunk anew"
+_AGAIN = "start the run again, it only finishes it"
+
+Place = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """The rows of one question in `data/`."""
+
+    path: str
+    place: Place
+    rows: list[dict[str, Any]]
+
+
+def verify(folder_url: str, options: dict[str, Any] | None = None) -> list[str]:
+    """Every problem of a run folder, one line each; none where it is sound.
+
+    Checked are the sidecars, their files' bytes and hashes, that every question has responses or a skip, that no source
+    row is there twice, the manifest's files, and pair by pair the texts, pictures and ids against the responses.
+
+    Args:
+        folder_url: local path or fsspec URL of the run folder.
+        options: what fsspec's filesystem takes.
+    """
+    folder = RunFolder(folder_url, options)
+    problems: list[str] = []
+    merged = False
+    try:
+        run = folder.load_run()
+        merged = bool(members_of(run))
+        damaged = damaged_chunks(folder)
+        problems += [line for lines in damaged.values() for line in lines]
+        chunks = sorted(folder.committed_chunks())
+        commits = [folder.load_commit(chunk) for chunk in chunks if chunk not in damaged]
+        _note(folder, () if merged else damaged)
+        problems += _doubled(folder, commits)
+        manifest = read_manifest(folder)
+        problems += _check_manifest(folder, manifest, len(chunks))
+        if manifest is not None and not problems:  # a damaged file would be told again for each of its pairs
+            problems += _limited(_compare(folder, manifest, commits, paired=not is_evaluation(run)))
+    except RunFolderError as error:
+        problems.append(str(error))
+    return [_of_merged(folder, line) for line in problems] if merged else problems
+
+
+def _of_merged(folder: RunFolder, line: str) -> str:
+    """The mend of a run that no build can mend."""
+    if not line.endswith((_MEND, _AGAIN, "build again")):
+        return line
+    mend = f"`mmpr pair {folder.url}` cuts it anew" if line.endswith(_AGAIN) else "merge its runs into another folder"
+    return f"{line.rpartition('; ')[0]}; {mend}"
+
+
+def _note(folder: RunFolder, damaged: Iterable[int]) -> None:
+    """Tell the next build what to build again; a folder that cannot be written is checked all the same."""
+    attempts = {}
+    for chunk in damaged:
+        with suppress(RunFolderError):  # a sidecar that cannot be read is found by every start
+            attempts[chunk] = folder.load_commit(chunk).attempt
+    with suppress(RunFolderError):
+        folder.note_damage(attempts)
+
+
+def damaged_chunks(folder: RunFolder, *, thorough: bool = True) -> dict[int, list[str]]:
+    """The committed chunks that must be built again, each with what is wrong; `drop_commit` makes way for that.
+
+    Args:
+        folder: the run.
+        thorough: read every byte; else only look whether sidecars are readable and files there in full length.
+    """
+    found: dict[int, list[str]] = {}
+    for chunk in sorted(folder.committed_chunks()):
+        try:
+            commit = folder.load_commit(chunk)
+            lines = check_chunk(folder, commit) if thorough else _length_faults(folder, commit)
+        except RunFolderError as error:
+            lines = [str(error)]
+        if lines:
+            found[chunk] = lines
+    return found
+
+
+def check_chunk(folder: RunFolder, commit: ChunkCommit) -> list[str]:
+    """What is wrong with one committed chunk; empty where it is sound."""
+    files = (commit.questions, commit.responses)
+    problems = [f"{fault}; {_MEND}" for file in files if (fault := file_fault(folder, file))]
+    if problems:
+        return problems
+    try:
+        return [f"{fault}; {_MEND}" for fault in _limited(_chunk_faults(folder, commit))]
+    except (MmprError, ValueError, KeyError, TypeError) as error:
+        return [f"{commit.questions.path}: {error}; {_MEND}"]
+
+
+def _length_faults(folder: RunFolder, commit: ChunkCommit) -> list[str]:
+    files = (commit.questions, commit.responses)
+    return [f"{fault}; {_MEND}" for file in files if (fault := _length_fault(folder, file))]
+
+
+def _length_fault(folder: RunFolder, file: FileRecord) -> str | None:
+    try:
+        n_bytes = folder.store.size(file.path)
+    except FileNotFoundError:
+        return f"{file.path} is missing"
+    return None if n_bytes == file.n_bytes else f"{file.path} has {n_bytes} bytes, {file.n_bytes} were written"
+
+
+def file_fault(folder: RunFolder, file: FileRecord) -> str | None:
+    """How a file differs from what was written, byte for byte; None where it does not."""
+    if fault := _length_fault(folder, file):
+        return fault
+    _, sha256 = folder.store.sha256(file.path)
+    if sha256 != file.sha256:
+        return f"{file.path} has changed since it was written (sha256 {sha256[:12]}, not {file.sha256[:12]})"
+    return None
+
+
+def _chunk_faults(folder: RunFolder, commit: ChunkCommit) -> Iterator[str]:
+    n_questions = n_responses = 0
+    places: set[Place] = set()
+    for committed in read_chunk(folder, commit):
+        n_questions += 1
+        n_responses += len(committed.responses)
+        yield from _question_faults(commit.questions.path, committed)
+        if (place := _place(committed)) in places:
+            yield f"{commit.questions.path} has {place[0]}:{place[1]} twice"
+        places.add(place)
+    counted = commit.account.kept + sum(commit.account.skips_by_reason.values())
+    for name, found, told in (
+        (commit.questions.path, n_questions, commit.questions.rows),
+        (commit.responses.path, n_responses, commit.responses.rows),
+        (sidecar_name(commit.chunk), n_questions, counted),
+    ):
+        if found != told:
+            yield f"{name} tells of {told} rows, {found} are there"
+
+
+def _question_faults(path: str, committed: Committed) -> Iterator[str]:
+    place = f"{path}: {committed.question.source}:{committed.question.row}"
+    if committed.skip is None and not committed.responses:
+        yield f"{place} has neither a response nor a skip"
+    for picture in committed.pictures:
+        if hashlib.sha256(picture.encoded or b"").hexdigest() != picture.sha256:
+            yield f"{place}: the bytes of picture {picture.sha256[:12]} are others"
+
+
+def _doubled(folder: RunFolder, commits: Iterable[ChunkCommit]) -> Iterator[str]:
+    """Source rows in two chunks: only chunks whose ranges of rows overlap are read for it."""
+    spans = sorted(((span, commit) for commit in commits for span in commit.spans), key=_span_order)
+    open_spans: list[tuple[RowSpan, ChunkCommit]] = []
+    for span, commit in spans:
+        open_spans = [o for o in open_spans if o[0].source == span.source and o[0].last >= span.first]
+        for _, other in open_spans:
+            first, second = sorted((commit, other), key=lambda c: c.chunk)
+            shared = _rows(folder, first, span.source) & _rows(folder, second, span.source)
+            if shared:
+                name, earlier = sidecar_name(second.chunk), sidecar_name(first.chunk)
+                yield f"{name} has row {span.source}:{min(shared)} of {earlier} again; delete {name} and build again"
+        open_spans.append((span, commit))
+
+
+def _span_order(entry: tuple[RowSpan, ChunkCommit]) -> tuple[str, int, int]:
+    span, commit = entry
+    return span.source, span.first, commit.chunk
+
+
+def _rows(folder: RunFolder, commit: ChunkCommit, source: str) -> set[int]:
+    try:
+        found = [c.question for c in read_chunk(folder, commit, pictures=False)]
+    except RunFolderError:
+        return set()  # told already, by check_chunk
+    return {question.row for question in found if question.source == source}
+
+
+def _check_manifest(folder: RunFolder, manifest: Manifest | None, n_commits: int) -> Iterator[str]:
+    found = [name for name in folder.store.names(DATA) if name.endswith(".parquet")]
+    if manifest is None:
+        if found:
+            yield f"{MANIFEST} is missing although {DATA}/ has files; {_AGAIN}"
+        return
+    for file in manifest.files:
+        if fault := file_fault(folder, file):
+            yield f"{fault}; delete {MANIFEST} and {_AGAIN}"
+    for name in sorted(set(found) - {file.path for file in manifest.files}):
+        yield f"{name} is not in {MANIFEST}; delete it"
+    if n_commits < manifest.n_chunks:
+        yield f"{CHUNKS}/ has {n_commits} commits, the dataset was cut from {manifest.n_chunks}; build again"
+
+
+def _compare(folder: RunFolder, manifest: Manifest, commits: list[ChunkCommit], *, paired: bool) -> Iterator[str]:
+    """Questions, the pairs of each split and skips side by side, all in source order: held is the place in each."""
+    sides = [_Side(folder, manifest, split) for split in (TRAIN, VALIDATION)]
+    skipped = (_row_place(row) for row in _table_rows(folder, SKIPS, ["source", "row"]))
+    skip = next(skipped, None)
+    complete = len(commits) == manifest.n_chunks  # else the source has grown and the new chunks are on their way
+    for commit in commits:
+        for committed in read_chunk(folder, commit, pictures=False):
+            place = _place(committed)
+            found = next((side for side in sides if side.group is not None and side.group.place == place), None)
+            if found is not None and found.group is not None:
+                yield from _compare_group(found.group, committed)
+                found.step(committed)
+            elif skip == place:
+                skip = next(skipped, None)
+            elif complete and paired:  # an evaluation has no dataset
+                yield f"{DATA}/ has no pair of {place[0]}:{place[1]}, nor has {SKIPS} its skip; {_cut_again()}"
+    for group in (side.group for side in sides if side.group is not None):
+        yield f"{group.path} has {group.place[0]}:{group.place[1]} out of order or uncommitted; {_cut_again()}"
+    if skip is not None:
+        yield f"{SKIPS} has {skip[0]}:{skip[1]} out of order or uncommitted; {_cut_again()}"
+    yield from _leaked(*sides)
+
+
+class _Side:
+    """The questions of one split in their order, the first not yet compared in `group`; remembers pictures' numbers."""
+
+    def __init__(self, folder: RunFolder, manifest: Manifest, split: str) -> None:
+        self.files = [file for file in manifest.files if file.path.startswith(f"{DATA}/{split}-")]
+        self._groups = (group for file in self.files for group in _groups(folder, file))
+        self.group = next(self._groups, None)
+        self.pictures = array("Q")  # 8 bytes each
+
+    def step(self, committed: Committed) -> None:
+        self.pictures.extend(picture_number(picture.sha256) for picture in committed.pictures)
+        self.group = next(self._groups, None)
+
+
+def _leaked(train: _Side, validation: _Side) -> Iterator[str]:
+    import numpy as np
+
+    if validation.files:
+        one, other = (np.frombuffer(side.pictures, dtype=np.uint64) for side in (train, validation))
+        for number in np.intersect1d(one, other).tolist():
+            yield f"{DATA}/ has picture {number:016x} in {TRAIN} and in {VALIDATION}; {_cut_again()}"
+
+
+def _cut_again() -> str:
+    return f"delete {MANIFEST} and {_AGAIN}"
+
+
+def _compare_group(group: _Group, committed: Committed) -> Iterator[str]:
+    seen: set[str] = set()
+    for row in group.rows:
+        fault = _row_fault(row, committed)
+        if row["pair_id"] in seen:
+            fault = "is there twice"
+        seen.add(row["pair_id"])
+        if fault:
+            yield f"{group.path}: pair {row['pair_id']} {fault}; {_cut_again()}"
+
+
+def _row_fault(row: dict[str, Any], committed: Committed) -> str | None:
+    """The first way in which a row differs from what was committed."""
+    pair = _pair(row, committed)
+    try:
+        texts = committed.text_of(pair.chosen), committed.text_of(pair.rejected)
+    except KeyError:
+        return "names a response that was not committed"
+    expected = [picture.sha256 for picture in committed.pictures]
+    found = [hashlib.sha256(picture_bytes(image) or b"").hexdigest() for image in row["images"] or ()]
+    checks = {
+        "has another text than its responses": (row["chosen_text"], row["rejected_text"]) == texts,
+        "has another text in its turns": (_spoken(row["chosen"]), _spoken(row["rejected"])) == texts,
+        "has other pictures than its question": found == expected == row["image_sha256"],
+        "is not what its id says": row["pair_id"] == pair_id(*_place(committed), pair),
+        "belongs to another question": row["question_id"] == committed.question.id,
+    }
+    return next((fault for fault, sound in checks.items() if not sound), None)
+
+
+def _pair(row: dict[str, Any], committed: Committed) -> Pair:
+    kind = PairKind(row["pair_kind"])
+    blind = kind is PairKind.DROPOUT_NTP
+    chosen, rejected = (Stage.DRAFT, Stage.ENDING) if blind else (Stage.SAMPLE, Stage.SAMPLE)
+    sides = (chosen, row["chosen_index"]), (rejected, row["rejected_index"])
+    return Pair(committed.question.id, *sides, kind, row["rank"])
+
+
+def _spoken(turns: list[dict[str, Any]]) -> str:
+    return "".join(part["text"] or "" for turn in turns for part in turn["content"])
+
+
+def _groups(folder: RunFolder, file: FileRecord) -> Iterator[_Group]:
+    rows = _table_rows(folder, file.path, None)
+    for place, found in groupby(rows, key=_data_place):
+        yield _Group(file.path, place, list(found))
+
+
+def _table_rows(folder: RunFolder, name: str, columns: list[str] | None) -> Iterator[dict[str, Any]]:
+    try:
+        with folder.store.open(name) as file, pq.ParquetFile(file) as parquet:
+            for batch in parquet.iter_batches(_BATCH_ROWS, columns=columns):
+                yield from batch.to_pylist()
+    except (pa.ArrowException, OSError) as error:
+        raise RunFolderError(f"{name} cannot be read ({str(error).splitlines()[0]}); {_cut_again()}") from error
+
+
+def _place(committed: Committed) -> Place:
+    return committed.question.source, committed.question.row
+
+
+def _row_place(row: dict[str, Any]) -> Place:
+    return row["source"], row["row"]
+
+
+def _data_place(row: dict[str, Any]) -> Place:
+    return row["source"], row["source_row"]
+
+
+def _limited(problems: Iterator[str]) -> list[str]:
+    found = list(islice(problems, _MOST_LINES))
+    more = sum(1 for _ in problems)
+    return [*found, f"... and {more} more of the same sort"] if more else found

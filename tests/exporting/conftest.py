@@ -1,0 +1,14 @@
+import pytest
+from export import runs
+
+
+@pytest.fixture(scope="session")
+def sound(tmp_path_factory):
+    """A finished run that nobody changes."""
+    return runs.make(tmp_path_factory.mktemp("export") / "run")
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A finished run to be forged."""
+    return runs.make(tmp_path / "run")

@@ -1,0 +1,147 @@
+"""Input that would hang or break a checker, and the worker that is killed for it."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import pytest
+from judge.asking import question
+
+from mmpr.judging import Judge, form_of, judge
+from mmpr.judging.judge_session import judge_compiled
+from mmpr.judging.rules import Rule
+from mmpr.judging.symbolic import SymbolicProcess, TimeLimit
+from mmpr.judging.truth import compile_truth
+from mmpr.types import Outcome
+
+TECHNICAL = (Outcome.AMBIGUOUS, Outcome.ERROR)
+ASKED = [
+    question("What is the result?", "12"),
+    question("Simplify.", "2x^2 - 1"),
+    question("Write the equation of the line.", "y = 2x - 1"),
+    question("Write the domain in interval notation.", "[-2, 3)"),
+]
+HOSTILE = {
+    "tower": "10^{10^{10}}",
+    "stars": "9**9**9**9",
+    "factorial": "1000000!",
+    "factorials": "((9!)!)!",
+    "scientific": "1e999999999",
+    "braces": "{" * 400 + "1" + "}" * 400,
+    "roots": "\\sqrt{" * 200 + "2" + "}" * 200,
+    "digits": "9" * 1_000_000,
+    "megabytes": "x + " * 1_000_000,
+}
+
+
+@pytest.mark.parametrize("asked", ASKED, ids=lambda asked: asked.answer[0])
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_mathematics_ends_in_error_or_ambiguous(asked: object, name: str) -> None:
+    assert judge(asked, f"Final answer: {HOSTILE[name]}").outcome in TECHNICAL  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("asked", ASKED, ids=lambda asked: asked.answer[0])
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_mathematics_has_a_form_of_its_own(asked: object, name: str) -> None:
+    truth = compile_truth(asked)  # type: ignore[arg-type]
+    assert form_of(truth, HOSTILE[name]) != form_of(truth, truth.plain[0])
+
+
+@pytest.mark.parametrize(
+    "text", ["(" * 100_000, "\\boxed{" * 20_000, "<think>" * 50_000, "final answer " * 100_000, "*" * 300_000]
+)
+def test_megabytes_of_marks_end(text: str) -> None:
+    assert judge(ASKED[0], text).outcome is not Outcome.CORRECT
+
+
+HANGS = (
+    sys.executable,
+    "-c",
+    "import struct,sys,time;sys.stdout.buffer.write(struct.pack('>I',2)+b'{}');sys.stdout.flush();time.sleep(600)",
+)
+DIES = (sys.executable, "-c", "import struct,sys;sys.stdout.buffer.write(struct.pack('>I',2)+b'{}');sys.stdout.flush()")
+
+
+def test_a_hanging_worker_is_killed_and_the_next_one_starts() -> None:
+    worker = SymbolicProcess(time_limit_s=0.2, command=HANGS)
+    for _ in range(2):
+        with pytest.raises(TimeLimit):
+            worker.equal("x", "x + 0")
+        assert worker.pid is None
+    worker.close()
+
+
+def test_a_worker_that_dies_has_no_opinion() -> None:
+    worker = SymbolicProcess(time_limit_s=5, command=DIES)
+    assert worker.equal("x", "x + 0") is None
+    assert worker.equal("x", "x + 0") is None
+    worker.close()
+
+
+def test_a_time_limit_is_an_error_of_one_response_and_the_following_is_judged_normally() -> None:
+    asked = question("Simplify.", "\\cos(2x)")
+    with Judge(time_limit_s=0.2, command=HANGS) as slow:
+        found = slow.judge_all(asked, ["Final answer: 1 - 2\\sin^2 x", "Final answer: \\cos(2x)"])
+    assert [(v.outcome, v.rule) for v in found] == [(Outcome.ERROR, Rule.TIME_LIMIT), (Outcome.CORRECT, Rule.EXACT)]
+
+
+def test_the_real_worker_is_killed_over_hostile_input_and_a_new_one_answers() -> None:
+    """sympy takes minutes over this tower; the limit of a second is only how long the test waits."""
+    hasty = SymbolicProcess(time_limit_s=1.0)
+    with pytest.raises(TimeLimit):
+        hasty.equal("10^{10^{10}}", "9^{9^{9^{9}}}")
+    assert hasty.pid is None
+    patient = SymbolicProcess(time_limit_s=120.0)
+    assert patient.equal("x^2 - 1", "(x - 1)(x + 1)") is True
+    assert patient.equal("x^2 - 1", "(x - 1)(x + 2)") is False
+    patient.close()
+
+
+class Says:
+    """A second opinion that always says the same."""
+
+    def __init__(self, said: bool | None) -> None:
+        self.said = said
+        self.asked: list[tuple[str, str]] = []
+
+    def equal(self, truth: str, answer: str) -> bool | None:
+        self.asked.append((truth, answer))
+        return self.said
+
+
+@pytest.mark.parametrize(
+    ("said", "outcome"), [(True, Outcome.CORRECT), (None, Outcome.CORRECT), (False, Outcome.AMBIGUOUS)]
+)
+def test_two_readers_that_disagree_leave_the_answer_ambiguous(said: bool | None, outcome: Outcome) -> None:
+    truth = compile_truth(question("Simplify.", "\\cos(2x)"))
+    found = judge_compiled(truth, "Final answer: 1 - 2\\sin^2 x", opinion=Says(said))
+    assert found.outcome is outcome
+    assert (found.rule == Rule.SECOND_OPINION) == (said is False)
+
+
+def test_a_second_opinion_is_never_a_pass_by_itself() -> None:
+    truth = compile_truth(question("Simplify.", "\\cos(2x)"))
+    assert judge_compiled(truth, "Final answer: 2 - 2\\sin^2 x", opinion=Says(True)).outcome is Outcome.INCORRECT
+
+
+def test_nobody_is_asked_about_what_needs_no_symbols() -> None:
+    nobody = Says(True)
+    for asked, answer in ((ASKED[0], "12"), (ASKED[3], "-2 ≤ x < 3"), (ASKED[1], "x^2 + x^2 - 1")):
+        judge_compiled(compile_truth(asked), f"Final answer: {answer}", opinion=nobody)
+    assert nobody.asked == []
+
+
+class Broken:
+    """A second opinion with a fault."""
+
+    def equal(self, truth: str, answer: str) -> bool | None:
+        raise ZeroDivisionError(f"{truth} {answer} at {time.time()}")
+
+
+def test_a_fault_of_the_judge_is_an_error_and_never_incorrect() -> None:
+    asked = question("Simplify.", "\\cos(2x)")
+    with Judge(opinion=Broken()) as one:
+        found = one.judge_all(asked, ["Final answer: 1 - 2\\sin^2 x", "Final answer: \\cos(2x)"])
+    assert [v.outcome for v in found] == [Outcome.ERROR, Outcome.CORRECT]
+    assert found[0].rule == Rule.INTERNAL
