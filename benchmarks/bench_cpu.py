@@ -3,7 +3,7 @@
     python -m benchmarks.bench_cpu
     python -m benchmarks.bench_cpu --questions 512 --json cpu.json
 
-32 responses a question of about 300 tokens, one picture of 150 kB a question. Each is held against what one H100 can
+32 responses a question of about 300 tokens, one image of 150 kB a question. Each is held against what one H100 can
 feed it with InternVL2-8B: 6,500 generated tokens a second, 300 tokens a response, 22 responses a second. Median of five
 passes, on one core, in one process. "numbers" are integers and decimals; "expressions" are mathematics that may ask the
 judge's worker process.
@@ -29,7 +29,7 @@ from mmpr.builder.pair_rule import count
 from mmpr.builder.stored_verdicts import judge_key, with_verdicts
 from mmpr.judging import Judge, JudgeOptions
 from mmpr.pairing import PairRule, Strategy, pair_responses
-from mmpr.run import ChunkAccount, Committed, RunFolder, StoredPicture, StoredResponse, new_attempt
+from mmpr.run import ChunkAccount, Committed, RunFolder, StoredImage, StoredResponse, new_attempt
 from mmpr.types import Finish, Question, Response, Stage
 
 H100_RESPONSES = 6_500 / 300  # a second
@@ -50,29 +50,29 @@ class Line:
         return self.rate / H100_RESPONSES
 
 
-def asked(n: int, answers: Sequence[tuple[str, Sequence[str]]], shown: Sequence[StoredPicture]) -> list[Committed]:
+def asked(n: int, answers: Sequence[tuple[str, Sequence[str]]], shown: Sequence[StoredImage]) -> list[Committed]:
     """Questions with responses of about 300 tokens (1,200 characters); a third right."""
     draw = random.Random(0)
     found = []
     for row in range(n):
-        truth, wrong = answers[row % len(answers)]
-        question = Question(f"q{row}", "bench", row, "How much is it?", images=("p.png",), answer=(truth,))
+        reference, wrong = answers[row % len(answers)]
+        question = Question(f"q{row}", "bench", row, "How much is it?", images=("p.png",), answer=(reference,))
         responses = []
         for index in range(RESPONSES):
-            said = truth if draw.random() < 1 / 3 else draw.choice(wrong)
+            said = reference if draw.random() < 1 / 3 else draw.choice(wrong)
             text = "".join(_SENTENCE.format(draw.randrange(99)) for _ in range(12)) + f"\n\nFinal Answer: {said}"
             responses.append(StoredResponse(Response(question.id, Stage.SAMPLE, index, text, (), 300, Finish.STOP)))
         found.append(Committed(question, (shown[row % len(shown)],), tuple(responses)))
     return found
 
 
-def picture(seed: int) -> StoredPicture:
+def image(seed: int) -> StoredImage:
     """Noise of 150 kB, which no compression makes smaller."""
     file = io.BytesIO()
     Image.frombytes("RGB", (224, 224), random.Random(seed).randbytes(3 * 224 * 224)).save(file, "PNG")
     encoded = file.getvalue()
     sha256 = hashlib.sha256(encoded).hexdigest()
-    return StoredPicture(sha256, sha256, 224, 224, "PNG", len(encoded), encoded)
+    return StoredImage(sha256, sha256, 224, 224, "PNG", len(encoded), encoded)
 
 
 def judged(questions: Sequence[Committed], judge: Judge) -> list[Committed]:
@@ -101,7 +101,7 @@ def commit(folder: RunFolder, chunks: list[int], questions: Sequence[Committed])
 
 def measure(n: int) -> list[Line]:
     """Every kind of work."""
-    shown = [picture(seed) for seed in range(n)]
+    shown = [image(seed) for seed in range(n)]
     numbers = asked(n, [("12", ("13", "14", "2")), ("3.5", ("3.6", "5.3", "0.35"))], shown)
     maths = asked(n, [(r"\frac{x+1}{2}", (r"\frac{x-1}{2}", "(1+x)/2", "x")), ("2x^2+1", ("x^2", "2x^2", "1"))], shown)
     total = n * RESPONSES

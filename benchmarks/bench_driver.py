@@ -37,7 +37,7 @@ from mmpr.builder.build_flow import build
 from mmpr.engines.protocol import Engine, Sampling
 from mmpr.engines.scripted import ScriptedEngine
 from mmpr.pool import Beat
-from mmpr.pool.engine_pool import Pool, _Seat
+from mmpr.pool.engine_pool import Pool, _EngineSlot
 from mmpr.run import RunFolder
 from mmpr.settings.config import load
 from mmpr.types import Prompt, Response
@@ -93,14 +93,14 @@ class Crowd(Pool):
     beats: ClassVar[list[float]] = []
     _shared: ClassVar[list[object]] = []
 
-    def _fill(self, seat: _Seat) -> None:
+    def _fill(self, slot: _EngineSlot) -> None:
         if len(self._shared) < PROCESSES:
-            super()._fill(seat)
-            self._shared.append(seat.actor)
+            super()._fill(slot)
+            self._shared.append(slot.actor)
             return
-        seat.actor = self._shared[seat.number % PROCESSES]
-        seat.placed, seat.starting = seat.actor.where.remote(), seat.actor.start.remote()
-        seat.fills += 1
+        slot.actor = self._shared[slot.number % PROCESSES]
+        slot.placed, slot.starting = slot.actor.where.remote(), slot.actor.start.remote()
+        slot.fills += 1
 
     def _beat(self) -> Beat:
         self.beats.append(time.monotonic())

@@ -4,7 +4,7 @@
     python -m benchmarks.bench_engine --questions 1000 --runs 5 --chunk-questions 32 128 --json engine.json
 
 Both arms answer the same questions with the pocket model: n responses of each with an answer, a draft and its blind
-ending of the others. The bare arm gets its prompts ready-made, pictures decoded, as three calls (drafts, samples,
+ending of the others. The bare arm gets its prompts ready-made, images decoded, as three calls (drafts, samples,
 endings). `bound` gives the engine (vLLM's own processes: scheduler and worker) one core and everything else the other,
 in both arms; `shared` binds nothing. Tokens a second from the first to the last 5 % of the tokens; `end to end` from
 the first token to the end of the engine's work. Arms alternate, each bare run between builds of other chunk sizes; a
@@ -34,10 +34,10 @@ import psutil
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from mmpr import images
-from mmpr.builder.answer import Recipe
+from mmpr.builder.answer import AskRecipe
 from mmpr.builder.build_flow import build
 from mmpr.builder.engine_choice import recipe, vllm_settings
-from mmpr.dropout import Cut, cut_draft, draft_fault, ending_budget, ending_prompt
+from mmpr.dropout import Cut, completion_budget, completion_prompt, cut_draft, draft_fault
 from mmpr.engines.protocol import Sampling
 from mmpr.engines.vllm import VllmEngine, VllmSettings, _Meter, start_vllm
 from mmpr.prompts import ask
@@ -173,15 +173,15 @@ def run_bare(room: Path, log: Path) -> None:
     answers = bare.generate(drafts, [_sampling(how, 1, how.draft_max_tokens)] * len(drafts))
     bare.generate(samples, [_sampling(how, how.n, how.max_tokens)] * len(samples))
     cuts = [_cut(draft, bare.words, how) for (draft,) in answers]
-    endings = [(prompt, cut) for prompt, cut in zip(drafts, cuts, strict=True) if cut is not None]
-    blind = [ending_prompt(p, cut) for p, cut in endings]
-    bare.generate(blind, [_sampling(how, 1, ending_budget(cut)) for _, cut in endings])
+    completions = [(prompt, cut) for prompt, cut in zip(drafts, cuts, strict=True) if cut is not None]
+    blind = [completion_prompt(p, cut) for p, cut in completions]
+    bare.generate(blind, [_sampling(how, 1, completion_budget(cut)) for _, cut in completions])
     bare.close()
     log.write_text("".join(f"{at} {tokens}\n" for at, tokens in bare.series))
 
 
 def asked(config: BuildConfig) -> list[tuple[Question, Prompt]]:
-    """The whole source, pictures decoded."""
+    """The whole source, images decoded."""
     source = open_source(config.source)
     found: list[tuple[Question, Prompt]] = []
     for lease in ranges(index(source)):
@@ -192,11 +192,11 @@ def asked(config: BuildConfig) -> list[tuple[Question, Prompt]]:
     return found
 
 
-def _sampling(how: Recipe, n: int, max_tokens: int) -> Sampling:
+def _sampling(how: AskRecipe, n: int, max_tokens: int) -> Sampling:
     return Sampling(n, how.temperature, how.top_k, how.top_p, max_tokens)
 
 
-def _cut(draft: Response, words: VllmEngine, how: Recipe) -> Cut | None:
+def _cut(draft: Response, words: VllmEngine, how: AskRecipe) -> Cut | None:
     if draft_fault(draft):
         return None
     cut = cut_draft(draft, decode=words.decode, keep_fraction=how.keep_fraction, min_side_tokens=how.min_side_tokens)

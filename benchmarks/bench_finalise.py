@@ -3,7 +3,7 @@
     python -m benchmarks.bench_finalise
     python -m benchmarks.bench_finalise --pairs 10000 100000 --json finalise.json
 
-The committed chunks are made through `RunFolder.commit_chunk`: questions with a small picture each, ten responses of a
+The committed chunks are made through `RunFolder.commit_chunk`: questions with a small image each, ten responses of a
 hundred words, eight pairs a question. Finalising is what a build does at its end: a census, the shards as Ray
 tasks, report, card, page and manifest. Peaks are the kernel's own (VmHWM), of the driver and of the largest of Ray's
 workers; shared memory counts as theirs.
@@ -31,7 +31,7 @@ import psutil
 from mmpr import pool
 from mmpr.builder.finish import finish, judge_options
 from mmpr.builder.stored_verdicts import judge_key
-from mmpr.run import ChunkAccount, Committed, RunFolder, StoredPicture, StoredResponse, new_attempt
+from mmpr.run import ChunkAccount, Committed, RunFolder, StoredImage, StoredResponse, new_attempt
 from mmpr.settings.config import BuildConfig, Mark, load, part
 from mmpr.types import Finish, Outcome, Question, Response, Stage, Verdict
 
@@ -85,7 +85,7 @@ def _commit(url: str, questions: int, judge: str, chunk: int) -> None:
 
 
 def _asked(row: int) -> Committed:
-    """A question with a picture of noise, half of its responses right."""
+    """A question with an image of noise, half of its responses right."""
     from PIL import Image
 
     rng = random.Random(row)
@@ -93,7 +93,7 @@ def _asked(row: int) -> Committed:
     Image.frombytes("RGB", (40, 30), rng.randbytes(3600)).save(file, "JPEG")
     encoded = file.getvalue()
     sha256 = hashlib.sha256(encoded).hexdigest()
-    shown = StoredPicture(sha256, sha256, 40, 30, "JPEG", len(encoded), encoded)
+    shown = StoredImage(sha256, sha256, 40, 30, "JPEG", len(encoded), encoded)
     asked = Question(f"q{row}", "synthetic", row, "How many shapes are there?", images=(f"{row}.jpg",), answer=("3",))
     responses = []
     for index in range(RESPONSES):

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import psutil
 
-from mmpr.judging import Judge, compile_truth
+from mmpr.judging import Judge, compile_reference
 from mmpr.types import Question
 
 CASES = Path(__file__).parent.parent / "tests" / "cases"
@@ -67,7 +67,7 @@ def divided(groups: list[Group]) -> tuple[list[Group], list[Group]]:
     """Questions whose truth is no expression or equation, and those where it is."""
     parts: tuple[list[Group], list[Group]] = ([], [])
     for group in groups:
-        parts[compile_truth(group[0]).kind in ("expression", "equation")].append(group)
+        parts[compile_reference(group[0]).kind in ("expression", "equation")].append(group)
     return parts
 
 
@@ -77,10 +77,10 @@ def other_forms(count: int) -> list[Group]:
     for k in range(count):
         a, b, c, d = 2 + k % 7, 1 + k % 5, 1 + k % 11, 2 + k
         if k % 2:
-            truth, answer = f"({a}x + {b})({c}x + {d})", f"{a * c}x^2 + {a * d + b * c}x + {b * d}"
+            reference, answer = f"({a}x + {b})({c}x + {d})", f"{a * c}x^2 + {a * d + b * c}x + {b * d}"
         else:
-            truth, answer = f"{d} + \\cos(2x)", f"{d + 1} - 2\\sin^2(x)"
-        question = Question(f"form-{k}", "bench", k, "Simplify the expression.", answer=(truth,))
+            reference, answer = f"{d} + \\cos(2x)", f"{d + 1} - 2\\sin^2(x)"
+        question = Question(f"form-{k}", "bench", k, "Simplify the expression.", answer=(reference,))
         groups.append((question, [f"I look at every term.\n\nThen I collect them.\n\nFinal answer: ${answer}$"]))
     return groups
 
@@ -90,7 +90,7 @@ def math_verify_all(groups: list[Group]) -> None:
     from math_verify import parse, verify
 
     for question, responses in groups:
-        golds = [parse(f"\\boxed{{{truth}}}", parsing_timeout=None) for truth in question.answer or ()]
+        golds = [parse(f"\\boxed{{{reference}}}", parsing_timeout=None) for reference in question.answer or ()]
         for response in responses:
             said = parse(response, parsing_timeout=None)
             any(verify(gold, said, timeout_seconds=None) for gold in golds)

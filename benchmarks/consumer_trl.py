@@ -2,7 +2,7 @@
 
 The model is a tiny LLaVA of random weights; its tokenizer has a token a byte, so that what TRL tokenised can be decoded
 to the last character. Every pair is tokenised by the trainer and decoded; what reaches the vision tower in training is
-compared with the Parquet's own pictures.
+compared with the Parquet's own images.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ _PAIRS_A_STEP, _STEPS = 8, 24
 
 
 def train_on(folder: str) -> Iterator[Read]:
-    """Train as the card says, then give every pair as the trainer tokenises it; pictures are sha256 of their bytes.
+    """Train as the card says, then give every pair as the trainer tokenises it; images are sha256 of their bytes.
 
     Raises:
-        AssertionError: a loss is not finite, a part of the model did not learn, or the vision tower saw other pictures.
+        AssertionError: a loss is not finite, a part of the model did not learn, or the vision tower saw other images.
     """
     datasets, torch = importlib.import_module("datasets"), importlib.import_module("torch")
     pairs = datasets.load_dataset(folder, "default", split="train")
@@ -48,7 +48,7 @@ def train_on(folder: str) -> Iterator[Read]:
     assert len(losses) == min(_STEPS, math.ceil(len(pairs) / _PAIRS_A_STEP)) and all(map(math.isfinite, losses)), losses
     _tell(f"{len(losses)} steps of {_PAIRS_A_STEP} pairs, every loss finite ({losses[0]:.3f} to {losses[-1]:.3f})")
     _require_change(before, dict(model.named_parameters()))
-    known = _known_pictures(folder, processor)
+    known = _known_images(folder, processor)
     assert seen and seen.keys() <= known.keys(), "the vision tower saw other pictures than the run's"
     _tell(f"{seen.total():,} times a picture reached the vision tower, {len(seen):,} different ones, all of the run")
     for batch in trainer.get_train_dataloader():
@@ -89,10 +89,10 @@ def _trainer(model: Any, processor: Any, pairs: Any) -> Any:  # noqa: ANN401  of
 
 
 def _processor() -> Any:  # noqa: ANN401
-    """A byte is a token; roles and the picture are special ones."""
+    """A byte is a token; roles and the image are special ones."""
     tokenizers = importlib.import_module("tokenizers")
     transformers = importlib.import_module("transformers")
-    pictures = importlib.import_module("transformers.models.clip.image_processing_pil_clip").CLIPImageProcessorPil
+    images = importlib.import_module("transformers.models.clip.image_processing_pil_clip").CLIPImageProcessorPil
     alphabet = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
     plain = tokenizers.Tokenizer(tokenizers.models.BPE({byte: i for i, byte in enumerate(alphabet)}, []))
     plain.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
@@ -100,7 +100,7 @@ def _processor() -> Any:  # noqa: ANN401
     plain.add_special_tokens([_PAD, _IMAGE, _END, *(f"<|{role}|>" for role in _ROLES)])
     side = {"height": _SIDE_PIXELS, "width": _SIDE_PIXELS}
     return transformers.LlavaProcessor(
-        image_processor=pictures(size=side, crop_size=side, do_center_crop=False),
+        image_processor=images(size=side, crop_size=side, do_center_crop=False),
         tokenizer=transformers.PreTrainedTokenizerFast(tokenizer_object=plain, pad_token=_PAD, eos_token=_END),
         patch_size=_PATCH_PIXELS,
         vision_feature_select_strategy="default",
@@ -122,12 +122,12 @@ def _model(processor: Any) -> Any:  # noqa: ANN401
 
 
 def _seen_by_tower(model: Any) -> Counter[str]:  # noqa: ANN401
-    """How often each picture reaches the model's vision tower from now on."""
+    """How often each image reaches the model's vision tower from now on."""
     seen: Counter[str] = Counter()
 
     def look(_: object, given: tuple[Any, ...], named: dict[str, Any]) -> None:
         pixels = named["pixel_values"] if "pixel_values" in named else given[0]
-        seen.update(_print_of(picture) for picture in pixels)
+        seen.update(_print_of(decoded) for decoded in pixels)
 
     model.get_submodule("model.vision_tower").register_forward_pre_hook(look, with_kwargs=True)
     return seen
@@ -138,7 +138,7 @@ def _print_of(pixels: Any) -> str:  # noqa: ANN401
 
 
 def _require_change(before: dict[str, Any], after: dict[str, Any]) -> None:
-    """Every part of the model learnt something: gradients went all the way to the pictures."""
+    """Every part of the model learnt something: gradients went all the way to the images."""
     changed = [name for name, old in before.items() if not bool((after[name] == old).all())]
     for part in ("vision_tower", "multi_modal_projector", "language_model", "lm_head"):
         of_part = [name for name in before if f"{part}." in name]
@@ -147,15 +147,15 @@ def _require_change(before: dict[str, Any], after: dict[str, Any]) -> None:
         assert moved, f"{part} did not change"
 
 
-def _known_pictures(folder: str, processor: Any) -> dict[str, str]:  # noqa: ANN401
-    """The Parquet's own pictures: what the processor makes of each -> sha256 of its bytes. No `datasets` in between."""
+def _known_images(folder: str, processor: Any) -> dict[str, str]:  # noqa: ANN401
+    """The Parquet's own images: what the processor makes of each -> sha256 of its bytes. No `datasets` in between."""
     parquet, image = importlib.import_module("pyarrow.parquet"), importlib.import_module("PIL.Image")
     pathlib = importlib.import_module("pathlib")
     known: dict[str, str] = {}
     done: set[str] = set()
     for path in sorted(pathlib.Path(folder, "data").glob("train-*.parquet")):
         for group in parquet.ParquetFile(path).iter_batches(64, columns=["images"]):
-            for content in (picture["bytes"] for row in group.to_pylist() for picture in row["images"]):
+            for content in (decoded["bytes"] for row in group.to_pylist() for decoded in row["images"]):
                 if (sha256 := hashlib.sha256(content).hexdigest()) not in done:
                     done.add(sha256)
                     (pixels,) = processor.image_processor(image.open(io.BytesIO(content)), return_tensors="pt").values()
@@ -167,8 +167,8 @@ def _decoded(batch: Any, processor: Any, known: dict[str, str]) -> Iterator[Read
     """The pairs of a batch: its first half has the chosen sides, its second the rejected ones of the same prompts."""
     n = len(batch["input_ids"]) // 2
     sides = [_split(batch, index, processor) for index in range(2 * n)]
-    pictures = iter(batch.get("pixel_values", ()))
-    shown = [tuple(known[_print_of(next(pictures))] for _ in range(prompt.count(_IMAGE))) for prompt, _ in sides]
+    images = iter(batch.get("pixel_values", ()))
+    shown = [tuple(known[_print_of(next(images))] for _ in range(prompt.count(_IMAGE))) for prompt, _ in sides]
     for (prompt, chosen), (again, rejected), seen, seen_again in zip(
         sides[:n], sides[n:], shown[:n], shown[n:], strict=True
     ):
@@ -177,7 +177,7 @@ def _decoded(batch: Any, processor: Any, known: dict[str, str]) -> Iterator[Read
 
 
 def _split(batch: Any, index: int, processor: Any) -> tuple[str, str]:  # noqa: ANN401
-    """(prompt, completion) of one sequence as text; the tokens of a picture become one tag again."""
+    """(prompt, completion) of one sequence as text; the tokens of an image become one tag again."""
     ids = batch["input_ids"][index]
     real, spoken = (batch[name][index].bool() for name in ("attention_mask", "completion_mask"))
     prompt, completion = (

@@ -5,9 +5,9 @@ Each does so with its own code, in an environment of its own.
     python benchmarks/consumers.py
     python benchmarks/consumers.py --run runs/demo --only trl --environments ~/consumers
 
-Without `--run` a run is made on the spot in which 1,200 pairs without a picture come before those with one, two, or a
+Without `--run` a run is made on the spot in which 1,200 pairs without an image come before those with one, two, or a
 whole conversation. Every pair that comes out at the other end is compared with the run: its turns, both answers, and
-its pictures. Exit 1 if anything differs. The environments take about 3 GB and are deleted at the end unless
+its images. Exit 1 if anything differs. The environments take about 3 GB and are deleted at the end unless
 `--environments` names a place.
 """
 
@@ -32,9 +32,9 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-# What pulls in CUDA builds beside a torch for the CPU, and is needed for neither texts nor pictures.
+# What pulls in CUDA builds beside a torch for the CPU, and is needed for neither texts nor images.
 UNWANTED = ("torchvision", "torchaudio")
-# What was asked, chosen, rejected, and one value a picture.
+# What was asked, chosen, rejected, and one value an image.
 Read = tuple[str, str, str, tuple[Any, ...]]
 
 
@@ -46,7 +46,7 @@ class Reading:
         format: which export is read, or `run`: the run folder as it is.
         read: runs in the consumer's environment, on that folder.
         asked: what it gives as asked: the question's `text` with tags, all `turns` with their roles, or `nothing`.
-        shown: what it gives of a picture: its `size`, or the sha256 of its `bytes` or its `pixels`.
+        shown: what it gives of an image: its `size`, or the sha256 of its `bytes` or its `pixels`.
     """
 
     format: str
@@ -64,7 +64,7 @@ class Consumer:
 
 
 def read_swift(folder: str) -> Iterator[Read]:
-    """What `swift rlhf` trains on: its loader, strict, then the template's inputs, then its picture reader."""
+    """What `swift rlhf` trains on: its loader, strict, then the template's inputs, then its image reader."""
     load_dataset = importlib.import_module("swift.dataset").load_dataset
     inputs = importlib.import_module("swift.template.template_inputs").TemplateInputs
     load_image = importlib.import_module("swift.template.vision_utils").load_image
@@ -74,13 +74,13 @@ def read_swift(folder: str) -> Iterator[Read]:
         *asked, chosen = [message["content"] for message in both.chosen.messages]
         *asked_again, rejected = [message["content"] for message in both.rejected.messages]
         assert asked == asked_again and both.chosen.images == both.rejected.images
-        pictures = [load_image(image["path"]) for image in both.chosen.images]
-        assert sum(text.count("<image>") for text in asked) == len(pictures)
-        yield "\n\n".join(asked), chosen, rejected, tuple(picture.size for picture in pictures)
+        images = [load_image(image["path"]) for image in both.chosen.images]
+        assert sum(text.count("<image>") for text in asked) == len(images)
+        yield "\n\n".join(asked), chosen, rejected, tuple(decoded.size for decoded in images)
 
 
 def read_llamafactory(folder: str) -> Iterator[Read]:
-    """What `llamafactory-cli train` with `stage: dpo` sees: its loader and converter, then its checks of pictures."""
+    """What `llamafactory-cli train` with `stage: dpo` sees: its loader and converter, then its checks of images."""
     importlib.import_module("transformers.utils.import_utils").is_torchaudio_available()  # remembers that it is not
     sys.modules["torchaudio"] = types.ModuleType("torchaudio")  # imported for sound alone
     hparams = importlib.import_module("llamafactory.hparams")
@@ -95,7 +95,7 @@ def read_llamafactory(folder: str) -> Iterator[Read]:
         plugin._validate_messages([*row["_prompt"], row["_response"][0]], images, [], [])
         plugin._validate_messages([*row["_prompt"], row["_response"][1]], images, [], [])
         regular = plugin._regularize_images(images, image_max_pixels=10**8, image_min_pixels=1)
-        sizes = tuple(picture.size for picture in regular["images"])
+        sizes = tuple(decoded.size for decoded in regular["images"])
         yield "\n\n".join(message["content"] for message in row["_prompt"]), chosen, rejected, sizes
 
 
@@ -114,12 +114,12 @@ def train_trl(folder: str) -> Iterator[Read]:
 
 
 def read_default(folder: str) -> Iterator[Read]:
-    """A run folder's config `default`: pictures decoded."""
+    """A run folder's config `default`: images decoded."""
     yield from _both_styles(folder, "default", lambda image: _sha256(image.tobytes()))
 
 
 def read_raw(folder: str) -> Iterator[Read]:
-    """A run folder's config `raw`: pictures as they are in the files."""
+    """A run folder's config `raw`: images as they are in the files."""
     yield from _both_styles(folder, "raw", lambda image: _sha256(image["bytes"]))
 
 
@@ -171,7 +171,7 @@ def make_run(folder: Path) -> str:
     sys.path[:0] = [str(HERE.parent / "tests"), str(HERE.parent)]
     making = importlib.import_module("shards.making")
     shards, report = importlib.import_module("mmpr.run"), importlib.import_module("mmpr.reporting")
-    shown = [making.picture(seed, side=16 + seed) for seed in range(20)]
+    shown = [making.decoded(seed, side=16 + seed) for seed in range(20)]
     rows = [making.sampled(row) for row in range(300)]
     rows += [making.sampled(row, [shown[row % 20]]) for row in range(300, 340)]
     rows += [making.drafted(row, shown[:2]) for row in range(340, 360)]
@@ -193,16 +193,16 @@ def expected(run: str) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for path in sorted(Path(run, "data").glob("*.parquet")):
         for row in parquet.read_table(path).to_pylist():
-            encoded = [picture["bytes"] for picture in row["images"]]
+            encoded = [decoded["bytes"] for decoded in row["images"]]
             opened = [image.open(io.BytesIO(content)) for content in encoded]
             rows.append(
                 {
                     "asked": {"text": row["question"], "turns": _turns(row["prompt"]), "nothing": ""},
                     "answers": (row["chosen_text"], row["rejected_text"]),
                     "shown": {
-                        "size": tuple(picture.size for picture in opened),
+                        "size": tuple(decoded.size for decoded in opened),
                         "bytes": tuple(map(_sha256, encoded)),
-                        "pixels": tuple(_sha256(picture.tobytes()) for picture in opened),
+                        "pixels": tuple(_sha256(decoded.tobytes()) for decoded in opened),
                     },
                 }
             )
@@ -243,10 +243,10 @@ def compare(reading: Reading, told: Path, rows: list[dict[str, Any]]) -> bool:
         (asked, chosen, rejected, tuple(tuple(one) if isinstance(one, list) else one for one in shown))
         for asked, chosen, rejected, shown in json.loads(told.read_text())
     )
-    by_pictures: Counter[int] = Counter()
-    for (*_, pictures), n in found.items():
-        by_pictures[len(pictures)] += n
-    shapes = ", ".join(f"{n:,} with {pictures} pictures" for pictures, n in sorted(by_pictures.items()))
+    by_images: Counter[int] = Counter()
+    for (*_, images), n in found.items():
+        by_images[len(images)] += n
+    shapes = ", ".join(f"{n:,} with {images} pictures" for images, n in sorted(by_images.items()))
     what = f"{reading.read.__name__.strip('_')}: {found.total():,} of {len(rows):,} pairs ({shapes})"
     print(f"  {what}: {'all the same' if found == wanted else 'DIFFERENT'}, pictures by their {reading.shown}")
     if found != wanted:

@@ -1,4 +1,4 @@
-"""A build without an engine: read every row, open pictures, try the settings, and say what the build will take.
+"""A build without an engine: read every row, open images, try the settings, and say what the build will take.
 
 With an engine, two questions are asked through the path that a build takes; the first thing to do on a GPU machine.
 """
@@ -15,16 +15,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from mmpr import pool
-from mmpr.builder.answer import Answered, Recipe, answer
+from mmpr.builder.answer import Answered, AskRecipe, answer
 from mmpr.builder.engine_choice import engine_maker, placement, ray_address, recipe
 from mmpr.builder.finish import judge_options, pair_rule
-from mmpr.builder.image_loader import picture_loader
+from mmpr.builder.image_loader import image_loader
 from mmpr.builder.layout import row_limits, sources_of
-from mmpr.builder.rejected_images import LoadPictures
+from mmpr.builder.rejected_images import LoadImages
 from mmpr.engines.protocol import Engine
 from mmpr.errors import ImageError
 from mmpr.images import Loader
-from mmpr.pool import Bench, Done, Lease, Pool
+from mmpr.pool import Done, Lease, Pool, WorkContext
 from mmpr.prompts import is_frame
 from mmpr.reporting.safe_text import visible_line
 from mmpr.settings.config import BuildConfig, engine_tiles, of_sources
@@ -33,9 +33,9 @@ from mmpr.types import Question, Skip
 
 Say = Callable[[str], None]
 
-_PICTURES = 200  # opened where not all are: enough to see a wrong image root, quick on a network disk
+_IMAGES = 200  # opened where not all are: enough to see a wrong image root, quick on a network disk
 _EXAMPLES = 3
-_AT_ONCE = 8  # pictures that are open
+_AT_ONCE = 8  # images that are open
 # Means of the paper's set (arXiv 2411.10442, table 1), and what one H100 gives with InternVL2-8B; both only estimates.
 _RESPONSE_TOKENS, _DRAFT_TOKENS = 325, 211
 _TOKENS_PER_SECOND_H100 = 6_500
@@ -43,7 +43,7 @@ _TOKENS_PER_SECOND_H100 = 6_500
 
 @dataclass(slots=True)
 class Findings:
-    """What reading the source showed. `faults` are (reason -> count) of rows and pictures that will be skipped."""
+    """What reading the source showed. `faults` are (reason -> count) of rows and images that will be skipped."""
 
     with_answer: int = 0
     without_answer: int = 0
@@ -51,10 +51,10 @@ class Findings:
     text_only: int = 0
     faults: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[str]] = field(default_factory=dict)
-    pictures: set[int] = field(default_factory=set)  # 64 bits of a hash each: a reference may hold a whole picture
+    images: set[int] = field(default_factory=set)  # 64 bits of a hash each: a reference may hold a whole image
     sample: list[tuple[int, str]] = field(default_factory=list)
-    with_picture: Question | None = None
-    without_picture: Question | None = None
+    with_image: Question | None = None
+    without_image: Question | None = None
 
     def fault(self, reason: str, detail: str) -> None:
         """Count a fault and keep its first few places."""
@@ -63,13 +63,13 @@ class Findings:
             told.append(detail)
 
     def see(self, reference: str) -> bool:
-        """Count a picture's reference; whether it is the first of its kind."""
+        """Count an image's reference; whether it is the first of its kind."""
         number = int.from_bytes(hashlib.blake2b(reference.encode(), digest_size=8).digest(), "big")
-        if number in self.pictures:
+        if number in self.images:
             return False
-        self.pictures.add(number)
+        self.images.add(number)
         heapq.heappush(self.sample, (-number, reference))  # those of the smallest hashes: spread, and always the same
-        if len(self.sample) > _PICTURES:
+        if len(self.sample) > _IMAGES:
             heapq.heappop(self.sample)
         return True
 
@@ -78,11 +78,11 @@ class Findings:
         return self.with_answer + self.without_answer
 
 
-def check(config: BuildConfig, *, every_picture: bool, with_engine: bool, say: Say, debug: bool = False) -> bool:
+def check(config: BuildConfig, *, every_image: bool, with_engine: bool, say: Say, debug: bool = False) -> bool:
     """Check the sources and settings; True where nothing will be skipped for a fault.
 
     Args:
-        every_picture: open all pictures rather than a sample.
+        every_picture: open all images rather than a sample.
         with_engine: also start the configured engine and ask it.
         say: takes one line of the result at a time.
 
@@ -94,7 +94,7 @@ def check(config: BuildConfig, *, every_picture: bool, with_engine: bool, say: S
         judge_options(one.config), pair_rule(one.config)
     parts = _parts(config)
     for part in parts:
-        opened = _look(part, every_picture=every_picture)
+        opened = _look(part, every_image=every_image)
         if part.name is not None:
             say(f"source     {visible_line(part.name)}: {visible_line(part.source.path)}")
         _say_findings(part.findings, part.rows, opened, say)
@@ -105,7 +105,7 @@ def check(config: BuildConfig, *, every_picture: bool, with_engine: bool, say: S
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
+class _CheckedPart:
     """One source of the build, with the settings that hold for it; `limit` of its rows are asked."""
 
     name: str | None
@@ -117,28 +117,28 @@ class _Part:
     findings: Findings
 
 
-def _parts(config: BuildConfig) -> list[_Part]:
+def _parts(config: BuildConfig) -> list[_CheckedPart]:
     sources = sources_of(config)
     counted = [index(source) for source in sources]
     limits = row_limits(config, [rows.n_rows for rows in counted])
     return [
-        _Part(one.name, one.config, source, rows, limit, picture_loader(one.config, source.image_root), Findings())
+        _CheckedPart(one.name, one.config, source, rows, limit, image_loader(one.config, source.image_root), Findings())
         for one, source, rows, limit in zip(of_sources(config), sources, counted, limits, strict=True)
     ]
 
 
-def _look(part: _Part, *, every_picture: bool) -> int:
-    """Read a source's rows and open pictures, all or a sample; how many were opened."""
-    _read_rows(part, part.loader if every_picture else None)
-    if every_picture:
-        return len(part.findings.pictures)
+def _look(part: _CheckedPart, *, every_image: bool) -> int:
+    """Read a source's rows and open images, all or a sample; how many were opened."""
+    _read_rows(part, part.loader if every_image else None)
+    if every_image:
+        return len(part.findings.images)
     sample = [reference for _, reference in part.findings.sample]
     _open(part.loader, part.findings, sample)
     return len(sample)
 
 
-def _read_rows(part: _Part, loader: Loader | None) -> None:
-    """Read every row, and with a loader open every picture."""
+def _read_rows(part: _CheckedPart, loader: Loader | None) -> None:
+    """Read every row, and with a loader open every image."""
     findings = part.findings
     for lease in ranges(part.rows, limit=part.limit, seed=part.config.seed):
         unseen: list[str] = []
@@ -153,7 +153,7 @@ def _read_rows(part: _Part, loader: Loader | None) -> None:
 
 
 def _to_open(question: Question) -> tuple[str, ...]:
-    """A question's pictures; of a video the last frame alone, which is missing where the file was cut short."""
+    """A question's images; of a video the last frame alone, which is missing where the file was cut short."""
     return question.images[-1:] if question.images and is_frame(question.images[-1]) else question.images
 
 
@@ -165,9 +165,9 @@ def _count(findings: Findings, question: Question) -> None:
         findings.given_drafts += question.draft is not None
     findings.text_only += not question.images
     if question.images:
-        findings.with_picture = findings.with_picture or question
+        findings.with_image = findings.with_image or question
     else:
-        findings.without_picture = findings.without_picture or question
+        findings.without_image = findings.without_image or question
 
 
 def _open(loader: Loader, findings: Findings, references: Sequence[str]) -> None:
@@ -190,7 +190,7 @@ def _say_findings(findings: Findings, counted: Index, opened: int, say: Say) -> 
     say(f"rows       {counted.n_rows:,}, of them {findings.questions:,} questions")
     say(f"           {findings.with_answer:,} with an answer (correctness)")
     say(f"           {findings.without_answer:,} without one (Dropout-NTP)")
-    say(f"pictures   {len(findings.pictures):,} distinct, {opened:,} opened, {findings.text_only:,} questions without")
+    say(f"pictures   {len(findings.images):,} distinct, {opened:,} opened, {findings.text_only:,} questions without")
     for reason, n in findings.faults.most_common():
         say(f"fault      {n:,} {reason}")
         for detail in findings.examples[reason]:
@@ -203,16 +203,16 @@ def expected_tokens(config: BuildConfig, findings: Findings) -> tuple[int, int]:
     responses = findings.with_answer * config.n + drafts + findings.without_answer * config.endings
     answers = findings.with_answer * config.n * min(_RESPONSE_TOKENS, config.max_tokens)
     draft_tokens = min(_DRAFT_TOKENS, config.draft_max_tokens)
-    endings = findings.without_answer * config.endings * round(draft_tokens * (1 - config.keep_fraction))
-    return responses, answers + drafts * draft_tokens + endings
+    completions = findings.without_answer * config.endings * round(draft_tokens * (1 - config.keep_fraction))
+    return responses, answers + drafts * draft_tokens + completions
 
 
-def _expected(parts: Sequence[_Part]) -> tuple[int, int]:
+def _expected(parts: Sequence[_CheckedPart]) -> tuple[int, int]:
     each = [expected_tokens(part.config, part.findings) for part in parts]
     return sum(responses for responses, _ in each), sum(tokens for _, tokens in each)
 
 
-def _say_estimate(config: BuildConfig, parts: Sequence[_Part], say: Say) -> None:
+def _say_estimate(config: BuildConfig, parts: Sequence[_CheckedPart], say: Say) -> None:
     responses, tokens = _expected(parts)
     most = "at most " if config.adaptive and any(part.findings.with_answer for part in parts) else ""
     say(f"responses  {most}{responses:,}, about {tokens:,} tokens by the paper's mean lengths")
@@ -225,7 +225,7 @@ def _say_estimate(config: BuildConfig, parts: Sequence[_Part], say: Say) -> None
 
 
 @dataclass(frozen=True, slots=True)
-class Probe:
+class EngineTrial:
     """What an engine did with two questions of a source.
 
     Args:
@@ -242,7 +242,7 @@ class Probe:
     memory_bytes: int
 
 
-def _ask_engine(config: BuildConfig, parts: Sequence[_Part], say: Say, debug: bool) -> None:
+def _ask_engine(config: BuildConfig, parts: Sequence[_CheckedPart], say: Say, debug: bool) -> None:
     """Two questions of every source, each asked as its settings say."""
     tiles = engine_tiles(config)
     ways = [(part.loader, recipe(part.config, engine_tiles=tiles)) for part in parts]
@@ -258,22 +258,24 @@ def _ask_engine(config: BuildConfig, parts: Sequence[_Part], say: Say, debug: bo
 
 
 def _to_ask(findings: Findings) -> list[Question]:
-    questions = [q for q in (findings.with_picture, findings.without_picture) if q is not None]
-    if findings.without_picture is None and findings.with_picture is not None:
-        questions.append(Question("text-only", findings.with_picture.source, 0, "What is two plus two?", answer=("4",)))
+    questions = [q for q in (findings.with_image, findings.without_image) if q is not None]
+    if findings.without_image is None and findings.with_image is not None:
+        questions.append(Question("text-only", findings.with_image.source, 0, "What is two plus two?", answer=("4",)))
     return questions
 
 
-async def _probe(engine: Engine, lease: Lease, bench: Bench, *, ways: Sequence[tuple[LoadPictures, Recipe]]) -> Probe:
+async def _probe(
+    engine: Engine, lease: Lease, context: WorkContext, *, ways: Sequence[tuple[LoadImages, AskRecipe]]
+) -> EngineTrial:
     began = time.monotonic()
     place, questions = lease.payload
     load, how = ways[place]
     answered = [await answer(question, engine, how, load, others=questions) for question in questions]
     tokens = sum(r.n_tokens for one in answered for r in one.responses)
-    return Probe(place, answered, began, time.monotonic(), tokens, engine.pulse().memory_bytes)
+    return EngineTrial(place, answered, began, time.monotonic(), tokens, engine.pulse().memory_bytes)
 
 
-def _say_probe(parts: Sequence[_Part], probes: Sequence[Probe], say: Say) -> None:
+def _say_probe(parts: Sequence[_CheckedPart], probes: Sequence[EngineTrial], say: Say) -> None:
     for probe in probes:
         name = parts[probe.place].name
         of = "" if name is None else f" of {visible_line(name)}"

@@ -1,4 +1,4 @@
-"""Dropout-NTP (arXiv 2411.10442, section 3.2): cut a draft, take the picture away, pair draft and blind ending.
+"""Dropout-NTP (arXiv 2411.10442, section 3.2): cut a draft, take the image away, pair draft and blind ending.
 
 What the ending is written with can be something else than nothing (`View`): the cut, the faults and the pairs are the
 same.
@@ -19,10 +19,10 @@ from mmpr.errors import RequestRefused
 from mmpr.prompts import blind, has_media_tag
 from mmpr.types import (
     Continues,
+    DecodedImage,
     Finish,
     Pair,
     PairKind,
-    Picture,
     Prefix,
     Prompt,
     Question,
@@ -112,12 +112,12 @@ def _whole(draft: Response, continues: Continues, min_side_tokens: int) -> Cut |
     return Cut(Prefix("", ()), draft.n_tokens, 0, continues)
 
 
-def follows(prefix: str, ending: str) -> bool:
+def follows(prefix: str, completion: str) -> bool:
     """Whether an ending can be the text behind a prefix that `cut_text` cut: there no word begins without its blank.
 
     A server that takes blanks off its texts gives "and" behind "a cat," where " and" was.
     """
-    return not (_SPACED.match(ending) and _puts_blanks(prefix[-1]))
+    return not (_SPACED.match(completion) and _puts_blanks(prefix[-1]))
 
 
 def _puts_blanks(char: str) -> bool:
@@ -149,22 +149,22 @@ def draft_fault(draft: Response) -> tuple[Reason, str] | None:
     return None
 
 
-def ending_fault(rest: str, ending: Response) -> tuple[Reason, str] | None:
+def completion_fault(rest: str, completion: Response) -> tuple[Reason, str] | None:
     """Why an ending cannot be the rejected side, or None; `rest` is the draft's own text behind the cut."""
-    if ending.finish_reason is not Finish.STOP:
-        return Reason.ENDING_UNFINISHED, f"the ending ran into its limit of {ending.n_tokens} tokens"
-    if not ending.text.strip():
-        return Reason.ENDING_UNFINISHED, "the ending is empty"
-    if ending.text.split() == rest.split():
-        return Reason.ENDING_EQUAL, "the ending repeats the draft's own"
-    if refusal := _REFUSES.search(ending.text):
-        return Reason.ENDING_REFUSES, f"the ending says {refusal[0]!r}"
-    if has_media_tag(ending.text):
+    if completion.finish_reason is not Finish.STOP:
+        return Reason.COMPLETION_UNFINISHED, f"the ending ran into its limit of {completion.n_tokens} tokens"
+    if not completion.text.strip():
+        return Reason.COMPLETION_UNFINISHED, "the ending is empty"
+    if completion.text.split() == rest.split():
+        return Reason.COMPLETION_EQUAL, "the ending repeats the draft's own"
+    if refusal := _REFUSES.search(completion.text):
+        return Reason.COMPLETION_REFUSES, f"the ending says {refusal[0]!r}"
+    if has_media_tag(completion.text):
         return Reason.IMAGE_TAGS, "the ending has an image tag"
     return None
 
 
-def usable_endings(rest: str, endings: Sequence[Response]) -> list[Response] | tuple[Reason, str]:
+def usable_completions(rest: str, completions: Sequence[Response]) -> list[Response] | tuple[Reason, str]:
     """The endings that can be rejected sides, each text once.
 
     Args:
@@ -174,29 +174,29 @@ def usable_endings(rest: str, endings: Sequence[Response]) -> list[Response] | t
     Returns:
         In the order given; (reason, detail) of the first one's fault where none is usable.
     """
-    faults = [ending_fault(rest, ending) for ending in endings]
+    faults = [completion_fault(rest, completion) for completion in completions]
     usable: dict[tuple[str, ...], Response] = {}
-    for ending, fault in zip(endings, faults, strict=True):
+    for completion, fault in zip(completions, faults, strict=True):
         if fault is None:
-            usable.setdefault(tuple(ending.text.split()), ending)
+            usable.setdefault(tuple(completion.text.split()), completion)
     return list(usable.values()) or next(fault for fault in faults if fault)
 
 
-def ending_prompt(asked: Prompt, cut: Cut, shown: tuple[Picture, ...] = ()) -> Prompt:
-    """The draft's own prompt continued from the cut, with other pictures, as many, or with none.
+def completion_prompt(asked: Prompt, cut: Cut, shown: tuple[DecodedImage, ...] = ()) -> Prompt:
+    """The draft's own prompt continued from the cut, with other images, as many, or with none.
 
-    With none it is blind: the pictures' tags and labels go with them, and nothing else is changed.
+    With none it is blind: the images' tags and labels go with them, and nothing else is changed.
     """
-    ending = replace(asked, stage=Stage.ENDING, prefix=cut.prefix if cut.prefix.text else None)
-    return replace(ending, images=shown) if shown else without_pictures(ending)
+    completion = replace(asked, stage=Stage.COMPLETION, prefix=cut.prefix if cut.prefix.text else None)
+    return replace(completion, images=shown) if shown else without_images(completion)
 
 
-def without_pictures(prompt: Prompt) -> Prompt:
+def without_images(prompt: Prompt) -> Prompt:
     """The same prompt, blind."""
     return replace(prompt, messages=blind(prompt.messages), images=(), max_tiles=None)
 
 
-def ending_budget(cut: Cut) -> int:
+def completion_budget(cut: Cut) -> int:
     """Tokens an ending may take: twice what was cut off; a longer one has lost the thread."""
     return 2 * cut.remaining_tokens
 
@@ -204,32 +204,38 @@ def ending_budget(cut: Cut) -> int:
 Scored = tuple[Response, tuple[float, float] | None]  # an ending; the scores of the draft's half and its own
 
 
-def pair_endings(
-    draft: Response, endings: Sequence[Scored], *, min_margin: float | None = None, most: int | None = None
+def pair_completions(
+    draft: Response, completions: Sequence[Scored], *, min_margin: float | None = None, most: int | None = None
 ) -> list[Pair] | Skip:
     """One pair an ending; the greatest margins first, else in the endings' order.
 
     Args:
         draft: the chosen side.
-        endings: usable ones, each with its scores (mean log-probability a token given the picture), if it has any.
-        min_margin: a pair stays where the draft's half is by so much likelier than the ending, given the picture: a
-            blind ending that the picture does not speak against may well be true.
+        endings: usable ones, each with its scores (mean log-probability a token given the image), if it has any.
+        min_margin: a pair stays where the draft's half is by so much likelier than the ending, given the image: a
+            blind ending that the image does not speak against may well be true.
         most: pairs; None for one of each ending.
 
     Returns:
         At least one pair, or the skip that says why there is none.
     """
-    margins = [(ending, scores[0] - scores[1] if scores else -math.inf) for ending, scores in endings]
+    margins = [(completion, scores[0] - scores[1] if scores else -math.inf) for completion, scores in completions]
     ranked = sorted(margins, key=lambda one: -one[1])
-    kept = [ending for ending, margin in ranked if min_margin is None or margin >= min_margin]
+    kept = [completion for completion, margin in ranked if min_margin is None or margin >= min_margin]
     if not kept:
         best = ranked[0][1]
         told = "no scores" if math.isinf(best) else f"{best:.2f} nats a token"
         detail = f"margin {told}, at least {min_margin:g} asked for (min_grounding_margin)"
         return Skip(draft.question_id, Stage.PAIR, Reason.GROUNDING_MARGIN, detail)
     return [
-        Pair(draft.question_id, (draft.stage, draft.index), (ending.stage, ending.index), PairKind.DROPOUT_NTP, rank)
-        for rank, ending in enumerate(kept[:most])
+        Pair(
+            draft.question_id,
+            (draft.stage, draft.index),
+            (completion.stage, completion.index),
+            PairKind.DROPOUT_NTP,
+            rank,
+        )
+        for rank, completion in enumerate(kept[:most])
     ]
 
 

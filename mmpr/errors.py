@@ -3,7 +3,7 @@
 MmprError
 ├── ConfigError          a setting is wrong: names the field and what it may be
 ├── SourceError          a source cannot be read at all (a bad row is a `Skip`, not an error)
-├── ImageError           a picture cannot be used; carries the `Reason` of the skip it becomes
+├── ImageError           an image cannot be used; carries the `Reason` of the skip it becomes
 ├── EngineError          something about a model's engine
 │   ├── EngineStartError the engine did not start: wrong path, no memory, no GPU
 │   ├── EngineDead       the engine ended while it held requests; its chunks are leased again
@@ -52,7 +52,7 @@ class _Reasoned(MmprError):
 
 
 class ImageError(_Reasoned):
-    """A picture cannot be used."""
+    """An image cannot be used."""
 
 
 class EngineError(MmprError):

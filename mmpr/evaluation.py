@@ -33,7 +33,7 @@ class Result:
     Args:
         source: the question's.
         kind: of its answer, as the judge read it.
-        content: a hash of what was asked: words, options, answer, pictures.
+        content: a hash of what was asked: words, options, answer, images.
         n: responses.
         right: how many of them are.
         parsed: how many have a final answer.
@@ -104,7 +104,7 @@ class Comparison:
 
 
 def result(
-    question: Question, judged: Sequence[Judged], *, kind: str, pictures: Sequence[str], form: Callable[[str], str]
+    question: Question, judged: Sequence[Judged], *, kind: str, images: Sequence[str], form: Callable[[str], str]
 ) -> Result | None:
     """A question's result, by its first round: later ones were asked for because of what it gave.
 
@@ -112,7 +112,7 @@ def result(
         question: what was asked.
         judged: its responses with their verdicts.
         kind: of its answer.
-        pictures: hashes of its pictures.
+        images: hashes of its images.
         form: an extracted answer -> one text for every way to write it.
 
     Returns:
@@ -125,7 +125,7 @@ def result(
     return Result(
         source=question.source,
         kind=kind,
-        content=content_hash(question, pictures),
+        content=content_hash(question, images),
         n=len(first),
         right=outcomes[Outcome.CORRECT],
         parsed=len(first) - outcomes[Outcome.UNPARSED],
@@ -136,9 +136,9 @@ def result(
     )
 
 
-def content_hash(question: Question, pictures: Sequence[str]) -> str:
+def content_hash(question: Question, images: Sequence[str]) -> str:
     """The same for the same question, wherever its file lies and whatever it is called."""
-    asked = [question.system, question.history, question.text, question.choices, question.answer, list(pictures)]
+    asked = [question.system, question.history, question.text, question.choices, question.answer, list(images)]
     return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:32]
 
 

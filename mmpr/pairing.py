@@ -37,9 +37,9 @@ class Strategy(StrEnum):
     the pair goes first that brings the question's sum of chosen minus rejected tokens nearest to zero.
     HARDEST: a pair costs the share of words that differ (Indel distance over the sum of both lengths, 0 to 1), so that
     the wrong response closest to a right one goes first.
-    GROUNDED: a pair costs less the more the picture brings its chosen side, in nats (`Response.gain` times its tokens:
+    GROUNDED: a pair costs less the more the image brings its chosen side, in nats (`Response.gain` times its tokens:
     the pointwise mutual information of both). The right response that says most of what it saw goes first, the one
-    that might have been guessed last; words that need no picture bring nothing. Not scored is no gain.
+    that might have been guessed last; words that need no image bring nothing. Not scored is no gain.
     """
 
     RANDOM = "random"

@@ -86,9 +86,9 @@ _SUFFIXES = (
     "请用单个词或短语回答问题。",
     "用单个词或短语回答问题。",
 )
-# A picture's label and tag: "Image-1: <image>\n", "Frame3: <image>\n", "<image>\n".
+# An image's label and tag: "Image-1: <image>\n", "Frame3: <image>\n", "<image>\n".
 _LABEL = r"(?:Image|Picture|Frame|图片?|图像|帧)\s*-?\s*\d+\s*[:：]\s*"
-_PICTURE = re.compile(rf"(?:{_LABEL})?<image>[ \t]*\n?", re.IGNORECASE)
+_IMAGE = re.compile(rf"(?:{_LABEL})?<image>[ \t]*\n?", re.IGNORECASE)
 _VIDEO = re.compile(r"<video>[ \t]*\n?")
 _FRAME = re.compile(r".#frame=[1-9]\d*/[1-9]\d*$")
 _CJK = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]")
@@ -106,7 +106,7 @@ def count_tags(texts: Iterable[str]) -> int:
 
 
 def has_media_tag(text: str) -> bool:
-    """Whether trainers would look for a picture where an answer says `<image>`: their counts of tags then differ."""
+    """Whether trainers would look for an image where an answer says `<image>`: their counts of tags then differ."""
     return any(tag in text for tag in ("<image>", "<video>", "<audio>"))
 
 
@@ -120,12 +120,12 @@ def strip_suffix(text: str) -> str:
 
 
 def is_frame(reference: str) -> bool:
-    """Whether a picture's reference is that of one frame of a video, `<video>#frame=3/8`."""
+    """Whether an image's reference is that of one frame of a video, `<video>#frame=3/8`."""
     return _FRAME.search(reference[-40:]) is not None and not reference.startswith("data:")
 
 
 def with_tags(text: str, images: Sequence[str]) -> str:
-    """Text with exactly its pictures' tags: those it has stay, else they go in front, numbered as InternVL does."""
+    """Text with exactly its images' tags: those it has stay, else they go in front, numbered as InternVL does."""
     if not images or IMAGE_TAG in text:
         return text
     if is_frame(images[0]):
@@ -142,8 +142,8 @@ def with_frames(text: str, n_frames: int) -> str:
 
 
 def without_tags(text: str) -> str:
-    """Text with every picture's tag and label taken out and nothing else changed."""
-    return _PICTURE.sub("", text)
+    """Text with every image's tag and label taken out and nothing else changed."""
+    return _IMAGE.sub("", text)
 
 
 def with_choices(question: Question) -> str:
@@ -193,7 +193,7 @@ def _place_tags(texts: list[str], images: Sequence[str]) -> list[str]:
 
 
 def blind(messages: tuple[Message, ...]) -> tuple[Message, ...]:
-    """The same messages with every picture's tag and label taken out and nothing else changed."""
+    """The same messages with every image's tag and label taken out and nothing else changed."""
     return tuple(Message(m.role, without_tags(m.text)) for m in messages)
 
 

@@ -3,7 +3,7 @@
     row -> Question -> Prompt -> Response -> Verdict -> Pair
                  \\________\\_________\\__________\\___-> Skip
 
-`Message`, `Picture` and `Prefix` are parts of a `Prompt`, not steps of the flow.
+`Message`, `Image` and `Prefix` are parts of a `Prompt`, not steps of the flow.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Stage(StrEnum):
 
     SAMPLE = "sample"
     DRAFT = "draft"
-    ENDING = "ending"
+    COMPLETION = "ending"
     SCORE = "score"
     READ = "read"
     JUDGE = "judge"
@@ -62,17 +62,17 @@ class Continues(StrEnum):
 
 
 class View(StrEnum):
-    """What the engine sees while it writes the rejected ending of a draft; the draft was written with the picture.
+    """What the engine sees while it writes the rejected ending of a draft; the draft was written with the image.
 
-    BLIND: no picture (Dropout-NTP, arXiv 2411.10442). IMAGE_KEPT: the same picture, for measuring what taking it away
-    brings. SHUFFLED_TILES: the picture with its parts in another order, a corrupted picture as in POVID (arXiv
-    2402.11411, which adds noise). OTHER_PICTURE: another question's picture.
+    BLIND: no image (Dropout-NTP, arXiv 2411.10442). IMAGE_KEPT: the same image, for measuring what taking it away
+    brings. SHUFFLED_TILES: the image with its parts in another order, a corrupted image as in POVID (arXiv
+    2402.11411, which adds noise). OTHER_PICTURE: another question's image.
     """
 
     BLIND = "blind"
     IMAGE_KEPT = "image_kept"
     SHUFFLED_TILES = "shuffled_tiles"
-    OTHER_PICTURE = "other_picture"
+    OTHER_IMAGE = "other_picture"
 
 
 class Reason(StrEnum):
@@ -83,7 +83,7 @@ class Reason(StrEnum):
     EMPTY_QUESTION = "empty_question"
     BAD_ANSWER = "bad_answer"
     NO_ANSWER = "no_answer"
-    # pictures
+    # images
     IMAGE_MISSING = "image_missing"
     IMAGE_UNREADABLE = "image_unreadable"
     IMAGE_TOO_LARGE = "image_too_large"
@@ -98,13 +98,13 @@ class Reason(StrEnum):
     ENGINE_REFUSED = "engine_refused"
     QUARANTINED = "quarantined"
     # Dropout-NTP
-    NO_PICTURE = "no_picture"
-    NO_CORRUPTED_PICTURE = "no_corrupted_picture"
+    NO_IMAGE = "no_picture"
+    NO_CORRUPTED_IMAGE = "no_corrupted_picture"
     DRAFT_UNFINISHED = "draft_unfinished"
     DRAFT_TOO_SHORT = "draft_too_short"
-    ENDING_UNFINISHED = "ending_unfinished"
-    ENDING_EQUAL = "ending_equal"
-    ENDING_REFUSES = "ending_refuses"
+    COMPLETION_UNFINISHED = "ending_unfinished"
+    COMPLETION_EQUAL = "ending_equal"
+    COMPLETION_REFUSES = "ending_refuses"
     DRAFT_REFUSES = "draft_refuses"
     PREFIX_CHANGED = "prefix_changed"
     # pairing
@@ -122,15 +122,15 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn; role is `system`, `user` or `assistant`; each `<image>` in text stands for one picture."""
+    """One turn; role is `system`, `user` or `assistant`; each `<image>` in text stands for one image."""
 
     role: str
     text: str
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """One decoded picture as the engine sees it.
+class DecodedImage:
+    """One decoded image as the engine sees it.
 
     `encoded` are the bytes that the dataset embeds: the original file where it is upright, 8-bit, single-frame RGB or
     grey within the pixel limit, else a PNG of what the engine saw. `sha256` is theirs; `original_sha256` the file's.
@@ -179,14 +179,14 @@ class Prefix:
 class Prompt:
     """What an engine is asked. Blind means `images == ()` and no image tag in any message.
 
-    `max_tiles` is the most tiles that its pictures are cut into; None: as the engine was started. Where an engine
+    `max_tiles` is the most tiles that its images are cut into; None: as the engine was started. Where an engine
     queues prompts and can choose, the one of the lowest `priority` goes first.
     """
 
     question_id: str
     stage: Stage
     messages: tuple[Message, ...]
-    images: tuple[Picture, ...] = ()
+    images: tuple[DecodedImage, ...] = ()
     prefix: Prefix | None = None
     max_tiles: int | None = None
     priority: int = 0
@@ -197,7 +197,7 @@ class Response:
     """What an engine answered. An ending's `text` is what follows the prefix in `decode(prefix ids + ending ids)`.
 
     `token_ids` are kept for drafts and endings only. `seed` is None where the request carried none. `round` counts the
-    requests of one question and stage, from 0. `gain`: nats a token that the picture brings it, where it was scored.
+    requests of one question and stage, from 0. `gain`: nats a token that the image brings it, where it was scored.
     """
 
     question_id: str
@@ -219,7 +219,7 @@ class Verdict:
     outcome: Outcome
     answer: str | None
     rule: str
-    truth: str | None = None
+    reference: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

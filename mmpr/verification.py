@@ -18,12 +18,12 @@ import pyarrow.parquet as pq
 
 from mmpr.errors import MmprError, RunFolderError
 from mmpr.run.chunk_reader import read_chunk
-from mmpr.run.columns import pair_id, picture_bytes
+from mmpr.run.columns import image_bytes, pair_id
 from mmpr.run.commit_records import ChunkCommit, Committed, FileRecord, RowSpan
 from mmpr.run.dataset import SKIPS, Manifest, read_manifest
 from mmpr.run.folder import CHUNKS, DATA, MANIFEST, RunFolder, sidecar_name
 from mmpr.run.merge_members import is_evaluation, members_of
-from mmpr.run.split import TRAIN, VALIDATION, picture_number
+from mmpr.run.split import TRAIN, VALIDATION, image_number
 from mmpr.types import Pair, PairKind, Stage
 
 # More faults of one sort tell nothing new.
@@ -48,7 +48,7 @@ def verify(folder_url: str, options: dict[str, Any] | None = None) -> list[str]:
     """Every problem of a run folder, one line each; none where it is sound.
 
     Checked are the sidecars, their files' bytes and hashes, that every question has responses or a skip, that no source
-    row is there twice, the manifest's files, and pair by pair the texts, pictures and ids against the responses.
+    row is there twice, the manifest's files, and pair by pair the texts, images and ids against the responses.
 
     Args:
         folder_url: local path or fsspec URL of the run folder.
@@ -171,9 +171,9 @@ def _question_faults(path: str, committed: Committed) -> Iterator[str]:
     place = f"{path}: {committed.question.source}:{committed.question.row}"
     if committed.skip is None and not committed.responses:
         yield f"{place} has neither a response nor a skip"
-    for picture in committed.pictures:
-        if hashlib.sha256(picture.encoded or b"").hexdigest() != picture.sha256:
-            yield f"{place}: the bytes of picture {picture.sha256[:12]} are others"
+    for stored in committed.images:
+        if hashlib.sha256(stored.encoded or b"").hexdigest() != stored.sha256:
+            yield f"{place}: the bytes of picture {stored.sha256[:12]} are others"
 
 
 def _doubled(folder: RunFolder, commits: Iterable[ChunkCommit]) -> Iterator[str]:
@@ -198,7 +198,7 @@ def _span_order(entry: tuple[RowSpan, ChunkCommit]) -> tuple[str, int, int]:
 
 def _rows(folder: RunFolder, commit: ChunkCommit, source: str) -> set[int]:
     try:
-        found = [c.question for c in read_chunk(folder, commit, pictures=False)]
+        found = [c.question for c in read_chunk(folder, commit, images=False)]
     except RunFolderError:
         return set()  # told already, by check_chunk
     return {question.row for question in found if question.source == source}
@@ -226,7 +226,7 @@ def _compare(folder: RunFolder, manifest: Manifest, commits: list[ChunkCommit], 
     skip = next(skipped, None)
     complete = len(commits) == manifest.n_chunks  # else the source has grown and the new chunks are on their way
     for commit in commits:
-        for committed in read_chunk(folder, commit, pictures=False):
+        for committed in read_chunk(folder, commit, images=False):
             place = _place(committed)
             found = next((side for side in sides if side.group is not None and side.group.place == place), None)
             if found is not None and found.group is not None:
@@ -244,16 +244,16 @@ def _compare(folder: RunFolder, manifest: Manifest, commits: list[ChunkCommit], 
 
 
 class _Side:
-    """The questions of one split in their order, the first not yet compared in `group`; remembers pictures' numbers."""
+    """The questions of one split in their order, the first not yet compared in `group`; remembers images' numbers."""
 
     def __init__(self, folder: RunFolder, manifest: Manifest, split: str) -> None:
         self.files = [file for file in manifest.files if file.path.startswith(f"{DATA}/{split}-")]
         self._groups = (group for file in self.files for group in _groups(folder, file))
         self.group = next(self._groups, None)
-        self.pictures = array("Q")  # 8 bytes each
+        self.images = array("Q")  # 8 bytes each
 
     def step(self, committed: Committed) -> None:
-        self.pictures.extend(picture_number(picture.sha256) for picture in committed.pictures)
+        self.images.extend(image_number(stored.sha256) for stored in committed.images)
         self.group = next(self._groups, None)
 
 
@@ -261,7 +261,7 @@ def _leaked(train: _Side, validation: _Side) -> Iterator[str]:
     import numpy as np
 
     if validation.files:
-        one, other = (np.frombuffer(side.pictures, dtype=np.uint64) for side in (train, validation))
+        one, other = (np.frombuffer(side.images, dtype=np.uint64) for side in (train, validation))
         for number in np.intersect1d(one, other).tolist():
             yield f"{DATA}/ has picture {number:016x} in {TRAIN} and in {VALIDATION}; {_cut_again()}"
 
@@ -288,8 +288,8 @@ def _row_fault(row: dict[str, Any], committed: Committed) -> str | None:
         texts = committed.text_of(pair.chosen), committed.text_of(pair.rejected)
     except KeyError:
         return "names a response that was not committed"
-    expected = [picture.sha256 for picture in committed.pictures]
-    found = [hashlib.sha256(picture_bytes(image) or b"").hexdigest() for image in row["images"] or ()]
+    expected = [stored.sha256 for stored in committed.images]
+    found = [hashlib.sha256(image_bytes(image) or b"").hexdigest() for image in row["images"] or ()]
     checks = {
         "has another text than its responses": (row["chosen_text"], row["rejected_text"]) == texts,
         "has another text in its turns": (_spoken(row["chosen"]), _spoken(row["rejected"])) == texts,
@@ -303,7 +303,7 @@ def _row_fault(row: dict[str, Any], committed: Committed) -> str | None:
 def _pair(row: dict[str, Any], committed: Committed) -> Pair:
     kind = PairKind(row["pair_kind"])
     blind = kind is PairKind.DROPOUT_NTP
-    chosen, rejected = (Stage.DRAFT, Stage.ENDING) if blind else (Stage.SAMPLE, Stage.SAMPLE)
+    chosen, rejected = (Stage.DRAFT, Stage.COMPLETION) if blind else (Stage.SAMPLE, Stage.SAMPLE)
     sides = (chosen, row["chosen_index"]), (rejected, row["rejected_index"])
     return Pair(committed.question.id, *sides, kind, row["rank"])
 

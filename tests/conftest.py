@@ -1,4 +1,4 @@
-"""What many tests share: questions with pictures on disk, and scripted engines that run in real Ray actors."""
+"""What many tests share: questions with images on disk, and scripted engines that run in real Ray actors."""
 
 import json
 import sys
@@ -34,7 +34,7 @@ async def scripted_engine():
 
 @pytest.fixture
 def write_source(tmp_path):
-    """Write n questions as JSONL beside their pictures, every third one open; returns the path."""
+    """Write n questions as JSONL beside their images, every third one open; returns the path."""
 
     def write(n, *, extra=(), name="vqa.jsonl", first=0):
         lines = []

@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from PIL import Image
 
-BEGIN, ANSWER, STOP, PICTURE = "\x02", "\x03", 4, "\x05"
+BEGIN, ANSWER, STOP, IMAGE = "\x02", "\x03", 4, "\x05"
 DESCRIBED = "In the picture there is a red circle and a blue square on a white wall."
 
 
@@ -41,7 +41,7 @@ class Standin:
     takes_n: bool = True
     gives_one: bool = False  # takes n without a word and gives one response
     strips: bool = False  # takes blanks off the texts it gives
-    moves_pictures: bool = False  # to the front of a text that has no tags, as vLLM does for InternVL
+    moves_images: bool = False  # to the front of a text that has no tags, as vLLM does for InternVL
     eyes: bool = True
     takes_tiles: bool = True
     key: str | None = None
@@ -100,18 +100,18 @@ class Standin:
     def content(self, content):
         if isinstance(content, str):
             return content
-        pictures = [part for part in content if part["type"] == "image_url"]
-        for picture in pictures:
+        images = [part for part in content if part["type"] == "image_url"]
+        for decoded in images:
             if not self.eyes:
                 raise ValueError("this model takes no pictures")
-            header, _, body = picture["image_url"]["url"].partition(";base64,")
+            header, _, body = decoded["image_url"]["url"].partition(";base64,")
             image = Image.open(io.BytesIO(base64.b64decode(body)))
             assert header == f"data:image/{image.format.lower()}"
-        if not self.moves_pictures:
-            return "".join(part["text"] if part["type"] == "text" else PICTURE for part in content)
+        if not self.moves_images:
+            return "".join(part["text"] if part["type"] == "text" else IMAGE for part in content)
         text = "\n".join(part["text"] for part in content if part["type"] == "text")
-        missing = len(pictures) - text.count("<image>")
-        return "\n".join([*[PICTURE] * missing, text.replace("<image>", PICTURE)])
+        missing = len(images) - text.count("<image>")
+        return "\n".join([*[IMAGE] * missing, text.replace("<image>", IMAGE)])
 
     def generated(self, body, question, prefix, prompt, *, chat):
         if fault := self.refusal(body, question):

@@ -200,7 +200,7 @@ def test_pairing_again_needs_neither_source_nor_engine(write_source, tmp_path):
         pair_again(str(out), ["n=9"])
 
 
-def test_pictures_by_path_are_the_files_themselves_and_read_the_same(write_source, tmp_path):
+def test_images_by_path_are_the_files_themselves_and_read_the_same(write_source, tmp_path):
     out = tmp_path / "run"
     run(write_source(9), out)
     embedded, before = decoded(out), table(out)
@@ -224,13 +224,13 @@ def test_pictures_by_path_are_the_files_themselves_and_read_the_same(write_sourc
 
 
 def decoded(out):
-    """Pixels of every pair's pictures, as `datasets` gives them."""
+    """Pixels of every pair's images, as `datasets` gives them."""
     files, cache = str(out / "data" / "*.parquet"), str(out.parent / "cache")
     rows = datasets.load_dataset("parquet", data_files=files, split="train", cache_dir=cache)
-    return [[picture.convert("RGB").tobytes() for picture in row["images"]] for row in rows]
+    return [[image.convert("RGB").tobytes() for image in row["images"]] for row in rows]
 
 
-def test_a_turned_picture_is_embedded_where_others_go_by_path(write_source, tmp_path):
+def test_a_turned_image_is_embedded_where_others_go_by_path(write_source, tmp_path):
     turned = Image.new("RGB", (40, 30), "red")
     exif = turned.getexif()
     exif[0x0112] = 6  # orientation: a quarter turn
@@ -334,7 +334,7 @@ def test_a_given_draft_is_the_chosen_side_and_none_is_sampled(write_source, tmp_
     folder = RunFolder(str(tmp_path / "run"))
     (commit,) = folder.committed().values()
     asked = [c for c in read_chunk(folder, commit) if c.question.row == 2]
-    assert [r.response.stage for r in asked[0].responses] == [Stage.DRAFT, Stage.ENDING]
+    assert [r.response.stage for r in asked[0].responses] == [Stage.DRAFT, Stage.COMPLETION]
 
 
 def test_grounding_scores_stand_in_the_dataset_and_a_least_margin_filters_by_them(write_source, tmp_path):

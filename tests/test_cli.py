@@ -202,15 +202,15 @@ def test_its_pairs_are_of_both_kinds_and_true_to_the_world(pocket_run):
     kinds = Counter(rows["pair_kind"])
     assert kinds["correctness"] > 0 and kinds["dropout_ntp"] > 0
     assert len(set(rows["pair_id"])) == len(rows)
-    truths = read_scenes(folder / "scenes.jsonl")
+    references = read_scenes(folder / "scenes.jsonl")
     for row in rows:
         if row["pair_kind"] == "dropout_ntp":
             kept = row["prefix_chars"]
             assert row["chosen_text"][:kept] == row["rejected_text"][:kept] != ""
-        elif row["question_id"] in truths:
-            assert isinstance(truths[row["question_id"]], Scene)
+        elif row["question_id"] in references:
+            assert isinstance(references[row["question_id"]], Scene)
             assert final(row["chosen_text"]) in truly(row) and final(row["rejected_text"]) not in truly(row)
-        assert all(picture.size[0] % 64 == 0 for picture in row["images"])  # none where "Two and two?" was paired
+        assert all(image.size[0] % 64 == 0 for image in row["images"])  # none where "Two and two?" was paired
 
 
 @pytest.mark.engine

@@ -43,7 +43,7 @@ def wait_for_a_commit(run, process):
 
 
 def append_rows(folder, n, seed):
-    """New questions behind the old ones, with pictures of their own."""
+    """New questions behind the old ones, with images of their own."""
     more = folder / f"more-{seed}"
     write_questions(more, n=n, open_fraction=0.3, seed=seed)
     rows = [json.loads(line) for line in (more / "vqa.jsonl").read_text().splitlines()]

@@ -1,4 +1,4 @@
-"""Several drafts: the chosen side is the one that the picture speaks for most."""
+"""Several drafts: the chosen side is the one that the image speaks for most."""
 
 import io
 import sys
@@ -11,7 +11,7 @@ from ray import cloudpickle
 from rich.console import Console
 
 from mmpr import pool
-from mmpr.builder.answer import Recipe, answer
+from mmpr.builder.answer import AskRecipe, answer
 from mmpr.builder.build_flow import build
 from mmpr.builder.engine_choice import endpoint_settings
 from mmpr.engines.scripted import ScriptedEngine
@@ -29,13 +29,13 @@ from pipelines.pocket.language import describe
 from pipelines.pocket.world import Mark, Scene
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the workers cannot import a test module
-RECIPE = Recipe("final", 1, 1.0, 0, 1.0, 60, 60, 0.5, 4, None, drafts=3)
+RECIPE = AskRecipe("final", 1, 1.0, 0, 1.0, 60, 60, 0.5, 4, None, drafts=3)
 DRAFTS = ("There is a wall with some things on it.", "There is a red circle on a white wall.", "A wall, as so often.")
 FAR_TOO_LONG = "There is a red circle " * 20
 
 
 class Reader(ScriptedEngine):
-    """Finds `red` likely when it sees the picture, and every other text as likely with as without."""
+    """Finds `red` likely when it sees the image, and every other text as likely with as without."""
 
     async def score(self, prompt, token_ids):
         await super().score(prompt, token_ids)
@@ -60,7 +60,7 @@ def question(tmp_path):
     return Question("q", "s", 0, "Describe.", images=(str(tmp_path / "a.png"),))
 
 
-async def test_the_draft_that_the_picture_speaks_for_is_cut_and_the_others_are_kept(question):
+async def test_the_draft_that_the_image_speaks_for_is_cut_and_the_others_are_kept(question):
     engine = Reader(script)
     answered = await answer(question, engine, RECIPE, load)
     assert (
@@ -68,11 +68,11 @@ async def test_the_draft_that_the_picture_speaks_for_is_cut_and_the_others_are_k
     )
     assert [(r.stage, r.index) for r in answered.responses] == [
         *((Stage.DRAFT, i) for i in range(3)),
-        (Stage.ENDING, 0),
+        (Stage.COMPLETION, 0),
     ]
     assert DRAFTS[1].startswith(answered.cut.prefix.text)
     drafted, *scored, ended = engine.prompts
-    assert [prompt.stage for prompt in scored] == [Stage.SCORE] * 6 and ended.stage is Stage.ENDING
+    assert [prompt.stage for prompt in scored] == [Stage.SCORE] * 6 and ended.stage is Stage.COMPLETION
     seeing, unseeing = scored[::2], scored[1::2]
     assert {prompt.messages for prompt in seeing} == {drafted.messages} and all(prompt.images for prompt in seeing)
     assert not any(prompt.images or "<image>" in prompt.messages[0].text for prompt in unseeing)
@@ -140,11 +140,11 @@ def test_what_the_choice_brought_is_counted_from_what_the_world_knows():
     scene = Scene(1, 1, (Mark(1, 2, "red", "circle"), Mark(3, 1, "red", "cross")))
     true, half = describe(scene, "en"), "Row 1: column 2 a red circle. Row 3: column 1 a blue cross."
     drafts = [StoredResponse(said(text, Stage.DRAFT, i)) for i, text in enumerate((half, true, half))]
-    ending = StoredResponse(said("no", Stage.ENDING, 0), splice=Splice(1, 8, 3))
+    completion = StoredResponse(said("no", Stage.COMPLETION, 0), splice=Splice(1, 8, 3))
     asked = Question("q", "s", 0, "Describe.", images=("x",))
-    found = draft_figures([Committed(asked, responses=(*drafts, ending))], {"q": scene})
+    found = draft_figures([Committed(asked, responses=(*drafts, completion))], {"q": scene})
     assert (found.questions, found.chosen_false, found.others_false, found.others_statements) == (1, 0.0, 1.0, 2.0)
-    assert draft_figures([Committed(asked, responses=(drafts[0], ending))], {"q": scene}) is None
+    assert draft_figures([Committed(asked, responses=(drafts[0], completion))], {"q": scene}) is None
 
 
 def said(text, stage, index):

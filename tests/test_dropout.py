@@ -6,21 +6,21 @@ from hypothesis import strategies as st
 
 from mmpr.dropout import (
     Cut,
+    completion_budget,
+    completion_fault,
+    completion_prompt,
     cut_draft,
     cut_text,
     draft_fault,
-    ending_budget,
-    ending_fault,
-    ending_prompt,
     follows,
     given_draft,
     given_text,
-    pair_endings,
-    usable_endings,
+    pair_completions,
+    usable_completions,
 )
 from mmpr.errors import RequestRefused
 from mmpr.prompts import ask
-from mmpr.types import Continues, Finish, Picture, Prefix, Prompt, Question, Reason, Response, Skip, Stage
+from mmpr.types import Continues, DecodedImage, Finish, Prefix, Prompt, Question, Reason, Response, Skip, Stage
 
 
 def by_bytes(ids):
@@ -36,17 +36,17 @@ def draft(text, *, encode=lambda text: tuple(map(ord, text)), finish=Finish.STOP
     return Response("q", Stage.DRAFT, 0, text, ids, len(ids), finish)
 
 
-def ending(text, finish=Finish.STOP):
-    return Response("q", Stage.ENDING, 0, text, (), len(text), finish)
+def completion(text, finish=Finish.STOP):
+    return Response("q", Stage.COMPLETION, 0, text, (), len(text), finish)
 
 
-def picture(sha256):
-    return Picture(sha256, sha256, b"", 4, 4, "PNG", None)
+def image(sha256):
+    return DecodedImage(sha256, sha256, b"", 4, 4, "PNG", None)
 
 
 def asked(question):
-    pictures = tuple(picture(name) for name in question.images)
-    return Prompt(question.id, Stage.DRAFT, ask(question, "final"), pictures, max_tiles=2)
+    images = tuple(image(name) for name in question.images)
+    return Prompt(question.id, Stage.DRAFT, ask(question, "final"), images, max_tiles=2)
 
 
 def test_the_cut_keeps_half_and_falls_between_words():
@@ -92,10 +92,10 @@ def test_fault_13_the_kept_text_is_always_a_true_prefix(text, keep_fraction):
 def test_fault_14_refusals_equal_endings_and_unfinished_texts_are_named():
     whole = draft("The cat sits on a mat and looks at a bird.")
     rest = whole.text[15:]
-    assert ending_fault(rest, ending(rest))[0] is Reason.ENDING_EQUAL
-    assert ending_fault(rest, ending(" a sofa.", Finish.LENGTH))[0] is Reason.ENDING_UNFINISHED
-    assert ending_fault(rest, ending(" I cannot see the image."))[0] is Reason.ENDING_REFUSES
-    assert ending_fault(rest, ending(" a sofa.")) is None
+    assert completion_fault(rest, completion(rest))[0] is Reason.COMPLETION_EQUAL
+    assert completion_fault(rest, completion(" a sofa.", Finish.LENGTH))[0] is Reason.COMPLETION_UNFINISHED
+    assert completion_fault(rest, completion(" I cannot see the image."))[0] is Reason.COMPLETION_REFUSES
+    assert completion_fault(rest, completion(" a sofa.")) is None
     assert draft_fault(draft("a", finish=Finish.LENGTH))[0] is Reason.DRAFT_UNFINISHED
 
 
@@ -113,34 +113,34 @@ def test_a_draft_that_refuses_is_no_chosen_side(text):
 
 
 @pytest.mark.parametrize("text", ["You cannot see the sky in the image.", "The image shows no picture frames."])
-def test_what_a_picture_lacks_is_no_refusal(text):
+def test_what_an_image_lacks_is_no_refusal(text):
     assert draft_fault(draft(text)) is None
 
 
-def test_the_blind_prompt_has_no_picture_no_tag_and_the_same_words():
+def test_the_blind_prompt_has_no_image_no_tag_and_the_same_words():
     question = Question("q", "s", 1, "Describe the image.", images=("a", "b"))
     cut = Cut(Prefix("The cat", (1, 2)), 10, 2)
-    prompt = ending_prompt(asked(question), cut)
+    prompt = completion_prompt(asked(question), cut)
     assert prompt.images == () and prompt.max_tiles is None
-    assert prompt.prefix == cut.prefix and prompt.stage is Stage.ENDING
+    assert prompt.prefix == cut.prefix and prompt.stage is Stage.COMPLETION
     assert [m.text for m in prompt.messages] == ["Describe the image."]
-    assert ending_budget(cut) == 20
+    assert completion_budget(cut) == 20
 
 
-def test_a_prompt_that_keeps_its_pictures_keeps_tags_labels_and_tiles():
+def test_a_prompt_that_keeps_its_images_keeps_tags_labels_and_tiles():
     prompt = asked(Question("q", "s", 1, "Describe the image.", images=("a", "b")))
-    cut, others = Cut(Prefix("The cat", (1, 2)), 10, 2), (picture("c"), picture("d"))
-    seeing = ending_prompt(prompt, cut, others)
+    cut, others = Cut(Prefix("The cat", (1, 2)), 10, 2), (image("c"), image("d"))
+    seeing = completion_prompt(prompt, cut, others)
     assert (seeing.images, seeing.messages, seeing.max_tiles) == (others, prompt.messages, prompt.max_tiles)
     assert seeing.messages[0].text == "Image-1: <image>\nImage-2: <image>\nDescribe the image."
-    assert (seeing.stage, seeing.prefix) == (Stage.ENDING, cut.prefix)
+    assert (seeing.stage, seeing.prefix) == (Stage.COMPLETION, cut.prefix)
 
 
 def test_where_nothing_is_kept_the_prompt_has_no_prefix():
     whole = draft("the red circle is left of the blue square")
     for cut in (cut_draft(whole, decode=by_characters, keep_fraction=0), cut_text(whole, keep_fraction=0)):
         assert (cut.prefix, cut.kept_tokens, cut.remaining_tokens) == (Prefix("", ()), 0, 41)
-        assert ending_prompt(asked(Question("q", "s", 1, "?", images=("a",))), cut).prefix is None
+        assert completion_prompt(asked(Question("q", "s", 1, "?", images=("a",))), cut).prefix is None
     assert cut_text(whole, keep_fraction=0).continues is Continues.TEXT
     assert cut_draft(draft("red"), decode=by_characters, keep_fraction=0)[0] is Reason.DRAFT_TOO_SHORT
 
@@ -157,21 +157,23 @@ def test_every_fraction_cuts_chinese_and_english_where_it_says(keep_fraction, n)
 
 def test_faulty_and_equal_endings_are_left_out_one_by_one():
     texts = [" a mat.", " a  sofa.", " I cannot see the image.", " a sofa.", "", " a bed."]
-    endings = [replace(ending(text), index=index) for index, text in enumerate(texts)]
-    assert [one.index for one in usable_endings(" a mat.", endings)] == [1, 5]
-    assert usable_endings(" a mat.", endings[:1])[0] is Reason.ENDING_EQUAL
-    assert usable_endings(" a mat.", [endings[4], endings[0]])[0] is Reason.ENDING_UNFINISHED
+    completions = [replace(completion(text), index=index) for index, text in enumerate(texts)]
+    assert [one.index for one in usable_completions(" a mat.", completions)] == [1, 5]
+    assert usable_completions(" a mat.", completions[:1])[0] is Reason.COMPLETION_EQUAL
+    assert usable_completions(" a mat.", [completions[4], completions[0]])[0] is Reason.COMPLETION_UNFINISHED
 
 
 def test_the_widest_margins_make_the_first_pairs_and_a_cap_the_last():
-    endings = [(replace(ending(" a"), index=i), scores) for i, scores in enumerate([(0, -1), (0, -3), (0, 0.5), None])]
-    pairs = pair_endings(draft("x"), endings, most=2)
+    completions = [
+        (replace(completion(" a"), index=i), scores) for i, scores in enumerate([(0, -1), (0, -3), (0, 0.5), None])
+    ]
+    pairs = pair_completions(draft("x"), completions, most=2)
     assert [(pair.rejected[1], pair.rank) for pair in pairs] == [(1, 0), (0, 1)]
-    assert [pair.rejected[1] for pair in pair_endings(draft("x"), endings)] == [1, 0, 2, 3]
-    assert [pair.rejected[1] for pair in pair_endings(draft("x"), endings, min_margin=0)] == [1, 0]
-    assert isinstance(pair_endings(draft("x"), endings[2:], min_margin=0), Skip)
-    unscored = [(one, None) for one, _ in endings]
-    assert [pair.rejected[1] for pair in pair_endings(draft("x"), unscored, most=3)] == [0, 1, 2]
+    assert [pair.rejected[1] for pair in pair_completions(draft("x"), completions)] == [1, 0, 2, 3]
+    assert [pair.rejected[1] for pair in pair_completions(draft("x"), completions, min_margin=0)] == [1, 0]
+    assert isinstance(pair_completions(draft("x"), completions[2:], min_margin=0), Skip)
+    unscored = [(one, None) for one, _ in completions]
+    assert [pair.rejected[1] for pair in pair_completions(draft("x"), unscored, most=3)] == [0, 1, 2]
 
 
 def test_a_given_draft_must_survive_the_tokenizer():
@@ -204,7 +206,7 @@ def test_a_cut_text_is_a_true_prefix_whose_own_rest_follows_it(text, n_tokens, k
 
 
 @pytest.mark.parametrize(
-    ("prefix", "ending", "fits"),
+    ("prefix", "completion", "fits"),
     [
         ("a cat,", " and", True),
         ("a cat,", "and", False),
@@ -215,8 +217,8 @@ def test_a_cut_text_is_a_true_prefix_whose_own_rest_follows_it(text, n_tokens, k
         ("a cat", "", True),
     ],
 )
-def test_a_word_that_begins_without_its_blank_does_not_follow(prefix, ending, fits):
-    assert follows(prefix, ending) is fits
+def test_a_word_that_begins_without_its_blank_does_not_follow(prefix, completion, fits):
+    assert follows(prefix, completion) is fits
 
 
 def test_a_given_draft_without_token_ids_has_the_length_that_was_counted():

@@ -12,12 +12,12 @@ import pytest
 from endpoint_standin import ANSWER, DESCRIBED, Standin, serving
 from PIL import Image
 
-from mmpr.builder.answer import Recipe, answer
+from mmpr.builder.answer import AskRecipe, answer
 from mmpr.engines.endpoint import EndpointSettings, start_endpoint
 from mmpr.engines.endpoint.wire import read_reply, share_out
 from mmpr.engines.protocol import Sampling
 from mmpr.errors import EngineDead, EngineError, EngineStartError, RequestRefused
-from mmpr.types import Continues, Finish, Message, Picture, Prefix, Prompt, Question, Reason, Stage
+from mmpr.types import Continues, DecodedImage, Finish, Message, Prefix, Prompt, Question, Reason, Stage
 
 KEY = "not-a-real-key-0123456789"
 LMDEPLOY = {"owner": "lmdeploy", "tokenizer": False, "continues": "turn"}
@@ -41,33 +41,33 @@ def encoded(colour="red", kind="PNG"):
     return file.getvalue()
 
 
-def picture(colour="red", kind="PNG"):
-    return Picture("a" * 64, "b" * 64, encoded(colour, kind), 8, 6, kind, Image.new("RGB", (8, 6), colour))
+def image(colour="red", kind="PNG"):
+    return DecodedImage("a" * 64, "b" * 64, encoded(colour, kind), 8, 6, kind, Image.new("RGB", (8, 6), colour))
 
 
-def prompt(text="How many?", *pictures, stage=Stage.SAMPLE, prefix=None):
-    return Prompt("q", stage, (Message("user", text),), tuple(pictures), prefix)
+def prompt(text="How many?", *images, stage=Stage.SAMPLE, prefix=None):
+    return Prompt("q", stage, (Message("user", text),), tuple(images), prefix)
 
 
 def recipe(**changed):
     values = {"n": 2, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "max_tokens": 200, "draft_max_tokens": 200}
-    return Recipe("final", keep_fraction=0.5, min_side_tokens=8, seed=None, **{**values, **changed})
+    return AskRecipe("final", keep_fraction=0.5, min_side_tokens=8, seed=None, **{**values, **changed})
 
 
 OPEN = Question("q", "s", 1, "Describe the image.", images=("x",))
 
 
 def answered(engine, question=OPEN, **changed):
-    return answer(question, engine, recipe(**changed), lambda _: (picture(),))
+    return answer(question, engine, recipe(**changed), lambda _: (image(),))
 
 
 # -- what is sent -------------------------------------------------------------------------------------------------
 
 
-async def test_a_picture_goes_as_the_bytes_that_the_dataset_embeds():
+async def test_an_image_goes_as_the_bytes_that_the_dataset_embeds():
     async with started() as (server, engine):
         for kind in ("PNG", "JPEG", "WEBP"):
-            await engine.generate(prompt("<image>\nHow many?", picture(kind=kind)), Sampling())
+            await engine.generate(prompt("<image>\nHow many?", image(kind=kind)), Sampling())
             (sent,) = server.of("/v1/chat/completions")[-1]["messages"]
             shown, asked = sent["content"]
             header, _, body = shown["image_url"]["url"].partition(",")
@@ -79,7 +79,7 @@ async def test_a_picture_goes_as_the_bytes_that_the_dataset_embeds():
 async def test_every_sampling_field_is_sent_and_responses_count_on_from_the_first():
     async with started(max_tiles=6, body={"repetition_penalty": 1.1}) as (server, engine):
         sampling = Sampling(n=3, temperature=0.7, top_k=20, top_p=0.9, max_tokens=100, seed=40, first=4)
-        responses = await engine.generate(prompt("<image>\nHow many?", picture()), sampling)
+        responses = await engine.generate(prompt("<image>\nHow many?", image()), sampling)
         (body,) = server.of("/v1/chat/completions")
         wanted = {"model": "m", "n": 3, "temperature": 0.7, "top_p": 0.9, "top_k": 20, "max_tokens": 100, "seed": 44}
         wanted |= {"mm_processor_kwargs": {"max_dynamic_patch": 6}, "repetition_penalty": 1.1}
@@ -94,9 +94,9 @@ async def test_no_limit_of_top_k_is_said_where_zero_means_that(owner, sent):
         assert server.of("/v1/chat/completions")[0].get("top_k") == sent
 
 
-async def test_tiles_are_told_to_lmdeploy_with_the_picture():
+async def test_tiles_are_told_to_lmdeploy_with_the_image():
     async with started(Standin(**LMDEPLOY), max_tiles=4) as (server, engine):
-        await engine.generate(prompt("<image>\nHow many?", picture()), Sampling())
+        await engine.generate(prompt("<image>\nHow many?", image()), Sampling())
         content = server.of("/v1/chat/completions")[0]["messages"][0]["content"]
         assert content[0]["image_url"]["max_dynamic_patch"] == 4
 
@@ -115,10 +115,10 @@ LABELLED = "Image-1: <image>\nImage-2: <image>\nHow many?"
         ({}, {"image_tag": "<|picture|>"}, "<|picture|>"),
     ],
 )
-async def test_pictures_amid_a_text_keep_their_places(standin, settings, tag):
+async def test_images_amid_a_text_keep_their_places(standin, settings, tag):
     async with started(Standin(**standin), **settings) as (server, engine):
         server.eyes = True
-        await engine.generate(prompt(LABELLED, picture("red"), picture("blue")), Sampling())
+        await engine.generate(prompt(LABELLED, image("red"), image("blue")), Sampling())
         content = server.of("/v1/chat/completions")[-1]["messages"][0]["content"]
         texts = [part["text"] for part in content if part["type"] == "text"]
         colours = [Image.open(io.BytesIO(base64.b64decode(part["image_url"]["url"].partition(",")[2]))).getpixel((0, 0))
@@ -139,10 +139,10 @@ async def test_a_question_with_a_chats_own_tokens_is_refused_before_it_is_sent(t
         assert refused.value.reason is Reason.ENGINE_REFUSED and not server.requests
 
 
-async def test_tags_and_pictures_must_agree():
+async def test_tags_and_images_must_agree():
     async with started() as (_, engine):
         with pytest.raises(RequestRefused, match="<image>"):
-            await engine.generate(prompt("<image> <image>", picture()), Sampling())
+            await engine.generate(prompt("<image> <image>", image()), Sampling())
 
 
 # -- what comes back ----------------------------------------------------------------------------------------------
@@ -235,13 +235,13 @@ async def test_a_blind_ending_on_vllm_serve_continues_the_drafts_own_token_ids()
     async with started() as (server, engine):
         assert engine.continues is Continues.EXACT
         one = await answered(engine)
-        draft, ending = one.responses
+        draft, completion = one.responses
         prefix = one.cut.prefix
         assert draft.text == DESCRIBED and prefix.token_ids == draft.token_ids[: len(prefix.token_ids)] != ()
         (body,) = server.of("/v1/completions")
         sent = "".join(map(chr, body["prompt"]))
-        assert sent == "\x02Describe the image." + ANSWER + prefix.text  # blind: no picture, no tag
-        assert prefix.text + ending.text == DESCRIBED and ending.token_ids
+        assert sent == "\x02Describe the image." + ANSWER + prefix.text  # blind: no image, no tag
+        assert prefix.text + completion.text == DESCRIBED and completion.token_ids
 
 
 @pytest.mark.parametrize(
@@ -256,21 +256,21 @@ async def test_elsewhere_the_prefix_goes_as_text_cut_before_a_blank(standin, fla
     async with started(Standin(**standin)) as (server, engine):
         assert engine.continues is Continues.TEXT
         one = await answered(engine)
-        draft, ending = one.responses
+        draft, completion = one.responses
         body = server.of("/v1/chat/completions")[-1]
         if standin.get("owner") == "lmdeploy":
             assert "continue_final_message" not in body
         assert body["messages"][-1] == {"role": "assistant", "content": one.cut.prefix.text}
         assert body["messages"][:-1] == [{"role": "user", "content": "Describe the image."}]
-        assert one.cut.prefix.token_ids == draft.token_ids == ending.token_ids == ()
-        assert ending.text[0] == " " and one.cut.prefix.text + ending.text == DESCRIBED
+        assert one.cut.prefix.token_ids == draft.token_ids == completion.token_ids == ()
+        assert completion.text[0] == " " and one.cut.prefix.text + completion.text == DESCRIBED
         assert one.cut.kept_tokens + one.cut.remaining_tokens == draft.n_tokens
 
 
 async def test_text_may_be_asked_for_where_token_ids_would_do():
     async with started(continues="text") as (server, engine):
         assert engine.continues is Continues.TEXT
-        assert (await answered(engine)).skip.reason is Reason.ENDING_EQUAL and not server.of("/v1/completions")
+        assert (await answered(engine)).skip.reason is Reason.COMPLETION_EQUAL and not server.of("/v1/completions")
 
 
 @pytest.mark.parametrize("standin", [{}, {"tokenizer": False}], ids=["exact", "text"])
@@ -280,17 +280,17 @@ async def test_a_given_draft_is_cut_and_completed(standin):
     )
     async with started(Standin(**standin)) as (_, engine):
         one = await answered(engine, given)
-        draft, ending = one.responses
+        draft, completion = one.responses
         assert one.skip is None and (draft.text, draft.n_tokens) == (given.draft, len(given.draft))
-        assert given.draft.startswith(one.cut.prefix.text) and ending.text == " there is a green cat."
+        assert given.draft.startswith(one.cut.prefix.text) and completion.text == " there is a green cat."
 
 
-async def test_where_the_picture_stays_the_ids_that_ran_are_checked():
+async def test_where_the_image_stays_the_ids_that_ran_are_checked():
     async with started() as (server, engine):
         ids = tuple(map(ord, DESCRIBED[:29]))
-        seeing = prompt("<image>\nDescribe.", picture(), stage=Stage.ENDING, prefix=Prefix(DESCRIBED[:29], ids))
-        (ending,) = await engine.generate(seeing, Sampling(max_tokens=99))
-        assert DESCRIBED[:29] + ending.text == DESCRIBED and ending.token_ids
+        seeing = prompt("<image>\nDescribe.", image(), stage=Stage.COMPLETION, prefix=Prefix(DESCRIBED[:29], ids))
+        (completion,) = await engine.generate(seeing, Sampling(max_tokens=99))
+        assert DESCRIBED[:29] + completion.text == DESCRIBED and completion.token_ids
         assert server.of("/v1/chat/completions")[0]["continue_final_message"] is True
         server.alter_ids = True
         with pytest.raises(RequestRefused) as refused:
@@ -307,7 +307,7 @@ async def test_a_text_that_does_not_follow_the_prefix_is_a_skip():
 
 async def test_scores_are_means_over_the_given_tokens():
     async with started() as (_, engine):
-        asked = prompt("<image>\nDescribe.", picture(), stage=Stage.SCORE, prefix=Prefix("In", (73, 110)))
+        asked = prompt("<image>\nDescribe.", image(), stage=Stage.SCORE, prefix=Prefix("In", (73, 110)))
         assert await engine.score(asked, (32, 97, 98)) == pytest.approx(-(32 + 97 + 98) / 300)
     async with started(Standin(tokenizer=False)) as (_, engine):
         with pytest.raises(RequestRefused, match="vLLM serve"):
@@ -337,7 +337,7 @@ async def test_what_a_server_cannot_do_is_found_out_at_the_start_in_one_line(sta
 
 
 @pytest.mark.parametrize(("standin", "tiles"), [({"takes_tiles": False}, None), ({"eyes": False}, 6)])
-async def test_a_server_that_cuts_pictures_itself_and_one_without_eyes_can_be_asked(standin, tiles):
+async def test_a_server_that_cuts_images_itself_and_one_without_eyes_can_be_asked(standin, tiles):
     async with started(Standin(**standin), max_tiles=tiles) as (_, engine):
         assert await engine.generate(prompt(), Sampling())
 

@@ -5,7 +5,7 @@ from collections import deque
 
 import pyarrow.parquet as pq
 import pytest
-from endpoint_standin import PICTURE, Standin, serving
+from endpoint_standin import IMAGE, Standin, serving
 from endpoint_standin import answer as said
 
 from mmpr import pool
@@ -28,8 +28,8 @@ def cluster():
 
 
 def blind_answer(question, index):
-    """What `said` says where there is a picture; without one nothing that it would say with it."""
-    if PICTURE in question or "Count from one" in question:
+    """What `said` says where there is an image; without one nothing that it would say with it."""
+    if IMAGE in question or "Count from one" in question:
         return said(question, index)
     return "Nothing at all is to be seen here, so there is nothing to be said of it either."
 
@@ -58,9 +58,9 @@ def test_a_build_on_a_server_gives_pairs_of_both_kinds_and_says_how_endings_cont
     with serving(Standin(answer=blind_answer, **standin)) as server:
         report = run(server, write_source(12), out)
     assert report["questions"] == 12 == report["paired"]
-    endings = [row for row in rows(out) if row["pair_kind"] == "dropout_ntp"]
-    assert len(endings) == 4 and {row["continued"] for row in endings} == {continued}
-    for row in endings:
+    completions = [row for row in rows(out) if row["pair_kind"] == "dropout_ntp"]
+    assert len(completions) == 4 and {row["continued"] for row in completions} == {continued}
+    for row in completions:
         kept = row["chosen_text"][: row["prefix_chars"]]
         assert kept and row["rejected_text"] == kept + " there is a green cat."
         assert row["rejected_tokens"] > row["chosen_tokens"] // 3

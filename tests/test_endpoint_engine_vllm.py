@@ -20,7 +20,7 @@ import pytest
 import pytest_asyncio
 
 from mmpr._processes import ENGINE_PARENT
-from mmpr.builder.answer import Recipe, answer
+from mmpr.builder.answer import AskRecipe, answer
 from mmpr.engines.endpoint import EndpointSettings, start_endpoint
 from mmpr.engines.protocol import Sampling
 from mmpr.engines.vllm import VllmSettings, start_vllm
@@ -55,7 +55,7 @@ class Told:
     answered: list
     shares: list  # of right responses a question, sampled
     score: float
-    labelled: Response  # two pictures amid a text
+    labelled: Response  # two images amid a text
     counts: list
 
 
@@ -134,7 +134,7 @@ def served_at(url, **changed):
 
 @pytest.fixture(scope="module")
 def asked(tmp_path_factory):
-    """Questions of the pocket world, some of them open, and what loads their pictures."""
+    """Questions of the pocket world, some of them open, and what loads their images."""
     folder = tmp_path_factory.mktemp("questions")
     write_questions(folder, n=140, open_fraction=1 / 6, seed=77)
     source = open_source(str(folder / "vqa.jsonl"))
@@ -144,7 +144,7 @@ def asked(tmp_path_factory):
 
 def recipe(**changed):
     values = {"n": 4, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "max_tokens": 200, "draft_max_tokens": 200}
-    return Recipe("final", keep_fraction=0.5, min_side_tokens=8, seed=None, **{**values, **changed})
+    return AskRecipe("final", keep_fraction=0.5, min_side_tokens=8, seed=None, **{**values, **changed})
 
 
 async def ask_all(engine, questions, load, **changed):
@@ -207,7 +207,7 @@ async def test_scores_and_tokens_are_those_of_our_own_engine(own, served, engine
         assert len(ids) == count and await asyncio.to_thread(engine.decode, ids) == text
 
 
-async def test_pictures_amid_a_text_stay_where_they_are(own, served):
+async def test_images_amid_a_text_stay_where_they_are(own, served):
     assert own.labelled == served.labelled
 
 
@@ -221,8 +221,8 @@ async def test_as_text_the_ending_follows_the_prefix_verbatim(server, engine, as
             draft, prefix = one.responses[0], one.cut.prefix
             assert draft.text.startswith(prefix.text) and not prefix.token_ids
             messages = ask(one.question, "final")
-            seeing = Prompt("q", Stage.ENDING, messages, load(one.question.images), prefix)
-            (ending,) = await by_text.generate(seeing, Sampling(temperature=0.0, max_tokens=200))
-            assert prefix.text + ending.text == draft.text  # with the picture it says the same again
+            seeing = Prompt("q", Stage.COMPLETION, messages, load(one.question.images), prefix)
+            (completion,) = await by_text.generate(seeing, Sampling(temperature=0.0, max_tokens=200))
+            assert prefix.text + completion.text == draft.text  # with the image it says the same again
     finally:
         await by_text.close()

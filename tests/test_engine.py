@@ -6,12 +6,12 @@ import asyncio
 
 import pytest
 
-from mmpr.builder.answer import Recipe, answer
-from mmpr.engines.protocol import Clock, Pulse
+from mmpr.builder.answer import AskRecipe, answer
+from mmpr.engines.protocol import EngineClock, Pulse
 from mmpr.engines.scripted import ScriptedEngine
 from mmpr.types import Question
 
-RECIPE = Recipe("final", 2, 1.0, 0, 1.0, 64, 64, 0.5, 4, None)
+RECIPE = AskRecipe("final", 2, 1.0, 0, 1.0, 64, 64, 0.5, 4, None)
 
 
 class Time:
@@ -35,10 +35,10 @@ def seconds(clock):
 
 
 def test_a_second_goes_into_one_thing_only(time):
-    clock = Clock(time)
+    clock = EngineClock(time)
     time.s += 1  # nothing to do
     with clock.preparing():
-        time.s += 2  # a picture is opened, and the engine stands
+        time.s += 2  # an image is opened, and the engine stands
         with clock.serving(), clock.serving():
             time.s += 4  # another is opened, and the engine works
         time.s += 8
@@ -47,25 +47,25 @@ def test_a_second_goes_into_one_thing_only(time):
 
 
 def test_what_is_under_way_counts_until_now(time):
-    clock = Clock(time)
+    clock = EngineClock(time)
     with clock.serving():
         time.s += 3
         assert (seconds(clock), clock.running) == ((3, 0, 3), 1)
     assert (seconds(clock), clock.running) == ((3, 0, 3), 0)
 
 
-@pytest.mark.parametrize("around", [Clock.serving, Clock.preparing])
+@pytest.mark.parametrize("around", [EngineClock.serving, EngineClock.preparing])
 def test_a_request_that_fails_is_over(time, around):
-    clock = Clock(time)
+    clock = EngineClock(time)
     with pytest.raises(ValueError, match="refused"), around(clock):
         raise ValueError("refused")
     time.s += 5
     assert seconds(clock) == (0, 0, 5)
 
 
-def test_an_engine_that_waits_for_a_question_s_picture_says_so(time):
+def test_an_engine_that_waits_for_a_question_s_image_says_so(time):
     engine = ScriptedEngine()
-    engine.clock = Clock(time)
+    engine.clock = EngineClock(time)
 
     def slowly(references):
         time.s += 7

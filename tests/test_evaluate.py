@@ -32,7 +32,7 @@ def judged(*words, rounds=None):
 
 
 def of(*words, **options):
-    return result(QUESTION, judged(*words, **options), kind="number", pictures=["p"], form=str.strip)
+    return result(QUESTION, judged(*words, **options), kind="number", images=["p"], form=str.strip)
 
 
 def many(rights, n=4, source="s", kind="number"):
@@ -53,7 +53,7 @@ def test_a_question_on_which_the_judge_decided_nothing_has_no_result():
 def test_the_content_of_a_question_is_what_was_asked_and_not_where_it_lay():
     same, other = replace(QUESTION, id="x", source="t", row=9), replace(QUESTION, text="How few?")
     contents = [
-        result(q, judged("C2"), kind="number", pictures=p, form=str).content
+        result(q, judged("C2"), kind="number", images=p, form=str).content
         for q, p in ((QUESTION, ["p"]), (same, ["p"]), (other, ["p"]), (QUESTION, ["r"]))
     ]
     assert contents[0] == contents[1] and len(set(contents)) == 3

@@ -15,7 +15,7 @@ from mmpr.run.exclusion import list_name, question_print
 
 
 @pytest.fixture
-def pictures(tmp_path):
+def images(tmp_path):
     for k in range(3):
         Image.radial_gradient("L").rotate(40 * k).resize((40 + k, 30)).save(tmp_path / f"{k}.png")
     return [(tmp_path / f"{k}.png").read_bytes() for k in range(3)]
@@ -35,34 +35,34 @@ def sha256(content):
     return hashlib.sha256(content).hexdigest()
 
 
-def test_a_jsonl_names_pictures_and_questions(tmp_path, pictures, folder):
+def test_a_jsonl_names_images_and_questions(tmp_path, images, folder):
     rows = [{"image": "0.png", "question": "How many?"}, {"images": ["1.png", "2.png"]}, {"text": "Why?"}]
     (tmp_path / "b.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n\n")
     keep_list(folder, str(tmp_path / "b.jsonl"))
     assert kept(folder) == [
-        ("b.jsonl line 1, 0.png", sha256(pictures[0]), None),
+        ("b.jsonl line 1, 0.png", sha256(images[0]), None),
         ("b.jsonl line 1", None, question_print("How many?")),
-        ("b.jsonl line 2, 1.png", sha256(pictures[1]), None),
-        ("b.jsonl line 2, 2.png", sha256(pictures[2]), None),
+        ("b.jsonl line 2, 1.png", sha256(images[1]), None),
+        ("b.jsonl line 2, 2.png", sha256(images[2]), None),
         ("b.jsonl line 3", None, question_print("Why?")),
     ]
 
 
-def test_a_text_file_has_a_question_or_a_picture_a_line(tmp_path, pictures, folder):
+def test_a_text_file_has_a_question_or_an_image_a_line(tmp_path, images, folder):
     (tmp_path / "b.txt").write_text("0.png\n\nWhat is that?\n")
     keep_list(folder, str(tmp_path / "b.txt"))
     assert kept(folder) == [
-        ("b.txt line 1, 0.png", sha256(pictures[0]), None),
+        ("b.txt line 1, 0.png", sha256(images[0]), None),
         ("b.txt line 3", None, question_print("What is that?")),
     ]
 
 
-def test_a_parquet_file_may_hold_its_pictures(tmp_path, pictures, folder):
-    rows = [{"image": {"bytes": content, "path": None}, "question": f"Row {k}?"} for k, content in enumerate(pictures)]
+def test_a_parquet_file_may_hold_its_images(tmp_path, images, folder):
+    rows = [{"image": {"bytes": content, "path": None}, "question": f"Row {k}?"} for k, content in enumerate(images)]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "b.parquet")
     keep_list(folder, str(tmp_path / "b.parquet"))
     assert [entry for entry in kept(folder) if entry[1]] == [
-        (f"b.parquet row {k}", sha256(content), None) for k, content in enumerate(pictures, start=1)
+        (f"b.parquet row {k}", sha256(content), None) for k, content in enumerate(images, start=1)
     ]
 
 

@@ -1,4 +1,4 @@
-"""`strategy: grounded`: of the right responses the one goes first to which the picture brings most."""
+"""`strategy: grounded`: of the right responses the one goes first to which the image brings most."""
 
 import asyncio
 import hashlib
@@ -13,7 +13,7 @@ from ray import cloudpickle
 from rich.console import Console
 
 from mmpr import pool
-from mmpr.builder.answer import Recipe, Rounds, answer
+from mmpr.builder.answer import AskRecipe, Rounds, answer
 from mmpr.builder.build_flow import _first_round, build, pair_again
 from mmpr.engines.scripted import ScriptedEngine
 from mmpr.errors import ConfigError, RequestRefused
@@ -28,13 +28,13 @@ from mmpr.types import Finish, Outcome, Question, Reason, Response, Stage, Verdi
 from mmpr.verification import verify
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the workers cannot import a test module
-RECIPE = Recipe("final", 4, 1.0, 0, 1.0, 200, 60, 0.5, 4, None, grounding=True)
+RECIPE = AskRecipe("final", 4, 1.0, 0, 1.0, 200, 60, 0.5, 4, None, grounding=True)
 GUESS, SEEN = "At a glance there are two.\nFinal Answer: 2", "A red circle, and a red one below.\nFinal Answer: 2"
 TEXTS = (GUESS, "Many, I think.\nFinal Answer: 3", SEEN, "Few, I think.\nFinal Answer: 1")
 
 
 class Reader(ScriptedEngine):
-    """Finds `red` likely when it sees the picture, and every other text as likely with as without."""
+    """Finds `red` likely when it sees the image, and every other text as likely with as without."""
 
     async def score(self, prompt, token_ids):
         await super().score(prompt, token_ids)
@@ -73,7 +73,7 @@ def scored(engine):
     return [prompt for prompt in engine.prompts if prompt.stage is Stage.SCORE]
 
 
-def test_right_responses_are_scored_with_the_picture_and_without(question):
+def test_right_responses_are_scored_with_the_image_and_without(question):
     engine = Reader(script)
     answered = asked(question, engine)
     assert [response.gain for response in answered.responses] == [0.0, None, 1.5, None]
@@ -98,9 +98,9 @@ def test_a_text_that_came_twice_is_scored_once_and_both_have_its_gain(question):
         (TEXTS, True, False),
     ],
 )
-def test_nothing_is_scored_where_there_is_nothing_to_choose(question, texts, pictures, grounding):
+def test_nothing_is_scored_where_there_is_nothing_to_choose(question, texts, images, grounding):
     engine = Reader(lambda prompt, index: texts[index % len(texts)])
-    question = question if pictures else replace(question, images=())
+    question = question if images else replace(question, images=())
     answered = asked(question, engine, replace(RECIPE, grounding=grounding))
     assert answered.skip is None and not scored(engine) and {one.gain for one in answered.responses} == {None}
 
@@ -111,7 +111,7 @@ def test_a_refused_score_keeps_the_responses_and_their_verdicts_beside_the_skip(
     assert len(answered.responses) == len(answered.verdicts) == 4
 
 
-def test_pairs_take_the_chosen_sides_by_what_the_picture_brings_them():
+def test_pairs_take_the_chosen_sides_by_what_the_image_brings_them():
     gains = {0: (0.4, 40), 1: (None, 90), 2: (-0.3, 5), 3: (0.5, 30)}  # nats a token, tokens
     right = [said(index, Outcome.CORRECT, *told) for index, told in gains.items()]
     wrong = [said(index, Outcome.INCORRECT, 9.0, 99) for index in (4, 5)]

@@ -1,4 +1,4 @@
-"""Pictures as people have them: every kind that decodes, and every fault with its reason."""
+"""Images as people have them: every kind that decodes, and every fault with its reason."""
 
 from __future__ import annotations
 
@@ -56,16 +56,16 @@ def png(width, height, depth, colour, pixels, *extra):
 
 
 @pytest.mark.parametrize(
-    ("ending", "mode"), [("jpg", "RGB"), ("jpg", "L"), ("png", "RGB"), ("png", "L"), ("webp", "RGB")]
+    ("suffix", "mode"), [("jpg", "RGB"), ("jpg", "L"), ("png", "RGB"), ("png", "L"), ("webp", "RGB")]
 )
-def test_an_upright_8_bit_picture_keeps_its_bytes(tmp_path, ending, mode):
-    path = save(tmp_path / f"a.{ending}", Image.fromarray(noise()).convert(mode))
-    picture = load(path, root=tmp_path)
-    raw = (tmp_path / f"a.{ending}").read_bytes()
-    assert picture.encoded == raw
-    assert picture.sha256 == picture.original_sha256 == sha256(raw).hexdigest()
-    assert picture.format == {"jpg": "JPEG", "png": "PNG", "webp": "WEBP"}[ending]
-    assert (picture.width, picture.height, picture.pixels.mode) == (40, 30, "RGB")
+def test_an_upright_8_bit_image_keeps_its_bytes(tmp_path, suffix, mode):
+    path = save(tmp_path / f"a.{suffix}", Image.fromarray(noise()).convert(mode))
+    decoded = load(path, root=tmp_path)
+    raw = (tmp_path / f"a.{suffix}").read_bytes()
+    assert decoded.encoded == raw
+    assert decoded.sha256 == decoded.original_sha256 == sha256(raw).hexdigest()
+    assert decoded.format == {"jpg": "JPEG", "png": "PNG", "webp": "WEBP"}[suffix]
+    assert (decoded.width, decoded.height, decoded.pixels.mode) == (40, 30, "RGB")
 
 
 def test_the_name_of_a_file_proves_nothing(tmp_path):
@@ -75,45 +75,45 @@ def test_the_name_of_a_file_proves_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_turns_are_made_and_the_turned_picture_is_embedded(tmp_path, orientation):
+def test_exif_turns_are_made_and_the_turned_image_is_embedded(tmp_path, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     pixels = np.zeros((16, 32, 3), np.uint8)
     pixels[:8, :8] = 255
     path = save(tmp_path / "a.png", Image.fromarray(pixels), exif=exif)
-    picture = load(path, root=tmp_path)
+    decoded = load(path, root=tmp_path)
     from PIL import ImageOps
 
     with Image.open(path) as image:
         expected = ImageOps.exif_transpose(image).convert("RGB")
-    assert picture.pixels.tobytes() == expected.tobytes()
-    assert picture.pixels.size == (picture.width, picture.height) == expected.size
-    with Image.open(io.BytesIO(picture.encoded)) as again:
+    assert decoded.pixels.tobytes() == expected.tobytes()
+    assert decoded.pixels.size == (decoded.width, decoded.height) == expected.size
+    with Image.open(io.BytesIO(decoded.encoded)) as again:
         assert again.getexif().get(0x0112, 1) == 1
         assert again.convert("RGB").tobytes() == expected.tobytes()
-    assert (picture.sha256 == picture.original_sha256) == (orientation == 1)
+    assert (decoded.sha256 == decoded.original_sha256) == (orientation == 1)
 
 
 def test_transparency_lies_on_white(tmp_path):
     image = Image.new("RGBA", (2, 1), (0, 0, 0, 0))
     image.putpixel((1, 0), (*RED, 255))
-    picture = load(save(tmp_path / "a.png", image), root=tmp_path)
-    assert [picture.pixels.getpixel((x, 0)) for x in (0, 1)] == [(255, 255, 255), RED]
-    assert picture.format == "PNG"
-    assert picture.sha256 != picture.original_sha256
+    decoded = load(save(tmp_path / "a.png", image), root=tmp_path)
+    assert [decoded.pixels.getpixel((x, 0)) for x in (0, 1)] == [(255, 255, 255), RED]
+    assert decoded.format == "PNG"
+    assert decoded.sha256 != decoded.original_sha256
 
 
 def test_grey_with_alpha_lies_on_white(tmp_path):
-    picture = load(save(tmp_path / "a.png", Image.new("LA", (1, 1), (0, 0))), root=tmp_path)
-    assert picture.pixels.getpixel((0, 0)) == (255, 255, 255)
+    decoded = load(save(tmp_path / "a.png", Image.new("LA", (1, 1), (0, 0))), root=tmp_path)
+    assert decoded.pixels.getpixel((0, 0)) == (255, 255, 255)
 
 
 def test_a_palette_keeps_its_colours_and_its_transparent_entry_is_white(tmp_path):
     image = Image.new("P", (2, 1))
     image.putpalette([*RED, 0, 0, 0])
     image.putpixel((1, 0), 1)
-    picture = load(save(tmp_path / "a.png", image, transparency=1), root=tmp_path)
-    assert [picture.pixels.getpixel((x, 0)) for x in (0, 1)] == [RED, (255, 255, 255)]
+    decoded = load(save(tmp_path / "a.png", image, transparency=1), root=tmp_path)
+    assert [decoded.pixels.getpixel((x, 0)) for x in (0, 1)] == [RED, (255, 255, 255)]
 
 
 def test_a_colour_key_in_rgb_is_transparent(tmp_path):
@@ -123,17 +123,17 @@ def test_a_colour_key_in_rgb_is_transparent(tmp_path):
 
 def test_16_bit_grey_is_scaled_and_not_clipped(tmp_path):
     values = np.array([[0, 256, 32768, 65535]], np.uint16)
-    picture = load(save(tmp_path / "a.png", Image.fromarray(values)), root=tmp_path)
-    assert [picture.pixels.getpixel((x, 0))[0] for x in range(4)] == [0, 1, 128, 255]
-    with Image.open(io.BytesIO(picture.encoded)) as again:
+    decoded = load(save(tmp_path / "a.png", Image.fromarray(values)), root=tmp_path)
+    assert [decoded.pixels.getpixel((x, 0))[0] for x in range(4)] == [0, 1, 128, 255]
+    with Image.open(io.BytesIO(decoded.encoded)) as again:
         assert again.mode == "RGB"
 
 
 def test_16_bit_colour_is_embedded_as_8_bit(tmp_path):
     (tmp_path / "a.png").write_bytes(png(1, 1, 16, 2, b"\0" + struct.pack(">HHH", 0xFFFF, 0x8000, 0)))
-    picture = load(str(tmp_path / "a.png"), root=tmp_path)
-    assert picture.pixels.getpixel((0, 0)) == (255, 128, 0)
-    assert picture.encoded[24] == 8
+    decoded = load(str(tmp_path / "a.png"), root=tmp_path)
+    assert decoded.pixels.getpixel((0, 0)) == (255, 128, 0)
+    assert decoded.encoded[24] == 8
 
 
 def test_16_bit_colour_with_a_colour_key_decodes(tmp_path):
@@ -150,46 +150,46 @@ def test_16_bit_tiff_and_float_tiff_are_scaled(tmp_path):
 
 
 def test_1_bit_becomes_black_and_white(tmp_path):
-    picture = load(save(tmp_path / "a.png", Image.new("1", (8, 8), 1)), root=tmp_path)
-    assert picture.pixels.getpixel((0, 0)) == (255, 255, 255)
-    assert picture.sha256 != picture.original_sha256
+    decoded = load(save(tmp_path / "a.png", Image.new("1", (8, 8), 1)), root=tmp_path)
+    assert decoded.pixels.getpixel((0, 0)) == (255, 255, 255)
+    assert decoded.sha256 != decoded.original_sha256
 
 
 def test_cmyk_becomes_rgb_png_without_its_profile(tmp_path):
     path = save(tmp_path / "a.jpg", Image.new("CMYK", (16, 16), (0, 255, 255, 0)), icc_profile=b"no profile")
-    picture = load(path, root=tmp_path)
-    red, green, blue = picture.pixels.getpixel((8, 8))
+    decoded = load(path, root=tmp_path)
+    red, green, blue = decoded.pixels.getpixel((8, 8))
     assert red > 200
     assert green < 60
     assert blue < 60
-    assert picture.format == "PNG"
-    with Image.open(io.BytesIO(picture.encoded)) as again:
+    assert decoded.format == "PNG"
+    with Image.open(io.BytesIO(decoded.encoded)) as again:
         assert "icc_profile" not in again.info
 
 
-@pytest.mark.parametrize("ending", ["gif", "png", "webp", "tif"])
-def test_of_an_animation_the_first_frame_is_taken(tmp_path, ending):
+@pytest.mark.parametrize("suffix", ["gif", "png", "webp", "tif"])
+def test_of_an_animation_the_first_frame_is_taken(tmp_path, suffix):
     frames = [Image.new("RGB", (16, 16), colour) for colour in ((255, 0, 0), (0, 0, 255))]
-    options = {"lossless": True} if ending == "webp" else {}
-    path = save(tmp_path / f"a.{ending}", frames[0], save_all=True, append_images=frames[1:], **options)
-    picture = load(path, root=tmp_path)
-    assert picture.pixels.getpixel((3, 3)) == (255, 0, 0)
-    assert picture.format == "PNG"
-    assert picture.encoded.startswith(b"\x89PNG")
+    options = {"lossless": True} if suffix == "webp" else {}
+    path = save(tmp_path / f"a.{suffix}", frames[0], save_all=True, append_images=frames[1:], **options)
+    decoded = load(path, root=tmp_path)
+    assert decoded.pixels.getpixel((3, 3)) == (255, 0, 0)
+    assert decoded.format == "PNG"
+    assert decoded.encoded.startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("ending", ["bmp", "tif", "gif", "ppm", "jp2", "avif"])
-def test_other_formats_are_embedded_as_png(tmp_path, ending):
-    picture = load(save(tmp_path / f"a.{ending}", Image.fromarray(noise())), root=tmp_path)
-    assert (picture.format, picture.pixels.size) == ("PNG", (40, 30))
+@pytest.mark.parametrize("suffix", ["bmp", "tif", "gif", "ppm", "jp2", "avif"])
+def test_other_formats_are_embedded_as_png(tmp_path, suffix):
+    decoded = load(save(tmp_path / f"a.{suffix}", Image.fromarray(noise())), root=tmp_path)
+    assert (decoded.format, decoded.pixels.size) == ("PNG", (40, 30))
 
 
-def test_a_phones_second_picture_behind_the_first_is_ignored(tmp_path):
+def test_a_phones_second_image_behind_the_first_is_ignored(tmp_path):
     image = Image.fromarray(noise())
     path = save(tmp_path / "a.jpg", image, format="MPO", save_all=True, append_images=[image])
-    picture = load(path, root=tmp_path)
-    assert picture.format == "JPEG"
-    assert picture.encoded == (tmp_path / "a.jpg").read_bytes()
+    decoded = load(path, root=tmp_path)
+    assert decoded.format == "JPEG"
+    assert decoded.encoded == (tmp_path / "a.jpg").read_bytes()
 
 
 def test_encoding_again_gives_the_same_bytes(tmp_path):
@@ -198,13 +198,13 @@ def test_encoding_again_gives_the_same_bytes(tmp_path):
 
 
 @pytest.mark.parametrize("size", [(1, 1), (30_000, 2), (1, 5000)])
-def test_odd_sizes_are_pictures(tmp_path, size):
+def test_odd_sizes_are_images(tmp_path, size):
     assert load(save(tmp_path / "a.png", Image.new("RGB", size)), root=tmp_path).pixels.size == size
 
 
-@pytest.mark.parametrize("ending", ["jpg", "png", "webp", "gif", "bmp", "tif", "avif"])
-def test_a_cut_file_is_unreadable(tmp_path, ending):
-    whole = tmp_path / f"whole.{ending}"
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "gif", "bmp", "tif", "avif"])
+def test_a_cut_file_is_unreadable(tmp_path, suffix):
+    whole = tmp_path / f"whole.{suffix}"
     save(whole, Image.fromarray(noise(200, 200)))
     raw = whole.read_bytes()
     for share in (0.1, 0.5, 0.9):
@@ -213,11 +213,11 @@ def test_a_cut_file_is_unreadable(tmp_path, ending):
     assert ImageFile.LOAD_TRUNCATED_IMAGES is False
 
 
-def test_damaged_bytes_give_a_picture_or_an_image_error_and_nothing_else(tmp_path):
+def test_damaged_bytes_give_an_image_or_an_image_error_and_nothing_else(tmp_path):
     rng = np.random.default_rng(3)
-    for ending in ("jpg", "png", "webp", "gif", "bmp", "tif", "ppm", "avif", "jp2"):
-        save(tmp_path / f"a.{ending}", Image.fromarray(noise()))
-        raw = np.frombuffer((tmp_path / f"a.{ending}").read_bytes(), np.uint8)
+    for suffix in ("jpg", "png", "webp", "gif", "bmp", "tif", "ppm", "avif", "jp2"):
+        save(tmp_path / f"a.{suffix}", Image.fromarray(noise()))
+        raw = np.frombuffer((tmp_path / f"a.{suffix}").read_bytes(), np.uint8)
         for _ in range(60):
             broken = raw.copy()
             broken[rng.integers(0, min(len(raw), 400), 4)] = rng.integers(0, 256, 4)
@@ -267,8 +267,8 @@ def test_many_threads_load_at_once(tmp_path):
     ]
     filters = list(warnings.filters)
     with ThreadPoolExecutor(8) as pool:
-        pictures = list(pool.map(lambda path: load(path, root=tmp_path), paths * 4))
-    assert {picture.pixels.size for picture in pictures} == {(40, 30)}
+        images = list(pool.map(lambda path: load(path, root=tmp_path), paths * 4))
+    assert {decoded.pixels.size for decoded in images} == {(40, 30)}
     assert warnings.filters == filters
 
 

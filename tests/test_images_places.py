@@ -1,4 +1,4 @@
-"""Where a picture may be, and what lies there instead: paths, links, roots, folders, pipes, data URIs, addresses."""
+"""Where an image may be, and what lies there instead: paths, links, roots, folders, pipes, data URIs, addresses."""
 
 from __future__ import annotations
 
@@ -125,9 +125,9 @@ def test_a_link_inside_the_root_and_a_root_that_is_a_link_are_fine(tmp_path):
 def test_a_data_uri(tmp_path):
     path = save(tmp_path / "a.png", Image.new("RGB", (3, 2), RED))
     raw = (tmp_path / "a.png").read_bytes()
-    picture = load(f"data:image/png;base64,{base64.b64encode(raw).decode()}", root=tmp_path)
-    assert picture.encoded == raw
-    assert picture == load(path, root=tmp_path)
+    image = load(f"data:image/png;base64,{base64.b64encode(raw).decode()}", root=tmp_path)
+    assert image.encoded == raw
+    assert image == load(path, root=tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Pictures from elsewhere: a real server on loopback, stores in memory and on disk, and everything a row may try."""
+"""Images from elsewhere: a real server on loopback, stores in memory and on disk, and everything a row may try."""
 
 from __future__ import annotations
 
@@ -122,10 +122,10 @@ def test_nothing_is_fetched_by_default_and_the_skip_says_how_to_allow_it(server)
     assert len(seen) == before
 
 
-def test_a_picture_comes_over_http_byte_for_byte(server):
+def test_an_image_comes_over_http_byte_for_byte(server):
     url, _ = server
-    picture = loader(url).load(f"{url}/a.png?signature=secret")
-    assert picture.encoded == png()
+    image = loader(url).load(f"{url}/a.png?signature=secret")
+    assert image.encoded == png()
 
 
 def test_a_loader_goes_to_another_process(server):
@@ -167,7 +167,7 @@ def test_a_server_that_does_not_answer_is_given_up(server):
     assert "within 0.2 s (fetch_timeout_s)" in error.detail
 
 
-def test_a_body_that_is_cut_short_is_no_picture(server):
+def test_a_body_that_is_cut_short_is_no_image(server):
     url, _ = server
     assert refused(loader(url, retries=0).load, f"{url}/cut.png").reason is Reason.IMAGE_UNREACHABLE
 
@@ -297,7 +297,7 @@ def test_a_store_that_cannot_be_read_here_is_named_at_the_start():
     Remote(("example.org", "memory://pictures", "10.0.0.0/8")).check()
 
 
-def test_a_picture_comes_from_a_store_that_fsspec_knows():
+def test_an_image_comes_from_a_store_that_fsspec_knows():
     files = fsspec.filesystem("memory")
     files.pipe("/pictures/a.png", png())
     try:

@@ -46,8 +46,8 @@ def film(path, n_frames=40, *, codec="mpeg4", size=(64, 48), gop=12):
     return str(path)
 
 
-def right_half(picture):
-    return float(np.asarray(picture.pixels)[:, picture.width // 2 + 4 :].mean())
+def right_half(image):
+    return float(np.asarray(image.pixels)[:, image.width // 2 + 4 :].mean())
 
 
 def refused(references, **limits):
@@ -57,21 +57,21 @@ def refused(references, **limits):
     return caught.value
 
 
-@pytest.mark.parametrize("ending", KINDS)
-def test_frames_come_from_the_middles_of_equal_segments(tmp_path, ending):
-    video = film(tmp_path / f"a.{ending}", codec=KINDS[ending])
-    pictures = Loader(tmp_path)(frame_references(video, 4))
-    steps = 16 if ending == "gif" else 4
-    for picture, i in zip(pictures, (5, 15, 25, 35), strict=True):
-        assert abs(right_half(picture) - shade(i)) < steps
-        assert (picture.width, picture.height, picture.format) == (64, 48, "JPEG")
+@pytest.mark.parametrize("suffix", KINDS)
+def test_frames_come_from_the_middles_of_equal_segments(tmp_path, suffix):
+    video = film(tmp_path / f"a.{suffix}", codec=KINDS[suffix])
+    images = Loader(tmp_path)(frame_references(video, 4))
+    steps = 16 if suffix == "gif" else 4
+    for image, i in zip(images, (5, 15, 25, 35), strict=True):
+        assert abs(right_half(image) - shade(i)) < steps
+        assert (image.width, image.height, image.format) == (64, 48, "JPEG")
 
 
 @pytest.mark.parametrize("gop", [1, 12, 100])
 def test_every_frame_of_a_short_video_is_found_whatever_lies_between_key_frames(tmp_path, gop):
     video = film(tmp_path / "a.mp4", 30, gop=gop)
-    pictures = Loader(tmp_path)(frame_references(video, 30))
-    assert [round((right_half(picture) - 10) / 5) for picture in pictures] == list(range(30))
+    images = Loader(tmp_path)(frame_references(video, 30))
+    assert [round((right_half(image) - 10) / 5) for image in images] == list(range(30))
 
 
 def test_one_frame_is_the_same_as_among_all(tmp_path):
@@ -83,9 +83,9 @@ def test_one_frame_is_the_same_as_among_all(tmp_path):
 def test_what_is_embedded_is_what_the_engine_saw(tmp_path):
     import io
 
-    (picture,) = Loader(tmp_path)(frame_references(film(tmp_path / "a.mp4"), 1))
-    assert np.array_equal(np.asarray(Image.open(io.BytesIO(picture.encoded))), np.asarray(picture.pixels))
-    assert picture.sha256 == picture.original_sha256
+    (image,) = Loader(tmp_path)(frame_references(film(tmp_path / "a.mp4"), 1))
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(image.encoded))), np.asarray(image.pixels))
+    assert image.sha256 == image.original_sha256
 
 
 def test_a_video_that_is_to_be_shown_upright_is_turned(tmp_path):
@@ -96,17 +96,17 @@ def test_a_video_that_is_to_be_shown_upright_is_turned(tmp_path):
     turned = struct.pack(">9i", 0, 1 << 16, 0, -1 << 16, 0, 0, 0, 0, 1 << 30)  # as phones write: a quarter clockwise
     at = raw.rindex(lying)  # the track's; the one before is the film's
     path.write_bytes(raw[:at] + turned + raw[at + len(lying) :])
-    (picture,) = Loader(tmp_path)(frame_references(str(path), 1))
-    assert (picture.width, picture.height) == (48, 64)
-    pixels = np.asarray(picture.pixels, float)
+    (image,) = Loader(tmp_path)(frame_references(str(path), 1))
+    assert (image.width, image.height) == (48, 64)
+    pixels = np.asarray(image.pixels, float)
     assert pixels[:20].mean() > pixels[-20:].mean() + 20  # what was left is above
 
 
-def test_pictures_and_videos_of_one_question_keep_their_order(tmp_path):
+def test_images_and_videos_of_one_question_keep_their_order(tmp_path):
     Image.new("RGB", (5, 5)).save(tmp_path / "a.png")
     video = film(tmp_path / "a.mp4")
     found = Loader(tmp_path)((str(tmp_path / "a.png"), *frame_references(video, 2), str(tmp_path / "a.png")))
-    assert [picture.width for picture in found] == [5, 64, 64, 5]
+    assert [image.width for image in found] == [5, 64, 64, 5]
 
 
 def test_a_video_shorter_than_its_segments_is_a_named_skip(tmp_path):
@@ -115,11 +115,11 @@ def test_a_video_shorter_than_its_segments_is_a_named_skip(tmp_path):
     assert "5 frames, 8 are asked for (video_frames)" in error.detail
 
 
-@pytest.mark.parametrize("ending", ["mp4", "mkv", "avi"])
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "avi"])
 @pytest.mark.parametrize("share", [0.0, 0.002, 0.3, 0.95])
-def test_a_cut_video_is_a_named_skip_or_what_is_left_of_it(tmp_path, ending, share):
-    path = tmp_path / f"a.{ending}"
-    raw = (film(path, codec=KINDS[ending]), path.read_bytes())[1]
+def test_a_cut_video_is_a_named_skip_or_what_is_left_of_it(tmp_path, suffix, share):
+    path = tmp_path / f"a.{suffix}"
+    raw = (film(path, codec=KINDS[suffix]), path.read_bytes())[1]
     path.write_bytes(raw[: int(len(raw) * share)])
     try:
         assert len(Loader(None)(frame_references(str(path), 4))) == 4
@@ -142,7 +142,7 @@ def test_damaged_bytes_give_frames_or_an_image_error_and_nothing_else(tmp_path):
             assert error.reason in (Reason.VIDEO_UNREADABLE, Reason.VIDEO_TOO_SHORT, Reason.IMAGE_TOO_LARGE)
 
 
-def test_a_sound_without_a_picture_track_is_a_named_skip(tmp_path):
+def test_a_sound_without_an_image_track_is_a_named_skip(tmp_path):
     with av.open(str(tmp_path / "a.mp4"), "w") as container:
         stream = container.add_stream("aac", rate=16000)
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
@@ -161,7 +161,7 @@ def test_a_playlist_opens_no_other_file(tmp_path, text):
     assert "no video in a known format" in error.detail
 
 
-def test_limits_and_places_are_those_of_pictures(tmp_path):
+def test_limits_and_places_are_those_of_images(tmp_path):
     video = film(tmp_path / "a.mp4")
     (tmp_path / "root").mkdir()
     references = frame_references(video, 2)
@@ -186,7 +186,7 @@ def test_a_video_from_elsewhere_is_fetched_once_for_all_its_frames(tmp_path):
         files.rm("/videos", recursive=True)
 
 
-def test_references_of_frames_are_told_from_those_of_pictures():
+def test_references_of_frames_are_told_from_those_of_images():
     assert frame_references("a b.mp4", 2) == ("a b.mp4#frame=1/2", "a b.mp4#frame=2/2")
     assert is_frame("s3://b/a.mp4#frame=12/32")
     for reference in ("a.png", "a#frame=0/2", "a#frame=x/2", "#frame=1/2", "data:image/png;base64,#frame=1/2"):

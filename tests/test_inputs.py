@@ -59,7 +59,7 @@ async def test_every_kind_of_input_is_asked_and_kept(tmp_path):
         )
         stored, asked = await build(source, tmp_path / "run", f"allowed_hosts=[{url}]", "video_frames=4")
     assert [one.skip for one in stored.values()] == [None] * 9
-    counts = {name: len(one.pictures) for name, one in stored.items()}
+    counts = {name: len(one.images) for name, one in stored.items()}
     assert counts == {**dict.fromkeys(stored, 1), "text": 0, "several": 2, "tagged": 2, "film": 4}
     assert asked["several", Stage.SAMPLE].messages[0].text == "Image-1: <image>\nImage-2: <image>\nHm?"
     assert "Is <image> like <image>?" in asked["tagged", Stage.SAMPLE].messages[0].text
@@ -69,7 +69,7 @@ async def test_every_kind_of_input_is_asked_and_kept(tmp_path):
     )
     assert asked["film", Stage.DRAFT].max_tiles == 1 and asked["path", Stage.SAMPLE].max_tiles is None
     for name in ("remote", "film"):
-        blind = asked[name, Stage.ENDING]
+        blind = asked[name, Stage.COMPLETION]
         assert blind.images == () and not any(word in blind.messages[0].text for word in ("<image>", "Frame"))
 
 
@@ -80,7 +80,7 @@ async def test_bytes_in_parquet_are_asked_and_kept(tmp_path):
         pa.table({"id": ["q"], "question": ["How?"], "answer": ["2"], "image": [raw]}), tmp_path / "a.parquet"
     )
     stored, _ = await build(tmp_path / "a.parquet", tmp_path / "run")
-    assert [picture.encoded for picture in stored["q"].pictures] == [raw]
+    assert [image.encoded for image in stored["q"].images] == [raw]
 
 
 async def test_faults_of_inputs_are_named_skips_and_the_others_go_on(tmp_path):
@@ -128,7 +128,7 @@ async def test_a_chunks_prompts_go_before_those_of_chunks_leased_later(tmp_path)
     for prompt in engine.prompts:
         priorities.setdefault(prompt.question_id, set()).add(prompt.priority)
     stages = {prompt.stage for prompt in engine.prompts}
-    assert stages == {Stage.SAMPLE, Stage.DRAFT, Stage.ENDING} and len(engine.prompts) > 9
+    assert stages == {Stage.SAMPLE, Stage.DRAFT, Stage.COMPLETION} and len(engine.prompts) > 9
     assert all(len(own) == 1 for own in priorities.values())
     order = [priorities[f"q{i}"].pop() for i in range(6)]
     assert order[0] == order[1] < order[2] == order[3] < order[4] == order[5]

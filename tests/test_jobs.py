@@ -276,8 +276,8 @@ def test_a_build_past_its_deadline_ends_with_75_and_one_that_mostly_fails_with_3
     late = drive(*words, "deadline=2020-01-01")
     again = "mmpr: stopped (deadline 2020-01-01 has passed); run the same command again to go on"
     assert (late.returncode, late.stdout) == (75, "") and late.stderr.splitlines()[-1] == again
-    for picture in tmp_path.glob("*.png"):
-        picture.unlink()
+    for image in tmp_path.glob("*.png"):
+        image.unlink()
     failing = drive(*words, "max_failure_fraction=0.2", "--log-format", "json")
     *_, last = map(json.loads, failing.stderr.splitlines())
     assert failing.returncode == 3 == last["exit_code"] and "with image_missing (max_failure_fraction)" in last["words"]
@@ -293,12 +293,12 @@ def test_a_secret_reaches_neither_the_run_folder_nor_what_is_told(write_source, 
 
 def test_json_logs_name_a_death_with_its_chunks_and_attempts(capsys):
     from mmpr.builder.progress import Progress
-    from mmpr.builder.progress_views import JsonLines
-    from mmpr.pool import Died, Lease, Unfit
+    from mmpr.builder.progress_views import JsonView
+    from mmpr.pool import Died, Lease, UnfitNode
 
-    view = JsonLines(Progress(10, 0), "runs/x")
+    view = JsonView(Progress(10, 0), "runs/x")
     view.see(Died(3, "CUDA\x1b[2J out of memory", (Lease(7, None, "0a1b2c3d"),), "node-a"))
-    view.see(Unfit("node-b", "401 for https://me:pass@host"))
+    view.see(UnfitNode("node-b", "401 for https://me:pass@host"))
     told = capsys.readouterr().err
     lost, died, unfit = map(json.loads, told.splitlines())
     assert (lost["event"], lost["chunk"], lost["attempt"], lost["run"]) == ("lease_lost", 7, "0a1b2c3d", "runs/x")

@@ -41,7 +41,9 @@ def test_a_file_imports_only_from_rooms_above_its_own(path):
     assert not below
 
 
-@pytest.mark.parametrize(("package", "home"), [("vllm", "engines/vllm.py"), ("httpx", "engines/endpoint"), ("ray", "pool")])
+@pytest.mark.parametrize(
+    ("package", "home"), [("vllm", "engines/vllm.py"), ("httpx", "engines/endpoint"), ("ray", "pool")]
+)
 def test_a_heavy_package_has_one_home(package, home):
     users = [path for path in FILES if any(name.split(".")[0] == package for name in imports(path))]
     assert users
@@ -54,7 +56,9 @@ def test_no_two_modules_have_one_name():
 
 
 def test_no_two_classes_have_one_name():
-    classes = [node.name for path in FILES for node in ast.parse(path.read_text()).body if isinstance(node, ast.ClassDef)]
+    classes = [
+        node.name for path in FILES for node in ast.parse(path.read_text()).body if isinstance(node, ast.ClassDef)
+    ]
     assert [name for name, n in Counter(classes).items() if n > 1] == []
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from conftest import scripted_engine
-from shards import making
+from run import making
 from typer.testing import CliRunner
 
 from mmpr import pool
@@ -205,7 +205,7 @@ def test_caps_and_splits_count_over_all_runs(tmp_path):
     report = merge(tmp_path / "m", tmp_path / "a", tmp_path / "b", settings=settings).report
     assert report["pairs"] == 20 and report["skips_by_reason"]["source_cap"]
     assert len({row["model"] for row in rows_of(tmp_path / "m")}) == 2
-    assert verify(str(tmp_path / "m")) == []  # which looks for pictures on both sides
+    assert verify(str(tmp_path / "m")) == []  # which looks for images on both sides
 
 
 def test_settings_of_selection_are_the_runs_own_or_the_firsts_or_those_given(shapes, tmp_path):

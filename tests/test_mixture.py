@@ -367,7 +367,7 @@ def test_two_sources_that_hold_entries_of_one_name_are_refused(tmp_path):
     (tmp_path / "meta.json").write_text(json.dumps({"charts": {"root": "", "annotation": "charts.jsonl"}}))
     config = mixed(tmp_path, "columns={}", more_says={"source": str(tmp_path / "meta.json")})
     with pytest.raises(ConfigError, match=r"sources: 'charts' and 'open' both have rows of 'charts': give one"):
-        check(config, every_picture=False, with_engine=False, say=print)
+        check(config, every_image=False, with_engine=False, say=print)
 
 
 @pytest.mark.parametrize(
@@ -393,14 +393,14 @@ def test_a_limit_is_shared_by_weight_and_what_one_lacks_the_others_give(rooms, w
 def test_check_covers_every_source(tmp_path):
     charts(tmp_path), more(tmp_path)
     told = []
-    assert check(mixed(tmp_path), every_picture=True, with_engine=False, say=told.append)
+    assert check(mixed(tmp_path), every_image=True, with_engine=False, say=told.append)
     assert [line.split(":")[0] for line in told if line.startswith("source")] == [
         "source     charts",
         "source     open",
     ]
     assert "rows       12, of them 12 questions" in told and "rows       6, of them 6 questions" in told
     write(tmp_path, "charts.jsonl", [{"question": "", "answer": "2"}])
-    assert not check(mixed(tmp_path), every_picture=False, with_engine=False, say=told.append)
+    assert not check(mixed(tmp_path), every_image=False, with_engine=False, say=told.append)
 
 
 def test_the_command_line_takes_sources_from_the_file_alone(tmp_path):

@@ -23,7 +23,7 @@ from mmpr.pocket import checkpoint_path
 from pipelines.mpo.checkpoint import Layout, layout_of, load_model, save_model
 from pipelines.mpo.experiment import Answers, measured, table
 from pipelines.mpo.processor import load_processor
-from pipelines.mpo.train import Recipe, Weights, load_pairs, load_recipe, train
+from pipelines.mpo.train import TrainingRecipe, Weights, load_pairs, load_recipe, train
 from pipelines.mpo.trainer import MPOTrainer, RewardShift, length_normalised_nll
 from pipelines.pocket.checkpoint import write_random_checkpoint
 from pipelines.pocket.model import Shape
@@ -48,19 +48,19 @@ def processor_of(folder=POCKET):
     return load_processor(folder, trust_remote_code=True)
 
 
-def turn(role, text, *, pictures=0):
-    return [{"role": role, "content": [{"type": "image"}] * pictures + [{"type": "text", "text": text}]}]
+def turn(role, text, *, images=0):
+    return [{"role": role, "content": [{"type": "image"}] * images + [{"type": "text", "text": text}]}]
 
 
 @pytest.fixture(scope="module")
 def pairs():
-    """One question with a wide picture, one with a small one, one without; sides of unequal lengths."""
+    """One question with a wide image, one with a small one, one without; sides of unequal lengths."""
     rng = np.random.default_rng(0)
-    pictures = [Image.fromarray(rng.integers(0, 255, (64, wide, 3), dtype=np.uint8)) for wide in (128, 64)]
+    images = [Image.fromarray(rng.integers(0, 255, (64, wide, 3), dtype=np.uint8)) for wide in (128, 64)]
     rows = [
         {
-            "images": [pictures[i]] if i < 2 else [],
-            "prompt": turn("user", f"\nQuestion {i}?" if i < 2 else f"Question {i}?", pictures=int(i < 2)),
+            "images": [images[i]] if i < 2 else [],
+            "prompt": turn("user", f"\nQuestion {i}?" if i < 2 else f"Question {i}?", images=int(i < 2)),
             "chosen": turn("assistant", chosen),
             "rejected": turn("assistant", rejected),
         }
@@ -274,18 +274,18 @@ def test_tiles_are_those_of_the_engine(size):
     from vllm.transformers_utils.processors.internvl import InternVLImageProcessor
 
     pixels = np.random.default_rng(0).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
-    picture = Image.fromarray(pixels)
+    image = Image.fromarray(pixels)
     config = json.loads((POCKET / "config.json").read_text())
     names = ("min_dynamic_patch", "max_dynamic_patch", "dynamic_image_size", "use_thumbnail")
-    served = InternVLImageProcessor(image_size=64, **{name: config[name] for name in names})([picture])
-    trained = processor_of().image_processor([picture], return_tensors="pt")
+    served = InternVLImageProcessor(image_size=64, **{name: config[name] for name in names})([image])
+    trained = processor_of().image_processor([image], return_tensors="pt")
     assert trained["pixel_values"].shape == served["pixel_values_flat"].shape
     assert torch.allclose(trained["pixel_values"], served["pixel_values_flat"], atol=1e-5)
 
 
 def test_an_answer_ends_with_its_end_of_turn():
     processor = processor_of()
-    asked = turn("user", "How many?", pictures=1)
+    asked = turn("user", "How many?", images=1)
     told = processor.apply_chat_template(asked + turn("assistant", "Two.\n"))
     assert told.endswith("<|im_start|>assistant\nTwo.\n<|im_end|>")
     assert processor.apply_chat_template(asked, add_generation_prompt=True).endswith("<|im_start|>assistant\n")
@@ -350,7 +350,7 @@ def test_a_folder_without_pairs_is_named(tmp_path):
 
 
 def test_recipe_defaults_are_the_papers():
-    recipe = Recipe(model="pocket")
+    recipe = TrainingRecipe(model="pocket")
     assert (recipe.beta, recipe.weights.preference, recipe.weights.quality) == (0.1, 0.8, 0.2)
     assert recipe.weights.generation == 1
 

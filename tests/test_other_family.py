@@ -9,12 +9,12 @@ import pytest
 import pytest_asyncio
 from PIL import Image
 
-from mmpr.builder.answer import Recipe, answer
+from mmpr.builder.answer import AskRecipe, answer
 from mmpr.dropout import Cut
 from mmpr.engines.protocol import Sampling
 from mmpr.engines.vllm import VllmSettings, start_vllm
 from mmpr.prompts import ask
-from mmpr.types import Message, Picture, Prompt, Question, Stage
+from mmpr.types import DecodedImage, Message, Prompt, Question, Stage
 
 pytestmark = [
     pytest.mark.engine,
@@ -31,7 +31,7 @@ TEMPLATE = (
     "You are a helpful assistant.<|im_end|>\n{% endif %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n"
     "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-RECIPE = Recipe("final", 4, 1.0, 0, 1.0, 24, 60, 0.5, 4, None)
+RECIPE = AskRecipe("final", 4, 1.0, 0, 1.0, 24, 60, 0.5, 4, None)
 
 
 def write_tokenizer(folder):
@@ -99,20 +99,20 @@ async def engine(checkpoint):
     gc.collect()
 
 
-def picture(width=112, height=112, colour="red"):
+def image(width=112, height=112, colour="red"):
     pixels = Image.new("RGB", (width, height), colour)
     sha256 = hashlib.sha256(f"{width} {height} {colour}".encode()).hexdigest()
-    return Picture(sha256, sha256, b"", width, height, "PNG", pixels)
+    return DecodedImage(sha256, sha256, b"", width, height, "PNG", pixels)
 
 
-def prompt(text, *pictures):
-    return Prompt("q", Stage.SAMPLE, (Message("user", text),), pictures)
+def prompt(text, *images):
+    return Prompt("q", Stage.SAMPLE, (Message("user", text),), images)
 
 
-async def test_the_models_own_chat_template_and_its_own_tokens_of_a_picture(engine, checkpoint):
+async def test_the_models_own_chat_template_and_its_own_tokens_of_an_image(engine, checkpoint):
     from transformers import AutoTokenizer
 
-    ids = engine.prompt_ids(prompt("<image>\nWhat?", picture()))
+    ids = engine.prompt_ids(prompt("<image>\nWhat?", image()))
     assert AutoTokenizer.from_pretrained(checkpoint).decode(ids, skip_special_tokens=False) == (
         "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n"
         "<|vision_start|><|image_pad|><|vision_end|>\nWhat?<|im_end|>\n<|im_start|>assistant\n"
@@ -122,29 +122,29 @@ async def test_the_models_own_chat_template_and_its_own_tokens_of_a_picture(engi
     assert hostile.count(SPECIALS.index("<|im_end|>")) == 2
 
 
-async def test_a_picture_takes_as_many_tokens_as_the_models_own_processor_says(engine):
+async def test_an_image_takes_as_many_tokens_as_the_models_own_processor_says(engine):
     before = engine.pulse().prompt_tokens
-    await engine.generate(prompt("<image>\nWhat?", picture(28, 28)), Sampling(max_tokens=1))
+    await engine.generate(prompt("<image>\nWhat?", image(28, 28)), Sampling(max_tokens=1))
     small = engine.pulse().prompt_tokens - before
-    await engine.generate(prompt("<image>\nWhat?", picture(112, 112)), Sampling(max_tokens=1))
+    await engine.generate(prompt("<image>\nWhat?", image(112, 112)), Sampling(max_tokens=1))
     large = engine.pulse().prompt_tokens - before - small
     assert large - small == 15  # 4x4 patches of 28 pixels against one
 
 
-async def test_several_pictures_text_alone_and_n_responses(engine):
+async def test_several_images_text_alone_and_n_responses(engine):
     two = ask(Question("q", "s", 1, "Which is larger?", images=("a", "b"), answer=("1",)), "final")
-    asked = Prompt("q", Stage.SAMPLE, two, (picture(), picture(56, 56, "blue")))
+    asked = Prompt("q", Stage.SAMPLE, two, (image(), image(56, 56, "blue")))
     assert len(await engine.generate(asked, Sampling(n=3, max_tokens=5))) == 3
     assert await engine.generate(prompt("What is two plus two?"), Sampling(max_tokens=5))
 
 
 async def test_a_question_with_an_answer_and_a_draft_with_its_blind_ending(engine):
     known = Question("k", "s", 1, "How many?", images=("x",), answer=("2",))
-    answered = await answer(known, engine, RECIPE, lambda _: (picture(),))
+    answered = await answer(known, engine, RECIPE, lambda _: (image(),))
     assert answered.skip is None and [r.index for r in answered.responses] == [0, 1, 2, 3]
     draft = "A red circle stands beside a blue square. It is red."
     given = Question("d", "s", 2, "Describe the image.", images=("x",), draft=draft)
-    answered = await answer(given, engine, RECIPE, lambda _: (picture(),))
+    answered = await answer(given, engine, RECIPE, lambda _: (image(),))
     assert isinstance(answered.cut, Cut) and draft.startswith(answered.cut.prefix.text)
-    kept, ending = answered.cut.prefix, answered.responses[-1]
-    assert engine.decode((*kept.token_ids, *ending.token_ids)) == kept.text + ending.text
+    kept, completion = answered.cut.prefix, answered.responses[-1]
+    assert engine.decode((*kept.token_ids, *completion.token_ids)) == kept.text + completion.text

@@ -163,18 +163,18 @@ def test_the_same_seed_writes_the_same_bytes_and_another_seed_others(tmp_path):
     assert files["a"] == files["b"] != files["c"]
 
 
-def test_the_truth_beside_the_questions_is_the_truth_of_their_pictures(tmp_path):
+def test_the_truth_beside_the_questions_is_the_truth_of_their_images(tmp_path):
     write_questions(tmp_path, n=30, open_fraction=0.3, seed=3)
-    truths = read_scenes(tmp_path / "scenes.jsonl")
+    references = read_scenes(tmp_path / "scenes.jsonl")
     for line in (tmp_path / "vqa.jsonl").read_text().splitlines():
         row = json.loads(line)
-        scene = truths[row["id"]]
+        scene = references[row["id"]]
         if row["source"] == "pocket-count" and "red shapes" in row["question"]:
             assert row["answer"] == str(sum(mark.colour == "red" for mark in scene.marks))
         assert (tmp_path / row["image"]).exists()
 
 
-def test_wide_scenes_are_wide_pictures():
+def test_wide_scenes_are_wide_images():
     scene = draw_scene(np.random.default_rng(0), (3, 1))
     assert draw_pixels(scene, np.random.default_rng(0)).shape == (64, 192, 3)
 

@@ -22,7 +22,7 @@ from mmpr import pool
 from mmpr.engines.protocol import Pulse, Sampling
 from mmpr.engines.scripted import ScriptedEngine
 from mmpr.errors import EngineDead, EngineStartError, RunFolderError
-from mmpr.pool import Beat, Died, Done, Lease, Placement, Pool, Unfit
+from mmpr.pool import Beat, Died, Done, Lease, Placement, Pool, UnfitNode
 from mmpr.types import Message, Prompt, Stage
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the workers cannot import a test module
@@ -175,7 +175,7 @@ def _refuse_once(mark):
 def test_a_node_that_is_mended_gets_work_and_was_named_once(tmp_path):
     events = run(ask_all, [[1, 2], [3]], probe_s=0.1, probe=functools.partial(_refuse_once, str(tmp_path / "mark")))
     assert rows_of(events) == [1, 2, 3]
-    assert [event.words for event in events if isinstance(event, Unfit)] == ["cannot write /out"]
+    assert [event.words for event in events if isinstance(event, UnfitNode)] == ["cannot write /out"]
 
 
 def test_map_tasks_keeps_the_order_and_raises_what_the_function_raised():

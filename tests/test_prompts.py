@@ -29,7 +29,7 @@ def test_a_suffix_goes_also_where_the_options_are_a_list_of_their_own():
     assert message.text.endswith("Which?\nA. red\nB. blue")
 
 
-def test_one_picture_goes_in_front_and_several_are_numbered():
+def test_one_image_goes_in_front_and_several_are_numbered():
     assert with_tags("What?", ["a.png"]) == "<image>\nWhat?"
     assert with_tags("What?", ["a.png", "b.png"]) == "Image-1: <image>\nImage-2: <image>\nWhat?"
 
@@ -70,7 +70,7 @@ def test_a_system_message_is_of_rows_that_have_none_and_known_by_its_name():
     assert [m.role for m in ask(question("What?"), "final")] == ["user"]
 
 
-def test_system_history_and_several_pictures_stand_in_their_order():
+def test_system_history_and_several_images_stand_in_their_order():
     row = question(
         "And now?", system="Be brief.", history=(("What?", "A cat."), ("Where?", "Left.")), images=("a", "b")
     )
@@ -109,7 +109,7 @@ def test_options_are_lettered_unless_the_question_lists_them():
     assert bare.text.endswith("Which?\nA. red\nB. blue")
 
 
-def test_history_becomes_turns_and_the_picture_goes_to_the_first():
+def test_history_becomes_turns_and_the_image_goes_to_the_first():
     turns = ask(question("And now?", history=(("What?", "A cat."),), images=("a",)), "final")
     assert [m.role for m in turns] == ["user", "assistant", "user"]
     assert turns[0].text == "<image>\nWhat?"
@@ -127,7 +127,7 @@ def test_blind_takes_out_tags_and_labels_and_nothing_else(text, n_images):
     assert unseen.text == never.text
 
 
-def test_blind_takes_out_labels_of_several_pictures_and_frames():
+def test_blind_takes_out_labels_of_several_images_and_frames():
     messages = (Message("user", "Image-1: <image>\nImage-2: <image>\nFrame3: <image>\nWhich one, Image-1?"),)
     assert blind(messages)[0].text == "Which one, Image-1?"
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmpr.builder.answer import Recipe, Rounds, answer
+from mmpr.builder.answer import AskRecipe, Rounds, answer
 from mmpr.engines.scripted import ScriptedEngine
 from mmpr.errors import RequestRefused
 from mmpr.judging import Judge
@@ -17,7 +17,7 @@ from mmpr.types import Finish, Outcome, Question, Reason, Response, Skip, Stage,
 
 QUESTION = Question("q", "s", 1, "How many?", answer=("2",))
 C, W, A, U, E = Outcome.CORRECT, Outcome.INCORRECT, Outcome.AMBIGUOUS, Outcome.UNPARSED, Outcome.ERROR
-RECIPE = Recipe("final", 32, 1.0, 0, 1.0, 100, 100, 0.5, 8, 7)
+RECIPE = AskRecipe("final", 32, 1.0, 0, 1.0, 100, 100, 0.5, 8, 7)
 
 
 def judged(outcomes, *, after=0, number=0):

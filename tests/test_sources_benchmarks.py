@@ -55,7 +55,7 @@ def encoded(red):
     return file.getvalue()
 
 
-def picture(red):
+def image(red):
     return {"bytes": encoded(red), "path": f"{red}.png"}
 
 
@@ -79,13 +79,13 @@ def tsv(path, rows, names=VLMEVAL, delimiter="\t"):
 
 
 def reds(question, root):
-    """The red of each picture, as an engine would load it."""
+    """The red of each image, as an engine would load it."""
     return [load(reference, root=root).pixels.getpixel((0, 0))[0] for reference in question.images]
 
 
 def mathvista(pid="1", **values):
     query = "Hint: Please answer the question requiring an integer answer.\nQuestion: How many?"
-    row = {"pid": pid, "question": "How many?", "image": f"images/{pid}.jpg", "decoded_image": picture(int(pid))}
+    row = {"pid": pid, "question": "How many?", "image": f"images/{pid}.jpg", "decoded_image": image(int(pid))}
     about = {
         "category": "math-targeted-vqa",
         "language": "English",
@@ -141,8 +141,8 @@ def test_a_mapped_column_goes_before_the_benchmarks_own(tmp_path):
     assert (question.id, question.text) == ("images/1.jpg", "How many?")
 
 
-def mmmu(question="What is <image 1>?", options="['one', 'two']", answer="B", pictures=(7,), **values):
-    given = {f"image_{i}": None if red is None else picture(red) for i, red in enumerate(pictures, 1)}
+def mmmu(question="What is <image 1>?", options="['one', 'two']", answer="B", images=(7,), **values):
+    given = {f"image_{i}": None if red is None else image(red) for i, red in enumerate(images, 1)}
     kind = "multiple-choice" if options != "[]" else "open"
     return {"id": "validation_Art_1", "question": question, "options": options, **given, "answer": answer} | {
         "question_type": kind,
@@ -150,16 +150,16 @@ def mmmu(question="What is <image 1>?", options="['one', 'two']", answer="B", pi
     }
 
 
-def test_the_numbered_tags_of_mmmu_are_where_its_pictures_go(tmp_path):
-    row = mmmu("See <image 2> and <image 1>; again <image 2>.", pictures=(7, 8, 9))
+def test_the_numbered_tags_of_mmmu_are_where_its_images_go(tmp_path):
+    row = mmmu("See <image 2> and <image 1>; again <image 2>.", images=(7, 8, 9))
     (question,) = read_all(parquet(tmp_path / "validation.parquet", MMMU, [row]))
     assert question.text == "See <image> and <image>; again <image>." and reds(question, tmp_path) == [8, 7, 8]
     assert (question.id, question.choices, question.answer) == ("validation_Art_1", ("one", "two"), ("B",))
     assert judge(question, "Final Answer: (B) two").outcome is Outcome.CORRECT
 
 
-def test_options_of_mmmu_that_are_pictures_stand_in_the_text(tmp_path):
-    row = mmmu("Which one?", "['<image 1>', '<image 2>', 'None of them']", pictures=(7, 8))
+def test_options_of_mmmu_that_are_images_stand_in_the_text(tmp_path):
+    row = mmmu("Which one?", "['<image 1>', '<image 2>', 'None of them']", images=(7, 8))
     (question,) = read_all(parquet(tmp_path / "validation.parquet", MMMU, [row]))
     assert question.text == "Which one?\nA. <image>\nB. <image>\nC. None of them"
     assert reds(question, tmp_path) == [7, 8]
@@ -168,8 +168,8 @@ def test_options_of_mmmu_that_are_pictures_stand_in_the_text(tmp_path):
         assert judge(question, f"Final Answer: {answer}").outcome == outcome
 
 
-def test_pictures_of_mmmu_that_no_tag_names_go_in_front_all_of_them(tmp_path):
-    (question,) = read_all(parquet(tmp_path / "v.parquet", MMMU, [mmmu("What?", pictures=(7, 8))]))
+def test_images_of_mmmu_that_no_tag_names_go_in_front_all_of_them(tmp_path):
+    (question,) = read_all(parquet(tmp_path / "v.parquet", MMMU, [mmmu("What?", images=(7, 8))]))
     assert reds(question, tmp_path) == [7, 8] and "<image" not in question.text
 
 
@@ -183,7 +183,7 @@ def test_an_open_answer_of_mmmu_is_one_or_several_and_a_withheld_one_is_none(tmp
     assert question.answer == read and question.choices == ()
 
 
-def test_a_tag_of_mmmu_without_its_picture_is_a_named_skip(tmp_path):
+def test_a_tag_of_mmmu_without_its_image_is_a_named_skip(tmp_path):
     rows = [mmmu("What is <image 3>?"), mmmu(options="['one', "), mmmu()]
     bare, broken, good = read_all(parquet(tmp_path / "v.parquet", MMMU, rows))
     assert bare.reason is Reason.IMAGE_TAGS and "v.parquet row 0: <image 3> without" in bare.detail
@@ -191,9 +191,9 @@ def test_a_tag_of_mmmu_without_its_picture_is_a_named_skip(tmp_path):
     assert isinstance(good, Question)
 
 
-@pytest.mark.parametrize(("schema", "row"), [(MATHVISTA, mathvista()), (MMMU, mmmu(pictures=(1, None, 3)))])
+@pytest.mark.parametrize(("schema", "row"), [(MATHVISTA, mathvista()), (MMMU, mmmu(images=(1, None, 3)))])
 @pytest.mark.parametrize("form", ["parquet", "arrow"])
-def test_a_benchmarks_rows_are_hashed_by_their_pictures_names(tmp_path, schema, row, form):
+def test_a_benchmarks_rows_are_hashed_by_their_images_names(tmp_path, schema, row, form):
     path = tmp_path / f"v.{form}"
     if form == "parquet":
         pq.write_table(pa.Table.from_pylist([row] * 5, schema=schema), path, row_group_size=2)
@@ -212,7 +212,7 @@ def vlmeval(i, **values):
     return {"index": i, "image": text(i), "question": "Which?", **options, "answer": "B", "category": "count", **values}
 
 
-def test_a_row_of_vlmevalkit_has_its_picture_its_options_and_its_hint(tmp_path):
+def test_a_row_of_vlmevalkit_has_its_image_its_options_and_its_hint(tmp_path):
     rows = [vlmeval(1), vlmeval(2, hint="Count them.")]
     first, second = read_all(tsv(tmp_path / "MMBench_DEV_EN.tsv", rows))
     assert (first.id, first.choices, first.answer, first.answer_kind) == (
@@ -227,7 +227,7 @@ def test_a_row_of_vlmevalkit_has_its_picture_its_options_and_its_hint(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["bench.tsv", "bench.tsv.gz"])
-def test_a_picture_may_stand_with_another_row_before_or_behind(tmp_path, name):
+def test_an_image_may_stand_with_another_row_before_or_behind(tmp_path, name):
     rows = [vlmeval(11, image="1000012"), vlmeval(1000012), vlmeval(13, image="1000012"), vlmeval(14)]
     rows[1]["image"] = text(12)
     source = tsv(tmp_path / name, rows)
@@ -241,7 +241,7 @@ def test_an_index_that_no_row_has_is_taken_for_a_path(tmp_path):
     assert question.images == (str(tmp_path / "77"),)
 
 
-def test_several_pictures_of_a_row_are_a_list_in_its_cell(tmp_path):
+def test_several_images_of_a_row_are_a_list_in_its_cell(tmp_path):
     rows = [
         vlmeval(1, image=str([text(3), text(4)]), image_path="['3.png', '4.png']", question="<image 2> or <image 1>?"),
         vlmeval(2, image="1"),

@@ -28,7 +28,7 @@ DROPOUT = [{"image": "0.png", "question": "Describe the image.", "chosen": "A re
 
 
 def released(tmp_path, folder="MMPR-v1.2-prompts", prefix="", **entry):
-    """The layout of OpenGVLab/MMPR-v1.2-prompts: annotations and pictures in folders, and what ties them together."""
+    """The layout of OpenGVLab/MMPR-v1.2-prompts: annotations and images in folders, and what ties them together."""
     place = tmp_path / folder
     for name, rows in (("vqav2_en", CORRECTNESS), ("caption_en", DROPOUT)):
         (place / "annotations").mkdir(parents=True, exist_ok=True)
@@ -71,7 +71,7 @@ def source_root(source):
     return Path(source.image_root)
 
 
-def test_pictures_of_a_release_do_not_leave_its_roots(tmp_path):
+def test_images_of_a_release_do_not_leave_its_roots(tmp_path):
     source = open_source(released(tmp_path))
     assert source.image_root == str(tmp_path / "MMPR-v1.2-prompts" / "images")
     Image.new("RGB", (4, 3)).save(tmp_path / "secret.png")
@@ -169,7 +169,7 @@ def test_what_tells_of_a_folder_is_no_file_of_questions(tmp_path):
     assert len(read_all(open_source(folder))) == 1
 
 
-def test_pictures_beside_the_files_of_a_folder(tmp_path):
+def test_images_beside_the_files_of_a_folder(tmp_path):
     folder = write(tmp_path, "folder.jsonl", [{"question": "How?", "image": ["a.png"]}])
     assert read_all(open_source(folder))[0].images == (str(folder / "a.png"),)
     assert read_all(open_source(folder, image_root=tmp_path))[0].images == (str(tmp_path / "a.png"),)
@@ -236,5 +236,5 @@ async def test_a_release_builds_with_no_option_but_source(tmp_path, prefix):
     assert done.questions == 3
     stored = list(read_chunk(folder, folder.committed()[0]))
     assert [one.question.source for one in stored] == ["vqav2_en", "vqav2_en", "caption_en"]
-    assert [len(one.pictures) for one in stored] == [1, 2, 1]
+    assert [len(one.images) for one in stored] == [1, 2, 1]
     assert [one.skip for one in stored][:2] == [None, None] and all(one.responses for one in stored)

@@ -1,4 +1,4 @@
-"""Pictures as bytes in Parquet and Arrow rows: read, loaded, embedded once; and a resumed run does not read them."""
+"""Images as bytes in Parquet and Arrow rows: read, loaded, embedded once; and a resumed run does not read them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from mmpr.images import load
-from mmpr.run import Committed, StoredPicture
+from mmpr.run import Committed, StoredImage
 from mmpr.run.chunk_tables import question_groups
 from mmpr.sources import index, open_source, ranges, read_hashed, rows_hash
 from tests.source_files import read_all
@@ -49,20 +49,20 @@ def write(path, kind, n=20, change=lambda raw: raw):
     return open_source(path)
 
 
-@pytest.mark.parametrize("ending", ["parquet", "arrow"])
+@pytest.mark.parametrize("suffix", ["parquet", "arrow"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_bytes_of_a_row_are_its_pictures(tmp_path, kind, ending):
-    source = write(tmp_path / f"vqa.{ending}", kind)
+def test_the_bytes_of_a_row_are_its_images(tmp_path, kind, suffix):
+    source = write(tmp_path / f"vqa.{suffix}", kind)
     for i, row in enumerate(read_all(source, chunk_questions=3)):
-        pictures = [load(reference, root=tmp_path) for reference in row.images]
-        assert len(pictures) == (0 if i % 5 == 0 else 2 if kind in ("structs", "binaries") else 1)
-        assert all(picture.encoded == encoded((i, 0, 0)) for picture in pictures)
+        images = [load(reference, root=tmp_path) for reference in row.images]
+        assert len(images) == (0 if i % 5 == 0 else 2 if kind in ("structs", "binaries") else 1)
+        assert all(image.encoded == encoded((i, 0, 0)) for image in images)
 
 
-@pytest.mark.parametrize("ending", ["parquet", "arrow"])
+@pytest.mark.parametrize("suffix", ["parquet", "arrow"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_hash_of_rows_is_made_without_reading_pictures(tmp_path, kind, ending, monkeypatch):
-    source = write(tmp_path / f"vqa.{ending}", kind)
+def test_the_hash_of_rows_is_made_without_reading_images(tmp_path, kind, suffix, monkeypatch):
+    source = write(tmp_path / f"vqa.{suffix}", kind)
     leases = list(ranges(index(source), chunk_questions=6))
     hashes = [read_hashed(source, lease)[1] for lease in leases]
     seen = []
@@ -72,16 +72,16 @@ def test_the_hash_of_rows_is_made_without_reading_pictures(tmp_path, kind, endin
     assert seen and not any("binary" in str(batch.schema) for batch in seen)
 
 
-@pytest.mark.parametrize("ending", ["parquet", "arrow"])
-def test_a_picture_with_another_name_changes_the_hash(tmp_path, ending):
-    leases = list(ranges(index(write(tmp_path / f"a.{ending}", "struct"))))
+@pytest.mark.parametrize("suffix", ["parquet", "arrow"])
+def test_an_image_with_another_name_changes_the_hash(tmp_path, suffix):
+    leases = list(ranges(index(write(tmp_path / f"a.{suffix}", "struct"))))
     KINDS["renamed"] = (STRUCT, lambda raw, name: {"bytes": raw, "path": f"new {name}"})
-    sources = write(tmp_path / f"a.{ending}", "struct"), write(tmp_path / f"b.{ending}", "renamed")
+    sources = write(tmp_path / f"a.{suffix}", "struct"), write(tmp_path / f"b.{suffix}", "renamed")
     del KINDS["renamed"]
     assert rows_hash(sources[0], leases[0]) != rows_hash(sources[1], leases[0])
 
 
-def test_a_picture_that_is_only_named_is_read_from_its_place(tmp_path):
+def test_an_image_that_is_only_named_is_read_from_its_place(tmp_path):
     Image.new("RGB", (4, 3), "red").save(tmp_path / "a.png")
     rows = [{"question": "How?", "image": {"bytes": None, "path": "a.png"}}]
     schema = pa.schema([("question", pa.string()), ("image", STRUCT)])
@@ -90,7 +90,7 @@ def test_a_picture_that_is_only_named_is_read_from_its_place(tmp_path):
     assert row.images == (str(tmp_path / "a.png"),)
 
 
-def test_bytes_that_are_no_picture_are_named_when_they_are_loaded(tmp_path):
+def test_bytes_that_are_no_image_are_named_when_they_are_loaded(tmp_path):
     from mmpr.errors import ImageError
 
     source = write(tmp_path / "a.parquet", "struct", change=lambda raw: raw[:20])
@@ -102,7 +102,7 @@ def test_bytes_that_are_no_picture_are_named_when_they_are_loaded(tmp_path):
 @pytest.mark.parametrize(
     ("form", "kind"), [("PNG", "png"), ("JPEG", "jpeg"), ("WEBP", "webp"), ("GIF", "gif"), ("BMP", "*")]
 )
-def test_the_reference_names_the_pictures_format(tmp_path, form, kind):
+def test_the_reference_names_the_images_format(tmp_path, form, kind):
     raw = encoded("red", form)
     pq.write_table(pa.table({"question": ["How?"], "image": [raw]}), tmp_path / "a.parquet")
     [row] = read_all(open_source(tmp_path / "a.parquet"))
@@ -110,13 +110,13 @@ def test_the_reference_names_the_pictures_format(tmp_path, form, kind):
     assert load(row.images[0], root=tmp_path).format in (form, "PNG")
 
 
-def test_the_run_folder_has_a_picture_once_and_of_its_reference_a_hash(tmp_path):
+def test_the_run_folder_has_an_image_once_and_of_its_reference_a_hash(tmp_path):
     noise = Image.effect_noise((90, 90), 80).convert("RGB")
     file = io.BytesIO()
     noise.save(file, "PNG")
     pq.write_table(pa.table({"question": ["How?", "Why?"], "image": [file.getvalue()] * 2}), tmp_path / "a.parquet")
     rows = read_all(open_source(tmp_path / "a.parquet"))
-    stored = [Committed(row, (StoredPicture.of(load(row.images[0], root=tmp_path)),)) for row in rows]
+    stored = [Committed(row, (StoredImage.of(load(row.images[0], root=tmp_path)),)) for row in rows]
     [written] = question_groups(stored)
     first, second = written.to_pylist()
     assert first["pictures"][0]["encoded"] == file.getvalue() and second["pictures"][0]["encoded"] is None
@@ -124,7 +124,7 @@ def test_the_run_folder_has_a_picture_once_and_of_its_reference_a_hash(tmp_path)
     assert len(first["images"][0]) < 100
 
 
-def test_leases_of_many_pictures_do_not_hold_them(tmp_path):
+def test_leases_of_many_images_do_not_hold_them(tmp_path):
     import numpy as np
 
     raws = [np.random.default_rng(i).bytes(200_000) for i in range(600)]

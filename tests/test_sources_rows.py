@@ -100,7 +100,7 @@ def test_the_file_of_the_original_pipeline_is_read_as_it_is(tmp_path):
     assert (read.answer, read.draft) == (None, "A cat.")
 
 
-def test_pictures_begin_at_the_image_root(tmp_path):
+def test_images_begin_at_the_image_root(tmp_path):
     images = ["sub/a.png", "../b.png", "/c.png", "data:image/png;base64,AA==", "s3://bucket/d.png"]
     read = question(tmp_path, {"image": images, "question": "?!"}, image_root=tmp_path / "pictures")
     root = f"{tmp_path}/pictures"
@@ -241,10 +241,10 @@ def test_a_line_over_the_limit(tmp_path):
     skipped(tmp_path, line, Reason.BAD_ROW, "5,016 bytes long, the limit is 1,000", max_row_bytes=1000)
 
 
-@pytest.mark.parametrize("ending", [b"\n", b"\r\n", b""])
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n", b""])
 @pytest.mark.parametrize("over", [-2, -1, 0, 1, 2, 3])
-def test_the_line_limit_is_exact(tmp_path, over, ending):
-    line = b'{"question": "' + b"a" * (984 + over) + b'"}' + ending
+def test_the_line_limit_is_exact(tmp_path, over, line_end):
+    line = b'{"question": "' + b"a" * (984 + over) + b'"}' + line_end
     [row] = read_bytes(tmp_path, line, max_row_bytes=1000)
     assert isinstance(row, Skip) == (over > 0)
     assert over <= 0 or f"{1000 + over:,} bytes long" in row.detail
@@ -328,7 +328,7 @@ def test_an_empty_draft(tmp_path):
 @pytest.mark.parametrize(
     ("image", "text"), [(None, "<image> How?"), ("a.png", "<image><image> How?"), (["a.png"] * 3, "<image> How?")]
 )
-def test_tags_that_do_not_fit_the_pictures(tmp_path, image, text):
+def test_tags_that_do_not_fit_the_images(tmp_path, image, text):
     skipped_row(tmp_path, {"image": image, "question": text}, Reason.IMAGE_TAGS, "one <image> a picture, or none")
 
 

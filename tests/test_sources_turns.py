@@ -85,7 +85,7 @@ def test_a_row_of_openai(tmp_path):
     assert (found.history, found.draft) == ((("Hello?", "Hello."),), "They differ.")
 
 
-def test_pictures_that_a_message_only_points_at_are_the_rows_own(tmp_path):
+def test_images_that_a_message_only_points_at_are_the_rows_own(tmp_path):
     parts = [{"type": "image"}, {"type": "text", "text": "What?"}]
     found = read(tmp_path, openai(parts, images=["a.png"]), columns={"image": "images"})
     assert (found.text, found.images) == ("<image>\nWhat?", (str(tmp_path / "a.png"),))
@@ -142,13 +142,13 @@ def test_turns_without_a_question(tmp_path, turns):
     assert read(tmp_path, {"conversations": turns}).reason is Reason.EMPTY_QUESTION
 
 
-def test_pictures_in_two_places(tmp_path):
+def test_images_in_two_places(tmp_path):
     parts = [{"type": "image_url", "image_url": "a.png"}, {"type": "text", "text": "What?"}]
     skip = read(tmp_path, openai(parts, image="b.png"))
     assert "addresses both in `image` and in `messages`" in skip.detail
 
 
-def test_tags_that_do_not_fit_the_pictures(tmp_path):
+def test_tags_that_do_not_fit_the_images(tmp_path):
     assert read(tmp_path, llava("<image><image>\nWhat?")).reason is Reason.IMAGE_TAGS
 
 

@@ -1,4 +1,4 @@
-"""Rows with a video: its frames become pictures with InternVL's lines, and blind prompts have nothing of them left."""
+"""Rows with a video: its frames become images with InternVL's lines, and blind prompts have nothing of them left."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmpr.builder.answer import Recipe, answer
+from mmpr.builder.answer import AskRecipe, answer
 from mmpr.engines.scripted import ScriptedEngine
 from mmpr.images import Loader, frame_references
 from mmpr.prompts import ask, blind, count_tags, with_frames
@@ -99,20 +99,24 @@ def test_a_video_question_goes_from_its_file_to_a_blind_ending(tmp_path):
     film(tmp_path / "a.mp4")
     (row,) = read(tmp_path, {"video": "a.mp4", "question": "Describe the video."})
     engine = ScriptedEngine(script)
-    recipe = Recipe("final", 1, 1.0, 0, 1.0, 200, 200, 0.5, 4, None, video_tiles=1)
+    recipe = AskRecipe("final", 1, 1.0, 0, 1.0, 200, 200, 0.5, 4, None, video_tiles=1)
     answered = asyncio.run(answer(row, engine, recipe, Loader(tmp_path)))
-    draft, ending = engine.prompts
+    draft, completion = engine.prompts
     assert answered.skip is None
     assert (draft.stage, len(draft.images), draft.max_tiles) == (Stage.DRAFT, 3, 1)
     assert draft.messages[0].text == f"{LINES}Describe the video."
-    assert (ending.stage, ending.images, ending.messages[0].text) == (Stage.ENDING, (), "Describe the video.")
-    assert len({picture.sha256 for picture in answered.pictures}) == 3
+    assert (completion.stage, completion.images, completion.messages[0].text) == (
+        Stage.COMPLETION,
+        (),
+        "Describe the video.",
+    )
+    assert len({image.sha256 for image in answered.images}) == 3
 
 
 def test_a_video_that_cannot_be_used_is_a_named_skip_of_its_question(tmp_path):
     film(tmp_path / "short.mp4", 2)
     (tmp_path / "broken.mp4").write_bytes(b"no video")
-    recipe = Recipe("final", 1, 1.0, 0, 1.0, 200, 200, 0.5, 4, None)
+    recipe = AskRecipe("final", 1, 1.0, 0, 1.0, 200, 200, 0.5, 4, None)
     names = ("short.mp4", "broken.mp4", "gone.mp4")
     rows = read(tmp_path, *({"video": name, "question": "What?", "answer": "x"} for name in names))
     skips = [asyncio.run(answer(row, ScriptedEngine(), recipe, Loader(tmp_path))).skip for row in rows]

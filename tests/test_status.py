@@ -8,7 +8,7 @@ import sys
 import time
 
 import pytest
-from shards import making
+from run import making
 
 from mmpr.errors import RunFolderError
 from mmpr.run import ChunkAccount, ChunkCommit, FileRecord, RowSpan, RunFolder, claim_driver
@@ -162,8 +162,8 @@ def test_a_folder_without_a_run_is_one_line(tmp_path):
 def test_the_verb_prints_lines_for_people_and_json_for_programs(tmp_path):
     folder = start_run(tmp_path)
     add_chunk(folder, 0, began=NOW)
-    with claimed(folder) as heart:
-        heart.tell({"phase": "building"})
+    with claimed(folder) as heartbeat:
+        heartbeat.tell({"phase": "building"})
         told = mmpr("status", tmp_path)
     assert told.returncode == 0 and "10 of 40 (25.0%)" in told.stdout and told.stderr == ""
     status = json.loads(mmpr("status", tmp_path, "--json").stdout)

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from shards import making
+from run import making
 
 from mmpr.run import FileRecord, RunFolder, new_attempt, write_manifest
 from mmpr.run.dataset import _parquet
@@ -150,8 +150,8 @@ def test_a_question_without_response_and_skip_breaks_the_law(tmp_path: Path) -> 
     _one_problem(tmp_path, "vqa:0 has neither a response nor a skip")
 
 
-def test_a_picture_under_a_wrong_name_is_found(tmp_path: Path) -> None:
-    other = dataclasses.replace(making.picture(0), encoded=making.picture(1).encoded)
+def test_an_image_under_a_wrong_name_is_found(tmp_path: Path) -> None:
+    other = dataclasses.replace(making.image(0), encoded=making.image(1).encoded)
     folder, row = making.new_run(str(tmp_path)), making.sampled(0, [other])
     folder.commit_chunk(0, new_attempt(), [row], making.account([row]))
     _one_problem(tmp_path, "the bytes of picture", "are others")
@@ -208,9 +208,9 @@ def test_a_changed_turn_in_the_dataset_is_found(run: Path) -> None:
     _one_problem(run, SHARD, "has another text in its turns")
 
 
-def test_an_exchanged_picture_in_the_dataset_is_found(run: Path) -> None:
+def test_an_exchanged_image_in_the_dataset_is_found(run: Path) -> None:
     def change(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        rows[0]["images"] = [{"bytes": making.picture(2).encoded, "path": None}]
+        rows[0]["images"] = [{"bytes": making.image(2).encoded, "path": None}]
         return rows
 
     _forge(run, change)

@@ -10,7 +10,7 @@ import pytest_asyncio
 import torch
 from PIL import Image
 
-from mmpr.builder.answer import Recipe, Rounds, answer
+from mmpr.builder.answer import AskRecipe, Rounds, answer
 from mmpr.dropout import Cut, cut_draft
 from mmpr.engines.protocol import Sampling
 from mmpr.engines.vllm import VllmSettings, start_vllm
@@ -20,7 +20,7 @@ from mmpr.judging import Judge
 from mmpr.pairing import PairRule, may_be_chosen
 from mmpr.pocket import checkpoint_path
 from mmpr.prompts import ask
-from mmpr.types import Finish, Message, Picture, Prefix, Prompt, Question, Reason, Response, Stage, View
+from mmpr.types import DecodedImage, Finish, Message, Prefix, Prompt, Question, Reason, Response, Stage, View
 from pipelines.mpo.checkpoint import load_model
 from pipelines.mpo.processor import load_processor
 from pipelines.pocket.checkpoint import write_random_checkpoint
@@ -60,26 +60,26 @@ def _fields(settings):
     return {name: getattr(settings, name) for name in settings.__dataclass_fields__}
 
 
-def picture(width=64, height=64, colour="red"):
+def image(width=64, height=64, colour="red"):
     pixels = Image.new("RGB", (width, height), colour)
     sha256 = hashlib.sha256(f"{width} {height} {colour}".encode()).hexdigest()
-    return Picture(sha256, sha256, b"", width, height, "PNG", pixels)
+    return DecodedImage(sha256, sha256, b"", width, height, "PNG", pixels)
 
 
-def scene_picture(seed):
-    """A picture of the pocket world."""
+def scene_image(seed):
+    """An image of the pocket world."""
     rng = np.random.default_rng(seed)
     pixels = Image.fromarray(draw_pixels(draw_scene(rng), rng))
     sha256 = hashlib.sha256(pixels.tobytes()).hexdigest()
-    return Picture(sha256, sha256, b"", *pixels.size, "PNG", pixels)
+    return DecodedImage(sha256, sha256, b"", *pixels.size, "PNG", pixels)
 
 
-def prompt(text, *pictures, stage=Stage.SAMPLE, prefix=None):
-    return Prompt("q", stage, (Message("user", text),), tuple(pictures), prefix)
+def prompt(text, *images, stage=Stage.SAMPLE, prefix=None):
+    return Prompt("q", stage, (Message("user", text),), tuple(images), prefix)
 
 
 async def test_n_responses_come_back_with_texts_lengths_and_reasons(engine):
-    responses = await engine.generate(prompt("<image>\nDescribe the image.", picture()), Sampling(n=5, max_tokens=120))
+    responses = await engine.generate(prompt("<image>\nDescribe the image.", image()), Sampling(n=5, max_tokens=120))
     assert [r.index for r in responses] == [0, 1, 2, 3, 4]
     assert all(r.text and r.n_tokens > 0 for r in responses)
     assert {r.finish_reason for r in responses} <= {Finish.STOP, Finish.LENGTH}
@@ -87,8 +87,8 @@ async def test_n_responses_come_back_with_texts_lengths_and_reasons(engine):
 
 
 async def test_transformers_internvl_says_each_token_as_likely_as_the_engine(engine):
-    """What `pipelines.mpo` trains is what is served: weights, tiles, chat template and picture tokens agree."""
-    shown, text = scene_picture(4), "\nDescribe the image."  # a picture of four tiles and a thumbnail
+    """What `pipelines.mpo` trains is what is served: weights, tiles, chat template and image tokens agree."""
+    shown, text = scene_image(4), "\nDescribe the image."  # an image of four tiles and a thumbnail
     asked = prompt(f"<image>{text}", shown, stage=Stage.DRAFT)
     (said,) = await engine.generate(asked, Sampling(max_tokens=100))
     model = load_model(checkpoint_path(), trust_remote_code=True).eval()
@@ -106,16 +106,16 @@ async def test_transformers_internvl_says_each_token_as_likely_as_the_engine(eng
 
 
 async def test_what_the_engine_says_itself_scores_higher_than_other_words(engine):
-    asked = prompt("<image>\nDescribe the image.", picture(), stage=Stage.DRAFT)
+    asked = prompt("<image>\nDescribe the image.", image(), stage=Stage.DRAFT)
     (own,) = await engine.generate(asked, Sampling(temperature=0.0, max_tokens=30))
     others = tuple(reversed(own.token_ids))
     assert 0 > await engine.score(asked, own.token_ids) > await engine.score(asked, others)
     kept = Prefix("", own.token_ids[:10])
-    assert await engine.score(prompt("<image>\nDescribe the image.", picture(), prefix=kept), own.token_ids[10:]) < 0
+    assert await engine.score(prompt("<image>\nDescribe the image.", image(), prefix=kept), own.token_ids[10:]) < 0
 
 
 async def test_a_short_limit_is_said_to_be_the_reason(engine):
-    (response,) = await engine.generate(prompt("<image>\nDescribe the image.", picture()), Sampling(max_tokens=3))
+    (response,) = await engine.generate(prompt("<image>\nDescribe the image.", image()), Sampling(max_tokens=3))
     assert (response.finish_reason, response.n_tokens) == (Finish.LENGTH, 3)
 
 
@@ -129,17 +129,17 @@ async def test_chat_tokens_in_a_question_do_not_end_its_turn(engine):
     assert await engine.generate(prompt(hostile), Sampling(max_tokens=5))
 
 
-async def test_a_wide_picture_takes_several_tiles_and_a_thumbnail(engine):
+async def test_a_wide_image_takes_several_tiles_and_a_thumbnail(engine):
     before = engine.pulse().prompt_tokens
-    await engine.generate(prompt("<image>\nA", picture(64, 64, "blue")), Sampling(max_tokens=1))
+    await engine.generate(prompt("<image>\nA", image(64, 64, "blue")), Sampling(max_tokens=1))
     one = engine.pulse().prompt_tokens - before
-    await engine.generate(prompt("<image>\nA", picture(192, 64, "blue")), Sampling(max_tokens=1))
+    await engine.generate(prompt("<image>\nA", image(192, 64, "blue")), Sampling(max_tokens=1))
     three = engine.pulse().prompt_tokens - before - one
     assert three - one == 3 * 16  # two tiles more, and the thumbnail
 
 
-async def test_a_request_may_have_its_pictures_cut_into_fewer_tiles(engine):
-    frame = picture(192, 64, "green")
+async def test_a_request_may_have_its_images_cut_into_fewer_tiles(engine):
+    frame = image(192, 64, "green")
     whole, cut = prompt("<image>\nA", frame), replace(prompt("<image>\nA", frame), max_tiles=1)
     before = engine.pulse().prompt_tokens
     await engine.generate(whole, Sampling(max_tokens=1))
@@ -151,81 +151,83 @@ async def test_a_request_may_have_its_pictures_cut_into_fewer_tiles(engine):
 async def test_the_frames_of_a_video_and_its_blind_ending(engine):
     lines = "".join(f"Frame{i}: <image>\n" for i in range(1, 9))
     question = Question("q", "s", 1, "Describe the video.", images=frame_references("a.mp4", 8))
-    recipe = Recipe("final", 1, 1.0, 0, 1.0, 200, 200, 0.5, 4, None, video_tiles=1)
-    pictures = tuple(picture(96, 64, f"rgb({30 * i}, 0, 0)") for i in range(8))
+    recipe = AskRecipe("final", 1, 1.0, 0, 1.0, 200, 200, 0.5, 4, None, video_tiles=1)
+    images = tuple(image(96, 64, f"rgb({30 * i}, 0, 0)") for i in range(8))
     before = engine.pulse().prompt_tokens
-    answered = await answer(question, engine, recipe, lambda _: pictures)
+    answered = await answer(question, engine, recipe, lambda _: images)
     assert engine.pulse().prompt_tokens - before > 8 * 16
-    assert answered.responses[0].stage is Stage.DRAFT and len(answered.pictures) == 8
+    assert answered.responses[0].stage is Stage.DRAFT and len(answered.images) == 8
     assert ask(question, "final") == (Message("user", f"{lines}Describe the video."),)
 
 
 async def test_a_blind_ending_continues_the_drafts_own_tokens(engine):
     question = Question("q", "s", 1, "Describe the image.", images=("x",))
     messages = ask(question, "final")
-    (draft,) = await engine.generate(Prompt("q", Stage.DRAFT, messages, (picture(),)), Sampling(max_tokens=200))
+    (draft,) = await engine.generate(Prompt("q", Stage.DRAFT, messages, (image(),)), Sampling(max_tokens=200))
     prefix = Prefix(engine.decode(draft.token_ids[:6]), draft.token_ids[:6])
-    (ending,) = await engine.generate(prompt("Describe the image.", stage=Stage.ENDING, prefix=prefix), Sampling())
-    whole = engine.decode((*prefix.token_ids, *ending.token_ids))
-    assert whole == prefix.text + ending.text
+    (completion,) = await engine.generate(
+        prompt("Describe the image.", stage=Stage.COMPLETION, prefix=prefix), Sampling()
+    )
+    whole = engine.decode((*prefix.token_ids, *completion.token_ids))
+    assert whole == prefix.text + completion.text
     assert draft.text.startswith(prefix.text)
 
 
 async def test_fault_12_a_chinese_draft_is_cut_in_the_middle_and_completed(engine):
-    recipe = Recipe("final", 1, 1.0, 0, 1.0, 200, 200, 0.5, 8, None)
+    recipe = AskRecipe("final", 1, 1.0, 0, 1.0, 200, 200, 0.5, 8, None)
     draft = "第1行:第2列红色圆形,第4列蓝色十字。第3行:第1列绿色菱形,第2列红色三角形。第4行:第3列紫色正方形。"
     question = Question("q", "s", 1, "描述这张图片。", images=("x",), draft=draft, language="zh")
-    answered = await answer(question, engine, recipe, lambda _: (picture(),))
+    answered = await answer(question, engine, recipe, lambda _: (image(),))
     assert answered.cut is not None
     kept = answered.cut.prefix.text
     assert draft.startswith(kept) and 0.3 < len(kept) / len(draft) < 0.6
-    assert [r.stage for r in answered.responses] == [Stage.DRAFT, Stage.ENDING]
+    assert [r.stage for r in answered.responses] == [Stage.DRAFT, Stage.COMPLETION]
 
 
 @pytest.mark.parametrize("view", View)
-async def test_at_temperature_0_only_the_own_picture_gives_the_drafts_own_end_again(engine, view):
-    shown = {str(i): scene_picture(seed) for i, seed in enumerate((5, 9))}
+async def test_at_temperature_0_only_the_own_image_gives_the_drafts_own_end_again(engine, view):
+    shown = {str(i): scene_image(seed) for i, seed in enumerate((5, 9))}
     asked = [Question(f"q{i}", "s", i, "Describe the image.", images=(str(i),)) for i in range(2)]
-    recipe = Recipe("final", 1, 0.0, 0, 1.0, 200, 200, 0.3, 4, None, rejected_view=view)
+    recipe = AskRecipe("final", 1, 0.0, 0, 1.0, 200, 200, 0.3, 4, None, rejected_view=view)
     before = engine.pulse().prompt_tokens
     answered = await answer(asked[0], engine, recipe, lambda given: tuple(shown[one] for one in given), others=asked)
     seen = engine.pulse().prompt_tokens - before
-    assert seen > (16 if view is View.BLIND else 2 * 16)  # a picture's tokens, for the draft and the ending
-    draft, ending = answered.responses
-    assert (answered.cut.prefix.text + ending.text == draft.text) is (view is View.IMAGE_KEPT)
-    if view is View.OTHER_PICTURE:
+    assert seen > (16 if view is View.BLIND else 2 * 16)  # an image's tokens, for the draft and the ending
+    draft, completion = answered.responses
+    assert (answered.cut.prefix.text + completion.text == draft.text) is (view is View.IMAGE_KEPT)
+    if view is View.OTHER_IMAGE:
         assert answered.shown_sha256 == (shown["1"].sha256,)
 
 
 async def test_where_nothing_is_kept_several_whole_answers_are_written_blind(engine):
-    recipe = Recipe("final", 1, 1.0, 0, 1.0, 200, 200, 0.0, 4, None, endings=3, grounding=True)
+    recipe = AskRecipe("final", 1, 1.0, 0, 1.0, 200, 200, 0.0, 4, None, completions=3, grounding=True)
     question = Question("q", "s", 1, "Describe the image.", images=("x",))
-    answered = await answer(question, engine, recipe, lambda _: (scene_picture(5),))
-    draft, *endings = answered.responses
-    assert draft.stage is Stage.DRAFT and [e.index for e in endings] == [0, 1, 2]
-    assert all(engine.decode(ending.token_ids) == ending.text for ending in endings)
+    answered = await answer(question, engine, recipe, lambda _: (scene_image(5),))
+    draft, *completions = answered.responses
+    assert draft.stage is Stage.DRAFT and [e.index for e in completions] == [0, 1, 2]
+    assert all(engine.decode(completion.token_ids) == completion.text for completion in completions)
     assert answered.scores and all(chosen > rejected for chosen, rejected in answered.scores.values())
 
 
-async def test_the_picture_speaks_for_the_draft_that_names_what_it_shows(engine):
-    recipe = Recipe("final", 1, 1.0, 0, 1.0, 200, 200, 0.5, 4, 7, drafts=4)
+async def test_the_image_speaks_for_the_draft_that_names_what_it_shows(engine):
+    recipe = AskRecipe("final", 1, 1.0, 0, 1.0, 200, 200, 0.5, 4, 7, drafts=4)
     question = Question("q", "s", 1, "Describe the image.", images=("x",))
-    answered = await answer(question, engine, recipe, lambda _: (scene_picture(5),))
-    *drafts, ending = answered.responses
+    answered = await answer(question, engine, recipe, lambda _: (scene_image(5),))
+    *drafts, completion = answered.responses
     gains = [draft.gain for draft in drafts if draft.gain is not None]
     assert len(gains) > 1 and drafts[answered.draft].gain == max(gains) > 0
-    assert [d.index for d in drafts] == [0, 1, 2, 3] and ending.stage is Stage.ENDING
+    assert [d.index for d in drafts] == [0, 1, 2, 3] and completion.stage is Stage.COMPLETION
     assert drafts[answered.draft].text.startswith(answered.cut.prefix.text)
 
 
-async def test_the_picture_brings_a_right_response_more_the_more_it_says_of_it(engine):
-    """Worked out or listed, a response names what stands in the picture; at a glance it is short and names little."""
+async def test_the_image_brings_a_right_response_more_the_more_it_says_of_it(engine):
+    """Worked out or listed, a response names what stands in the image; at a glance it is short and names little."""
     rng = np.random.default_rng(5)
     scene = draw_scene(rng)
     drawn = Image.fromarray(draw_pixels(scene, rng))
-    shown = Picture("a" * 64, "a" * 64, b"", *drawn.size, "PNG", drawn)
+    shown = DecodedImage("a" * 64, "a" * 64, b"", *drawn.size, "PNG", drawn)
     question = replace(as_question(draw_question(scene, rng, "en", ("position",)), "en"), id="q", images=("x",))
-    recipe = Recipe("final", 24, 1.0, 0, 1.0, 200, 200, 0.5, 4, 7, grounding=True)
+    recipe = AskRecipe("final", 24, 1.0, 0, 1.0, 200, 200, 0.5, 4, 7, grounding=True)
     judge = Judge()
 
     async def judged(question, responses):
@@ -250,18 +252,18 @@ async def test_too_long_a_prompt_is_refused_and_the_engine_lives(engine):
     assert await engine.generate(prompt("again"), Sampling(max_tokens=2))
 
 
-async def test_tags_and_pictures_must_agree(engine):
+async def test_tags_and_images_must_agree(engine):
     with pytest.raises(RequestRefused) as refused:
-        await engine.generate(prompt("<image> <image>", picture()), Sampling())
+        await engine.generate(prompt("<image> <image>", image()), Sampling())
     assert refused.value.reason is Reason.IMAGE_TAGS
 
 
 async def test_the_pulse_adds_up(engine):
     before = engine.pulse()
-    responses = await engine.generate(prompt("<image>\nDescribe the image.", picture()), Sampling(n=3, max_tokens=20))
+    responses = await engine.generate(prompt("<image>\nDescribe the image.", image()), Sampling(n=3, max_tokens=20))
     after = engine.pulse()
     assert after.generated_tokens - before.generated_tokens == sum(r.n_tokens for r in responses)
-    assert after.busy_s > before.busy_s and after.preparing_s > before.preparing_s  # the picture was cut into tiles
+    assert after.busy_s > before.busy_s and after.preparing_s > before.preparing_s  # the image was cut into tiles
     assert after.alive_s >= after.busy_s + after.preparing_s and after.memory_bytes > 0
 
 
@@ -290,16 +292,16 @@ async def test_the_layout_of_internvl2_8b_goes_through_the_same_engine(tmp_path_
         )
     )
     try:
-        wide = picture(448 * 3, 448 * 2, "green")
+        wide = image(448 * 3, 448 * 2, "green")
         responses = await engine.generate(prompt("<image>\nWhat?", wide), Sampling(n=2, max_tokens=8))
         assert len(responses) == 2
         assert engine.pulse().prompt_tokens > 7 * 256  # six tiles and the thumbnail
         (draft,) = await engine.generate(
-            prompt("<image>\nDescribe.", picture(), stage=Stage.DRAFT), Sampling(max_tokens=40)
+            prompt("<image>\nDescribe.", image(), stage=Stage.DRAFT), Sampling(max_tokens=40)
         )
         cut = cut_draft(_stopped(draft), decode=engine.decode)
         if isinstance(cut, Cut):  # a random model's text may have no clean cut
-            assert await engine.generate(prompt("Describe.", stage=Stage.ENDING, prefix=cut.prefix), Sampling())
+            assert await engine.generate(prompt("Describe.", stage=Stage.COMPLETION, prefix=cut.prefix), Sampling())
     finally:
         await engine.close()
         del engine

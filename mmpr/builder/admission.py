@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 
 class Admission:
-    """A gate of `budget_tokens`; a question waits before its picture is even opened, so that memory is bounded too.
+    """A gate of `budget_tokens`; a question waits before its image is even opened, so that memory is bounded too.
 
     What a response costs is the mean of those seen so far, and a guess of `first_guess` tokens before any was seen: its
     limit (4,096 tokens) would admit a tenth of what the engine can hold.

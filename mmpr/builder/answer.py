@@ -1,4 +1,4 @@
-"""One question, from its pictures to its responses: the inner flow of a build, read top to bottom."""
+"""One question, from its images to its responses: the inner flow of a build, read top to bottom."""
 
 from __future__ import annotations
 
@@ -8,31 +8,31 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from mmpr.builder.rejected_images import LoadPictures, shown_pictures
+from mmpr.builder.rejected_images import LoadImages, shown_images
 from mmpr.dropout import (
     Cut,
+    completion_budget,
+    completion_prompt,
     cut_draft,
     cut_text,
     draft_fault,
-    ending_budget,
-    ending_prompt,
     given_draft,
     given_text,
-    usable_endings,
-    without_pictures,
+    usable_completions,
+    without_images,
 )
 from mmpr.engines.protocol import Engine, Sampling
 from mmpr.errors import ImageError, RequestRefused
 from mmpr.pairing import Judged, PairRule, may_be_chosen
 from mmpr.prompts import ask, is_frame
 from mmpr.rounds import next_round
-from mmpr.types import Continues, Picture, Prompt, Question, Reason, Response, Skip, Stage, Verdict, View
+from mmpr.types import Continues, DecodedImage, Prompt, Question, Reason, Response, Skip, Stage, Verdict, View
 
 JudgeRound = Callable[[Question, Sequence[Response]], Awaitable[Sequence[Verdict]]]
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class AskRecipe:
     """How every question of a run is asked; the fields are those of `BuildConfig` of the same names.
 
     `view_seed` is its `seed`, also of a run whose requests carry none.
@@ -52,14 +52,14 @@ class Recipe:
     drafts: int = 1
     max_tiles: int | None = None
     rejected_view: View = View.BLIND
-    endings: int = 1
+    completions: int = 1
     view_seed: int = 0
     video_tiles: int | None = None
     prompt_template: Mapping[str, str] | None = None
     system_message: str | None = None
 
     def tiles(self, question: Question) -> int | None:
-        """The most tiles that the question's pictures are cut into; None: as many as the engine's."""
+        """The most tiles that the question's images are cut into; None: as many as the engine's."""
         return self.video_tiles if any(is_frame(reference) for reference in question.images) else self.max_tiles
 
     def sampling(self, question: Question, stage: Stage, *, n: int, max_tokens: int, first: int = 0) -> Sampling:
@@ -92,15 +92,15 @@ class Rounds:
 class Answered:
     """What came of asking one question: its responses, or the skip that ended it, or both (endings that all failed).
 
-    `pictures` are without pixels. `verdicts` are those of the responses where rounds gave them, else none. `cut` is
-    where the draft was cut for its endings, `view` what they were written with, `shown_sha256` tells their pictures,
+    `images` are without pixels. `verdicts` are those of the responses where rounds gave them, else none. `cut` is
+    where the draft was cut for its endings, `view` what they were written with, `shown_sha256` tells their images,
     if these are not the question's. `scores`, by an ending's index: of the draft's own rest and of the ending, as
-    `Engine.score` gives them with the question's own picture in sight. `draft` is the index of the draft that the
+    `Engine.score` gives them with the question's own image in sight. `draft` is the index of the draft that the
     endings go on from.
     """
 
     question: Question
-    pictures: tuple[Picture, ...] = ()
+    images: tuple[DecodedImage, ...] = ()
     responses: tuple[Response, ...] = ()
     verdicts: tuple[Verdict, ...] = ()
     cut: Cut | None = None
@@ -114,28 +114,28 @@ class Answered:
 async def answer(
     question: Question,
     engine: Engine,
-    recipe: Recipe,
-    load_pictures: LoadPictures,
+    recipe: AskRecipe,
+    load_images: LoadImages,
     rounds: Rounds | None = None,
     others: Sequence[Question] = (),
     priority: int = 0,
 ) -> Answered:
     """Ask one question: with a known answer up to n responses, without one a draft and its rejected endings.
 
-    Without `rounds` all n are asked for at once. `others` lend their pictures where `rejected_view` wants others. All
-    its prompts have the `priority`. A fault of the picture or a refusal of the engine is a skip; `EngineDead` rises.
+    Without `rounds` all n are asked for at once. `others` lend their images where `rejected_view` wants others. All
+    its prompts have the `priority`. A fault of the image or a refusal of the engine is a skip; `EngineDead` rises.
     """
     stage = Stage.DRAFT if question.answer is None else Stage.SAMPLE
     if stage is Stage.DRAFT and not question.images:
-        return Answered(question, skip=Skip(question.id, stage, Reason.NO_PICTURE, "no picture for either side"))
+        return Answered(question, skip=Skip(question.id, stage, Reason.NO_IMAGE, "no picture for either side"))
     try:
         with engine.clock.preparing():
-            pictures = await asyncio.to_thread(load_pictures, question.images) if question.images else ()
+            images = await asyncio.to_thread(load_images, question.images) if question.images else ()
     except ImageError as error:
         return Answered(question, skip=Skip(question.id, Stage.READ, error.reason, error.detail))
-    answered = Answered(question, tuple(replace(picture, pixels=None) for picture in pictures))
+    answered = Answered(question, tuple(replace(image, pixels=None) for image in images))
     messages = ask(question, recipe.prompt_version, template=recipe.prompt_template, system=recipe.system_message)
-    prompt = Prompt(question.id, stage, messages, pictures, max_tiles=recipe.tiles(question), priority=priority)
+    prompt = Prompt(question.id, stage, messages, images, max_tiles=recipe.tiles(question), priority=priority)
     try:
         if stage is Stage.SAMPLE:
             if rounds is not None:
@@ -144,8 +144,8 @@ async def answer(
             return replace(answered, responses=tuple(await engine.generate(prompt, sampling)))
         with engine.clock.preparing():
             shown = await asyncio.to_thread(
-                shown_pictures, question, pictures, recipe.rejected_view, seed=recipe.view_seed, others=others,
-                load=load_pictures,
+                shown_images, question, images, recipe.rejected_view, seed=recipe.view_seed, others=others,
+                load=load_images,
             )  # fmt: skip
         if isinstance(shown, Skip):
             return replace(answered, skip=shown)
@@ -158,7 +158,7 @@ async def answer(
 
 
 async def _sample_in_rounds(
-    answered: Answered, prompt: Prompt, engine: Engine, recipe: Recipe, rounds: Rounds
+    answered: Answered, prompt: Prompt, engine: Engine, recipe: AskRecipe, rounds: Rounds
 ) -> Answered:
     """Round after round, each judged before the next is decided on; every response that was begun is kept."""
     question, judged, n_rounds = answered.question, list[Judged](), 0
@@ -180,7 +180,7 @@ async def _sample_in_rounds(
 
 
 async def _gains_of_right(answered: Answered, prompt: Prompt, engine: Engine) -> Answered:
-    """Gains of the responses that may be chosen, where there is a picture and anything to reject."""
+    """Gains of the responses that may be chosen, where there is an image and anything to reject."""
     right = [
         response
         for response, verdict in zip(answered.responses, answered.verdicts, strict=True)
@@ -194,7 +194,7 @@ async def _gains_of_right(answered: Answered, prompt: Prompt, engine: Engine) ->
     return replace(answered, responses=_with_gains(answered.responses, gains))
 
 
-async def _drafts(question: Question, prompt: Prompt, engine: Engine, recipe: Recipe) -> Sequence[Response]:
+async def _drafts(question: Question, prompt: Prompt, engine: Engine, recipe: AskRecipe) -> Sequence[Response]:
     if question.draft is None:
         sampling = recipe.sampling(question, Stage.DRAFT, n=recipe.drafts, max_tokens=recipe.draft_max_tokens)
         return await engine.generate(prompt, sampling)
@@ -205,7 +205,7 @@ async def _drafts(question: Question, prompt: Prompt, engine: Engine, recipe: Re
 
 
 async def _finish(
-    answered: Answered, prompt: Prompt, shown: tuple[Picture, ...], engine: Engine, recipe: Recipe
+    answered: Answered, prompt: Prompt, shown: tuple[DecodedImage, ...], engine: Engine, recipe: AskRecipe
 ) -> Answered:
     """Choose a draft, cut it and have it ended, by one request however many endings there are."""
     question, drafts = answered.question, answered.responses
@@ -217,22 +217,22 @@ async def _finish(
         return replace(answered, skip=gains)
     drafts = _with_gains(drafts, gains)
     draft, cut = max(fit, key=lambda one: gains.get(one[0].index, 0.0))
-    told = () if recipe.rejected_view is View.IMAGE_KEPT else tuple(picture.sha256 for picture in shown)
+    told = () if recipe.rejected_view is View.IMAGE_KEPT else tuple(image.sha256 for image in shown)
     answered = replace(
         answered, responses=drafts, draft=draft.index, cut=cut, view=recipe.rejected_view, shown_sha256=told
     )
-    sampling = recipe.sampling(question, Stage.ENDING, n=recipe.endings, max_tokens=ending_budget(cut))
+    sampling = recipe.sampling(question, Stage.COMPLETION, n=recipe.completions, max_tokens=completion_budget(cut))
     try:
-        endings = await engine.generate(ending_prompt(prompt, cut, shown), sampling)
+        completions = await engine.generate(completion_prompt(prompt, cut, shown), sampling)
     except RequestRefused as error:  # the drafts were paid for: they are kept beside the skip
-        return replace(answered, skip=Skip(question.id, Stage.ENDING, error.reason, error.detail))
-    usable = usable_endings(draft.text[len(cut.prefix.text) :], endings)
-    skip = Skip(question.id, Stage.ENDING, *usable) if isinstance(usable, tuple) else None
-    return replace(answered, responses=(*drafts, *endings), skip=skip)
+        return replace(answered, skip=Skip(question.id, Stage.COMPLETION, error.reason, error.detail))
+    usable = usable_completions(draft.text[len(cut.prefix.text) :], completions)
+    skip = Skip(question.id, Stage.COMPLETION, *usable) if isinstance(usable, tuple) else None
+    return replace(answered, responses=(*drafts, *completions), skip=skip)
 
 
 async def _fit(
-    drafts: Sequence[Response], engine: Engine, recipe: Recipe
+    drafts: Sequence[Response], engine: Engine, recipe: AskRecipe
 ) -> list[tuple[Response, Cut]] | tuple[Reason, str]:
     """The drafts that can be chosen sides, each with its cut; the first one's fault where none can."""
     found = [draft_fault(draft) or await _cut(draft, engine, recipe) for draft in drafts]
@@ -241,13 +241,13 @@ async def _fit(
 
 
 async def _gains(responses: Sequence[Response], prompt: Prompt, engine: Engine) -> dict[int, float] | Skip:
-    """By how much each is likelier with the picture than without it, in nats a token, by index.
+    """By how much each is likelier with the image than without it, in nats a token, by index.
 
-    What the language alone would have said anyway gains nothing; what was read off the picture gains most. Two prefills
+    What the language alone would have said anyway gains nothing; what was read off the image gains most. Two prefills
     for each text, and none where all texts are one: there is nothing to choose then.
     """
     seeing = replace(prompt, stage=Stage.SCORE)
-    unseeing = without_pictures(seeing)
+    unseeing = without_images(seeing)
 
     async def gain(one: Response) -> float:
         ids = one.token_ids or await asyncio.to_thread(engine.encode, one.text)
@@ -268,7 +268,7 @@ def _with_gains(responses: Sequence[Response], gains: Mapping[int, float]) -> tu
     return tuple(replace(one, gain=gains.get(one.index)) for one in responses)
 
 
-async def _cut(draft: Response, engine: Engine, recipe: Recipe) -> Cut | tuple[Reason, str]:
+async def _cut(draft: Response, engine: Engine, recipe: AskRecipe) -> Cut | tuple[Reason, str]:
     keep, least = recipe.keep_fraction, recipe.min_side_tokens
     if engine.continues is Continues.TEXT:
         return cut_text(draft, keep_fraction=keep, min_side_tokens=least)
@@ -276,18 +276,18 @@ async def _cut(draft: Response, engine: Engine, recipe: Recipe) -> Cut | tuple[R
 
 
 async def _score(answered: Answered, prompt: Prompt, engine: Engine) -> Answered:
-    """How likely the engine finds each half behind the cut when it sees the picture: one prefill each."""
+    """How likely the engine finds each half behind the cut when it sees the image: one prefill each."""
     draft, cut = answered.responses[answered.draft], answered.cut
-    endings = [response for response in answered.responses if response.stage is Stage.ENDING]
+    completions = [response for response in answered.responses if response.stage is Stage.COMPLETION]
     assert cut is not None, "an ending without a cut"
-    usable = usable_endings(draft.text[len(cut.prefix.text) :], endings)
+    usable = usable_completions(draft.text[len(cut.prefix.text) :], completions)
     assert isinstance(usable, list), "scores of a question that is a skip"
     seeing = replace(prompt, stage=Stage.SCORE, prefix=cut.prefix)
-    halves = (draft.token_ids[len(cut.prefix.token_ids) :], *(ending.token_ids for ending in usable))
+    halves = (draft.token_ids[len(cut.prefix.token_ids) :], *(completion.token_ids for completion in usable))
     try:
         chosen, *rejected = await asyncio.gather(*(engine.score(seeing, half) for half in halves))
     except RequestRefused as error:  # all halves were paid for: they are kept beside the skip
         skip = Skip(answered.question.id, Stage.SCORE, error.reason, error.detail)
         return replace(answered, skip=skip)
-    scores = {ending.index: (chosen, score) for ending, score in zip(usable, rejected, strict=True)}
+    scores = {completion.index: (chosen, score) for completion, score in zip(usable, rejected, strict=True)}
     return replace(answered, scores=scores)

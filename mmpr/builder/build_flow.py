@@ -15,7 +15,7 @@ from mmpr.builder.engine_choice import placement, ray_address, recipe
 from mmpr.builder.evaluation_flow import EVAL, finish_evaluation
 from mmpr.builder.exclude import keep_list
 from mmpr.builder.finish import REPORTS, finish, finished_report, judge_options, pair_rule
-from mmpr.builder.image_loader import picture_loader
+from mmpr.builder.image_loader import image_loader
 from mmpr.builder.layout import Run, enter, identity, refuse_bad_rows, refuse_nameless, require_identity, sources_of
 from mmpr.builder.metering import Metering
 from mmpr.builder.node_probe import make_probe
@@ -30,14 +30,14 @@ from mmpr.log import LogFormat
 from mmpr.pool import Done, Lease, MakeEngine, Pool
 from mmpr.redact import redacted
 from mmpr.run import RunFolder, members_of
-from mmpr.run.heartbeat import Heart, claimed
+from mmpr.run.heartbeat import Heartbeat, claimed
 from mmpr.run.merge_members import refuse_evaluation
 from mmpr.settings.config import BuildConfig, Mark, engine_tiles, of_sources, part
 from mmpr.sources import Index, Source, index
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class BuildOutcome:
     """How a start ended.
 
     Args:
@@ -65,7 +65,7 @@ class _Start:
     shared: Shared
     budget: Budget
     stopping: StopSignal
-    heart: Heart
+    heartbeat: Heartbeat
     chronicle: Chronicle
     log_format: LogFormat
 
@@ -79,7 +79,7 @@ def build(
     budget: Budget | None = None,
     log_format: LogFormat = LogFormat.TEXT,
     debug: bool = False,
-) -> Outcome:
+) -> BuildOutcome:
     """Build, or go on building, the run folder `out`.
 
     Args:
@@ -99,22 +99,22 @@ def build(
     folder = RunFolder(out)
     with ExitStack() as stack:
         stopping = stack.enter_context(stop_signal())
-        heart = stack.enter_context(claimed(folder))
+        heartbeat = stack.enter_context(claimed(folder))
         chronicle = stack.enter_context(chronicled(folder))
-        heart.tell({"phase": "reading the source"})
+        heartbeat.tell({"phase": "reading the source"})
         sources = sources_of(config)
         counted = [index(source) for source in sources]
         if config.strict:
             refuse_bad_rows(sources, counted)
         stack.enter_context(_swept(folder, abandoned=shared is None and ray_address(config) is None))
         shared = shared or stack.enter_context(Shared(debug=debug))
-        start = _Start(config, folder, make_engine, shared, budget, stopping, heart, chronicle, log_format)
+        start = _Start(config, folder, make_engine, shared, budget, stopping, heartbeat, chronicle, log_format)
         outcome = _build(start, sources, counted)
         chronicle.add(*_end_of(outcome))
         return outcome
 
 
-def _build(start: _Start, sources: Sequence[Source], counted: Sequence[Index]) -> Outcome:
+def _build(start: _Start, sources: Sequence[Source], counted: Sequence[Index]) -> BuildOutcome:
     """Enter, lease out, finish; the cluster is joined when the first part needs it."""
     config, folder = start.config, start.folder
     if known := folder.has_run():
@@ -124,14 +124,14 @@ def _build(start: _Start, sources: Sequence[Source], counted: Sequence[Index]) -
     run = enter(folder, config, sources, counted)
     keep_list(folder, config.exclude)  # a list that cannot be read is found out before anything is paid for
     if known and not run.todo and (report := finished_report(folder, EVAL if config.evaluate else REPORTS[-1])):
-        return Outcome(folder, report, idle=True)
+        return BuildOutcome(folder, report, idle=True)
     _connect(start)
     outcome, usage = _lease_out(start, run) if run.todo else (None, {})
     if outcome is None:
-        start.heart.tell({"phase": "finishing"})
+        start.heartbeat.tell({"phase": "finishing"})
         stored = _as_stored(folder, config)
         report = finish_evaluation(folder, stored) if config.evaluate else finish(folder, stored, usage=usage)
-        outcome = Outcome(folder, report)
+        outcome = BuildOutcome(folder, report)
     return outcome
 
 
@@ -140,7 +140,7 @@ def _connect(start: _Start) -> None:
     start.stopping.listen()
 
 
-def _end_of(outcome: Outcome) -> tuple[str, str]:
+def _end_of(outcome: BuildOutcome) -> tuple[str, str]:
     """The event that ends a start, and its words."""
     if outcome.failing or outcome.stopped:
         return ("failing", outcome.failing) if outcome.failing else ("stopped", outcome.stopped or "")
@@ -196,7 +196,7 @@ def pair_again(out: str, overrides: list[str], *, to: str | None = None) -> dict
             return finish(folder, config)
 
 
-def _lease_out(start: _Start, run: Run) -> tuple[Outcome | None, dict[str, float]]:
+def _lease_out(start: _Start, run: Run) -> tuple[BuildOutcome | None, dict[str, float]]:
     """Work off the chunks that are not committed; no outcome when all are, and what the engines did."""
     config, shared, stopping = start.config, start.shared, start.stopping
     if why := start.budget.spent():
@@ -219,9 +219,9 @@ def _lease_out(start: _Start, run: Run) -> tuple[Outcome | None, dict[str, float
     finally:
         shared.give_back()
     if failing:
-        return Outcome(run.folder, failing=failing), {}
+        return BuildOutcome(run.folder, failing=failing), {}
     left = run.leases.keys() - run.folder.committed_chunks()
-    return (Outcome(run.folder, stopped=stopping.why or "") if left else None), progress.usage()
+    return (BuildOutcome(run.folder, stopped=stopping.why or "") if left else None), progress.usage()
 
 
 def _watch(start: _Start, engines: Pool, run: Run, progress: Progress, watchers: Sequence[Watcher]) -> str | None:
@@ -230,8 +230,8 @@ def _watch(start: _Start, engines: Pool, run: Run, progress: Progress, watchers:
     for event in engines.run([Lease(chunk, rows.to_json()) for chunk, rows in run.todo.items()]):
         for watcher in watchers:
             watcher.see(event)
-        start.heart.check()
-        start.heart.tell(progress.figures())
+        start.heartbeat.check()
+        start.heartbeat.tell(progress.figures())
         if isinstance(event, Done):
             failures.count(event.report)
         if failing := failures.failing():
@@ -263,7 +263,7 @@ def _settings_of(config: BuildConfig, folder: RunFolder, source: Source, tiles: 
         judge=judge_options(config),
         judge_time_limit_s=config.judge_time_limit_s,
         rule=pair_rule(config),
-        loader=picture_loader(config, source.image_root),
+        loader=image_loader(config, source.image_root),
         max_tiles=config.max_tiles or 1,
         tokens_in_flight=config.tokens_in_flight,
         strict=config.strict,

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 
 from mmpr.errors import MmprError, RunFolderError, RunStopped
 from mmpr.log import stamp
-from mmpr.pool import Died, Event, Unfit
+from mmpr.pool import Died, Event, UnfitNode
 from mmpr.run import RunFolder
 
 
@@ -24,7 +24,7 @@ class Chronicle:
             chunks = [lease.chunk for lease in event.leases]
             attempts = [lease.attempt for lease in event.leases]
             self.add("died", event.words, host=event.host, engine=event.engine, chunks=chunks, attempts=attempts)
-        elif isinstance(event, Unfit):
+        elif isinstance(event, UnfitNode):
             self.add("unfit", event.words, host=event.node)
 
     def add(self, event: str, words: str, **more: object) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mmpr.builder.admission import Admission
-from mmpr.builder.answer import Answered, Recipe, Rounds, answer
+from mmpr.builder.answer import Answered, AskRecipe, Rounds, answer
 from mmpr.builder.evaluation_results import count_results, no_answer
 from mmpr.builder.pair_rule import count
 from mmpr.builder.stored_verdicts import judge_key, with_verdicts
@@ -21,8 +21,8 @@ from mmpr.errors import CommitRefused, SourceError
 from mmpr.images import Loader
 from mmpr.judging import Judge, JudgeOptions
 from mmpr.pairing import PairRule
-from mmpr.pool import Bench, Lease
-from mmpr.run import ChunkAccount, ChunkCommit, Committed, RunFolder, Splice, StoredPicture, StoredResponse
+from mmpr.pool import Lease, WorkContext
+from mmpr.run import ChunkAccount, ChunkCommit, Committed, RunFolder, Splice, StoredImage, StoredResponse
 from mmpr.sources import LeaseRange, Row, Source, read_hashed
 from mmpr.types import Question, Reason, Response, Skip, Stage, Verdict
 
@@ -30,7 +30,7 @@ Ask = Callable[[Row], Awaitable[Answered]]
 
 _TILE_TOKENS = 256  # of InternVL's 448x448 tiles after pixel shuffle; only weighs questions against each other
 
-# Skips that say something is broken, in the source, the pictures or the engine; the others are what sampling gave.
+# Skips that say something is broken, in the source, the images or the engine; the others are what sampling gave.
 FAILURES = frozenset(
     {
         Reason.BAD_ROW,
@@ -59,7 +59,7 @@ class ChunkSettings:
 
     folder: RunFolder
     source: Source
-    recipe: Recipe
+    recipe: AskRecipe
     first_round: int | None  # None: all responses at once
     judge: JudgeOptions
     judge_time_limit_s: float
@@ -92,31 +92,31 @@ class ChunkWork:
         """`settings` are those of each source of the build, in its order."""
         self._settings = settings
         self._gate: Admission | None = None
-        self._seats: dict[JudgeOptions, JudgeSeat] = {}
+        self._slots: dict[JudgeOptions, ActorJudge] = {}
         # A chunk's prompts go before those of chunks leased later: else all in flight would end at once, each waiting
         # for its last endings behind the others' queue, and the engine would stand still until new ones came.
         self._order = itertools.count()
 
-    async def __call__(self, engine: Engine, lease: Lease, bench: Bench) -> ChunkReport:
+    async def __call__(self, engine: Engine, lease: Lease, context: WorkContext) -> ChunkReport:
         began = time.time()
         leased = LeaseRange.from_json(lease.payload)
         settings = self._settings[leased.source]
         rows, sha256 = await asyncio.to_thread(read_hashed, settings.source, leased)
         gate = self._gate = self._gate or Admission(settings.tokens_in_flight)
-        if settings.judge not in self._seats:  # sources that are judged alike share one
-            self._seats[settings.judge] = JudgeSeat(settings)
-        seat = self._seats[settings.judge]
+        if settings.judge not in self._slots:  # sources that are judged alike share one
+            self._slots[settings.judge] = ActorJudge(settings)
+        slot = self._slots[settings.judge]
         dangerous = dict(lease.quarantined)
         others = [question for question, _ in rows if question.row not in dangerous]
-        ask = functools.partial(_ask, engine, settings, gate, seat, others, next(self._order))
-        answered = await (_one_by_one(rows, lease, bench, ask) if lease.alone else _together(rows, ask))
+        ask = functools.partial(_ask, engine, settings, gate, slot, others, next(self._order))
+        answered = await (_one_by_one(rows, lease, context, ask) if lease.alone else _together(rows, ask))
         if settings.strict:
             _refuse_faults(answered, settings.source)
         attempt = Attempt(lease.chunk, lease.attempt, lease.payload, sha256, began)
-        return await bench.beside(judge_and_commit, settings, attempt, answered)
+        return await context.beside(judge_and_commit, settings, attempt, answered)
 
 
-class JudgeSeat:
+class ActorJudge:
     """An actor's own judge, for the rounds: one thread's work at a time, off the event loop."""
 
     def __init__(self, settings: ChunkSettings) -> None:
@@ -144,7 +144,7 @@ async def _together(rows: list[Row], ask: Ask) -> list[Answered]:
     return list(await asyncio.gather(*(ask(row) for row in rows)))
 
 
-async def _one_by_one(rows: list[Row], lease: Lease, bench: Bench, ask: Ask) -> list[Answered]:
+async def _one_by_one(rows: list[Row], lease: Lease, context: WorkContext, ask: Ask) -> list[Answered]:
     """Each announced before it is asked, the suspect first, the quarantined not at all; back in the rows' order."""
     words = dict(lease.quarantined)
     answered: dict[int, Answered] = {}
@@ -154,7 +154,7 @@ async def _one_by_one(rows: list[Row], lease: Lease, bench: Bench, ask: Ask) -> 
             skip = Skip(question.id, Stage.SAMPLE, Reason.QUARANTINED, f"ends engines: {words[question.row]}")
             answered[question.row] = Answered(question, skip=skip)
             continue
-        await bench.announce(question.row)
+        await context.announce(question.row)
         answered[question.row] = await ask(row)
     return [answered[question.row] for question, _ in rows]
 
@@ -163,7 +163,7 @@ async def _ask(
     engine: Engine,
     settings: ChunkSettings,
     gate: Admission,
-    seat: JudgeSeat,
+    slot: ActorJudge,
     others: Sequence[Question],
     priority: int,
     row: Row,
@@ -174,11 +174,11 @@ async def _ask(
     if skip is not None:
         return Answered(question, skip=skip)
     first, recipe = settings.first_round, settings.recipe
-    n_responses = (first or recipe.n) if question.answer is not None else recipe.drafts + recipe.endings
+    n_responses = (first or recipe.n) if question.answer is not None else recipe.drafts + recipe.completions
     tiles = recipe.tiles(question) or settings.max_tiles
     prompt_tokens = len(question.text) // 3 + len(question.images) * (tiles + 1) * _TILE_TOKENS
     async with gate.question(n_responses, prompt_tokens) as held:
-        rounds = Rounds(settings.rule, first, seat.judge, held.expect) if first else None
+        rounds = Rounds(settings.rule, first, slot.judge, held.expect) if first else None
         answered = await answer(question, engine, recipe, settings.loader, rounds, others, priority)
     for response in answered.responses:
         gate.learn(response.n_tokens)
@@ -242,12 +242,12 @@ def _stored(answered: Answered) -> Committed:
     verdicts = answered.verdicts or [None] * len(answered.responses)
     stored = [_store(response, answered) for response in answered.responses]
     responses = tuple(replace(one, verdict=verdict) for one, verdict in zip(stored, verdicts, strict=True))
-    pictures = tuple(StoredPicture.of(picture) for picture in answered.pictures)
-    return Committed(answered.question, pictures, responses, answered.skip)
+    images = tuple(StoredImage.of(image) for image in answered.images)
+    return Committed(answered.question, images, responses, answered.skip)
 
 
 def _store(response: Response, answered: Answered) -> StoredResponse:
-    if response.stage is not Stage.ENDING or answered.cut is None:
+    if response.stage is not Stage.COMPLETION or answered.cut is None:
         return StoredResponse(response)
     cut = answered.cut
     splice = Splice(

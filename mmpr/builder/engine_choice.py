@@ -7,7 +7,7 @@ import hashlib
 import os
 from pathlib import Path
 
-from mmpr.builder.answer import Recipe
+from mmpr.builder.answer import AskRecipe
 from mmpr.engines.endpoint import EndpointSettings, start_endpoint
 from mmpr.engines.vllm import VllmSettings, start_vllm
 from mmpr.errors import ConfigError
@@ -135,14 +135,14 @@ def placement(config: BuildConfig) -> Placement:
     )
 
 
-def recipe(config: BuildConfig, *, engine_tiles: int | None = None) -> Recipe:
+def recipe(config: BuildConfig, *, engine_tiles: int | None = None) -> AskRecipe:
     """How every question of the run is asked, or of one source of it.
 
     Args:
         config: the settings that hold for the source.
-        engine_tiles: what the engines cut pictures into unless they are told; None: into what the settings say.
+        engine_tiles: what the engines cut images into unless they are told; None: into what the settings say.
     """
-    return Recipe(
+    return AskRecipe(
         prompt_version=config.prompt_version,
         n=config.n,
         temperature=config.temperature,
@@ -156,7 +156,7 @@ def recipe(config: BuildConfig, *, engine_tiles: int | None = None) -> Recipe:
         grounding=config.grounding,
         drafts=config.drafts,
         rejected_view=View(config.rejected_view),
-        endings=config.endings,
+        completions=config.endings,
         view_seed=config.seed,
         prompt_template=config.prompt_template,
         system_message=config.system_message,

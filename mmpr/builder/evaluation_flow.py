@@ -143,7 +143,7 @@ def _of_chunk(folder: RunFolder, ways: Sequence[Way], commit: ChunkCommit) -> Fo
     results: list[Result] = []
     skipped: list[SkippedRow] = []
     view, options = ways[commit.account.source]
-    for committed in read_chunk(folder, commit, pictures=False):
+    for committed in read_chunk(folder, commit, images=False):
         found = result_of(view(committed) if view else committed, options)
         if isinstance(found, Skip):
             skipped.append(SkippedRow(committed.question.source, committed.question.row, found))

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from mmpr.errors import JudgeError
 from mmpr.evaluation import Result, result
-from mmpr.judging import JudgeOptions, compile_truth, form_of
+from mmpr.judging import JudgeOptions, compile_reference, form_of
 from mmpr.run import Committed
 from mmpr.types import Reason, Skip, Stage
 
@@ -26,12 +26,12 @@ def result_of(committed: Committed, options: JudgeOptions) -> Result | Skip:
     if question.answer is None:
         return no_answer(question.id)
     try:
-        truth = compile_truth(question, options=options)
+        reference = compile_reference(question, options=options)
     except JudgeError as error:
         return Skip(question.id, Stage.JUDGE, Reason.NONE_JUDGED, " ".join(str(error).split()))
-    pictures = [picture.original_sha256 for picture in committed.pictures]
-    form = functools.partial(form_of, truth)
-    found = result(question, committed.judged, kind=truth.kind, pictures=pictures, form=form)
+    images = [image.original_sha256 for image in committed.images]
+    form = functools.partial(form_of, reference)
+    found = result(question, committed.judged, kind=reference.kind, images=images, form=form)
     return found or Skip(question.id, Stage.JUDGE, Reason.NONE_JUDGED, "the judge decided on none of its responses")
 
 

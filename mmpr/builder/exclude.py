@@ -1,4 +1,4 @@
-"""`exclude`: a benchmark's list of pictures and questions, read once and kept in the run folder as hashes."""
+"""`exclude`: a benchmark's list of images and questions, read once and kept in the run folder as hashes."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 from mmpr import images
 from mmpr.errors import ConfigError, ImageError
 from mmpr.run import RunFolder
-from mmpr.run.exclusion import Listed, list_name, opened, picture_print, question_print, write_list
+from mmpr.run.exclusion import Listed, image_print, list_name, opened, question_print, write_list
 
 _IMAGES, _QUESTIONS = ("image", "images"), ("question", "text")
-_PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".jp2")
+_IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".jp2")
 _BATCH_ROWS = 256
 
 
@@ -21,12 +21,12 @@ def keep_list(folder: RunFolder, file: str | None) -> None:
     """Read a list into the run folder; where its file is gone, what an earlier start kept of it stands.
 
     Args:
-        file: None for no list. JSONL (`image`, `images`, `question`, `text`), Parquet of the same columns, pictures by
-            path or embedded, or plain text, whose lines are questions, or pictures' paths if they end as such. Paths
+        file: None for no list. JSONL (`image`, `images`, `question`, `text`), Parquet of the same columns, images by
+            path or embedded, or plain text, whose lines are questions, or images' paths if they end as such. Paths
             are relative to the file.
 
     Raises:
-        ConfigError: the file is missing and unknown here, or a line of it cannot be read or names no picture.
+        ConfigError: the file is missing and unknown here, or a line of it cannot be read or names no image.
     """
     if file is None:
         return
@@ -54,7 +54,7 @@ def _entries(place: str, row: dict[str, Any], root: Path) -> Iterator[Listed]:
     if not shown and not asked:
         raise ConfigError(f"exclude: {place}: has neither of {', '.join(_IMAGES + _QUESTIONS)}")
     for image in shown:
-        yield _picture(place, image, root)
+        yield _image(place, image, root)
     for text in asked:
         yield Listed(place, question=question_print(text))
 
@@ -65,8 +65,8 @@ def _flat(value: Any) -> list[Any]:  # noqa: ANN401
     return [] if value is None or value == "" else [value]
 
 
-def _picture(place: str, image: Any, root: Path) -> Listed:  # noqa: ANN401
-    """A path, or an embedded picture as `datasets` writes it."""
+def _image(place: str, image: Any, root: Path) -> Listed:  # noqa: ANN401
+    """A path, or an embedded image as `datasets` writes it."""
     import base64
 
     embedded = image.get("bytes") if isinstance(image, dict) else None
@@ -82,7 +82,7 @@ def _picture(place: str, image: Any, root: Path) -> Listed:  # noqa: ANN401
     except ImageError as error:
         raise ConfigError(f"exclude: {place}: {error.detail}") from None
     # as it would have been stored, so that the same file has the same print
-    return Listed(place, found.original_sha256, picture_print(opened(found.encoded)))
+    return Listed(place, found.original_sha256, image_print(opened(found.encoded)))
 
 
 def _jsonl(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -98,7 +98,7 @@ def _jsonl(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def _text(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     for place, line in _lines(path):
-        yield place, {"image" if line.lower().endswith(_PICTURES) else "question": line}
+        yield place, {"image" if line.lower().endswith(_IMAGE_SUFFIXES) else "question": line}
 
 
 def _lines(path: Path) -> Iterator[tuple[str, str]]:

@@ -21,10 +21,10 @@ from mmpr.reporting import write_reports
 from mmpr.run import (
     ChunkCommit,
     Committed,
+    DatasetRecipe,
     FileRecord,
     Limits,
     Member,
-    Recipe,
     RunColumns,
     RunFolder,
     cut_dataset,
@@ -75,7 +75,7 @@ def finish(
     return report
 
 
-def _run_recipe(config: BuildConfig, members: Sequence[Member], commits: Iterable[ChunkCommit]) -> Recipe:
+def _run_recipe(config: BuildConfig, members: Sequence[Member], commits: Iterable[ChunkCommit]) -> DatasetRecipe:
     """One recipe for a run that was built of one source; else each has its own, and in a merged run each member's.
 
     A member keeps its model, its prompts, its sampling; a source what it has settings of its own for.
@@ -90,7 +90,7 @@ def _run_recipe(config: BuildConfig, members: Sequence[Member], commits: Iterabl
 
 def _recipes(
     config: BuildConfig, members: Sequence[Member], commits: Iterable[ChunkCommit]
-) -> Iterator[tuple[int, Recipe]]:
+) -> Iterator[tuple[int, DatasetRecipe]]:
     """The recipes of neighbouring chunks of one member and source, each with the number of the first of them."""
     each = [config.model_copy(update={"sources": {}, **member.identity}) for member in members] or [config]
     settings = [[source.config for source in of_sources(one)] for one in each]
@@ -104,8 +104,8 @@ def _recipes(
         yield chunks[0], _recipe(settings[member][source], set(judges))
 
 
-def _recipe(config: BuildConfig, judges: Collection[str]) -> Recipe:
-    recipe = Recipe(
+def _recipe(config: BuildConfig, judges: Collection[str]) -> DatasetRecipe:
+    recipe = DatasetRecipe(
         pair=functools.partial(make_pairs, rule=pair_rule(config)),
         messages=functools.partial(
             _messages, version=config.prompt_version, template=config.prompt_template, system=config.system_message

@@ -1,4 +1,4 @@
-"""From settings to what loads pictures."""
+"""From settings to what loads images."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ def remote_of(config: BuildConfig) -> Remote:
     return Remote(tuple(config.allowed_hosts), config.fetch_timeout_s, config.fetch_retries)
 
 
-def picture_loader(config: BuildConfig, image_root: str) -> Loader:
-    """What loads the pictures of a source that keeps them under `image_root`."""
+def image_loader(config: BuildConfig, image_root: str) -> Loader:
+    """What loads the images of a source that keeps them under `image_root`."""
     return Loader(
         root=Path(image_root),
         max_pixels=config.max_pixels,

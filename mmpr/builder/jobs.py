@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from mmpr.builder.budget import Budget
-from mmpr.builder.build_flow import Outcome, build
+from mmpr.builder.build_flow import BuildOutcome, build
 from mmpr.builder.engine_choice import default_is_pocket, engine_maker
 from mmpr.builder.shared_engines import Shared
 from mmpr.builder.stopping import stop_signal
@@ -39,7 +39,7 @@ class JobFile(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class JobPart:
     """One source of a job: the name of its folder, where that lies, and its settings."""
 
     name: str
@@ -51,12 +51,12 @@ class Part:
 class Ended:
     """How one source's build ended: with an outcome or with an error, which ends no other source."""
 
-    part: Part
-    outcome: Outcome | None = None
+    part: JobPart
+    outcome: BuildOutcome | None = None
     error: MmprError | None = None
 
 
-def read_job(file: Path, overrides: list[str]) -> list[Part]:
+def read_job(file: Path, overrides: list[str]) -> list[JobPart]:
     """The parts of a job, in the file's order; all of it is checked before anything is built.
 
     Args:
@@ -71,7 +71,7 @@ def read_job(file: Path, overrides: list[str]) -> list[Part]:
 
 
 def run_job(
-    parts: list[Part],
+    parts: list[JobPart],
     *,
     maker: Callable[[BuildConfig], MakeEngine] = engine_maker,
     log_format: LogFormat = LogFormat.TEXT,
@@ -120,7 +120,7 @@ def _parse(file: Path) -> JobFile:
     return job
 
 
-def _part(file: Path, job: JobFile, name: str, overrides: list[str]) -> Part:
+def _part(file: Path, job: JobFile, name: str, overrides: list[str]) -> JobPart:
     place = f"{file}: sources: {name}"
     own = job.sources[name]
     if common := [key for key in _COMMAND if key in own]:
@@ -134,7 +134,7 @@ def _part(file: Path, job: JobFile, name: str, overrides: list[str]) -> Part:
         raise ConfigError(f"{place}: {error}") from None
     if not chosen.source:
         raise ConfigError(f"{place}: source is missing: a file, a folder, hf://owner/name:split")
-    return Part(name, f"{_beside(file, job.root).rstrip('/')}/{name}", chosen)
+    return JobPart(name, f"{_beside(file, job.root).rstrip('/')}/{name}", chosen)
 
 
 def _absolute(file: Path, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from mmpr import pool
 from mmpr.builder.exclude import keep_list
 from mmpr.builder.finish import REPORTS, finish
 from mmpr.builder.layout import versions
-from mmpr.builder.merge_parts import Given, Part, open_given, parts_of, refuse_places
+from mmpr.builder.merge_parts import Given, MergePart, open_given, parts_of, refuse_places
 from mmpr.builder.stopping import stop_signal
 from mmpr.builder.stored_settings import stored_settings
 from mmpr.errors import ConfigError, RunFolderError
@@ -42,7 +42,7 @@ from mmpr.run.folder import (
     STARTS,
     sidecar_name,
 )
-from mmpr.run.heartbeat import Heart, claimed
+from mmpr.run.heartbeat import Heartbeat, claimed
 from mmpr.run.merge_members import MERGED_FORMAT
 from mmpr.run.merged_chunks import take_chunk
 from mmpr.run.store import TEMPORARY
@@ -65,7 +65,7 @@ class _Merge:
 
     folder: RunFolder
     given: Sequence[Given]
-    parts: Sequence[Part]
+    parts: Sequence[MergePart]
     config: BuildConfig
     run: Mapping[str, Any]
 
@@ -103,17 +103,17 @@ def merge_runs(urls: Sequence[str], out: str, overrides: list[str]) -> Merged:
         if report := _whole_already(merge):
             return Merged(report, notes)
         _refuse_foreign(folder)
-        with claimed(folder) as heart, _undone(folder), pool.connected(None):
+        with claimed(folder) as heartbeat, _undone(folder), pool.connected(None):
             stopping.listen()
             _refuse_damaged(parts)
-            return Merged(_write(merge, heart), notes)
+            return Merged(_write(merge, heartbeat), notes)
 
 
 # -- settings ---------------------------------------------------------------------------------------------------------
 
 
 def _settings(
-    given: Sequence[Given], parts: Sequence[Part], overrides: list[str]
+    given: Sequence[Given], parts: Sequence[MergePart], overrides: list[str]
 ) -> tuple[BuildConfig, tuple[str, ...]]:
     """Those of selection from the first run, with the overrides; and a line where the others' were not the same."""
     defaults = part(BuildConfig(), Mark.SELECTION)
@@ -145,13 +145,13 @@ def _differs(name: str, other: Mapping[str, Any], chosen: Mapping[str, Any]) -> 
 _UNGROUNDED = {"min_grounding_margin": "min_grounding_margin=null", "strategy=grounded": "strategy=random"}
 
 
-def _refuse_ungrounded(parts: Sequence[Part], name: str) -> None:
+def _refuse_ungrounded(parts: Sequence[MergePart], name: str) -> None:
     for one in parts:
         if not one.member.identity.get("grounding"):
             raise ConfigError(f"{name}: {one.folder.url} was built without grounding; give {_UNGROUNDED[name]}")
 
 
-def _agreed(parts: Sequence[Part]) -> dict[str, Any]:
+def _agreed(parts: Sequence[MergePart]) -> dict[str, Any]:
     """What all runs have in common of their identities, all models' names, and whether all have scores."""
     defaults = part(BuildConfig(), Mark.IDENTITY)
     first, *others = [{**defaults, **one.member.identity} for one in parts]
@@ -160,7 +160,7 @@ def _agreed(parts: Sequence[Part]) -> dict[str, Any]:
     return {**common, "model": " + ".join(models), "grounding": all(one.get("grounding") for one in (first, *others))}
 
 
-def _run(parts: Sequence[Part], config: BuildConfig) -> dict[str, Any]:
+def _run(parts: Sequence[MergePart], config: BuildConfig) -> dict[str, Any]:
     """What `run.json` will be."""
     names = dict.fromkeys(PurePosixPath(one.member.source).name for one in parts)
     commits = [commit for one in parts for commit in one.commits]
@@ -205,7 +205,7 @@ def _refuse_foreign(folder: RunFolder) -> None:
         raise RunFolderError(f"--out {folder.url} has files already; give a new or an empty folder")
 
 
-def _refuse_damaged(parts: Sequence[Part]) -> None:
+def _refuse_damaged(parts: Sequence[MergePart]) -> None:
     """Every byte is read before anything is written."""
     chunks = [(one.folder, commit) for one in parts for commit in one.commits]
     for (folder, _), faults in zip(chunks, pool.map_tasks(_faults, chunks), strict=True):
@@ -217,17 +217,17 @@ def _faults(chunk: tuple[RunFolder, ChunkCommit]) -> list[str]:
     return check_chunk(*chunk)
 
 
-def _write(merge: _Merge, heart: Heart) -> dict[str, Any]:
+def _write(merge: _Merge, heartbeat: Heartbeat) -> dict[str, Any]:
     """All of the folder; `merging.json` is there first and goes last, behind `run.json`."""
     folder = merge.folder
     folder.store.write_bytes(MERGING, to_json({"runs": [one.folder.url for one in merge.given]}))
     _clear(folder)
     _keep_exclude(merge)
     for _ in pool.map_tasks(functools.partial(_take, folder), _takings(merge.parts)):
-        heart.check()
+        heartbeat.check()
     _add_start(merge)
     report = finish(folder, merge.config, run=merge.run)
-    heart.check()
+    heartbeat.check()
     folder.publish_run(merge.run)
     folder.store.delete(MERGING)
     return report
@@ -246,7 +246,7 @@ def _undone(folder: RunFolder) -> Iterator[None]:
         raise
 
 
-def _takings(parts: Sequence[Part]) -> list[_Taking]:
+def _takings(parts: Sequence[MergePart]) -> list[_Taking]:
     chunks = [(one, commit) for one in parts for commit in one.commits]
     return [_Taking(one.folder, commit, number, one.renamed) for number, (one, commit) in enumerate(chunks)]
 

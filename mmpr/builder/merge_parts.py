@@ -31,7 +31,7 @@ class Given:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class MergePart:
     """A run that was built, alone in its folder or as a member of a merged one, and its chunks there.
 
     Args:
@@ -75,7 +75,7 @@ def refuse_places(out: RunFolder, folders: Sequence[RunFolder]) -> None:
             raise ConfigError(f"--out {out.url} is {folder.url} or inside it; a merge leaves its runs as they are")
 
 
-def parts_of(given: Sequence[Given]) -> list[Part]:
+def parts_of(given: Sequence[Given]) -> list[MergePart]:
     """The built runs of all folders, rows told apart; each is called by its folder, and those above it where need be.
 
     Raises:
@@ -96,18 +96,18 @@ def _root(folder: RunFolder) -> tuple[str, PurePosixPath]:
     return folder.url.partition("://")[0], PurePosixPath(path)
 
 
-def _parts(given: Given, name: str) -> list[Part]:
+def _parts(given: Given, name: str) -> list[MergePart]:
     members = members_of(given.run)
     if not members:
         own = (given.run[key] for key in ("source", "identity", "versions"))
-        return [Part(Member(name, len(given.commits), {}, *own), given.folder, given.commits, {})]
+        return [MergePart(Member(name, len(given.commits), {}, *own), given.folder, given.commits, {})]
     return [
-        Part(replace(member, name=f"{name}-{member.name}"), given.folder, commits, {})
+        MergePart(replace(member, name=f"{name}-{member.name}"), given.folder, commits, {})
         for member, _, commits in by_member(members, given.commits)
     ]
 
 
-def _told_apart(parts: Sequence[Part]) -> list[Part]:
+def _told_apart(parts: Sequence[MergePart]) -> list[MergePart]:
     """A row is known by its source's name and its number: where two runs hold the same, each gets a name of its own.
 
     Raises:
@@ -130,7 +130,7 @@ def _told_apart(parts: Sequence[Part]) -> list[Part]:
     return [_renamed(part, renamed[index]) for index, part in enumerate(parts)]
 
 
-def _refuse_same(one: Part, other: Part, source: str, row: int | None) -> None:
+def _refuse_same(one: MergePart, other: MergePart, source: str, row: int | None) -> None:
     if row is not None and _making(one.member) == _making(other.member):
         raise RunFolderError(
             f"{one.folder.url} and {other.folder.url} both hold {source}:{row}, asked of the same model in the same "
@@ -152,7 +152,7 @@ def _new_name(name: str, taken: set[str]) -> str:
     return name
 
 
-def _renamed(part: Part, here: Mapping[str, str]) -> Part:
+def _renamed(part: MergePart, here: Mapping[str, str]) -> MergePart:
     """The part under new names; its member remembers those that it was built under."""
     before = part.member.renamed
     names = {built: here.get(name, name) for built, name in before.items()}

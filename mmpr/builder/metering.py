@@ -9,7 +9,7 @@ from mmpr.pool import Beat, Died, Done, Event, Meters, Metric
 from mmpr.run.commit_records import kept_as
 from mmpr.types import PairKind
 
-_PICTURES = "mmpr_engine_waiting_for_pictures_seconds"
+_IMAGES = "mmpr_engine_waiting_for_pictures_seconds"
 METRICS = (
     Metric("mmpr_questions", "counter", "questions committed", ("outcome",)),
     Metric("mmpr_pairs", "counter", "pairs made, before rules over the whole run", ("kind",)),
@@ -17,7 +17,7 @@ METRICS = (
     Metric("mmpr_chunks", "counter", "chunks committed", ("host",)),
     Metric("mmpr_tokens", "counter", "tokens of the engines", ("kind",)),
     Metric("mmpr_engine_busy_seconds", "counter", "seconds an engine had requests at work", ("engine", "host")),
-    Metric(_PICTURES, "counter", "seconds an engine had none, and pictures were coming", ("engine", "host")),
+    Metric(_IMAGES, "counter", "seconds an engine had none, and pictures were coming", ("engine", "host")),
     Metric("mmpr_engine_deaths", "counter", "engines that ended while they should not", ("host",)),
     Metric("mmpr_gpu_seconds", "counter", "GPU seconds held by engines; without GPUs an engine counts as one"),
     Metric("mmpr_engines", "gauge", "engines", ("state",)),
@@ -67,7 +67,7 @@ class Metering:
             self._upto("mmpr_tokens", totals[name], kind=kind)
         for name, by_place in (
             ("mmpr_engine_busy_seconds", self._progress.busy_s),
-            (_PICTURES, self._progress.preparing_s),
+            (_IMAGES, self._progress.preparing_s),
         ):
             for (number, host), seconds in by_place.items():
                 self._upto(name, seconds, engine=str(number), host=host)

@@ -1,4 +1,4 @@
-"""What a node must be able to do before its engine is given work: read the source and its pictures, write to OUT."""
+"""What a node must be able to do before its engine is given work: read the source and its images, write to OUT."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from mmpr.run import RunFolder
 from mmpr.sources import LeaseRange, Source, read_range
 from mmpr.types import Question, Reason
 
-_LOOKED_AT = 32  # rows, for one whose picture this machine can read
+_LOOKED_AT = 32  # rows, for one whose image this machine can read
 
 
 @dataclass(frozen=True, slots=True)
-class Probe:
+class NodeProbe:
     """Run on a node, in the process that will hold its engine; picklable.
 
     Args:
         lease: one row, to be read there.
-        picture: one that the driver could read; None where it found none.
+        image: one that the driver could read; None where it found none.
     """
 
     folder: RunFolder
     source: Source
     lease: LeaseRange
-    picture: str | None
+    image: str | None
     loader: Loader
 
     def __call__(self) -> None:
@@ -38,33 +38,33 @@ class Probe:
         """
         self.folder.store.try_writing()
         next(iter(read_range(self.source, self.lease)), None)
-        if self.picture is not None:
-            _load(self.loader, self.picture)
+        if self.image is not None:
+            _load(self.loader, self.image)
 
 
-def make_probe(run: Run, loaders: Sequence[Loader]) -> Probe:
+def make_probe(run: Run, loaders: Sequence[Loader]) -> NodeProbe:
     """A probe of what this run's next chunk needs; `loaders` are the sources' own."""
     rows = next(iter(run.todo.values()))
     source, loader = run.sources[rows.source], loaders[rows.source]
     first = replace(rows, spans=(replace(rows.spans[0], count=1),))
-    return Probe(run.folder, source, first, _readable_picture(source, rows, loader), loader)
+    return NodeProbe(run.folder, source, first, _readable_image(source, rows, loader), loader)
 
 
-def _readable_picture(source: Source, rows: LeaseRange, loader: Loader) -> str | None:
+def _readable_image(source: Source, rows: LeaseRange, loader: Loader) -> str | None:
     for _, row in zip(range(_LOOKED_AT), read_range(source, rows), strict=False):
-        for picture in row.images if isinstance(row, Question) else ():
+        for image in row.images if isinstance(row, Question) else ():
             try:
-                loader.load(picture)
+                loader.load(image)
             except ImageError as error:
                 if error.reason is Reason.IMAGE_UNREACHABLE:
                     return None  # each further try may take as long
                 continue
-            return picture
+            return image
     return None
 
 
-def _load(loader: Loader, picture: str) -> None:
+def _load(loader: Loader, image: str) -> None:
     try:
-        loader.load(picture)
+        loader.load(image)
     except ImageError as error:
-        raise SourceError(f"picture {picture!r} under {loader.root}: {error.detail}") from error
+        raise SourceError(f"picture {image!r} under {loader.root}: {error.detail}") from error

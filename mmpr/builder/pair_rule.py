@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from mmpr.dropout import pair_endings, usable_endings
+from mmpr.dropout import pair_completions, usable_completions
 from mmpr.pairing import PairRule, pair_responses
 from mmpr.run import Committed
 from mmpr.types import Pair, Skip, Stage
@@ -16,19 +16,19 @@ def make_pairs(committed: Committed, rule: PairRule) -> list[Pair] | Skip:
     if committed.skip is not None:
         return committed.skip
     if committed.question.answer is None:
-        return _pair_endings(committed, rule)
+        return _pair_completions(committed, rule)
     return pair_responses(committed.question, committed.judged, rule)
 
 
-def _pair_endings(committed: Committed, rule: PairRule) -> list[Pair] | Skip:
+def _pair_completions(committed: Committed, rule: PairRule) -> list[Pair] | Skip:
     spliced = [(stored.response, stored.splice) for stored in committed.responses if stored.splice is not None]
     draft = committed.find((Stage.DRAFT, spliced[0][1].draft_index)).response
     rest = draft.text[spliced[0][1].prefix_chars :]  # all go on from the same place
-    usable = usable_endings(rest, [ending for ending, _ in spliced])
+    usable = usable_completions(rest, [completion for completion, _ in spliced])
     if isinstance(usable, tuple):
-        return Skip(committed.question.id, Stage.ENDING, *usable)
-    scored = [(ending, splice.scores) for ending, splice in spliced if ending in usable]
-    return pair_endings(draft, scored, min_margin=rule.min_grounding_margin, most=rule.pairs_per_question)
+        return Skip(committed.question.id, Stage.COMPLETION, *usable)
+    scored = [(completion, splice.scores) for completion, splice in spliced if completion in usable]
+    return pair_completions(draft, scored, min_margin=rule.min_grounding_margin, most=rule.pairs_per_question)
 
 
 def count(committed: Iterable[Committed], rule: PairRule) -> tuple[dict[str, int], dict[str, int]]:

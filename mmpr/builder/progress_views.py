@@ -15,7 +15,7 @@ from rich.table import Table
 from mmpr.builder import progress
 from mmpr.builder.progress import Watcher
 from mmpr.log import log
-from mmpr.pool import Beat, Died, Done, Event, Unfit
+from mmpr.pool import Beat, Died, Done, Event, UnfitNode
 from mmpr.redact import redacted
 from mmpr.reporting.safe_text import visible_line
 
@@ -26,7 +26,7 @@ _EVERY_S = 60.0
 def shown(figures: progress.Progress, *, run: str, as_json: bool) -> Iterator[Watcher]:
     """The view that fits: JSON lines where asked for, a live line on a terminal, else a plain line a minute."""
     if as_json:
-        yield JsonLines(figures, run)
+        yield JsonView(figures, run)
     elif sys.stderr.isatty():
         with _LiveLine(figures) as view:
             yield view
@@ -39,12 +39,12 @@ def words_of(event: Event) -> str | None:
     if isinstance(event, Died):
         chunks = ", ".join(str(lease.chunk) for lease in event.leases) or "none"
         return visible_line(redacted(f"engine {event.engine} died ({event.words}); chunks leased again: {chunks}"))
-    if isinstance(event, Unfit):
+    if isinstance(event, UnfitNode):
         return visible_line(redacted(f"node {event.node} gets no work: {event.words}"))
     return None
 
 
-class JsonLines:
+class JsonView:
     """One JSON object a line: every chunk and fault as it comes, with run, chunk and attempt, and the sums a minute."""
 
     def __init__(self, figures: progress.Progress, run: str) -> None:
@@ -58,7 +58,7 @@ class JsonLines:
             for lease in event.leases:
                 log("lease_lost", run=self._run, chunk=lease.chunk, attempt=lease.attempt, engine=event.engine)
             log("engine_died", "error", run=self._run, engine=event.engine, host=event.host, words=event.words)
-        elif isinstance(event, Unfit):
+        elif isinstance(event, UnfitNode):
             log("node_unfit", "error", run=self._run, host=event.node, words=event.words)
         elif time.monotonic() - self._told > _EVERY_S:
             self._told = time.monotonic()

@@ -12,7 +12,7 @@ from mmpr.log import LogFormat, log
 from mmpr.redact import redacted
 
 if TYPE_CHECKING:
-    from mmpr.builder.build_flow import Outcome
+    from mmpr.builder.build_flow import BuildOutcome
     from mmpr.builder.jobs import Ended
     from mmpr.settings.config import BuildConfig
 
@@ -57,7 +57,7 @@ def tell_model(context: typer.Context, chosen: BuildConfig, out: str) -> None:
     tell(context, "model", f"model: {POCKET if chosen.is_pocket else chosen.model}", run=out)
 
 
-def end_build(context: typer.Context, outcome: Outcome, chosen: BuildConfig, *, as_json: bool = False) -> None:
+def end_build(context: typer.Context, outcome: BuildOutcome, chosen: BuildConfig, *, as_json: bool = False) -> None:
     """The last words of a build or an evaluation.
 
     Args:
@@ -85,19 +85,19 @@ def end_build(context: typer.Context, outcome: Outcome, chosen: BuildConfig, *, 
     _tell_done(context, outcome, f"made by {POCKET}" if chosen.is_pocket and not outcome.idle else "")
 
 
-def _tell_done(context: typer.Context, outcome: Outcome, words: str) -> None:
+def _tell_done(context: typer.Context, outcome: BuildOutcome, words: str) -> None:
     """Programs hear of every end; people have the results before them."""
     if words or _is_json(context):
         done = "nothing left to do" if outcome.idle else "complete"
         tell(context, "ended", words or done, run=outcome.folder.url, exit_code=0)
 
 
-def _tell_failing(context: typer.Context, outcome: Outcome) -> None:
+def _tell_failing(context: typer.Context, outcome: BuildOutcome) -> None:
     words = f"ended: {outcome.failing}; what was done is kept in {outcome.folder.url}"
     tell(context, "ended", words, level="error", run=outcome.folder.url, exit_code=EXIT_FAILING)
 
 
-def _one_line(outcome: Outcome) -> str:
+def _one_line(outcome: BuildOutcome) -> str:
     report = outcome.report or {}
     if "evaluated" in report:
         law = f"{report['questions']:,} questions = {report['evaluated']:,} evaluated + {report['skipped']:,} skipped"

@@ -15,7 +15,7 @@ from mmpr.cli.messages import LOG_FORMAT, tell_model
 from mmpr.log import LogFormat
 
 if TYPE_CHECKING:
-    from mmpr.builder.build_flow import Outcome
+    from mmpr.builder.build_flow import BuildOutcome
     from mmpr.settings.config import BuildConfig
 
 _SETTING = re.compile(r"[A-Za-z_][\w.]*=")  # a folder of such a name is written ./n=4
@@ -58,7 +58,7 @@ def settings_of(config: Path | None, overrides: list[str]) -> BuildConfig:
     return load(config, overrides, pocket=default_is_pocket(overrides))
 
 
-def built(context: typer.Context, out: str, chosen: BuildConfig) -> Outcome:
+def built(context: typer.Context, out: str, chosen: BuildConfig) -> BuildOutcome:
     """Build, or go on building, one run folder; says first who answers.
 
     Raises:

@@ -255,8 +255,8 @@ def export(
     from mmpr.exporting import export_run
 
     counts = export_run(folder, format, to, strict=strict, max_chars=max_chars)
-    pictures = f" and {counts.pictures:,} pictures" if counts.pictures else ""
-    say("\n".join((f"{counts.pairs:,} pairs{pictures} in {to}", *map(str, counts.left_out))))
+    images = f" and {counts.images:,} pictures" if counts.images else ""
+    say("\n".join((f"{counts.pairs:,} pairs{images} in {to}", *map(str, counts.left_out))))
     typer.echo(f"load: {counts.load}")
 
 
@@ -288,16 +288,16 @@ def check(
     config: ConfigOption = None,
     limit: LimitOption = None,
     image_root: RootOption = None,
-    all_pictures: Annotated[bool, typer.Option("--all", help="Open every picture, not a sample.")] = False,
+    all_images: Annotated[bool, typer.Option("--all", help="Open every picture, not a sample.")] = False,
     engine: Annotated[bool, typer.Option("--engine", help="Also ask the configured engine two questions.")] = False,
     settings: Settings = None,
 ) -> None:
-    """Check rows, pictures and settings without building, and estimate what a build will take."""
+    """Check rows, images and settings without building, and estimate what a build will take."""
     from mmpr.checking import check as run_check
 
     overrides = [*given(source=source, limit=limit, image_root=image_root), *(settings or [])]
     chosen = settings_of(config, overrides)
-    sound = run_check(chosen, every_picture=all_pictures, with_engine=engine, say=say, debug=debugging())
+    sound = run_check(chosen, every_image=all_images, with_engine=engine, say=say, debug=debugging())
     if not sound:
         raise typer.Exit(EXIT_ERROR)
 

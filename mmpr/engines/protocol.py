@@ -33,8 +33,8 @@ class Sampling:
 class Pulse:
     """An engine's state as totals since its start.
 
-    `busy_s`, `preparing_s` and `alive_s` are a `Clock`'s; `step_age_s` is the time since its last step; `memory_bytes`
-    what its processes hold (not a GPU's memory).
+    `busy_s`, `preparing_s` and `alive_s` are an `EngineClock`'s; `step_age_s` is the time since its last step;
+    `memory_bytes` is what its processes hold (not a GPU's memory).
     """
 
     running: int = 0
@@ -49,11 +49,11 @@ class Pulse:
     memory_bytes: int = 0
 
 
-class Clock:
+class EngineClock:
     """What an engine's time went into since it was up; for its event loop alone.
 
-    `running` requests are with it now. It is busy while there is one; else, while one is on its way (pictures opened,
-    cut into tiles), it waits for pictures; else for work.
+    `running` requests are with it now. It is busy while there is one; else, while one is on its way (images opened,
+    cut into tiles), it waits for images; else for work.
 
     Args:
         now: seconds, from any beginning.
@@ -114,7 +114,7 @@ class Engine(Protocol):
         """How it continues a prefix; with TEXT its responses and prefixes have no token ids."""
 
     @property
-    def clock(self) -> Clock:
+    def clock(self) -> EngineClock:
         """Its time; who makes a request ready tells it so."""
 
     async def generate(self, prompt: Prompt, sampling: Sampling) -> list[Response]:
@@ -153,7 +153,7 @@ class Engine(Protocol):
 
 
 def check_tags(prompt: Prompt) -> None:
-    """Every engine's first step: a prompt has one `<image>` tag a picture, so a blind one has neither.
+    """Every engine's first step: a prompt has one `<image>` tag an image, so a blind one has neither.
 
     Raises:
         RequestRefused: the counts differ.

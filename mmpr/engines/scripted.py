@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Sequence
 
-from mmpr.engines.protocol import Clock, Pulse, Sampling, check_tags
+from mmpr.engines.protocol import EngineClock, Pulse, Sampling, check_tags
 from mmpr.errors import EngineDead
 from mmpr.types import Continues, Finish, Prompt, Response
 
@@ -41,7 +41,7 @@ class ScriptedEngine:
         continues: Continues = Continues.EXACT,
     ) -> None:
         self.continues = continues
-        self.clock = Clock()
+        self.clock = EngineClock()
         self.prompts: list[Prompt] = []
         self._script = script
         self._seconds_per_token = seconds_per_token

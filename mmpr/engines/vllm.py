@@ -20,13 +20,13 @@ from typing import Any
 import psutil
 
 from mmpr._processes import ENGINE_PARENT, give_way, name_shared_memory, sweep_shared_memory
-from mmpr.engines.protocol import Clock, Pulse, Sampling, check_tags
+from mmpr.engines.protocol import EngineClock, Pulse, Sampling, check_tags
 from mmpr.errors import EngineDead, EngineError, EngineStartError, RequestRefused
 from mmpr.prompts import IMAGE_TAG, SHIELD, shield
 from mmpr.types import Continues, Finish, Prefix, Prompt, Reason, Response, Stage
 
-_NICENESS = 10  # of the actor, once its engine is up: where cores are few, the engine's scheduler goes before pictures
-_KEEPS_IDS = frozenset({Stage.DRAFT, Stage.ENDING})
+_NICENESS = 10  # of the actor, once its engine is up: where cores are few, the engine's scheduler goes before images
+_KEEPS_IDS = frozenset({Stage.DRAFT, Stage.COMPLETION})
 _ERROR_LINE = re.compile(r"(\w*(?:Error|Exception|Killed)\b: .*)")
 
 
@@ -130,7 +130,7 @@ class VllmEngine:
     continues = Continues.EXACT
 
     def __init__(self, llm: Any, meter: _Meter) -> None:
-        self.clock = Clock()
+        self.clock = EngineClock()
         self._llm = llm
         self._meter = meter
         self._tokenizer = llm.get_tokenizer()
@@ -163,7 +163,7 @@ class VllmEngine:
         return float(sum(of[token].logprob for of, token in zip(told, token_ids, strict=True)) / len(token_ids))
 
     def prompt_ids(self, prompt: Prompt) -> list[int]:
-        """The chat template around the messages as token ids, then the prefix's own; one `<image>` a picture."""
+        """The chat template around the messages as token ids, then the prefix's own; one `<image>` an image."""
         turns = [{"role": m.role, "content": shield(m.text, self._specials)} for m in prompt.messages]
         rendered = self._tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
         ids: list[int] = []
@@ -177,9 +177,9 @@ class VllmEngine:
     async def _request(self, prompt: Prompt) -> dict[str, Any]:
         request: dict[str, Any] = {"prompt_token_ids": await asyncio.to_thread(self.prompt_ids, prompt)}
         if prompt.images:
-            request["multi_modal_data"] = {"image": [picture.pixels for picture in prompt.images]}
+            request["multi_modal_data"] = {"image": [image.pixels for image in prompt.images]}
             tiles = "" if prompt.max_tiles is None else f" in {prompt.max_tiles}"  # cut otherwise, it is another input
-            request["multi_modal_uuids"] = {"image": [picture.sha256 + tiles for picture in prompt.images]}
+            request["multi_modal_uuids"] = {"image": [image.sha256 + tiles for image in prompt.images]}
             if prompt.max_tiles is not None:
                 request["mm_processor_kwargs"] = {"max_dynamic_patch": prompt.max_tiles}
         return request
@@ -356,13 +356,13 @@ def _refusal(error: Exception) -> RequestRefused:
 
 
 def _assert_prefix(prompt: Prompt, ran: Sequence[int]) -> None:
-    """vLLM may decode and encode a prompt with pictures again: what ran must end in the prefix's own ids."""
+    """vLLM may decode and encode a prompt with images again: what ran must end in the prefix's own ids."""
     if prompt.prefix is not None and tuple(ran[-len(prompt.prefix.token_ids) :]) != prompt.prefix.token_ids:
         raise RequestRefused(Reason.PREFIX_CHANGED, "the engine ran other tokens than the prefix's")
 
 
 def _image_placeholder(llm: Any) -> str:
-    """What vLLM looks for where a picture goes: InternVL's `<image>`, Qwen2-VL's three tokens of vision."""
+    """What vLLM looks for where an image goes: InternVL's `<image>`, Qwen2-VL's three tokens of vision."""
     from vllm.model_executor.model_loader import get_model_cls
 
     placeholder = getattr(get_model_cls(llm.model_config), "get_placeholder_str", None)

@@ -14,8 +14,8 @@ from mmpr.exporting.export_folder import claim, finish, request_of
 from mmpr.exporting.export_records import EXPLAINED, Batch, Counts, FitPair, Format, LeftOut, Unfit
 from mmpr.exporting.fitness import text_fault, turns_of
 from mmpr.exporting.formats import Writer, writer_for
-from mmpr.exporting.image_files import Pictures
-from mmpr.exporting.shard_rows import filtered, row_groups, rows_of, shards_by_split, with_pictures
+from mmpr.exporting.image_files import ImageFiles
+from mmpr.exporting.shard_rows import filtered, row_groups, rows_of, shards_by_split, with_images
 from mmpr.run import RunFolder
 from mmpr.run.commit_records import FileRecord
 from mmpr.run.merge_members import by_source
@@ -67,7 +67,7 @@ def export_run(
 
 
 def _tiles(identity: Mapping[str, Any]) -> int | None:
-    """Tiles a picture; None where the run's sources were not all cut alike."""
+    """Tiles an image; None where the run's sources were not all cut alike."""
     each = {asked.get("max_tiles") for _, asked in by_source(identity)}
     return each.pop() if len(each) == 1 else None
 
@@ -78,7 +78,7 @@ class _Export:
     def __init__(self, run: RunFolder, writer: Writer, root: Path, *, strict: bool, max_chars: int | None) -> None:
         self._run = run
         self._writer = writer
-        self._pictures = Pictures(None if writer.embeds else root)
+        self._images = ImageFiles(None if writer.embeds else root)
         self._strict = strict
         self._max_chars = max_chars
         self._n_pairs = 0
@@ -93,12 +93,12 @@ class _Export:
         finally:
             self._writer.close()
         left_out = tuple(LeftOut(why, self._left_out[why], self._first[why]) for why in Unfit if why in self._first)
-        return Counts(self._n_pairs, self._pictures.count(), left_out, self._writer.load)
+        return Counts(self._n_pairs, self._images.count(), left_out, self._writer.load)
 
     def _write_split(self, split: str, paths: list[str]) -> None:
-        """Pairs with pictures first, then those without, from the row groups that were seen to have some.
+        """Pairs with images first, then those without, from the row groups that were seen to have some.
 
-        Whoever loads JSON, or maps a dataset, guesses the type of `images` from its first rows. Embedded pictures have
+        Whoever loads JSON, or maps a dataset, guesses the type of `images` from its first rows. Embedded images have
         theirs in the file and keep their order.
         """
         rest: dict[str, list[int]] = {}
@@ -106,15 +106,15 @@ class _Export:
             for group in row_groups(self._run, path):
                 if self._writer.embeds:
                     self._add(split, path, group.read())
-                elif self._add_some(split, path, group.read(), pictures=True):
+                elif self._add_some(split, path, group.read(), image_files=True):
                     rest.setdefault(path, []).append(group.index)
         for path, indices in rest.items():
             for group in row_groups(self._run, path, only=indices):
-                self._add_some(split, path, group.read(), pictures=False)
+                self._add_some(split, path, group.read(), image_files=False)
 
-    def _add_some(self, split: str, path: str, rows: pa.Table, *, pictures: bool) -> int:
-        """Write the rows with pictures, or those without; how many are left for the other time."""
-        chosen = with_pictures(rows, wanted=pictures)
+    def _add_some(self, split: str, path: str, rows: pa.Table, *, image_files: bool) -> int:
+        """Write the rows with images, or those without; how many are left for the other time."""
+        chosen = with_images(rows, wanted=image_files)
         self._add(split, path, chosen)
         return int(rows.num_rows - chosen.num_rows)
 
@@ -141,9 +141,9 @@ class _Export:
         turns = turns_of(row)
         if fault := text_fault(row, turns, max_chars=self._max_chars):
             return fault
-        images = self._pictures.place(row["images"] or ())
+        images = self._images.place(row["images"] or ())
         if images is None:
-            return Unfit.PICTURE_UNREADABLE
+            return Unfit.IMAGE_UNREADABLE
         return FitPair({**row, "images": list(images)}, turns, images)
 
 

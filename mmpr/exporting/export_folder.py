@@ -58,8 +58,9 @@ def claim(root: Path, request: Mapping[str, Any], load: str) -> Counts | None:
 
 def finish(root: Path, request: Mapping[str, Any], counts: Counts) -> None:
     """Say that the export is complete."""
-    told = {name: value for name, value in asdict(counts).items() if name != "load"}  # the folder may move
-    _write(root / EXPORT, {"request": request, "counts": told})
+    left_out = [asdict(one) for one in counts.left_out]
+    stored = {"pairs": counts.pairs, "pictures": counts.images, "left_out": left_out}  # without `load`: folders move
+    _write(root / EXPORT, {"request": request, "counts": stored})
     (root / UNFINISHED).unlink(missing_ok=True)
 
 

@@ -31,7 +31,7 @@ class Unfit(StrEnum):
     MEDIA_TAG = "media_tag"
     IMAGE_TAGS = "image_tags"
     SAME_WITHIN_MAX_CHARS = "same_within_max_chars"
-    PICTURE_UNREADABLE = "picture_unreadable"
+    IMAGE_UNREADABLE = "picture_unreadable"
 
 
 EXPLAINED = {
@@ -40,7 +40,7 @@ EXPLAINED = {
     Unfit.MEDIA_TAG: "a text says <image>, <video>, <audio> or <IMG_CONTEXT> where a trainer would look for a picture",
     Unfit.IMAGE_TAGS: "the prompt has more or fewer <image> tags than pictures",
     Unfit.SAME_WITHIN_MAX_CHARS: "chosen and rejected are the same within --max-chars",
-    Unfit.PICTURE_UNREADABLE: "a picture cannot be decoded",
+    Unfit.IMAGE_UNREADABLE: "a picture cannot be decoded",
 }
 
 
@@ -83,12 +83,12 @@ class Counts:
 
     Args:
         pairs: written.
-        pictures: files written; 0 where pictures are embedded.
+        images: files written; 0 where images are embedded.
         left_out: by reason, in the order of `Unfit`.
         load: one line: how the trainer is pointed at it.
     """
 
     pairs: int
-    pictures: int
+    images: int
     left_out: tuple[LeftOut, ...]
     load: str

@@ -68,7 +68,7 @@ class ParquetFiles:
         self.close()
         path = self._root / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        # As in the run itself: a group's pictures fit one dictionary, so that repeats are stored once.
+        # As in the run itself: a group's images fit one dictionary, so that repeats are stored once.
         self._writer = pq.ParquetWriter(
             path, schema, compression="zstd", dictionary_pagesize_limit=2 * GROUP_BYTES, write_page_index=True
         )

@@ -35,7 +35,7 @@ _ALPACA_SCHEMA = pa.schema(
 
 
 class Writer(Protocol):
-    """One format. `embeds`: the pictures stay inside; `load`: how the trainer is pointed at the export, in one line."""
+    """One format. `embeds`: the images stay inside; `load`: how the trainer is pointed at the export, in one line."""
 
     embeds: bool
     load: str
@@ -55,7 +55,7 @@ def writer_for(format: Format, root: Path, *, max_tiles: int | None) -> Writer:
 
     Args:
         root: the export's folder.
-        max_tiles: tiles a picture, as the run's engine cut it; None where it is not known.
+        max_tiles: tiles an image, as the run's engine cut it; None where it is not known.
     """
     if format is Format.INTERNVL:
         return InternVL(root, max_tiles=max_tiles)
@@ -71,7 +71,7 @@ def writer_for(format: Format, root: Path, *, max_tiles: int | None) -> Writer:
 class InternVL:
     """`meta.json` and `annotations/<source>_<kind>.jsonl`.
 
-    `image` is a path for one picture (a list of one gets no `<image>` tag of its own), a list for several, and absent
+    `image` is a path for one image (a list of one gets no `<image>` tag of its own), a list for several, and absent
     for none (null raises, and the trainer then takes a random other row). The trainer opens annotations with no
     encoding, so they are ASCII, and relative to where it was started, so `meta.json` has absolute paths. Its rows hold
     one text: a system message and earlier turns go in front of the question, but the family's own, which the trainer
@@ -117,8 +117,8 @@ class InternVL:
 class LlamaFactory:
     """`dataset_info.json` and one Parquet file a split: alpaca columns, ranking, paths relative to the folder.
 
-    Parquet, because its types stand in the file: JSON's are guessed from the first rows. Pairs with pictures come
-    first: LLaMA-Factory's own conversion guesses the type of pictures from its first 1,000 rows.
+    Parquet, because its types stand in the file: JSON's are guessed from the first rows. Pairs with images come
+    first: LLaMA-Factory's own conversion guesses the type of images from its first 1,000 rows.
     """
 
     embeds = False
@@ -190,7 +190,7 @@ class Trl:
 
 
 class JsonLines:
-    """One JSONL file a split with every column; pictures as paths relative to the folder.
+    """One JSONL file a split with every column; images as paths relative to the folder.
 
     For programs that read lines. JSON has no types: whoever wants `datasets` loads the run itself.
     """

@@ -1,4 +1,4 @@
-"""Pictures as files, each written once: `images/<aa>/<sha256>.<ext>`. The disk itself remembers which are there."""
+"""Images as files, each written once: `images/<aa>/<sha256>.<ext>`. The disk itself remembers which are there."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmpr.run.columns import picture_bytes
+from mmpr.run.columns import image_bytes
 
 IMAGES = "images"
 _EXTENSIONS = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp"}
 _REMEMBERED = 4096
 
 
-class Pictures:
-    """Checks that pictures decode and writes them.
+class ImageFiles:
+    """Checks that images decode and writes them.
 
     Args:
-        root: the export's folder; None where pictures stay embedded and are only checked.
+        root: the export's folder; None where images stay embedded and are only checked.
     """
 
     def __init__(self, root: Path | None) -> None:
         self._root = root
-        self._extensions: dict[str, str | None] = {}  # of the last few pictures, by hash
+        self._extensions: dict[str, str | None] = {}  # of the last few images, by hash
 
     def place(self, images: Sequence[Mapping[str, Any]]) -> tuple[str, ...] | None:
-        """The names of a pair's pictures relative to the export, all written; None where one does not decode."""
-        contents = [picture_bytes(image) or b"" for image in images]
+        """The names of a pair's images relative to the export, all written; None where one does not decode."""
+        contents = [image_bytes(image) or b"" for image in images]
         hashes = [hashlib.sha256(content).hexdigest() for content in contents]
         names = [self._name(sha256, content) for sha256, content in zip(hashes, contents, strict=True)]
         found = tuple(name for name in names if name is not None)
@@ -61,7 +61,7 @@ def _extension(content: bytes) -> str | None:
     damage = (OSError, SyntaxError, ValueError, TypeError, LookupError, RuntimeError, ArithmeticError, AttributeError)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of large pictures: the run has its own limit
+            warnings.simplefilter("ignore")  # of large images: the run has its own limit
             with Image.open(io.BytesIO(content), formats=("JPEG", "PNG", "WEBP")) as image:
                 image.convert("RGB")
                 return _EXTENSIONS[image.format or ""]

@@ -17,7 +17,7 @@ from mmpr.run.commit_records import FileRecord
 from mmpr.run.folder import DATA
 from mmpr.run.merge_members import refuse_evaluation
 
-# Rows that are Python objects at once, for each holds its pictures' bytes anew.
+# Rows that are Python objects at once, for each holds its images' bytes anew.
 _SLICE_ROWS = 16
 
 
@@ -83,12 +83,12 @@ def rows_of(table: pa.Table) -> Iterator[dict[str, Any]]:
         yield from table.slice(first, _SLICE_ROWS).to_pylist()
 
 
-def with_pictures(table: pa.Table, *, wanted: bool) -> pa.Table:
-    """The rows that have pictures, or those that have none."""
-    n_pictures = pc.fill_null(pc.list_value_length(table.column("images")), 0)
-    return filtered(table, pc.equal(pc.greater(n_pictures, 0), wanted))
+def with_images(table: pa.Table, *, wanted: bool) -> pa.Table:
+    """The rows that have images, or those that have none."""
+    n_images = pc.fill_null(pc.list_value_length(table.column("images")), 0)
+    return filtered(table, pc.equal(pc.greater(n_images, 0), wanted))
 
 
 def filtered(table: pa.Table, mask: Any) -> pa.Table:  # noqa: ANN401
-    """The rows where the mask says so; the table itself, and no copy of its pictures, where that is all of them."""
+    """The rows where the mask says so; the table itself, and no copy of its images, where that is all of them."""
     return table if pc.all(mask, min_count=0).as_py() else table.filter(mask)

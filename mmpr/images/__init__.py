@@ -1,4 +1,4 @@
-"""References of pictures and videos -> decoded `Picture`s, or an `ImageError` with the reason of the skip.
+"""References of images and videos -> decoded `Image`s, or an `ImageError` with the reason of the skip.
 
 What a reference may be: a path, `file:///path`, `data:image/png;base64,..`, `https://host/path`, `s3://bucket/key` and
 what else fsspec knows, each from hosts that `allowed_hosts` names and no others; and `<video>#frame=3/8`, the third of

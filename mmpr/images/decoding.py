@@ -1,7 +1,7 @@
-"""A file's bytes -> a decoded `Picture`.
+"""A file's bytes -> a decoded `Image`.
 
 A file's name proves nothing: content decides what it is, its header decides whether it is small enough to decode, and
-only a file that decodes to its end is a picture. Many threads decode at once; no setting of PIL's is changed.
+only a file that decodes to its end is an image. Many threads decode at once; no setting of PIL's is changed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from mmpr.errors import ImageError
 from mmpr.images.image_faults import too_large, unreadable
-from mmpr.types import Picture, Reason
+from mmpr.types import DecodedImage, Reason
 
 if TYPE_CHECKING:
     from PIL.Image import Image, Transpose
@@ -34,8 +34,8 @@ _ORIENTATION = 0x0112
 _WARNINGS = threading.Lock()
 
 
-def decode(original: bytes, name: str, max_pixels: int) -> Picture:
-    """A file's bytes as the picture that the engine sees.
+def decode(original: bytes, name: str, max_pixels: int) -> DecodedImage:
+    """A file's bytes as the image that the engine sees.
 
     Raises:
         ImageError: IMAGE_TOO_LARGE, or IMAGE_UNREADABLE: an empty, cut or damaged file, a format that is none of ours.
@@ -52,17 +52,17 @@ def decode(original: bytes, name: str, max_pixels: int) -> Picture:
         with _quiet():
             turn = image.getexif().get(_ORIENTATION, 1)  # after load: a PNG may keep it behind its pixels
         as_is = turn not in _turns() and _is_plain(image, original)
-        return _picture(_upright_rgb(image, turn), image.format if as_is else None, original)
+        return _image(_upright_rgb(image, turn), image.format if as_is else None, original)
     except DecompressionBombError as error:
         raise ImageError(Reason.IMAGE_TOO_LARGE, f"{name}: {error}") from error
     except _DAMAGE as error:
         raise unreadable(name, f"damaged or cut short ({error or type(error).__name__})") from error
 
 
-def _picture(pixels: Image, format_as_is: str | None, original: bytes) -> Picture:
+def _image(pixels: Image, format_as_is: str | None, original: bytes) -> DecodedImage:
     encoded = original if format_as_is else _png(pixels)
     original_sha256 = hashlib.sha256(original).hexdigest()
-    return Picture(
+    return DecodedImage(
         sha256=original_sha256 if format_as_is else hashlib.sha256(encoded).hexdigest(),
         original_sha256=original_sha256,
         encoded=encoded,
@@ -94,7 +94,7 @@ def _open(original: bytes, name: str) -> ImageFile:
     """PIL's reader for what the first bytes say, its header read.
 
     Not `Image.open`: that tries some forty formats, among them EPS, which runs Ghostscript, and it refuses by a size
-    limit that is global. And `JpegImageFile` where it would take `MpoImageFile`: phones add a second picture behind
+    limit that is global. And `JpegImageFile` where it would take `MpoImageFile`: phones add a second image behind
     the first, which every trainer ignores.
     """
     from PIL import (

@@ -1,4 +1,4 @@
-"""A video in a row is so many pictures: each frame has a reference of its own, `<video>#frame=3/8`."""
+"""A video in a row is so many images: each frame has a reference of its own, `<video>#frame=3/8`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def frame_references(video: str, n_frames: int) -> tuple[str, ...]:
 
 
 def frame_of(reference: str) -> Frame | None:
-    """The frame that a reference names; None where it names a picture."""
+    """The frame that a reference names; None where it names an image."""
     found = _FRAME.fullmatch(reference) if is_frame(reference) else None
     if found is None or int(found["number"]) > int(found["of"]):
         return None

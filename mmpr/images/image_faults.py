@@ -1,4 +1,4 @@
-"""What is wrong with a picture or a video, in one line that names the reference."""
+"""What is wrong with an image or a video, in one line that names the reference."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def shown(reference: str) -> str:
 
 
 def unreadable(name: str, why: str) -> ImageError:
-    """Why a file is no picture that we can use."""
+    """Why a file is no image that we can use."""
     return ImageError(Reason.IMAGE_UNREADABLE, f"{name}: {' '.join(why.split())}")
 
 

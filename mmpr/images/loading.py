@@ -1,4 +1,4 @@
-"""`Loader`: every reference of a question as a picture, from wherever it lies."""
+"""`Loader`: every reference of a question as an image, from wherever it lies."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from mmpr.images.image_faults import shown, unreadable
 from mmpr.images.places import inside, opened, path_of, read_file, read_inline
 from mmpr.images.remote import Remote, fetch
 from mmpr.images.video import read_frames
-from mmpr.types import Picture
+from mmpr.types import DecodedImage
 
 
 @dataclass(frozen=True, slots=True)
 class Loader:
-    """Reads, checks and decodes pictures; picklable, for it goes to every engine's node.
+    """Reads, checks and decodes images; picklable, for it goes to every engine's node.
 
     Args:
         root: the folder that a path must lie in, links followed; None sets no bound.
         max_pixels: width times height as the header says, checked before anything is decoded.
-        max_bytes: of a picture's file.
+        max_bytes: of an image's file.
         max_video_bytes: of a video's.
         allow_outside_root: take paths from anywhere.
         remote: what may be fetched; nothing by default.
@@ -40,13 +40,13 @@ class Loader:
     allow_outside_root: bool = False
     remote: Remote = field(default_factory=Remote)
 
-    def __call__(self, references: Sequence[str]) -> tuple[Picture, ...]:
-        """The pictures of one question, in order; a video is opened once for all its frames.
+    def __call__(self, references: Sequence[str]) -> tuple[DecodedImage, ...]:
+        """The images of one question, in order; a video is opened once for all its frames.
 
         Raises:
-            ImageError: of the first reference that is no picture that may be used.
+            ImageError: of the first reference that is no image that may be used.
         """
-        found: list[Picture] = []
+        found: list[DecodedImage] = []
         for video, group in groupby(references, key=_video_of):
             if video is None:
                 found += [self.load(reference) for reference in group]
@@ -54,8 +54,8 @@ class Loader:
                 found += self._frames(video, [cast("Frame", frame_of(reference)) for reference in group])
         return tuple(found)
 
-    def load(self, reference: str) -> Picture:
-        """One picture, or one frame of a video.
+    def load(self, reference: str) -> DecodedImage:
+        """One image, or one frame of a video.
 
         Raises:
             ImageError: IMAGE_MISSING: no such file. IMAGE_OUTSIDE_ROOT: the path, or a link on it, leaves `root`.
@@ -80,7 +80,7 @@ class Loader:
             return content.getvalue()
         return read_file(self._path(reference, name), name, self.max_bytes)
 
-    def _frames(self, video: str, frames: Sequence[Frame]) -> list[Picture]:
+    def _frames(self, video: str, frames: Sequence[Frame]) -> list[DecodedImage]:
         name = _name(video)
         with self._opened_video(video, name) as file:
             encoded = read_frames(file, name, frames, max_pixels=self.max_pixels)
@@ -110,8 +110,8 @@ def load(
     max_pixels: int = 100_000_000,
     max_bytes: int = 100_000_000,
     allow_outside_root: bool = False,
-) -> Picture:
-    """One picture of this machine; arguments and errors as of `Loader`, which may also fetch."""
+) -> DecodedImage:
+    """One image of this machine; arguments and errors as of `Loader`, which may also fetch."""
     return Loader(root, max_pixels, max_bytes, allow_outside_root=allow_outside_root).load(reference)
 
 

@@ -1,4 +1,4 @@
-"""Where a picture or a video lies: paths under a root, `file://` addresses, `data:` URIs."""
+"""Where an image or a video lies: paths under a root, `file://` addresses, `data:` URIs."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def opened(path: Path, name: str, max_bytes: int) -> BinaryIO:
 
 
 def read_file(path: Path, name: str, max_bytes: int) -> bytes:
-    """A picture's file, whole; raises as `opened` does."""
+    """An image's file, whole; raises as `opened` does."""
     with opened(path, name, max_bytes) as file:
         try:
             original = file.read(max_bytes + 1)

@@ -1,4 +1,4 @@
-"""Pictures from elsewhere: fetched only from the hosts that the settings allow, within limits of size and time.
+"""Images from elsewhere: fetched only from the hosts that the settings allow, within limits of size and time.
 
 A row's address is hostile input. What is kept from it: hosts that nobody allowed, also behind a redirect; addresses of
 this machine and its network, also behind an allowed name whose DNS answer changes (the check is in the resolver that

@@ -4,8 +4,18 @@ from __future__ import annotations
 
 from mmpr.judging.judge_session import judge, normal_form
 from mmpr.judging.option_lists import JudgeOptions
+from mmpr.judging.reference import Reference, compile_reference
 from mmpr.judging.session import Judge, form_of
-from mmpr.judging.truth import Truth, compile_truth
 from mmpr.types import Outcome, Verdict
 
-__all__ = ["Judge", "JudgeOptions", "Outcome", "Truth", "Verdict", "compile_truth", "form_of", "judge", "normal_form"]
+__all__ = [
+    "Judge",
+    "JudgeOptions",
+    "Outcome",
+    "Reference",
+    "Verdict",
+    "compile_reference",
+    "form_of",
+    "judge",
+    "normal_form",
+]

@@ -67,9 +67,9 @@ _DIGIT_CHOICE = re.compile(r"^(?:option|choice|选项)\s*[\(\[]?(\d)[\)\]]?$", r
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Which of the options is meant; `truth` is a set of indices, nearly always one."""
+    """Which of the options is meant; `reference` is a set of indices, nearly always one."""
 
-    truth: frozenset[int]
+    reference: frozenset[int]
     texts: tuple[str, ...]
     options: tuple[Comparable | None, ...] = field(repr=False)
     spelled: tuple[str, ...] = field(repr=False, default=())
@@ -83,14 +83,14 @@ class Choice:
         if isinstance(meant, Ruling):
             return meant
         chosen, rule = meant
-        return ruled(chosen == self.truth, rule)
+        return ruled(chosen == self.reference, rule)
 
     def normal(self, answer: str) -> str | None:
         meant = self.meant(answer)
         return None if isinstance(meant, Ruling) else "".join(_letter(i) for i in sorted(meant[0]))
 
     def show(self) -> str:
-        return "".join(_letter(i) for i in sorted(self.truth))
+        return "".join(_letter(i) for i in sorted(self.reference))
 
     def meant(self, answer: str) -> tuple[frozenset[int], Rule] | Ruling:
         """The options that the answer means, or the ruling where it means none or contradicts itself."""
@@ -149,7 +149,7 @@ class Choice:
             return None
         if re.search(r"\b[A-J]\b", found.group(len(found.groups()))) is not None:  # `A and B are wrong, so C`
             return ambiguous(Rule.SEVERAL)
-        if re.search(r"\bor\b|或|还是|/", found.group(1)) or len(self.truth) == 1:
+        if re.search(r"\bor\b|或|还是|/", found.group(1)) or len(self.reference) == 1:
             return incorrect(Rule.SEVERAL)
         return chosen, Rule.CHOICE_LETTER
 
@@ -288,12 +288,12 @@ class Choice:
             words.startswith(option + " ") and rest[0] in ("because", "since", "as", "which", "is", "has", "was", "are")
         ):
             return frozenset((index,)), Rule.CHOICE_TEXT
-        return ambiguous(Rule.CHOICE_NEAR) if index in self.truth else incorrect(Rule.CHOICE_TEXT)
+        return ambiguous(Rule.CHOICE_NEAR) if index in self.reference else incorrect(Rule.CHOICE_TEXT)
 
     def _outside(self, answer: str) -> Ruling:
         """Text that no option has; dropped where it shares a telling word with the truth, else wrong."""
         got = {word for word in core(answer).split() if len(word) > 3}
-        for index in self.truth:
+        for index in self.reference:
             text = self.cores[index]
             if guards.refuses(text) and not guards.refuses(answer.casefold()):
                 return incorrect(Rule.CHOICE_OUTSIDE)
@@ -340,18 +340,18 @@ def _letter(index: int) -> str:
     return chr(65 + index)
 
 
-def built(truth: frozenset[int], texts: tuple[str, ...], options: tuple[Comparable | None, ...]) -> Choice:
+def built(reference: frozenset[int], texts: tuple[str, ...], options: tuple[Comparable | None, ...]) -> Choice:
     """A choice with what every comparison needs of its options, made once."""
     sets = tuple(statement_set(text) for text in texts)
     short = any(len(text) == 1 for text in texts) or sum(found is not None for found in sets) >= 2
-    return Choice(truth, texts, options, tuple(map(spelled, texts)), tuple(map(core, texts)), sets, short)
+    return Choice(reference, texts, options, tuple(map(spelled, texts)), tuple(map(core, texts)), sets, short)
 
 
-_TRUTH_LETTER = re.compile(r"^(?:option|choice|选项?)?\s*[\(\[]?([A-Za-z])[\)\]]?\s*[.:、)]?\s*(.*)$", re.S | re.I)
-_TRUTH_LETTERS = re.compile(r"^[A-J](?:\s*[,、;&/]?\s*(?:and\s+)?[A-J])+$")
+_REFERENCE_LETTER = re.compile(r"^(?:option|choice|选项?)?\s*[\(\[]?([A-Za-z])[\)\]]?\s*[.:、)]?\s*(.*)$", re.S | re.I)
+_REFERENCE_LETTERS = re.compile(r"^[A-J](?:\s*[,、;&/]?\s*(?:and\s+)?[A-J])+$")
 
 
-def truth_indices(text: str, choices: tuple[str, ...]) -> frozenset[int] | None:
+def reference_indices(text: str, choices: tuple[str, ...]) -> frozenset[int] | None:
     """Which options a truth names: by its text, its letter, letter and text, or several letters."""
     words = spelled(text)
     equal = [i for i, choice in enumerate(choices) if choice == text] or [
@@ -359,14 +359,14 @@ def truth_indices(text: str, choices: tuple[str, ...]) -> frozenset[int] | None:
     ]
     if equal and (len(text) > 1 or not text.isalpha()):
         return frozenset(equal[:1])
-    found = _TRUTH_LETTER.match(text)
+    found = _REFERENCE_LETTER.match(text)
     if found is not None:
         index, rest = ord(found.group(1).upper()) - 65, found.group(2).strip()
         if (not choices or index < len(choices)) and (
             not rest or (choices and spelled(rest) == spelled(choices[index]))
         ):
             return frozenset((index,))
-    if _TRUTH_LETTERS.match(text):
+    if _REFERENCE_LETTERS.match(text):
         indices = frozenset(ord(c) - 65 for c in text if c.isupper())
         if not choices or max(indices) < len(choices):
             return indices

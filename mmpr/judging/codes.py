@@ -1,4 +1,4 @@
-"""Strings read off a picture: exact after width, case and blanks."""
+"""Strings read off an image: exact after width, case and blanks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _CODE_TRIM = " \t.,;:!?\"'`<>()[]{}"
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """A string read off a picture: exact after width, case and blanks."""
+    """A string read off an image: exact after width, case and blanks."""
 
     text: str
     cues: Cues

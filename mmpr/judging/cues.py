@@ -201,9 +201,9 @@ def read_cues(question: str) -> Cues:
 def stem(word: str) -> str:
     """`playing`, `played`, `plays` -> `play`: to see whether a word restates the question."""
     word = singular(_PAST.get(word, word))
-    for ending in ("ing", "ed"):
-        if word.endswith(ending) and len(word) > len(ending) + 2:
-            return word[: -len(ending)].rstrip("e")
+    for suffix in ("ing", "ed"):
+        if word.endswith(suffix) and len(word) > len(suffix) + 2:
+            return word[: -len(suffix)].rstrip("e")
     return word.rstrip("e") if len(word) > 4 else word
 
 

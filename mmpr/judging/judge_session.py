@@ -10,8 +10,8 @@ from mmpr.judging.extract import extract
 from mmpr.judging.limits import MAX_ANSWER_CHARS, oversized
 from mmpr.judging.maths import Equation, Expression
 from mmpr.judging.option_lists import DEFAULTS, JudgeOptions
+from mmpr.judging.reference import Reference, compile_reference
 from mmpr.judging.rules import Rule, Ruling, ambiguous, correct
-from mmpr.judging.truth import Truth, compile_truth
 from mmpr.types import Outcome, Question, Verdict
 
 _RANK = {Outcome.CORRECT: 0, Outcome.AMBIGUOUS: 1, Outcome.INCORRECT: 2}
@@ -20,55 +20,55 @@ _RANK = {Outcome.CORRECT: 0, Outcome.AMBIGUOUS: 1, Outcome.INCORRECT: 2}
 class SecondOpinion(Protocol):
     """Whether two LaTeX expressions are equal, or None where it cannot say."""
 
-    def equal(self, truth: str, answer: str) -> bool | None: ...
+    def equal(self, reference: str, answer: str) -> bool | None: ...
 
 
 def judge(question: Question, response: str, *, options: JudgeOptions = DEFAULTS) -> Verdict:
     """What the response's final answer is worth against the question's accepted answers. Pure; asks no one.
 
-    A truth that does not parse under its kind is ERROR here; `compile_truth` raises for it.
+    A truth that does not parse under its kind is ERROR here; `compile_reference` raises for it.
     """
     try:
-        truth = compile_truth(question, options=options)
+        reference = compile_reference(question, options=options)
     except JudgeError:
-        return Verdict(Outcome.ERROR, None, Rule.TRUTH)
-    return judge_compiled(truth, response)
+        return Verdict(Outcome.ERROR, None, Rule.REFERENCE)
+    return judge_compiled(reference, response)
 
 
-def judge_compiled(truth: Truth, response: str, *, opinion: SecondOpinion | None = None) -> Verdict:
+def judge_compiled(reference: Reference, response: str, *, opinion: SecondOpinion | None = None) -> Verdict:
     """The same with a truth compiled before, and a second opinion for mathematics if one is handed in."""
-    extraction = extract(response, form=truth.format)
+    extraction = extract(response, form=reference.format)
     if extraction.answer is None:
-        return Verdict(Outcome.UNPARSED, None, extraction.rule or Rule.NO_ANSWER, truth.show())
+        return Verdict(Outcome.UNPARSED, None, extraction.rule or Rule.NO_ANSWER, reference.show())
     ruling = (
         ambiguous(Rule.LIMIT)
         if extraction.rule is Rule.LIMIT
-        else rule_answer(truth, extraction.answer, opinion=opinion)
+        else rule_answer(reference, extraction.answer, opinion=opinion)
     )
-    return Verdict(ruling.outcome, extraction.answer, ruling.rule, truth.show())
+    return Verdict(ruling.outcome, extraction.answer, ruling.rule, reference.show())
 
 
-def rule_answer(truth: Truth, answer: str, *, opinion: SecondOpinion | None = None) -> Ruling:
+def rule_answer(reference: Reference, answer: str, *, opinion: SecondOpinion | None = None) -> Ruling:
     """An extracted answer against every accepted truth: any may make it correct."""
     text = clean(answer)
-    if text in truth.plain:
+    if text in reference.plain:
         return correct(Rule.EXACT)
     if oversized(text):
         return ambiguous(Rule.LIMIT)
-    found = [form.compare(text) for form in truth.forms]
+    found = [form.compare(text) for form in reference.forms]
     best = min(found, key=lambda ruling: _RANK[ruling.outcome])
     if opinion is None or best.outcome is not Outcome.CORRECT:
         return best
-    return _confirmed(truth, text, best, opinion)
+    return _confirmed(reference, text, best, opinion)
 
 
-def _confirmed(truth: Truth, text: str, ruling: Ruling, opinion: SecondOpinion) -> Ruling:
+def _confirmed(reference: Reference, text: str, ruling: Ruling, opinion: SecondOpinion) -> Ruling:
     """Two readers of mathematics that disagree leave the answer ambiguous.
 
     Asked only where the points found two different texts equal: values that differ at six points are different, and
     the most expensive thing one can ask of sympy.
     """
-    for form in truth.forms:
+    for form in reference.forms:
         if isinstance(form, (Expression, Equation)) and (pair := form.pair(text)) is not None:
             said = opinion.equal(*pair)
             if said is False and form.compare(text).outcome is Outcome.CORRECT:
@@ -82,16 +82,16 @@ def normal_form(question: Question, answer_text: str, *, options: JudgeOptions =
     Raises:
         JudgeError: the question's truth does not parse under its kind.
     """
-    return normal_compiled(compile_truth(question, options=options), answer_text)
+    return normal_compiled(compile_reference(question, options=options), answer_text)
 
 
-def normal_compiled(truth: Truth, answer_text: str) -> str:
+def normal_compiled(reference: Reference, answer_text: str) -> str:
     """The same with a truth compiled before: a correct answer has the truth's own form."""
     text = clean(answer_text)[:MAX_ANSWER_CHARS]
     if not oversized(text):
-        if rule_answer(truth, answer_text).outcome is Outcome.CORRECT:
-            return f"={truth.show()}"
-        form = truth.forms[0].normal(text)
+        if rule_answer(reference, answer_text).outcome is Outcome.CORRECT:
+            return f"={reference.show()}"
+        form = reference.forms[0].normal(text)
         if form is not None:
             return form
     return text.casefold()

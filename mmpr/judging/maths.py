@@ -174,7 +174,7 @@ def _guard(answer: str) -> Ruling | None:
     return None
 
 
-def _unread(answer: str, truth: str) -> Ruling:
+def _unread(answer: str, reference: str) -> Ruling:
     """Words for an expression are wrong; mathematics beyond this grammar is dropped."""
     if not re.search(r"[\d+*/^=\\√∫∑-]", answer) and re.search(r"[a-zA-Z]{4,}|[\u3400-\u9fff]{2,}", answer):
         return incorrect(Rule.EXPRESSION_UNREAD)

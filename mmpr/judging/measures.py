@@ -22,49 +22,51 @@ class Measure:
 
     def judge(self, got: Reading) -> Ruling:
         """One reading against the truth."""
-        truth = self.reading
+        reference = self.reading
         if got.form == "both":
             return incorrect(Rule.SEVERAL)
-        if got.currency is not None or truth.currency is not None:
+        if got.currency is not None or reference.currency is not None:
             return self._money(got)
-        if got.percent or truth.percent:
+        if got.percent or reference.percent:
             return self._percent(got)
-        if got.unit is not None or truth.unit is not None:
+        if got.unit is not None or reference.unit is not None:
             return self._units(got)
-        return self._values(truth, got, Rule.FRACTION if truth.form == "fraction" else Rule.NUMBER)
+        return self._values(reference, got, Rule.FRACTION if reference.form == "fraction" else Rule.NUMBER)
 
     def _money(self, got: Reading) -> Ruling:
-        truth = self.reading
+        reference = self.reading
         plain = replace(got, currency=None)
-        value = self._values(truth, plain, Rule.CURRENCY)
+        value = self._values(reference, plain, Rule.CURRENCY)
         if got.percent or got.unit is not None:
             return incorrect(Rule.CURRENCY)
-        if got.currency is None or _same_currency(got.currency, truth.currency):
+        if got.currency is None or _same_currency(got.currency, reference.currency):
             return value
-        if truth.currency is None:
-            if truth.percent or truth.unit is not None or self.cues.percent() or self.cues.unit() is not None:
+        if reference.currency is None:
+            if reference.percent or reference.unit is not None or self.cues.percent() or self.cues.unit() is not None:
                 return incorrect(Rule.CURRENCY)
             return value if self.cues.money() or value.outcome != "correct" else ambiguous(Rule.CURRENCY)
         return incorrect(Rule.CURRENCY)
 
     def _percent(self, got: Reading) -> Ruling:
-        truth = self.reading
-        if got.unit is not None or truth.unit is not None:
+        reference = self.reading
+        if got.unit is not None or reference.unit is not None:
             return incorrect(Rule.UNIT)
-        if got.percent and truth.percent:
-            return self._values(truth, got, Rule.NUMBER)
-        raw = self._values(truth, got, Rule.NUMBER)
+        if got.percent and reference.percent:
+            return self._values(reference, got, Rule.NUMBER)
+        raw = self._values(reference, got, Rule.NUMBER)
         scaled = self._values(
-            truth, replace(got, value=got.value / 100 if got.percent else got.value * 100, decimals=None), Rule.NUMBER
+            reference,
+            replace(got, value=got.value / 100 if got.percent else got.value * 100, decimals=None),
+            Rule.NUMBER,
         )
-        if truth.percent:
+        if reference.percent:
             if raw.outcome == "correct":
                 return raw if self.cues.percent() else ambiguous(Rule.UNIT_MISSING)
             if scaled.outcome == "correct":
                 return scaled if got.form == "fraction" else ambiguous(Rule.NUMBER_PERCENT)
             return incorrect(Rule.NUMBER)
         if self.cues.percent():
-            if raw.outcome == "incorrect" and scaled.outcome == "correct" and abs(truth.value) <= 1:
+            if raw.outcome == "incorrect" and scaled.outcome == "correct" and abs(reference.value) <= 1:
                 return scaled
             return raw if scaled.outcome != "correct" else ambiguous(Rule.NUMBER_PERCENT)
         if scaled.outcome == "correct":
@@ -76,9 +78,9 @@ class Measure:
         )
 
     def _units(self, got: Reading) -> Ruling:
-        truth = self.reading
+        reference = self.reading
         expected = (
-            truth.unit
+            reference.unit
             or self.cues.unit()
             or (
                 DEGREE
@@ -91,9 +93,9 @@ class Measure:
         if expected is None and self.cues.dimension() is not None and got.unit is not None:
             if got.unit.dimension != self.cues.dimension():
                 return incorrect(Rule.UNIT)
-            return self._values(truth, got, Rule.UNIT)  # the picture's unit, whatever it is
+            return self._values(reference, got, Rule.UNIT)  # the image's unit, whatever it is
         if expected is None:
-            raw = self._values(truth, got, Rule.UNIT)
+            raw = self._values(reference, got, Rule.UNIT)
             return raw if raw.outcome != "correct" else ambiguous(Rule.UNIT)
         if got.unit is None:
             return self._unit_missing(expected, got)
@@ -102,11 +104,11 @@ class Measure:
         if got.unit is None or got.unit.dimension != expected.dimension:
             return incorrect(Rule.UNIT)
         if got.unit == expected:
-            return self._values(truth, got, Rule.UNIT)
+            return self._values(reference, got, Rule.UNIT)
         value = (got.value * got.unit.factor + got.unit.offset - expected.offset) / expected.factor
         closed = "closed" if expected.dimension == DEGREE.dimension or got.form == "closed" else "fraction"
         converted = replace(got, value=value, unit=expected, decimals=None, form=closed)
-        return self._values(truth, converted, Rule.UNIT)
+        return self._values(reference, converted, Rule.UNIT)
 
     def _unit_missing(self, expected: Unit, got: Reading) -> Ruling:
         angle = expected.dimension == DEGREE.dimension
@@ -124,38 +126,44 @@ class Measure:
         named = self.cues.unit() is not None and self.cues.unit() == expected
         return raw if named or raw.outcome != "correct" else ambiguous(Rule.UNIT_MISSING)
 
-    def _values(self, truth: Reading, got: Reading, rule: Rule) -> Ruling:
+    def _values(self, reference: Reading, got: Reading, rule: Rule) -> Ruling:
         """Equal, or rounded as the question asks; a coarser or finer value that rounds to the other is dropped."""
-        a, b = truth.value, got.value
+        a, b = reference.value, got.value
         if a == b:
             return correct(rule)
-        if "closed" in (truth.form, got.form) and algebra.close(float(a), float(b)):
+        if "closed" in (reference.form, got.form) and algebra.close(float(a), float(b)):
             return correct(rule)
         if (a < 0) != (b < 0):
             return incorrect(rule)
-        if self._tolerates(truth, got):
+        if self._tolerates(reference, got):
             return correct(Rule.NUMBER_TOLERANCE)
-        return self._rounded(truth, got) or incorrect(rule)
+        return self._rounded(reference, got) or incorrect(rule)
 
-    def _tolerates(self, truth: Reading, got: Reading) -> bool:
+    def _tolerates(self, reference: Reading, got: Reading) -> bool:
         """The source's own tolerance, before rounding is thought of: "2" for a bar of 2.05 is within 5 %."""
-        if self.relative_tolerance is None or self.cues.count() or _may_be_year(truth):
+        if self.relative_tolerance is None or self.cues.count() or _may_be_year(reference):
             return False
-        return abs(truth.value - got.value) <= abs(truth.value) * Fraction(self.relative_tolerance)
+        return abs(reference.value - got.value) <= abs(reference.value) * Fraction(self.relative_tolerance)
 
-    def _rounded(self, truth: Reading, got: Reading) -> Ruling | None:
-        a, b = truth.value, got.value
-        finer = got.decimals is None or (truth.decimals is not None and got.decimals > truth.decimals)
-        if finer and truth.decimals is not None and _rounds_to(b, a, truth.decimals):
-            if self.cues.rounding() is not None and self.cues.rounding() == truth.decimals:
+    def _rounded(self, reference: Reading, got: Reading) -> Ruling | None:
+        a, b = reference.value, got.value
+        finer = got.decimals is None or (reference.decimals is not None and got.decimals > reference.decimals)
+        if finer and reference.decimals is not None and _rounds_to(b, a, reference.decimals):
+            if self.cues.rounding() is not None and self.cues.rounding() == reference.decimals:
                 return correct(Rule.NUMBER_ROUNDED)
-            if truth.decimals > 0 or self.cues.rounds():
+            if reference.decimals > 0 or self.cues.rounds():
                 return ambiguous(Rule.NUMBER_ROUNDED)
-        coarser = got.decimals is not None and (truth.decimals is None or got.decimals < truth.decimals)
+        coarser = got.decimals is not None and (reference.decimals is None or got.decimals < reference.decimals)
         if coarser and got.decimals is not None and _rounds_up_to(a, b, got.decimals):
-            limit = Fraction(2, 100) if truth.decimals is None else Fraction(1, 10)
-            if abs(a - b) <= limit * abs(a) and (truth.decimals is None or truth.decimals > 0 or got.decimals < 0):
-                if truth.decimals is None and self.cues.rounding() == got.decimals and self.cues.rounding() is not None:
+            limit = Fraction(2, 100) if reference.decimals is None else Fraction(1, 10)
+            if abs(a - b) <= limit * abs(a) and (
+                reference.decimals is None or reference.decimals > 0 or got.decimals < 0
+            ):
+                if (
+                    reference.decimals is None
+                    and self.cues.rounding() == got.decimals
+                    and self.cues.rounding() is not None
+                ):
                     return correct(Rule.NUMBER_ROUNDED)
                 return ambiguous(Rule.NUMBER_COARSER)
         return None

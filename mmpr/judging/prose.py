@@ -175,24 +175,24 @@ class Text:
         return self.plain
 
     def _guard(self, answer: str, low: str) -> Ruling | None:
-        truth = self.text.casefold()
+        reference = self.text.casefold()
         if guards.refuses(low):
-            if guards.refuses(truth):
+            if guards.refuses(reference):
                 return correct(Rule.REFUSAL)
             return ambiguous(Rule.REFUSAL) if _contains(spelled(low), self.plain) else incorrect(Rule.REFUSAL)
-        if guards.refuses(truth):
+        if guards.refuses(reference):
             return incorrect(Rule.REFUSAL)
         if (rest := guards.corrected(answer)) is not None:
             outcome = self.compare(rest).outcome
             return ambiguous(Rule.NEGATED) if outcome == "correct" else incorrect(Rule.NEGATED)
         main, cut = guards.without_contrast(answer)
-        if cut and not guards.negated(truth):
+        if cut and not guards.negated(reference):
             return self.compare(main)
-        if guards.negated(low, self.cues.low) and not guards.negated(truth):
+        if guards.negated(low, self.cues.low) and not guards.negated(reference):
             return incorrect(Rule.NEGATED)
-        if guards.negated(truth) and not guards.negated(low):
+        if guards.negated(reference) and not guards.negated(low):
             return incorrect(Rule.NEGATED)
-        if guards.alternatives(low) and not guards.alternatives(truth):
+        if guards.alternatives(low) and not guards.alternatives(reference):
             return incorrect(Rule.SEVERAL)
         return None
 

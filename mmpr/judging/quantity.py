@@ -133,8 +133,8 @@ class Number:
 
     def _counts(self, answer: str, got: Reading) -> bool:
         """`62 students` are no 62 % and no $62, though the question speaks of students."""
-        truth = self.measure.reading
-        if not (truth.percent and not got.percent) and not (truth.currency and got.currency is None):
+        reference = self.measure.reading
+        if not (reference.percent and not got.percent) and not (reference.currency and got.currency is None):
             return False
         found = re.search(r"\d\s+([a-z]+)", answer.lower())
         return found is not None and found.group(1) not in FILLER and found.group(1) not in _SCALE_WORDS
@@ -335,7 +335,7 @@ def _first(text: str) -> Reading | None:
     return found[0].reading if len(found) == 1 else None
 
 
-_ONE_UNIT_TRUTH = re.compile(r"^(?:≈|~|about |approximately )\s*")
+_ONE_UNIT_REFERENCE = re.compile(r"^(?:≈|~|about |approximately )\s*")
 
 
 def compile_number(text: str, cues: Cues, *, relative_tolerance: float | None, forced: bool) -> Number | None:
@@ -344,7 +344,7 @@ def compile_number(text: str, cues: Cues, *, relative_tolerance: float | None, f
     Raises:
         algebra.Unbounded: the truth is too large.
     """
-    reading = read_simple(text) or _truth_reading(_ONE_UNIT_TRUTH.sub("", text), cues, forced=forced)
+    reading = read_simple(text) or _reference_reading(_ONE_UNIT_REFERENCE.sub("", text), cues, forced=forced)
     if reading is None:
         return None
     return Number(Measure(reading, cues, relative_tolerance), cues)
@@ -353,7 +353,7 @@ def compile_number(text: str, cues: Cues, *, relative_tolerance: float | None, f
 _HYPHENATED = re.compile(r"\d+(?:\s*-\s*\d+)+$")  # a telephone number or a range, no difference
 
 
-def _truth_reading(text: str, cues: Cues, *, forced: bool) -> Reading | None:
+def _reference_reading(text: str, cues: Cues, *, forced: bool) -> Reading | None:
     plain = plain_numbers(text).strip()
     if not any(c.isdigit() or c == "π" for c in plain) or _HYPHENATED.match(plain) is not None:
         return None

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from mmpr.errors import JudgeError, SourceError
 from mmpr.judging.option_lists import DEFAULTS, JudgeOptions, kind_named
+from mmpr.judging.reference import compile_reference
 from mmpr.judging.session import Judge
-from mmpr.judging.truth import compile_truth
 from mmpr.prompts import language_of
 from mmpr.types import Question
 
@@ -54,7 +54,7 @@ def _lines(lines: Iterable[str], path: Path) -> Iterator[str]:
 
 def _kind(question: Question, options: JudgeOptions) -> str:
     try:
-        return compile_truth(question, options=options).kind
+        return compile_reference(question, options=options).kind
     except JudgeError:
         return "unknown"
 

@@ -84,7 +84,7 @@ class Rule(StrEnum):
     SECOND_OPINION = "second-opinion"
     TIME_LIMIT = "error-time-limit"
     INTERNAL = "error-internal"
-    TRUTH = "error-truth"
+    REFERENCE = "error-truth"
 
 
 class Ruling(NamedTuple):

@@ -8,19 +8,19 @@ from types import TracebackType
 from mmpr.errors import JudgeError
 from mmpr.judging.judge_session import SecondOpinion, judge_compiled, normal_compiled
 from mmpr.judging.option_lists import DEFAULTS, JudgeOptions
+from mmpr.judging.reference import Reference, compile_reference
 from mmpr.judging.rules import Rule
 from mmpr.judging.symbolic import SymbolicProcess, TimeLimit
-from mmpr.judging.truth import Truth, compile_truth
 from mmpr.types import Outcome, Question, Verdict
 
 # What a fault of ours can raise on one hostile response; anything else is no response's fault and rises.
 _INTERNAL = (ArithmeticError, LookupError, ValueError, TypeError, AttributeError, RecursionError, MemoryError)
 
 
-def form_of(truth: Truth, answer: str) -> str:
+def form_of(reference: Reference, answer: str) -> str:
     """One text for every way to write an extracted answer; the answer itself where one of our readers fails on it."""
     try:
-        return normal_compiled(truth, answer)
+        return normal_compiled(reference, answer)
     except _INTERNAL:
         return answer.strip().casefold()
 
@@ -65,19 +65,19 @@ class Judge:
     def judge_all(self, question: Question, responses: Sequence[str]) -> list[Verdict]:
         """All responses of one question, its truth compiled once."""
         try:
-            truth = compile_truth(question, options=self._options)
+            reference = compile_reference(question, options=self._options)
         except JudgeError:
-            return [Verdict(Outcome.ERROR, None, Rule.TRUTH) for _ in responses]
-        return [self._one(truth, response) for response in responses]
+            return [Verdict(Outcome.ERROR, None, Rule.REFERENCE) for _ in responses]
+        return [self._one(reference, response) for response in responses]
 
     def close(self) -> None:
         """End the worker process; a later judgement would start a new one."""
         self._symbolic.close()
 
-    def _one(self, truth: Truth, response: str) -> Verdict:
+    def _one(self, reference: Reference, response: str) -> Verdict:
         try:
-            return judge_compiled(truth, response, opinion=self._opinion)
+            return judge_compiled(reference, response, opinion=self._opinion)
         except TimeLimit:
-            return Verdict(Outcome.ERROR, None, Rule.TIME_LIMIT, truth.show())
+            return Verdict(Outcome.ERROR, None, Rule.TIME_LIMIT, reference.show())
         except _INTERNAL:
-            return Verdict(Outcome.ERROR, None, Rule.INTERNAL, truth.show())
+            return Verdict(Outcome.ERROR, None, Rule.INTERNAL, reference.show())

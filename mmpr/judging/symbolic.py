@@ -42,7 +42,7 @@ class SymbolicProcess:
         self._command = command or (sys.executable, "-m", "mmpr.judging.worker")
         self._process: subprocess.Popen[bytes] | None = None
 
-    def equal(self, truth: str, answer: str) -> bool | None:
+    def equal(self, reference: str, answer: str) -> bool | None:
         """Whether the two LaTeX expressions are equal; None where the worker cannot read one.
 
         Raises:
@@ -50,7 +50,7 @@ class SymbolicProcess:
         """
         process = self._running()
         try:
-            _send(process, {"truth": truth, "answer": answer})
+            _send(process, {"truth": reference, "answer": answer})
             reply = self._receive(process, self._time_limit_s)
         except (BrokenPipeError, EOFError):  # it died: of memory, or by someone's hand
             self.close()

@@ -282,18 +282,18 @@ class Time:
         return ambiguous(Rule.SEVERAL) if same else incorrect(Rule.SEVERAL)
 
     def _fields(self, got: Clock, low: str) -> Ruling:
-        truth = self.clock
-        if got.hour != truth.hour:
+        reference = self.clock
+        if got.hour != reference.hour:
             return incorrect(Rule.TIME)
-        if got.minute is None and truth.minute:
+        if got.minute is None and reference.minute:
             return ambiguous(Rule.TIME_PARTIAL)
-        if (got.minute or 0) != (truth.minute or 0) or got.second != truth.second:
+        if (got.minute or 0) != (reference.minute or 0) or got.second != reference.second:
             return incorrect(Rule.TIME)
         if got.dotted:
             return ambiguous(Rule.TIME_PARTIAL)
-        if got.afternoon is not None and truth.afternoon is not None and got.afternoon != truth.afternoon:
+        if got.afternoon is not None and reference.afternoon is not None and got.afternoon != reference.afternoon:
             return incorrect(Rule.TIME)
-        if (got.afternoon is None) != (truth.afternoon is None):
+        if (got.afternoon is None) != (reference.afternoon is None):
             return ambiguous(Rule.TIME_HALF)
         return ambiguous(Rule.SOFT) if guards.soft(low) else correct(Rule.TIME)
 
@@ -303,7 +303,7 @@ def _shown(clock: Clock) -> str:
     return f"{clock.hour or 12}:{clock.minute or 0:02}" + (f":{clock.second:02}" if clock.second else "") + half
 
 
-_TIME_TRUTH = re.compile(
+_TIME_REFERENCE = re.compile(
     r"^\s*\d{1,2}\s*[:h.]\s*\d{2}(?:\s*:\s*\d{2})?\s*(?:[ap]\.?\s?m\.?)?\s*$|^\d{1,2}\s*[ap]\.?\s?m\.?$"
     r"|o'?clock|\b(?:past|to) \w+$|\d+\s*点",
     re.I,
@@ -313,7 +313,7 @@ _TIME_TRUTH = re.compile(
 def compile_time(text: str, cues: Cues, *, forced: bool) -> Time | None:
     """The truth as a time of day; `2:3` is a ratio, `3:15` is one where the question asks for it."""
     if not forced:
-        if _TIME_TRUTH.search(text) is None or cues.ratio():
+        if _TIME_REFERENCE.search(text) is None or cues.ratio():
             return None
         if not cues.time() and not re.search(r"[ap]\.?\s?m\b|o'?clock|past|点", text, re.I):
             return None

@@ -31,19 +31,19 @@ def _bound_memory() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
 
 
-class _Reader:
+class _LineReader:
     """Reads each truth once: its other answers follow."""
 
     def __init__(self) -> None:
-        self._truth = ""
+        self._reference = ""
         self._gold: list[object] = []
 
-    def equal(self, truth: str, answer: str) -> bool | None:
+    def equal(self, reference: str, answer: str) -> bool | None:
         """Whether Math-Verify holds both to be equal; None where it cannot read one."""
         from math_verify import parse, verify
 
-        if truth != self._truth:
-            self._truth, self._gold = truth, parse(f"\\boxed{{{truth}}}", parsing_timeout=None)
+        if reference != self._reference:
+            self._reference, self._gold = reference, parse(f"\\boxed{{{reference}}}", parsing_timeout=None)
         said = parse(f"\\boxed{{{answer}}}", parsing_timeout=None)
         if not self._gold or not said:
             return None
@@ -59,7 +59,7 @@ def _reply(out: BinaryIO, message: dict[str, object]) -> None:
 def serve(source: BinaryIO, out: BinaryIO) -> None:
     """Answer until the parent closes the pipe."""
     _reply(out, {"ready": True})
-    reader = _Reader()
+    reader = _LineReader()
     while len(head := source.read(4)) == 4:
         message = json.loads(source.read(struct.unpack(">I", head)[0]))
         try:

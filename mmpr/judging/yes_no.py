@@ -16,7 +16,7 @@ _YES = frozenset(_YES_TEXT.split())
 _NO = frozenset(["no", "nope", "nah", "false", "incorrect", "wrong", "negative"])
 _YES_HAN = ("是的", "对的", "正确", "可以", "是", "对", "有", "会", "能", "真", "存在")
 _NO_HAN = ("不是", "不对", "不正确", "不可以", "不会", "不能", "没有", "错误", "错", "否", "不", "假", "并非")
-_TRUTHS = dict.fromkeys(
+_REFERENCES = dict.fromkeys(
     ("yes", "true", "y", "t", "correct", "right", "是", "对", "正确", "是的", "对的", "√"), True
 ) | dict.fromkeys(
     ("no", "false", "n", "f", "incorrect", "wrong", "否", "错", "错误", "不是", "不对", "×", "不正确"), False
@@ -141,8 +141,8 @@ def _contradicts(said: bool, rest: str) -> bool:
 def compile_yes_no(text: str, cues: Cues, *, forced: bool) -> YesNo | None:
     """The truth as yes or no, or None; `t` and `f` count only where the source says so."""
     low = text.casefold().strip(" .,!。")
-    if low not in _TRUTHS or (len(low) == 1 and low in "ytnf√×" and not forced):
+    if low not in _REFERENCES or (len(low) == 1 and low in "ytnf√×" and not forced):
         return None
     if low in ("right", "correct", "wrong", "incorrect") and not (forced or cues.yes_no()):
         return None
-    return YesNo(_TRUTHS[low], cues.words(), _NEGATION.search(cues.low) is not None)
+    return YesNo(_REFERENCES[low], cues.words(), _NEGATION.search(cues.low) is not None)

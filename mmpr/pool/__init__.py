@@ -8,11 +8,22 @@ that the question that kills is found and no innocent one is blamed.
 from mmpr.pool.cluster import connected, map_tasks, n_engines
 from mmpr.pool.engine_pool import Pool
 from mmpr.pool.metrics import Meters, Metric
-from mmpr.pool.pool_records import Beat, Bench, Died, Done, Event, Lease, MakeEngine, Placement, Probe, Unfit, Work
+from mmpr.pool.pool_records import (
+    Beat,
+    Died,
+    Done,
+    Event,
+    Lease,
+    MakeEngine,
+    Placement,
+    Probe,
+    UnfitNode,
+    Work,
+    WorkContext,
+)
 
 __all__ = [
     "Beat",
-    "Bench",
     "Died",
     "Done",
     "Event",
@@ -23,8 +34,9 @@ __all__ = [
     "Placement",
     "Pool",
     "Probe",
-    "Unfit",
+    "UnfitNode",
     "Work",
+    "WorkContext",
     "connected",
     "map_tasks",
     "n_engines",

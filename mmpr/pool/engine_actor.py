@@ -14,13 +14,13 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from mmpr.engines.protocol import Engine, Pulse
 from mmpr.errors import EngineDead, MmprError
 from mmpr.pool.cluster import call, first_line, last_line
-from mmpr.pool.pool_records import Lease, MakeEngine, Probe, Unfit, Work
+from mmpr.pool.pool_records import Lease, MakeEngine, Probe, UnfitNode, Work
 
 R = TypeVar("R")
 
 
-class Hand:
-    """The actor's side of `Bench`."""
+class ActorContext:
+    """The actor's side of `WorkContext`."""
 
     def __init__(self, chunk: int, ledger: Any) -> None:
         self._chunk = chunk
@@ -63,17 +63,17 @@ class EngineActor:
     async def where(self) -> str:
         return socket.gethostname()
 
-    async def assign(self, work: Work, probe: Probe | None) -> MmprError | Unfit | None:
+    async def assign(self, work: Work, probe: Probe | None) -> MmprError | UnfitNode | None:
         """Other work for an engine that is up or starts; the work's own probe comes first."""
         self._work, self._probe = work, probe
         return await self.start()
 
-    async def start(self) -> MmprError | Unfit | None:
+    async def start(self) -> MmprError | UnfitNode | None:
         try:
             if self._probe is not None:
                 await asyncio.to_thread(self._probe)
         except MmprError as error:
-            return Unfit(socket.gethostname(), str(error))
+            return UnfitNode(socket.gethostname(), str(error))
         try:
             async with self._one:
                 self._engine = self._engine or await self._make_engine()
@@ -84,7 +84,7 @@ class EngineActor:
     async def lease(self, lease: Lease) -> object:
         assert self._engine is not None, "leased before it was started"
         try:
-            return await self._work(self._engine, lease, Hand(lease.chunk, self._ledger))
+            return await self._work(self._engine, lease, ActorContext(lease.chunk, self._ledger))
         except EngineDead as error:
             await self._engine.close()
             return error

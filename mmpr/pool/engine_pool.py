@@ -20,7 +20,7 @@ from mmpr.engines.protocol import Pulse
 from mmpr.errors import EngineDead, EngineStartError, MmprError
 from mmpr.pool.cluster import first_line, last_line, n_engines
 from mmpr.pool.engine_actor import EngineActor, Ledger
-from mmpr.pool.pool_records import Beat, Died, Done, Event, Lease, MakeEngine, Placement, Probe, Unfit, Work
+from mmpr.pool.pool_records import Beat, Died, Done, Event, Lease, MakeEngine, Placement, Probe, UnfitNode, Work
 from mmpr.pool.tail import shares
 
 _POLL_S = 0.2  # how long the driver sleeps when nothing has come back
@@ -29,7 +29,7 @@ _DEATHS_ALONE = 2  # so often a question must end an engine alone; with the firs
 
 
 @dataclass(slots=True)
-class _Seat:
+class _EngineSlot:
     """An engine's place: its actor, what it holds, and how often it has been filled."""
 
     number: int
@@ -45,7 +45,7 @@ class _Seat:
     pulse: Pulse = field(default_factory=Pulse)
     fills: int = 0
     not_before: float = 0.0
-    unfit: Unfit | None = None
+    unfit: UnfitNode | None = None
 
     @property
     def up(self) -> bool:
@@ -65,7 +65,7 @@ class Pool:
         self._make_engine, self._work, self._placement, self._probe = make_engine, work, placement, probe
         beside_driver = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self._ledger = ray.remote(num_cpus=0, scheduling_strategy=beside_driver)(Ledger).remote()
-        self._seats: list[_Seat] = []
+        self._slots: list[_EngineSlot] = []
         self._suspects: deque[Lease] = deque()
         self._deaths: dict[tuple[int, int], int] = {}
         self._counted = self._placed_at = time.monotonic()
@@ -86,10 +86,10 @@ class Pool:
         self._work, self._probe = work, probe
         self._deaths.clear()
         ray.get(self._ledger.clear.remote())
-        for seat in self._seats:
-            seat.done = 0
-            if seat.actor is not None:
-                seat.starting = seat.actor.assign.remote(work, probe)
+        for slot in self._slots:
+            slot.done = 0
+            if slot.actor is not None:
+                slot.starting = slot.actor.assign.remote(work, probe)
 
     def stop(self, grace_s: float) -> None:
         """No new leases from now on; `run` ends when those in flight have come back, or after `grace_s`."""
@@ -106,7 +106,7 @@ class Pool:
         """
         coming, waiting = iter(leases), deque[Lease]()
         while True:
-            yield from self._fill_seats()
+            yield from self._fill_slots()
             self._hand_out(coming, waiting)
             if not self._holding() and (self._stopping or not (waiting or self._suspects)):
                 return
@@ -120,72 +120,72 @@ class Pool:
 
     def close(self) -> None:
         """End every engine and its processes."""
-        stops = [seat.actor.stop.remote() for seat in self._seats if seat.up]
+        stops = [slot.actor.stop.remote() for slot in self._slots if slot.up]
         if stops:
             ray.wait(stops, num_returns=len(stops), timeout=10)
-        for seat in self._seats:
-            if seat.actor is not None:
-                ray.kill(seat.actor)
+        for slot in self._slots:
+            if slot.actor is not None:
+                ray.kill(slot.actor)
         ray.kill(self._ledger)
-        self._seats.clear()
+        self._slots.clear()
 
     # -- engines ------------------------------------------------------------------------------------------------
 
-    def _fill_seats(self) -> Iterator[Event]:
+    def _fill_slots(self) -> Iterator[Event]:
         now = time.monotonic()
-        if not self._seats or now - self._counted > 5:
+        if not self._slots or now - self._counted > 5:
             self._counted = now
-            for number in range(len(self._seats), n_engines(self._placement)):
-                self._seats.append(_Seat(number))
-        for seat in self._seats:
-            if now < seat.not_before:
+            for number in range(len(self._slots), n_engines(self._placement)):
+                self._slots.append(_EngineSlot(number))
+        for slot in self._slots:
+            if now < slot.not_before:
                 continue
-            if seat.actor is None and seat.fills <= self._placement.restarts:
-                self._fill(seat)
-            elif seat.unfit is not None and seat.starting is None:
+            if slot.actor is None and slot.fills <= self._placement.restarts:
+                self._fill(slot)
+            elif slot.unfit is not None and slot.starting is None:
                 # it keeps its place, so that no other engine is put there, and may have been mended
-                seat.starting = seat.actor.start.remote()
+                slot.starting = slot.actor.start.remote()
         yield from self._take_started()
         self._give_up_if_hopeless(now)
 
-    def _fill(self, seat: _Seat) -> None:
+    def _fill(self, slot: _EngineSlot) -> None:
         wanted: dict[str, Any] = {"num_cpus": 0, "num_gpus": self._placement.gpus}
         if self._placement.accelerator:
             wanted["accelerator_type"] = self._placement.accelerator
         actor = ray.remote(**wanted, max_restarts=0, max_task_retries=0)(EngineActor)
-        seat.actor = actor.remote(self._make_engine, self._work, self._probe, self._ledger)
-        seat.placed, seat.starting = seat.actor.where.remote(), seat.actor.start.remote()
-        seat.fills += 1
+        slot.actor = actor.remote(self._make_engine, self._work, self._probe, self._ledger)
+        slot.placed, slot.starting = slot.actor.where.remote(), slot.actor.start.remote()
+        slot.fills += 1
 
     def _take_started(self) -> Iterator[Event]:
-        for seat in self._seats:
-            if seat.starting is None or not ray.wait([seat.starting], timeout=0)[0]:
+        for slot in self._slots:
+            if slot.starting is None or not ray.wait([slot.starting], timeout=0)[0]:
                 continue
             try:
-                result: MmprError | Unfit | None = ray.get(seat.starting)
+                result: MmprError | UnfitNode | None = ray.get(slot.starting)
             except RayError as lost:
                 result = EngineStartError(f"the engine's process was lost while it started: {last_line(lost)}")
-            seat.starting = None
-            known, seat.unfit = seat.unfit, None
-            if isinstance(result, Unfit):
-                seat.unfit, seat.not_before = result, time.monotonic() + self._placement.probe_s
+            slot.starting = None
+            known, slot.unfit = slot.unfit, None
+            if isinstance(result, UnfitNode):
+                slot.unfit, slot.not_before = result, time.monotonic() + self._placement.probe_s
                 if known != result:
                     yield result
             elif result is None:
                 self._ever_up = True
-                seat.pulse, seat.asked, seat.host = Pulse(), None, ray.get(seat.placed)
+                slot.pulse, slot.asked, slot.host = Pulse(), None, ray.get(slot.placed)
             elif not self._ever_up:
                 raise result  # a wrong path or too little memory is the same the second time
             else:
-                self._vacate(seat)
+                self._vacate(slot)
 
     def _give_up_if_hopeless(self, now: float) -> None:
-        if self._seats and all(s.actor is None and s.fills > self._placement.restarts for s in self._seats):
+        if self._slots and all(s.actor is None and s.fills > self._placement.restarts for s in self._slots):
             raise EngineStartError(f"every engine was started {self._placement.restarts + 1} times and died each time")
-        if self._seats and all(s.unfit is not None and s.starting is None for s in self._seats):
-            raise EngineStartError(f"no node can do the work; {'; '.join(sorted(_told(self._seats)))}")
-        placed = [s.placed for s in self._seats if s.placed is not None]
-        if any(s.up for s in self._seats) or (placed and ray.wait(placed, timeout=0)[0]):
+        if self._slots and all(s.unfit is not None and s.starting is None for s in self._slots):
+            raise EngineStartError(f"no node can do the work; {'; '.join(sorted(_told(self._slots)))}")
+        placed = [s.placed for s in self._slots if s.placed is not None]
+        if any(s.up for s in self._slots) or (placed and ray.wait(placed, timeout=0)[0]):
             self._placed_at = now
         if now - self._placed_at < self._placement.wait_s:
             return
@@ -197,52 +197,52 @@ class Pool:
             "check `ray status`, or set engine_wait_s"
         )
 
-    def _vacate(self, seat: _Seat) -> None:
-        if seat.actor is not None:
-            ray.kill(seat.actor)
-        seat.actor = seat.starting = seat.placed = seat.asked = seat.unfit = None
-        seat.pulse, seat.done = Pulse(), 0
-        seat.not_before = time.monotonic() + min(60.0, self._placement.pause_s * 2**seat.fills)
+    def _vacate(self, slot: _EngineSlot) -> None:
+        if slot.actor is not None:
+            ray.kill(slot.actor)
+        slot.actor = slot.starting = slot.placed = slot.asked = slot.unfit = None
+        slot.pulse, slot.done = Pulse(), 0
+        slot.not_before = time.monotonic() + min(60.0, self._placement.pause_s * 2**slot.fills)
 
     # -- leases -------------------------------------------------------------------------------------------------
 
     def _hand_out(self, coming: Iterator[Lease], waiting: deque[Lease]) -> None:
-        enough = max(1, len(self._seats) * self._placement.leases_in_flight)  # to know when the last ones are at hand
+        enough = max(1, len(self._slots) * self._placement.leases_in_flight)  # to know when the last ones are at hand
         waiting.extend(islice(coming, max(0, enough - len(waiting))))
         if self._stopping:
             return
-        lone = next((seat for seat in self._seats if seat.up), None) if self._suspects else None
+        lone = next((slot for slot in self._slots if slot.up), None) if self._suspects else None
         if lone is not None and not lone.leases:
             self._lease(lone, self._suspects.popleft())
         takers = [
-            seat
-            for seat in self._seats
-            if seat.up and seat is not lone and not any(lease.alone for lease in seat.leases.values())
+            slot
+            for slot in self._slots
+            if slot.up and slot is not lone and not any(lease.alone for lease in slot.leases.values())
         ]
         room = self._placement.leases_in_flight
         shares_left: dict[int, int] | None = None  # of the last chunks, by engine
         while waiting:
             if shares_left is None and len(waiting) < len(takers) * room:
                 shares_left = _last_shares(takers, len(waiting))
-            seat = _hungriest([s for s in takers if len(s.leases) < room], shares_left)
-            if seat is None:
+            slot = _hungriest([s for s in takers if len(s.leases) < room], shares_left)
+            if slot is None:
                 return
             if shares_left is not None:
-                shares_left[seat.number] -= 1
-            self._lease(seat, waiting.popleft())
+                shares_left[slot.number] -= 1
+            self._lease(slot, waiting.popleft())
             waiting.extend(islice(coming, 1))
 
-    def _lease(self, seat: _Seat, lease: Lease) -> None:
-        if not (seat.done or seat.leases):
-            seat.worked_since = time.monotonic()
+    def _lease(self, slot: _EngineSlot, lease: Lease) -> None:
+        if not (slot.done or slot.leases):
+            slot.worked_since = time.monotonic()
         lease = replace(lease, attempt=secrets.token_hex(4))
-        seat.leases[seat.actor.lease.remote(lease)] = lease
+        slot.leases[slot.actor.lease.remote(lease)] = lease
 
     def _holding(self) -> bool:
-        return any(seat.leases for seat in self._seats)
+        return any(slot.leases for slot in self._slots)
 
     def _collect(self) -> Iterator[Event]:
-        held = {ref: seat for seat in self._seats for ref in seat.leases}
+        held = {ref: slot for slot in self._slots for ref in slot.leases}
         if not held:
             time.sleep(_POLL_S)
             return
@@ -251,29 +251,29 @@ class Pool:
             if ref in held[ref].leases:  # else its engine was found dead in this very round
                 yield from self._take(held[ref], ref)
 
-    def _take(self, seat: _Seat, ref: Any) -> Iterator[Event]:
+    def _take(self, slot: _EngineSlot, ref: Any) -> Iterator[Event]:
         try:
             result = ray.get(ref)
         except RayActorError as error:
-            yield self._bury(seat, first_line(error))
+            yield self._bury(slot, first_line(error))
             return
         if isinstance(result, EngineDead):
-            yield self._bury(seat, str(result))
+            yield self._bury(slot, str(result))
         elif isinstance(result, MmprError):
             raise result
         else:
-            seat.fills = 1  # it has done work: its earlier deaths are forgiven
-            seat.done += 1
-            yield Done(seat.leases.pop(ref), result)
+            slot.fills = 1  # it has done work: its earlier deaths are forgiven
+            slot.done += 1
+            yield Done(slot.leases.pop(ref), result)
 
-    def _bury(self, seat: _Seat, words: str) -> Died:
+    def _bury(self, slot: _EngineSlot, words: str) -> Died:
         """Take the dead engine's leases back, to be leased again alone; blame only a question that was asked alone."""
-        leases = list(seat.leases.values())
-        seat.leases.clear()
-        self._vacate(seat)
+        leases = list(slot.leases.values())
+        slot.leases.clear()
+        self._vacate(slot)
         for lease in leases:
             self._suspects.append(self._blame(lease, words) if lease.alone else replace(lease, alone=True))
-        return Died(seat.number, words, tuple(leases), seat.host)
+        return Died(slot.number, words, tuple(leases), slot.host)
 
     def _blame(self, lease: Lease, words: str) -> Lease:
         row = ray.get(self._ledger.row.remote(lease.chunk))
@@ -287,60 +287,60 @@ class Pool:
 
     def _beat(self) -> Beat:
         since, self._held_at = self._held_at, time.monotonic()
-        held = sum(map(self._is_placed, self._seats)) * max(1, self._placement.gpus)
-        up = [seat for seat in self._seats if seat.up]
+        held = sum(map(self._is_placed, self._slots)) * max(1, self._placement.gpus)
+        up = [slot for slot in self._slots if slot.up]
         return Beat(
-            tuple(seat.pulse for seat in up),
-            len(self._seats) - len(up),
-            tuple((seat.number, seat.host) for seat in up),
-            sum(len(seat.leases) for seat in self._seats),
+            tuple(slot.pulse for slot in up),
+            len(self._slots) - len(up),
+            tuple((slot.number, slot.host) for slot in up),
+            sum(len(slot.leases) for slot in self._slots),
             held * (self._held_at - since),
         )
 
-    def _is_placed(self, seat: _Seat) -> bool:
-        return seat.placed is not None and bool(ray.wait([seat.placed], timeout=0)[0])
+    def _is_placed(self, slot: _EngineSlot) -> bool:
+        return slot.placed is not None and bool(ray.wait([slot.placed], timeout=0)[0])
 
     # -- pulses -------------------------------------------------------------------------------------------------
 
     def _check_pulses(self) -> Iterator[Event]:
-        for seat in self._seats:
-            if not seat.up:
+        for slot in self._slots:
+            if not slot.up:
                 continue
-            yield from self._read_pulse(seat)
-            if seat.up and seat.asked is None:
-                seat.asked, seat.asked_at = seat.actor.pulse.remote(), time.monotonic()
+            yield from self._read_pulse(slot)
+            if slot.up and slot.asked is None:
+                slot.asked, slot.asked_at = slot.actor.pulse.remote(), time.monotonic()
 
-    def _read_pulse(self, seat: _Seat) -> Iterator[Event]:
-        if seat.asked is None:
+    def _read_pulse(self, slot: _EngineSlot) -> Iterator[Event]:
+        if slot.asked is None:
             return
         try:
-            seat.pulse = ray.get(seat.asked, timeout=0)
-            seat.asked = None
+            slot.pulse = ray.get(slot.asked, timeout=0)
+            slot.asked = None
         except GetTimeoutError:
-            if time.monotonic() - seat.asked_at > self._placement.stall_s:
-                yield self._bury(seat, f"did not answer for {self._placement.stall_s:.0f} s")
+            if time.monotonic() - slot.asked_at > self._placement.stall_s:
+                yield self._bury(slot, f"did not answer for {self._placement.stall_s:.0f} s")
             return
         except RayActorError as error:
-            yield self._bury(seat, first_line(error))
+            yield self._bury(slot, first_line(error))
             return
-        if seat.pulse.running and seat.pulse.step_age_s > self._placement.stall_s:
-            yield self._bury(seat, f"{seat.pulse.running} requests and no step for {seat.pulse.step_age_s:.0f} s")
+        if slot.pulse.running and slot.pulse.step_age_s > self._placement.stall_s:
+            yield self._bury(slot, f"{slot.pulse.running} requests and no step for {slot.pulse.step_age_s:.0f} s")
 
 
-def _hungriest(free: Sequence[_Seat], shares_left: dict[int, int] | None) -> _Seat | None:
+def _hungriest(free: Sequence[_EngineSlot], shares_left: dict[int, int] | None) -> _EngineSlot | None:
     """The engine with the fewest leases; of the last chunks, one whose share is not handed out yet."""
-    due = [seat for seat in free if shares_left is None or shares_left[seat.number]]
-    return min(due, key=lambda seat: len(seat.leases), default=None)
+    due = [slot for slot in free if shares_left is None or shares_left[slot.number]]
+    return min(due, key=lambda slot: len(slot.leases), default=None)
 
 
-def _last_shares(takers: Sequence[_Seat], n_waiting: int) -> dict[int, int]:
+def _last_shares(takers: Sequence[_EngineSlot], n_waiting: int) -> dict[int, int]:
     """How many of the last chunks each engine gets, by its number, when each goes where it ends first."""
     now = time.monotonic()
-    paces = [seat.pace(now) for seat in takers]
+    paces = [slot.pace(now) for slot in takers]
     usual = statistics.median([pace for pace in paces if pace] or [1.0])
-    taken = shares(n_waiting, [len(seat.leases) for seat in takers], [pace or usual for pace in paces])
-    return {seat.number: n for seat, n in zip(takers, taken, strict=True)}
+    taken = shares(n_waiting, [len(slot.leases) for slot in takers], [pace or usual for pace in paces])
+    return {slot.number: n for slot, n in zip(takers, taken, strict=True)}
 
 
-def _told(seats: Iterable[_Seat]) -> set[str]:
-    return {f"{seat.unfit.node}: {seat.unfit.words}" for seat in seats if seat.unfit is not None}
+def _told(slots: Iterable[_EngineSlot]) -> set[str]:
+    return {f"{slot.unfit.node}: {slot.unfit.words}" for slot in slots if slot.unfit is not None}

@@ -31,7 +31,7 @@ class Lease:
     quarantined: tuple[tuple[int, str], ...] = ()
 
 
-class Bench(Protocol):
+class WorkContext(Protocol):
     """What the work gets beside its engine."""
 
     async def beside(self, function: Callable[..., R], *arguments: object) -> R:
@@ -41,7 +41,7 @@ class Bench(Protocol):
         """Tell the pool which question is asked next; returns when the pool knows."""
 
 
-Work = Callable[[Engine, Lease, Bench], Awaitable[Any]]
+Work = Callable[[Engine, Lease, WorkContext], Awaitable[Any]]
 MakeEngine = Callable[[], Awaitable[Engine]]
 Probe = Callable[[], None]  # raises an MmprError on a node that cannot do the work
 
@@ -84,14 +84,14 @@ class Beat:
 
 
 @dataclass(frozen=True, slots=True)
-class Unfit:
+class UnfitNode:
     """A node that cannot do the work gets none: what it cannot read or write. It is asked again now and then."""
 
     node: str
     words: str
 
 
-Event = Done | Died | Beat | Unfit
+Event = Done | Died | Beat | UnfitNode
 
 
 @dataclass(frozen=True, slots=True)

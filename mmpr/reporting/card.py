@@ -12,7 +12,7 @@ from mmpr.reporting.plain_names import POCKET_LINE, explain, plain, told_kind
 from mmpr.reporting.safe_text import visible_line
 from mmpr.run import dataset_features
 
-_CONFIGS = {"default": True, "raw": False}  # name: whether pictures are decoded
+_CONFIGS = {"default": True, "raw": False}  # name: whether images are decoded
 _SIZES = [(1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M")]
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>()!|~$])")
 
@@ -43,7 +43,7 @@ def card(report: Mapping[str, Any]) -> str:
 
 
 def front_matter(report: Mapping[str, Any]) -> str:
-    """YAML: two configs over the same files, `raw` with the pictures as bytes for trainers that decode themselves."""
+    """YAML: two configs over the same files, `raw` with the images as bytes for trainers that decode themselves."""
     import yaml
 
     kinds = list(report["pairs_by_kind"])
@@ -93,7 +93,7 @@ def _described(name: str, report: Mapping[str, Any], *, decode: bool) -> dict[st
     }
 
 
-def _pictures(report: Mapping[str, Any]) -> str:
+def _images(report: Mapping[str, Any]) -> str:
     if report["selection"].get("embed_images", True):
         return "Pictures are embedded."
     return "Pictures are paths of the machine where it was made, or embedded where no file is what was seen."
@@ -104,7 +104,7 @@ def _opening(report: Mapping[str, Any]) -> str:
     kinds = "\n".join(f"- **{n:,} {plain(kind)}** pairs: {told_kind(kind, views)}." for kind, n in counts)
     return (
         f"{report['pairs']:,} preference pairs for multimodal models, made by `mmpr` from "
-        f"{report['questions']:,} questions with {escape(report['model'])}. {_pictures(report)}\n\n{kinds}\n\n"
+        f"{report['questions']:,} questions with {escape(report['model'])}. {_images(report)}\n\n{kinds}\n\n"
         "The kinds follow Mixed Preference Optimization ([arXiv 2411.10442](https://arxiv.org/abs/2411.10442)). "
         "Open `report.html` to browse pairs; `report.json` has every figure below."
     )

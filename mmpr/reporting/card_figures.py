@@ -80,7 +80,7 @@ def _dropout(asked: Mapping[str, Any]) -> str:
     rejected = "an answer so given" if keep == 0 else "its kept part with an ending so written"
     return (
         f"A question without a known answer was answered once. {kept}draft is the chosen side, {rejected} the rejected "
-        f"one{'; endings equal to another, unfinished or refusing ones were left out' if n > 1 else ''}."
+        f"one{'; completions equal to another, unfinished or refusing ones were left out' if n > 1 else ''}."
     )
 
 

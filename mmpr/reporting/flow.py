@@ -16,7 +16,7 @@ _REST = "for "  # "9 for 3 other reasons": needs no second line that explains it
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
+class _Band:
     """One bar of the right side: `skip` tells skips from pairs, `share` is of all questions' height."""
 
     name: str
@@ -46,32 +46,32 @@ def flow_chart(report: Mapping[str, Any]) -> dict[str, Any] | None:
     return chart
 
 
-def _pair_parts(report: Mapping[str, Any]) -> list[_Part]:
+def _pair_parts(report: Mapping[str, Any]) -> list[_Band]:
     """The kinds share the height of the questions with pairs as they share the pairs."""
     paired = report["paired"] / report["questions"]
     kinds = report["pairs_by_kind"].items()
-    return [_Part(kind, n, paired * n / report["pairs"], skip=False) for kind, n in kinds]
+    return [_Band(kind, n, paired * n / report["pairs"], skip=False) for kind, n in kinds]
 
 
-def _skip_parts(report: Mapping[str, Any]) -> list[_Part]:
+def _skip_parts(report: Mapping[str, Any]) -> list[_Band]:
     """The commonest reasons, and all others as one."""
     reasons = list(report["skips_by_reason"].items())
     shown = reasons if len(reasons) <= _MOST_REASONS + 1 else reasons[:_MOST_REASONS]
     if rest := reasons[len(shown) :]:
         shown = [*shown, (f"{_REST}{len(rest)} other reasons", sum(n for _, n in rest))]
-    return [_Part(reason, n, n / report["questions"], skip=True) for reason, n in shown]
+    return [_Band(reason, n, n / report["questions"], skip=True) for reason, n in shown]
 
 
-def _height(part: _Part) -> float:
+def _height(part: _Band) -> float:
     return max(_LEAST, part.share * _HEIGHT)
 
 
-def _block_height(parts: Sequence[_Part]) -> float:
+def _block_height(parts: Sequence[_Band]) -> float:
     return sum(max(_SLOT, _height(part)) for part in parts) + _GAP * max(0, len(parts) - 1)
 
 
 def _block(
-    chart: dict[str, Any], report: Mapping[str, Any], parts: Sequence[_Part], first: float, source: float
+    chart: dict[str, Any], report: Mapping[str, Any], parts: Sequence[_Band], first: float, source: float
 ) -> float:
     """One middle bar with the bars right of it; returns how far the left bar is used up.
 

@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 _TEXT_CHARS = (6000, 3000, 1500, 700)  # of one text, as far as the budget goes; the dataset has the whole
-_SHOWN_PICTURES = 6
+_SHOWN_IMAGES = 6
 _SHOWN_RULES = 7
-PAIRS_BYTES = 2_400_000  # with the pictures' budget and the page's own 60 kB: under 5 MB
+PAIRS_BYTES = 2_400_000  # with the images' budget and the page's own 60 kB: under 5 MB
 _PLAIN = [
     *("pair_id", "question_id", "source", "source_row", "answer", "chosen_answer", "rejected_answer", "rule"),
     *("rejected_rule", "accuracy", "n_responses", "continued", "chosen_tokens", "rejected_tokens"),
@@ -53,7 +53,7 @@ def page(folder: RunFolder, report: Mapping[str, Any], picks: list[Pick]) -> str
     Raises:
         RunFolderError: a shard is missing or damaged.
     """
-    pairs, pictures = _browsed(folder, picks)
+    pairs, images = _browsed(folder, picks)
     script = _part("script.html")
     return (
         _environment()
@@ -72,7 +72,7 @@ def page(folder: RunFolder, report: Mapping[str, Any], picks: list[Pick]) -> str
             style=_part("style.html"),
             script=script,
             script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-            island=island({"pairs": pairs, "pictures": pictures, "kinds": {k: plain(k) for k in KINDS}}),
+            island=island({"pairs": pairs, "pictures": images, "kinds": {k: plain(k) for k in KINDS}}),
             n_shown=len(pairs),
         )
     )
@@ -88,12 +88,12 @@ def island(value: object) -> str:
 
 
 def _browsed(folder: RunFolder, picks: list[Pick]) -> tuple[list[dict[str, Any]], dict[str, dict[str, Any]]]:
-    """The pairs in the picks' order and their pictures by hash; only small pictures are ever kept."""
+    """The pairs in the picks' order and their images by hash; only small images are ever kept."""
     thumbnails = Thumbnails()
     rows: dict[str, dict[str, Any]] = {}
     for row in read_picks(folder, picks):
         images, hashes = row.pop("images"), row["image_sha256"] or []
-        shown = thumbnails.add(images[:_SHOWN_PICTURES], hashes[:_SHOWN_PICTURES])
+        shown = thumbnails.add(images[:_SHOWN_IMAGES], hashes[:_SHOWN_IMAGES])
         rows[row["pair_id"]] = {**row, "pictures": shown, "n_pictures": len(images)}
     pairs = _within(PAIRS_BYTES, [rows[pick.pair_id] for pick in picks])
     return pairs, thumbnails.to_json({sha256 for pair in pairs for sha256 in pair["pictures"]})

@@ -21,7 +21,7 @@ class Story:
     """What is known of one pair.
 
     Args:
-        row: the pair as the dataset has it, without its pictures' bytes.
+        row: the pair as the dataset has it, without its images' bytes.
         siblings: all pairs of its question, by rank.
         committed: the question and every response, with the verdicts that the pairs were made from.
         commit: the chunk it was built in.
@@ -57,7 +57,7 @@ def read_story(url: str, pair_id: str) -> Story:
     """
     folder = RunFolder(url)
     pick = find_pair(folder, finished_shards(folder), pair_id)
-    (row,) = read_picks(folder, [pick], pictures=False)
+    (row,) = read_picks(folder, [pick], images=False)
     commit, committed = _question(folder, row["source"], row["source_row"])
     selection = _selection(folder.load_run(), commit)
     return Story(
@@ -81,7 +81,7 @@ def _selection(run: Mapping[str, Any], commit: ChunkCommit) -> dict[str, Any]:
 
 def _both(pair: Mapping[str, Any]) -> tuple[tuple[Stage, int], tuple[Stage, int]]:
     blind = pair["pair_kind"] == "dropout_ntp"
-    stages = (Stage.DRAFT, Stage.ENDING) if blind else (Stage.SAMPLE, Stage.SAMPLE)
+    stages = (Stage.DRAFT, Stage.COMPLETION) if blind else (Stage.SAMPLE, Stage.SAMPLE)
     return (stages[0], pair["chosen_index"]), (stages[1], pair["rejected_index"])
 
 
@@ -89,7 +89,7 @@ def _question(folder: RunFolder, source: str, row: int) -> tuple[ChunkCommit, Co
     for commit in folder.committed().values():
         if not any(span.source == source and span.first <= row <= span.last for span in commit.spans):
             continue
-        for committed in read_chunk(folder, commit, pictures=False):
+        for committed in read_chunk(folder, commit, images=False):
             if (committed.question.source, committed.question.row) == (source, row):
                 return commit, committed
     raise RunFolderError(f"{folder.url}: no chunk has row {row} of the pair's source; `mmpr verify` says what to do")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def sample_pairs(url: str, *, n_pairs: int, kind: str | None = None, seed: int = 0) -> list[dict[str, Any]]:
-    """A seeded sample across the whole dataset, the kinds taking turns, without the pictures' bytes.
+    """A seeded sample across the whole dataset, the kinds taking turns, without the images' bytes.
 
     Args:
         url: local path or fsspec URL of the run folder.
@@ -39,7 +39,7 @@ def sample_pairs(url: str, *, n_pairs: int, kind: str | None = None, seed: int =
             sampler.offer(batch, file.path, first)
             first += batch.num_rows
     picks = sampler.picks()
-    rows = {row["pair_id"]: row for row in read_picks(folder, picks, pictures=False)}
+    rows = {row["pair_id"]: row for row in read_picks(folder, picks, images=False)}
     return [rows[pick.pair_id] for pick in picks]
 
 
@@ -71,8 +71,8 @@ def side_title(row: Mapping[str, Any], side: str) -> str:
 
 
 def _show_known(console: Console, row: Mapping[str, Any]) -> None:
-    pictures = len(row["image_sha256"] or [])
-    told = ["no picture" if not pictures else "1 picture" if pictures == 1 else f"{pictures} pictures"]
+    images = len(row["image_sha256"] or [])
+    told = ["no picture" if not images else "1 picture" if images == 1 else f"{images} pictures"]
     if row["answer"] is not None:
         told.append(f"known answer: {visible_line(row['answer'])}")
     if row["accuracy"] is not None:

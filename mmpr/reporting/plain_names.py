@@ -19,7 +19,7 @@ VIEWS = {
     View.BLIND: "without the picture",
     View.IMAGE_KEPT: "with the picture once more",
     View.SHUFFLED_TILES: "with the picture's tiles shuffled",
-    View.OTHER_PICTURE: "with another question's picture",
+    View.OTHER_IMAGE: "with another question's picture",
 }
 
 REASONS = {
@@ -39,13 +39,13 @@ REASONS = {
     Reason.PROMPT_TOO_LONG: "the prompt does not fit the model's context",
     Reason.ENGINE_REFUSED: "the engine refused the request",
     Reason.QUARANTINED: "the question ended engines and was set aside",
-    Reason.NO_PICTURE: "there is no picture, which a draft and its endings need",
-    Reason.NO_CORRUPTED_PICTURE: "no other picture was there to be shown, or shuffled it looks as before",
+    Reason.NO_IMAGE: "there is no picture, which a draft and its endings need",
+    Reason.NO_CORRUPTED_IMAGE: "no other picture was there to be shown, or shuffled it looks as before",
     Reason.DRAFT_UNFINISHED: "the draft ran into its length limit",
     Reason.DRAFT_TOO_SHORT: "the draft is too short to be cut",
-    Reason.ENDING_UNFINISHED: "the ending ran into its length limit",
-    Reason.ENDING_EQUAL: "the ending equals the draft's own",
-    Reason.ENDING_REFUSES: "the ending says that it sees no picture",
+    Reason.COMPLETION_UNFINISHED: "the ending ran into its length limit",
+    Reason.COMPLETION_EQUAL: "the ending equals the draft's own",
+    Reason.COMPLETION_REFUSES: "the ending says that it sees no picture",
     Reason.DRAFT_REFUSES: "the draft says that it sees no picture",
     Reason.PREFIX_CHANGED: "the tokenizer changes the kept prefix",
     Reason.ALL_CORRECT: "every response is right: nothing to reject",

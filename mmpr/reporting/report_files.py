@@ -219,8 +219,8 @@ def _usage(usage: Mapping[str, float] | None, chunks: ChunkTally) -> dict[str, f
     if alive := given.get("alive_s"):
         given["busy_share"] = busy = round(given.get("busy_s", 0.0) / alive, 4)
         if "preparing_s" in given:  # an older mmpr did not tell it
-            given["waiting_for_pictures_share"] = pictures = round(given["preparing_s"] / alive, 4)
-            given["waiting_for_work_share"] = round(max(0.0, 1 - busy - pictures), 4)
+            given["waiting_for_pictures_share"] = images = round(given["preparing_s"] / alive, 4)
+            given["waiting_for_work_share"] = round(max(0.0, 1 - busy - images), 4)
     if wall := given.get("wall_s"):
         given["generated_tokens_per_s"] = round(given.get("generated_tokens", 0.0) / wall, 1)
     if prompt := given.get("prompt_tokens"):

@@ -62,16 +62,16 @@ class Sampler:
         return blake2b(f"{self._seed}\n{pick.pair_id}".encode(), digest_size=8).digest()
 
 
-def read_picks(folder: RunFolder, picks: list[Pick], *, pictures: bool = True) -> Iterator[dict[str, Any]]:
+def read_picks(folder: RunFolder, picks: list[Pick], *, images: bool = True) -> Iterator[dict[str, Any]]:
     """The rows of the picks, in the order of the files; a few rows are in memory at a time.
 
     Args:
-        pictures: whether to read the pictures' bytes too.
+        images: whether to read the images' bytes too.
 
     Raises:
         RunFolderError: a shard is missing or damaged.
     """
-    columns = _COLUMNS if pictures else [name for name in _COLUMNS if name != "images"]
+    columns = _COLUMNS if images else [name for name in _COLUMNS if name != "images"]
     by_place = sorted(picks, key=lambda pick: (pick.path, pick.row))
     for path, group in groupby(by_place, key=lambda pick: pick.path):
         with opened(folder, path) as parquet:

@@ -64,19 +64,19 @@ def _tell_question(console: Console, story: Story) -> None:
     labelled(console, "Known answer", known)
     if compiled := _compiled(story):
         labelled(console, "Compared as", compiled)
-    for number, (picture, reference) in enumerate(_pictures(story), start=1):
-        labelled(console, f"Picture {number}", picture)
+    for number, (image, reference) in enumerate(_images(story), start=1):
+        labelled(console, f"Picture {number}", image)
         labelled(console, "  file", reference)
     labelled(console, "Asked as", visible_line(f"question {question.id!r}, {_chunk(story)}"))
 
 
-def _pictures(story: Story) -> Iterator[tuple[str, str]]:
+def _images(story: Story) -> Iterator[tuple[str, str]]:
     references = story.committed.question.images
-    for index, picture in enumerate(story.committed.pictures):
-        size = f"{picture.width:,} × {picture.height:,} {picture.format}, {picture.n_bytes:,} bytes"
-        changed = "" if picture.sha256 == picture.original_sha256 else f" (file: {picture.original_sha256})"
+    for index, image in enumerate(story.committed.images):
+        size = f"{image.width:,} × {image.height:,} {image.format}, {image.n_bytes:,} bytes"
+        changed = "" if image.sha256 == image.original_sha256 else f" (file: {image.original_sha256})"
         reference = references[index] if index < len(references) else "–"
-        yield f"{size}, sha256 {picture.sha256}{changed}", visible_line(reference)
+        yield f"{size}, sha256 {image.sha256}{changed}", visible_line(reference)
 
 
 def _chunk(story: Story) -> str:
@@ -85,8 +85,15 @@ def _chunk(story: Story) -> str:
 
 
 def _compiled(story: Story) -> str | None:
-    truths = {stored.verdict.truth for stored in story.committed.responses if stored.verdict}
-    return next((truth for truth in truths if truth and truth not in (story.committed.question.answer or ())), None)
+    references = {stored.verdict.reference for stored in story.committed.responses if stored.verdict}
+    return next(
+        (
+            reference
+            for reference in references
+            if reference and reference not in (story.committed.question.answer or ())
+        ),
+        None,
+    )
 
 
 def _counted(story: Story) -> str:
@@ -197,7 +204,7 @@ def _why_cut(story: Story) -> Iterator[str]:
 
 
 def _seen(splice: Splice) -> str:
-    """What the rejected ending went on from, and with which picture."""
+    """What the rejected ending went on from, and with which image."""
     exact = "from the prefix's own token ids" if splice.continued == "exact" else "from the prefix given as text"
     begun = exact if splice.prefix_tokens else "from the beginning"
     if splice.view == View.BLIND:

@@ -1,4 +1,4 @@
-"""One pass over a finished dataset and one over its commits, column by column: no picture and no text is read."""
+"""One pass over a finished dataset and one over its commits, column by column: no image and no text is read."""
 
 from __future__ import annotations
 

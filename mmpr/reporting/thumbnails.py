@@ -1,4 +1,4 @@
-"""Pictures for the page: small, each distinct one once, and within a budget of bytes."""
+"""Images for the page: small, each distinct one once, and within a budget of bytes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image, UnidentifiedImageError
 
-from mmpr.run.columns import picture_bytes
+from mmpr.run.columns import image_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -21,20 +21,20 @@ _DRAWING_COLOURS = 8192
 
 
 class Thumbnails:
-    """Gathers pictures by hash as they pass; no original is kept."""
+    """Gathers images by hash as they pass; no original is kept."""
 
     def __init__(self) -> None:
         self._small: dict[str, tuple[Image.Image, int, int]] = {}
 
     def add(self, images: Sequence[Mapping[str, Any]], hashes: Sequence[str]) -> list[str]:
-        """Take a pair's pictures; returns the hashes of those that can be shown."""
+        """Take a pair's images; returns the hashes of those that can be shown."""
         for image, sha256 in zip(images, hashes, strict=False):
-            if sha256 not in self._small and (content := picture_bytes(image)):
+            if sha256 not in self._small and (content := image_bytes(image)):
                 self._shrink(content, sha256)
         return [sha256 for sha256 in hashes if sha256 in self._small]
 
     def to_json(self, wanted: Collection[str]) -> dict[str, dict[str, Any]]:
-        """The wanted pictures as data URIs with their original sizes; smaller where all would be over the budget."""
+        """The wanted images as data URIs with their original sizes; smaller where all would be over the budget."""
         chosen = {sha256: kept for sha256, kept in self._small.items() if sha256 in wanted}
         for side, quality in _SMALLER:
             coded = {sha256: _encode(small, side, quality) for sha256, (small, _, _) in chosen.items()}
@@ -57,10 +57,10 @@ class Thumbnails:
         self._small[sha256] = (small, width, height)
 
 
-def _on_white(picture: Image.Image) -> Image.Image:
-    if not picture.has_transparency_data:
-        return picture.convert("RGB")
-    layer = picture.convert("RGBA")
+def _on_white(image: Image.Image) -> Image.Image:
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    layer = image.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
 
 
@@ -75,7 +75,7 @@ def _encode(small: Image.Image, side: int, quality: int) -> str:
     return f"data:image/{name};base64,{base64.b64encode(content).decode()}"
 
 
-def _save(picture: Image.Image, form: str, **options: Any) -> bytes:  # noqa: ANN401
+def _save(image: Image.Image, form: str, **options: Any) -> bytes:  # noqa: ANN401
     file = io.BytesIO()
-    picture.save(file, form, **options)
+    image.save(file, form, **options)
     return file.getvalue()

@@ -1,7 +1,7 @@
 """The run folder: attempts, commits, resume; the final dataset."""
 
 from mmpr.run.chunk_reader import read_chunk
-from mmpr.run.columns import Recipe, RunColumns, arrow_schema, dataset_features, pair_id
+from mmpr.run.columns import DatasetRecipe, RunColumns, arrow_schema, dataset_features, pair_id
 from mmpr.run.commit_records import (
     ChunkAccount,
     ChunkCommit,
@@ -9,7 +9,7 @@ from mmpr.run.commit_records import (
     FileRecord,
     RowSpan,
     Splice,
-    StoredPicture,
+    StoredImage,
     StoredResponse,
 )
 from mmpr.run.dataset import cut_dataset, read_manifest, take_census, write_manifest, write_shard
@@ -25,18 +25,18 @@ __all__ = [
     "ChunkCensus",
     "ChunkCommit",
     "Committed",
+    "DatasetRecipe",
     "DriverClaim",
     "FileRecord",
     "Limits",
     "Member",
-    "Recipe",
     "RowSpan",
     "RunColumns",
     "RunFolder",
     "Selection",
     "ShardPlan",
     "Splice",
-    "StoredPicture",
+    "StoredImage",
     "StoredResponse",
     "Totals",
     "VerdictCounts",

@@ -10,18 +10,18 @@ import pyarrow.parquet as pq
 
 from mmpr.errors import RunFolderError
 from mmpr.run import chunk_tables
-from mmpr.run.commit_records import ChunkCommit, Committed, StoredPicture, StoredResponse
+from mmpr.run.commit_records import ChunkCommit, Committed, StoredImage, StoredResponse
 from mmpr.run.folder import RunFolder
 
 
 def read_chunk(
-    folder: RunFolder, commit: ChunkCommit, *, first: int = 0, stop: int | None = None, pictures: bool = True
+    folder: RunFolder, commit: ChunkCommit, *, first: int = 0, stop: int | None = None, images: bool = True
 ) -> Iterator[Committed]:
     """The questions of a chunk in source order, with responses, verdicts and skip.
 
     Args:
         first, stop: only these places of the chunk, from 0, `stop` not included.
-        pictures: whether to read the pictures' bytes; without them a chunk costs its texts only.
+        images: whether to read the images' bytes; without them a chunk costs its texts only.
 
     Raises:
         RunFolderError: a file is missing or damaged; names it.
@@ -30,17 +30,17 @@ def read_chunk(
     answered = _responses(folder, commit, first, stop)
     texts = _questions(folder, commit, chunk_tables.WITHOUT_BYTES)
     rows = [row for place, row in enumerate(texts) if first <= place < stop]
-    encoded = _encoded(folder, commit, rows) if pictures else {}
+    encoded = _encoded(folder, commit, rows) if images else {}
     for place, (question, shown, skip) in enumerate(rows, start=first):
         yield Committed(question, tuple(_with_bytes(p, encoded) for p in shown), answered.get(place, ()), skip)
 
 
-def _with_bytes(picture: StoredPicture, encoded: dict[str, bytes]) -> StoredPicture:
-    found = encoded.get(picture.sha256)
+def _with_bytes(image: StoredImage, encoded: dict[str, bytes]) -> StoredImage:
+    found = encoded.get(image.sha256)
     if found is None:
-        return picture
-    p = picture
-    return StoredPicture(p.sha256, p.original_sha256, p.width, p.height, p.format, p.n_bytes, found)
+        return image
+    p = image
+    return StoredImage(p.sha256, p.original_sha256, p.width, p.height, p.format, p.n_bytes, found)
 
 
 def _responses(folder: RunFolder, commit: ChunkCommit, first: int, stop: int) -> dict[int, tuple[StoredResponse, ...]]:
@@ -58,8 +58,8 @@ def _questions(folder: RunFolder, commit: ChunkCommit, columns: list[str]) -> It
 
 
 def _encoded(folder: RunFolder, commit: ChunkCommit, rows: list[chunk_tables.QuestionRow]) -> dict[str, bytes]:
-    """The bytes of the pictures that the rows show; they may stand with an earlier question of the chunk."""
-    wanted = {picture.sha256 for _, shown, _ in rows for picture in shown}
+    """The bytes of the images that the rows show; they may stand with an earlier question of the chunk."""
+    wanted = {image.sha256 for _, shown, _ in rows for image in shown}
     found: dict[str, bytes] = {}
     if not wanted:
         return found

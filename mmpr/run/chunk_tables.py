@@ -1,6 +1,6 @@
 """The two Parquet tables of a chunk, to and from records. Their schemas are the run folder's format.
 
-`questions`: one row a question in source order, its skip if it has one, and its pictures; the bytes of a picture stand
+`questions`: one row a question in source order, its skip if it has one, and its images; the bytes of an image stand
 with the first question of the chunk that shows it. `responses`: one row a response, in the order of the questions.
 """
 
@@ -12,15 +12,15 @@ from typing import Any
 
 import pyarrow as pa
 
-from mmpr.run.commit_records import Committed, Splice, StoredPicture, StoredResponse
+from mmpr.run.commit_records import Committed, Splice, StoredImage, StoredResponse
 from mmpr.types import Finish, Outcome, Question, Reason, Response, Skip, Stage, Verdict
 
 FORMAT = 1
-# A row group of questions ends once its pictures pass this; a reader holds one group at a time.
+# A row group of questions ends once its images pass this; a reader holds one group at a time.
 GROUP_BYTES = 32 * 2**20
 _LONG_REFERENCE_CHARS = 4096
 
-_PICTURE = pa.struct(
+_IMAGE = pa.struct(
     [
         ("sha256", pa.string()),
         ("original_sha256", pa.string()),
@@ -48,7 +48,7 @@ QUESTIONS = pa.schema(
         ("skip_stage", pa.string()),
         ("skip_reason", pa.string()),
         ("skip_detail", pa.string()),
-        ("pictures", pa.list_(_PICTURE)),
+        ("pictures", pa.list_(_IMAGE)),
     ]
 )
 RESPONSES = pa.schema(
@@ -82,16 +82,16 @@ RESPONSES = pa.schema(
 )
 WITHOUT_BYTES = [
     *(name for name in QUESTIONS.names if name != "pictures"),
-    *(f"pictures.list.element.{child.name}" for child in _PICTURE if child.name != "encoded"),
+    *(f"pictures.list.element.{child.name}" for child in _IMAGE if child.name != "encoded"),
 ]
 
 BYTES_ONLY = ["pictures.list.element.sha256", "pictures.list.element.encoded"]
 
-QuestionRow = tuple[Question, tuple[StoredPicture, ...], Skip | None]
+QuestionRow = tuple[Question, tuple[StoredImage, ...], Skip | None]
 
 
 def question_groups(chunk: Sequence[Committed]) -> Iterator[pa.Table]:
-    """The chunk's questions as row groups of bounded size, each distinct picture's bytes once."""
+    """The chunk's questions as row groups of bounded size, each distinct image's bytes once."""
     written: set[str] = set()
     rows: list[dict[str, Any]] = []
     n_bytes = 0
@@ -112,13 +112,13 @@ def response_table(chunk: Sequence[Committed]) -> pa.Table:
 
 
 def read_questions(tables: Iterable[pa.Table]) -> Iterator[QuestionRow]:
-    """Rows as records; a picture has bytes only where its row has them."""
+    """Rows as records; an image has bytes only where its row has them."""
     for table in tables:
         for row in table.to_pylist():
-            pictures = tuple(_picture(child) for child in row.pop("pictures") or ())
+            images = tuple(_image(child) for child in row.pop("pictures") or ())
             stage, reason, detail = (row.pop(f"skip_{name}") for name in ("stage", "reason", "detail"))
             skip = Skip(row["id"], Stage(stage), Reason(reason), detail) if stage else None
-            yield _question(row), pictures, skip
+            yield _question(row), images, skip
 
 
 def read_responses(table: pa.Table) -> Iterator[tuple[int, StoredResponse]]:
@@ -135,29 +135,29 @@ def _question_row(committed: Committed, written: set[str]) -> dict[str, Any]:
         "skip_stage": skip.stage.value if skip else None,
         "skip_reason": skip.reason.value if skip else None,
         "skip_detail": skip.detail if skip else None,
-        "pictures": [_picture_row(picture, written) for picture in committed.pictures],
+        "pictures": [_image_row(stored, written) for stored in committed.images],
     }
 
 
 def _reference(image: str) -> str:
-    """A data URI would double the picture that stands beside it: its hash stays."""
+    """A data URI would double the image that stands beside it: its hash stays."""
     if len(image) <= _LONG_REFERENCE_CHARS:
         return image
     return f"sha256:{hashlib.sha256(image.encode()).hexdigest()}"
 
 
-def _picture_row(picture: StoredPicture, written: set[str]) -> dict[str, Any]:
-    row = {name: getattr(picture, name) for name in StoredPicture.__slots__}
-    if picture.sha256 in written:
+def _image_row(stored: StoredImage, written: set[str]) -> dict[str, Any]:
+    row = {name: getattr(stored, name) for name in StoredImage.__slots__}
+    if stored.sha256 in written:
         row["encoded"] = None
-    elif picture.encoded is None:
-        raise ValueError(f"picture {picture.sha256} comes without bytes")
-    written.add(picture.sha256)
+    elif stored.encoded is None:
+        raise ValueError(f"picture {stored.sha256} comes without bytes")
+    written.add(stored.sha256)
     return row
 
 
-def _picture(row: dict[str, Any]) -> StoredPicture:
-    return StoredPicture(**{"encoded": None, **row})
+def _image(row: dict[str, Any]) -> StoredImage:
+    return StoredImage(**{"encoded": None, **row})
 
 
 def _question(row: dict[str, Any]) -> Question:
@@ -180,7 +180,7 @@ def _response_row(place: int, question: Question, stored: StoredResponse) -> dic
         "outcome": verdict.outcome.value if verdict else None,
         "answer": verdict.answer if verdict else None,
         "rule": verdict.rule if verdict else None,
-        "truth": verdict.truth if verdict else None,
+        "truth": verdict.reference if verdict else None,
         "draft_index": splice.draft_index if splice else None,
         "prefix_chars": splice.prefix_chars if splice else None,
         "prefix_tokens": splice.prefix_tokens if splice else None,

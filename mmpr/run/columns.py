@@ -19,7 +19,7 @@ import pyarrow as pa
 from mmpr.errors import LawBroken
 from mmpr.pairing import accuracy
 from mmpr.prompts import IMAGE_TAG, count_tags, is_frame
-from mmpr.run.commit_records import Committed, StoredPicture
+from mmpr.run.commit_records import Committed, StoredImage
 from mmpr.run.selection import Selection
 from mmpr.types import Message, Pair, PairKind, Reason, Skip, Stage
 
@@ -47,14 +47,14 @@ def _as_committed(committed: Committed) -> Committed:
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class DatasetRecipe:
     """How committed responses become rows; picklable, so give module functions or `functools.partial`s of them.
 
     Args:
         pair: at least one pair in order of rank, or the skip.
-        messages: the messages as they were sent with the picture; as many `<image>` tags as pictures.
+        messages: the messages as they were sent with the image; as many `<image>` tags as images.
         columns: the run's own values.
-        embed_images: whether `images` holds pictures' bytes; else the paths of local files that are what was seen.
+        embed_images: whether `images` holds images' bytes; else the paths of local files that are what was seen.
         view: applied to what was committed before anything else, such as verdicts under other settings.
         selection: what was decided about the whole run.
         members: of a merged run, in ascending order: the first chunk of each member, and the member's own recipe.
@@ -66,9 +66,9 @@ class Recipe:
     embed_images: bool = True
     view: Callable[[Committed], Committed] = _as_committed
     selection: Selection = field(default_factory=Selection)
-    members: tuple[tuple[int, Recipe], ...] = ()
+    members: tuple[tuple[int, DatasetRecipe], ...] = ()
 
-    def of_chunk(self, chunk: int) -> Recipe:
+    def of_chunk(self, chunk: int) -> DatasetRecipe:
         """The recipe of one chunk: its member's, under the decisions about the whole run."""
         own = next((recipe for first, recipe in reversed(self.members) if first <= chunk), self)
         return replace(own, selection=self.selection)
@@ -93,8 +93,8 @@ def pair_id(source: str, row: int, pair: Pair) -> str:
     return hashlib.sha256(place.encode()).hexdigest()[:20]
 
 
-def pairs_of(committed: Committed, recipe: Recipe) -> list[Pair] | Skip:
-    """The question's pairs or its skip; a prompt whose tags are not its pictures would break every trainer.
+def pairs_of(committed: Committed, recipe: DatasetRecipe) -> list[Pair] | Skip:
+    """The question's pairs or its skip; a prompt whose tags are not its images would break every trainer.
 
     Raises:
         LawBroken: the recipe gives neither, or the same pair twice.
@@ -107,11 +107,11 @@ def pairs_of(committed: Committed, recipe: Recipe) -> list[Pair] | Skip:
         raise LawBroken(f"{place} has neither a pair nor a skip")
     if len({(pair.kind, pair.chosen, pair.rejected) for pair in pairs}) != len(pairs):
         raise LawBroken(f"{place} has the same pair twice")
-    n_tags, n_pictures = count_tags(m.text for m in recipe.messages(committed)), len(committed.pictures)
-    if n_tags != n_pictures:
-        detail = f"{n_pictures} pictures, but the prompt has {n_tags} image tags"
+    n_tags, n_images = count_tags(m.text for m in recipe.messages(committed)), len(committed.images)
+    if n_tags != n_images:
+        detail = f"{n_images} pictures, but the prompt has {n_tags} image tags"
         return Skip(committed.question.id, Stage.SELECT, Reason.IMAGE_TAGS, detail)
-    shown = [picture.sha256 for picture in committed.pictures]
+    shown = [image.sha256 for image in committed.images]
     if excluded := recipe.selection.exclusion.skip(committed.question, shown):
         return excluded
     if not recipe.selection.thresholds:
@@ -119,9 +119,9 @@ def pairs_of(committed: Committed, recipe: Recipe) -> list[Pair] | Skip:
     return recipe.selection.keep(committed.question, named(committed, pairs))
 
 
-def side_of(committed: Committed, recipe: Recipe) -> str:
+def side_of(committed: Committed, recipe: DatasetRecipe) -> str:
     """`train` or `validation`."""
-    return recipe.selection.split.side(committed.question, [picture.sha256 for picture in committed.pictures])
+    return recipe.selection.split.side(committed.question, [image.sha256 for image in committed.images])
 
 
 def named(committed: Committed, pairs: Sequence[Pair]) -> list[tuple[Pair, str]]:
@@ -129,16 +129,16 @@ def named(committed: Committed, pairs: Sequence[Pair]) -> list[tuple[Pair, str]]
     return [(pair, pair_id(committed.question.source, committed.question.row, pair)) for pair in pairs]
 
 
-def weigh(committed: Committed, pairs: Sequence[Pair], recipe: Recipe) -> list[int]:
-    """Bytes that each pair's row takes in memory; needs no picture's bytes."""
-    shared = sum(picture.n_bytes for picture, path in _placed(committed, recipe) if path is None) + _ROW_BYTES
+def weigh(committed: Committed, pairs: Sequence[Pair], recipe: DatasetRecipe) -> list[int]:
+    """Bytes that each pair's row takes in memory; needs no image's bytes."""
+    shared = sum(image.n_bytes for image, path in _placed(committed, recipe) if path is None) + _ROW_BYTES
     shared += 2 * sum(len(message.text.encode()) for message in recipe.messages(committed))
     texts = ((committed.text_of(pair.chosen), committed.text_of(pair.rejected)) for pair in pairs)
     return [shared + 2 * (len(chosen.encode()) + len(rejected.encode())) for chosen, rejected in texts]
 
 
-def pair_rows(committed: Committed, pairs: Sequence[Pair], recipe: Recipe) -> list[dict[str, Any]]:
-    """The rows of one question's pairs, with its pictures' bytes."""
+def pair_rows(committed: Committed, pairs: Sequence[Pair], recipe: DatasetRecipe) -> list[dict[str, Any]]:
+    """The rows of one question's pairs, with its images' bytes."""
     shared = _question_columns(committed, recipe)
     return [{**shared, **_pair_columns(committed, pair, recipe.columns)} for pair in pairs]
 
@@ -193,13 +193,13 @@ def _dtype(kind: pa.DataType) -> str:
     return {"double": "float64"}.get(str(kind), str(kind))
 
 
-def _question_columns(committed: Committed, recipe: Recipe) -> dict[str, Any]:
+def _question_columns(committed: Committed, recipe: DatasetRecipe) -> dict[str, Any]:
     question, messages = committed.question, recipe.messages(committed)
     share, judged = accuracy(committed.judged)
     return {
         "images": [
-            {"bytes": picture.encoded if path is None else None, "path": path}
-            for picture, path in _placed(committed, recipe)
+            {"bytes": image.encoded if path is None else None, "path": path}
+            for image, path in _placed(committed, recipe)
         ],
         "prompt": [{"role": m.role, "content": _parts(m.text)} for m in messages],
         "question": "\n\n".join(m.text for m in messages if m.role != "system"),
@@ -207,7 +207,7 @@ def _question_columns(committed: Committed, recipe: Recipe) -> dict[str, Any]:
         "question_id": question.id,
         "source": question.source,
         "source_row": question.row,
-        **_picture_columns(committed.pictures),
+        **_image_columns(committed.images),
         "accuracy": share,
         "accuracy_n": judged,
         "model": recipe.columns.model,
@@ -217,20 +217,20 @@ def _question_columns(committed: Committed, recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def _placed(committed: Committed, recipe: Recipe) -> Iterator[tuple[StoredPicture, str | None]]:
-    """Each picture, and the path that stands for it: of a local file whose very bytes were seen, where that is asked.
+def _placed(committed: Committed, recipe: DatasetRecipe) -> Iterator[tuple[StoredImage, str | None]]:
+    """Each image, and the path that stands for it: of a local file whose very bytes were seen, where that is asked.
 
-    A file that was turned upright or converted, a frame, a fetched picture and one in a data URI are always embedded.
+    A file that was turned upright or converted, a frame, a fetched image and one in a data URI are always embedded.
     """
     if recipe.embed_images:
-        yield from ((picture, None) for picture in committed.pictures)
+        yield from ((image, None) for image in committed.images)
         return
-    for picture, reference in zip(committed.pictures, committed.question.images, strict=True):
+    for image, reference in zip(committed.images, committed.question.images, strict=True):
         is_file = reference.startswith("/") and not is_frame(reference)
-        yield picture, reference if is_file and picture.sha256 == picture.original_sha256 else None
+        yield image, reference if is_file and image.sha256 == image.original_sha256 else None
 
 
-def picture_bytes(image: Mapping[str, Any]) -> bytes | None:
+def image_bytes(image: Mapping[str, Any]) -> bytes | None:
     """The bytes of one entry of `images`, embedded or in the file that it names; None where that is gone."""
     embedded: bytes | None = image["bytes"]
     if embedded is not None or not image["path"]:
@@ -241,10 +241,10 @@ def picture_bytes(image: Mapping[str, Any]) -> bytes | None:
         return None
 
 
-def _picture_columns(pictures: Sequence[StoredPicture]) -> dict[str, list[str]]:
+def _image_columns(images: Sequence[StoredImage]) -> dict[str, list[str]]:
     return {
-        "image_sha256": [picture.sha256 for picture in pictures],
-        "original_sha256": [picture.original_sha256 for picture in pictures],
+        "image_sha256": [image.sha256 for image in images],
+        "original_sha256": [image.original_sha256 for image in images],
     }
 
 

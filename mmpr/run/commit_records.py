@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from mmpr.types import Pair, Picture, Question, Response, Skip, Stage, Verdict
+from mmpr.types import DecodedImage, Pair, Question, Response, Skip, Stage, Verdict
 
 # A pair's side by what it is made of.
 Side = tuple[Stage, int]
@@ -16,8 +16,8 @@ _RECURRING = {"host", "engine", "judge", "source"}  # fields of sidecars that sa
 
 
 @dataclass(frozen=True, slots=True)
-class StoredPicture:
-    """A `Picture` without its pixels. `encoded` is None where only texts were read."""
+class StoredImage:
+    """A `Image` without its pixels. `encoded` is None where only texts were read."""
 
     sha256: str
     original_sha256: str
@@ -28,16 +28,16 @@ class StoredPicture:
     encoded: bytes | None = field(repr=False)
 
     @classmethod
-    def of(cls, picture: Picture) -> StoredPicture:
-        """The same picture, ready to be written."""
+    def of(cls, image: DecodedImage) -> StoredImage:
+        """The same image, ready to be written."""
         return cls(
-            picture.sha256,
-            picture.original_sha256,
-            picture.width,
-            picture.height,
-            picture.format,
-            len(picture.encoded),
-            picture.encoded,
+            image.sha256,
+            image.original_sha256,
+            image.width,
+            image.height,
+            image.format,
+            len(image.encoded),
+            image.encoded,
         )
 
 
@@ -46,8 +46,8 @@ class Splice:
     """Where an ending continues its draft: the rejected text is `draft.text[:prefix_chars] + ending.text`.
 
     `continued` is `exact` where the engine ran the prefix's token ids, `text` where it was only given their text.
-    `scores`: mean log-probability per token, given the pictures, of the draft's own rest and of the ending.
-    `view` is what the ending was written with; `shown_sha256` its pictures' hashes where they are not the question's.
+    `scores`: mean log-probability per token, given the images, of the draft's own rest and of the ending.
+    `view` is what the ending was written with; `shown_sha256` its images' hashes where they are not the question's.
     """
 
     draft_index: int
@@ -76,7 +76,7 @@ class Committed:
     """
 
     question: Question
-    pictures: tuple[StoredPicture, ...] = ()
+    images: tuple[StoredImage, ...] = ()
     responses: tuple[StoredResponse, ...] = ()
     skip: Skip | None = None
 

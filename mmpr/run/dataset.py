@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from mmpr.errors import RunFolderError
 from mmpr.run.chunk_reader import read_chunk
-from mmpr.run.columns import TEXTS, Recipe, arrow_schema, pair_rows, pairs_of, side_of, weigh
+from mmpr.run.columns import TEXTS, DatasetRecipe, arrow_schema, pair_rows, pairs_of, side_of, weigh
 from mmpr.run.commit_records import ChunkCommit, Committed, FileRecord, to_json
 from mmpr.run.folder import DATA, MANIFEST, RunFolder
 from mmpr.run.plan import SHARD_BYTES, ChunkCensus, ShardPlan, SkippedRow, Totals, plan_shards
@@ -62,7 +62,7 @@ class MapTasks(Protocol):
 
 def cut_dataset(
     folder: RunFolder,
-    recipe: Recipe,
+    recipe: DatasetRecipe,
     *,
     limits: Limits = Limits(),  # noqa: B008  frozen
     shard_bytes: int = SHARD_BYTES,
@@ -97,7 +97,9 @@ def cut_dataset(
     return totals, files
 
 
-def _select(folder: RunFolder, recipe: Recipe, chunks: Sequence[int], limits: Limits, map_tasks: MapTasks) -> Recipe:
+def _select(
+    folder: RunFolder, recipe: DatasetRecipe, chunks: Sequence[int], limits: Limits, map_tasks: MapTasks
+) -> DatasetRecipe:
     """The recipe with what the limits decide about the whole run; nothing is read where there are none."""
     if limits == Limits():
         return recipe
@@ -111,8 +113,8 @@ def _select(folder: RunFolder, recipe: Recipe, chunks: Sequence[int], limits: Li
     return replace(recipe, selection=survey.decide())
 
 
-def take_census(folder: RunFolder, commit: ChunkCommit, *, recipe: Recipe) -> ChunkCensus:
-    """Pair one chunk and count; reads no picture's bytes."""
+def take_census(folder: RunFolder, commit: ChunkCommit, *, recipe: DatasetRecipe) -> ChunkCensus:
+    """Pair one chunk and count; reads no image's bytes."""
     recipe = recipe.of_chunk(commit.chunk)
     n_pairs: list[int] = []
     n_bytes: list[int] = []
@@ -120,7 +122,7 @@ def take_census(folder: RunFolder, commit: ChunkCommit, *, recipe: Recipe) -> Ch
     skipped: list[SkippedRow] = []
     held_out: set[int] = set()
     verdicts = VerdictCounts()
-    for committed in map(recipe.view, read_chunk(folder, commit, pictures=False)):
+    for committed in map(recipe.view, read_chunk(folder, commit, images=False)):
         verdicts.count(committed.judged)
         pairs = pairs_of(committed, recipe)
         if isinstance(pairs, Skip):
@@ -142,7 +144,7 @@ def take_census(folder: RunFolder, commit: ChunkCommit, *, recipe: Recipe) -> Ch
     )
 
 
-def write_shard(folder: RunFolder, shard: ShardPlan, *, recipe: Recipe) -> FileRecord:
+def write_shard(folder: RunFolder, shard: ShardPlan, *, recipe: DatasetRecipe) -> FileRecord:
     """Write one shard, a question at a time; memory is bounded by a row group and a chunk's slice."""
     with folder.store.writer(shard.path) as file, _parquet(file) as parquet:
         groups = _RowGroups(parquet)
@@ -237,7 +239,7 @@ class _RowGroups:
         self._n_bytes = 0
         self.n_rows = 0
 
-    def add(self, committed: Committed, recipe: Recipe) -> None:
+    def add(self, committed: Committed, recipe: DatasetRecipe) -> None:
         pairs = pairs_of(committed, recipe)
         if isinstance(pairs, Skip):
             return
@@ -271,7 +273,7 @@ def _parquet(file: HashingFile) -> pq.ParquetWriter:
         compression="zstd",
         compression_level=3,
         use_dictionary=True,
-        dictionary_pagesize_limit=2 * GROUP_BYTES,  # a group's pictures always fit: repeats are stored once
+        dictionary_pagesize_limit=2 * GROUP_BYTES,  # a group's images always fit: repeats are stored once
         write_statistics=_SHORT,
         write_page_index=True,
         use_content_defined_chunking=_CHUNKING,

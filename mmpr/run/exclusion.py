@@ -1,10 +1,10 @@
-"""Pictures and questions of a benchmark, by their hashes, and which of a run's are among them.
+"""Images and questions of a benchmark, by their hashes, and which of a run's are among them.
 
-A picture is the same if its file is, byte for byte, or if its print is near: 256 bits of its coarse shape (pHash: which
+An image is the same if its file is, byte for byte, or if its print is near: 256 bits of its coarse shape (pHash: which
 low cosine frequencies are above their median), which scaling and JPEG leave alone. Of 634,050 pairs of different
-pictures (pocket world, pages of text, bar charts, blurs) the nearest differ in 40 bits. Within 32 are all that were
+images (pocket world, pages of text, bar charts, blurs) the nearest differ in 40 bits. Within 32 are all that were
 made again at JPEG quality 75 or 30, at half or at 1.5 times their size, and 99.8 % at half size and quality 60:
-`python -m benchmarks.picture_prints`.
+`python -m benchmarks.image_prints`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 MOST_DIFFERENT_BITS = 32
 _SIDE, _FREQUENCIES = 32, 16
-_FLAT_LEVELS = 8  # a picture of one colour has no shape: all such would be alike
+_FLAT_LEVELS = 8  # an image of one colour has no shape: all such would be alike
 _SCHEMA = pa.schema(
     [("place", pa.string()), ("original_sha256", pa.string()), ("print", pa.binary()), ("question", pa.string())]
 )
@@ -41,7 +41,7 @@ _SCHEMA = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """One picture or one question of a list; `place` is the file and line that people look up."""
+    """One image or one question of a list; `place` is the file and line that people look up."""
 
     place: str
     original_sha256: str | None = None
@@ -51,18 +51,18 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Exclusion:
-    """What was found of a run: pictures by sha256 and questions by print, each with the words of their skip."""
+    """What was found of a run: images by sha256 and questions by print, each with the words of their skip."""
 
-    pictures: dict[str, str] = field(default_factory=dict)
+    images: dict[str, str] = field(default_factory=dict)
     questions: dict[str, str] = field(default_factory=dict)
 
-    def add_picture(self, sha256: str, detail: str) -> None:
-        """Remember one picture; of two files with these pixels the words that sort first stay, whichever came first."""
-        self.pictures[sha256] = min(detail, self.pictures.get(sha256, detail))
+    def add_image(self, sha256: str, detail: str) -> None:
+        """Remember one image; of two files with these pixels the words that sort first stay, whichever came first."""
+        self.images[sha256] = min(detail, self.images.get(sha256, detail))
 
-    def skip(self, question: Question, pictures: Sequence[str]) -> Skip | None:
-        """The skip of a question that stands in the list, by one of its pictures' sha256 or its text."""
-        detail = next((self.pictures[sha256] for sha256 in pictures if sha256 in self.pictures), None)
+    def skip(self, question: Question, images: Sequence[str]) -> Skip | None:
+        """The skip of a question that stands in the list, by one of its images' sha256 or its text."""
+        detail = next((self.images[sha256] for sha256 in images if sha256 in self.images), None)
         if detail is None and self.questions:
             detail = self.questions.get(question_print(question.text) or "")
         return Skip(question.id, Stage.SELECT, Reason.EXCLUDED, detail) if detail else None
@@ -89,17 +89,17 @@ class ExcludeList:
         self._prints = np.frombuffer(b"".join(prints), np.uint64).reshape(-1, _FREQUENCIES**2 // 64)
 
     @property
-    def has_pictures(self) -> bool:
-        """Whether pictures' bytes are needed to ask it."""
+    def has_images(self) -> bool:
+        """Whether images' bytes are needed to ask it."""
         return bool(self._files)
 
-    def picture(self, original_sha256: str, encoded: bytes) -> str | None:
-        """What a skip says of a picture that stands in the list; None if it does not."""
+    def image(self, original_sha256: str, encoded: bytes) -> str | None:
+        """What a skip says of an image that stands in the list; None if it does not."""
         import numpy as np
 
         if place := self._files.get(original_sha256):
             return f"its picture is {place}, byte for byte"
-        found = picture_print(opened(encoded)) if self._places else None
+        found = image_print(opened(encoded)) if self._places else None
         if found is None:
             return None
         bits = np.bitwise_count(self._prints ^ np.frombuffer(found, np.uint64)).sum(axis=1)
@@ -135,7 +135,7 @@ def list_name(folder: RunFolder) -> str | None:
 
 
 def read_list(folder: RunFolder, *, texts: bool) -> ExcludeList:
-    """The folder's list; `texts`: whether questions count that no picture betrays."""
+    """The folder's list; `texts`: whether questions count that no image betrays."""
     with folder.store.open(EXCLUDE) as file:
         rows: list[dict[str, Any]] = pq.read_table(file).to_pylist()
     return ExcludeList(Listed(**{**row, **({} if texts else {"question": None})}) for row in rows)
@@ -149,15 +149,15 @@ def question_print(text: str) -> str | None:
 
 
 def opened(encoded: bytes) -> Image:
-    """A picture as a chunk stores it: JPEG, PNG or WEBP, upright, within the run's limit of pixels."""
+    """An image as a chunk stores it: JPEG, PNG or WEBP, upright, within the run's limit of pixels."""
     from PIL import Image
 
     with warnings.catch_warnings(action="ignore"):
         return Image.open(io.BytesIO(encoded), formats=("JPEG", "PNG", "WEBP", "MPO"))
 
 
-def picture_print(image: Image) -> bytes | None:
-    """32 bytes of a picture's coarse shape; None for a picture of one colour.
+def image_print(image: Image) -> bytes | None:
+    """32 bytes of an image's coarse shape; None for an image of one colour.
 
     Reckoned in whole numbers: the same on every machine.
     """

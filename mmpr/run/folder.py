@@ -24,7 +24,7 @@ RUN, STARTS, DRIVER, MANIFEST = "run.json", "starts.jsonl", "driver.json", "mani
 EVENTS = "events.jsonl"  # what befell the run: engines that died, nodes without work, how each start ended
 MERGING = "merging.json"  # a merge that is not finished: the folder holds chunks, and no run yet
 DAMAGE = "damage.json"  # from `verify` to the next build; {chunk: attempt}
-EXCLUDE = "exclude.parquet"  # the hashes of a benchmark's pictures and questions, where a run excludes one
+EXCLUDE = "exclude.parquet"  # the hashes of a benchmark's images and questions, where a run excludes one
 QUESTIONS, RESPONSES, CHUNKS, DATA = "questions", "responses", "chunks", "data"
 # chunks/00012.json, questions/00012-1a2b3c4d.parquet
 _SIDECAR = re.compile(rf"{CHUNKS}/(\d{{5,}})\.json")

@@ -15,23 +15,23 @@ _HEARTBEAT_S = 10.0
 
 
 @contextmanager
-def claimed(folder: RunFolder) -> Iterator[Heart]:
+def claimed(folder: RunFolder) -> Iterator[Heartbeat]:
     """Hold the folder for this process.
 
     Raises:
         RunFolderError: another driver lives; names it.
     """
     claim = claim_driver(folder, heartbeat_s=_HEARTBEAT_S)
-    heart = Heart(claim)
-    heart.start()
+    heartbeat = Heartbeat(claim)
+    heartbeat.start()
     try:
-        yield heart
+        yield heartbeat
     finally:
-        heart.stop()
+        heartbeat.stop()
         claim.release()
 
 
-class Heart(threading.Thread):
+class Heartbeat(threading.Thread):
     """Beats a driver's claim from a thread of its own, so that nothing long (a slow finish) looks like a death."""
 
     def __init__(self, claim: DriverClaim) -> None:

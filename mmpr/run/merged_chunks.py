@@ -90,7 +90,7 @@ class HeldRows:
 
 
 def held_rows(folder: RunFolder, commits: Iterable[ChunkCommit], sources: Collection[str]) -> dict[str, HeldRows]:
-    """The rows of some sources; pictures count by their hashes and are not read.
+    """The rows of some sources; images count by their hashes and are not read.
 
     Raises:
         RunFolderError: a file is missing or damaged.

@@ -29,7 +29,7 @@ class ChunkCensus:
     Args:
         chunk: its number.
         pairs: how many pairs each question has, by place in the chunk.
-        n_bytes: what those pairs take in memory, pictures repeated, by place.
+        n_bytes: what those pairs take in memory, images repeated, by place.
         by_kind: pairs of the chunk.
         skipped: its questions without a pair.
         held_out: places of its questions that belong to the validation split.

@@ -15,7 +15,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from mmpr.run.exclusion import Exclusion
-from mmpr.run.split import Split, moved_pictures
+from mmpr.run.split import Split, moved_images
 from mmpr.types import Pair, PairKind, Question, Reason, Skip, Stage
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Limits:
     Args:
         max_pairs_per_source: at most so many pairs of a source; each kind keeps its share of them.
         max_format_fraction: at most this share of a source's correctness and format pairs are format pairs.
-        validation_fraction: share of pictures whose questions are held out; see `mmpr.run.split`.
+        validation_fraction: share of images whose questions are held out; see `mmpr.run.split`.
         exclude: whether questions go that stand in the folder's list; see `mmpr.run.exclusion`.
         exclude_texts: whether their text alone is enough for it.
     """
@@ -53,7 +53,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class ChunkSurvey:
-    """What one chunk tells the selection: its pairs' keys by source and kind, which pictures must stay together, and
+    """What one chunk tells the selection: its pairs' keys by source and kind, which images must stay together, and
     what of it stands in the list."""
 
     keys: dict[Kind, array[int]] = field(default_factory=dict)
@@ -107,8 +107,8 @@ class Survey:
     def add(self, chunk: ChunkSurvey) -> None:
         """Take one more chunk; keys that can no longer matter are forgotten."""
         self._tied.extend(chunk.tied)
-        for sha256, detail in chunk.exclusion.pictures.items():
-            self._exclusion.add_picture(sha256, detail)
+        for sha256, detail in chunk.exclusion.images.items():
+            self._exclusion.add_image(sha256, detail)
         self._exclusion.questions.update(chunk.exclusion.questions)
         most = self._limits.max_pairs_per_source
         for (source, kind), keys in chunk.keys.items():
@@ -123,7 +123,7 @@ class Survey:
     def decide(self) -> Selection:
         """What the counts, keys and ties give."""
         fraction = self._limits.validation_fraction
-        split = Split(fraction, moved_pictures(self._tied, fraction)) if fraction else Split()
+        split = Split(fraction, moved_images(self._tied, fraction)) if fraction else Split()
         return Selection(self._thresholds(), split, self._exclusion)
 
     def _thresholds(self) -> dict[Kind, Threshold]:

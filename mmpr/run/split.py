@@ -1,9 +1,9 @@
-"""Which side of the split a question is on: pictures decide, so that none is on both. Pure.
+"""Which side of the split a question is on: images decide, so that none is on both. Pure.
 
-A picture's side is a hash of its own, and a question without pictures goes by its text. A question with several
-pictures ties them together: a group of pictures that questions connect goes as one, by the smallest hash in it, so that
+An image's side is a hash of its own, and a question without images goes by its text. A question with several
+images ties them together: a group of images that questions connect goes as one, by the smallest hash in it, so that
 nothing leaks and no question is lost. Every committed question counts for that, with pairs or without: the sides stay
-when a run is paired again under other settings. Groups are found in about 100 bytes for each picture of such questions.
+when a run is paired again under other settings. Groups are found in about 100 bytes for each image of such questions.
 """
 
 from __future__ import annotations
@@ -33,30 +33,30 @@ class Split:
     """A run's split.
 
     Args:
-        fraction: of pictures (and texts of questions without) that are held out for validation.
-        moved: numbers of the pictures, ascending, whose group is on another side than they alone would be.
+        fraction: of images (and texts of questions without) that are held out for validation.
+        moved: numbers of the images, ascending, whose group is on another side than they alone would be.
     """
 
     fraction: float = 0.0
     moved: array[int] = field(default_factory=_none)
 
-    def side(self, question: Question, pictures: Sequence[str]) -> str:
+    def side(self, question: Question, images: Sequence[str]) -> str:
         """`train` or `validation`.
 
         Args:
             question: of any source.
-            pictures: the sha256 of each of its pictures.
+            images: the sha256 of each of its images.
         """
         if not self.fraction:
             return TRAIN
-        number = picture_number(pictures[0]) if pictures else _text_number(question.text)
+        number = image_number(images[0]) if images else _text_number(question.text)
         at = bisect_left(self.moved, number)
-        moved = bool(pictures) and at < len(self.moved) and self.moved[at] == number
+        moved = bool(images) and at < len(self.moved) and self.moved[at] == number
         return VALIDATION if is_held_out(number, self.fraction) != moved else TRAIN
 
 
-def picture_number(sha256: str) -> int:
-    """64 bits of a picture's hash; two pictures with one number would merely stay together."""
+def image_number(sha256: str) -> int:
+    """64 bits of an image's hash; two images with one number would merely stay together."""
     return int(sha256[:16], 16)
 
 
@@ -66,18 +66,18 @@ def is_held_out(number: int, fraction: float) -> bool:
     return int.from_bytes(digest, "big") < fraction * 2**64
 
 
-def ties(pictures: Sequence[str]) -> list[int]:
-    """The pictures of one question as pairs of numbers that must stay together, one after the other."""
-    first, *others = sorted({picture_number(sha256) for sha256 in pictures})
+def ties(images: Sequence[str]) -> list[int]:
+    """The images of one question as pairs of numbers that must stay together, one after the other."""
+    first, *others = sorted({image_number(sha256) for sha256 in images})
     return [number for other in others for number in (first, other)]
 
 
-def moved_pictures(tied: array[int], fraction: float) -> array[int]:
-    """The pictures whose group is on another side than they alone would be, ascending.
+def moved_images(tied: array[int], fraction: float) -> array[int]:
+    """The images whose group is on another side than they alone would be, ascending.
 
     Args:
-        tied: `ties` of all questions with several pictures, in any order.
-        fraction: of pictures that are held out.
+        tied: `ties` of all questions with several images, in any order.
+        fraction: of images that are held out.
     """
     import numpy as np
 
@@ -107,4 +107,4 @@ def _smallest_of_group(n: int, edges: npt.NDArray[np.intp]) -> npt.NDArray[np.in
 
 
 def _text_number(text: str) -> int:
-    return picture_number(hashlib.sha256(" ".join(text.split()).casefold().encode()).hexdigest())
+    return image_number(hashlib.sha256(" ".join(text.split()).casefold().encode()).hexdigest())

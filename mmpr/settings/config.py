@@ -81,7 +81,7 @@ class BuildConfig(BaseModel):
         default=None, description="of rows without one: a text, or internvl2, internvl2_5, internvl3, internvl_think"
     )
 
-    # -- pictures and videos --------------------------------------------------------------------------------------
+    # -- images and videos --------------------------------------------------------------------------------------
     max_pixels: Annotated[Count, _I] = Field(default=100_000_000, description="larger pictures are skipped")
     max_image_bytes: Annotated[Count, _I] = Field(
         default=100_000_000, description="larger files of pictures are skipped"

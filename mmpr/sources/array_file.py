@@ -54,7 +54,7 @@ def index(source: Source) -> Index:
     return Index(n_rows, ordinals, offsets, ordinals)
 
 
-def cursor(source: Source, span: Span, *, pictures: bool = True) -> RowCursor:
+def cursor(source: Source, span: Span, *, images: bool = True) -> RowCursor:
     """The elements from the span's mark on."""
     return RowCursor(_rows(source, span), span.first - span.skip - span.start, source)
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from mmpr.errors import SourceError
-from mmpr.sources.column_tables import Pictures, TableCursor, pictures_of, values, wanted
+from mmpr.sources.column_tables import ImageReading, TableCursor, images_of, values, wanted
 from mmpr.sources.schema import check_columns
 from mmpr.sources.source_records import Index, Source, Span
 
@@ -33,39 +33,39 @@ def index(source: Source) -> Index:
         return Index(table.num_rows, marks, marks, marks)
 
 
-def cursor(source: Source, span: Span, *, pictures: bool = True) -> TableCursor:
+def cursor(source: Source, span: Span, *, images: bool = True) -> TableCursor:
     """The rows from the file's first on; passing rows costs nothing."""
-    return TableCursor(_batches(source, pictures), span.number, source)
+    return TableCursor(_batches(source, images), span.number, source)
 
 
-def _batches(source: Source, pictures: bool) -> Iterator[pa.RecordBatch]:
+def _batches(source: Source, images: bool) -> Iterator[pa.RecordBatch]:
     with _mapped(source) as table:
         found = table.select(wanted(table.schema, source))
-        for column, kept in pictures_of(table.schema, source).items():
-            if pictures or kept is Pictures.REFERENCES:
+        for column, kept in images_of(table.schema, source).items():
+            if images or kept is ImageReading.REFERENCES:
                 continue
             place = found.schema.get_field_index(column)
-            names = _names(found.column(place)) if kept is Pictures.NAMED else None
+            names = _names(found.column(place)) if kept is ImageReading.NAMED else None
             found = found.remove_column(place)
             if names is not None:
                 found = found.append_column(column, names)
         yield from found.to_batches()
 
 
-def _names(pictures: pa.ChunkedArray) -> pa.ChunkedArray:
-    """What names the pictures of each row, without touching their bytes."""
+def _names(images: pa.ChunkedArray) -> pa.ChunkedArray:
+    """What names the images of each row, without touching their bytes."""
     import pyarrow as pa
 
-    if pa.types.is_struct(pictures.type):
-        return pa.chunked_array([_field(chunk) for chunk in pictures.chunks], pa.string())
-    lists = pa.LargeListArray if pa.types.is_large_list(pictures.type) else pa.ListArray
+    if pa.types.is_struct(images.type):
+        return pa.chunked_array([_field(chunk) for chunk in images.chunks], pa.string())
+    lists = pa.LargeListArray if pa.types.is_large_list(images.type) else pa.ListArray
     return pa.chunked_array(
-        [lists.from_arrays(chunk.offsets, _field(chunk.values), mask=chunk.is_null()) for chunk in pictures.chunks]
+        [lists.from_arrays(chunk.offsets, _field(chunk.values), mask=chunk.is_null()) for chunk in images.chunks]
     )
 
 
 def _field(structs: pa.StructArray) -> pa.Array:
-    """The paths, null where the picture is: of a null picture the child is an empty text."""
+    """The paths, null where the image is: of a null image the child is an empty text."""
     return structs.flatten()[structs.type.get_field_index("path")]
 
 

@@ -19,7 +19,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Literal
 
 from mmpr.prompts import IMAGE_TAG
-from mmpr.sources.csv_file import picture_of
+from mmpr.sources.csv_file import image_of
 from mmpr.sources.row_faults import RowFault
 from mmpr.sources.source_records import Source
 from mmpr.types import Reason
@@ -27,8 +27,8 @@ from mmpr.types import Reason
 Layout = Literal["mathvista", "mmmu", "vlmeval"]
 
 _MATHVISTA = ("pid", "decoded_image", "unit", "answer_type", "metadata", "query")
-_MMMU_PICTURES = tuple(f"image_{i}" for i in range(1, 8))
-_MMMU = ("options", *_MMMU_PICTURES)
+_MMMU_IMAGES = tuple(f"image_{i}" for i in range(1, 8))
+_MMMU = ("options", *_MMMU_IMAGES)
 _KINDS = {"integer": "number", "float": "number", "list": "list"}  # MathVista's types of free answers
 _NUMBERED = re.compile(r"<image\s*(\d+)>")
 _BASE64 = re.compile(r"[A-Za-z0-9+/]{64}")  # VLMEvalKit takes 64 characters or fewer for an index
@@ -55,14 +55,14 @@ def more_columns(names: Collection[str]) -> tuple[str, ...]:
     return tuple(name for name in wanted if name in names)
 
 
-def picture_columns(names: Collection[str], source: Source) -> tuple[str, ...]:
-    """The columns of a table that hold pictures."""
+def image_columns(names: Collection[str], source: Source) -> tuple[str, ...]:
+    """The columns of a table that hold images."""
     if "image" in dict(source.columns):
         return (source.column("image"),)
     layout = layout_of(names)
     if layout == "mathvista" and "decoded_image" in names:
         return ("decoded_image",)
-    return tuple(name for name in _MMMU_PICTURES if name in names) if layout == "mmmu" else ("image",)
+    return tuple(name for name in _MMMU_IMAGES if name in names) if layout == "mmmu" else ("image",)
 
 
 def with_ours(ours: Mapping[str, object], values: Mapping[str, object], source: Source) -> Mapping[str, object]:
@@ -88,14 +88,14 @@ def _mathvista(values: Mapping[str, object], _: Source) -> dict[str, object]:
     unit, about = values.get("unit"), values.get("metadata")
     asked = f"{values.get('question')} (Unit: {unit})" if unit else values.get("question")
     kind = "choice" if values.get("choices") else _KINDS.get(str(values.get("answer_type")))
-    picture = values.get("decoded_image")
+    image = values.get("decoded_image")
     return {
         "id": values.get("pid"),
         "question": values.get("query") or asked,
         "answer": _given(values.get("answer")),
         "answer_kind": kind,
         **({"source": about.get("source")} if isinstance(about, dict) else {}),
-        **({"image": picture} if picture is not None else {}),
+        **({"image": image} if image is not None else {}),
     }
 
 
@@ -104,7 +104,7 @@ def _mmmu(values: Mapping[str, object], _: Source) -> dict[str, object]:
     answer = _given(values.get("answer"))
     lettered = options and isinstance(answer, str) and _LETTER.fullmatch(answer)
     return {
-        **_placed(values.get("question"), options, [values.get(name) for name in _MMMU_PICTURES]),
+        **_placed(values.get("question"), options, [values.get(name) for name in _MMMU_IMAGES]),
         "answer": answer,
         "answer_kind": "choice" if lettered else None,
     }
@@ -115,22 +115,22 @@ def _vlmeval(values: Mapping[str, object], source: Source) -> dict[str, object]:
     question, hint = values.get("question"), values.get("hint")
     if options and list(options) != list(string.ascii_uppercase[: len(options)]):
         raise RowFault(Reason.BAD_ROW, f"options {', '.join(options)}: letter them A, B, C .. without a gap")
-    pictures = _pictures(values, source)
+    images = _images(values, source)
     answer = _given(values.get("answer"))
     return {
-        **_placed(f"Hint: {hint}\n{question}" if hint and question else question, list(options.values()), pictures),
+        **_placed(f"Hint: {hint}\n{question}" if hint and question else question, list(options.values()), images),
         "id": values["index"],
         "answer": answer,
         "answer_kind": "choice" if options and isinstance(answer, str) and _LETTER.fullmatch(answer) else None,
     }
 
 
-def _pictures(values: Mapping[str, object], source: Source) -> list[object]:
+def _images(values: Mapping[str, object], source: Source) -> list[object]:
     if (cell := values.get("image")) is None:
         return list(_listed("image_path", values.get("image_path")) or [])
     cells = _listed("image", cell) or []
     if len(cells) == 1 and isinstance(cells[0], str) and not _BASE64.match(cells[0]) and "." not in cells[0]:
-        found = picture_of(source, cells[0])  # of the row that it is shared with
+        found = image_of(source, cells[0])  # of the row that it is shared with
         cells = cells if found is None else _listed("image", found) or []
     return [f"data:image/*;base64,{one}" if isinstance(one, str) and _BASE64.match(one) else one for one in cells]
 
@@ -165,25 +165,25 @@ def _literal(text: str) -> list[object] | None:
     return found if isinstance(found, list) else None
 
 
-def _placed(question: object, options: Iterable[object], pictures: list[object]) -> dict[str, object]:
-    """Numbered tags become plain ones, and the pictures follow in their order, each as often as it is named.
+def _placed(question: object, options: Iterable[object], images: list[object]) -> dict[str, object]:
+    """Numbered tags become plain ones, and the images follow in their order, each as often as it is named.
 
-    Options with pictures go into the question's text, where their tags can stand.
+    Options with images go into the question's text, where their tags can stand.
     """
     choices = [str(option) for option in options]
     texts = [question if isinstance(question, str) else "", *choices]
     numbers = [int(number) for text in texts for number in _NUMBERED.findall(text)]
     if not numbers:
-        return {"question": question, "choices": choices or None, "image": _some(pictures)}
+        return {"question": question, "choices": choices or None, "image": _some(images)}
     for number in numbers:
-        if not 1 <= number <= len(pictures) or pictures[number - 1] is None:
+        if not 1 <= number <= len(images) or images[number - 1] is None:
             raise RowFault(Reason.IMAGE_TAGS, f"<image {number}> without a picture of that number: give it, or no tag")
     asked, *choices = (_NUMBERED.sub(IMAGE_TAG, text) for text in texts)
     if any(IMAGE_TAG in choice for choice in choices):
         asked = "\n".join((asked, *(f"{chr(ord('A') + i)}. {choice}" for i, choice in enumerate(choices))))
         choices = []
-    return {"question": asked, "choices": choices or None, "image": [pictures[number - 1] for number in numbers]}
+    return {"question": asked, "choices": choices or None, "image": [images[number - 1] for number in numbers]}
 
 
-def _some(pictures: list[object]) -> list[object] | None:
-    return [picture for picture in pictures if picture is not None] or None
+def _some(images: list[object]) -> list[object] | None:
+    return [image for image in images if image is not None] or None

@@ -1,8 +1,8 @@
-"""What Parquet and Arrow files share: a cursor over record batches, rows as plain values, pictures kept as bytes.
+"""What Parquet and Arrow files share: a cursor over record batches, rows as plain values, images kept as bytes.
 
-A picture in a row (`{bytes, path}`, plain bytes, or a list of either) becomes a `data:` reference: it is embedded in
-the run folder like any other, and of the reference a hash is kept. A row's hash has the picture's path, not its bytes,
-as that of a row that only names a file: so a resumed run reads its texts again and no picture.
+An image in a row (`{bytes, path}`, plain bytes, or a list of either) becomes a `data:` reference: it is embedded in
+the run folder like any other, and of the reference a hash is kept. A row's hash has the image's path, not its bytes,
+as that of a row that only names a file: so a resumed run reads its texts again and no image.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
 from mmpr.errors import SourceError
-from mmpr.sources.benchmarks import more_columns, picture_columns
+from mmpr.sources.benchmarks import image_columns, more_columns
 from mmpr.sources.cursors import Raw
 from mmpr.sources.row_faults import RowFault
 from mmpr.sources.source_records import COLUMNS, Source
@@ -24,7 +24,7 @@ from mmpr.types import Reason
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_PYTHON_ROWS = 16  # that are Python values at once: their pictures may have some MB each
+_PYTHON_ROWS = 16  # that are Python values at once: their images may have some MB each
 _MAGIC = ((b"\x89PNG", "png"), (b"\xff\xd8\xff", "jpeg"), (b"RIFF", "webp"), (b"GIF8", "gif"))
 
 
@@ -46,7 +46,7 @@ class TableCursor:
     def take(self, n: int) -> Iterator[Raw]:
         """The next rows."""
         for batch in self._pieces(n, _PYTHON_ROWS):
-            kinds = pictures_of(batch.schema, self._source)
+            kinds = images_of(batch.schema, self._source)
             labels = _labels((batch.schema.metadata or {}).get(b"huggingface", b"{}"))
             for values in _values(batch):
                 number = self.ordinal
@@ -78,44 +78,44 @@ def wanted(schema: pa.Schema, source: Source) -> list[str]:
     return list(dict.fromkeys((*ours, *more_columns(schema.names))))
 
 
-class Pictures(Enum):
-    """What a file's column of pictures holds: references, bytes with their names, or bytes alone."""
+class ImageReading(Enum):
+    """What a file's column of images holds: references, bytes with their names, or bytes alone."""
 
     REFERENCES = 0
     NAMED = 1
     NAMELESS = 2
 
 
-def pictures_of(schema: pa.Schema, source: Source) -> dict[str, Pictures]:
-    """How this file keeps its pictures, by column."""
-    columns = (name for name in picture_columns(schema.names, source) if name in schema.names)
+def images_of(schema: pa.Schema, source: Source) -> dict[str, ImageReading]:
+    """How this file keeps its images, by column."""
+    columns = (name for name in image_columns(schema.names, source) if name in schema.names)
     return {name: _kept(schema.field(name).type) for name in columns}
 
 
-def _kept(kind: pa.DataType) -> Pictures:
+def _kept(kind: pa.DataType) -> ImageReading:
     import pyarrow.types as kinds
 
     if kinds.is_list(kind) or kinds.is_large_list(kind):
         kind = kind.value_type
     if kinds.is_struct(kind) and kind.get_field_index("bytes") >= 0:
-        return Pictures.NAMED if kind.get_field_index("path") >= 0 else Pictures.NAMELESS
+        return ImageReading.NAMED if kind.get_field_index("path") >= 0 else ImageReading.NAMELESS
     binary = kinds.is_binary(kind) or kinds.is_large_binary(kind) or kinds.is_binary_view(kind)
-    return Pictures.NAMELESS if binary else Pictures.REFERENCES
+    return ImageReading.NAMELESS if binary else ImageReading.REFERENCES
 
 
 def values(raw: Raw, source: Source) -> dict[str, object]:
-    """A row under the file's names, pictures as references; raises `RowFault` where a text in it is not UTF-8."""
+    """A row under the file's names, images as references; raises `RowFault` where a text in it is not UTF-8."""
     found = cast("dict[str, object] | None", raw.content)
     if found is None:
         raise RowFault(Reason.BAD_ROW, "a text is not UTF-8: convert it and write the file again")
-    columns = picture_columns(found.keys(), source)
+    columns = image_columns(found.keys(), source)
     return {**found, **{name: _each(found.get(name), _reference) for name in columns}}
 
 
-def _raw(number: int, values: dict[str, Any] | None, kinds: Mapping[str, Pictures]) -> Raw:
+def _raw(number: int, values: dict[str, Any] | None, kinds: Mapping[str, ImageReading]) -> Raw:
     texts = dict(values or {})
     for name, kind in kinds.items():
-        if kind is Pictures.NAMELESS:
+        if kind is ImageReading.NAMELESS:
             texts.pop(name, None)
         elif name in texts:
             texts[name] = _each(texts[name], _path)
@@ -126,17 +126,17 @@ def _each(value: object, change: Callable[[object], object]) -> object:
     return [change(one) for one in value] if isinstance(value, list) else change(value)
 
 
-def _path(picture: object) -> object:
-    return picture["path"] if isinstance(picture, dict) and "path" in picture else picture
+def _path(image: object) -> object:
+    return image["path"] if isinstance(image, dict) and "path" in image else image
 
 
-def _reference(picture: object) -> object:
-    if isinstance(picture, dict) and "bytes" in picture:
-        picture = picture["bytes"] or picture.get("path")
-    if not isinstance(picture, bytes):
-        return picture
-    kind = next((kind for magic, kind in _MAGIC if picture.startswith(magic)), "*")
-    return f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"
+def _reference(image: object) -> object:
+    if isinstance(image, dict) and "bytes" in image:
+        image = image["bytes"] or image.get("path")
+    if not isinstance(image, bytes):
+        return image
+    kind = next((kind for magic, kind in _MAGIC if image.startswith(magic)), "*")
+    return f"data:image/{kind};base64,{base64.b64encode(image).decode()}"
 
 
 def _values(batch: pa.RecordBatch) -> list[dict[str, Any] | None]:

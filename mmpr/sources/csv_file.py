@@ -1,6 +1,6 @@
 """CSV and TSV: a header, then a record a row, quoted as RFC 4180 and pandas do; a row's number is its first line.
 
-Every cell is text and an empty one is absent. `choices`, `history`, `conversations`, `messages` and lists of pictures
+Every cell is text and an empty one is absent. `choices`, `history`, `conversations`, `messages` and lists of images
 are written as JSON in their cell; an answer is never parsed, for `[2,3]` may be an interval.
 """
 
@@ -24,7 +24,7 @@ from mmpr.sources.streams import unpacked
 from mmpr.types import Reason
 
 _ROWS_A_MARK = 128
-_INDEX_CHARS = 64  # a longer cell is a picture itself, as VLMEvalKit has it
+_INDEX_CHARS = 64  # a longer cell is an image itself, as VLMEvalKit has it
 _JSON_COLUMNS = ("image", "choices", "history", "conversations", "messages")
 
 Cells = tuple[list[str], list[str]]  # the header's names, the record's cells
@@ -56,7 +56,7 @@ def index(source: Source) -> Index:
             n_rows += 1
 
 
-def cursor(source: Source, span: Span, *, pictures: bool = True) -> RowCursor:
+def cursor(source: Source, span: Span, *, images: bool = True) -> RowCursor:
     """The records from the span's mark on."""
     return RowCursor(_rows(source, span), span.first - span.skip - span.start, source)
 
@@ -72,8 +72,8 @@ def _rows(source: Source, span: Span) -> Iterator[Raw]:
             yield Raw(records.first, (titles, *records.fingerprint()), content)
 
 
-def picture_of(source: Source, index: str) -> str | None:
-    """The `image` of the row with this `index`, where that has one itself; VLMEvalKit's files share pictures so."""
+def image_of(source: Source, index: str) -> str | None:
+    """The `image` of the row with this `index`, where that has one itself; VLMEvalKit's files share images so."""
     place = Path(source.path).stat()
     offset = _places(source, place.st_size, place.st_mtime_ns).get(index)
     if offset is None:
@@ -87,7 +87,7 @@ def picture_of(source: Source, index: str) -> str | None:
 
 @lru_cache(maxsize=8)
 def _places(source: Source, size: int, written_ns: int) -> dict[str, int]:
-    """Where the rows begin that have a picture themselves, by `index`: one pass over the file, once a process."""
+    """Where the rows begin that have an image themselves, by `index`: one pass over the file, once a process."""
     found: dict[str, int] = {}
     with unpacked(source) as file:
         records = _Records(file, 1, source)

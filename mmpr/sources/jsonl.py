@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, NoReturn, cast
 
 from mmpr.sources.cursors import Raw, RowCursor
-from mmpr.sources.row_faults import Number, RowFault
+from mmpr.sources.row_faults import NumberText, RowFault
 from mmpr.sources.source_records import Index, Source, Span
 from mmpr.sources.streams import unpacked
 from mmpr.types import Reason
@@ -88,7 +88,7 @@ class _Count:
         return Index(self.rows, *self.marks)
 
 
-def cursor(source: Source, span: Span, *, pictures: bool = True) -> RowCursor:
+def cursor(source: Source, span: Span, *, images: bool = True) -> RowCursor:
     """The lines that are not blank, from the span's mark on."""
     return RowCursor(_rows(source, span), span.first - span.skip - span.start, source)
 
@@ -179,4 +179,4 @@ def _refuse_constant(constant: str) -> NoReturn:
 
 
 # Numbers stay as they were written: "0.50" is not 0.5, and 4,300 digits are not worth an int.
-DECODER = json.JSONDecoder(parse_float=Number, parse_int=Number, parse_constant=_refuse_constant)
+DECODER = json.JSONDecoder(parse_float=NumberText, parse_int=NumberText, parse_constant=_refuse_constant)

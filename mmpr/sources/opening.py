@@ -34,13 +34,13 @@ def open_source(
             of one of these kinds, or was written by `datasets.save_to_disk`; a `meta.json` as MMPR is released with; or
             `hf://owner/name:split`, `hf://owner/name/config:split`, fetched here and read from the Hub client's cache.
         name: stands in ids; the file's, folder's or data set's name without its ending by default.
-        image_root: the folder that relative picture paths begin at; the source's own folder by default. The roots that
+        image_root: the folder that relative image paths begin at; the source's own folder by default. The roots that
             a `meta.json` names begin there, by default at the `meta.json` or the folder above it.
         columns: our column's name -> the file's, where they differ.
         language: `en`, `zh`, or `auto`: by the question's script; a row's own `language` goes first.
         answer_kind: for rows that name none.
         max_row_bytes: a longer line, element or record is skipped unread.
-        video_frames: pictures that a row's `video` becomes.
+        video_frames: images that a row's `video` becomes.
         among_others: whether a build has other sources, too: then a row's own `source` comes behind the name.
 
     Raises:

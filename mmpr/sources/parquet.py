@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from mmpr.errors import SourceError
-from mmpr.sources.column_tables import Pictures, TableCursor, pictures_of, values, wanted
+from mmpr.sources.column_tables import ImageReading, TableCursor, images_of, values, wanted
 from mmpr.sources.schema import check_columns
 from mmpr.sources.source_records import Index, Source, Span
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["check_schema", "cursor", "index", "values"]
 
 _BATCH_ROWS = 256
-_BATCH_PICTURE_ROWS = 16  # of some MB each
+_BATCH_IMAGE_ROWS = 16  # of some MB each
 _BUFFER_BYTES = 1_000_000
 
 
@@ -45,18 +45,18 @@ def index(source: Source) -> Index:
     return Index(n_rows, ordinals, offsets, ordinals)
 
 
-def cursor(source: Source, span: Span, *, pictures: bool = True) -> TableCursor:
+def cursor(source: Source, span: Span, *, images: bool = True) -> TableCursor:
     """The rows from the span's row group on."""
-    return TableCursor(_batches(source, span.offset, pictures), span.number, source)
+    return TableCursor(_batches(source, span.offset, images), span.number, source)
 
 
-def _batches(source: Source, group: int, pictures: bool) -> Iterator[pa.RecordBatch]:
+def _batches(source: Source, group: int, images: bool) -> Iterator[pa.RecordBatch]:
     with _open(source) as file:
         columns, size = wanted(file.schema_arrow, source), _BATCH_ROWS
-        kinds = pictures_of(file.schema_arrow, source)
-        if embedded := [name for name, kind in kinds.items() if kind is not Pictures.REFERENCES]:
-            if pictures:
-                size = _BATCH_PICTURE_ROWS
+        kinds = images_of(file.schema_arrow, source)
+        if embedded := [name for name, kind in kinds.items() if kind is not ImageReading.REFERENCES]:
+            if images:
+                size = _BATCH_IMAGE_ROWS
             else:
                 columns = _without_bytes(file, columns, embedded)
         groups = range(group, file.num_row_groups)
@@ -65,7 +65,7 @@ def _batches(source: Source, group: int, pictures: bool) -> Iterator[pa.RecordBa
 
 
 def _without_bytes(file: pq.ParquetFile, columns: list[str], embedded: list[str]) -> list[str]:
-    """The other columns, and of the pictures only what names them: `image.path`, `image.list.element.path`."""
+    """The other columns, and of the images only what names them: `image.path`, `image.list.element.path`."""
     leaves = [file.schema.column(i).path for i in range(len(file.schema.names))]
     paths = [leaf for leaf in leaves if leaf.partition(".")[0] in embedded and leaf.endswith(".path")]
     return [name for name in columns if name not in embedded] + paths

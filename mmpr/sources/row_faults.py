@@ -6,7 +6,7 @@ from mmpr.errors import MmprError
 from mmpr.types import Reason
 
 
-class Number(str):
+class NumberText(str):
     """A number as the file writes it."""
 
     __slots__ = ()
@@ -23,5 +23,5 @@ class RowFault(MmprError):
 
 def wrong(name: str, value: object, expected: str) -> RowFault:
     """A column's value is of another kind than expected."""
-    shown = value if isinstance(value, Number) else ascii(value)
+    shown = value if isinstance(value, NumberText) else ascii(value)
     return RowFault(Reason.BAD_ROW, f"`{name}` is {shown[:60]}: give {expected}")

@@ -26,7 +26,7 @@ class ReadsFormat(Protocol):
     """What the module of a format has."""
 
     def index(self, source: Source) -> Index: ...
-    def cursor(self, source: Source, span: Span, *, pictures: bool = True) -> Cursor: ...
+    def cursor(self, source: Source, span: Span, *, images: bool = True) -> Cursor: ...
     def values(self, raw: Raw, source: Source) -> Mapping[str, object]: ...
 
 
@@ -86,17 +86,17 @@ def rows_hash(source: Source, lease: LeaseRange) -> str:
     """sha256 of each leased row's number and content; raises as `read_range` does.
 
     Content is a line's or element's bytes, a CSV record's with the header, or a table row's values in our columns; of
-    pictures, what names them. The number is in it because ids are made from it: a blank line put in above changes the
+    images, what names them. The number is in it because ids are made from it: a blank line put in above changes the
     hash of every row below.
     """
     digest = hashlib.sha256()
-    for _ in _raws(source, lease, digest, pictures=False):
+    for _ in _raws(source, lease, digest, images=False):
         pass
     return digest.hexdigest()
 
 
 def _read(source: Source, lease: LeaseRange, digest: _Hash) -> Iterator[Row]:
-    for part, number, raw in _raws(source, lease, digest, pictures=True):
+    for part, number, raw in _raws(source, lease, digest, images=True):
         read = _parse(part, raw)
         if isinstance(read, Skip):
             yield Question(read.question_id, part.name, number, text=""), read
@@ -112,13 +112,13 @@ def _parse(part: Source, raw: Raw) -> Question | Skip:
     return read_row(values, part, raw.number)
 
 
-def _raws(source: Source, lease: LeaseRange, digest: _Hash, *, pictures: bool) -> Iterator[tuple[Source, int, Raw]]:
+def _raws(source: Source, lease: LeaseRange, digest: _Hash, *, images: bool) -> Iterator[tuple[Source, int, Raw]]:
     """The leased rows with their file and their number in the source, each added to the digest."""
     with closing(Shelf(1)) as shelf:
         for span in lease.spans:
             place, first = divmod(span.number, PART_ROWS)
             part = _part(source, place)
-            for raw in _rows_of(part, replace(span, number=first), pictures, shelf):
+            for raw in _rows_of(part, replace(span, number=first), images, shelf):
                 number = place * PART_ROWS + raw.number
                 digest.update(f"{number} {part.row_id(raw.number)} ".encode() if source.parts else b"%d " % number)
                 for piece in raw.fingerprint:
@@ -134,13 +134,13 @@ def _part(source: Source, place: int) -> Source:
     return source.parts[place]
 
 
-def _rows_of(part: Source, span: Span, pictures: bool, shelf: Shelf) -> Iterator[Raw]:
+def _rows_of(part: Source, span: Span, images: bool, shelf: Shelf) -> Iterator[Raw]:
     """A span's rows, by a cursor that stands between its mark and its first row, else from the mark."""
     costly = part.compression is not None or part.format == "parquet"  # to go to a place in it
-    key, shelf, first = _key(part, pictures), _SHELF if costly else shelf, span.first - span.start
+    key, shelf, first = _key(part, images), _SHELF if costly else shelf, span.first - span.start
     cursor = shelf.take(key, 0 if part.compression else first - span.skip, first)
     if cursor is None:
-        cursor = _FORMATS[part.format].cursor(part, span, pictures=pictures)
+        cursor = _FORMATS[part.format].cursor(part, span, images=images)
     finished = False
     try:
         cursor.advance(first - cursor.ordinal)
@@ -153,10 +153,10 @@ def _rows_of(part: Source, span: Span, pictures: bool, shelf: Shelf) -> Iterator
             cursor.close()
 
 
-def _key(part: Source, pictures: bool) -> Hashable:
+def _key(part: Source, images: bool) -> Hashable:
     """What a cursor is of: a file that was written since is another one."""
     try:
         found = Path(part.path).stat()
     except OSError as error:
         raise SourceError(f"{part.path}: cannot be read ({error.strerror})") from error
-    return part, pictures, found.st_ino, found.st_size, found.st_mtime_ns
+    return part, images, found.st_ino, found.st_size, found.st_mtime_ns

@@ -10,7 +10,7 @@ from pathlib import Path
 from mmpr.images import frame_references
 from mmpr.prompts import IMAGE_TAG, VIDEO_TAG, count_tags, language_of, with_frames
 from mmpr.sources.benchmarks import with_ours
-from mmpr.sources.row_faults import Number, RowFault, wrong
+from mmpr.sources.row_faults import NumberText, RowFault, wrong
 from mmpr.sources.source_records import COLUMNS, Source
 from mmpr.sources.turns import columns_of
 from mmpr.types import Question, Reason, Skip, Stage
@@ -89,14 +89,14 @@ def _check_text(text: str, history: tuple[tuple[str, str], ...], n_images: int, 
 
 def _text(ours: Mapping[str, object], name: str) -> str | None:
     value = ours[name]
-    if value is None or (isinstance(value, str) and not isinstance(value, Number)):
+    if value is None or (isinstance(value, str) and not isinstance(value, NumberText)):
         return value
     raise wrong(name, value, "a text")
 
 
 def _label(ours: Mapping[str, object], name: str) -> str | None:
     value = ours[name]
-    return str(value) if isinstance(value, Number | int) and not isinstance(value, bool) else _text(ours, name)
+    return str(value) if isinstance(value, NumberText | int) and not isinstance(value, bool) else _text(ours, name)
 
 
 def _draft(ours: Mapping[str, object]) -> str | None:
@@ -116,7 +116,7 @@ def _images(value: object) -> list[str]:
     if value is None:
         return []
     given = value if isinstance(value, list) else [value]
-    paths = [path for path in given if isinstance(path, str) and not isinstance(path, Number) and path.strip()]
+    paths = [path for path in given if isinstance(path, str) and not isinstance(path, NumberText) and path.strip()]
     if len(paths) != len(given):
         raise wrong("image", value, "a path, a list of paths, or null")
     return paths
@@ -126,7 +126,7 @@ def _video(value: object) -> str | None:
     given = value[0] if isinstance(value, list) and len(value) == 1 else value
     if given is None or given == []:
         return None
-    if not isinstance(given, str) or isinstance(given, Number) or not given.strip() or given.startswith("data:"):
+    if not isinstance(given, str) or isinstance(given, NumberText) or not given.strip() or given.startswith("data:"):
         raise wrong("video", value, "the path or address of one video, or null")
     return given
 
@@ -192,6 +192,6 @@ def _history(value: object) -> tuple[tuple[str, str], ...]:
     if not isinstance(value, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in value):
         raise wrong("history", value, expected)
     turns = [turn for pair in value for turn in pair]
-    if not all(isinstance(turn, str) and not isinstance(turn, Number) for turn in turns):
+    if not all(isinstance(turn, str) and not isinstance(turn, NumberText) for turn in turns):
         raise wrong("history", value, expected)
     return tuple((question, answer) for question, answer in value)

@@ -117,7 +117,7 @@ def recipe_parts(path: Path, image_root: Path | None) -> list[RecipePart]:
 
 
 def _root(root: str, path: Path, image_root: Path | None) -> str:
-    """Where an entry's pictures are: paths of a release begin in its folder, or in the one above it."""
+    """Where an entry's images are: paths of a release begin in its folder, or in the one above it."""
     if "://" in root:
         return root
     if image_root is not None:
@@ -127,7 +127,7 @@ def _root(root: str, path: Path, image_root: Path | None) -> str:
 
 
 def shared_root(roots: Sequence[str], folder: Path) -> str:
-    """The folder above all pictures, which none may leave."""
+    """The folder above all images, which none may leave."""
     local = [root for root in roots if "://" not in root]
     return os.path.commonpath(local) if local else str(folder)
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mmpr.prompts import IMAGE_TAG, VIDEO_TAG, strip_suffix
-from mmpr.sources.row_faults import Number, RowFault, wrong
+from mmpr.sources.row_faults import NumberText, RowFault, wrong
 from mmpr.types import Reason
 
 _ROLES = {
@@ -28,7 +28,7 @@ Turn = tuple[str, str]  # role, text
 class _Media:
     """The addresses that the parts of a row's turns name, as they are found."""
 
-    pictures: list[str]
+    images: list[str]
     videos: list[str]
 
 
@@ -53,7 +53,7 @@ def columns_of(name: str, value: object, ours: Mapping[str, object]) -> dict[str
         "question": question,
         "history": [list(pair) for pair in zip(texts[::2], texts[1::2], strict=True)] or None,
         "system": system or None,
-        "image": _addresses(name, "image", media.pictures, ours),
+        "image": _addresses(name, "image", media.images, ours),
         "video": _addresses(name, "video", media.videos, ours),
         **_reply(question, reply, ours),
     }
@@ -89,7 +89,7 @@ def _turn(name: str, turn: object, media: _Media) -> Turn:
         content = _joined([_part(name, part, media) for part in content])
     if content is None:
         content = ""
-    if not isinstance(content, str) or isinstance(content, Number):
+    if not isinstance(content, str) or isinstance(content, NumberText):
         raise wrong(name, content, expected)
     return _ROLES[role.lower()], content
 
@@ -100,7 +100,7 @@ def _joined(parts: list[str]) -> str:
 
 
 def _part(name: str, part: object, media: _Media) -> str:
-    """A part's text; a picture's is its tag. A picture without an address is one of the row's `image`, a video too."""
+    """A part's text; an image's is its tag. An image without an address is one of the row's `image`, a video too."""
     found = {key: own for key, own in part.items() if own is not None} if isinstance(part, dict) else {}
     if isinstance(text := found.get("text"), str) and found.get("type") in ("text", "input_text", None):
         return text
@@ -111,5 +111,5 @@ def _part(name: str, part: object, media: _Media) -> str:
     if isinstance(address, dict):
         address = address.get("url")
     if isinstance(address, str) and address:
-        (media.pictures if kind == "image" else media.videos).append(address)
+        (media.images if kind == "image" else media.videos).append(address)
     return IMAGE_TAG if kind == "image" else VIDEO_TAG

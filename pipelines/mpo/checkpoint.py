@@ -28,7 +28,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from mmpr.errors import MmprError
 from pipelines.pocket.checkpoint import fuse
 
-CONTEXT = "<IMG_CONTEXT>"  # the token that stands where a picture's tokens go
+CONTEXT = "<IMG_CONTEXT>"  # the token that stands where an image's tokens go
 _WEIGHTS = ".safetensors"
 _SHARD = "5GB"
 

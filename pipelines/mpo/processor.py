@@ -19,7 +19,7 @@ _START, _END, _VIDEO = "<img>", "</img>", "<video>"
 class PairProcessor(InternVLProcessor):  # type: ignore[misc]
     """transformers' `InternVLProcessor` with the checkpoint's own chat template, which takes texts and no parts.
 
-    It takes no videos: their frames are pictures in a run's pairs.
+    It takes no videos: their frames are images in a run's pairs.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class PairProcessor(InternVLProcessor):  # type: ignore[misc]
         self.multimodal_pattern = re.compile(f"(?P<image>{re.escape(CONTEXT)})|(?P<video>{re.escape(_VIDEO)})")
 
     def apply_chat_template(self, conversation: Any, chat_template: str | None = None, **options: Any) -> Any:  # noqa: ANN401
-        """The conversation as text, a picture's place marked; a last answer ends with its end of turn and nothing more.
+        """The conversation as text, an image's place marked; a last answer ends with its end of turn and nothing more.
 
         The engine stops there, so that what a template writes behind it is no part of a response.
         """
@@ -51,14 +51,14 @@ def _text_of(content: str | list[dict[str, Any]]) -> str:
 
 
 def load_processor(folder: Path, *, max_tiles: int | None = None, trust_remote_code: bool = False) -> PairProcessor:
-    """A checkpoint's processor; pictures are cut into at most `max_tiles` tiles and a thumbnail (its own number: None).
+    """A checkpoint's processor; images are cut into at most `max_tiles` tiles and a thumbnail (its own number: None).
 
     Raises:
         MmprError: the folder holds no InternVLChatModel; names it.
     """
     layout = layout_of(folder)
     side = layout.values["vision_config"]["image_size"]
-    pictures = GotOcr2ImageProcessorPil(
+    images = GotOcr2ImageProcessorPil(
         size={"height": side, "width": side},
         crop_to_patches=True,
         min_patches=layout.values["min_dynamic_patch"],
@@ -66,4 +66,4 @@ def load_processor(folder: Path, *, max_tiles: int | None = None, trust_remote_c
         image_mean=_MEAN,
         image_std=_STD,
     )
-    return PairProcessor(pictures, load_tokenizer(folder, trust_remote_code=trust_remote_code), layout.tile_tokens)
+    return PairProcessor(images, load_tokenizer(folder, trust_remote_code=trust_remote_code), layout.tile_tokens)

@@ -60,7 +60,7 @@ def _number(value: object) -> object:
 _Setting = Annotated[Any, BeforeValidator(_number)]
 
 
-class Recipe(BaseModel):
+class TrainingRecipe(BaseModel):
     """How to train. `training` holds further fields of TRL's `DPOConfig`, `lora` those of PEFT's `LoraConfig`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -87,16 +87,16 @@ class Recipe(BaseModel):
         return training
 
 
-def load_recipe(path: Path) -> Recipe:
+def load_recipe(path: Path) -> TrainingRecipe:
     """A recipe from its YAML file.
 
     Raises:
         ConfigError: names the file and the field.
     """
-    return read_file(Recipe, path, what="recipe", expected="`model:` and more")
+    return read_file(TrainingRecipe, path, what="recipe", expected="`model:` and more")
 
 
-def checkpoint_of(recipe: Recipe) -> Path:
+def checkpoint_of(recipe: TrainingRecipe) -> Path:
     """The folder of the recipe's model; one of the Hub is downloaded."""
     if recipe.model == POCKET:
         return checkpoint_path()
@@ -125,7 +125,7 @@ def load_pairs(folders: Sequence[str | Path], kinds: Sequence[str] = ()) -> Data
     return pairs.select_columns(_COLUMNS)
 
 
-def train(recipe: Recipe, pairs: Dataset, out: Path, *, resume: bool = False) -> list[dict[str, float]]:
+def train(recipe: TrainingRecipe, pairs: Dataset, out: Path, *, resume: bool = False) -> list[dict[str, float]]:
     """Train and write the checkpoint to `out`; what the trainer logged, step by step.
 
     Full weights, or LoRA's merged into them. Checkpoints of the trainer are in `out/trainer`.
@@ -141,7 +141,7 @@ def train(recipe: Recipe, pairs: Dataset, out: Path, *, resume: bool = False) ->
         beta=recipe.beta,
         loss_type=list(losses),
         loss_weights=list(losses.values()),
-        max_length=None,  # a cut would take away tokens of a picture
+        max_length=None,  # a cut would take away tokens of an image
         restore_callback_states_from_checkpoint=True,  # δ is one
         **recipe.training,
     )

@@ -57,7 +57,7 @@ def look_once(model: nn.Module, inputs: dict[str, Any]) -> dict[str, Any]:
 
     Args:
         model: an InternVL, or PEFT's wrapper of one.
-        inputs: with `pixel_values` (2 x tiles, 3, side, side), those of the chosen sides first; or without pictures.
+        inputs: with `pixel_values` (2 x tiles, 3, side, side), those of the chosen sides first; or without images.
     """
     whole: Any = model.get_base_model() if isinstance(model, PeftModel) else model
     eyes = (whole.model.vision_tower, whole.model.multi_modal_projector)

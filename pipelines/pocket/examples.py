@@ -31,7 +31,7 @@ from pipelines.pocket.model import Shape
 from pipelines.pocket.world import FULL, TILE, Difficulty, Look, Scene, draw_looks, draw_scene, is_clear, paint
 
 SPECIALS = ("<unk>", "<s>", "</s>", "<|im_start|>", "<|im_end|>", "<img>", "</img>", "<IMG_CONTEXT>")
-END_OF_TEXT, END_OF_TURN, PICTURE_START, PICTURE_END, PICTURE = 2, 4, 5, 6, 7
+END_OF_TEXT, END_OF_TURN, IMAGE_START, IMAGE_END, IMAGE = 2, 4, 5, 6, 7
 _MEAN = np.array([0.485, 0.456, 0.406], dtype=np.float32)  # of ImageNet, as InternVL normalises
 _STD = np.array([0.229, 0.224, 0.225], dtype=np.float32)
 
@@ -166,7 +166,7 @@ def encode_talk(tokenizer: Tokenizer, talk: Talk, n_tiles: int, shape: Shape) ->
     ids = ids_of("<s><|im_start|>user\n")
     for i, piece in enumerate(talk.prompt.split(IMAGE_TAG)):
         if i:
-            ids += [PICTURE_START, *[PICTURE] * (shape.tile_tokens * n_tiles), PICTURE_END]
+            ids += [IMAGE_START, *[IMAGE] * (shape.tile_tokens * n_tiles), IMAGE_END]
         ids += ids_of(piece) if piece else []
     ids += ids_of("<|im_end|>\n<|im_start|>assistant\n")
     return [*ids, *ids_of(talk.response), END_OF_TURN], len(ids)

@@ -81,7 +81,7 @@ class DraftFigures:
 def questions_of(folder: RunFolder) -> Iterator[Committed]:
     """Every committed question of a run, pictures left out."""
     for commit in folder.committed().values():
-        yield from read_chunk(folder, commit, pictures=False)
+        yield from read_chunk(folder, commit, images=False)
 
 
 def kind_figures(questions: Sequence[Committed]) -> dict[str, KindFigures]:

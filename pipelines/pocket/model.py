@@ -111,10 +111,10 @@ def make_language(shape: Shape) -> LlamaForCausalLM:
     return LlamaForCausalLM(config)
 
 
-def hidden_states(language: LlamaForCausalLM, seen: Tensor, ids: Tensor, picture_id: int) -> Tensor:
+def hidden_states(language: LlamaForCausalLM, seen: Tensor, ids: Tensor, image_id: int) -> Tensor:
     """Last hidden states (batch, tokens, width) of token ids whose picture tokens are filled with what was seen."""
     embedded = language.model.embed_tokens(ids)
-    here = (ids == picture_id).unsqueeze(-1)
+    here = (ids == image_id).unsqueeze(-1)
     embedded = embedded.masked_scatter(here, seen.reshape(-1, seen.shape[-1]).to(embedded.dtype))
     states: Tensor = language.model(inputs_embeds=embedded, use_cache=False).last_hidden_state
     return states

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.pocket.language import draw_open, draw_question
-from pipelines.pocket.world import Mark, Scene, draw_picture, draw_scene
+from pipelines.pocket.world import Mark, Scene, draw_image, draw_scene
 
 # Seeds of questions never meet those of training: each is (this, the user's seed, the question's number).
 _QUESTIONS = 20_260
@@ -32,8 +32,8 @@ def write_questions(out: Path, *, n: int, open_fraction: float, seed: int) -> No
     """
     (out / "images").mkdir(parents=True, exist_ok=True)
     rows, scenes = [], []
-    for row, scene, picture in _draw(n, open_fraction, seed):
-        picture.save(out / row["image"])
+    for row, scene, image in _draw(n, open_fraction, seed):
+        image.save(out / row["image"])
         rows.append(json.dumps(row, ensure_ascii=False))
         scenes.append(json.dumps({"id": row["id"], "scene": asdict(scene)}))
     # the questions last: whoever finds them finds their pictures
@@ -54,7 +54,7 @@ def _draw(n: int, open_fraction: float, seed: int) -> Iterator[tuple[dict[str, A
             row |= {"question": asked.text, "answer": asked.answer, "source": f"pocket-{asked.kind}"}
             if asked.choices:
                 row["choices"] = list(asked.choices)
-        yield row, scene, draw_picture(scene, rng)
+        yield row, scene, draw_image(scene, rng)
 
 
 def read_scenes(path: Path) -> dict[str, Scene]:

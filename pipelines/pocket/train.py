@@ -33,7 +33,7 @@ from transformers import LlamaForCausalLM
 
 from pipelines.pocket.checkpoint import write_checkpoint
 from pipelines.pocket.examples import (
-    PICTURE,
+    IMAGE,
     PLAIN,
     WORKED_OUT,
     Batch,
@@ -242,7 +242,7 @@ def language_loss(vision: Vision, language: LlamaForCausalLM, batch: Batch, *, l
     with torch.autocast("cpu", torch.bfloat16):
         with torch.set_grad_enabled(learn_to_see):
             seen = vision(batch.tiles)
-        states = hidden_states(language, seen, batch.ids, PICTURE)
+        states = hidden_states(language, seen, batch.ids, IMAGE)
         guesses = language.lm_head(states[:, :-1][learnt])
     losses = F.cross_entropy(guesses.float(), batch.ids[:, 1:][learnt], reduction="none")
     return (losses * weights[learnt]).sum() / weights.sum()

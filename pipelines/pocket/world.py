@@ -197,6 +197,6 @@ def draw_pixels(scene: Scene, rng: np.random.Generator, difficulty: Difficulty =
     return paint(scene, draw_looks(scene, rng, difficulty), rng, difficulty)
 
 
-def draw_picture(scene: Scene, rng: np.random.Generator) -> Image.Image:
+def draw_image(scene: Scene, rng: np.random.Generator) -> Image.Image:
     """A fresh RGB picture of the scene."""
     return Image.fromarray(draw_pixels(scene, rng))

@@ -1,5 +1,6 @@
 import pytest
-from export import runs
+
+from exporting import runs
 
 
 @pytest.fixture(scope="session")

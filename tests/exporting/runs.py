@@ -1,4 +1,4 @@
-"""Finished runs to export: every kind of pair, two sources, pictures and none; and rows forged into them."""
+"""Finished runs to export: every kind of pair, two sources, images and none; and rows forged into them."""
 
 import copy
 import json
@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
-from shards import making
+from run import making
 
 from mmpr.run import arrow_schema, write_manifest
 
@@ -21,8 +21,8 @@ def changed(committed, **fields):
 
 
 def two_sources():
-    """Rows without a picture come first, as types are guessed from the first rows."""
-    shown = [making.picture(seed) for seed in range(4)]
+    """Rows without an image come first, as types are guessed from the first rows."""
+    shown = [making.image(seed) for seed in range(4)]
     rows = [making.sampled(row) for row in range(3)]
     rows += [making.sampled(row, [shown[row % 4]]) for row in range(3, 8)]
     rows += [making.drafted(row, shown[:1]) for row in range(8, 10)]
@@ -54,7 +54,7 @@ def lines(path):
     return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
 
 
-def pictures_in(folder):
+def images_in(folder):
     return sorted(str(path.relative_to(folder)) for path in Path(folder).glob("images/**/*") if path.is_file())
 
 

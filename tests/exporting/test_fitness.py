@@ -3,12 +3,12 @@
 import io
 
 import pytest
-from export import runs
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from shards import making
+from run import making
 
+from exporting import runs
 from mmpr.errors import RunFolderError
 from mmpr.exporting import Unfit, export_run
 from mmpr.exporting.export_records import EXPLAINED
@@ -47,21 +47,21 @@ DAMAGE = {
     "a tag too few": ({"question": "How many?"}, Unfit.IMAGE_TAGS),
     "pictures gone": ({"images": []}, Unfit.IMAGE_TAGS),
     "no pictures at all": ({"images": None}, Unfit.IMAGE_TAGS),
-    "a path alone": ({"images": [{"bytes": None, "path": "a.png"}]}, Unfit.PICTURE_UNREADABLE),
-    "no picture": ({"images": [{"bytes": b"x" * 99, "path": None}]}, Unfit.PICTURE_UNREADABLE),
-    "a format that is never embedded": ({"images": [{"bytes": gif(), "path": None}]}, Unfit.PICTURE_UNREADABLE),
-    "cut": ({"images": [{"bytes": cut(making.picture(9).encoded), "path": None}]}, Unfit.PICTURE_UNREADABLE),
+    "a path alone": ({"images": [{"bytes": None, "path": "a.png"}]}, Unfit.IMAGE_UNREADABLE),
+    "no picture": ({"images": [{"bytes": b"x" * 99, "path": None}]}, Unfit.IMAGE_UNREADABLE),
+    "a format that is never embedded": ({"images": [{"bytes": gif(), "path": None}]}, Unfit.IMAGE_UNREADABLE),
+    "cut": ({"images": [{"bytes": cut(making.image(9).encoded), "path": None}]}, Unfit.IMAGE_UNREADABLE),
 }
 
 
-def pictured(rows):
+def with_images(rows):
     return next(row for row in rows if len(row["images"]) == 1 and len(row["prompt"]) == 1)
 
 
 @pytest.mark.parametrize("format", runs.FORMATS)
 def test_every_kind_of_damage_is_left_out_under_its_name(run, tmp_path, format):
     rows = runs.rows_of(run)
-    bad = [{**pictured(rows), **change, "pair_id": name} for name, (change, _) in DAMAGE.items()]
+    bad = [{**with_images(rows), **change, "pair_id": name} for name, (change, _) in DAMAGE.items()]
     mixed = [row for pair in zip(rows[: len(bad)], bad, strict=True) for row in pair] + rows[len(bad) :]
     runs.forge(run, mixed, group_rows=7)
     counts = export_run(run.url, format, tmp_path / "damaged")
@@ -81,7 +81,7 @@ def test_every_kind_of_damage_is_left_out_under_its_name(run, tmp_path, format):
 def test_a_strict_export_ends_at_the_first_one_and_says_where_and_why(run, tmp_path, name):
     rows = runs.rows_of(run)
     change, why = DAMAGE[name]
-    runs.forge(run, [*rows, {**pictured(rows), **change, "pair_id": "the-bad-one"}])
+    runs.forge(run, [*rows, {**with_images(rows), **change, "pair_id": "the-bad-one"}])
     with pytest.raises(RunFolderError) as told:
         export_run(run.url, "swift", tmp_path / "to", strict=True)
     assert "the-bad-one" in str(told.value) and why.value in str(told.value) and "\n" not in str(told.value)
@@ -92,17 +92,17 @@ def test_a_strict_export_ends_at_the_first_one_and_says_where_and_why(run, tmp_p
         export_run(run.url, "swift", tmp_path / "to", strict=True)
 
 
-def test_a_left_out_pair_of_several_pictures_leaves_none_behind(run, tmp_path):
+def test_a_left_out_pair_of_several_images_leaves_none_behind(run, tmp_path):
     row = next(row for row in runs.rows_of(run) if len(row["images"]) == 3)
     broken = {**row, "images": [*row["images"][:2], {"bytes": b"no", "path": None}]}
     runs.forge(run, [broken])
     assert export_run(run.url, "jsonl", tmp_path / "to").pairs == 0
-    assert runs.pictures_in(tmp_path / "to") == []
+    assert runs.images_in(tmp_path / "to") == []
 
 
 def test_pairs_that_differ_only_behind_the_trainers_length_are_left_out(run, tmp_path):
     rows = runs.rows_of(run)
-    row = {**pictured(rows), "chosen_text": "the same start, then A", "rejected_text": "the same start, then B"}
+    row = {**with_images(rows), "chosen_text": "the same start, then A", "rejected_text": "the same start, then B"}
     runs.forge(run, [row])
     enough = len(row["question"]) + len("the same start, then A")
     assert export_run(run.url, "trl", tmp_path / "a", max_chars=enough).pairs == 1

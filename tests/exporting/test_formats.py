@@ -7,9 +7,9 @@ from pathlib import Path
 import datasets
 import pyarrow.parquet as pq
 import pytest
-from export import runs
-from shards import making
+from run import making
 
+from exporting import runs
 from mmpr.exporting import export_run
 from mmpr.prompts import SYSTEM_MESSAGES
 
@@ -21,7 +21,7 @@ def texts(rows):
 
 
 def conversation(tmp_path):
-    rows = [making.sampled(0, [making.picture(0), making.picture(1)]), making.sampled(1, [making.picture(0)])]
+    rows = [making.sampled(0, [making.image(0), making.image(1)]), making.sampled(1, [making.image(0)])]
     return runs.make(tmp_path / "run", [runs.changed(rows[0], system=SYSTEM, history=EARLIER), rows[1]])
 
 
@@ -49,7 +49,7 @@ def read_as_internvl(meta_path):
             yield name, question, row, [runs.sees(Path(entry["root"], path)) for path in paths]
 
 
-def test_internvl_reads_every_pair_with_its_pictures(sound, tmp_path):
+def test_internvl_reads_every_pair_with_its_images(sound, tmp_path):
     export_run(sound.url, "internvl", tmp_path / "to")
     read = list(read_as_internvl(tmp_path / "to/meta.json"))
     expected = runs.rows_of(sound)
@@ -92,7 +92,7 @@ def test_internvl_is_told_the_system_message_and_earlier_turns_in_the_question(t
 
 
 def test_internvl_is_not_told_its_own_system_message_which_the_trainer_knows(tmp_path):
-    row = runs.changed(making.sampled(0, [making.picture(0)]), system=SYSTEM_MESSAGES["internvl2_5"])
+    row = runs.changed(making.sampled(0, [making.image(0)]), system=SYSTEM_MESSAGES["internvl2_5"])
     export_run(runs.make(tmp_path / "run", [row]).url, "internvl", tmp_path / "to")
     asked = {question for _, question, *_ in read_as_internvl(tmp_path / "to/meta.json")}
     assert asked and not any(SYSTEM_MESSAGES["internvl2_5"] in question for question in asked)
@@ -101,15 +101,15 @@ def test_internvl_is_not_told_its_own_system_message_which_the_trainer_knows(tmp
 # -- LLaMA-Factory: parser.py, converter.py ----------------------------------------------------------------------------
 
 
-def test_llamafactory_finds_alpaca_columns_with_pictures_first(sound, tmp_path):
+def test_llamafactory_finds_alpaca_columns_with_images_first(sound, tmp_path):
     export_run(sound.url, "llamafactory", tmp_path)
     entry = json.loads((tmp_path / "dataset_info.json").read_text())["mmpr"]
     assert entry["ranking"] is True and entry["formatting"] == "alpaca" and entry["file_name"] == "train.parquet"
     rows = datasets.load_dataset("parquet", data_files=str(tmp_path / entry["file_name"]), split="train")
     assert set(rows.column_names) == set(entry["columns"].values())
     assert Counter(zip(rows["chosen"], rows["rejected"], strict=True)) == texts(runs.rows_of(sound))
-    n_pictures = [len(images) for images in rows["images"]]
-    assert n_pictures == sorted(n_pictures, key=bool, reverse=True) and 0 in n_pictures
+    n_images = [len(images) for images in rows["images"]]
+    assert n_images == sorted(n_images, key=bool, reverse=True) and 0 in n_images
     for row in rows:
         assert row["prompt"].count("<image>") == len(row["images"])
         assert all(runs.sees(tmp_path / path) for path in row["images"])  # media_dir is dataset_dir by default
@@ -128,7 +128,7 @@ def test_llamafactory_gets_earlier_turns_and_the_system_message_in_their_columns
 # -- ms-swift: RowPreprocessor -----------------------------------------------------------------------------------------
 
 
-def test_swift_finds_messages_a_rejected_response_and_pictures(sound, tmp_path):
+def test_swift_finds_messages_a_rejected_response_and_images(sound, tmp_path):
     export_run(sound.url, "swift", tmp_path)
     rows = runs.lines(tmp_path / "train.jsonl")
     assert Counter((row["messages"][-1]["content"], row["rejected_response"]) for row in rows) == texts(
@@ -152,12 +152,12 @@ def test_swift_gets_a_whole_conversation(tmp_path):
 # -- TRL ---------------------------------------------------------------------------------------------------------------
 
 
-def test_trl_loads_the_folder_with_pictures_and_only_its_four_columns(sound, tmp_path):
+def test_trl_loads_the_folder_with_images_and_only_its_four_columns(sound, tmp_path):
     counts = export_run(sound.url, "trl", tmp_path / "to")
     pairs = datasets.load_dataset(str(tmp_path / "to"), split="train", cache_dir=str(tmp_path / "cache"))
     expected = runs.rows_of(sound)
     assert pairs.column_names == ["images", "prompt", "chosen", "rejected"]
-    assert counts.pairs == len(pairs) == len(expected) and counts.pictures == 0
+    assert counts.pairs == len(pairs) == len(expected) and counts.images == 0
     for row, before in zip(pairs, expected, strict=True):  # in order: types stand in the file
         assert [image.size for image in row["images"]] == [(24, 24)] * len(before["images"])
         assert row["chosen"][0]["content"] == [{"type": "text", "text": before["chosen_text"]}]
@@ -165,17 +165,17 @@ def test_trl_loads_the_folder_with_pictures_and_only_its_four_columns(sound, tmp
         assert parts.count("image") == len(row["images"])
 
 
-def test_trl_stores_a_repeated_picture_once(tmp_path):
-    run = runs.make(tmp_path / "run", [making.sampled(0, [making.picture(0, side=200)])])
+def test_trl_stores_a_repeated_image_once(tmp_path):
+    run = runs.make(tmp_path / "run", [making.sampled(0, [making.image(0, side=200)])])
     export_run(run.url, "trl", tmp_path / "to")
     n_bytes = (tmp_path / "to" / runs.SHARD).stat().st_size
-    assert len(runs.rows_of(run)) == 4 and n_bytes < 1.2 * making.picture(0, side=200).n_bytes
+    assert len(runs.rows_of(run)) == 4 and n_bytes < 1.2 * making.image(0, side=200).n_bytes
 
 
 # -- plain JSON lines --------------------------------------------------------------------------------------------------
 
 
-def test_jsonl_has_every_column_with_paths_for_pictures(sound, tmp_path):
+def test_jsonl_has_every_column_with_paths_for_images(sound, tmp_path):
     export_run(sound.url, "jsonl", tmp_path)
     rows = {row["pair_id"]: row for row in runs.lines(tmp_path / "train.jsonl")}
     for before in runs.rows_of(sound):
@@ -196,7 +196,7 @@ def test_jsonl_writes_an_endless_score_as_null(run, tmp_path):
 # -- all ---------------------------------------------------------------------------------------------------------------
 
 
-def test_types_that_are_guessed_from_the_first_block_survive_rows_without_a_picture(sound, tmp_path):
+def test_types_that_are_guessed_from_the_first_block_survive_rows_without_an_image(sound, tmp_path):
     export_run(sound.url, "swift", tmp_path)
     file = str(tmp_path / "train.jsonl")
     rows = datasets.load_dataset("json", data_files=file, split="train", chunksize=2000, cache_dir=str(tmp_path / "c"))
@@ -204,11 +204,11 @@ def test_types_that_are_guessed_from_the_first_block_survive_rows_without_a_pict
 
 
 @pytest.mark.parametrize("format", ["internvl", "llamafactory", "swift", "jsonl"])
-def test_each_picture_is_written_once_under_its_hash(sound, tmp_path, format):
+def test_each_image_is_written_once_under_its_hash(sound, tmp_path, format):
     counts = export_run(sound.url, format, tmp_path)
     hashes = {sha256 for row in runs.rows_of(sound) for sha256 in row["image_sha256"]}
-    assert runs.pictures_in(tmp_path) == sorted(f"images/{sha256[:2]}/{sha256}.png" for sha256 in hashes)
-    assert counts.pictures == len(hashes) == 4
+    assert runs.images_in(tmp_path) == sorted(f"images/{sha256[:2]}/{sha256}.png" for sha256 in hashes)
+    assert counts.images == len(hashes) == 4
 
 
 @pytest.mark.parametrize("format", runs.FORMATS)
@@ -228,10 +228,10 @@ def test_the_validation_split_never_mixes_with_the_training_pairs(run, tmp_path,
 
 
 @pytest.mark.parametrize("format", runs.FORMATS)
-def test_a_run_of_texts_alone_has_no_pictures(tmp_path, format):
+def test_a_run_of_texts_alone_has_no_images(tmp_path, format):
     run = runs.make(tmp_path / "run", [making.sampled(row) for row in range(3)])
     counts = export_run(run.url, format, tmp_path / "to")
-    assert counts.pairs == 12 and counts.pictures == 0 and not (tmp_path / "to/images").exists()
+    assert counts.pairs == 12 and counts.images == 0 and not (tmp_path / "to/images").exists()
 
 
 @pytest.mark.parametrize("format", runs.FORMATS)

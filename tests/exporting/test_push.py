@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from export import hub_writes, runs
-from shards import making
+from run import making
 
+from exporting import hub_writes, runs
 from mmpr.errors import ConfigError, HubError, MmprError, RunFolderError
 from mmpr.exporting.push import push_run
 from mmpr.reporting.rewritten_reports import report_again

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from export import runs
-from shards import making
+from run import making
 
+from exporting import runs
 from mmpr.errors import ConfigError, RunFolderError
 from mmpr.exporting import Format, export_run
 
@@ -122,13 +122,13 @@ def test_a_damaged_shard_is_one_line_that_names_it(run, tmp_path, damage):
     except RunFolderError as error:
         assert runs.SHARD in str(error) and "mmpr verify" in str(error) and "\n" not in str(error)
     else:
-        assert damage == "flipped"  # a bit of a picture is no damage that Parquet notices; `mmpr verify` does
+        assert damage == "flipped"  # a bit of an image is no damage that Parquet notices; `mmpr verify` does
 
 
 def test_no_row_group_is_held_while_the_next_is_read(tmp_path):
     """Eight times the data, and the same peaks of Arrow's and of Python's memory."""
     few, many = runs.make(tmp_path / "few"), runs.make(tmp_path / "many")
-    shown = [making.picture(seed, side=160) for seed in range(16)]
+    shown = [making.image(seed, side=160) for seed in range(16)]
     source = runs.make(tmp_path / "source", [making.sampled(row, [shown[row]]) for row in range(16)])
     rows = runs.rows_of(source)
     runs.forge(few, rows[:32], group_rows=16)

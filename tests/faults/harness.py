@@ -150,7 +150,7 @@ def questions(out: Path) -> Counter[tuple[str, int]]:
     """How often each source row is among the committed questions."""
     folder = RunFolder(str(out))
     commits = folder.committed().values()
-    found = (one.question for commit in commits for one in read_chunk(folder, commit, pictures=False))
+    found = (one.question for commit in commits for one in read_chunk(folder, commit, images=False))
     return Counter((question.source, question.row) for question in found)
 
 

@@ -14,11 +14,11 @@ def question(text: str, *answer: str, choices: Sequence[str] = (), kind: str | N
     return Question(id="q", source="test", row=0, text=text, answer=answer, choices=tuple(choices), answer_kind=kind)
 
 
-def verdict(text: str, truth: str, answer: str, *, choices: Sequence[str] = (), **options: Any) -> Verdict:
+def verdict(text: str, reference: str, answer: str, *, choices: Sequence[str] = (), **options: Any) -> Verdict:
     """What a final answer is worth."""
-    return judge(question(text, truth, choices=choices), f"Final answer: {answer}", options=JudgeOptions(**options))
+    return judge(question(text, reference, choices=choices), f"Final answer: {answer}", options=JudgeOptions(**options))
 
 
-def outcome(text: str, truth: str, answer: str, *, choices: Sequence[str] = (), **options: Any) -> Outcome:
+def outcome(text: str, reference: str, answer: str, *, choices: Sequence[str] = (), **options: Any) -> Outcome:
     """The outcome alone."""
-    return verdict(text, truth, answer, choices=choices, **options).outcome
+    return verdict(text, reference, answer, choices=choices, **options).outcome

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from judge.case_files import options_of, question_of, rows
-
+from judging.case_files import options_of, question_of, rows
 from mmpr.judging import judge
 
 PAGE = Path(__file__).parents[2] / "docs" / "judge.md"

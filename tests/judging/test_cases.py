@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from judge.case_files import FILES, Case, cases
 
+from judging.case_files import FILES, Case, cases
 from mmpr.judging import judge
 from mmpr.types import Outcome
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from judge.case_files import options_of, question_of, rows
-from judge.rule_table import table
 
+from judging.case_files import options_of, question_of, rows
+from judging.rule_table import table
 from mmpr.judging import judge
 from mmpr.judging.rules import Rule
 from mmpr.types import Outcome

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from judge.asking import outcome, question, verdict
 
+from judging.asking import outcome, question, verdict
 from mmpr.judging import JudgeOptions, judge, normal_form
 from mmpr.types import Outcome
 
@@ -18,7 +18,7 @@ def test_fault_1_not_available_is_not_42_and_colour_is_color() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "truth", "answer"),
+    ("text", "reference", "answer"),
     [
         ("What is the value?", "-5", "5"),
         ("What is the value?", "5", "-5"),
@@ -27,8 +27,8 @@ def test_fault_1_not_available_is_not_42_and_colour_is_color() -> None:
         ("What is the answer?", "3/4", "34"),
     ],
 )
-def test_fault_2_signs_brackets_and_fractions_are_not_deleted(text: str, truth: str, answer: str) -> None:
-    assert outcome(text, truth, answer) is INCORRECT
+def test_fault_2_signs_brackets_and_fractions_are_not_deleted(text: str, reference: str, answer: str) -> None:
+    assert outcome(text, reference, answer) is INCORRECT
 
 
 def test_fault_2_none_is_not_zero() -> None:
@@ -89,15 +89,15 @@ def test_fault_8_the_verdict_is_on_the_text_as_it_is() -> None:
     assert (found.outcome, found.answer) == (INCORRECT, "11")
 
 
-@pytest.mark.parametrize(("truth", "answer"), [("1", "12"), ("No", "Nobody"), ("one", "none"), ("12", "1")])
-def test_fault_9_normal_forms_differ_where_answers_do_though_one_holds_the_other(truth: str, answer: str) -> None:
-    asked = question("What is it?", truth)
-    assert normal_form(asked, truth) != normal_form(asked, answer)
+@pytest.mark.parametrize(("reference", "answer"), [("1", "12"), ("No", "Nobody"), ("one", "none"), ("12", "1")])
+def test_fault_9_normal_forms_differ_where_answers_do_though_one_holds_the_other(reference: str, answer: str) -> None:
+    asked = question("What is it?", reference)
+    assert normal_form(asked, reference) != normal_form(asked, answer)
 
 
-@pytest.mark.parametrize("truth", ["No", "one", "N", "E"])
-def test_fault_9_a_response_without_an_answer_carries_no_answer_at_all(truth: str) -> None:
-    found = judge(question("Which one is it?", truth), "I am not done yet")
+@pytest.mark.parametrize("reference", ["No", "one", "N", "E"])
+def test_fault_9_a_response_without_an_answer_carries_no_answer_at_all(reference: str) -> None:
+    found = judge(question("Which one is it?", reference), "I am not done yet")
     assert (found.outcome, found.answer) == (UNPARSED, None)
 
 
@@ -109,7 +109,7 @@ def test_fault_10_the_truth_decides_the_kind_and_lists_stay_lists() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "truth", "answer"),
+    ("text", "reference", "answer"),
     [
         ("What animal is it?", "cat", "bobcat"),
         ("How many?", "12", "12 or 13"),
@@ -117,5 +117,5 @@ def test_fault_10_the_truth_decides_the_kind_and_lists_stay_lists() -> None:
         ("What is the value of x?", "x-1", "x+1"),
     ],
 )
-def test_fault_11_one_comparator_decides_and_leniency_never_adds_up(text: str, truth: str, answer: str) -> None:
-    assert outcome(text, truth, answer) is INCORRECT
+def test_fault_11_one_comparator_decides_and_leniency_never_adds_up(text: str, reference: str, answer: str) -> None:
+    assert outcome(text, reference, answer) is INCORRECT

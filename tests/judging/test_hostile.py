@@ -6,13 +6,13 @@ import sys
 import time
 
 import pytest
-from judge.asking import question
 
+from judging.asking import question
 from mmpr.judging import Judge, form_of, judge
 from mmpr.judging.judge_session import judge_compiled
+from mmpr.judging.reference import compile_reference
 from mmpr.judging.rules import Rule
 from mmpr.judging.symbolic import SymbolicProcess, TimeLimit
-from mmpr.judging.truth import compile_truth
 from mmpr.types import Outcome
 
 TECHNICAL = (Outcome.AMBIGUOUS, Outcome.ERROR)
@@ -44,8 +44,8 @@ def test_hostile_mathematics_ends_in_error_or_ambiguous(asked: object, name: str
 @pytest.mark.parametrize("asked", ASKED, ids=lambda asked: asked.answer[0])
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_mathematics_has_a_form_of_its_own(asked: object, name: str) -> None:
-    truth = compile_truth(asked)  # type: ignore[arg-type]
-    assert form_of(truth, HOSTILE[name]) != form_of(truth, truth.plain[0])
+    reference = compile_reference(asked)  # type: ignore[arg-type]
+    assert form_of(reference, HOSTILE[name]) != form_of(reference, reference.plain[0])
 
 
 @pytest.mark.parametrize(
@@ -105,8 +105,8 @@ class Says:
         self.said = said
         self.asked: list[tuple[str, str]] = []
 
-    def equal(self, truth: str, answer: str) -> bool | None:
-        self.asked.append((truth, answer))
+    def equal(self, reference: str, answer: str) -> bool | None:
+        self.asked.append((reference, answer))
         return self.said
 
 
@@ -114,29 +114,29 @@ class Says:
     ("said", "outcome"), [(True, Outcome.CORRECT), (None, Outcome.CORRECT), (False, Outcome.AMBIGUOUS)]
 )
 def test_two_readers_that_disagree_leave_the_answer_ambiguous(said: bool | None, outcome: Outcome) -> None:
-    truth = compile_truth(question("Simplify.", "\\cos(2x)"))
-    found = judge_compiled(truth, "Final answer: 1 - 2\\sin^2 x", opinion=Says(said))
+    reference = compile_reference(question("Simplify.", "\\cos(2x)"))
+    found = judge_compiled(reference, "Final answer: 1 - 2\\sin^2 x", opinion=Says(said))
     assert found.outcome is outcome
     assert (found.rule == Rule.SECOND_OPINION) == (said is False)
 
 
 def test_a_second_opinion_is_never_a_pass_by_itself() -> None:
-    truth = compile_truth(question("Simplify.", "\\cos(2x)"))
-    assert judge_compiled(truth, "Final answer: 2 - 2\\sin^2 x", opinion=Says(True)).outcome is Outcome.INCORRECT
+    reference = compile_reference(question("Simplify.", "\\cos(2x)"))
+    assert judge_compiled(reference, "Final answer: 2 - 2\\sin^2 x", opinion=Says(True)).outcome is Outcome.INCORRECT
 
 
 def test_nobody_is_asked_about_what_needs_no_symbols() -> None:
     nobody = Says(True)
     for asked, answer in ((ASKED[0], "12"), (ASKED[3], "-2 ≤ x < 3"), (ASKED[1], "x^2 + x^2 - 1")):
-        judge_compiled(compile_truth(asked), f"Final answer: {answer}", opinion=nobody)
+        judge_compiled(compile_reference(asked), f"Final answer: {answer}", opinion=nobody)
     assert nobody.asked == []
 
 
 class Broken:
     """A second opinion with a fault."""
 
-    def equal(self, truth: str, answer: str) -> bool | None:
-        raise ZeroDivisionError(f"{truth} {answer} at {time.time()}")
+    def equal(self, reference: str, answer: str) -> bool | None:
+        raise ZeroDivisionError(f"{reference} {answer} at {time.time()}")
 
 
 def test_a_fault_of_the_judge_is_an_error_and_never_incorrect() -> None:

@@ -7,9 +7,9 @@ import string
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from judge.asking import outcome, question
-from judge.case_files import Case, cases
 
+from judging.asking import outcome, question
+from judging.case_files import Case, cases
 from mmpr.errors import JudgeError
 from mmpr.judging import judge
 from mmpr.types import Outcome, Question
@@ -67,7 +67,7 @@ def test_longer_reasoning_changes_nothing(case: Case, times: int) -> None:
     redressed(case, filler * times + "\n\n" + case.response)
 
 
-TRUTHS = [
+REFERENCES = [
     (case.question, text)
     for case in cases("judge_cases.jsonl", "lookalikes.jsonl")
     for text in case.question.answer or ()
@@ -75,7 +75,7 @@ TRUTHS = [
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.sampled_from(TRUTHS))
+@given(st.sampled_from(REFERENCES))
 def test_every_truth_matches_itself(pair: tuple[Question, str]) -> None:
     asked, text = pair
     assert judge(asked, f"Final answer: {text}").outcome is Outcome.CORRECT
@@ -98,27 +98,27 @@ UNITS = ("mm", "cm", "m", "km", "kg", "g", "s", "N", "J", "W", "V", "mL", "L", "
 @QUICK
 @given(st.integers(2, 9999), st.permutations(UNITS))
 def test_another_unit_is_wrong_and_the_same_is_right(number: int, units: list[str]) -> None:
-    truth, other = f"{number} {units[0]}", f"{number} {units[1]}"
-    assert outcome("What is measured?", truth, truth) is Outcome.CORRECT
-    assert outcome("What is measured?", truth, other) is Outcome.INCORRECT
+    reference, other = f"{number} {units[0]}", f"{number} {units[1]}"
+    assert outcome("What is measured?", reference, reference) is Outcome.CORRECT
+    assert outcome("What is measured?", reference, other) is Outcome.INCORRECT
 
 
 @QUICK
 @given(st.integers(-99, 99), st.integers(1, 99), st.permutations(["[]", "[)", "(]", "()"]))
 def test_another_bracket_is_wrong(low: int, width: int, brackets: list[str]) -> None:
-    truth, other = (f"{pair[0]}{low}, {low + width}{pair[1]}" for pair in brackets[:2])
+    reference, other = (f"{pair[0]}{low}, {low + width}{pair[1]}" for pair in brackets[:2])
     asked = "Write the domain in interval notation."
-    assert outcome(asked, truth, truth) is Outcome.CORRECT
-    assert outcome(asked, truth, other) is Outcome.INCORRECT
+    assert outcome(asked, reference, reference) is Outcome.CORRECT
+    assert outcome(asked, reference, other) is Outcome.INCORRECT
 
 
 @QUICK
 @given(st.integers(1, 200), st.integers(2, 200), st.integers(1, 12))
 def test_a_fraction_is_itself_unreduced_and_never_inverted(top: int, bottom: int, factor: int) -> None:
-    asked, truth = "What fraction is shaded?", f"{top}/{bottom}"
-    assert outcome(asked, truth, rf"\frac{{{top * factor}}}{{{bottom * factor}}}") is Outcome.CORRECT
+    asked, reference = "What fraction is shaded?", f"{top}/{bottom}"
+    assert outcome(asked, reference, rf"\frac{{{top * factor}}}{{{bottom * factor}}}") is Outcome.CORRECT
     if top != bottom:
-        assert outcome(asked, truth, f"{bottom}/{top}") is Outcome.INCORRECT
+        assert outcome(asked, reference, f"{bottom}/{top}") is Outcome.INCORRECT
 
 
 QUESTIONS = [
@@ -160,11 +160,12 @@ def test_no_string_makes_the_judge_raise(asked: Question, text: str) -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(
-    truth=SCRAPS, asked=st.sampled_from(["How many?", "What is the ratio?", "In which year?", "List all.", "哪一年？"])
+    reference=SCRAPS,
+    asked=st.sampled_from(["How many?", "What is the ratio?", "In which year?", "List all.", "哪一年？"]),
 )
-def test_no_truth_makes_the_judge_raise_anything_but_its_own_error(truth: str, asked: str) -> None:
+def test_no_truth_makes_the_judge_raise_anything_but_its_own_error(reference: str, asked: str) -> None:
     try:
-        found = judge(question(asked, truth), f"Final answer: {truth}")
+        found = judge(question(asked, reference), f"Final answer: {reference}")
     except JudgeError:
         pytest.fail("judge turns a bad truth into an error verdict")
     assert found.outcome in Outcome

@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
-from judge.case_files import Case, cases
 
+from judging.case_files import Case, cases
 from mmpr.judging import Judge, judge
 
 SOME = [
@@ -45,7 +45,7 @@ def test_off_the_main_thread(here: list[tuple[str, str]]) -> None:
 
 
 def test_in_a_subprocess(here: list[tuple[str, str]]) -> None:
-    code = "import json,sys;from judge.test_places import SOME,verdicts;print(json.dumps(verdicts(SOME)))"
+    code = "import json,sys;from judging.test_places import SOME,verdicts;print(json.dumps(verdicts(SOME)))"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, env=environment)
     assert [tuple(pair) for pair in json.loads(done.stdout)] == here

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-from judge.case_files import CASES
 
+from judging.case_files import CASES
 from mmpr.errors import SourceError
 from mmpr.judging import JudgeOptions
 from mmpr.judging.rollouts import judge_file, summary_table

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from judge.asking import outcome, question
 
+from judging.asking import outcome, question
 from mmpr.errors import ConfigError, JudgeError
-from mmpr.judging import JudgeOptions, compile_truth, judge, normal_form
+from mmpr.judging import JudgeOptions, compile_reference, judge, normal_form
 from mmpr.types import Outcome
 
 CORRECT, INCORRECT, AMBIGUOUS = Outcome.CORRECT, Outcome.INCORRECT, Outcome.AMBIGUOUS
@@ -14,7 +14,7 @@ PETS = ("cat", "dog", "horse")
 
 
 @pytest.mark.parametrize(
-    ("text", "truth", "answer", "expected"),
+    ("text", "reference", "answer", "expected"),
     [
         ("How many dogs are there?", "2 dogs", "2", CORRECT),
         ("How many dogs are there?", "2 dogs", "two dogs", CORRECT),
@@ -40,8 +40,8 @@ PETS = ("cat", "dog", "horse")
         ("Where is the ball?", "left", "right", INCORRECT),
     ],
 )
-def test_one_answer(text: str, truth: str, answer: str, expected: Outcome) -> None:
-    assert outcome(text, truth, answer) is expected
+def test_one_answer(text: str, reference: str, answer: str, expected: Outcome) -> None:
+    assert outcome(text, reference, answer) is expected
 
 
 @pytest.mark.parametrize(
@@ -93,19 +93,19 @@ def test_several_letters_where_the_truth_has_several() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "truth"),
+    ("kind", "reference"),
     [("choice", "Water"), ("number", "many"), ("date", "soon"), ("box", "[1, 2]"), ("interval", "wide"), ("poem", "x")],
 )
-def test_a_truth_that_is_none_of_its_kind_is_an_error_of_the_source(kind: str, truth: str) -> None:
-    asked = question("What is it?", truth, choices=PETS, kind=kind)
+def test_a_truth_that_is_none_of_its_kind_is_an_error_of_the_source(kind: str, reference: str) -> None:
+    asked = question("What is it?", reference, choices=PETS, kind=kind)
     with pytest.raises(JudgeError):
-        compile_truth(asked)
+        compile_reference(asked)
     assert judge(asked, "Final answer: 1").outcome is Outcome.ERROR
 
 
 def test_a_question_without_an_answer_cannot_be_judged() -> None:
     with pytest.raises(JudgeError):
-        compile_truth(question("What is it?"))
+        compile_reference(question("What is it?"))
 
 
 @pytest.mark.parametrize(
@@ -142,10 +142,10 @@ def test_the_source_states_the_form_of_its_boxes(form: str, box: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("truth", "one", "other"),
+    ("reference", "one", "other"),
     [("15 cm", "150 mm", "0.15 m"), ("12", "12", "twelve"), ("8", "6", "6.0"), ("cat", "a dog", "The dog.")],
 )
-def test_what_means_the_same_has_one_normal_form(truth: str, one: str, other: str) -> None:
-    asked = question("What is it?", truth)
+def test_what_means_the_same_has_one_normal_form(reference: str, one: str, other: str) -> None:
+    asked = question("What is it?", reference)
     assert normal_form(asked, one) == normal_form(asked, other)
     assert normal_form(asked, one) != normal_form(asked, "something else")

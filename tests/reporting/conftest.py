@@ -10,17 +10,17 @@ import random
 import pytest
 from PIL import Image, ImageDraw
 
-from mmpr.dropout import pair_endings
+from mmpr.dropout import pair_completions
 from mmpr.pairing import PairRule, pair_responses
 from mmpr.prompts import ask
 from mmpr.run import (
     ChunkAccount,
     Committed,
-    Recipe,
+    DatasetRecipe,
     RunColumns,
     RunFolder,
     Splice,
-    StoredPicture,
+    StoredImage,
     StoredResponse,
     cut_dataset,
     new_attempt,
@@ -39,7 +39,7 @@ CHUNK = 20
 REPORTS = ("README.md", "report.html", "report.json")
 
 
-def picture(seed: int) -> tuple[StoredPicture, list[tuple[str, str]]]:
+def image(seed: int) -> tuple[StoredImage, list[tuple[str, str]]]:
     """Coloured shapes on a grid, and what they are."""
     rng = random.Random(seed)
     canvas = Image.new("RGB", (448, 336), "#f4f1ea")
@@ -59,26 +59,28 @@ def picture(seed: int) -> tuple[StoredPicture, list[tuple[str, str]]]:
     canvas.save(file, "PNG")
     encoded = file.getvalue()
     digest = hashlib.sha256(encoded).hexdigest()
-    return StoredPicture(digest, digest, 448, 336, "PNG", len(encoded), encoded), shown
+    return StoredImage(digest, digest, 448, 336, "PNG", len(encoded), encoded), shown
 
 
 def counted(row: int, text: str | None = None) -> Committed:
     """A question with an answer, eight responses of which some are right, one without an answer."""
-    shot, shown = picture(row)
+    shot, shown = image(row)
     rng = random.Random(row)
-    truth = str(len(shown))
-    question = Question(f"q{row}", "shapes", row, text or "How many shapes are there?", answer=(truth,), images=("p",))
+    reference = str(len(shown))
+    question = Question(
+        f"q{row}", "shapes", row, text or "How many shapes are there?", answer=(reference,), images=("p",)
+    )
     responses = []
     for index in range(8):
         right = rng.random() < 0.6
-        told = truth if right else str(len(shown) + rng.choice([-1, 1, 2]))
+        told = reference if right else str(len(shown) + rng.choice([-1, 1, 2]))
         listed = ", ".join(f"a {c} {s}" for c, s in rng.sample(shown, len(shown)))
         body = f"I look at the picture row by row. I see {listed}. Counting them one after another gives {told}."
         body += f" {TERMINAL} {HOSTILE}" if row == 0 else ""
         body += f"\n\nFinal Answer: {told}" if index != 5 else " So there are quite a few of them."
-        verdict = Verdict(Outcome.CORRECT if right else Outcome.INCORRECT, told, "number", truth)
+        verdict = Verdict(Outcome.CORRECT if right else Outcome.INCORRECT, told, "number", reference)
         if index == 5:
-            verdict = Verdict(Outcome.UNPARSED, None, "no final answer", truth)
+            verdict = Verdict(Outcome.UNPARSED, None, "no final answer", reference)
         response = Response(question.id, Stage.SAMPLE, index, body, (), len(body) // 4, Finish.STOP)
         responses.append(StoredResponse(response, verdict))
     return Committed(question, (shot,), tuple(responses))
@@ -86,15 +88,15 @@ def counted(row: int, text: str | None = None) -> Committed:
 
 def described(row: int) -> Committed:
     """An open question: a draft and its blind ending."""
-    shot, shown = picture(row)
+    shot, shown = image(row)
     told = [f"There is a {c} {s} in the picture." for c, s in shown]
     text, blind = " ".join(told), "There is a grey dog beside it. The dog looks at a red ball."
     prefix = " ".join(told[: len(told) // 2]) + " "
     question = Question(f"d{row}", "open <b>scenes</b>", row, "Describe the image in detail.", images=("p",))
     draft = Response(question.id, Stage.DRAFT, 0, text, (1,) * 30, len(text) // 4, Finish.STOP)
-    ending = Response(question.id, Stage.ENDING, 0, blind, (2,) * 20, len(blind) // 4, Finish.STOP)
+    completion = Response(question.id, Stage.COMPLETION, 0, blind, (2,) * 20, len(blind) // 4, Finish.STOP)
     splice = Splice(0, len(prefix), len(prefix) // 4)
-    return Committed(question, (shot,), (StoredResponse(draft), StoredResponse(ending, splice=splice)))
+    return Committed(question, (shot,), (StoredResponse(draft), StoredResponse(completion, splice=splice)))
 
 
 def broken(row: int) -> Committed:
@@ -114,8 +116,8 @@ def pair(committed: Committed, rule: PairRule):
     if committed.skip:
         return committed.skip
     if committed.question.answer is None:
-        endings = [(ending, None) for ending in committed.of_stage(Stage.ENDING)]
-        return pair_endings(committed.of_stage(Stage.DRAFT)[0], endings)
+        completions = [(completion, None) for completion in committed.of_stage(Stage.COMPLETION)]
+        return pair_completions(committed.of_stage(Stage.DRAFT)[0], completions)
     return pair_responses(committed.question, committed.judged, rule)
 
 
@@ -123,7 +125,9 @@ def messages(committed: Committed):
     return ask(committed.question, "final")
 
 
-RECIPE = Recipe(functools.partial(pair, rule=PairRule()), messages, RunColumns("pocket", None, "final", 1.0, 0.5))
+RECIPE = DatasetRecipe(
+    functools.partial(pair, rule=PairRule()), messages, RunColumns("pocket", None, "final", 1.0, 0.5)
+)
 
 
 def make_run(url: str, n: int = 60, model: str = "pocket", rows=None):

@@ -44,10 +44,10 @@ def test_the_front_matter_names_two_configs_over_the_same_files(run):
 
 
 @pytest.mark.parametrize("streaming", [False, True])
-def test_datasets_loads_both_configs_with_the_pictures_that_were_committed(run, tmp_path, streaming):
+def test_datasets_loads_both_configs_with_the_images_that_were_committed(run, tmp_path, streaming):
     folder, totals, _, _ = run
     committed = [one for commit in folder.committed().values() for one in read_chunk(folder, commit)]
-    known = {picture.sha256: picture.encoded for one in committed for picture in one.pictures}
+    known = {decoded.sha256: decoded.encoded for one in committed for decoded in one.images}
     raw, decoded = (
         list(load_dataset(folder.url, name, split="train", streaming=streaming, cache_dir=str(tmp_path)))
         for name in ("raw", "default")

@@ -249,7 +249,7 @@ async def test_the_page_is_right_to_the_eye_in_dark_and_light(run, tmp_path):
         for shaded in ("article .prefix", "article .chosen mark", "article .rejected mark"):
             assert await tab.run(style_of(shaded, "backgroundColor")) != clear
         assert await tab.run("document.querySelectorAll('.flow .band').length") == 2 + 3 + 1  # kinds, one reason
-        await tab.run("document.images[0].scrollIntoView()")  # pictures load when they are looked at
+        await tab.run("document.images[0].scrollIntoView()")  # images load when they are looked at
         await tab.until("document.images[0].complete && document.images[0].naturalWidth > 0")
 
 

@@ -90,7 +90,7 @@ def test_a_missing_shard_is_named():
         write_reports(folder, totals, files)
 
 
-def test_a_damaged_picture_page_is_named():
+def test_a_damaged_image_page_is_named():
     folder, totals, files = make_run(memory(), n=16)
     content = bytearray(folder.store.read_bytes(files[0].path))
     content[5000:9000] = bytes(4000)

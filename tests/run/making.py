@@ -1,4 +1,4 @@
-"""Small runs to test with: real pictures, both kinds of question, a skip, and two filesystems that misbehave."""
+"""Small runs to test with: real images, both kinds of question, a skip, and two filesystems that misbehave."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from mmpr.prompts import ask
 from mmpr.run import (
     ChunkAccount,
     Committed,
+    DatasetRecipe,
     FileRecord,
-    Recipe,
     RunColumns,
     RunFolder,
     Splice,
-    StoredPicture,
+    StoredImage,
     StoredResponse,
     cut_dataset,
     new_attempt,
@@ -35,17 +35,17 @@ from mmpr.types import Finish, Message, Outcome, Pair, PairKind, Question, Reaso
 DRAFT = "The picture shows a red circle above two green squares."
 
 
-def picture(seed: int, side: int = 24) -> StoredPicture:
+def image(seed: int, side: int = 24) -> StoredImage:
     """Noise, which no compression makes smaller."""
     pixels = random.Random(seed).randbytes(3 * side * side)
     file = io.BytesIO()
     Image.frombytes("RGB", (side, side), pixels).save(file, "PNG")
     encoded = file.getvalue()
     sha256 = hashlib.sha256(encoded).hexdigest()
-    return StoredPicture(sha256, sha256, side, side, "PNG", len(encoded), encoded)
+    return StoredImage(sha256, sha256, side, side, "PNG", len(encoded), encoded)
 
 
-def sampled(row: int, shown: Sequence[StoredPicture] = (), *, right: int = 2, wrong: int = 2) -> Committed:
+def sampled(row: int, shown: Sequence[StoredImage] = (), *, right: int = 2, wrong: int = 2) -> Committed:
     """A question with a known answer and so many right and wrong responses."""
     name = f"q{row}"
     question = Question(name, "vqa", row, f"How many are there in {row}?", images=_references(shown), answer=("3",))
@@ -58,14 +58,14 @@ def sampled(row: int, shown: Sequence[StoredPicture] = (), *, right: int = 2, wr
     return Committed(question, tuple(shown), tuple(responses))
 
 
-def drafted(row: int, shown: Sequence[StoredPicture]) -> Committed:
+def drafted(row: int, shown: Sequence[StoredImage]) -> Committed:
     """An open question with its draft and a blind ending."""
     name = f"q{row}"
     question = Question(name, "vqa", row, "Describe the image.", images=_references(shown))
     draft = Response(name, Stage.DRAFT, 0, DRAFT, tuple(range(11)), 11, Finish.STOP)
-    ending = Response(name, Stage.ENDING, 0, " blue cat on a sofa.", (7, 8, 9, 10), 4, Finish.STOP)
+    completion = Response(name, Stage.COMPLETION, 0, " blue cat on a sofa.", (7, 8, 9, 10), 4, Finish.STOP)
     splice = Splice(0, DRAFT.index(" red"), 4, "exact", (-0.5, -1.25))
-    return Committed(question, tuple(shown), (StoredResponse(draft), StoredResponse(ending, None, splice)))
+    return Committed(question, tuple(shown), (StoredResponse(draft), StoredResponse(completion, None, splice)))
 
 
 def skipped(row: int) -> Committed:
@@ -76,8 +76,8 @@ def skipped(row: int) -> Committed:
 
 
 def mixed(n_rows: int) -> list[Committed]:
-    """Every kind in turn: sampled with a picture, drafted, skipped, without a picture, all right."""
-    shown = [picture(seed) for seed in range(3)]
+    """Every kind in turn: sampled with an image, drafted, skipped, without an image, all right."""
+    shown = [image(seed) for seed in range(3)]
     makers = (
         lambda row: sampled(row, [shown[row % 3]]),
         lambda row: drafted(row, [shown[row % 3], shown[(row + 1) % 3]]),
@@ -93,7 +93,7 @@ def make_pairs(committed: Committed, *, pairs: int) -> list[Pair] | Skip:
     if committed.skip is not None:
         return committed.skip
     if committed.question.answer is None:
-        return [Pair(committed.question.id, (Stage.DRAFT, 0), (Stage.ENDING, 0), PairKind.DROPOUT_NTP, 0)]
+        return [Pair(committed.question.id, (Stage.DRAFT, 0), (Stage.COMPLETION, 0), PairKind.DROPOUT_NTP, 0)]
     return pair_responses(committed.question, committed.judged, PairRule(pairs_per_question=pairs, max_uses=None))
 
 
@@ -101,8 +101,8 @@ def messages(committed: Committed) -> tuple[Message, ...]:
     return ask(committed.question, "final")
 
 
-def recipe(*, pairs: int = 4) -> Recipe:
-    return Recipe(partial(make_pairs, pairs=pairs), messages, RunColumns("pocket", "r1", "final", 1.0, 0.5))
+def recipe(*, pairs: int = 4) -> DatasetRecipe:
+    return DatasetRecipe(partial(make_pairs, pairs=pairs), messages, RunColumns("pocket", "r1", "final", 1.0, 0.5))
 
 
 def new_run(url: str) -> RunFolder:
@@ -159,8 +159,8 @@ def data_bytes(folder: RunFolder) -> dict[str, bytes]:
     return {name: folder.store.read_bytes(name) for name in folder.store.names("data")}
 
 
-def _references(shown: Sequence[StoredPicture]) -> tuple[str, ...]:
-    return tuple(f"images/{picture.sha256[:8]}.png" for picture in shown)
+def _references(shown: Sequence[StoredImage]) -> tuple[str, ...]:
+    return tuple(f"images/{image.sha256[:8]}.png" for image in shown)
 
 
 class StrictObjects(MemoryFileSystem):

@@ -15,12 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from shards import making
 
 from mmpr.errors import LawBroken
 from mmpr.run import (
     Committed,
-    Recipe,
+    DatasetRecipe,
     RunFolder,
     arrow_schema,
     cut_dataset,
@@ -30,6 +29,7 @@ from mmpr.run import (
 )
 from mmpr.run import dataset as dataset_module
 from mmpr.types import Message, PairKind
+from run import making
 
 # Names that a trainer takes for its own: see the facts on consumers.
 INTERPRETED = {
@@ -101,13 +101,13 @@ def test_the_card_declares_the_features_that_the_files_have(run: RunFolder, tmp_
 # -- what is loaded -----------------------------------------------------------------------------------------------
 
 
-def test_datasets_decodes_the_pictures_of_everything_in_data(run: RunFolder, tmp_path: Path) -> None:
+def test_datasets_decodes_the_images_of_everything_in_data(run: RunFolder, tmp_path: Path) -> None:
     loaded = _load(run, tmp_path)
     assert set(loaded["pair_kind"]) == {"correctness", "dropout_ntp"}
     assert len(set(loaded["pair_id"])) == len(loaded)
     first = loaded[0]["images"][0]
     assert isinstance(first, Image.Image)
-    assert first.tobytes() == Image.open(io.BytesIO(making.picture(0).encoded or b"")).tobytes()
+    assert first.tobytes() == Image.open(io.BytesIO(making.image(0).encoded or b"")).tobytes()
 
 
 def test_streaming_gives_the_same_rows(run: RunFolder, tmp_path: Path) -> None:
@@ -115,18 +115,18 @@ def test_streaming_gives_the_same_rows(run: RunFolder, tmp_path: Path) -> None:
     assert streamed == _load(run, tmp_path)["pair_id"]
 
 
-def test_the_pictures_bytes_are_untouched(rows: list[dict[str, Any]]) -> None:
-    known = {picture.sha256: picture.encoded for picture in map(making.picture, range(3))}
+def test_the_images_bytes_are_untouched(rows: list[dict[str, Any]]) -> None:
+    known = {decoded.sha256: decoded.encoded for decoded in map(making.image, range(3))}
     for row in rows:
         assert [image["bytes"] for image in row["images"]] == [known[sha256] for sha256 in row["image_sha256"]]
 
 
-def test_a_row_without_pictures_has_an_empty_list_and_never_null(rows: list[dict[str, Any]]) -> None:
+def test_a_row_without_images_has_an_empty_list_and_never_null(rows: list[dict[str, Any]]) -> None:
     assert any(row["images"] == [] for row in rows)
     assert all(row["images"] is not None for row in rows)
 
 
-def test_tags_and_image_parts_are_as_many_as_the_pictures(rows: list[dict[str, Any]]) -> None:
+def test_tags_and_image_parts_are_as_many_as_the_images(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         parts = [part for turn in row["prompt"] for part in turn["content"]]
         assert row["question"].count("<image>") == len(row["images"])
@@ -185,14 +185,14 @@ def test_a_question_with_neither_pair_nor_skip_breaks_the_law(url: str) -> None:
     folder = making.new_run(url)
     making.commit_all(folder, [making.sampled(0)])
     with pytest.raises(LawBroken, match="vqa:0 has neither a pair nor a skip"):
-        cut_dataset(folder, Recipe(lambda _: [], making.messages, making.recipe().columns))
+        cut_dataset(folder, DatasetRecipe(lambda _: [], making.messages, making.recipe().columns))
     assert read_manifest(folder) is None
 
 
-def test_a_prompt_whose_tags_are_not_its_pictures_becomes_a_skip(url: str) -> None:
+def test_a_prompt_whose_tags_are_not_its_images_becomes_a_skip(url: str) -> None:
     folder = making.new_run(url)
-    making.commit_all(folder, [making.sampled(0, [making.picture(0)])])
-    recipe = Recipe(making.recipe().pair, lambda _: (Message("user", "no tag"),), making.recipe().columns)
+    making.commit_all(folder, [making.sampled(0, [making.image(0)])])
+    recipe = DatasetRecipe(making.recipe().pair, lambda _: (Message("user", "no tag"),), making.recipe().columns)
     totals, _ = cut_dataset(folder, recipe)
     assert totals.skips_by_reason == {"image_tags": 1}
     (skip,) = pq.read_table(folder.store.open("skips.parquet")).to_pylist()
@@ -262,8 +262,8 @@ def test_the_manifest_names_every_finished_file_with_its_hash(run: RunFolder) ->
 # -- size ---------------------------------------------------------------------------------------------------------
 
 
-def test_eight_pairs_a_question_take_hardly_more_than_each_picture_and_each_text_once(tmp_path: Path) -> None:
-    shown = [making.picture(seed, side=190) for seed in range(60)]  # 109 kB each, as photographs have
+def test_eight_pairs_a_question_take_hardly_more_than_each_image_and_each_text_once(tmp_path: Path) -> None:
+    shown = [making.image(seed, side=190) for seed in range(60)]  # 109 kB each, as photographs have
     rows = [_wordy(making.sampled(row, [shown[row]], right=8, wrong=8)) for row in range(60)]
     folder = making.new_run(str(tmp_path))
     making.commit_all(folder, rows, size=16)
@@ -273,7 +273,7 @@ def test_eight_pairs_a_question_take_hardly_more_than_each_picture_and_each_text
     texts = "\n".join(dict.fromkeys(text for column in columns for text in column.to_pylist())).encode()
     compressed = len(pa.Codec("zstd", compression_level=3).compress(texts, asbytes=True))
     assert len(texts) > 60 * 16 * 1000
-    assert files[0].n_bytes < 1.1 * (sum(picture.n_bytes for picture in shown) + compressed)
+    assert files[0].n_bytes < 1.1 * (sum(decoded.n_bytes for decoded in shown) + compressed)
 
 
 def _wordy(committed: Committed) -> Committed:
@@ -299,7 +299,7 @@ def test_row_groups_are_bounded_and_keep_a_questions_pairs_together(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dataset_module, "GROUP_BYTES", 100_000)
-    shown = [making.picture(seed, side=60) for seed in range(30)]
+    shown = [making.image(seed, side=60) for seed in range(30)]
     folder = making.finished_run(str(tmp_path), [making.sampled(row, [shown[row]]) for row in range(30)])
     groups = _groups(folder)
     assert all(sum(len(row["images"][0]["bytes"]) for row in group) <= 100_000 for group in groups)
@@ -309,7 +309,7 @@ def test_row_groups_are_bounded_and_keep_a_questions_pairs_together(
 
 
 def test_row_groups_have_about_256_rows(tmp_path: Path) -> None:
-    shown = [making.picture(seed, side=100) for seed in range(4)]
+    shown = [making.image(seed, side=100) for seed in range(4)]
     questions = [making.sampled(row, [shown[row % 4]]) for row in range(200)]
     folder = making.finished_run(str(tmp_path), questions, size=50)
     assert [len(group) for group in _groups(folder)] == [256, 256, 256, 32]
@@ -329,7 +329,7 @@ def test_one_question_past_the_bound_is_divided_rather_than_unreadable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dataset_module, "GROUP_BYTES", 20_000)
-    folder = making.finished_run(str(tmp_path), [making.sampled(0, [making.picture(0, side=60)])])
+    folder = making.finished_run(str(tmp_path), [making.sampled(0, [making.image(0, side=60)])])
     assert [len(group) for group in _groups(folder)] == [1, 1, 1, 1]
 
 
@@ -337,9 +337,9 @@ def test_pages_are_indexed(run: RunFolder) -> None:
     footer = pq.read_metadata(run.store.open("data/train-00000-of-00001.parquet"))
     group = footer.row_group(0)
     columns = {group.column(i).path_in_schema: group.column(i) for i in range(group.num_columns)}
-    pictures = columns["images.list.element.bytes"]
+    images = columns["images.list.element.bytes"]
     assert all(column.has_offset_index for column in columns.values())
-    assert (pictures.compression, pictures.has_dictionary_page) == ("ZSTD", True)
+    assert (images.compression, images.has_dictionary_page) == ("ZSTD", True)
     with_bounds = {name for name, column in columns.items() if column.has_column_index}
     assert {"pair_id", "pair_kind", "source", "source_row", "accuracy"} <= with_bounds
     assert not with_bounds & {"question", "chosen_text", "chosen.list.element.content.list.element.text"}

@@ -8,10 +8,10 @@ import time
 from typing import Any
 
 import pytest
-from shards import making
 
 from mmpr.errors import RunFolderError
 from mmpr.run import RunFolder, claim_driver
+from run import making
 
 
 def _rewrite(folder: RunFolder, **changed: Any) -> None:

@@ -1,4 +1,4 @@
-"""What a benchmark's list finds: the same file, the same picture made smaller, the same words; and nothing else."""
+"""What a benchmark's list finds: the same file, the same image made smaller, the same words; and nothing else."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image, ImageDraw
 
-from mmpr.run import Committed, Limits, RunFolder, StoredPicture, cut_dataset
+from mmpr.run import Committed, Limits, RunFolder, StoredImage, cut_dataset
 from mmpr.run.exclusion import (
     MOST_DIFFERENT_BITS,
     ExcludeList,
     Listed,
+    image_print,
     list_name,
-    picture_print,
     question_print,
     write_list,
 )
@@ -47,18 +47,18 @@ def encode(image: Image.Image, kind: str = "PNG", **how: Any) -> bytes:
     return file.getvalue()
 
 
-def stored(encoded: bytes) -> StoredPicture:
+def stored(encoded: bytes) -> StoredImage:
     sha256 = hashlib.sha256(encoded).hexdigest()
-    return StoredPicture(sha256, sha256, 160, 120, "PNG", len(encoded), encoded)
+    return StoredImage(sha256, sha256, 160, 120, "PNG", len(encoded), encoded)
 
 
 def listed(seed: int) -> Listed:
     image = scene(seed)
-    return Listed(f"bench.jsonl line {seed}", hashlib.sha256(encode(image)).hexdigest(), picture_print(image))
+    return Listed(f"bench.jsonl line {seed}", hashlib.sha256(encode(image)).hexdigest(), image_print(image))
 
 
 def bits_apart(one: Image.Image, other: Image.Image) -> int:
-    prints = [np.frombuffer(picture_print(image) or b"", np.uint8) for image in (one, other)]
+    prints = [np.frombuffer(image_print(image) or b"", np.uint8) for image in (one, other)]
     return int(np.bitwise_count(prints[0] ^ prints[1]).sum())
 
 
@@ -70,33 +70,33 @@ AGAIN: dict[str, Callable[[Image.Image], Image.Image]] = {
 
 
 @pytest.mark.parametrize("name", AGAIN)
-def test_a_picture_made_again_is_within_the_threshold(name: str) -> None:
+def test_an_image_made_again_is_within_the_threshold(name: str) -> None:
     assert max(bits_apart(scene(seed), AGAIN[name](scene(seed))) for seed in range(40)) <= MOST_DIFFERENT_BITS
 
 
-def test_different_pictures_are_far_beyond_the_threshold() -> None:
-    prints = np.frombuffer(b"".join(picture_print(scene(seed)) or b"" for seed in range(120)), np.uint64).reshape(-1, 4)
+def test_different_images_are_far_beyond_the_threshold() -> None:
+    prints = np.frombuffer(b"".join(image_print(scene(seed)) or b"" for seed in range(120)), np.uint64).reshape(-1, 4)
     apart = np.bitwise_count(prints[:, None] ^ prints[None]).sum(axis=2)
     assert apart[~np.eye(len(prints), dtype=bool)].min() > MOST_DIFFERENT_BITS + 8
 
 
-def test_a_picture_of_one_colour_is_only_found_by_its_file() -> None:
+def test_an_image_of_one_colour_is_only_found_by_its_file() -> None:
     red, blue = (Image.new("RGB", (40, 30), colour) for colour in ("red", "blue"))
-    assert picture_print(red) is None
+    assert image_print(red) is None
     asked = ExcludeList([Listed("a", hashlib.sha256(encode(red)).hexdigest(), None), listed(1)])
-    assert asked.picture(hashlib.sha256(encode(red)).hexdigest(), encode(red)) == "its picture is a, byte for byte"
-    assert asked.picture(hashlib.sha256(encode(blue)).hexdigest(), encode(blue)) is None
+    assert asked.image(hashlib.sha256(encode(red)).hexdigest(), encode(red)) == "its picture is a, byte for byte"
+    assert asked.image(hashlib.sha256(encode(blue)).hexdigest(), encode(blue)) is None
 
 
 def test_the_words_say_which_entry_matched_and_how() -> None:
     asked = ExcludeList(map(listed, range(5)))
     same = stored(encode(scene(3)))
-    assert asked.picture(same.sha256, same.encoded or b"") == "its picture is bench.jsonl line 3, byte for byte"
+    assert asked.image(same.sha256, same.encoded or b"") == "its picture is bench.jsonl line 3, byte for byte"
     smaller = stored(encode(AGAIN["smaller"](scene(3))))
-    told = asked.picture(smaller.sha256, smaller.encoded or b"") or ""
+    told = asked.image(smaller.sha256, smaller.encoded or b"") or ""
     assert told.startswith("its picture looks like bench.jsonl line 3 (") and told.endswith(" of 256 bits differ)")
     other = stored(encode(scene(9)))
-    assert asked.picture(other.sha256, other.encoded or b"") is None
+    assert asked.image(other.sha256, other.encoded or b"") is None
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_a_question_of_signs_alone_is_like_no_other() -> None:
 
 
 def rows() -> list[Committed]:
-    """Scenes 0 to 9 in turn, twice each; scene 2 smaller the second time; one question without a picture."""
+    """Scenes 0 to 9 in turn, twice each; scene 2 smaller the second time; one question without an image."""
     made = []
     for row in range(20):
         image = scene(row % 10) if row != 12 else AGAIN["smaller"](scene(2))

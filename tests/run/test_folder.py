@@ -9,11 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from shards import making
 
 from mmpr.errors import CommitRefused, LawBroken, ResumeError, RunFolderError
 from mmpr.run import RunFolder, new_attempt, read_chunk
 from mmpr.types import Question
+from run import making
 
 
 def _commit(folder: RunFolder, chunk: int = 0, n_rows: int = 5) -> None:
@@ -34,24 +34,24 @@ def test_what_was_committed_comes_back_as_it_was(url: str) -> None:
     assert (commit.spans[0].source, commit.spans[0].first, commit.spans[0].last) == ("vqa", 0, 11)
 
 
-def test_a_slice_of_a_chunk_has_pictures_that_stand_with_an_earlier_question(url: str) -> None:
+def test_a_slice_of_a_chunk_has_images_that_stand_with_an_earlier_question(url: str) -> None:
     folder, rows = making.new_run(url), making.mixed(12)
     commit = folder.commit_chunk(0, new_attempt(), rows, making.account(rows))
     assert list(read_chunk(folder, commit, first=9, stop=11)) == rows[9:11]
 
 
-def test_each_distinct_picture_is_written_once(tmp_path: Path) -> None:
-    shown = making.picture(1, side=128)
+def test_each_distinct_image_is_written_once(tmp_path: Path) -> None:
+    shown = making.image(1, side=128)
     rows = [making.sampled(row, [shown]) for row in range(50)]
     commit = making.new_run(str(tmp_path)).commit_chunk(0, new_attempt(), rows, making.account(rows))
     assert commit.questions.n_bytes < 1.3 * shown.n_bytes
 
 
-def test_texts_are_read_without_pictures(url: str) -> None:
+def test_texts_are_read_without_images(url: str) -> None:
     folder, rows = making.new_run(url), making.mixed(5)
     commit = folder.commit_chunk(0, new_attempt(), rows, making.account(rows))
-    shown = [picture for row in read_chunk(folder, commit, pictures=False) for picture in row.pictures]
-    assert all(picture.encoded is None and picture.n_bytes > 0 for picture in shown)
+    shown = [image for row in read_chunk(folder, commit, images=False) for image in row.images]
+    assert all(image.encoded is None and image.n_bytes > 0 for image in shown)
 
 
 def test_a_data_uri_is_kept_as_its_hash(url: str) -> None:
@@ -132,8 +132,8 @@ def test_a_full_disk_commits_nothing_and_leaves_nothing(tmp_path: Path) -> None:
     making.new_run(str(tmp_path))
     program = (
         "import resource, sys\n"
-        "from mmpr.errors import RunFolderError; from mmpr.run import RunFolder; from shards import making\n"
-        "rows = [making.sampled(0, [making.picture(0, side=300)])]\n"
+        "from mmpr.errors import RunFolderError; from mmpr.run import RunFolder; from run import making\n"
+        "rows = [making.sampled(0, [making.image(0, side=300)])]\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
         "try: RunFolder(sys.argv[1]).commit_chunk(0, '00000000', rows, making.account(rows))\n"
         "except RunFolderError as error: print(error)\n"

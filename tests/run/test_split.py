@@ -1,4 +1,4 @@
-"""The split by pictures: nothing is on both sides, whatever ties pictures together."""
+"""The split by images: nothing is on both sides, whatever ties images together."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from mmpr.reporting import write_reports
 from mmpr.run import Committed, Limits, RunFolder, Selection, cut_dataset, write_manifest
-from mmpr.run.split import VALIDATION, Split, moved_pictures, picture_number, ties
+from mmpr.run.split import VALIDATION, Split, image_number, moved_images, ties
 from mmpr.types import Question
 from mmpr.verification import verify
 
@@ -31,57 +31,57 @@ fractions = st.sampled_from([0.05, 0.2, 0.5, 0.9])
 
 
 def split_of(shown: list[list[str]], fraction: float) -> Split:
-    tied = array("Q", [number for pictures in shown for number in ties(pictures)])
-    return Split(fraction, moved_pictures(tied, fraction))
+    tied = array("Q", [number for images in shown for number in ties(images)])
+    return Split(fraction, moved_images(tied, fraction))
 
 
 def sides(shown: list[list[str]], split: Split) -> list[str]:
-    return [split.side(Question("q", "s", row, "?"), pictures) for row, pictures in enumerate(shown)]
+    return [split.side(Question("q", "s", row, "?"), images) for row, images in enumerate(shown)]
 
 
 @given(questions, fractions, st.randoms())
-def test_no_picture_is_on_both_sides_and_order_does_not_matter(
+def test_no_image_is_on_both_sides_and_order_does_not_matter(
     shown: list[list[str]], fraction: float, random: Any
 ) -> None:
     split = split_of(shown, fraction)
     by_side: dict[str, set[str]] = {"train": set(), VALIDATION: set()}
-    for side, pictures in zip(sides(shown, split), shown, strict=True):
-        by_side[side].update(pictures)
+    for side, images in zip(sides(shown, split), shown, strict=True):
+        by_side[side].update(images)
     assert not by_side["train"] & by_side[VALIDATION]
-    shuffled = [random.sample(pictures, len(pictures)) for pictures in random.sample(shown, len(shown))]
+    shuffled = [random.sample(images, len(images)) for images in random.sample(shown, len(shown))]
     assert split_of(shuffled, fraction) == split
 
 
 @given(questions, fractions)
 def test_a_group_is_what_questions_connect_and_no_more(shown: list[list[str]], fraction: float) -> None:
-    """Against a union of sets: a picture that nothing ties keeps its own side, a group has one."""
+    """Against a union of sets: an image that nothing ties keeps its own side, a group has one."""
     groups = {sha256: {sha256} for sha256 in SHA}
-    for pictures in shown:
-        for one, other in pairwise(pictures):
+    for images in shown:
+        for one, other in pairwise(images):
             if groups[one] is not groups[other]:
                 groups[one] |= groups[other]
                 for member in groups[other]:
                     groups[member] = groups[one]
     split, alone = split_of(shown, fraction), Split(fraction)
     for sha256, group in groups.items():
-        smallest = min(group, key=picture_number)
+        smallest = min(group, key=image_number)
         assert sides([[sha256]], split) == sides([[smallest]], alone)
 
 
-def test_a_long_chain_of_pictures_is_one_group() -> None:
+def test_a_long_chain_of_images_is_one_group() -> None:
     chain = [hashlib.sha256(f"frame {k}".encode()).hexdigest() for k in range(3000)]
     split = split_of([list(pair) for pair in pairwise(chain)], 0.5)
     assert len(set(sides([[sha256] for sha256 in chain], split))) == 1
 
 
 @pytest.mark.parametrize("fraction", [0.1, 0.5])
-def test_the_fraction_is_about_the_share_of_pictures(fraction: float) -> None:
+def test_the_fraction_is_about_the_share_of_images(fraction: float) -> None:
     many = [[hashlib.sha256(f"p{k}".encode()).hexdigest()] for k in range(4000)]
     held_out = Counter(sides(many, Split(fraction)))[VALIDATION] / len(many)
     assert abs(held_out - fraction) < 0.03
 
 
-def test_a_question_without_pictures_goes_by_its_words() -> None:
+def test_a_question_without_images_goes_by_its_words() -> None:
     split = Split(0.5)
     asked = [Question("q", "s", row, f"How many in {row % 50}?") for row in range(100)]
     found = [split.side(question, []) for question in asked]
@@ -93,8 +93,8 @@ def test_a_question_without_pictures_goes_by_its_words() -> None:
 
 
 def rows() -> list[Committed]:
-    """Pictures shown once, twice, and in chains over several questions; questions without; skips."""
-    shown = [making.picture(seed) for seed in range(30)]
+    """Images shown once, twice, and in chains over several questions; questions without; skips."""
+    shown = [making.image(seed) for seed in range(30)]
     return [
         *(making.sampled(row, [shown[row % 20]]) for row in range(40)),
         *(making.sampled(40 + k, [shown[20 + k], shown[21 + k]]) for k in range(5)),
@@ -135,7 +135,7 @@ def test_both_splits_together_are_the_whole_dataset(run: RunFolder, tmp_path: Pa
     assert order == sorted(order)
 
 
-def test_no_picture_of_a_run_is_on_both_sides(run: RunFolder) -> None:
+def test_no_image_of_a_run_is_on_both_sides(run: RunFolder) -> None:
     seen = [{sha256 for row in table(run, split) for sha256 in row["image_sha256"]} for split in ("train", VALIDATION)]
     assert not seen[0] & seen[1]
     names = [name for name in run.store.names("data") if VALIDATION in name]
@@ -177,7 +177,7 @@ def test_the_card_tells_both_splits(run: RunFolder) -> None:
     assert "pairs in `validation`, no picture of which is in the other" in body
 
 
-def test_verify_names_a_picture_on_both_sides(tmp_path: Path) -> None:
+def test_verify_names_an_image_on_both_sides(tmp_path: Path) -> None:
     folder = making.new_run(str(tmp_path / "run"))
     making.commit_all(folder, rows())
     without_ties = replace(making.recipe(), selection=Selection(split=Split(0.4)))

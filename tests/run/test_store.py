@@ -5,10 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from shards import making
 
 from mmpr.errors import RunFolderError
 from mmpr.run.store import Store
+from run import making
 
 
 def test_of_many_writers_exactly_one_creates_a_file(tmp_path: Path) -> None:

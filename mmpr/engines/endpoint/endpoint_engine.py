@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from mmpr.dropout import follows
 from mmpr.engines.endpoint.server import Server
-from mmpr.engines.endpoint.server_records import Choice, EndpointSettings, Profile, Reply, Way
+from mmpr.engines.endpoint.server_records import EndpointSettings, Profile, Reply, ServerChoice, Way
 from mmpr.engines.endpoint.tokenizer import Tokenizer
 from mmpr.engines.endpoint.wire import (
     Json,
@@ -24,7 +24,7 @@ from mmpr.engines.protocol import Pulse, Sampling, check_tags
 from mmpr.errors import RequestRefused
 from mmpr.types import Continues, Finish, Message, Prefix, Prompt, Reason, Response, Stage
 
-_KEEPS_IDS = frozenset({Stage.DRAFT, Stage.ENDING})
+_KEEPS_IDS = frozenset({Stage.DRAFT, Stage.COMPLETION})
 T = TypeVar("T")
 
 
@@ -32,7 +32,7 @@ class EndpointEngine:
     """A server as an engine. Make it with `await start_endpoint(settings)`.
 
     On vLLM serve a blind ending continues the draft's own token ids through `/v1/completions`, with the server's own
-    tokenizer. Elsewhere, and where pictures stay, the server is given the prefix as text: there vLLM tells which ids
+    tokenizer. Elsewhere, and where images stay, the server is given the prefix as text: there vLLM tells which ids
     ran, and with other servers what comes back must follow the prefix verbatim.
     """
 
@@ -69,9 +69,9 @@ class EndpointEngine:
 
     # -- n responses ----------------------------------------------------------------------------------------------
 
-    async def _choices(self, prompt: Prompt, path: str, body: Json, sampling: Sampling) -> list[Choice]:
+    async def _choices(self, prompt: Prompt, path: str, body: Json, sampling: Sampling) -> list[ServerChoice]:
         """n choices by one request; by n requests where the server refuses more than one, or gives fewer."""
-        choices: list[Choice] = []
+        choices: list[ServerChoice] = []
         if sampling.n > 1 and self._takes_n is not False:
             choices += await self._together(prompt, path, body, sampling)
         singles = [replace(sampling, n=1, first=sampling.first + i) for i in range(len(choices), sampling.n)]
@@ -79,7 +79,7 @@ class EndpointEngine:
             choices += given
         return choices[: sampling.n]
 
-    async def _together(self, prompt: Prompt, path: str, body: Json, sampling: Sampling) -> tuple[Choice, ...]:
+    async def _together(self, prompt: Prompt, path: str, body: Json, sampling: Sampling) -> tuple[ServerChoice, ...]:
         """What one request for n gives: perhaps fewer. Whether to ask so again is learnt from it."""
         try:
             choices = await self._ask(prompt, path, body, sampling)
@@ -90,13 +90,13 @@ class EndpointEngine:
         self._takes_n = len(choices) == sampling.n
         return choices
 
-    async def _ask(self, prompt: Prompt, path: str, body: Json, sampling: Sampling) -> tuple[Choice, ...]:
+    async def _ask(self, prompt: Prompt, path: str, body: Json, sampling: Sampling) -> tuple[ServerChoice, ...]:
         fields = sampling_body(sampling, self._profile.owner, self._profile.stop_ids)
         reply = await self._server.post(path, body | fields, read_reply)
         _check_prefix(prompt, reply)
         return reply.choices
 
-    async def _response(self, prompt: Prompt, choice: Choice, sampling: Sampling, index: int) -> Response:
+    async def _response(self, prompt: Prompt, choice: ServerChoice, sampling: Sampling, index: int) -> Response:
         try:
             finish = Finish(choice.finish)
         except ValueError:
@@ -107,7 +107,7 @@ class EndpointEngine:
         kept = (choice.ids or ()) if exact else ()
         return Response(prompt.question_id, prompt.stage, index, text, kept, choice.n_tokens, finish, seed)
 
-    async def _text_after(self, prefix: Prefix, choice: Choice) -> str:
+    async def _text_after(self, prefix: Prefix, choice: ServerChoice) -> str:
         """The text behind a prefix, where it follows it verbatim.
 
         Raises:

@@ -15,7 +15,7 @@ import httpx
 
 from mmpr.engines.endpoint.server_records import EndpointSettings, Reply
 from mmpr.engines.endpoint.wire import Json, refusal
-from mmpr.engines.protocol import Clock, Pulse
+from mmpr.engines.protocol import EngineClock, Pulse
 from mmpr.errors import EngineDead, EngineError, EngineStartError, RequestRefused
 from mmpr.redact import HIDDEN, redacted
 from mmpr.types import Reason
@@ -23,7 +23,7 @@ from mmpr.types import Reason
 _CONNECT_S = 10.0
 _SHORT = 8  # requests of its tokenizer at once: they take milliseconds, and shall not wait behind long answers
 _LONGEST_PAUSE_S = 60.0  # between two tries; up to half of every pause is drawn by lot
-_SHOWN_CHARS = 300  # of what a server says: some give the whole request back, pictures and all
+_SHOWN_CHARS = 300  # of what a server says: some give the whole request back, images and all
 _SECRET_CHARS = 12  # a shorter key, such as `EMPTY`, may well stand in an answer
 _LATER = frozenset({408, 425, 429, 503, 529})
 _FOR_ALL = frozenset({401, 404})  # said of one request, it holds for every other
@@ -66,7 +66,7 @@ class Server:
             timeout=httpx.Timeout(settings.timeout_s, connect=_CONNECT_S, pool=None),
             limits=httpx.Limits(max_connections=settings.concurrency + _SHORT + 1),  # one to ask whether it is alive
         )
-        self.clock = Clock()
+        self.clock = EngineClock()
         self._answered = time.monotonic()
         self._asked = 0
         self._prompt_tokens = self._cached_tokens = self._generated_tokens = 0

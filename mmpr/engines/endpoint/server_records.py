@@ -18,9 +18,9 @@ class EndpointSettings:
         key_env: the environment variable that holds the key; None sends no key.
         continues: `exact` (token ids), `text`, `none` (no blind endings), or `auto`: the first of exact and text that
             the server can do.
-        image_tag: what stands where a picture goes amid a text; `parts`: the text is cut there, as OpenAI has it;
+        image_tag: what stands where an image goes amid a text; `parts`: the text is cut there, as OpenAI has it;
             `auto`: what the server is known to take.
-        max_tiles: tiles a picture, told to vLLM and LMDeploy with each request; other servers have their own.
+        max_tiles: tiles an image, told to vLLM and LMDeploy with each request; other servers have their own.
         top_k: the run's, tried at the start; 0 means no limit.
         concurrency: most requests at once.
         timeout_s: for one request.
@@ -63,7 +63,7 @@ class Profile:
     Args:
         owner: who the server says it is: `vllm`, `lmdeploy`, anything.
         way: how it continues a prefix.
-        image_tag: what stands where a picture goes amid a text; None: the text is cut there.
+        image_tag: what stands where an image goes amid a text; None: the text is cut there.
         stop_ids: tokens that end a turn, where the model's own settings may lack them.
     """
 
@@ -74,7 +74,7 @@ class Profile:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class ServerChoice:
     """One response as the server gave it; `ids` without the token that ended it, None where the server tells none."""
 
     text: str
@@ -87,7 +87,7 @@ class Choice:
 class Reply:
     """What came back for one request; `prompt_ids` are those that really ran, None where the server tells none."""
 
-    choices: tuple[Choice, ...]
+    choices: tuple[ServerChoice, ...]
     prompt_ids: tuple[int, ...] | None = None
     prompt_tokens: int = 0
     cached_tokens: int = 0

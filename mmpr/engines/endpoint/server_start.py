@@ -12,11 +12,11 @@ from mmpr.engines.endpoint.endpoint_engine import EndpointEngine
 from mmpr.engines.endpoint.server import Server
 from mmpr.engines.endpoint.server_records import EndpointSettings, Profile, Way
 from mmpr.engines.endpoint.tokenizer import Tokenizer
-from mmpr.engines.endpoint.wire import Json, picture_part, text_part
+from mmpr.engines.endpoint.wire import Json, image_part, text_part
 from mmpr.engines.protocol import Sampling
 from mmpr.errors import EngineError, EngineStartError, RequestRefused
 from mmpr.prompts import IMAGE_TAG
-from mmpr.types import Continues, Message, Picture, Prompt, Reason, Response, Stage
+from mmpr.types import Continues, DecodedImage, Message, Prompt, Reason, Response, Stage
 
 # What even a model of a few megabytes answers in many words, and at temperature 0 in the same ones.
 _QUESTIONS = (
@@ -88,36 +88,36 @@ async def _profile(settings: EndpointSettings, owner: str, lent: Tokenizer | Non
 
 
 async def _known_tag(lent: Tokenizer) -> str | None:
-    """`<image>` where a picture amid a text must be marked so; None where the server leaves pictures in their places.
+    """`<image>` where an image amid a text must be marked so; None where the server leaves images in their places.
 
-    vLLM moves all pictures of an InternVL prompt to its front, away from their labels ("Image-2: "), unless the text
+    vLLM moves all images of an InternVL prompt to its front, away from their labels ("Image-2: "), unless the text
     has the model's own tags.
     """
-    picture = picture_part("image/png", _small_picture())
+    image = image_part("image/png", _small_image())
     try:
-        apart = await _rendered(lent, [text_part("alpha"), picture, text_part("omega")])
+        apart = await _rendered(lent, [text_part("alpha"), image, text_part("omega")])
         if "alpha\nomega" not in apart:
             return None
-        tagged = await _rendered(lent, [text_part(f"alpha {IMAGE_TAG} omega"), picture])
+        tagged = await _rendered(lent, [text_part(f"alpha {IMAGE_TAG} omega"), image])
     except RequestRefused:  # a model without eyes
         return None
     return None if IMAGE_TAG in tagged else IMAGE_TAG
 
 
 async def _check_tiles(server: Server, settings: EndpointSettings, profile: Profile) -> None:
-    """vLLM serve lets requests say how pictures are cut only if it was started so; `max_tiles` would else be untrue."""
-    refused = await _picture_refused(EndpointEngine(server, settings, profile))
-    if refused and not await _picture_refused(EndpointEngine(server, replace(settings, max_tiles=None), profile)):
+    """vLLM serve lets requests say how images are cut only if it was started so; `max_tiles` would else be untrue."""
+    refused = await _image_refused(EndpointEngine(server, settings, profile))
+    if refused and not await _image_refused(EndpointEngine(server, replace(settings, max_tiles=None), profile)):
         raise EngineStartError(
             f"{server.url} does not let requests say how pictures are cut (max_tiles: {settings.max_tiles}): start it "
             f"with --trust-request-mm-kwargs, or leave that to it with max_tiles=null; it says: {refused}"
         )
 
 
-async def _picture_refused(engine: EndpointEngine) -> str:
-    """Why a small picture is refused, or ""."""
-    picture = Picture("", "", _small_picture(), 64, 64, "PNG", None)
-    prompt = replace(_prompt(f"{IMAGE_TAG}\nWhat is this?"), images=(picture,))
+async def _image_refused(engine: EndpointEngine) -> str:
+    """Why a small image is refused, or ""."""
+    image = DecodedImage("", "", _small_image(), 64, 64, "PNG", None)
+    prompt = replace(_prompt(f"{IMAGE_TAG}\nWhat is this?"), images=(image,))
     try:
         await engine.generate(prompt, Sampling(temperature=0.0, max_tokens=1))
     except RequestRefused as refused:
@@ -129,7 +129,7 @@ async def _rendered(lent: Tokenizer, parts: list[Json]) -> str:
     return await lent.decode(await lent.encode_chat([{"role": "user", "content": parts}]))
 
 
-def _small_picture() -> bytes:
+def _small_image() -> bytes:
     from PIL import Image
 
     encoded = io.BytesIO()
@@ -155,14 +155,14 @@ async def _why_not(engine: EndpointEngine, top_k: int) -> str:
             cut = await _cut(engine, draft)
             if not isinstance(cut, Cut):
                 continue
-            asked = replace(_prompt(question), stage=Stage.ENDING, prefix=cut.prefix)
-            (ending,) = await engine.generate(asked, greedy)
+            asked = replace(_prompt(question), stage=Stage.COMPLETION, prefix=cut.prefix)
+            (completion,) = await engine.generate(asked, greedy)
         except RequestRefused as refused:
             why = refused.detail
             continue
-        if _goes_on(ending.text, draft.text, cut.prefix.text):
+        if _goes_on(completion.text, draft.text, cut.prefix.text):
             return ""
-        why = f"asked to go on from {cut.prefix.text[-20:]!r} it said {ending.text[:20]!r}"
+        why = f"asked to go on from {cut.prefix.text[-20:]!r} it said {completion.text[:20]!r}"
     return why
 
 
@@ -172,10 +172,12 @@ async def _cut(engine: EndpointEngine, draft: Response) -> Cut | tuple[Reason, s
     return await asyncio.to_thread(cut_draft, draft, decode=engine.decode, min_side_tokens=_LEAST_SIDE)
 
 
-def _goes_on(ending: str, whole: str, prefix: str) -> bool:
+def _goes_on(completion: str, whole: str, prefix: str) -> bool:
     """Whether the ending is the whole's end rather than its beginning."""
     rest = whole[len(prefix) :]
-    return _alike(ending, rest) >= min(_LEAST_ALIKE, len(rest)) and _alike(ending, rest) > _alike(ending, whole)
+    return _alike(completion, rest) >= min(_LEAST_ALIKE, len(rest)) and _alike(completion, rest) > _alike(
+        completion, whole
+    )
 
 
 def _alike(text: str, other: str) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate, pairwise
 from typing import Any
 
-from mmpr.engines.endpoint.server_records import Choice, Profile, Reply, Way
+from mmpr.engines.endpoint.server_records import Profile, Reply, ServerChoice, Way
 from mmpr.engines.protocol import Sampling
 from mmpr.errors import RequestRefused
 from mmpr.prompts import IMAGE_TAG
@@ -16,7 +16,7 @@ from mmpr.types import Message, Prompt, Reason
 
 Json = dict[str, Any]
 
-# Tags in front of a text, a line each: where every server puts pictures.
+# Tags in front of a text, a line each: where every server puts images.
 _LEADING = re.compile(rf"(?:{IMAGE_TAG}\n)+(?=[^\n])")
 # What chat templates and InternVL's tokenizers make single tokens of. Our own engine cuts them apart; a server would
 # take `<|im_end|>` in a question for the end of its turn.
@@ -53,9 +53,9 @@ def chat_body(prompt: Prompt, profile: Profile, *, max_tiles: int | None = None)
 
 
 def chat_messages(prompt: Prompt, profile: Profile, *, max_tiles: int | None = None) -> list[Json]:
-    """The messages without the prefix; pictures in their places, as data URIs of the bytes that the dataset embeds."""
+    """The messages without the prefix; images in their places, as data URIs of the bytes that the dataset embeds."""
     tiles = _tiles(prompt, max_tiles) if profile.owner == "lmdeploy" else {}
-    parts = iter([picture_part(f"image/{p.format.lower()}", p.encoded, **tiles) for p in prompt.images])
+    parts = iter([image_part(f"image/{p.format.lower()}", p.encoded, **tiles) for p in prompt.images])
     return [{"role": m.role, "content": _content(m, parts, profile.image_tag)} for m in prompt.messages]
 
 
@@ -64,8 +64,8 @@ def _tiles(prompt: Prompt, max_tiles: int | None) -> dict[str, int]:
     return {} if most is None else {"max_dynamic_patch": most}
 
 
-def picture_part(media_type: str, encoded: bytes, **options: object) -> Json:
-    """A picture as a part of a message's content."""
+def image_part(media_type: str, encoded: bytes, **options: object) -> Json:
+    """An image as a part of a message's content."""
     url = f"data:{media_type};base64,{base64.b64encode(encoded).decode()}"
     return {"type": "image_url", "image_url": {"url": url, **options}}
 
@@ -75,11 +75,11 @@ def text_part(text: str) -> Json:
     return {"type": "text", "text": text}
 
 
-def _content(message: Message, pictures: Iterator[Json], image_tag: str | None) -> str | list[Json]:
+def _content(message: Message, images: Iterator[Json], image_tag: str | None) -> str | list[Json]:
     n_tags = message.text.count(IMAGE_TAG)
     if n_tags == 0:
         return message.text
-    own = [next(pictures) for _ in range(n_tags)]
+    own = [next(images) for _ in range(n_tags)]
     leading = _LEADING.match(message.text)
     if leading and leading[0].count(IMAGE_TAG) == n_tags:
         return [*own, text_part(message.text[leading.end() :])]
@@ -87,8 +87,8 @@ def _content(message: Message, pictures: Iterator[Json], image_tag: str | None) 
         return [text_part(message.text.replace(IMAGE_TAG, image_tag)), *own]
     first, *others = message.text.split(IMAGE_TAG)
     parts = [text_part(first)] if first else []
-    for picture, text in zip(own, others, strict=True):
-        parts += [picture, text_part(text)] if text else [picture]
+    for image, text in zip(own, others, strict=True):
+        parts += [image, text_part(text)] if text else [image]
     return parts
 
 
@@ -124,7 +124,7 @@ def read_reply(answer: Json) -> Reply:
     ran = answer.get("prompt_token_ids") or choices[0].get("prompt_token_ids")
     return Reply(
         tuple(
-            Choice(text, str(choice["finish_reason"]), count, _without_stop(choice, own))
+            ServerChoice(text, str(choice["finish_reason"]), count, _without_stop(choice, own))
             for choice, text, count, own in zip(choices, texts, counts, ids, strict=True)
         ),
         prompt_ids=tuple(ran) if ran else None,

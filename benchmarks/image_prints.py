@@ -1,7 +1,7 @@
-"""How far apart the prints of different pictures are, and those of one picture made again: the threshold of `exclude`.
+"""How far apart the prints of different images are, and those of one image made again: the threshold of `exclude`.
 
 python -m pipelines.pocket.questions --n 1000 --seed 100 --out runs/figures-questions
-python -m benchmarks.picture_prints runs/figures-questions/images
+python -m benchmarks.image_prints runs/figures-questions/images
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
-from mmpr.run.exclusion import MOST_DIFFERENT_BITS, picture_print
+from mmpr.run.exclusion import MOST_DIFFERENT_BITS, image_print
 
-Picture = Image.Image
+DecodedImage = Image.Image
 Prints = npt.NDArray[np.uint64]
 
 
-def jpeg(image: Picture, quality: int) -> Picture:
+def jpeg(image: DecodedImage, quality: int) -> DecodedImage:
     file = io.BytesIO()
     image.save(file, "JPEG", quality=quality)
     return Image.open(io.BytesIO(file.getvalue()))
 
 
-def scaled(image: Picture, factor: float) -> Picture:
+def scaled(image: DecodedImage, factor: float) -> DecodedImage:
     return image.resize((round(image.width * factor), round(image.height * factor)))
 
 
-AGAIN: dict[str, Callable[[Picture], Picture]] = {
+AGAIN: dict[str, Callable[[DecodedImage], DecodedImage]] = {
     "JPEG 75": lambda image: jpeg(image, 75),
     "JPEG 30": lambda image: jpeg(image, 30),
     "half size": lambda image: scaled(image, 0.5),
@@ -41,7 +41,7 @@ AGAIN: dict[str, Callable[[Picture], Picture]] = {
 }
 
 
-def page(rng: random.Random) -> Picture:
+def page(rng: random.Random) -> DecodedImage:
     """A page of words."""
     image = Image.new("RGB", (600, 800), "white")
     for y in range(40, 760, 18):
@@ -50,7 +50,7 @@ def page(rng: random.Random) -> Picture:
     return image
 
 
-def chart(rng: random.Random) -> Picture:
+def chart(rng: random.Random) -> DecodedImage:
     """Six bars between the same axes."""
     image = Image.new("RGB", (640, 480), "white")
     draw = ImageDraw.Draw(image)
@@ -60,32 +60,32 @@ def chart(rng: random.Random) -> Picture:
     return image
 
 
-def blur(rng: random.Random) -> Picture:
+def blur(rng: random.Random) -> DecodedImage:
     """Soft spots of colour, as photographs are in their coarse shape."""
     noise = np.random.default_rng(rng.randrange(10**9)).normal(128, 50, size=(8, 12, 3))
     return Image.fromarray(np.clip(noise, 0, 255).astype(np.uint8)).resize((480, 320), Image.Resampling.BICUBIC)
 
 
-def prints(pictures: list[Picture]) -> Prints:
-    found = [picture_print(picture) for picture in pictures]
-    return np.frombuffer(b"".join(one or b"" for one in found), np.uint64).reshape(len(pictures), -1)
+def prints(images: list[DecodedImage]) -> Prints:
+    found = [image_print(image) for image in images]
+    return np.frombuffer(b"".join(one or b"" for one in found), np.uint64).reshape(len(images), -1)
 
 
 def apart(one: Prints, other: Prints) -> npt.NDArray[np.int64]:
     return np.asarray(np.bitwise_count(one ^ other).sum(axis=-1), np.int64)
 
 
-def measure(name: str, pictures: list[Picture]) -> None:
-    """One table: different pictures first, then each way of making them again."""
-    own = prints(pictures)
-    one, other = np.triu_indices(len(pictures), 1)
+def measure(name: str, images: list[DecodedImage]) -> None:
+    """One table: different images first, then each way of making them again."""
+    own = prints(images)
+    one, other = np.triu_indices(len(images), 1)
     different = apart(own[one], own[other])
     false = int((different <= MOST_DIFFERENT_BITS).sum())
     print(
         f"{name}: {len(different):,} pairs of different pictures: least {different.min()} bits, {false} taken for one"
     )
     for way, make in AGAIN.items():
-        same = apart(own, prints([make(picture) for picture in pictures]))
+        same = apart(own, prints([make(image) for image in images]))
         found = float((same <= MOST_DIFFERENT_BITS).mean())
         print(f"    {way:20} median {np.median(same):g}, most {same.max()} bits, {found:.1%} found")
 

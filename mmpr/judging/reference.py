@@ -10,7 +10,7 @@ from mmpr.errors import JudgeError
 from mmpr.judging import guards
 from mmpr.judging.algebra import Unbounded
 from mmpr.judging.boxes import compile_box
-from mmpr.judging.choice import Choice, Comparable, built, options_in, truth_indices
+from mmpr.judging.choice import Choice, Comparable, built, options_in, reference_indices
 from mmpr.judging.clean import clean
 from mmpr.judging.codes import compile_code
 from mmpr.judging.cues import Cues, read_cues
@@ -29,7 +29,7 @@ from mmpr.judging.yes_no import compile_yes_no
 from mmpr.types import Question
 
 # A longer truth is a passage, which no rule of this package judges.
-MAX_TRUTH_CHARS = 2_000
+MAX_REFERENCE_CHARS = 2_000
 
 
 class Form(Protocol):
@@ -46,7 +46,7 @@ class Form(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Truth:
+class Reference:
     """Every accepted answer of a question, compiled; `plain` are their cleaned texts."""
 
     forms: tuple[Form, ...]
@@ -61,7 +61,7 @@ class Truth:
         return " | ".join(form.show() for form in self.forms)
 
 
-def compile_truth(question: Question, *, options: JudgeOptions = DEFAULTS) -> Truth:
+def compile_reference(question: Question, *, options: JudgeOptions = DEFAULTS) -> Reference:
     """The question's accepted answers, each under the kind that the row, the source or its own grammar says.
 
     Raises:
@@ -77,21 +77,21 @@ def compile_truth(question: Question, *, options: JudgeOptions = DEFAULTS) -> Tr
     choices = question.choices or _listed_options(question)
     plain = tuple(clean(answer) for answer in question.answer)
     for raw, text in zip(question.answer, plain, strict=True):
-        if not text or len(raw) > MAX_TRUTH_CHARS:
+        if not text or len(raw) > MAX_REFERENCE_CHARS:
             raise JudgeError(
-                f"{question.id}: the answer {raw[:40]!r} is empty or longer than {MAX_TRUTH_CHARS} characters"
+                f"{question.id}: the answer {raw[:40]!r} is empty or longer than {MAX_REFERENCE_CHARS} characters"
             )
     forms = tuple(_compile(text, kind, cues, choices, options, question.id) for text in plain)
-    return Truth(forms, plain, options.format)
+    return Reference(forms, plain, options.format)
 
 
-_LETTER_TRUTH = re.compile(r"^\(?[A-Ja-j]\)?[.:)]?$")
+_LETTER_REFERENCE = re.compile(r"^\(?[A-Ja-j]\)?[.:)]?$")
 
 
 def _listed_options(question: Question) -> tuple[str, ...]:
     """Options that stand in the question's text count where the truth is a letter."""
     answers = question.answer or ()
-    return options_in(question.text) if all(_LETTER_TRUTH.match(a.strip()) for a in answers) else ()
+    return options_in(question.text) if all(_LETTER_REFERENCE.match(a.strip()) for a in answers) else ()
 
 
 def _compile(
@@ -117,17 +117,17 @@ def _compile_choice(
 ) -> Choice | None:
     if not choices:
         lettered = (
-            _LETTER_TRUTH.match(text) is not None
+            _LETTER_REFERENCE.match(text) is not None
             and (text[:1].isupper() or text[:1] == "(")
             and cues.has(_LETTER_ASKED)
         )
         if not (forced or lettered):
             return None
-        indices = truth_indices(text, ())
+        indices = reference_indices(text, ())
         return None if indices is None else built(indices, (), ())
     cleaned = tuple(clean(choice) for choice in choices)
     cleaned = tuple(_unlettered(choice, i) for i, choice in enumerate(cleaned))
-    indices = truth_indices(text, cleaned)
+    indices = reference_indices(text, cleaned)
     if indices is None:
         indices = _by_value(text, cleaned, cues, options)
     if indices is None:
