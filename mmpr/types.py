@@ -39,6 +39,17 @@ class Outcome(StrEnum):
     ERROR = "error"
 
 
+class Certainty(StrEnum):
+    """How sure an INCORRECT is.
+
+    PROVEN: both sides were understood under one kind, and they differ. LIKELY: open text that shows no kinship with
+    the reference by any test we have.
+    """
+
+    PROVEN = "proven"
+    LIKELY = "likely"
+
+
 class PairKind(StrEnum):
     """Which rule made the pair: arXiv 2411.10442, section 3."""
 
@@ -214,12 +225,23 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the judge says of one response: the outcome, what it extracted, the deciding rule, the truth compiled."""
+    """What the judge says of one response.
+
+    Args:
+        outcome: what it is.
+        answer: what was extracted as the final answer.
+        rule: the code of the rule that decided.
+        reference: the reference answer as it was compiled.
+        certainty: of an INCORRECT; else None.
+        off_format: the answer is clear, but not in the form that was asked for.
+    """
 
     outcome: Outcome
     answer: str | None
     rule: str
     reference: str | None = None
+    certainty: Certainty | None = None
+    off_format: bool = False
 
 
 @dataclass(frozen=True, slots=True)
