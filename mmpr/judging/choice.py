@@ -8,7 +8,7 @@ from typing import Protocol
 
 from mmpr.judging import guards
 from mmpr.judging.prose import core, same_words, spelled
-from mmpr.judging.rules import Rule, Ruling, ambiguous, incorrect, ruled
+from mmpr.judging.rules import Rule, Ruling, ambiguous, correct, different, incorrect
 
 
 class Comparable(Protocol):
@@ -83,7 +83,7 @@ class Choice:
         if isinstance(meant, Ruling):
             return meant
         chosen, rule = meant
-        return ruled(chosen == self.reference, rule)
+        return correct(rule) if chosen == self.reference else different(rule)
 
     def normal(self, answer: str) -> str | None:
         meant = self.meant(answer)
@@ -97,7 +97,7 @@ class Choice:
         if _PLAIN_LETTER.match(answer) is not None and not self.one_letter:
             index = ord(answer.strip("()")) - 65
             inside = index < len(self.texts) or not self.texts
-            return (frozenset((index,)), Rule.CHOICE_LETTER) if inside else incorrect(Rule.CHOICE_OUTSIDE)
+            return (frozenset((index,)), Rule.CHOICE_LETTER) if inside else different(Rule.CHOICE_OUTSIDE)
         exactly = self._equal(answer)
         if len(exactly) == 1 and (len(answer) > 1 or not self._is_letter(answer)):
             return frozenset(exactly), Rule.CHOICE_TEXT

@@ -12,7 +12,8 @@ from mmpr.judging.maths import Equation, Expression
 from mmpr.judging.option_lists import DEFAULTS, JudgeOptions
 from mmpr.judging.reference import Reference, compile_reference
 from mmpr.judging.rules import Rule, Ruling, ambiguous, correct
-from mmpr.types import Outcome, Question, Verdict
+from mmpr.judging.symbolic import TimeLimit
+from mmpr.types import Certainty, Outcome, Question, Verdict
 
 _RANK = {Outcome.CORRECT: 0, Outcome.AMBIGUOUS: 1, Outcome.INCORRECT: 2}
 
@@ -23,20 +24,40 @@ class SecondOpinion(Protocol):
     def equal(self, reference: str, answer: str) -> bool | None: ...
 
 
+# What a fault of ours can raise on one hostile input; anything else is no input's fault and rises.
+INTERNAL = (ArithmeticError, LookupError, ValueError, TypeError, AttributeError, RecursionError, MemoryError)
+
+
 def judge(question: Question, response: str, *, options: JudgeOptions = DEFAULTS) -> Verdict:
     """What the response's final answer is worth against the question's accepted answers. Pure; asks no one.
 
     A truth that does not parse under its kind is ERROR here; `compile_reference` raises for it.
     """
+    reference = compiled(question, options)
+    return reference if isinstance(reference, Verdict) else judge_compiled(reference, response)
+
+
+def compiled(question: Question, options: JudgeOptions) -> Reference | Verdict:
+    """The question's reference answer, or the verdict ERROR of every response where it cannot be compiled."""
     try:
-        reference = compile_reference(question, options=options)
+        return compile_reference(question, options=options)
     except JudgeError:
         return Verdict(Outcome.ERROR, None, Rule.REFERENCE)
-    return judge_compiled(reference, response)
+    except INTERNAL:
+        return Verdict(Outcome.ERROR, None, Rule.INTERNAL)
 
 
 def judge_compiled(reference: Reference, response: str, *, opinion: SecondOpinion | None = None) -> Verdict:
-    """The same with a truth compiled before, and a second opinion for mathematics if one is handed in."""
+    """The same with a reference answer compiled before, and a second opinion for mathematics if one is handed in."""
+    try:
+        return _judged(reference, response, opinion)
+    except TimeLimit:
+        return Verdict(Outcome.ERROR, None, Rule.TIME_LIMIT, reference.show())
+    except INTERNAL:
+        return Verdict(Outcome.ERROR, None, Rule.INTERNAL, reference.show())
+
+
+def _judged(reference: Reference, response: str, opinion: SecondOpinion | None) -> Verdict:
     extraction = extract(response, form=reference.format)
     if extraction.answer is None:
         return Verdict(Outcome.UNPARSED, None, extraction.rule or Rule.NO_ANSWER, reference.show())
@@ -45,7 +66,7 @@ def judge_compiled(reference: Reference, response: str, *, opinion: SecondOpinio
         if extraction.rule is Rule.LIMIT
         else rule_answer(reference, extraction.answer, opinion=opinion)
     )
-    return Verdict(ruling.outcome, extraction.answer, ruling.rule, reference.show())
+    return Verdict(ruling.outcome, extraction.answer, ruling.rule, reference.show(), ruling.certainty)
 
 
 def rule_answer(reference: Reference, answer: str, *, opinion: SecondOpinion | None = None) -> Ruling:
@@ -56,7 +77,7 @@ def rule_answer(reference: Reference, answer: str, *, opinion: SecondOpinion | N
     if oversized(text):
         return ambiguous(Rule.LIMIT)
     found = [form.compare(text) for form in reference.forms]
-    best = min(found, key=lambda ruling: _RANK[ruling.outcome])
+    best = min(found, key=lambda ruling: (_RANK[ruling.outcome], ruling.certainty is Certainty.PROVEN))
     if opinion is None or best.outcome is not Outcome.CORRECT:
         return best
     return _confirmed(reference, text, best, opinion)
@@ -69,7 +90,8 @@ def _confirmed(reference: Reference, text: str, ruling: Ruling, opinion: SecondO
     the most expensive thing one can ask of sympy.
     """
     for form in reference.forms:
-        if isinstance(form, (Expression, Equation)) and (pair := form.pair(text)) is not None:
+        inner = form.inner
+        if isinstance(inner, (Expression, Equation)) and (pair := inner.pair(text)) is not None:
             said = opinion.equal(*pair)
             if said is False and form.compare(text).outcome is Outcome.CORRECT:
                 return ambiguous(Rule.SECOND_OPINION)

@@ -185,8 +185,8 @@ def _names(question: str, labels: tuple[str, ...]) -> tuple[frozenset[str], ...]
 
 def _question_parts(question: str) -> list[tuple[str, str]]:
     found = list(_LABEL.finditer(question))
-    ends = [m.start() for m in found[1:]] + [len(question)]
-    return [((m.group(1) or m.group(2)).lower(), question[m.end() : end]) for m, end in zip(found, ends, strict=True)]
+    ends = [*(m.start() for m in found[1:]), len(question)]
+    return [((m.group(1) or m.group(2)).lower(), question[m.end() : end]) for m, end in zip(found, ends, strict=False)]
 
 
 def _distinct(names: tuple[frozenset[str], ...]) -> tuple[frozenset[str], ...]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Protocol
 
 from mmpr.errors import JudgeError
 from mmpr.judging import guards
@@ -14,14 +13,15 @@ from mmpr.judging.choice import Choice, Comparable, built, options_in, reference
 from mmpr.judging.clean import clean
 from mmpr.judging.codes import compile_code
 from mmpr.judging.cues import Cues, read_cues
+from mmpr.judging.forms import Form
 from mmpr.judging.intervals import compile_interval
 from mmpr.judging.maths import compile_maths
 from mmpr.judging.multipart import compile_multipart
 from mmpr.judging.option_lists import DEFAULTS, JudgeOptions, kind_named
+from mmpr.judging.proof import Gated
 from mmpr.judging.prose import compile_text
 from mmpr.judging.quantity import compile_number
 from mmpr.judging.roman import compile_roman
-from mmpr.judging.rules import Ruling
 from mmpr.judging.sequences import compile_collection, compile_ratio, compile_tuple
 from mmpr.judging.temporal import compile_date, compile_time
 from mmpr.judging.years import compile_year
@@ -32,24 +32,11 @@ from mmpr.types import Question
 MAX_REFERENCE_CHARS = 2_000
 
 
-class Form(Protocol):
-    """A truth under one kind: what every family of answers offers."""
-
-    @property
-    def kind(self) -> str: ...
-
-    def compare(self, answer: str) -> Ruling: ...
-
-    def normal(self, answer: str) -> str | None: ...
-
-    def show(self) -> str: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Reference:
     """Every accepted answer of a question, compiled; `plain` are their cleaned texts."""
 
-    forms: tuple[Form, ...]
+    forms: tuple[Gated, ...]
     plain: tuple[str, ...]
     format: str
 
@@ -94,19 +81,31 @@ def _listed_options(question: Question) -> tuple[str, ...]:
     return options_in(question.text) if all(_LETTER_REFERENCE.match(a.strip()) for a in answers) else ()
 
 
+def _gated(form: Form, text: str, cues: Cues, options: JudgeOptions) -> Gated:
+    """The form behind the gate that no INCORRECT passes without proof."""
+
+    def read(answer: str) -> Form | None:
+        try:
+            return _compile_free(answer, cues, options)
+        except JudgeError:
+            return None
+
+    return Gated(form, text, cues.low, read)
+
+
 def _compile(
     text: str, kind: str | None, cues: Cues, choices: tuple[str, ...], options: JudgeOptions, name: str
-) -> Form:
+) -> Gated:
     if kind in (None, "choice"):
         chosen = _compile_choice(text, cues, choices, options, forced=kind == "choice")
         if chosen is not None:
-            return chosen
+            return _gated(chosen, text, cues, options)
     if kind == "choice":
         raise JudgeError(f"{name}: the answer {text[:40]!r} is none of the {len(choices)} options")
     form = _compile_free(text, cues, options) if kind is None else _compile_as(kind, text, cues, options)
     if form is None:
         raise JudgeError(f"{name}: the answer {text[:40]!r} is no {kind}")
-    return form
+    return _gated(form, text, cues, options)
 
 
 _LETTER_ASKED = re.compile(r"\b(?:which|what|option|choice|letter|figure|point|label|select|choose)\b|哪|选")
@@ -205,7 +204,7 @@ _CLEAR_CODE = re.compile(r"@|://|www\.|\.(?:com|org|net)\b|^\d+(?:-\d+)+$|^(?=.*
 def _grammar(kind: str, text: str, cues: Cues, options: JudgeOptions, *, forced: bool) -> Form | None:
     def element(part: str) -> Form:
         form = _compile_free(part, cues, options) if part != text else None
-        return form or compile_text(part, cues)
+        return _gated(form or compile_text(part, cues), part, cues, options)
 
     try:
         if kind in ("number", "year", "date", "time", "roman", "ratio", "yes_no"):

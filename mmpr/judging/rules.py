@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import NamedTuple
 
-from mmpr.types import Outcome
+from mmpr.types import Certainty, Outcome
 
 
 class Rule(StrEnum):
@@ -88,27 +88,42 @@ class Rule(StrEnum):
 
 
 class Ruling(NamedTuple):
-    """What a family says of one answer."""
+    """What a family says of one answer.
+
+    `certainty` is of an INCORRECT only. None: the family claims a difference and the gate (`proof.py`) looks for its
+    proof. PROVEN: the family itself understood both sides completely.
+    """
 
     outcome: Outcome
     rule: Rule
+    certainty: Certainty | None = None
 
 
 def correct(rule: Rule) -> Ruling:
-    """The answer is the truth."""
+    """The answer is the reference answer."""
     return Ruling(Outcome.CORRECT, rule)
 
 
 def incorrect(rule: Rule) -> Ruling:
-    """The answer is surely not the truth."""
+    """The answer does not look like the reference answer: INCORRECT if the gate finds the proof, else AMBIGUOUS."""
     return Ruling(Outcome.INCORRECT, rule)
 
 
+def different(rule: Rule) -> Ruling:
+    """Both sides were understood completely under one kind, and they differ."""
+    return Ruling(Outcome.INCORRECT, rule, Certainty.PROVEN)
+
+
+def unlike(rule: Rule) -> Ruling:
+    """Open text without kinship by any test."""
+    return Ruling(Outcome.INCORRECT, rule, Certainty.LIKELY)
+
+
 def ambiguous(rule: Rule) -> Ruling:
-    """A careful person could differ: the response is dropped and counted."""
+    """A careful person could differ, or the answer was not understood: the response is dropped and counted."""
     return Ruling(Outcome.AMBIGUOUS, rule)
 
 
 def ruled(equal: bool, rule: Rule) -> Ruling:
     """Correct where equal, else incorrect, by the same rule."""
-    return Ruling(Outcome.CORRECT if equal else Outcome.INCORRECT, rule)
+    return correct(rule) if equal else incorrect(rule)

@@ -5,23 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from types import TracebackType
 
-from mmpr.errors import JudgeError
-from mmpr.judging.judge_session import SecondOpinion, judge_compiled, normal_compiled
+from mmpr.judging.judge_session import INTERNAL, SecondOpinion, compiled, judge_compiled, normal_compiled
 from mmpr.judging.option_lists import DEFAULTS, JudgeOptions
-from mmpr.judging.reference import Reference, compile_reference
-from mmpr.judging.rules import Rule
-from mmpr.judging.symbolic import SymbolicProcess, TimeLimit
-from mmpr.types import Outcome, Question, Verdict
-
-# What a fault of ours can raise on one hostile response; anything else is no response's fault and rises.
-_INTERNAL = (ArithmeticError, LookupError, ValueError, TypeError, AttributeError, RecursionError, MemoryError)
+from mmpr.judging.reference import Reference
+from mmpr.judging.symbolic import SymbolicProcess
+from mmpr.types import Question, Verdict
 
 
 def form_of(reference: Reference, answer: str) -> str:
     """One text for every way to write an extracted answer; the answer itself where one of our readers fails on it."""
     try:
         return normal_compiled(reference, answer)
-    except _INTERNAL:
+    except INTERNAL:
         return answer.strip().casefold()
 
 
@@ -64,20 +59,11 @@ class Judge:
 
     def judge_all(self, question: Question, responses: Sequence[str]) -> list[Verdict]:
         """All responses of one question, its truth compiled once."""
-        try:
-            reference = compile_reference(question, options=self._options)
-        except JudgeError:
-            return [Verdict(Outcome.ERROR, None, Rule.REFERENCE) for _ in responses]
-        return [self._one(reference, response) for response in responses]
+        reference = compiled(question, self._options)
+        if isinstance(reference, Verdict):
+            return [reference for _ in responses]
+        return [judge_compiled(reference, response, opinion=self._opinion) for response in responses]
 
     def close(self) -> None:
         """End the worker process; a later judgement would start a new one."""
         self._symbolic.close()
-
-    def _one(self, reference: Reference, response: str) -> Verdict:
-        try:
-            return judge_compiled(reference, response, opinion=self._opinion)
-        except TimeLimit:
-            return Verdict(Outcome.ERROR, None, Rule.TIME_LIMIT, reference.show())
-        except _INTERNAL:
-            return Verdict(Outcome.ERROR, None, Rule.INTERNAL, reference.show())

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from mmpr.judging import guards
 from mmpr.judging.cues import Cues, singular
-from mmpr.judging.rules import Rule, Ruling, ambiguous, incorrect, ruled
+from mmpr.judging.rules import Rule, Ruling, ambiguous, correct, different, incorrect, ruled
 
 _YES_TEXT = """
 yes yep yeah yup true correct right affirmative sure indeed absolutely certainly definitely
@@ -54,7 +54,9 @@ class YesNo:
         if said is not None:
             if _contradicts(said, rest):
                 return ambiguous(Rule.YES_NO_CONFLICT)
-            return ambiguous(Rule.SOFT) if guards.soft(low) else ruled(said == self.yes, Rule.YES_NO)
+            if guards.soft(low):
+                return ambiguous(Rule.SOFT)
+            return correct(Rule.YES_NO) if said == self.yes else different(Rule.YES_NO)
         if guards.refuses(low):
             return incorrect(Rule.REFUSAL)
         if guards.alternatives(low):

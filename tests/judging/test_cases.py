@@ -20,12 +20,15 @@ def outcome(case: Case) -> Outcome:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_confident_verdicts_are_right_and_most_cases_get_one(name: str) -> None:
+def test_confident_verdicts_are_right_and_right_answers_are_found(name: str) -> None:
     strict = [case for case in ALL[name] if not case.may_abstain]
     said = [(outcome(case), case) for case in strict]
     assert _share(said, Outcome.CORRECT) >= 0.995
     assert _share(said, Outcome.INCORRECT) >= 0.99
-    assert sum(found is case.expected for found, case in said) / len(said) >= 0.97
+    right = [found for found, case in said if case.expected is Outcome.CORRECT]
+    assert right.count(Outcome.CORRECT) >= 0.97 * len(right)
+    unread = [found for found, case in said if case.expected is Outcome.UNPARSED]
+    assert unread.count(Outcome.UNPARSED) >= 0.9 * len(unread)
 
 
 def _share(said: list[tuple[Outcome, Case]], outcome: Outcome) -> float:
@@ -35,10 +38,11 @@ def _share(said: list[tuple[Outcome, Case]], outcome: Outcome) -> float:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_kind_is_weak(kind: str) -> None:
+    """A mismatch without proof (a hedge, a refusal, open text akin to the reference) is dropped, not called wrong."""
     of_kind = [case for case in ALL["judge_cases.jsonl"] if case.kind == kind and not case.may_abstain]
-    misses = [case.name for case in of_kind if outcome(case) is not case.expected]
-    allowed = len(of_kind) // 20 if len(of_kind) >= 20 else 1
-    assert len(misses) <= max(1, allowed), misses
+    allowed = {Outcome.INCORRECT: (Outcome.INCORRECT, Outcome.AMBIGUOUS)}
+    misses = [case.name for case in of_kind if outcome(case) not in allowed.get(case.expected, (case.expected,))]
+    assert len(misses) <= max(1, len(of_kind) // 20 if len(of_kind) >= 20 else 1), misses
 
 
 def test_no_case_is_judged_the_opposite_of_its_label() -> None:

@@ -8,12 +8,13 @@ from judging.asking import outcome, question, verdict
 from mmpr.judging import JudgeOptions, judge, normal_form
 from mmpr.types import Outcome
 
-CORRECT, INCORRECT, UNPARSED = Outcome.CORRECT, Outcome.INCORRECT, Outcome.UNPARSED
+AMBIGUOUS, CORRECT, INCORRECT = Outcome.AMBIGUOUS, Outcome.CORRECT, Outcome.INCORRECT
+UNPARSED = Outcome.UNPARSED
 GASES = ("Oxygen", "Carbon dioxide", "Nitrogen", "Hydrogen")
 
 
 def test_fault_1_not_available_is_not_42_and_colour_is_color() -> None:
-    assert outcome("How many are there?", "42", "Not available") is INCORRECT
+    assert outcome("How many are there?", "42", "Not available") is AMBIGUOUS  # a refusal is no proof
     assert outcome("What is shown?", "color", "colour") is CORRECT
 
 
@@ -33,7 +34,7 @@ def test_fault_2_signs_brackets_and_fractions_are_not_deleted(text: str, referen
 
 def test_fault_2_none_is_not_zero() -> None:
     assert outcome("How many cars are there?", "0", "none") is not CORRECT
-    assert outcome("Is there a car?", "no", "none") is INCORRECT
+    assert outcome("Is there a car?", "no", "none") is not CORRECT
 
 
 @pytest.mark.parametrize("year", ["2014", "2015", "2017", "1950", "1916"])
@@ -112,10 +113,14 @@ def test_fault_10_the_truth_decides_the_kind_and_lists_stay_lists() -> None:
     ("text", "reference", "answer"),
     [
         ("What animal is it?", "cat", "bobcat"),
-        ("How many?", "12", "12 or 13"),
         ("What is the weight?", "15 kg", "15 mm"),
         ("What is the value of x?", "x-1", "x+1"),
     ],
 )
 def test_fault_11_one_comparator_decides_and_leniency_never_adds_up(text: str, reference: str, answer: str) -> None:
     assert outcome(text, reference, answer) is INCORRECT
+
+
+def test_fault_11_several_candidates_are_wrong_only_where_every_one_is() -> None:
+    assert outcome("How many?", "12", "12 or 13") is AMBIGUOUS
+    assert outcome("How many?", "12", "13 or 14") is INCORRECT

@@ -35,7 +35,7 @@ PETS = ("cat", "dog", "horse")
         ("What is the value of k?", "3", "3x", AMBIGUOUS),
         ("What is the value of k?", "3", "3 - x", AMBIGUOUS),
         ("What is the value of k?", "3", "k = 3", CORRECT),
-        ("What is the value of 1 - x?", "1 - x", "1", INCORRECT),
+        ("What is the value of 1 - x?", "1 - x", "1", AMBIGUOUS),
         ("Where is the ball?", "left", "on the left", CORRECT),
         ("Where is the ball?", "left", "right", INCORRECT),
     ],

@@ -1,0 +1,114 @@
+"""Closed classes of words: two different members are two different things, which is proof. Nothing else in text is."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+
+from mmpr.judging.number_words import digits
+
+# The basic colours; teal, beige or gold are shades of one of them and prove nothing.
+_COLOURS = {
+    **{
+        word: word
+        for word in ("black", "white", "red", "green", "yellow", "blue", "brown", "orange", "pink", "purple", "gray")
+    },
+    **dict(
+        zip(
+            ["黑色", "白色", "红色", "绿色", "黄色", "蓝色", "棕色", "橙色", "粉色", "紫色", "灰色"],
+            ["black", "white", "red", "green", "yellow", "blue", "brown", "orange", "pink", "purple", "gray"],
+            strict=True,
+        )
+    ),
+    "粉红色": "pink",
+    "褐色": "brown",
+    "橘色": "orange",
+}
+# Only opposites exclude each other: the top may be the left, north may be northeast.
+_OPPOSITES_TEXT = """
+left right|top bottom|up down|upper lower|above below|over under|north south|east west|front back|inside outside
+northeast southwest|northwest southeast|clockwise counterclockwise|horizontal vertical|male female|man woman|boy girl
+day night|open closed|on off|positive negative|increase decrease|increasing decreasing|odd even|true false|hot cold
+左 右|左边 右边|左侧 右侧|上 下|上面 下面|上方 下方|东 西|南 北|前 后|增大 减小|增加 减少|变大 变小
+升高 降低|男 女|顺时针 逆时针
+"""
+_OPPOSITES = {
+    frozenset(pair.split()) for line in _OPPOSITES_TEXT.strip().splitlines() for pair in line.split("|") if pair.strip()
+}
+_NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?$")
+_SHORT_NAMES = {
+    "usa": "US",
+    "us": "US",
+    "america": "US",
+    "united states of america": "US",
+    "uk": "GB",
+    "great britain": "GB",
+    "britain": "GB",
+    "russian federation": "RU",
+    "holland": "NL",
+    "uae": "AE",
+    "czech republic": "CZ",
+    "turkey": "TR",
+    "burma": "MM",
+    "swaziland": "SZ",
+    "ivory coast": "CI",
+    "cape verde": "CV",
+    "peoples republic of china": "CN",
+    "republic of korea": "KR",
+    "中国": "CN",
+    "美国": "US",
+}
+# Regions that hold others, or whose name a smaller place shares.
+_NO_COUNTRY = frozenset(("world", "europe", "asia", "africa", "americas", "oceania", "european union", "eurozone"))
+
+
+@cache
+def _territories() -> dict[str, str]:
+    """Countries in English and Chinese, as CLDR names them, by two-letter code."""
+    from babel import Locale
+
+    names: dict[str, str] = {}
+    for language in ("en", "zh"):
+        for code, name in Locale(language).territories.items():
+            if len(code) == 2 and code.isalpha():
+                names[re.sub(r"[.,'’()]", "", name.casefold()).replace("&", "and")] = code
+    return {**{name: code for name, code in names.items() if name not in _NO_COUNTRY}, **_SHORT_NAMES}
+
+
+@cache
+def _calendar() -> dict[str, tuple[str, int]]:
+    """Months and weekdays in English and Chinese, whole and abbreviated."""
+    from babel import Locale
+
+    names: dict[str, tuple[str, int]] = {}
+    for language in ("en", "zh"):
+        locale = Locale(language)
+        for what, widths in (("month", locale.months["format"]), ("weekday", locale.days["format"])):
+            for width in ("wide", "abbreviated"):
+                names.update({str(n).casefold(): (what, index) for index, n in widths[width].items()})
+    return {**names, "sept": ("month", 9), "tues": ("weekday", 1), "thurs": ("weekday", 3)}
+
+
+def member(words: str) -> tuple[str, object] | None:
+    """The closed class that a phrase belongs to and which member it is, or None.
+
+    Args:
+        words: as `prose.core` writes them.
+    """
+    if words in _COLOURS:
+        return "colour", _COLOURS[words]
+    number = digits(words)
+    if _NUMBER.match(number) is not None:
+        return "number", float(number)
+    if words in _calendar():
+        return _calendar()[words]
+    code = _territories().get(words.removeprefix("the "))
+    return None if code is None else ("country", code)
+
+
+def excluded(a: str, b: str) -> bool:
+    """Whether two phrases are different members of one closed class, or opposites."""
+    if frozenset((a, b)) in _OPPOSITES:
+        return True
+    first, second = member(a), member(b)
+    return first is not None and second is not None and first[0] == second[0] and first[1] != second[1]

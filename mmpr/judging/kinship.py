@@ -1,0 +1,96 @@
+"""Whether two open texts may mean the same: what is akin by any test is never called wrong."""
+
+from __future__ import annotations
+
+import re
+
+from mmpr.judging.cues import stem
+from mmpr.judging.prose import HAN, STOP, core, spelled
+
+_SQUEEZED = re.compile(r"[\s{}\-_$*`'\"“”‘’.,;:!?()\[\]\\/|~]+")
+# In nearly every Chinese phrase: sharing one of these says nothing.
+_HAN_COMMON = frozenset("的是在有了这那和与及一个为图中里上下不人大小")
+_WORD = re.compile(r"[a-z]+|\d+(?:\.\d+)?|[\u3400-\u9fff]")
+_NUMBERLIKE = re.compile(
+    r"\d|\b(?:no|none|nothing|nobody|zero|one|once|twice|thrice|double|triple|half|both|pair|couple|dozen|single|all"
+    r"|every|neither|few|several|first|second|third|last)\b|[零一二两三四五六七八九十百千万半双]"
+)
+_MATHEMATICAL = re.compile(r"[\\^_=<>≤≥+*/|∞√π∪∩∅]|\b[a-z]\b\s*[-+]")
+
+
+def squeezed(text: str) -> str:
+    """Without blanks, braces, hyphens, punctuation, markup and case: two texts equal so are not surely different."""
+    return _SQUEEZED.sub("", text.casefold())
+
+
+def contains(a: str, b: str) -> bool:
+    """Whether one text stands in the other as whole tokens; `15` does not hold 5."""
+    return _held(a, b) or _held(b, a)
+
+
+def _held(whole: str, part: str) -> bool:
+    whole_words, part_words = _WORD.findall(whole.casefold()), _WORD.findall(part.casefold())
+    n = len(part_words)
+    return n > 0 and any(whole_words[i : i + n] == part_words for i in range(len(whole_words) - n + 1))
+
+
+def akin(a: str, b: str) -> bool:
+    """Whether two open texts have anything in common that could make them one answer.
+
+    Unreadable mathematics, other scripts, initials, a shared stem, a shared number and similar spelling all count.
+    """
+    if _MATHEMATICAL.search(a.casefold()) is not None or _MATHEMATICAL.search(b.casefold()) is not None:
+        return True
+    first, second = core(a), core(b)
+    if not first or not second or contains(first, second):
+        return True
+    if bool(HAN.search(first)) != bool(HAN.search(second)):
+        return True
+    if bool(_NUMBERLIKE.search(first)) and bool(_NUMBERLIKE.search(second)):
+        return True
+    if HAN.search(first) is not None:
+        return bool((set(HAN.findall(first)) & set(HAN.findall(second))) - _HAN_COMMON)
+    return _share_words(first, second) or _initials(first, second) or _similar(first, second)
+
+
+def _share_words(a: str, b: str) -> bool:
+    mine = [word for word in a.split() if word not in STOP]
+    theirs = [word for word in b.split() if word not in STOP]
+    if not mine or not theirs:
+        return True
+    return any(x == y or stem(x) == stem(y) or _same_root(x, y) for x in mine for y in theirs)
+
+
+def _same_root(a: str, b: str) -> bool:
+    """`wood` and `wooden`, `increase` and `increment`: the first five letters, or all of a shorter word."""
+    n = 0
+    while n < min(len(a), len(b)) and a[n] == b[n]:
+        n += 1
+    return n >= 5 or (n >= 3 and n == min(len(a), len(b))) or (min(len(a), len(b)) >= 5 and (a in b or b in a))
+
+
+def _initials(a: str, b: str) -> bool:
+    """`NYC` and `New York City`, `e. coli` and `Escherichia coli`."""
+    for short, long in ((a, b), (b, a)):
+        letters = short.replace(" ", "").replace(".", "")
+        words = long.split()
+        firsts = "".join(word[0] for word in words)
+        telling = "".join(word[0] for word in words if word not in STOP)
+        if 1 < len(letters) <= 6 and letters in (firsts, telling):
+            return True
+        if len(letters) <= 4 and all(c in long for c in letters) and long.startswith(letters[:1]):
+            return True
+    return False
+
+
+def _similar(a: str, b: str) -> bool:
+    """One or two slips in a word of five letters or more."""
+    from rapidfuzz.fuzz import ratio
+
+    a, b = a.replace(" ", ""), b.replace(" ", "")
+    return min(len(a), len(b)) >= 4 and ratio(a, b) >= 75
+
+
+def spelled_alike(a: str, b: str) -> bool:
+    """Equal but for blanks, case and punctuation, where these carry nothing: text of letters."""
+    return spelled(a).replace(" ", "") == spelled(b).replace(" ", "")

@@ -1,0 +1,125 @@
+"""The gate that every INCORRECT passes: it is proof, likely, or no INCORRECT at all.
+
+A family says what it sees; what it did not understand completely is no difference. Here each claim is held against the
+whole answer once more: is it the same text in another dress, does one hold the other, was all of it understood?
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mmpr.judging import guards
+from mmpr.judging.closed_classes import excluded
+from mmpr.judging.forms import Form
+from mmpr.judging.kinship import akin, contains, squeezed
+from mmpr.judging.prose import core
+from mmpr.judging.rules import Rule, Ruling, ambiguous, correct, different, unlike
+from mmpr.types import Certainty, Outcome
+
+Read = Callable[[str], Form | None]
+
+# What a guard saw is no difference: the answer is negated, bounded, in doubt or no answer.
+_GUARDS = frozenset((Rule.REFUSAL, Rule.NEGATED, Rule.BOUND, Rule.SOFT, Rule.EXPRESSION_UNREAD))
+# Kinds that are read by one reader and may be held against each other.
+_GROUPS = {
+    **dict.fromkeys(("number", "year", "roman"), "number"),
+    **dict.fromkeys(("expression", "equation"), "maths"),
+    **dict.fromkeys(("date", "year_month"), "date"),
+}
+_COMPOUND = frozenset(("set", "list", "tuple", "multipart"))
+# `e^{3}` is `e^3` and `a + b` is `a+b`; `\\sqrt{3}+1` is not `\\sqrt{3+1}`, nor `2 1/2` `21/2`.
+_SCRIPT = re.compile(r"(?<=[\^_])\{(\w+)\}")
+_BLANKS = re.compile(r"(?<!\d)\s+|\s+(?!\d)")
+
+
+@dataclass(frozen=True, slots=True)
+class Gated:
+    """A form whose INCORRECT is proof, or likely."""
+
+    inner: Form
+    text: str
+    question: str
+    read: Read
+
+    @property
+    def kind(self) -> str:
+        return self.inner.kind
+
+    def compare(self, answer: str) -> Ruling:
+        """What the family says, with every INCORRECT examined."""
+        ruling = self.inner.compare(answer)
+        return ruling if ruling.outcome is not Outcome.INCORRECT else self._examined(answer, ruling)
+
+    def normal(self, answer: str) -> str | None:
+        return self.inner.normal(answer)
+
+    def show(self) -> str:
+        return self.inner.show()
+
+    def _examined(self, answer: str, ruling: Ruling) -> Ruling:
+        if ruling.rule in _GUARDS:
+            return ambiguous(ruling.rule)
+        if (same := self._same_dressed(answer, ruling)) is not None:
+            return same
+        if ruling.certainty is not None:
+            return ruling
+        if ruling.rule is Rule.SEVERAL:
+            return self._every_candidate(answer)
+        if self.kind == "text":
+            return self._open_text(answer, ruling)
+        if self.kind == "ocr":
+            return ambiguous(ruling.rule) if contains(self.text, answer) else different(ruling.rule)
+        return different(ruling.rule) if self._understood(answer) else ambiguous(ruling.rule)
+
+    def _same_dressed(self, answer: str, ruling: Ruling) -> Ruling | None:
+        if _bare(answer) == _bare(self.text):
+            return correct(ruling.rule)
+        same = squeezed(answer)
+        return ambiguous(ruling.rule) if same and same == squeezed(self.text) and self._letters(answer) else None
+
+    def _letters(self, answer: str) -> bool:
+        """Whether a hyphen or dot that was squeezed out cannot have been a sign or a decimal point."""
+        return not any(c.isdigit() for c in answer) or self.kind in ("text", "ocr")
+
+    def _every_candidate(self, answer: str) -> Ruling:
+        parts = guards.candidates(answer)
+        outcomes = [self.compare(part) for part in parts] if len(parts) > 1 else []
+        proven = bool(outcomes) and all(found.certainty is Certainty.PROVEN for found in outcomes)
+        return different(Rule.SEVERAL) if proven else ambiguous(Rule.SEVERAL)
+
+    def _open_text(self, answer: str, ruling: Ruling) -> Ruling:
+        got, wanted = core(answer), core(self.text)
+        if excluded(got, wanted) or (got and wanted and offers(self.question, got, wanted)):
+            return different(ruling.rule)
+        return ambiguous(ruling.rule) if akin(answer, self.text) else unlike(ruling.rule)
+
+    def _understood(self, answer: str) -> bool:
+        """Whether the whole answer reads as a reference of this kind would."""
+        form = self.read(answer)
+        if form is None or _GROUPS.get(form.kind, form.kind) != _GROUPS.get(self.kind, self.kind):
+            return False
+        if self.kind not in _COMPOUND:
+            return True
+        texts = [*getattr(form, "texts", ()), *getattr(self.inner, "texts", ())]
+        return all(any(c.isdigit() for c in text) for text in texts)
+
+
+def _bare(text: str) -> str:
+    return _BLANKS.sub("", _SCRIPT.sub(r"\1", text))
+
+
+_OR = re.compile(r"\s*,?\s+or\s+")
+
+
+def offers(question: str, a: str, b: str) -> bool:
+    """Whether the question offers both as alternatives: one ends what stands before an "or", the other begins what
+    follows it."""
+    for match in _OR.finditer(question):
+        before = " " + core(question[: match.start()][-200:])
+        after = core(question[match.end() : match.end() + 200]) + " "
+        for last, first in ((a, b), (b, a)):
+            if before.endswith(" " + last) and after.startswith(first + " "):
+                return True
+    return False
