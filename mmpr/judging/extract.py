@@ -1,115 +1,190 @@
-"""Where a response's final answer stands. The last trigger counts; nothing falls back to "the last number"."""
+"""Where a response's final answer stands. The last statement counts; "the last number" is never an answer."""
 
 from __future__ import annotations
 
 import re
+from collections import deque
 from dataclasses import dataclass
 
 from mmpr.judging.clean import brace_end, clean, fold
 from mmpr.judging.limits import MAX_ANSWER_CHARS, MAX_NESTING, nesting
 from mmpr.judging.rules import Rule
 
-# Triggers looked at, from the end: a response that repeats them more often is a loop anyway.
-_MAX_TRIGGERS = 40
+# Words that may state an answer, looked at from the end: a response that repeats them more often is a loop anyway.
+_MAX_KEYS = 40
+# An answer stands in the last part of a response; what comes before is reasoning, or a loop of megabytes.
+_MAX_TEXT_CHARS = 20_000
 # The same final line so often is a loop; three times is a nervous model.
 _LOOP_LINES = 6
 
 
 @dataclass(frozen=True, slots=True)
 class Extraction:
-    """`answer` as written, or None and the rule that says why not."""
+    """`answer` as written, or None and the rule that says why not. `off_format`: in another form than asked."""
 
     answer: str | None
     rule: Rule | None = None
+    off_format: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class _Trigger:
+class Statement:
+    """A place where the response states its answer.
+
+    `form`: `final` (a colon or heading after "final answer" or "answer"), `said` ("the answer is"), `box`, `tag`
+    (`<answer>`, `【答案】`, `####`, `故选`) or `bare` (the response is nothing else). A weak statement counts after a
+    strong one only where a value follows.
+    """
+
     start: int
     end: int
-    form: str  # colon | heading | box | is
+    form: str
     strong: bool
+    stop: int | None = None
 
 
-_MARKS = r"[*_`#\s\"~]*"
+_KEY = re.compile(r"answer|答案|\\boxed|\\fbox|####|option|choice|[故应所因][以此]?选|正确的?选项")
 _COLON = re.compile(
-    r"[*_`\" \t]*(?:\([^()\n]{0,60}\)|\[[^\[\]\n]{0,40}\])?[*_`\" \t]*(?:is|are|为|是)?[*_`\" \t]*(?:[:：]|=>"
-    r"|->|→|—|\\colon)[*_` \t]*"
+    r"[*_`\" \t]{0,20}+(?:\([^()\n]{0,60}+\)|\[[^\[\]\n]{0,40}+\])?[*_`\" \t]{0,20}+(?:is|are|为|是)?[*_`\" \t]{0,20}+"
+    r"(?:[:：]|=>|->|→|—|\\colon)[*_` \t]{0,20}+"
 )
-_HEADING = re.compile(r"[*_`#= \t.]*(?=\n|$)")
-_BOX = re.compile(r"[*_` \t]*(?:is|are|=|为|是)?[*_` \t]*(?=\$*\s?\\(?:boxed|fbox))")
-_IS = re.compile(r"[*_` \t]+(?:is|are|would be|should be|must be|=)[ \t]+(?:then |thus |therefore |simply |just )?")
-_IS_ZH = re.compile(r"[*_` \t]*(?:应该|应当|应)?(?:就)?(?:为|是)[ \t]*")
-_FINAL = re.compile(r"(?:^|[^a-z])final[\s*_]+(?:and correct |correct )?$")
-_LINE_HEAD = re.compile(r"(?:^|\n)[\s>#*_`\-•]*(?:(?:the|my|our|so|thus|hence|therefore|correct|right|short),? *)*$")
-_AFTER_THE = re.compile(r"\b(?:the|my|correct) $")
+_HEADING = re.compile(r"[*_`#= \t.]{0,40}+(?=\n|$)")
+_BOX = re.compile(r"[*_` \t]{0,20}+(?:is|are|=|为|是)?[*_` \t]{0,20}+(?=\$?\$?\s?\\(?:boxed|fbox))")
+_IS = re.compile(
+    r"[*_` \t]{1,20}+(?:is|are|would be|should be|must be|=)[ \t]{1,4}(?:then |thus |therefore |simply |just |option )?"
+    r"|(?: letter)?[*_` \t]{0,20}+(?:is|are)[*_ \t]{1,20}+(?:[:：])?[*_` \t]{0,20}+"
+)
+_IS_ZH = re.compile(r"[*_` \t]{0,20}+(?:应该|应当|应)?(?:就)?(?:为|是|选|:|：)[ \t]{0,20}+")
+_FINAL = re.compile(r"(?:^|[^a-z])final[\s*_]{1,20}(?:and correct |correct )?$")
+_LINE_HEAD = re.compile(
+    r"(?:^|\n)[\s>#*_`\-•]{0,20}+(?:(?:the|my|our|so|thus|hence|therefore|correct|right|short|best|is),? *)*$"
+)
+_AFTER_THE = re.compile(r"\b(?:the|my|correct|best|right)[ *_]+$")
 _FINAL_ZH = re.compile(r"(?:最终|最后)(?:的)?$")
 # What an "is" without a colon must begin with to be more than prose ("the final answer is in cm").
-_VALUED = re.compile(r"[*_`$\\(\[{\"'+\-±≈]*(?:\d|\\boxed|\\frac|\\sqrt|[A-J](?![a-zA-Z]))|\*\*|\$|\\boxed|\\\(")
-_PROMPT_QUOTE = re.compile(r"[\"'“‘]\s*$")
+_VALUED = re.compile(
+    r"[*_`$\\(\[{\"'+\-±≈]{0,20}(?:\d|\\boxed|\\frac|\\sqrt|(?-i:[A-Z])(?![a-zA-Z]))|\*\*|\$|\\boxed|\\\("
+)
+# `The answer is clear`: no answer.
+_NO_VALUE = re.compile(
+    r"[*_`\s]*(?:clear|obvious|simple|unique|as follows|correct|incorrect|wrong|right|based|found|given|also|therefore"
+    r"|thus|then|that\b|because|in the|of the|not (?:in|among|listed|given|available|provided|one of)|available"
+    r"|provided|one of)",
+    re.I,
+)
+_LETTER_FOLLOWS = re.compile(r"[\s:：*_`]{0,8}[(（\[【]?[A-Z](?![A-Za-z])")
+_DISCUSSED = re.compile(
+    r"(?:option|choice|answer)\s+\(?([A-Z])\)?\s+is\s+(?:therefore |thus |indeed )?(?:the\s+)?(?:correct|right|best)"
+    r"|选项\s?([A-Z])\s?(?:是)?(?:正确|对)的?|([A-Z])\s?选项\s?(?:是)?(?:正确|对)的?",
+    re.I,
+)
+_HASHES = re.compile(
+    r"(?:^|\n)\s{0,8}####[ \t]*+(?=(?:[-+$€£]?\s?\d[\d,./:%]{0,30}\s?\w{0,12}|[A-Z]|\([A-Z]\))[.\s]{0,3}(?:\n|$))"
+)
+_SPECIAL = re.compile(r"(?:<\|?/?(?:s|im_end|endoftext|eot_id|end_of_turn|eos)\|?>\s*)+$")
 
 
-def _triggers(text: str, low: str) -> list[_Trigger]:
-    """The last triggers of the text, last first."""
-    found: list[_Trigger] = []
-    end = len(low)
-    for _ in range(_MAX_TRIGGERS):
-        at = max(low.rfind("answer", 0, end), low.rfind("答案", 0, end))
-        if at < 0:
-            break
-        end = at
-        trigger = _chinese(text, at) if text[at] == "答" else _english(text, low, at)
-        if trigger is not None:
-            found.append(trigger)
-            if trigger.strong and trigger.form != "is":
-                break
-    return found
+def _statements(text: str, low: str) -> list[Statement]:
+    """Every statement of an answer, first to last."""
+    keys = deque(_KEY.finditer(low), maxlen=_MAX_KEYS)
+    found = [one for key in keys if (one := _stated(text, low, key.start(), key.group())) is not None]
+    if "</answer>" in low:
+        found += [
+            Statement(m.start(), m.start(1), "tag", True, m.end(1))
+            for m in _TAGGED.finditer(text)
+            if "\n" not in m.group(1).strip()
+        ]
+    return sorted(found, key=lambda one: one.start)
 
 
-def _english(text: str, low: str, at: int) -> _Trigger | None:
+def _stated(text: str, low: str, at: int, key: str) -> Statement | None:
+    """The statement at one key word, or None where the word states nothing."""
+    after = at + len(key)
+    if key in ("\\boxed", "\\fbox"):
+        return Statement(at, at, "box", True)
+    if key == "####":
+        marked = _HASHES.match(text, max(0, at - 1) if at else 0)
+        return None if marked is None else Statement(at, marked.end(), "tag", True)
+    if key == "answer":
+        return _answer(text, low, at)
+    if key == "答案":
+        return _chinese(text, at)
+    if key in ("option", "choice"):
+        said = _IS.match(text, after) or _COLON.match(text, after)
+        named = _AFTER_THE.search(low[max(0, at - 48) : at]) is not None
+        return Statement(at, said.end(), "said", False) if said and named and _lettered(text, said.end()) else None
+    letter = _LETTER_FOLLOWS.match(text, after)  # 故选B
+    return Statement(at, after, "tag", True) if letter is not None else None
+
+
+def _lettered(text: str, at: int) -> bool:
+    return _LETTER_FOLLOWS.match(text, at) is not None
+
+
+def _answer(text: str, low: str, at: int) -> Statement | None:
     head = low[max(0, at - 48) : at]
     if head.endswith(("<", "</")):
         return None
     final = _FINAL.search(head) is not None
     after = at + 6
     if (match := _BOX.match(text, after)) is not None:
-        return _Trigger(at, match.end(), "box", True)
+        return Statement(at, match.end(), "final", True)
     if (match := _COLON.match(text, after)) is not None:
+        spoken = match.group().strip(' *_`"').lower().startswith(("is", "are"))
         boxed = text.startswith(("\\boxed", "$\\boxed"), match.end())
         if final or boxed:
-            return _Trigger(at, match.end(), "colon", True)
+            return Statement(at, match.end(), "final", True)
         if _LINE_HEAD.search(head) is not None or _AFTER_THE.search(head) is not None:
-            return _Trigger(at, match.end(), "colon", False)
+            return Statement(at, match.end(), "said" if spoken else "final", False)
         return None
     if final and (match := _HEADING.match(text, after)) is not None and _LINE_HEAD.search(head[: head.rfind("final")]):
-        return _Trigger(at, match.end(), "heading", True)
+        return Statement(at, match.end(), "final", True)
     if (match := _IS.match(text, after)) is not None:
-        boxed = "\\boxed" in _line(text, match.end())
-        if final or boxed:
-            return _Trigger(at, match.end(), "box" if boxed else "is", True)
+        if final or "\\boxed" in _line(text, match.end()):
+            return Statement(at, match.end(), "final", "\\boxed" in _line(text, match.end()))
+        named = _AFTER_THE.search(head) is not None or _LINE_HEAD.search(head) is not None
+        if named and _NO_VALUE.match(text, match.end()) is None:
+            return Statement(at, match.end(), "said", False)
     return None
 
 
-def _chinese(text: str, at: int) -> _Trigger | None:
+def _chinese(text: str, at: int) -> Statement | None:
     after = at + 2
+    if text[at - 1 : at] in "【[" and text[after : after + 1] in ("】", "]") and at:
+        return Statement(
+            at,
+            after + 1 + len(text[after + 1 : after + 3]) - len(text[after + 1 : after + 3].lstrip(":： ")),
+            "tag",
+            True,
+        )
     if (match := _BOX.match(text, after)) is not None or (match := _COLON.match(text, after)) is not None:
-        return _Trigger(at, match.end(), "colon", True)
+        return Statement(at, match.end(), "final", True)
     if (match := _HEADING.match(text, after)) is not None and _LINE_HEAD.search(
         _FINAL_ZH.sub("", text[max(0, at - 24) : at])
     ):
-        return _Trigger(at, match.end(), "heading", True)
+        return Statement(at, match.end(), "final", True)
     if (match := _IS_ZH.match(text, after)) is not None:
-        return _Trigger(at, match.end(), "is", True)
+        return Statement(at, match.end(), "final" if _FINAL_ZH.search(text[:at][-4:]) else "said", True)
     return None
 
 
-def _choose(text: str, triggers: list[_Trigger]) -> _Trigger | None:
-    """The last clear trigger; "is" counts after a clear one only where a value follows it."""
-    clear = next((t for t in triggers if t.strong and t.form != "is"), None)
-    spoken = next((t for t in triggers if t.strong and t.form == "is"), None)
-    if spoken is not None and (clear is None or (spoken.start > clear.start and _VALUED.match(text, spoken.end))):
-        return spoken
-    return clear or next(iter(triggers), None)
+def _chosen(text: str, found: list[Statement]) -> Statement | None:
+    """The last statement; a weak one after a strong one only where a value follows it."""
+    strong = next((one for one in reversed(found) if one.strong), None)
+    weak = next((one for one in reversed(found) if not one.strong), None)
+    if weak is not None and (strong is None or (weak.start > strong.start and _VALUED.match(text, weak.end))):
+        return weak
+    if strong is None or strong.form != "box":
+        return strong
+    # A box belongs to the statement whose answer it is: `Final answer: $x = \\boxed{5}$`.
+    owners = [one for one in found if one.form != "box" and one.start < strong.start and _reaches(text, one, strong)]
+    return owners[-1] if owners else strong
+
+
+def _reaches(text: str, statement: Statement, box: Statement) -> bool:
+    """Whether nothing but the rest of its line, or blank lines and the line of the box, lies between the two."""
+    between = text[statement.end : box.start]
+    return len(between) < 400 and "\n" not in between.strip().strip("*_$ \n").replace("\n\n", "\n")
 
 
 def _line(text: str, start: int) -> str:
@@ -119,7 +194,7 @@ def _line(text: str, start: int) -> str:
 
 _ONLY_MARKS = re.compile(r"[\s*_`#>~\-:]*$")
 # `The value of x is:` goes on in the next line.
-_UNFINISHED = re.compile(r"(?:\w\s*[:：]|\b(?:is|are|be|equals))[\s*_$]*$")
+_UNFINISHED = re.compile(r"(?:\w\s?[:：]|^(?!\W*(?:yes|no)\b).*\b(?:is|are|be|equals))[\s*_$]*$", re.I | re.S)
 _BULLET = re.compile(r"\s*(?:[-*•+]|\d{1,2}[.)]|\(?[a-h]\)|\(?(?:i{1,3}|iv|v)\))\s+\S", re.IGNORECASE)
 _BULLET_MARK = re.compile(r"^\s*[-*•+]\s+")
 
@@ -127,6 +202,8 @@ _BULLET_MARK = re.compile(r"^\s*[-*•+]\s+")
 def _span(text: str, start: int) -> str:
     """The rest of the line, or the next non-empty line, block or list."""
     rest = _line(text, start)
+    if rest.strip() in ("$$", "\\["):
+        return _block(text, start, rest)
     if _ONLY_MARKS.match(rest) is None and (_UNFINISHED.search(rest) is None or not text[start + len(rest) :].strip()):
         return _whole_box(text, start, rest)
     at = start + len(rest)
@@ -211,19 +288,31 @@ def extract(response: str, *, form: str = "final") -> Extraction:
     """The final answer of a response.
 
     Args:
-        form: `final`, `boxed` (a box is required) or `think` (a closed think block and a box are).
+        form: what was asked for: `final`, `boxed`, `think` (a closed think block and a box) or `any`.
     """
-    text = fold(response)
+    text = fold(_SPECIAL.sub("", response[-_MAX_TEXT_CHARS:].rstrip()))
+    thought = "</think>" in response
     if "<think>" in text or "</think>" in text:
         said = _without_thought(text)
         if said is None:
             return Extraction(None, Rule.THINK)
         text = said
-    elif form == "think":
-        return Extraction(None, Rule.THINK)
     if not text.strip():
         return Extraction(None, Rule.EMPTY)
-    return _extract_from(text, boxed=form != "final")
+    low = text.lower()
+    if len(low) != len(text):  # a few letters grow in lower case: positions would shift
+        low = "".join(c.lower() if len(c.lower()) == 1 else c for c in text)
+    statement = _chosen(text, _statements(text, low)) or _discussed(text) or _bare(text)
+    if statement is None:
+        return Extraction(None, Rule.NO_ANSWER)
+    span = _spanned(text, statement)
+    asked = {
+        "final": statement.form == "final",
+        "boxed": "\\boxed" in span,
+        "think": "\\boxed" in span and thought,
+    }.get(form, True)
+    found = _finish(text, span)
+    return found if found.answer is None or asked else Extraction(found.answer, found.rule, True)
 
 
 def _without_thought(text: str) -> str | None:
@@ -232,24 +321,51 @@ def _without_thought(text: str) -> str | None:
     return None if opened > closed else text[closed + 8 :]
 
 
-def _extract_from(text: str, *, boxed: bool) -> Extraction:
-    low = text.lower()
-    if len(low) != len(text):  # a few letters grow in lower case: positions would shift
-        low = "".join(c.lower() if len(c.lower()) == 1 else c for c in text)
-    trigger = _choose(text, _triggers(text, low))
-    tagged = _TAGGED.search(text, trigger.end if trigger else 0) if "</answer>" in low else None
-    if tagged is not None and "\n" not in tagged.group(1).strip():
-        span: str = tagged.group(1)
-    elif trigger is not None:
-        span = _span(text, trigger.end)
-    else:
-        at = text.rfind("\\boxed")
-        if at < 0:
-            return Extraction(None, Rule.NO_ANSWER)
-        span = _last_box(text, at)
-    if boxed and "\\boxed" not in span:
-        return Extraction(None, Rule.NO_BOX)
-    return _finish(text, span)
+def _spanned(text: str, statement: Statement) -> str:
+    if statement.stop is not None:
+        return text[statement.end : statement.stop]
+    return _last_box(text, statement.start) if statement.form == "box" else _span(text, statement.end)
+
+
+def _discussed(text: str) -> Statement | None:
+    """`So option B is correct`, where no other option is called so."""
+    found = list(_DISCUSSED.finditer(text))[-_MAX_KEYS:]
+    letters = {next(group for group in match.groups() if group).upper() for match in found}
+    if len(letters) != 1:
+        return None
+    last = found[-1]
+    group = next(index for index, value in enumerate(last.groups(), start=1) if value)
+    return Statement(last.start(), last.start(group), "bare", False, last.end(group))
+
+
+# Words of a sentence: a text that holds one is no bare answer.
+_SENTENCE_WORD = re.compile(
+    r"\b(?:is|are|was|were|be|has|have|had|do|does|did|can|cannot|could|will|would|should|may|might|must|i|i'm|you|we|it"
+    r"|they|let|let's|there|this|that|these|because|since|therefore|so|if|as|shows?|appears?|seems?|provided?|sorry"
+    r"|please|means?|contains?|depicts?|image|picture|question|options?)\b|[是在有请这那它我]|n't\b",
+    re.I,
+)
+_BARE_LETTER = re.compile(r"[*_\s]*(?:\([A-Z]\)|[A-Z][.):](?=\s|\*|$)|[A-Z](?=\s*$))[*_]*(?:[ \t].{0,200})?$", re.M)
+_BARE_YES_NO = re.compile(r"[*_\s]*(?:yes|no)\b(?=\s*[,.!;*]|\s*$)", re.I | re.M)
+
+
+def _bare(text: str) -> Statement | None:
+    """A response that is nothing but an answer (`E`, `(D) 4`, `40π`), or opens with one that is unmistakable."""
+    start = len(text) - len(text.lstrip())
+    line = _line(text, start)
+    alone = not text[start + len(line) :].strip()
+    opens = _BARE_LETTER.match(line) or _BARE_YES_NO.match(line)
+    if _CUT_OFF.match(line) is not None or _COMPUTED.search(line) is not None:
+        return None
+    short = len(line) <= 80 and len(line.split()) <= 8 and _SENTENCE_WORD.search(line) is None
+    if (alone and (short or opens)) or (opens and not _OTHER_LETTER.search(text, start + len(line))):
+        return Statement(start, start, "bare", False, start + len(line))
+    return None
+
+
+_CUT_OFF = re.compile(r"[\s*_#]*(?:final|answer|the|so|thus|最终|答案?)(?:\s+\w{0,6})?[\s*_:]*$", re.I)
+_COMPUTED = re.compile(r"\d\s*=|[:=]\s*$")  # `7 × 8 = 5` may be cut
+_OTHER_LETTER = re.compile(r"(?:^|\n)\s{0,8}\(?[A-Z][).:]\s|\([A-Z]\)")
 
 
 def _last_box(text: str, at: int) -> str:

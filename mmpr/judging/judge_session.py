@@ -66,7 +66,9 @@ def _judged(reference: Reference, response: str, opinion: SecondOpinion | None) 
         if extraction.rule is Rule.LIMIT
         else rule_answer(reference, extraction.answer, opinion=opinion)
     )
-    return Verdict(ruling.outcome, extraction.answer, ruling.rule, reference.show(), ruling.certainty)
+    return Verdict(
+        ruling.outcome, extraction.answer, ruling.rule, reference.show(), ruling.certainty, extraction.off_format
+    )
 
 
 def rule_answer(reference: Reference, answer: str, *, opinion: SecondOpinion | None = None) -> Ruling:

@@ -49,7 +49,7 @@ _SYNONYMS = {
     "string": "ocr",
     "bbox": "box",
 }
-FORMATS = ("final", "boxed", "think")
+FORMATS = ("final", "boxed", "think", "any")
 BOX_FORMATS = ("xyxy", "xywh", "cxcywh")
 
 
@@ -64,7 +64,8 @@ class JudgeOptions:
         box_iou: least intersection over union of a correct box.
         box_band: boxes within this distance of `box_iou` are ambiguous.
         ordered: whether lists are compared in order; None reads it from the question.
-        format: `final` takes a final answer however written; `boxed` wants a box; `think` a closed think block too.
+        format: the form that was asked for: `final` ("Final answer: .."), `boxed`, `think` (a closed think block and
+            a box) or `any`. A clear answer in another form is judged, and its verdict says `off_format`.
     """
 
     answer_kind: str | None = None

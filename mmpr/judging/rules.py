@@ -19,7 +19,6 @@ class Rule(StrEnum):
     THINK = "unparsed-think"
     CUT = "unparsed-cut"
     LOOP = "unparsed-loop"
-    NO_BOX = "unparsed-no-box"
     # guards
     REFUSAL = "refusal"
     SEVERAL = "several-candidates"

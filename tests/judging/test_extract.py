@@ -49,7 +49,7 @@ def test_the_final_answer_is_found(response: str) -> None:
 @pytest.mark.parametrize(
     ("response", "rule"),
     [
-        ("The answer is 3.", Rule.NO_ANSWER),
+        ("The answer is clear from the chart.", Rule.NO_ANSWER),
         ("I see 3 birds", Rule.NO_ANSWER),
         ("Final ans", Rule.NO_ANSWER),
         ("Final answer: x is", Rule.CUT),
@@ -71,15 +71,46 @@ def test_what_has_no_final_answer_says_why(response: str, rule: Rule) -> None:
 
 
 @pytest.mark.parametrize(
-    ("form", "response", "found"),
+    ("form", "response", "off"),
     [
-        ("boxed", "Final answer: \\boxed{3}", True),
-        ("boxed", "Final answer: 3", False),
-        ("boxed", "The area is \\boxed{3}", True),
-        ("think", "<think>so</think>Final answer: \\boxed{3}", True),
-        ("think", "Final answer: \\boxed{3}", False),
-        ("think", "<think>so</think>Final answer: 3", False),
+        ("boxed", "Final answer: \\boxed{3}", False),
+        ("boxed", "Final answer: 3", True),
+        ("boxed", "The area is \\boxed{3}", False),
+        ("think", "<think>so</think>Final answer: \\boxed{3}", False),
+        ("think", "Final answer: \\boxed{3}", True),
+        ("think", "<think>so</think>Final answer: 3", True),
+        ("final", "The area is \\boxed{3}", True),
+        ("final", "The answer is 3.", True),
+        ("final", "Answer: 3", False),
+        ("any", "3", False),
     ],
 )
-def test_each_prompt_version_wants_its_own_form(form: str, response: str, found: bool) -> None:
-    assert (extract(response, form=form).answer is not None) is found
+def test_a_clear_answer_in_another_form_than_asked_is_found_and_marked(form: str, response: str, off: bool) -> None:
+    found = extract(response, form=form)
+    assert (found.answer or "").rstrip(".") == "3"
+    assert found.off_format is off
+
+
+@pytest.mark.parametrize(
+    ("response", "answer"),
+    [
+        ("The answer is (B).", "(B)."),
+        ("So the correct answer is **(B)**", "(B)"),
+        ("【解析】略\n【答案】B", "B"),
+        ("【答案】: B", "B"),
+        ("因此a最大，故选B。", "B。"),
+        ("4 + 14 = 18\n#### 18", "18"),
+        ("<think>hm</think><answer>B</answer>", "B"),
+        ("E", "E"),
+        (" (D) 4", "(D) 4"),
+        ("(D) 1\n\nIn the image, two birds stand in water.", "(D) 1"),
+        ("The correct answer is (B) 2. Two people wear white.</s>", "(B) 2. Two people wear white."),
+        ("maybe \\boxed{1}... no, that is the radius.\n\nSo it is \\boxed{2}", "2"),
+        ("<answer>1</answer> Wait. <answer>2</answer>", "2"),
+        ("The answer is 4. No: the answer is 5.", "5."),
+        ("Final answer: Yes, it is", "Yes, it is"),
+        ("So option C is correct.", "C"),
+    ],
+)
+def test_the_last_clear_statement_is_the_answer(response: str, answer: str) -> None:
+    assert extract(response).answer == answer

@@ -81,7 +81,8 @@ def test_fault_6_every_dress_of_the_trigger_is_read(response: str) -> None:
 def test_fault_7_without_a_box_nothing_is_searched_for_a_number() -> None:
     asked = question("How many triangles are there?", "5")
     assert judge(asked, "I count 5 triangles.").outcome is UNPARSED
-    assert judge(asked, "I count 5.\nFinal answer: 5", options=JudgeOptions(format="boxed")).outcome is UNPARSED
+    found = judge(asked, "I count 5.\nFinal answer: 5", options=JudgeOptions(format="boxed"))
+    assert (found.outcome, found.off_format) == (CORRECT, True)
 
 
 def test_fault_8_the_verdict_is_on_the_text_as_it_is() -> None:

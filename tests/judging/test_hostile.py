@@ -15,7 +15,7 @@ from mmpr.judging.rules import Rule
 from mmpr.judging.symbolic import SymbolicProcess, TimeLimit
 from mmpr.types import Outcome
 
-TECHNICAL = (Outcome.AMBIGUOUS, Outcome.ERROR)
+TECHNICAL = (Outcome.AMBIGUOUS, Outcome.ERROR, Outcome.UNPARSED)
 ASKED = [
     question("What is the result?", "12"),
     question("Simplify.", "2x^2 - 1"),

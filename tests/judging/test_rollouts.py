@@ -12,7 +12,7 @@ from mmpr.errors import SourceError
 from mmpr.judging import JudgeOptions
 from mmpr.judging.rollouts import judge_file, summary_table
 
-ROW = {"id": "a", "question": "How many?", "answer": "12", "response": "Final answer: 12"}
+ROW = {"id": "a", "question": "What is the height?", "answer": "12", "response": "Final answer: 12"}
 
 
 def written(path: Path, *rows: object) -> Path:
@@ -22,7 +22,7 @@ def written(path: Path, *rows: object) -> Path:
 
 
 def test_a_row_becomes_a_verdict(tmp_path: Path) -> None:
-    file = written(tmp_path, ROW, "\n", {**ROW, "id": 2, "answer": ["11", 12], "response": "12?"})
+    file = written(tmp_path, ROW, "\n", {**ROW, "id": 2, "answer": ["11", 12], "response": "I see 12 of them"})
     assert list(judge_file(file)) == [
         {"id": "a", "outcome": "correct", "answer": "12", "rule": "exact", "kind": "number"},
         {"id": "2", "outcome": "unparsed", "answer": None, "rule": "unparsed-no-answer", "kind": "number"},
@@ -62,8 +62,8 @@ def test_a_truth_that_is_none_of_its_kind_is_an_error_row(tmp_path: Path) -> Non
 
 
 def test_options_reach_the_judge(tmp_path: Path) -> None:
-    (row,) = judge_file(written(tmp_path, ROW), options=JudgeOptions(format="boxed"))
-    assert row["rule"] == "unparsed-no-box"
+    (row,) = judge_file(written(tmp_path, {**ROW, "answer": "12.1"}), options=JudgeOptions(relative_tolerance=0.05))
+    assert row["rule"] == "number-tolerance"
 
 
 def test_the_summary_counts_every_row() -> None:
