@@ -89,7 +89,7 @@ def test_a_text_that_came_twice_is_scored_once_and_both_have_its_gain(question):
 
 
 @pytest.mark.parametrize(
-    ("texts", "pictures", "grounding"),
+    ("texts", "images", "grounding"),
     [
         (TEXTS, False, True),  # nothing to see
         ((GUESS, SEEN), True, True),  # all right: no pairs

@@ -1,0 +1,77 @@
+"""Run folders that the version before the packages were renamed has made (format 1): every verb still works on them.
+
+`first` and `second` are builds of the pocket model with scores (14 and 8 questions), `eval` is an evaluation.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from mmpr.cli.verbs import app
+
+OLD = Path(__file__).with_name("old_runs")
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """Copies that a verb may write to."""
+    return Path(shutil.copytree(OLD, tmp_path / "runs"))
+
+
+def mmpr(*words):
+    done = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def pairs(run):
+    return pq.read_table(run / "data")
+
+
+def old_columns(table, old):
+    """The columns that the old version wrote; newer ones stand beside them."""
+    return table.select(old.column_names).cast(old.schema)
+
+
+@pytest.mark.parametrize("name", ["first", "second", "eval"])
+def test_an_old_run_is_sound(runs, name):
+    assert "sound" in mmpr("verify", runs / name)
+
+
+@pytest.mark.parametrize("name", ["first", "second"])
+def test_pairing_an_old_run_again_gives_the_same_pairs(runs, name):
+    before = pairs(runs / name)
+    mmpr("pair", runs / name)
+    assert old_columns(pairs(runs / name), before).equals(before)
+
+
+def test_an_old_run_is_reported_and_explained(runs):
+    mmpr("report", runs / "first")
+    report = json.loads((runs / "first" / "report.json").read_text())
+    assert (report["questions"], report["pairs"]) == (14, pairs(OLD / "first").num_rows)
+    one = pairs(OLD / "first").to_pylist()[0]
+    story = mmpr("explain", runs / "first", one["pair_id"], "--texts")
+    assert one["chosen_text"].split(".")[0] in " ".join(story.split())
+
+
+def test_the_pairs_of_an_old_run_are_exported(runs, tmp_path):
+    mmpr("export", runs / "first", "--format", "jsonl", "--to", tmp_path / "jsonl")
+    rows = [json.loads(line) for line in (tmp_path / "jsonl" / "train.jsonl").read_text().splitlines()]
+    assert [row["pair_id"] for row in rows] == pairs(OLD / "first")["pair_id"].to_pylist()
+
+
+def test_old_runs_are_merged_without_a_change_in_their_pairs(runs, tmp_path):
+    mmpr("merge", runs / "first", runs / "second", "--out", tmp_path / "both")
+    ids = pa.concat_tables([pairs(OLD / name).select(["chosen_text", "rejected_text"]) for name in ("first", "second")])
+    assert pairs(tmp_path / "both").select(ids.column_names).to_pylist() == ids.to_pylist()
+    assert "sound" in mmpr("verify", tmp_path / "both")
+
+
+def test_an_old_evaluation_is_read_with_its_figures(runs):
+    before = json.loads((OLD / "eval" / "eval.json").read_text())
+    assert json.loads(mmpr("eval", runs / "eval", "--json").partition("\nmade by")[0])["all"] == before["all"]
