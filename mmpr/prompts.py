@@ -10,9 +10,11 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from mmpr.image_tags import IMAGE_TAG, without_tags
+from mmpr.option_letters import bare, lettered, lists_options
 from mmpr.types import Message, Question
 
-IMAGE_TAG, VIDEO_TAG = "<image>", "<video>"
+VIDEO_TAG = "<video>"
 QUESTION = "{question}"  # where an instruction has its question
 SHIELD = "\ue000"  # of the private-use area: where an engine must cut a text before it makes tokens of it
 
@@ -86,9 +88,6 @@ _SUFFIXES = (
     "请用单个词或短语回答问题。",
     "用单个词或短语回答问题。",
 )
-# An image's label and tag: "Image-1: <image>\n", "Frame3: <image>\n", "<image>\n".
-_LABEL = r"(?:Image|Picture|Frame|图片?|图像|帧)\s*-?\s*\d+\s*[:：]\s*"
-_IMAGE = re.compile(rf"(?:{_LABEL})?<image>[ \t]*\n?", re.IGNORECASE)
 _VIDEO = re.compile(r"<video>[ \t]*\n?")
 _FRAME = re.compile(r".#frame=[1-9]\d*/[1-9]\d*$")
 _CJK = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]")
@@ -141,18 +140,12 @@ def with_frames(text: str, n_frames: int) -> str:
     return _VIDEO.sub(lines, text)
 
 
-def without_tags(text: str) -> str:
-    """Text with every image's tag and label taken out and nothing else changed."""
-    return _IMAGE.sub("", text)
-
-
 def with_choices(question: Question) -> str:
-    """The question's text with its options, lettered, a line each, unless the text lists them already."""
-    missing = [choice for choice in question.choices if choice not in question.text]
-    if not missing:
+    """The question's text with its options, lettered, a line each, unless it lists them already, each by its letter."""
+    choices = bare(question.choices)
+    if not choices or lists_options(question.text, choices):
         return question.text
-    lettered = (f"{chr(ord('A') + i)}. {choice}" for i, choice in enumerate(question.choices))
-    return "\n".join((question.text, *lettered))
+    return f"{question.text}\n{lettered(choices)}"
 
 
 def template_fault(template: str) -> str | None:

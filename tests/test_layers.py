@@ -13,7 +13,7 @@ import mmpr
 ROOT = Path(mmpr.__file__).parent
 ROOMS = [
     *("types", "errors", "redact", "log", "_processes", "pocket"),
-    *("prompts", "judging", "pairing", "rounds", "evaluation", "dropout"),
+    *("image_tags", "option_letters", "prompts", "judging", "pairing", "rounds", "evaluation", "dropout"),
     *("images", "sources", "run", "verification", "exporting", "reporting", "status"),
     *("engines", "pool"),
     *("settings", "builder", "checking", "cli", "__main__"),

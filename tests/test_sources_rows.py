@@ -329,7 +329,7 @@ def test_an_empty_draft(tmp_path):
     ("image", "text"), [(None, "<image> How?"), ("a.png", "<image><image> How?"), (["a.png"] * 3, "<image> How?")]
 )
 def test_tags_that_do_not_fit_the_images(tmp_path, image, text):
-    skipped_row(tmp_path, {"image": image, "question": text}, Reason.IMAGE_TAGS, "one <image> a picture, or none")
+    skipped_row(tmp_path, {"image": image, "question": text}, Reason.IMAGE_TAGS, "one <image> an image, or none")
 
 
 def test_a_skip_has_the_rows_own_id_where_it_can_be_read(tmp_path):

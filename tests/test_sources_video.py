@@ -70,7 +70,7 @@ def test_a_video_elsewhere_keeps_its_address(tmp_path):
         ({"video": "a.mp4", "question": "<video>"}, Reason.EMPTY_QUESTION, "no question"),
         ({"video": "a.mp4", "question": "<video><video>x"}, Reason.IMAGE_TAGS, "2 <video> tags for 1 videos"),
         ({"question": "<video>\nWhat?"}, Reason.IMAGE_TAGS, "name its file in `video`"),
-        ({"video": "a.mp4", "question": "<image>\nWhat?"}, Reason.IMAGE_TAGS, "1 <image> tags for 0 pictures"),
+        ({"video": "a.mp4", "question": "<image>\nWhat?"}, Reason.IMAGE_TAGS, "1 <image> tags for 0 images"),
     ],
 )
 def test_a_row_whose_video_cannot_be_meant_is_a_named_skip(tmp_path, row, reason, says):

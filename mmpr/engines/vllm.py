@@ -22,7 +22,8 @@ import psutil
 from mmpr._processes import ENGINE_PARENT, give_way, name_shared_memory, sweep_shared_memory
 from mmpr.engines.protocol import EngineClock, Pulse, Sampling, check_tags
 from mmpr.errors import EngineDead, EngineError, EngineStartError, RequestRefused
-from mmpr.prompts import IMAGE_TAG, SHIELD, shield
+from mmpr.image_tags import IMAGE_TAG
+from mmpr.prompts import SHIELD, shield
 from mmpr.types import Continues, Finish, Prefix, Prompt, Reason, Response, Stage
 
 _NICENESS = 10  # of the actor, once its engine is up: where cores are few, the engine's scheduler goes before images

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmpr.exporting.export_records import Unfit
-from mmpr.prompts import IMAGE_TAG, count_tags, has_media_tag
+from mmpr.image_tags import IMAGE_TAG
+from mmpr.prompts import count_tags, has_media_tag
 from mmpr.types import Message
 
 # Tags that stand for something in one trainer or another; InternVL's own is a token of its vocabulary.

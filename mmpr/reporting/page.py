@@ -16,7 +16,8 @@ from importlib import resources
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
-from mmpr.prompts import QUESTION, VERSIONS, without_tags
+from mmpr.image_tags import without_tags
+from mmpr.prompts import QUESTION, VERSIONS
 from mmpr.reporting.card_figures import views_of
 from mmpr.reporting.charts import accuracy_bars, duration, gap_bars, length_curves, rate_curve, rule_bars, shares
 from mmpr.reporting.diff import differing_runs

@@ -17,8 +17,9 @@ from typing import Any
 import pyarrow as pa
 
 from mmpr.errors import LawBroken
+from mmpr.image_tags import IMAGE_TAG
 from mmpr.pairing import accuracy
-from mmpr.prompts import IMAGE_TAG, count_tags, is_frame
+from mmpr.prompts import count_tags, is_frame
 from mmpr.run.commit_records import Committed, StoredImage
 from mmpr.run.selection import Selection
 from mmpr.types import Message, Pair, PairKind, Reason, Skip, Stage

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mmpr.prompts import strip_suffix, without_tags
+from mmpr.image_tags import without_tags
+from mmpr.prompts import strip_suffix
 from mmpr.run.folder import EXCLUDE, RunFolder
 from mmpr.types import Question, Reason, Skip, Stage
 

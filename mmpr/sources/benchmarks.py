@@ -15,12 +15,12 @@ from __future__ import annotations
 import ast
 import re
 import string
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Literal
 
-from mmpr.prompts import IMAGE_TAG
 from mmpr.sources.csv_file import image_of
 from mmpr.sources.row_faults import RowFault
+from mmpr.sources.row_tags import ImageSlots
 from mmpr.sources.source_records import Source
 from mmpr.types import Reason
 
@@ -104,7 +104,9 @@ def _mmmu(values: Mapping[str, object], _: Source) -> dict[str, object]:
     answer = _given(values.get("answer"))
     lettered = options and isinstance(answer, str) and _LETTER.fullmatch(answer)
     return {
-        **_placed(values.get("question"), options, [values.get(name) for name in _MMMU_IMAGES]),
+        "question": values.get("question"),
+        "choices": options or None,
+        "image": ImageSlots(values.get(name) for name in _MMMU_IMAGES),
         "answer": answer,
         "answer_kind": "choice" if lettered else None,
     }
@@ -118,7 +120,9 @@ def _vlmeval(values: Mapping[str, object], source: Source) -> dict[str, object]:
     images = _images(values, source)
     answer = _given(values.get("answer"))
     return {
-        **_placed(f"Hint: {hint}\n{question}" if hint and question else question, list(options.values()), images),
+        "question": f"Hint: {hint}\n{question}" if hint and question else question,
+        "choices": list(options.values()) or None,
+        "image": images or None,
         "id": values["index"],
         "answer": answer,
         "answer_kind": "choice" if options and isinstance(answer, str) and _LETTER.fullmatch(answer) else None,
@@ -163,27 +167,3 @@ def _literal(text: str) -> list[object] | None:
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return None
     return found if isinstance(found, list) else None
-
-
-def _placed(question: object, options: Iterable[object], images: list[object]) -> dict[str, object]:
-    """Numbered tags become plain ones, and the images follow in their order, each as often as it is named.
-
-    Options with images go into the question's text, where their tags can stand.
-    """
-    choices = [str(option) for option in options]
-    texts = [question if isinstance(question, str) else "", *choices]
-    numbers = [int(number) for text in texts for number in _NUMBERED.findall(text)]
-    if not numbers:
-        return {"question": question, "choices": choices or None, "image": _some(images)}
-    for number in numbers:
-        if not 1 <= number <= len(images) or images[number - 1] is None:
-            raise RowFault(Reason.IMAGE_TAGS, f"<image {number}> without a picture of that number: give it, or no tag")
-    asked, *choices = (_NUMBERED.sub(IMAGE_TAG, text) for text in texts)
-    if any(IMAGE_TAG in choice for choice in choices):
-        asked = "\n".join((asked, *(f"{chr(ord('A') + i)}. {choice}" for i, choice in enumerate(choices))))
-        choices = []
-    return {"question": asked, "choices": choices or None, "image": [images[number - 1] for number in numbers]}
-
-
-def _some(images: list[object]) -> list[object] | None:
-    return [image for image in images if image is not None] or None

@@ -7,10 +7,13 @@ from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
 
+from mmpr.image_tags import without_tags
 from mmpr.images import frame_references
-from mmpr.prompts import IMAGE_TAG, VIDEO_TAG, count_tags, language_of, with_frames
+from mmpr.option_letters import MOST_OPTIONS, bare
+from mmpr.prompts import VIDEO_TAG, language_of, with_frames
 from mmpr.sources.benchmarks import with_ours
 from mmpr.sources.row_faults import NumberText, RowFault, wrong
+from mmpr.sources.row_tags import ImageSlots, TaggedRow, placed
 from mmpr.sources.source_records import COLUMNS, Source
 from mmpr.sources.turns import columns_of
 from mmpr.types import Question, Reason, Skip, Stage
@@ -37,11 +40,14 @@ def skip(source: Source, row: int, fault: RowFault, question_id: str | None = No
 
 def _question(ours: Mapping[str, object], source: Source, row: int) -> Question:
     text = _text(ours, "question") or ""
-    images = tuple(_resolve(path, source) for path in _images(ours["image"]))
     history = _history(ours["history"])
     language = _language(_text(ours, "language") or source.language, text)
     video = _video(ours["video"])
-    _check_text(text, history, len(images), videos=video is not None)
+    numbered = isinstance(ours["image"], ImageSlots)
+    given = TaggedRow(text, history, _choices(ours["choices"]), _images(ours["image"]), numbered)
+    _check_text(given, videos=video is not None)
+    tagged = placed(given)
+    text, history, images = tagged.text, tagged.history, tuple(_resolve(path, source) for path in tagged.images)
     if video is not None:
         images = frame_references(_resolve(video, source), source.video_frames)
         text = with_frames(text, len(images))
@@ -54,7 +60,7 @@ def _question(ours: Mapping[str, object], source: Source, row: int) -> Question:
         system=_text(ours, "system") or None,
         history=history,
         images=images,
-        choices=_choices(ours["choices"]),
+        choices=tagged.choices,
         answer=_answer(ours["answer"]),
         answer_kind=_text(ours, "answer_kind") or source.answer_kind,
         draft=_draft(ours),
@@ -72,19 +78,16 @@ def _unfolded(ours: Mapping[str, object]) -> Mapping[str, object]:
     return ours
 
 
-def _check_text(text: str, history: tuple[tuple[str, str], ...], n_images: int, *, videos: bool) -> None:
-    if not text.replace(IMAGE_TAG, "").replace(VIDEO_TAG, "").strip():
+def _check_text(row: TaggedRow, *, videos: bool) -> None:
+    if not without_tags(row.text.replace(VIDEO_TAG, "")).strip():
         raise RowFault(Reason.EMPTY_QUESTION, "no question: give `question` a text")
-    if videos and n_images:
-        raise RowFault(Reason.BAD_ROW, "both `image` and `video`: a question has pictures or a video")
-    turns = [text, *(turn for pair in history for turn in pair)]
-    tags, video_tags = count_tags(turns), sum(turn.count(VIDEO_TAG) for turn in turns)
+    if videos and row.images:
+        raise RowFault(Reason.BAD_ROW, "both `image` and `video`: a question has images or a video")
+    turns = [row.text, *(turn for pair in row.history for turn in pair)]
+    video_tags = sum(turn.count(VIDEO_TAG) for turn in turns)
     if video_tags > videos:
         mend = f"write one {VIDEO_TAG}, or none" if videos else "name its file in `video`"
         raise RowFault(Reason.IMAGE_TAGS, f"{video_tags} {VIDEO_TAG} tags for {int(videos)} videos: {mend}")
-    if tags not in (0, n_images):
-        mend = f"write one {IMAGE_TAG} a picture, or none"
-        raise RowFault(Reason.IMAGE_TAGS, f"{tags} {IMAGE_TAG} tags for {n_images} pictures: {mend}")
 
 
 def _text(ours: Mapping[str, object], name: str) -> str | None:
@@ -112,14 +115,17 @@ def _language(language: str, text: str) -> str:
     return language_of(text) if language == "auto" else language
 
 
-def _images(value: object) -> list[str]:
-    if value is None:
-        return []
-    given = value if isinstance(value, list) else [value]
-    paths = [path for path in given if isinstance(path, str) and not isinstance(path, NumberText) and path.strip()]
-    if len(paths) != len(given):
-        raise wrong("image", value, "a path, a list of paths, or null")
-    return paths
+def _images(value: object) -> tuple[str | None, ...]:
+    """None only for an empty slot of numbered columns."""
+    paths: list[str | None] = []
+    for one in value if isinstance(value, list) else [] if value is None else [value]:
+        if one is None and isinstance(value, ImageSlots):
+            paths.append(None)
+        elif isinstance(one, str) and not isinstance(one, NumberText) and one.strip():
+            paths.append(one)
+        else:
+            raise wrong("image", value, "a path, a list of paths, or null")
+    return tuple(paths)
 
 
 def _video(value: object) -> str | None:
@@ -173,7 +179,10 @@ def _choices(value: object) -> tuple[str, ...]:
         return ()
     if not isinstance(value, list):
         raise wrong("choices", value, expected)
-    return _scalars("choices", value, expected)
+    choices = bare(_scalars("choices", value, expected))
+    if len(choices) > MOST_OPTIONS:
+        raise RowFault(Reason.BAD_ROW, f"{len(choices)} options: give at most {MOST_OPTIONS}, one a letter")
+    return choices
 
 
 def _in_order(choices: Mapping[str, object]) -> list[object]:

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mmpr.prompts import IMAGE_TAG, VIDEO_TAG, strip_suffix
+from mmpr.image_tags import IMAGE_TAG
+from mmpr.prompts import VIDEO_TAG, strip_suffix
 from mmpr.sources.row_faults import NumberText, RowFault, wrong
 from mmpr.types import Reason
 

@@ -13,7 +13,7 @@ from PIL import Image
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
 
-from mmpr.prompts import IMAGE_TAG
+from mmpr.image_tags import IMAGE_TAG
 from pipelines.pocket.checker import statement_spans
 from pipelines.pocket.language import (
     COLOURS_ZH,

@@ -15,7 +15,7 @@ from mmpr.engines.endpoint.tokenizer import Tokenizer
 from mmpr.engines.endpoint.wire import Json, image_part, text_part
 from mmpr.engines.protocol import Sampling
 from mmpr.errors import EngineError, EngineStartError, RequestRefused
-from mmpr.prompts import IMAGE_TAG
+from mmpr.image_tags import IMAGE_TAG
 from mmpr.types import Continues, DecodedImage, Message, Prompt, Reason, Response, Stage
 
 # What even a model of a few megabytes answers in many words, and at temperature 0 in the same ones.

@@ -11,7 +11,7 @@ from typing import Any
 from mmpr.engines.endpoint.server_records import Profile, Reply, ServerChoice, Way
 from mmpr.engines.protocol import Sampling
 from mmpr.errors import RequestRefused
-from mmpr.prompts import IMAGE_TAG
+from mmpr.image_tags import IMAGE_TAG
 from mmpr.types import Message, Prompt, Reason
 
 Json = dict[str, Any]

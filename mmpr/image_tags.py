@@ -1,0 +1,199 @@
+"""Image tags of all dialects: found, placed as `<image>`, or taken out. Pure.
+
+A tag is *sure* where no other text has it (`<image1>`, `<|image_1|>`, `<ImageHere>`, `<img>a.png</img>`), and *soft*
+where it may be code or prose (`[IMG]`, a lone `<img>`, `{image}`): that counts only beside images which no sure tag
+names. A sure tag in quotes or backticks, in a row without images, is a mention.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+IMAGE_TAG = "<image>"
+
+_NUMBER = r"[ _-]?\#?(?P<number>\d{1,3})"
+_PATH = r"[^<>\n]{0,500}\.(?:png|jpe?g|webp|gif|bmp|tiff?|avif)|[^\s<>]{1,500}"
+# Qwen's `<img>a.png</img>` and MiniCPM's `(<image>./</image>)` hold what the tag stands for.
+_SURE = rf"""
+    <img>(?P<path>{_PATH})</img> | \(<image>(?:{_PATH})?</image>\) | <image>(?:{_PATH})?</image>
+  | <\|?\s*image(?:[ _-]?(?:here|placeholder|token|tag))?(?:{_NUMBER})?\s*\|?>
+  | <\|img\|> | <\|?img[ _-]?\#?(?P<short>\d{{1,3}})\|?>
+  | (?:<IMG_CONTEXT>)+ | (?:<\|(?:image_pad|imgpad|media_pad|image_soft_token)\|>)+ | (?:<image_soft_token>)+
+  | (?:<im_patch>)+ | <start_of_image> | <__(?:media|image)__>
+"""
+_SOFT = r"""
+    \[\s*(?:img|image)(?:[ _-]?\#?(?P<bracketed>\d{1,3}))?\s*\]
+  | (?P<html><img\s[^<>]{0,2000}>) | <img\s*/?> | </img>
+  | (?P<braces>\{\s*(?:img|image)(?:[ _-]?\#?(?P<braced>\d{1,3}))?\s*\})
+"""
+_ANY = rf"(?:(?P<sure>{_SURE})|(?P<soft>{_SOFT}))"
+# An image's label and tag: "Image-1: <image>\n", "Frame3: <image>\n", "<image>\n".
+_LABEL = r"(?:(?:Image|Picture|Figure|Photo|Frame|图片?|图像|帧)\s*-?\s*\d+\s*[:：]\s*)?"
+_TAG = re.compile(_ANY, re.IGNORECASE | re.VERBOSE)
+_LABELLED = re.compile(rf"{_LABEL}{_ANY}[ \t]*\n?", re.IGNORECASE | re.VERBOSE)
+# What models put around a tag: gone before tags are counted.
+_AROUND = re.compile(
+    r"(?:<\|(?:vision|image|img|media)_(?:start|begin)\|>|<\|begin_of_image\|>|<(?:im|image)_start>|<img>)\s*"
+    r"(?=(?:<image>|<\|image\|>|<\|image_pad\|>|<\|imgpad\|>|<\|media_pad\|>|<im_patch>|<IMG_CONTEXT>))"
+    r"|(?:(?<=<image>)|(?<=<\|image\|>)|(?<=_pad\|>)|(?<=<\|imgpad\|>)|(?<=<im_patch>)|(?<=<IMG_CONTEXT>))\s*"
+    r"(?:<\|(?:vision|image|img|media)_end\|>|<\|end_of_image\|>|<(?:im|image)_end>|<end_of_image>|</img>)",
+    re.IGNORECASE,
+)
+_QUOTES = "`'\"“”‘’"
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedTags:
+    """Texts with `<image>` as their only tag; `order` has the 0-based place of each tag's image, or of each image."""
+
+    texts: tuple[str, ...]
+    order: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _FoundTag:
+    """One tag of a text, by its span."""
+
+    start: int
+    end: int
+    text: str
+    sure: bool
+    number: int | None
+    is_code: bool  # HTML with attributes, or braces within a line: it stays where no image is missing a tag
+
+    @property
+    def plain(self) -> bool:
+        return self.text == IMAGE_TAG
+
+
+def has_image_tag(text: str) -> bool:
+    """Whether a text has a sure tag of any dialect."""
+    return any(tag.sure for tag in _tags(text))
+
+
+def inline_images(texts: Sequence[str]) -> list[str]:
+    """What the texts write between `<img>` and `</img>`, as Qwen-VL's rows name their images."""
+    return [found["path"].strip() for text in texts for found in _TAG.finditer(text) if found["path"]]
+
+
+def without_tags(text: str) -> str:
+    """Text with every image's tag and label taken out, whatever its dialect, and nothing else changed."""
+    return _LABELLED.sub(lambda match: match[0] if _found(match).is_code else "", text)
+
+
+def plain_tags(text: str) -> str:
+    """Text with each sure tag as `<image>`."""
+    return _TAG.sub(lambda match: IMAGE_TAG if match["sure"] else match[0], text)
+
+
+def tag_words(text: str) -> str:
+    """Text that can hold no image: tags of other dialects become words or nothing."""
+    return _TAG.sub(lambda match: _words(_found(match)) if match["sure"] and match[0] != IMAGE_TAG else match[0], text)
+
+
+def place_tags(texts: Sequence[str], places: tuple[int, ...], *, named_only: bool = False) -> PlacedTags | str:
+    """Write every dialect's tags as `<image>`, each where it stands; or why they do not fit the images.
+
+    Numbered tags name their image, as often as they say its number; images that none names come in front. Tags that
+    are no tag beside these are taken out, or become words (`<image 1>` -> `image 1`).
+
+    Args:
+        texts: what a user says, in order.
+        places: of the row's images, from 0; with gaps where a numbered one is missing.
+        named_only: leave out images that no numbered tag names, where others are named.
+    """
+    if not places:
+        return _without_images(texts)
+    texts = [_AROUND.sub("", text) for text in texts]
+    found = [tag for text in texts for tag in _tags(text)]
+    sure = [tag for tag in found if tag.sure]
+    plain = sum(tag.plain for tag in sure)
+    if plain == len(places):
+        return PlacedTags(_rewritten(texts, lambda tag: tag.text if tag.plain else _words(tag)), places)
+    numbers = [tag.number for tag in sure if tag.number is not None]
+    if numbers and not plain:
+        return _numbered(texts, numbers, places, named_only=named_only)
+    if len(sure) == len(places):
+        return PlacedTags(_rewritten(texts, lambda tag: IMAGE_TAG if tag.sure else _words(tag)), places)
+    if sure:
+        return _misfit(sure, len(places))
+    return _soft(texts, places)
+
+
+def _without_images(texts: Sequence[str]) -> PlacedTags | str:
+    """A tag of a row without images is a missing image, unless the text only speaks of it."""
+    meant = [t for text in texts for t in _tags(text) if t.plain or (t.sure and not _quoted(text, t))]
+    return _misfit(meant, 0) if meant else PlacedTags(tuple(texts), ())
+
+
+def _misfit(sure: Sequence[_FoundTag], n_images: int) -> str:
+    shown = next((tag.text for tag in sure if not tag.plain), IMAGE_TAG)
+    return f"{len(sure)} {shown} tags for {n_images} images: write one {IMAGE_TAG} an image, or none"
+
+
+def _numbered(
+    texts: Sequence[str], numbers: Sequence[int], places: tuple[int, ...], *, named_only: bool
+) -> PlacedTags | str:
+    first = 0 if 0 in numbers else 1
+    for number in numbers:
+        if number - first not in places:
+            return f"<image {number}> without an image of that number ({len(places)} given): give it, or no tag"
+    named = [number - first for number in numbers]
+    unnamed = () if named_only else tuple(place for place in places if place not in named)
+    written = _rewritten(texts, lambda tag: IMAGE_TAG if tag.sure and tag.number is not None else _words(tag))
+    front = f"{IMAGE_TAG}\n" * len(unnamed)
+    return PlacedTags((front + written[0], *written[1:]), (*unnamed, *named))
+
+
+def _soft(texts: Sequence[str], places: tuple[int, ...]) -> PlacedTags:
+    """Soft tags are placed where there are as many as images; else those that are no code are taken out."""
+    likely = [tag for text in texts for tag in _tags(text) if tag.text != "</img>" and not _is_mention(text, tag)]
+    if len(likely) != len(places):
+        return PlacedTags(tuple(map(without_tags, texts)), places)
+    numbers = tuple(tag.number - 1 for tag in likely if tag.number is not None)
+    spans = {(tag.start, tag.text) for tag in likely}
+    written = _rewritten(texts, lambda tag: IMAGE_TAG if (tag.start, tag.text) in spans else _words(tag))
+    return PlacedTags(written, numbers if sorted(numbers) == sorted(places) else places)
+
+
+def _is_mention(text: str, tag: _FoundTag) -> bool:
+    """Whether a soft tag is code that the question speaks of."""
+    return _quoted(text, tag) if tag.text.startswith("<") else tag.is_code
+
+
+def _tags(text: str) -> list[_FoundTag]:
+    if not any(sign in text for sign in "<[{"):
+        return []
+    return [_found(match) for match in _TAG.finditer(text)]
+
+
+def _found(match: re.Match[str]) -> _FoundTag:
+    number = next((match[name] for name in ("number", "short", "bracketed", "braced") if match[name]), None)
+    alone = match["braces"] and not _line_around(match).strip(" \t.:,;")
+    code = bool(match["html"]) or bool(match["braces"] and not alone)
+    return _FoundTag(*match.span(), match[0], bool(match["sure"]), None if number is None else int(number), code)
+
+
+def _line_around(match: re.Match[str]) -> str:
+    """The rest of the line that a tag stands on."""
+    text, (start, end) = match.string, match.span()
+    stop = text.find("\n", end)
+    return text[text.rfind("\n", 0, start) + 1 : start] + (text[end:] if stop < 0 else text[end:stop])
+
+
+def _quoted(text: str, tag: _FoundTag) -> bool:
+    before, behind = text[max(0, tag.start - 1) : tag.start], text[tag.end : tag.end + 1]
+    return before != "" and before in _QUOTES and behind != "" and behind in _QUOTES
+
+
+def _words(tag: _FoundTag) -> str:
+    """What stands in the place of a tag that is none here."""
+    if tag.is_code:
+        return tag.text
+    return "" if tag.number is None else f"image {tag.number}"
+
+
+def _rewritten(texts: Sequence[str], write: Callable[[_FoundTag], str]) -> tuple[str, ...]:
+    return tuple(_TAG.sub(lambda match: write(_found(match)), text) for text in texts)

@@ -1,0 +1,63 @@
+"""Options and their letters: one way to letter them, and to see letters that a source has written itself. Pure.
+
+The prompt and the judge share it: what is stripped, listed or lettered here is so for both.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+MOST_OPTIONS = 26  # one a letter; no reader agrees with another on what comes behind Z
+
+# `A.`, `(A)`, `[A]`, `A)`, `A:`, `A、`, and their full-width forms; Markdown's stars may stand around them.
+_OPEN = r"[\(\[（【]?\s*"
+_MARK = r"\s*[\)\].:、．：）】]+"
+# A colon alone proves no letter: "A:B" is a ratio.
+_OWN_LETTER = re.compile(rf"\s*\**{_OPEN}([A-Za-z])(?:\s*[\)\].、．）】]+[:：]?|\s*:(?=\s)|\s*：)\**\s*(?=\S)")
+
+
+def letter(place: int) -> str:
+    """The letter of an option by its 0-based place."""
+    return chr(ord("A") + place)
+
+
+def bare(choices: Sequence[str]) -> tuple[str, ...]:
+    """Options without the letters that they begin with, where each begins with its own: `A. red`, `B. blue`.
+
+    One alone is text: the second of "Mr. Green", "B. Brown" is a name.
+    """
+    found = [_OWN_LETTER.match(choice) for choice in choices]
+    if len(found) < 2 or any(one is None or one[1].upper() != letter(i) for i, one in enumerate(found)):
+        return tuple(choices)
+    return tuple(choice[one.end() :] if one else choice for choice, one in zip(choices, found, strict=True))
+
+
+def lettered(choices: Sequence[str]) -> str:
+    """The options as a prompt lists them: a line each."""
+    return "\n".join(f"{letter(i)}. {choice}" for i, choice in enumerate(choices))
+
+
+def lists_options(text: str, choices: Sequence[str]) -> bool:
+    """Whether a text lists all these options, each behind its own letter.
+
+    That their texts occur in it is no list: "A path is 12 m long" holds the options 1 and 2.
+    """
+    return bool(choices) and all(letter(i) in found for i, found in enumerate(_letters_in(text, choices)))
+
+
+def lists_otherwise(text: str, choices: Sequence[str]) -> bool:
+    """Whether a text lists all these options, but behind other letters: then "A" names two of them."""
+    found = _letters_in(text, choices)
+    return bool(choices) and all(found) and any(letter(i) not in one for i, one in enumerate(found))
+
+
+def _letters_in(text: str, choices: Sequence[str]) -> list[set[str]]:
+    """By option: the letters that the text writes it behind."""
+    return [{one.upper() for one in _item(choice).findall(text)} if choice.strip() else set() for choice in choices]
+
+
+def _item(choice: str) -> re.Pattern[str]:
+    words = r"\s+".join(map(re.escape, choice.split()))
+    ends = r"(?![^\W_])" if choice.strip()[-1].isascii() and choice.strip()[-1].isalnum() else ""
+    return re.compile(rf"(?<![A-Za-z0-9]){_OPEN}([A-Za-z]){_MARK}\**\s*{words}{ends}", re.IGNORECASE)

@@ -1,0 +1,72 @@
+"""A row's texts with `<image>` where its images go, whatever dialect of tags it was written in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mmpr.image_tags import IMAGE_TAG, inline_images, place_tags, plain_tags, tag_words
+from mmpr.option_letters import lettered, lists_options, lists_otherwise
+from mmpr.sources.row_faults import RowFault
+from mmpr.types import Reason
+
+
+class ImageSlots(list[object]):
+    """Images in numbered columns (`image_1`, `image_2`, ..): None where a column is empty, for numbers must stay."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaggedRow:
+    """What a row says and shows.
+
+    Args:
+        text, history, choices: as the row has them.
+        images: one reference an image; None in an empty slot.
+        numbered: whether the images have numbers that tags name; then those that no tag names are left out where
+            others are named, as MMMU has some that belong to its explanations.
+    """
+
+    text: str
+    history: tuple[tuple[str, str], ...]
+    choices: tuple[str, ...]
+    images: tuple[str | None, ...]
+    numbered: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedRow:
+    """The same with `<image>` as the only tag: one a reference of `images`, or none at all."""
+
+    text: str
+    history: tuple[tuple[str, str], ...]
+    choices: tuple[str, ...]
+    images: tuple[str, ...]
+
+
+def placed(row: TaggedRow) -> PlacedRow:
+    """The row with its tags placed; without images of its own it has those that `<img>a.png</img>` names.
+
+    Options with tags are listed in the question's text, where their images can stand.
+
+    Raises:
+        RowFault: IMAGE_TAGS: the tags do not fit the images. BAD_ROW: the text gives the options other letters.
+    """
+    if lists_otherwise(row.text, row.choices):
+        raise RowFault(Reason.BAD_ROW, "the question lists its options under other letters than `choices` has: drop one")
+    listed = lists_options(row.text, row.choices)
+    turns = [turn for pair in row.history for turn in pair]
+    texts = [*turns, row.text, *(() if listed else row.choices)]
+    given = row.images or tuple(inline_images(texts))
+    images = {place: image for place, image in enumerate(given) if image is not None}
+    if images:  # in a model's own turn a tag is a word, if it is no `<image>`
+        texts[1 : len(turns) : 2] = [tag_words(reply) for reply in texts[1 : len(turns) : 2]]
+    tags = place_tags(texts, tuple(images), named_only=row.numbered)
+    if isinstance(tags, str):
+        raise RowFault(Reason.IMAGE_TAGS, tags)
+    n = len(turns)
+    text, choices = tags.texts[n], tags.texts[n + 1 :]
+    if listed:
+        choices = tuple(map(plain_tags, row.choices)) if images else row.choices
+    elif any(IMAGE_TAG in choice for choice in choices):
+        text = f"{text}\n{lettered(choices)}"
+    history = tuple(zip(tags.texts[0:n:2], tags.texts[1:n:2], strict=True))
+    return PlacedRow(text, history, choices, tuple(images[place] for place in tags.order))
