@@ -26,6 +26,7 @@ from mmpr.judging.sequences import compile_collection, compile_ratio, compile_tu
 from mmpr.judging.temporal import compile_date, compile_time
 from mmpr.judging.years import compile_year
 from mmpr.judging.yes_no import compile_yes_no
+from mmpr.option_letters import bare
 from mmpr.types import Question
 
 # A longer truth is a passage, which no rule of this package judges.
@@ -124,20 +125,13 @@ def _compile_choice(
             return None
         indices = reference_indices(text, ())
         return None if indices is None else built(indices, (), ())
-    cleaned = tuple(clean(choice) for choice in choices)
-    cleaned = tuple(_unlettered(choice, i) for i, choice in enumerate(cleaned))
+    cleaned = bare([clean(choice) for choice in choices])
     indices = reference_indices(text, cleaned)
     if indices is None:
         indices = _by_value(text, cleaned, cues, options)
     if indices is None:
         return None
     return built(indices, cleaned, tuple(_option(choice, cues, options) for choice in cleaned))
-
-
-def _unlettered(choice: str, index: int) -> str:
-    """`B. cat` as the second option is `cat`."""
-    found = re.match(r"^[\(\[]?([A-J])[\)\].:、]\s*(?=\S)", choice)
-    return choice[found.end() :] if found is not None and ord(found.group(1)) - 65 == index else choice
 
 
 _ONLY_WORDS = re.compile(r"[A-Za-z]$|[A-Za-z]{3}[A-Za-z ,.']*$")

@@ -51,7 +51,9 @@ def placed(row: TaggedRow) -> PlacedRow:
         RowFault: IMAGE_TAGS: the tags do not fit the images. BAD_ROW: the text gives the options other letters.
     """
     if lists_otherwise(row.text, row.choices):
-        raise RowFault(Reason.BAD_ROW, "the question lists its options under other letters than `choices` has: drop one")
+        raise RowFault(
+            Reason.BAD_ROW, "the question lists its options under other letters than `choices` has: drop one"
+        )
     listed = lists_options(row.text, row.choices)
     turns = [turn for pair in row.history for turn in pair]
     texts = [*turns, row.text, *(() if listed else row.choices)]
