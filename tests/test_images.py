@@ -184,6 +184,39 @@ def test_other_formats_are_embedded_as_png(tmp_path, suffix):
     assert (decoded.format, decoded.pixels.size) == ("PNG", (40, 30))
 
 
+def test_avif_may_begin_with_the_brand_of_its_container_or_of_a_sequence(tmp_path):
+    still, moving = Image.new("RGB", (40, 30), RED), Image.new("RGB", (40, 30))
+    path = save(tmp_path / "a.avif", still)
+    encoded = (tmp_path / "a.avif").read_bytes()
+    (tmp_path / "a.avif").write_bytes(encoded[:8] + b"mif1" + encoded[12:])  # `avif` stays among those behind it
+    assert load(path, root=tmp_path).pixels.size == (40, 30)
+    path = save(tmp_path / "b.avif", still, save_all=True, append_images=[moving])
+    assert (tmp_path / "b.avif").read_bytes()[8:12] == b"avis"
+    decoded = load(path, root=tmp_path)
+    assert decoded.format == "PNG" and abs(decoded.pixels.getpixel((9, 9))[0] - RED[0]) < 9
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"x" * 99, "HEIC"),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heix" + b"x" * 99, "HEIC"),
+        (b"\0\0\0\x18ftypisom\0\0\0\0isommp41" + b"x" * 99, "a video"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n", "Git LFS pointer"),
+        (b"\n<!DOCTYPE html>\n<html><head><svg></svg>", "HTML page"),
+        (b"<HTML>\n<body>404", "HTML page"),
+        (b'<?xml version="1.0"?>\n<!-- x -->\n<svg xmlns="http://www.w3.org/2000/svg">', "SVG"),
+        (b"%PDF-1.7", "PDF"),
+        (b"\xff\x0a\x10", "JPEG XL"),
+        (b"hello", "no image in a known format"),
+    ],
+)
+def test_what_is_no_image_is_named_for_what_it_is(tmp_path, content, says):
+    (tmp_path / "a.png").write_bytes(content)
+    error = refused("a.png", tmp_path)
+    assert error.reason is Reason.IMAGE_UNREADABLE and says in error.detail and "a.png" in error.detail
+
+
 def test_a_phones_second_image_behind_the_first_is_ignored(tmp_path):
     image = Image.fromarray(noise())
     path = save(tmp_path / "a.jpg", image, format="MPO", save_all=True, append_images=[image])

@@ -17,7 +17,7 @@ from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from mmpr.errors import ImageError
-from mmpr.images.image_faults import too_large, unreadable
+from mmpr.images.image_faults import brands, too_large, unreadable, what_it_is
 from mmpr.types import DecodedImage, Reason
 
 if TYPE_CHECKING:
@@ -117,15 +117,15 @@ def _open(original: bytes, name: str) -> ImageFile:
         (b"BM", 0, BmpImagePlugin.BmpImageFile),
         (b"II*\0", 0, TiffImagePlugin.TiffImageFile),
         (b"MM\0*", 0, TiffImagePlugin.TiffImageFile),
-        (b"ftypavif", 4, AvifImagePlugin.AvifImageFile),
         (b"\0\0\0\x0cjP  ", 0, Jpeg2KImagePlugin.Jpeg2KImageFile),
         *((b"P%d" % kind, 0, PpmImagePlugin.PpmImageFile) for kind in range(1, 7)),
     )
     for magic, at, reader in readers:
         if original.startswith(magic, at):
             return reader(io.BytesIO(original))
-    what = "an SVG drawing" if b"<svg" in original[:1000] else "no picture in a known format"
-    raise unreadable(name, f"is {what}: give JPEG, PNG, WEBP, GIF, BMP, TIFF, AVIF, JPEG 2000 or PNM")
+    if brands(original) & {b"avif", b"avis"}:
+        return AvifImagePlugin.AvifImageFile(io.BytesIO(original))
+    raise unreadable(name, f"is {what_it_is(original)}")
 
 
 def _is_plain(image: ImageFile, original: bytes) -> bool:

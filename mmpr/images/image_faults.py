@@ -2,8 +2,52 @@
 
 from __future__ import annotations
 
+import re
+
 from mmpr.errors import ImageError
 from mmpr.types import Reason
+
+_GIVE = "give JPEG, PNG, WEBP, GIF, BMP, TIFF, AVIF, JPEG 2000 or PNM"
+_HEIC = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"heif", b"mif1", b"msf1"))
+_LFS = b"version https://git-lfs"
+# First bytes of files that people give as images, and what they are.
+_FOREIGN = (
+    (b"%PDF", "a PDF: convert its pages to images"),
+    (b"\x00\x00\x00\x0cJXL ", f"JPEG XL: {_GIVE}"),
+    (b"\xff\x0a", f"JPEG XL: {_GIVE}"),
+    (b"8BPS", f"a Photoshop file: {_GIVE}"),
+    (b"%!PS", f"PostScript: {_GIVE}"),
+    (b"\x00\x00\x01\x00", f"an icon (ICO): {_GIVE}"),
+    (b"PK\x03\x04", "a zip archive: unpack it first"),
+    (b"\x1f\x8b", "packed with gzip: unpack it first"),
+    (b"\x1a\x45\xdf\xa3", "a video: name it in `video`"),
+)
+
+
+def brands(original: bytes) -> frozenset[bytes]:
+    """The brands of an ISO media file (AVIF, HEIC, MP4); none where it is no such file.
+
+    The first one says little: AVIF files may begin with `mif1`, the mark of the container, and name `avif` behind it.
+    """
+    if original[4:8] != b"ftyp":
+        return frozenset()
+    stop = min(int.from_bytes(original[:4], "big"), len(original), 1000)
+    return frozenset(original[at : at + 4] for at in (8, *range(16, stop - 3, 4)))
+
+
+def what_it_is(original: bytes) -> str:
+    """What a file is that is no image of ours, with the fix."""
+    start = original[:1000].lstrip(b"\xef\xbb\xbf \t\r\n")
+    if start.startswith(_LFS):
+        return "a Git LFS pointer and no image: fetch the file itself (git lfs pull)"
+    if found := brands(original):
+        return f"HEIC: {_GIVE}" if found & _HEIC else "a video: name it in `video`"
+    if re.match(rb"<(?:!doctype html|html|head|body)\b", start, re.IGNORECASE):
+        return "an HTML page and no image: was it downloaded without a login, or is the address wrong?"
+    if re.search(rb"<svg[\s>]", start, re.IGNORECASE):
+        return f"an SVG drawing: {_GIVE}"
+    known = next((what for magic, what in _FOREIGN if original.startswith(magic)), None)
+    return known or f"no image in a known format: {_GIVE}"
 
 
 def shown(reference: str) -> str:

@@ -11,13 +11,17 @@ from mmpr.sources.streams import compression_of, head
 _HEAD_BYTES = 4096
 _LINES = (".jsonl", ".json", ".ndjson")
 _PACKED = (".gz", ".zst")
-# First bytes of files that people hand over by mistake, with the mend.
+# First bytes of files that people hand over by mistake, with the fix.
 _FOREIGN = (
+    (b"version https://git-lfs", "is a Git LFS pointer: fetch the file itself (git lfs pull)"),
+    (b"<!DOCTYPE", "is an HTML page: was it downloaded without a login, or is the address wrong?"),
+    (b"<!doctype", "is an HTML page: was it downloaded without a login, or is the address wrong?"),
+    (b"<html", "is an HTML page: was it downloaded without a login, or is the address wrong?"),
     (b"PK\x03\x04", "is a zip archive: unpack it first"),
     (b"\xff\xfe", "is UTF-16: convert it first (iconv -f UTF-16 -t UTF-8)"),
     (b"\xfe\xff", "is UTF-16: convert it first (iconv -f UTF-16 -t UTF-8)"),
-    (b"\x89PNG", "is a picture: a source holds questions, and names its pictures"),
-    (b"\xff\xd8\xff", "is a picture: a source holds questions, and names its pictures"),
+    (b"\x89PNG", "is an image: a source holds questions, and names its images"),
+    (b"\xff\xd8\xff", "is an image: a source holds questions, and names its images"),
     (b"%PDF", "is a PDF: a source is JSONL, JSON, CSV, Parquet or Arrow"),
 )
 _ARROW = (b"ARROW1", b"\xff\xff\xff\xff")
@@ -48,14 +52,14 @@ def _format(path: Path, start: bytes) -> Format:
     suffix = unpacked_name(path).suffix
     if start.startswith(b"PAR1"):
         return "parquet"
-    if suffix == ".parquet":
-        raise SourceError(f"{path}: is no Parquet file: it does not begin with PAR1")
     if start.startswith(_ARROW):
         return "arrow"
     text = start.removeprefix(b"\xef\xbb\xbf").lstrip()
-    for magic, mend in _FOREIGN:
+    for magic, fix in _FOREIGN:
         if text.startswith(magic):
-            raise SourceError(f"{path}: {mend}")
+            raise SourceError(f"{path}: {fix}")
+    if suffix == ".parquet":
+        raise SourceError(f"{path}: is no Parquet file: it does not begin with PAR1")
     if suffix in (".csv", ".tsv"):
         return "csv"
     if text.startswith(b"["):
