@@ -153,6 +153,17 @@ def test_pairing_into_a_new_folder_leaves_the_old_one_alone(write_source, tmp_pa
         pair_again(str(out), [], to=str(other))
 
 
+def test_a_line_that_is_still_being_written_is_left_for_the_next_start(write_source, tmp_path, capfd):
+    path, out = write_source(6), tmp_path / "run"
+    whole = '{"id": "late", "image": "1.png", "question": "How many?", "answer": 2}\n'
+    path.write_text(path.read_text() + whole[:40])
+    assert run(path, out).report["questions"] == 6
+    assert "vqa.jsonl line 7: the file ends inside it: left for the next start" in capfd.readouterr().err
+    path.write_text(path.read_text() + whole[40:])
+    assert run(path, out).report["questions"] == 7
+    assert "line 7" not in capfd.readouterr().err and verify(str(out)) == []
+
+
 def test_appended_rows_are_new_chunks_and_old_ones_stay(write_source, tmp_path):
     source, out = write_source(20), tmp_path / "run"
     run(source, out)

@@ -206,7 +206,7 @@ def test_a_relative_path_is_made_absolute(tmp_path, monkeypatch):
         ("a.jsonl", b"PK\x03\x04", "zip"),
         ("a.jsonl", '{"question": "How?"}'.encode("utf-16"), "iconv"),
         ("a.json", b'{\n  "question": "How?"\n}', "one JSON object"),
-        ("a.jsonl", b"\x89PNG\r\n\x1a\n", "picture"),
+        ("a.jsonl", b"\x89PNG\r\n\x1a\n", "is an image"),
         ("a.txt", b"question,answer\nHow?,4\n", "none of JSONL, JSON, CSV"),
         ("a.parquet", b'{"question": "How?"}\n', "no Parquet"),
         ("a.parquet", b"PAR1 and no more", "cannot be read as Parquet"),

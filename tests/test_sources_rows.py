@@ -7,7 +7,7 @@ from hashlib import sha256
 
 import pytest
 
-from mmpr.sources import index, open_source, ranges, read_hashed, read_range
+from mmpr.sources import index, open_source, ranges, read_hashed, read_range, rows_hash
 from mmpr.types import Question, Reason, Skip, Stage
 
 GOOD = b'{"question": "How many?"}\n'
@@ -231,9 +231,45 @@ def test_a_whole_surrogate_pair_is_a_character(tmp_path):
 
 def test_a_truncated_last_line(tmp_path):
     rows = read_bytes(tmp_path, GOOD * 6 + b'{"question": "How ma')
-    assert len(rows) == 7
-    assert rows[6].reason is Reason.BAD_ROW
-    assert rows[6].detail.startswith("vqa.jsonl line 7: invalid JSON (the file ends inside this line; ")
+    assert [row.row for row in rows] == [1, 2, 3, 4, 5, 6]
+    rows = read_bytes(tmp_path, GOOD * 5 + b'{"question": "How ma\n' + GOOD)
+    assert rows[5].detail.startswith("vqa.jsonl line 6: invalid JSON (") and isinstance(rows[6], Question)
+    rows = read_bytes(tmp_path, GOOD + b"How many?")
+    assert rows[1].detail.startswith("vqa.jsonl line 2: invalid JSON (the file ends inside this line; ")
+
+
+def test_a_truncated_last_line_is_left_for_the_next_start(tmp_path):
+    whole = GOOD * 200 + b'{"question": "Wie h\xc3\xb6ch? {}"}'
+    for cut in range(len(whole) - len(GOOD) + 20, len(whole)):
+        (tmp_path / "vqa.jsonl").write_bytes(whole[:cut])
+        found = index(open_source(tmp_path / "vqa.jsonl"))
+        assert (found.n_rows, found.unfinished) == (200, (201,))
+    for end in (b"", b"\n"):
+        (tmp_path / "vqa.jsonl").write_bytes(whole + end)
+        found = index(open_source(tmp_path / "vqa.jsonl"))
+        assert (found.n_rows, found.unfinished) == (201, ())
+
+
+@pytest.mark.parametrize("cut", [b"4,How", b'4,"How ma', b'4,"How\nmany', b"4"])
+def test_a_truncated_last_record_is_left_for_the_next_start(tmp_path, cut):
+    (tmp_path / "a.csv").write_bytes(b"id,question,answer\n1,What?,2\n" + cut)
+    found = index(open_source(tmp_path / "a.csv"))
+    assert (found.n_rows, found.unfinished) == (1, (3,))
+    (tmp_path / "a.csv").write_bytes(b"id,question,answer\n1,What?,2\n" + cut + b"\n5,Where?,here\n")
+    assert index(open_source(tmp_path / "a.csv")).unfinished == ()
+
+
+def test_what_is_written_behind_a_truncated_line_changes_no_row_before_it(tmp_path):
+    source = open_source(write_line(tmp_path, GOOD + b'{"question": "Ho'))
+    [lease] = ranges(index(source))
+    before = rows_hash(source, lease)
+    source = open_source(write_line(tmp_path, GOOD + b'{"question": "How?"}\n' + GOOD))
+    assert rows_hash(source, lease) == before and index(source).n_rows == 3
+
+
+def write_line(folder, content):
+    (folder / "vqa.jsonl").write_bytes(content)
+    return folder / "vqa.jsonl"
 
 
 def test_a_line_over_the_limit(tmp_path):

@@ -20,8 +20,9 @@ from mmpr.builder.layout import Run, enter, identity, refuse_bad_rows, refuse_na
 from mmpr.builder.metering import Metering
 from mmpr.builder.node_probe import make_probe
 from mmpr.builder.progress import Progress, Watcher
-from mmpr.builder.progress_views import shown
+from mmpr.builder.progress_views import report_notes, shown
 from mmpr.builder.shared_engines import Shared
+from mmpr.builder.source_notes import source_notes
 from mmpr.builder.stopping import StopSignal, stop_signal
 from mmpr.builder.stored_settings import stored_settings
 from mmpr.builder.watch import FailureWatch
@@ -104,6 +105,8 @@ def build(
         heartbeat.tell({"phase": "reading the source"})
         sources = sources_of(config)
         counted = [index(source) for source in sources]
+        notes, as_json = source_notes(sources, counted), log_format is LogFormat.JSON
+        report_notes(notes, run=redacted(folder.url), as_json=as_json)
         if config.strict:
             refuse_bad_rows(sources, counted)
         stack.enter_context(_swept(folder, abandoned=shared is None and ray_address(config) is None))

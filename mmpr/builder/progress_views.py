@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -32,6 +32,15 @@ def shown(figures: progress.Progress, *, run: str, as_json: bool) -> Iterator[Wa
             yield view
     else:
         yield _PlainLines(figures)
+
+
+def report_notes(notes: Iterable[str], *, run: str, as_json: bool) -> None:
+    """What is known before the work begins: a line each."""
+    for note in notes:
+        if as_json:
+            log("source", run=run, words=note)
+        else:
+            print(visible_line(redacted(note)), file=sys.stderr, flush=True)
 
 
 def words_of(event: Event) -> str | None:

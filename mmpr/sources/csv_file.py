@@ -46,11 +46,14 @@ def index(source: Source) -> Index:
     n_rows = 0
     with unpacked(source) as file:
         records = _Records(file, 1, source)
-        records.header()
+        names = records.header()
         while True:
             mark = (n_rows, file.tell(), records.number) if n_rows % _ROWS_A_MARK == 0 else ()
-            if records.following() is None:
+            record = records.following()
+            if record is None:
                 return Index(n_rows, *marks)
+            if records.is_cut(record, len(names)):  # still being written: the next start finds it whole
+                return Index(n_rows, *marks, unfinished=(records.first,))
             for numbers, number in zip(marks, mark, strict=False):
                 numbers.append(number)
             n_rows += 1
@@ -162,6 +165,11 @@ class _Records:
         """What the last record's hash is made of."""
         for line in self._lines:
             yield from jsonl.fingerprint(line)
+
+    def is_cut(self, record: list[str] | RowFault, n_cells: int) -> bool:
+        """Whether the file ends within this record, the last one."""
+        ended = self._lines[-1].ended if self._lines else True
+        return not ended and (isinstance(record, RowFault) or len(record) < n_cells)
 
     def __iter__(self) -> _Records:
         return self

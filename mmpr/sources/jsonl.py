@@ -6,7 +6,7 @@ import hashlib
 import json
 from array import array
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO, NoReturn, cast
 
 from mmpr.sources.cursors import Raw, RowCursor
@@ -31,13 +31,34 @@ class Line:
 
 
 def index(source: Source) -> Index:
-    """Count and mark the lines that are not blank, block by block: about as fast as the file can be read."""
+    """Count and mark the lines that are not blank, block by block: about as fast as the file can be read.
+
+    An object that the file ends within is still being written: it is no row yet, and the next start finds it whole.
+    """
     count = _Count()
     with unpacked(source) as file:
         count.offset = count.line_start = file.tell()
         while block := file.read(_BLOCK_BYTES):
             count.add(block)
+        if count.seen:
+            file.seek(count.line_start)
+            last = next_line(file, count.lines + 1, source.max_row_bytes)
+            if last is not None and _is_cut(last):
+                return replace(count.marked(), unfinished=(last.number,))
     return count.finish()
+
+
+def _is_cut(line: Line) -> bool:
+    """Whether a last line is the beginning of an object; what begins otherwise becomes none by growing."""
+    if line.ended or line.long_sha256 is not None or not line.text.lstrip().startswith(b"{"):
+        return False
+    try:
+        DECODER.decode(line.text.decode("utf-8"))
+    except (ValueError, RecursionError):
+        return True
+    except RowFault:  # NaN
+        return False
+    return False
 
 
 class _Count:
@@ -85,6 +106,10 @@ class _Count:
             if self.rows % _ROWS_A_MARK == 0:
                 self._mark(self.rows, self.line_start, self.lines + 1)
             self.rows += 1
+        return self.marked()
+
+    def marked(self) -> Index:
+        """The index of the lines that have ended."""
         return Index(self.rows, *self.marks)
 
 

@@ -52,14 +52,16 @@ def index(source: Source) -> Index:
     if not source.parts:
         return _FORMATS[source.format].index(source)
     ordinals, offsets, numbers, starts, n_rows = array("q"), array("q"), array("q"), array("q"), 0
+    unfinished: list[int] = []
     for place, part in enumerate(source.parts):
         of_part = index(part)
         starts.append(n_rows)
         ordinals.extend(n_rows + ordinal for ordinal in of_part.ordinals)
         numbers.extend(place * PART_ROWS + number for number in of_part.numbers)
         offsets.extend(of_part.offsets)
+        unfinished += [place * PART_ROWS + number for number in of_part.unfinished]
         n_rows += of_part.n_rows
-    return Index(n_rows, ordinals, offsets, numbers, starts)
+    return Index(n_rows, ordinals, offsets, numbers, starts, tuple(unfinished))
 
 
 def read_range(source: Source, lease: LeaseRange) -> Iterator[Question | Skip]:

@@ -92,7 +92,8 @@ class Index:
 
     A mark is (ordinal, offset, number): JSONL, JSON and CSV have one every few rows, with the byte (unpacked) and the
     number of the row that begins there; Parquet has one a row group, with the group's index and its first row.
-    `starts` are the ordinals at which the files of a source with several begin.
+    `starts` are the ordinals at which the files of a source with several begin. `unfinished` are the numbers of lines
+    that files end within, as somebody is still writing them: no rows yet.
     """
 
     n_rows: int
@@ -100,6 +101,7 @@ class Index:
     offsets: array[int]
     numbers: array[int]
     starts: array[int] = field(default_factory=lambda: array("q", [0]))
+    unfinished: tuple[int, ...] = ()
 
     def upto(self, stop: int) -> Index:
         """The same without the rows from ordinal `stop` on."""
