@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Protocol
 
 from mmpr.errors import JudgeError
 from mmpr.judging.clean import clean
 from mmpr.judging.extract import extract
 from mmpr.judging.limits import MAX_ANSWER_CHARS, oversized
-from mmpr.judging.maths import Equation, Expression
 from mmpr.judging.option_lists import DEFAULTS, JudgeOptions
 from mmpr.judging.reference import Reference, compile_reference
 from mmpr.judging.rules import Rule, Ruling, ambiguous, correct
@@ -80,23 +80,22 @@ def rule_answer(reference: Reference, answer: str, *, opinion: SecondOpinion | N
         return ambiguous(Rule.LIMIT)
     found = [form.compare(text) for form in reference.forms]
     best = min(found, key=lambda ruling: (_RANK[ruling.outcome], ruling.certainty is Certainty.PROVEN))
-    if opinion is None or best.outcome is not Outcome.CORRECT:
+    if opinion is None or best.rule not in _UNREAD or best.outcome is not Outcome.AMBIGUOUS:
         return best
-    return _confirmed(reference, text, best, opinion)
+    return _asked(reference, text, best, opinion)
 
 
-def _confirmed(reference: Reference, text: str, ruling: Ruling, opinion: SecondOpinion) -> Ruling:
-    """Two readers of mathematics that disagree leave the answer ambiguous.
+# What another reader of mathematics may understand.
+_UNREAD = frozenset((Rule.EXPRESSION_UNREAD, Rule.TEXT_NEAR, Rule.TEXT_EXTRA, Rule.TEXT))
+_COMMAND = re.compile(r"\\[a-zA-Z]")
 
-    Asked only where the points found two different texts equal: values that differ at six points are different, and
-    the most expensive thing one can ask of sympy.
-    """
-    for form in reference.forms:
-        inner = form.inner
-        if isinstance(inner, (Expression, Equation)) and (pair := inner.pair(text)) is not None:
-            said = opinion.equal(*pair)
-            if said is False and form.compare(text).outcome is Outcome.CORRECT:
-                return ambiguous(Rule.SECOND_OPINION)
+
+def _asked(reference: Reference, text: str, ruling: Ruling, opinion: SecondOpinion) -> Ruling:
+    """The same by a second reader, where ours cannot read the mathematics. Its "equal" counts; what it holds to be
+    unequal it may only have misread."""
+    for accepted in reference.plain:
+        if _COMMAND.search(accepted + text) is not None and opinion.equal(accepted, text):
+            return correct(Rule.SECOND_OPINION)
     return ruling
 
 

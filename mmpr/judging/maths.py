@@ -1,31 +1,41 @@
-"""Expressions and equations with free symbols, compared at points; a second opinion may be asked for."""
+"""Expressions, equations and inequalities: the same function, the same solutions, or shown to differ."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 from mmpr.judging import algebra, guards
 from mmpr.judging.algebra import Node
-from mmpr.judging.polynomials import proven_equal
-from mmpr.judging.rules import Rule, Ruling, ambiguous, correct, incorrect
+from mmpr.judging.grammar import FUNCTION_NAMES, difference, number
+from mmpr.judging.identity import branches, same_function, same_renamed, same_sets, solved_for, substituted
+from mmpr.judging.rules import Rule, Ruling, ambiguous, correct, different, incorrect
 
-_RELATION = re.compile(r"[<>≤≥≠]")
-_EQUALS = re.compile(r"\s*=\s*")
-_WORDS = re.compile(r"(?<![\\a-zA-Z])(?!arcsin|arccos|arctan|sqrt|sinh|cosh|tanh)[a-zA-Z]{4,}")
-_PROSE = re.compile(r"^.*?(?:\b(?:is|are|equals|be|as)\b|[:：]|是|为)\s*", re.S)
+_RELATION = re.compile(r"<=|>=|=<|[<>≤≥]")
+_NO_RELATION = re.compile(r"[<>≤≥≠]")
+_EQUALS = re.compile(r"\s*+[=≈]\s*+")
+_WORDS = re.compile(
+    r"(?<![\\a-zA-Z])(?!(?:arc|ar|a)?(?:sin|cos|tan|cot|sec|csc)h?(?![a-z])|sqrt|cbrt|binom|infinity|infty|floor|ceil)"
+    r"(?:[a-zA-Z]{4,}|(?:and|the|or|is|it|of|in|at|to|no|not|yes|for|per|are|was|has|you|can|all|one|two|if|so|but)"
+    r"(?![a-zA-Z]))",
+)
+_PROSE = re.compile(r"^.*?(?:\b(?:is|are|equals|be|as)\b|[:：]|是|为)\s*+", re.S)
 _TAIL = re.compile(
-    r"\s*(?:[,;]\s*)?(?:\bwhere\b|\bsince\b|\bbecause\b|\bfor (?:all|every|some)\b|\bwhen\b|\bwith\b|其中|因为).*$",
+    r"(?:[,;]\s*+)?(?:\bwhere\b|\bsince\b|\bbecause\b|\bfor (?:all|every|some)\b|\bwhen\b|\bwith\b|其中|因为).*$",
     re.I | re.S,
 )
-_FUNCTION_NAME = re.compile(r"^\s*[fghFGHPQ]'?\s*\(\s*([a-zA-Z])\s*\)\s*$")
-_SINGLE = re.compile(r"^\s*\\?[A-Za-zα-ω]\w?\s*$")
-_CONSTANT_PLUS = re.compile(r"[+]\s*[cCkK]\s*$")
+_LIST = re.compile(r"\s*+(?:,\s*+(?:and|or)?|\band\b|\bor\b|;)\s*+")
+_FUNCTION_NAME = re.compile(r"^\s*+[a-zA-Z]'{0,3}\s*+\(\s*+([a-zA-Z])\s*+\)\s*+$")
+_DERIVATIVE = re.compile(r"^\s*+\\frac\s*\{\s*d\s*([a-zA-Z])\s*\}\s*\{\s*d\s*[a-zA-Z]\s*\}\s*$")
+_SINGLE = re.compile(r"^\s*+\\?[A-Za-zα-ω]\w?'?\s*+$")
+_NAME = re.compile(r"^\s*+(?:\\?[A-Za-zα-ω]\w?|[A-Z]_?\{?\w*+\}?)'?\s*+$")
+_CONSTANT_PLUS = re.compile(r"\+\s*+[cCkK]\s*+$")
 
 
 def prepared(text: str) -> str:
     """The mathematics of an answer: without closing remarks and dress that `clean` leaves."""
-    text = _TAIL.sub("", text).strip().rstrip(".,;")
+    text = _TAIL.sub("", text).strip().rstrip(".,;").strip()
     return text.replace("\\cdot", "*").replace("−", "-")
 
 
@@ -46,144 +56,115 @@ def _side(text: str) -> Node:
         return _read(shorter)
 
 
-def same_everywhere(a: Node, b: Node) -> bool | None:
-    """Whether both have the same value at every point; None where that cannot be seen."""
-    names = algebra.symbols(a) | algebra.symbols(b)
-    agreed = differing = 0
-    for index, point in enumerate(algebra.points(names)):
-        try:
-            x, y = algebra.evaluate(a, point), algebra.evaluate(b, point)
-        except ArithmeticError:
-            continue
-        if x != x or y != y:
-            continue
-        if algebra.close(x, y):
-            agreed += 1
-        elif index < 6:
-            return False
-        else:
-            differing += 1
-    if differing:  # equal for positive numbers only: sqrt(x^2) and x
-        return None
-    return True if agreed >= 5 else None
+def read_value(text: str) -> Node:
+    """The last side of an answer that names its value: `A = x^2`, `f(x) = 2x`, `1 + 1 = 2`.
+
+    Raises:
+        Unreadable: a side is none, or the sides contradict each other.
+        Unbounded: it is too large.
+    """
+    sides = [side for side in _EQUALS.split(prepared(text)) if side.strip()]
+    if not sides:
+        raise algebra.Unreadable(text)
+    last = _side(sides[-1])
+    for side in sides[:-1]:
+        if not _names_a_value(side) and same_function(_side(side), last) is not True and "≈" not in text:
+            raise algebra.Unreadable("sides that differ")
+    return last
 
 
-def _overflows(node: Node) -> bool:
-    """A tower of powers has no value at any point: it is refused, never called wrong."""
-    try:
-        for point in algebra.points(algebra.symbols(node))[:2]:
-            algebra.evaluate(node, point)
-        algebra.exact(node)
-    except (OverflowError, algebra.Unbounded):
-        return True
-    except ArithmeticError:
-        return False
-    return False
+def _names_a_value(side: str) -> bool:
+    """`A`, `f(x)`, `dy/dx`, `the area`: what an equals sign stands behind without claiming anything."""
+    return _is_function(side) or _NAME.match(side) is not None or _WORDS.search(side) is not None
+
+
+def name_removed(text: str) -> str:
+    """`A = [[1, 2]]` -> `[[1, 2]]`."""
+    name, sign, rest = text.partition("=")
+    return rest.strip() if sign and _names_a_value(name) else text
 
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """An expression with free symbols."""
+    """An expression, with free symbols or a constant that is no plain number: `e^3`, `1 + 2i`."""
 
     text: str
     node: Node = field(repr=False)
-    constant: bool = False
     kind: str = "expression"
 
     def compare(self, answer: str) -> Ruling:
+        if (both := self._both(answer)) is not None:
+            return both
         guarded = _guard(answer)
         if guarded is not None:
             return guarded
         try:
-            node = self._node(answer)
+            return self._against(read_value(answer))
         except algebra.Unbounded:
             return ambiguous(Rule.LIMIT)
         except algebra.Unreadable:
-            return _unread(answer, self.text)
-        return self._against(node)
+            return ambiguous(Rule.EXPRESSION_UNREAD)
+
+    def _both(self, answer: str) -> Ruling | None:
+        """`3 + 2i, 3 - 2i` for `3 ± 2i`; None where the answer is no list of two or a side is unread."""
+        wanted = branches(self.node)
+        parts = _LIST.split(answer)
+        if len(wanted) != 2 or len(parts) != 2:
+            return None
+        try:
+            given = tuple(read_value(part) for part in parts)
+        except (algebra.Unbounded, algebra.Unreadable):
+            return None
+        said = same_sets(wanted, given)
+        return (
+            ambiguous(Rule.EXPRESSION)
+            if said is None
+            else correct(Rule.EXPRESSION)
+            if said
+            else different(Rule.EXPRESSION)
+        )
 
     def normal(self, answer: str) -> str | None:
         try:
-            node = self._node(answer)
+            return algebra.canonical(read_value(answer))
         except (algebra.Unbounded, algebra.Unreadable):
             return None
-        if self._against(node).outcome == "correct":
-            return algebra.canonical(self.node)
-        return algebra.canonical(node)
 
     def show(self) -> str:
         return algebra.canonical(self.node)
 
-    def pair(self, answer: str) -> tuple[str, str] | None:
-        """Truth and answer for a second opinion, or None where the two are surely one."""
-        try:
-            node = self._node(answer)
-        except (algebra.Unbounded, algebra.Unreadable):
-            return None
-        if proven_equal(node, self.node):
-            return None
-        return algebra.latex(self.node), algebra.latex(node)
-
-    def _node(self, answer: str) -> Node:
-        sides = _EQUALS.split(prepared(answer))
-        return _side(sides[-1] if sides[-1].strip() else sides[0])
-
     def _against(self, node: Node) -> Ruling:
-        if algebra.canonical(node) == algebra.canonical(self.node):
-            return correct(Rule.EXPRESSION)
-        if _overflows(node):
-            return ambiguous(Rule.LIMIT)
-        mine, theirs = algebra.symbols(self.node), algebra.symbols(node)
-        if mine != theirs:
-            return self._other_symbols(node, mine, theirs)
-        same = same_everywhere(self.node, node)
-        if same is None:
-            return ambiguous(Rule.EXPRESSION)
-        return correct(Rule.EXPRESSION) if same else incorrect(Rule.EXPRESSION)
-
-    def _other_symbols(self, node: Node, mine: frozenset[str], theirs: frozenset[str]) -> Ruling:
-        """`1 - 2 sin² x` for `1 - 2 sin² θ`: the same under another letter is dropped."""
-        if len(mine) == len(theirs) == 1:
-            renamed = _renamed(node, {next(iter(theirs)): next(iter(mine))})
-            return (
-                ambiguous(Rule.EXPRESSION_SYMBOLS)
-                if same_everywhere(self.node, renamed)
-                else incorrect(Rule.EXPRESSION)
-            )
-        if {name.lower() for name in mine} == {name.lower() for name in theirs}:
-            lowered = {name: next(m for m in mine if m.lower() == name.lower()) for name in theirs}
-            if same_everywhere(self.node, _renamed(node, lowered)):
-                return ambiguous(Rule.EXPRESSION_SYMBOLS)
-        return incorrect(Rule.EXPRESSION_SYMBOLS)
+        said = same_function(self.node, node)
+        if said is False and (same_renamed(self.node, node) or _constant_of_integration(self.text, node)):
+            return ambiguous(Rule.EXPRESSION_SYMBOLS)
+        return _by_identity(said, Rule.EXPRESSION)
 
 
-def _renamed(node: Node, names: dict[str, str]) -> Node:
-    if node.head == "sym":
-        return Node("sym", name=names.get(node.name, node.name))
-    return Node(node.head, tuple(_renamed(arg, names) for arg in node.args), node.value, node.name)
+def _by_identity(said: bool | None, rule: Rule) -> Ruling:
+    return ambiguous(rule) if said is None else correct(rule) if said else different(rule)
+
+
+def _constant_of_integration(text: str, node: Node) -> bool:
+    """`x^2 + C` and `x^2`: whether the constant had to be written is a matter of taste."""
+    if _CONSTANT_PLUS.search(text) is None:
+        return False
+    return same_function(algebra.read(_CONSTANT_PLUS.sub("", text)), node) is not False
 
 
 def _guard(answer: str) -> Ruling | None:
     low = answer.casefold()
     if guards.refuses(low):
-        return incorrect(Rule.REFUSAL)
+        return ambiguous(Rule.REFUSAL)
     if guards.negated(low):
-        return incorrect(Rule.NEGATED)
+        return ambiguous(Rule.NEGATED)
     if guards.alternatives(low):
         return incorrect(Rule.SEVERAL)
     return None
 
 
-def _unread(answer: str, reference: str) -> Ruling:
-    """Words for an expression are wrong; mathematics beyond this grammar is dropped."""
-    if not re.search(r"[\d+*/^=\\√∫∑-]", answer) and re.search(r"[a-zA-Z]{4,}|[\u3400-\u9fff]{2,}", answer):
-        return incorrect(Rule.EXPRESSION_UNREAD)
-    return ambiguous(Rule.EXPRESSION_UNREAD)
-
-
 @dataclass(frozen=True, slots=True)
 class Equation:
-    """An equation, as left side minus right side; `function` where its left side is y or f(x)."""
+    """An equation, as left side minus right side."""
 
     text: str
     left: Node = field(repr=False)
@@ -195,14 +176,14 @@ class Equation:
         if guarded is not None:
             return guarded
         text = prepared(answer)
-        if _RELATION.search(text) is not None:
-            return incorrect(Rule.EQUATION)
+        if _NO_RELATION.search(text) is not None:
+            return ambiguous(Rule.EQUATION)
         try:
             return self._compare(text)
         except algebra.Unbounded:
             return ambiguous(Rule.LIMIT)
         except algebra.Unreadable:
-            return _unread(answer, self.text)
+            return ambiguous(Rule.EXPRESSION_UNREAD)
 
     def normal(self, answer: str) -> str | None:
         try:
@@ -216,87 +197,209 @@ class Equation:
     def show(self) -> str:
         return f"{algebra.canonical(self.left)}={algebra.canonical(self.right)}"
 
-    def pair(self, answer: str) -> tuple[str, str] | None:
-        return None
+    @property
+    def assigns(self) -> bool:
+        """Whether it names the value of one symbol: `x = 3`, `a_n = 3n - 2`."""
+        return self.left.head == "sym" and self.left.name not in algebra.symbols(self.right)
 
     def _sides(self, text: str) -> list[Node]:
-        parts = _EQUALS.split(text)
-        if len(parts) == 3 and _FUNCTION_NAME.match(parts[0]) is None and _SINGLE.match(parts[1]):
+        """Both sides of an answer. `y = f(x) = 2x` has two; `f(x)` is the y of a reference that says y."""
+        parts = [part for part in _EQUALS.split(text) if part.strip()]
+        if len(parts) > 2 and _SINGLE.match(parts[0]) and (_SINGLE.match(parts[1]) or _FUNCTION_NAME.match(parts[1])):
+            parts = [parts[0], *parts[2:]]
+        if len(parts) > 2 and _FUNCTION_NAME.match(parts[0]) is None and _SINGLE.match(parts[1]):
             parts = parts[1:]
-        named = [self._function_as_symbol(part) for part in parts]
-        return [_side(part) for part in named]
+        return [_side(self._function_as_symbol(part)) for part in parts]
 
     def _function_as_symbol(self, part: str) -> str:
-        """`f(x)` is the y of a truth that says y."""
-        if _FUNCTION_NAME.match(part) is not None and self.left.head == "sym":
-            return self.left.name
-        return part
+        return self.left.name if self.left.head == "sym" and _is_function(part) else part
 
     def _compare(self, text: str) -> Ruling:
         sides = self._sides(text)
         if len(sides) == 1:
             return self._one_side(sides[0])
         if len(sides) > 2:
-            return ambiguous(Rule.EQUATION)
+            return self._chain(sides)
         return self._two_sides(sides[0], sides[1])
 
+    def _chain(self, sides: list[Node]) -> Ruling:
+        """`x = 5 + 6 = 11`: every side after the name is the same value, or nobody knows which counts."""
+        if all(same_function(side, sides[-1]) for side in sides[1:-1]):
+            return self._two_sides(sides[0], sides[-1])
+        return ambiguous(Rule.EQUATION)
+
     def _one_side(self, node: Node) -> Ruling:
-        if self.left.head == "sym" and same_everywhere(self.right, node):
+        if not self.assigns:
+            return ambiguous(Rule.EQUATION_SIDE)
+        said = same_function(self.right, node)
+        if said:
             lonely = not algebra.symbols(self.right) or "_" in self.left.name  # `a_n = 3n - 2`
             return correct(Rule.EQUATION) if lonely else ambiguous(Rule.EQUATION_SIDE)
-        return incorrect(Rule.EQUATION_SIDE)
+        both_values = not algebra.symbols(self.right) and not algebra.symbols(node)
+        return different(Rule.EQUATION_SIDE) if said is False and both_values else ambiguous(Rule.EQUATION_SIDE)
 
     def _two_sides(self, left: Node, right: Node) -> Ruling:
-        mine = Node("+", (self.left, Node("-", (self.right,))))
-        theirs = Node("+", (left, Node("-", (right,))))
-        if _overflows(theirs):
+        mine, theirs = difference(self.left, self.right), difference(left, right)
+        said = proportional(mine, theirs)
+        if said:
+            return correct(Rule.EQUATION)
+        if algebra.symbols(mine) != algebra.symbols(theirs) and self._renamed(left, right):
+            return ambiguous(Rule.EXPRESSION_SYMBOLS)
+        return different(Rule.EQUATION) if _differ(mine, theirs) else ambiguous(Rule.EQUATION)
+
+    def _renamed(self, left: Node, right: Node) -> bool:
+        if self.left.head == "sym" and left.head == "sym" and same_function(self.right, right) is not False:
+            return True
+        return same_renamed(difference(self.left, self.right), difference(left, right))
+
+
+def proportional(a: Node, b: Node) -> bool | None:
+    """Whether both differ by a factor that is a number and not zero. None where no point shows it."""
+    names = algebra.symbols(a) | algebra.symbols(b)
+    first: tuple[Node, Node] | None = None
+    for point in algebra.points(names):
+        values = {name: _rational(value) for name, value in point.items()}
+        at = [_at(node, values) for node in (a, b)]
+        try:
+            x, y = (algebra.evaluate(node, {}) for node in at)
+        except ArithmeticError:
+            continue
+        if abs(x) > 1e-9 and abs(y) > 1e-9:
+            first = (at[0], at[1])
+            break
+    if first is None:
+        return None
+    return same_function(Node("*", (a, first[1])), Node("*", (b, first[0])))
+
+
+def _rational(value: complex) -> Node:
+    return Node("num", value=Fraction(value.real).limit_denominator(97))
+
+
+def _at(node: Node, values: dict[str, Node]) -> Node:
+    for name, by in values.items():
+        node = substituted(node, name, by)
+    return node
+
+
+def _differ(a: Node, b: Node) -> bool:
+    """Whether a has a solution that is none of b, or b one that is none of a: both are then shown to differ."""
+    return _misses(a, b) or _misses(b, a)
+
+
+def _misses(a: Node, b: Node) -> bool:
+    names = sorted(algebra.symbols(a))
+    for name in names:
+        solution = solved_for(a, name)
+        if solution is not None:
+            remaining = substituted(b, name, solution)
+            return same_function(remaining, number(0)) is False
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class Inequality:
+    """`y < 2x + 1`: left minus right, which is below zero (`<`) or at most zero (`≤`)."""
+
+    text: str
+    below: Node = field(repr=False)
+    strict: bool = True
+    kind: str = "inequality"
+
+    def compare(self, answer: str) -> Ruling:
+        guarded = _guard(answer)
+        if guarded is not None:
+            return guarded
+        try:
+            other = read_inequality(prepared(answer))
+            if other is None:
+                return ambiguous(Rule.INEQUALITY)
+            return self._against(other)
+        except algebra.Unbounded:
             return ambiguous(Rule.LIMIT)
-        if algebra.symbols(mine) != algebra.symbols(theirs):
-            same_right = self.left.head == "sym" and left.head == "sym" and same_everywhere(self.right, right)
-            if same_right:
-                return ambiguous(Rule.EXPRESSION_SYMBOLS)
-            return incorrect(Rule.EQUATION)
-        return _proportional(mine, theirs)
+        except algebra.Unreadable:
+            return ambiguous(Rule.EXPRESSION_UNREAD)
+
+    def normal(self, answer: str) -> str | None:
+        try:
+            other = read_inequality(prepared(answer))
+        except (algebra.Unbounded, algebra.Unreadable):
+            return None
+        return None if other is None else other.show()
+
+    def show(self) -> str:
+        return f"{algebra.canonical(self.below)}{'<' if self.strict else '≤'}0"
+
+    def _against(self, other: Inequality) -> Ruling:
+        said = proportional(self.below, other.below)
+        if said is None:
+            return ambiguous(Rule.INEQUALITY)
+        if said is False:
+            apart = not same_renamed(self.below, other.below) and _differ(self.below, other.below)
+            return different(Rule.INEQUALITY) if apart else ambiguous(Rule.INEQUALITY)
+        if not _same_sign(self.below, other.below) or self.strict != other.strict:
+            return different(Rule.INEQUALITY)
+        return correct(Rule.INEQUALITY)
 
 
-def _proportional(a: Node, b: Node) -> Ruling:
-    """Both sides moved left, the two differ by a constant factor that is not zero."""
-    ratios: list[complex] = []
+def _same_sign(a: Node, b: Node) -> bool:
+    """Whether two that are proportional are so by a positive factor."""
     for point in algebra.points(algebra.symbols(a)):
         try:
             x, y = algebra.evaluate(a, point), algebra.evaluate(b, point)
-            ratios.append(x / y)
         except ArithmeticError:
             continue
-    if len(ratios) < 4:
-        return ambiguous(Rule.EQUATION)
-    constant = all(algebra.close(ratio, ratios[0], relative=1e-7) for ratio in ratios)
-    return correct(Rule.EQUATION) if constant and abs(ratios[0]) > 1e-12 else incorrect(Rule.EQUATION)
+        if abs(x) > 1e-9 and abs(y) > 1e-9:
+            return x.real * y.real > 0
+    return False
+
+
+def read_inequality(text: str) -> Inequality | None:
+    """An inequality between two sides; None where the text holds no sign or several.
+
+    Raises:
+        Unreadable: a side is no expression.
+        Unbounded: it is too large.
+    """
+    signs = _RELATION.findall(text)
+    if len(signs) != 1:
+        return None
+    left, right = (_side(part) for part in _RELATION.split(text))
+    if signs[0] in (">", ">=", "≥"):
+        left, right = right, left
+    return Inequality(text, difference(left, right), signs[0] in "<>")
 
 
 _LOOKS_MATHEMATICAL = re.compile(
-    r"[+*/^=√π·×]|\\[a-z]|\d\s*[a-zA-Zθ]\b|\b[a-z]\s*-\s*\w|\b(?:sin|cos|tan|log|ln|sqrt)\b|-\s*[a-zA-Z]\b"
+    r"[+*/^=√π·×<>≤≥∞∅±_|!]|\\[a-z]|\d\s*[a-zA-Zθ]\b|\b[a-z]\s*-\s*\w|-\s*[a-zA-Z]\b"
+    rf"|\b(?:{'|'.join(FUNCTION_NAMES)})\b"
 )
+_LETTERS = re.compile(r"[A-Za-z]++(?:[-/][A-Za-z]++)*+")
 
 
-def compile_maths(text: str, *, forced: bool) -> Expression | Equation | None:
-    """The truth as an expression or equation, or None."""
-    if not forced and (_LOOKS_MATHEMATICAL.search(text) is None or _RELATION.search(text) is not None):
+def compile_maths(text: str, *, forced: bool) -> Expression | Equation | Inequality | None:
+    """The reference as an expression, equation or inequality, or None."""
+    if not forced and _LOOKS_MATHEMATICAL.search(text) is None:
         return None
-    parts = _EQUALS.split(text)
     try:
+        if _NO_RELATION.search(text) is not None:
+            return read_inequality(text)
+        parts = _EQUALS.split(text)
         nodes = [_read(part) for part in _named(parts)]
     except (algebra.Unreadable, algebra.Unbounded):
         return None
     if len(nodes) == 2:
-        return Equation(text, nodes[0], nodes[1])
-    if len(nodes) == 1 and (algebra.symbols(nodes[0]) or forced):
-        letters = re.fullmatch(r"[A-Za-z]+(?:[-/][A-Za-z]+)*", text.strip()) is not None
-        return None if letters and not forced else Expression(text, nodes[0])
+        turned = nodes[1].head == "sym" and not algebra.symbols(nodes[0])  # `2 = x`
+        return Equation(text, nodes[turned], nodes[not turned])
+    if len(nodes) == 1 and (forced or _LETTERS.fullmatch(text.strip()) is None):
+        return Expression(text, nodes[0])
     return None
 
 
 def _named(parts: list[str]) -> list[str]:
-    if len(parts) == 2 and _FUNCTION_NAME.match(parts[0]) is not None:
-        return ["y", parts[1]]
-    return parts
+    return ["y", parts[1]] if len(parts) == 2 and _is_function(parts[0]) else parts
+
+
+def _is_function(side: str) -> bool:
+    """`f(x)`, `f'(x)`, `dy/dx`."""
+    return _FUNCTION_NAME.match(side) is not None or _DERIVATIVE.match(side) is not None

@@ -9,6 +9,7 @@ from mmpr.errors import JudgeError
 from mmpr.judging import guards
 from mmpr.judging.algebra import Unbounded
 from mmpr.judging.boxes import compile_box
+from mmpr.judging.chemistry import compile_formula
 from mmpr.judging.choice import Choice, Comparable, built, options_in, reference_indices
 from mmpr.judging.clean import clean
 from mmpr.judging.codes import compile_code
@@ -16,6 +17,7 @@ from mmpr.judging.cues import Cues, read_cues
 from mmpr.judging.forms import Form
 from mmpr.judging.intervals import compile_interval
 from mmpr.judging.maths import compile_maths
+from mmpr.judging.matrices import compile_matrix
 from mmpr.judging.multipart import compile_multipart
 from mmpr.judging.option_lists import DEFAULTS, JudgeOptions, kind_named
 from mmpr.judging.proof import Gated
@@ -157,7 +159,7 @@ def _compile_free(text: str, cues: Cues, options: JudgeOptions) -> Form | None:
     """The first kind whose grammar the text fits, narrow kinds first."""
     simple = _SIMPLE.match(text) is not None
     if not simple:
-        for narrow in ("yes_no", "box", "multipart", "date", "time", "interval"):
+        for narrow in ("matrix", "formula", "yes_no", "box", "multipart", "date", "time", "interval"):
             if (form := _grammar(narrow, text, cues, options, forced=False)) is not None:
                 return form
     wide = (
@@ -203,6 +205,10 @@ def _grammar(kind: str, text: str, cues: Cues, options: JudgeOptions, *, forced:
     try:
         if kind in ("number", "year", "date", "time", "roman", "ratio", "yes_no"):
             return _single(kind, text, cues, options, forced=forced)
+        if kind == "matrix":
+            return compile_matrix(text)
+        if kind == "formula":
+            return compile_formula(text, cues)
         if kind == "box":
             return compile_box(
                 text, cues, form=options.box_format, threshold=options.box_iou, band=options.box_band, forced=forced

@@ -1,0 +1,190 @@
+"""Whether two expressions are the same function: in a field where they are rational, else by balls at points."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from itertools import permutations
+
+from mmpr.judging import algebra
+from mmpr.judging.algebra import Ball, Node
+from mmpr.judging.grammar import number
+
+_BOUNDARIES = frozenset(("∞", "∅"))
+# Letters that count: what holds for whole numbers only, as cos(nπ) = (-1)^n, is not false.
+_INTEGER_NAMES = frozenset("nkmjl")
+
+
+def same_function(a: Node, b: Node) -> bool | None:
+    """Whether both are one function of their symbols. None where neither is shown.
+
+    False is proof: the two differ wherever both are real, beyond their error bounds and a unit of each decimal's last
+    place.
+    """
+    if algebra.canonical(a) == algebra.canonical(b):
+        return True
+    if (plain := _boundary(a, b)) is not None:
+        return plain[0]
+    left, right = branches(a), branches(b)
+    if len(left) == len(right) == 1:
+        return _same(a, b)
+    return same_sets(left, right)
+
+
+def _boundary(a: Node, b: Node) -> tuple[bool | None] | None:
+    """∞ and ∅ are compared as signs, and differ from whatever is finite."""
+    names = [algebra.symbols(node) for node in (a, b)]
+    if not any(found & _BOUNDARIES for found in names):
+        return None
+    alone = [node.args[0] if node.head == "-" else node for node in (a, b)]
+    if all(node.head == "sym" or algebra.exact(node) is not None for node in alone):
+        return (False,)
+    return (None,)
+
+
+def branches(node: Node) -> tuple[Node, ...]:
+    """The node with plus for every ±, and with minus; itself alone where it has none."""
+    if not _has_both(node):
+        return (node,)
+    return _signed(node, negative=False), _signed(node, negative=True)
+
+
+def _has_both(node: Node) -> bool:
+    return node.head == "±" or any(map(_has_both, node.args))
+
+
+def _signed(node: Node, *, negative: bool) -> Node:
+    args = tuple(_signed(arg, negative=negative) for arg in node.args)
+    if node.head != "±":
+        return replace(node, args=args)
+    return Node("-", args) if negative else args[0]
+
+
+def same_sets(left: tuple[Node, ...], right: tuple[Node, ...]) -> bool | None:
+    """Whether every one of each is one of the other; None where that is not shown."""
+    found = [[_same(a, b) for b in right] for a in left]
+    if all(any(said for said in row) for row in found) and all(any(column) for column in zip(*found, strict=True)):
+        return True
+    lonely = any(all(said is False for said in row) for row in found)
+    return (
+        False if lonely or any(all(said is False for said in column) for column in zip(*found, strict=True)) else None
+    )
+
+
+def _same(a: Node, b: Node) -> bool | None:
+    names = algebra.symbols(a) | algebra.symbols(b)
+    said = _in_field(a, b, names)
+    if said is None:
+        return _at_points(a, b, names)
+    if said is False and _has_decimal(a, b) and _at_points(a, b, names) is not False:
+        return None
+    return said
+
+
+def _in_field(a: Node, b: Node, names: frozenset[str]) -> bool | None:
+    agreed = 0
+    for seed in (3, 5, 7, 11, 13):
+        point = {name: pow(seed * 7919 + 104729 * k, 13, algebra.PRIME) for k, name in enumerate(sorted(names))}
+        try:
+            x, y = algebra.residue(a, point), algebra.residue(b, point)
+        except ZeroDivisionError:
+            continue
+        if x is None or y is None:
+            return None
+        if x != y:
+            return False
+        agreed += 1
+        if agreed == 3:
+            return True
+    return None
+
+
+def _has_decimal(*nodes: Node) -> bool:
+    return any(node.decimals or _has_decimal(*node.args) for node in nodes)
+
+
+def _at_points(a: Node, b: Node, names: frozenset[str]) -> bool | None:
+    agreed = differing = near = 0
+    rounds = _has_decimal(a, b)
+    half = 0.5 if not names and (algebra.exact(a) is None) != (algebra.exact(b) is None) else 0.0  # 20 for e^3
+    for point in algebra.points(names) if names else [{}]:
+        try:
+            x, y = algebra.ball(a, point), algebra.ball(b, point)
+            loose = sum(algebra.ball(node, point, rounded=True).radius for node in (a, b)) if rounds else half
+        except ArithmeticError:
+            continue
+        gap = abs(x.value - y.value)
+        size = max(abs(x.value), abs(y.value))
+        if gap <= x.radius + y.radius + 1e-13 * size and x.radius + y.radius <= 1e-6 * max(size, 1e-3):
+            agreed += 1
+        elif gap > 4 * (x.radius + y.radius) and (not names or (_real(x) and _real(y))):
+            differing += 1
+            near += gap <= loose
+    if not differing:
+        return True if agreed >= (5 if names else 1) else None
+    if agreed or near == differing or differing < (2 if names else 1):
+        return None
+    return None if _equal_at_whole_numbers(a, b, names) else False
+
+
+def _real(found: Ball) -> bool:
+    return abs(found.value.imag) <= found.radius + 1e-12 * abs(found.value.real)
+
+
+def _equal_at_whole_numbers(a: Node, b: Node, names: frozenset[str]) -> bool:
+    counting = names & _INTEGER_NAMES
+    if not counting:
+        return False
+    for whole in (3, 4, 6):
+        point = {
+            name: complex(whole + j if name in counting else 0.7 * (j + 1)) for j, name in enumerate(sorted(names))
+        }
+        try:
+            x, y = algebra.evaluate(a, point), algebra.evaluate(b, point)
+        except ArithmeticError:
+            return False
+        if abs(x - y) > 1e-9 * max(abs(x), abs(y), 1):
+            return False
+    return True
+
+
+def same_renamed(a: Node, b: Node) -> bool:
+    """Whether b is a under other letters: `1 - 2 sin² x` for `1 - 2 sin² θ`, `M` for `m`, `v` for `v_0`."""
+    mine, theirs = algebra.symbols(a), algebra.symbols(b)
+    old, new = sorted(theirs - mine), sorted(mine - theirs)
+    if len(old) != len(new) or not 0 < len(old) <= 3:
+        return False
+    return any(same_function(a, renamed(b, dict(zip(old, order, strict=True)))) for order in permutations(new))
+
+
+def renamed(node: Node, names: dict[str, str]) -> Node:
+    """The node with other names for its symbols."""
+    if node.head == "sym":
+        return Node("sym", name=names.get(node.name, node.name))
+    return replace(node, args=tuple(renamed(arg, names) for arg in node.args))
+
+
+def substituted(node: Node, name: str, by: Node) -> Node:
+    """The node with an expression in a symbol's place."""
+    if node.head == "sym":
+        return by if node.name == name else node
+    return replace(node, args=tuple(substituted(arg, name, by) for arg in node.args))
+
+
+def solved_for(node: Node, name: str) -> Node | None:
+    """A value of a symbol where a node that is linear or quadratic in it is zero; None where it is neither."""
+    at = [substituted(node, name, number(value)) for value in (0, 1, 2, 3)]
+    cubic = Node("+", (at[3], _by(-3, at[2]), _by(3, at[1]), _by(-1, at[0])))
+    twice_square = Node("+", (at[2], _by(-2, at[1]), at[0]))
+    if same_function(cubic, number(0)) is not True:
+        return None
+    slope = Node("+", (at[1], _by(-1, at[0]), _by(Fraction(-1, 2), twice_square)))
+    linear = same_function(twice_square, number(0))
+    if linear:
+        return Node("/", (_by(-1, at[0]), slope)) if same_function(slope, number(0)) is False else None
+    root = Node("sqrt", (Node("+", (Node("*", (slope, slope)), _by(-2, Node("*", (twice_square, at[0]))))),))
+    return Node("/", (Node("+", (_by(-1, slope), root)), twice_square)) if linear is False else None
+
+
+def _by(factor: int | Fraction, node: Node) -> Node:
+    return Node("*", (number(factor), node))
