@@ -306,7 +306,7 @@ def check(
 def judge(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="JSONL of id, question, answer, response.")],
     summary: Annotated[bool, typer.Option("--summary", help="A table of outcomes by kind and rule on stderr.")] = False,
-    time_limit_s: Annotated[float, typer.Option(min=0.1, help="Seconds for one symbolic comparison.")] = 5.0,
+    time_limit_s: Annotated[float, typer.Option(min=0.1, help="Seconds a response for a second maths reader.")] = 1.0,
 ) -> None:
     """Judge anyone's responses: one JSON line a row."""
     from mmpr.judging.rollouts import judge_file, summary_table

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import cmath
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from functools import reduce
 from typing import NamedTuple
@@ -250,7 +250,8 @@ def _gamma(a: Ball) -> Ball:
     return Ball(complex(value), value * (1e-13 + 12 * a.radius))
 
 
-_CALLS = {
+_Map = Callable[[complex], complex]
+_CALLS: Mapping[str, tuple[_Map, _Map]] = {
     "sin": (cmath.sin, lambda x: cmath.cos(x)),
     "cos": (cmath.cos, lambda x: cmath.sin(x)),
     "tan": (cmath.tan, lambda x: 1 / cmath.cos(x) ** 2),

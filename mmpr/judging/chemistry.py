@@ -21,7 +21,9 @@ _CHARGE = re.compile(r"(?:\^(\d?)([+-]{1,3})|\^([+-])(\d)|([+-]))$")
 _STATE = re.compile(r"\s?\((?:s|l|g|aq)\)$")
 _COEFFICIENT = re.compile(r"(\d{1,3}(?:/\d)?)\s?(?=[A-Z(\[])")
 _ARROW = re.compile(r"\\(?:long)?(?:right|leftright)arrow|\\rightleftharpoons|<?-{1,2}>|<?=>|[→⇌⟶]| to ")
-_ASKED = re.compile(r"\bformula|\bcompound|\bmolecul|\bion\b|\bchemical|\bsubstance|\breaction|\bgas\b|\bproduct|化学|分子|离子")
+_ASKED = re.compile(
+    r"\bformula|\bcompound|\bmolecul|\bion\b|\bchemical|\bsubstance|\breaction|\bgas\b|\bproduct|化学|分子|离子"
+)
 _SUBSCRIPT = re.compile(r"[A-Za-z)\]]_\{?\d")
 _DRESS = re.compile(r"\\(?:ce|mathrm|rm|text)\b")
 _MAX_CHARS = 200

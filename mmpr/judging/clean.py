@@ -46,6 +46,7 @@ def fold(text: str) -> str:
 _BOLD = re.compile(r"(?<![A-Za-z0-9)*])\*{1,3}(?=\S)|(?<=\S)\*{1,3}(?![A-Za-z0-9(*])|(?<!\w)__(?=\w)|(?<=\w)__(?!\w)")
 _FORM = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mathsf|mbox|hbox|operatorname|emph|bm)\s*\{")
 _COMMAND = re.compile(r"\\([a-zA-Z]+|.)[*]?")
+_SPACED_THOUSANDS = re.compile(r"(?<=\d),\\!\s?(?=\d{3})")
 _DEGREE = re.compile(r"\^\s*\{?\s*(?:\\circ|\\degree|∘|°)\s*\}?")
 _SYMBOLS = {
     **dict.fromkeys((",", ";", ":", " ", "quad", "qquad", "space", "enspace", "thinspace"), " "),
@@ -133,6 +134,7 @@ def plain_latex(text: str) -> str:
     """LaTeX's dress taken off; what carries meaning (`\\frac`, `\\sqrt`, functions, Greek) stays."""
     if "\\" in text:
         text = _DEGREE.sub("°", _unwrap_forms(text).replace("{,}", ","))
+        text = _SPACED_THOUSANDS.sub(",", text)
         text = text.replace("\\mathbb{R}", "ℝ").replace("\\mathbb R", "ℝ").replace("~", " ")
         text = _COMMAND.sub(_command, text)
     if "$" in text:
@@ -150,7 +152,7 @@ def _undollar(text: str) -> str:
 
 _QUOTES = {'"': '"', "'": "'", "「": "」", "『": "』", "《": "》", "`": "`"}
 _TRAILING = " \t\r\n.。,，;；"
-_FACTORIAL = re.compile(r"[\d)]!$")  # `5!` is 120, `B!` is glad
+_FACTORIAL = re.compile(r"(?:[\d)!]|(?<![A-Za-z])[a-z])!$")  # `5!` is 120, `B!` is glad
 _PAIRED_TAG = re.compile(r"^<(answer|ans|b|i|strong|em)>(.*?)(?:</\1>)?$", re.IGNORECASE | re.DOTALL)
 
 

@@ -63,6 +63,7 @@ _TOKEN = re.compile(
     r"|(?P<sym>[A-Za-zα-ωΑ-Ω])(?P<sub>_\{[^{}]{1,12}\}|_\w|'{1,2})?"
     r"|(?P<op>\*\*|[-+*/^(){}\[\]|!√∛·×÷°%±∓,_∞∅⌊⌋⌈⌉]))"
 )
+_E_NOTATION = re.compile(r"(?<=\d)[eE][-+]?\d")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 GREEK_TEXT = """
 alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi rho sigma tau upsilon phi chi psi omega
@@ -95,6 +96,8 @@ _END = _Token("end", "")
 
 def _tokens(text: str) -> list[_Token]:
     text = _THOUSANDS.sub("", text)
+    if _E_NOTATION.search(text) is not None:  # `5.1e-2` is no 5.1e - 2; numbers have a reader of their own
+        raise Unreadable(text)
     tokens: list[_Token] = []
     at, end = 0, len(text.rstrip())
     while at < end:
@@ -261,6 +264,8 @@ class _Reader:
                 return node
             mark = self._take().text
             if mark == "!":
+                if self._is("!"):  # a double factorial to some
+                    raise Unreadable("!!")
                 node = Node("factorial", (node,))
             elif mark == "%":
                 node = Node("/", (node, number(100)))
@@ -306,7 +311,7 @@ class _Reader:
         return Node({"|": "abs", "⌊": "floor", "⌈": "ceil"}[opener], (node,)) if opener in "|⌊⌈" else node
 
     def _numeral(self, text: str) -> Node:
-        if self._is("_"):  # `4210_7` is written to a base
+        if self._is("_") and self._tokens[self._at - 2].text != "^":  # `4210_7` is written to a base, `x^2_7` not
             self._take()
             return Node("sym", name=f"{text}_{self._index()}")
         return Node("num", value=Fraction(text), decimals=len(text.partition(".")[2]))

@@ -8,7 +8,7 @@ from itertools import permutations
 
 from mmpr.judging import algebra
 from mmpr.judging.algebra import Ball, Node
-from mmpr.judging.grammar import number
+from mmpr.judging.grammar import difference, number
 
 _BOUNDARIES = frozenset(("∞", "∅"))
 # Letters that count: what holds for whole numbers only, as cos(nπ) = (-1)^n, is not false.
@@ -76,8 +76,8 @@ def _same(a: Node, b: Node) -> bool | None:
     said = _in_field(a, b, names)
     if said is None:
         return _at_points(a, b, names)
-    if said is False and _has_decimal(a, b) and _at_points(a, b, names) is not False:
-        return None
+    if said is False and (_has_decimal(a, b) or _whole_beside_irrational(a, b, names)):
+        return None if _at_points(a, b, names) is not False else False
     return said
 
 
@@ -103,10 +103,15 @@ def _has_decimal(*nodes: Node) -> bool:
     return any(node.decimals or _has_decimal(*node.args) for node in nodes)
 
 
+def _whole_beside_irrational(a: Node, b: Node, names: frozenset[str]) -> bool:
+    """20 may be e^3, rounded."""
+    return not names and (algebra.exact(a) is None) != (algebra.exact(b) is None)
+
+
 def _at_points(a: Node, b: Node, names: frozenset[str]) -> bool | None:
     agreed = differing = near = 0
     rounds = _has_decimal(a, b)
-    half = 0.5 if not names and (algebra.exact(a) is None) != (algebra.exact(b) is None) else 0.0  # 20 for e^3
+    half = 0.5 if _whole_beside_irrational(a, b, names) else 0.0
     for point in algebra.points(names) if names else [{}]:
         try:
             x, y = algebra.ball(a, point), algebra.ball(b, point)
@@ -121,10 +126,22 @@ def _at_points(a: Node, b: Node, names: frozenset[str]) -> bool | None:
             differing += 1
             near += gap <= loose
     if not differing:
+        if _nested_power(a) or _nested_power(b):  # `(a^b)^c` is `a^{bc}` for positive a only
+            return None
         return True if agreed >= (5 if names else 1) else None
     if agreed or near == differing or differing < (2 if names else 1):
         return None
     return None if _equal_at_whole_numbers(a, b, names) else False
+
+
+def _nested_power(node: Node) -> bool:
+    if (
+        node.head == "^"
+        and node.args[0].head == "^"
+        and algebra.symbols(Node("+", (node.args[1], node.args[0].args[1])))
+    ):
+        return True
+    return any(map(_nested_power, node.args))
 
 
 def _real(found: Ball) -> bool:
@@ -171,19 +188,28 @@ def substituted(node: Node, name: str, by: Node) -> Node:
     return replace(node, args=tuple(substituted(arg, name, by) for arg in node.args))
 
 
+def linear_root(node: Node, name: str) -> Node | None:
+    """The value of a symbol where a node that is linear in it is zero, as minus the rest over the slope."""
+    at = [substituted(node, name, number(value)) for value in (0, 1, 2)]
+    slope = difference(at[1], at[0])
+    bent = same_function(Node("+", (at[2], _by(-2, at[1]), at[0])), number(0)) is not True
+    if bent or same_function(slope, number(0)) is not False:
+        return None
+    return Node("/", (_by(-1, at[0]), slope))
+
+
 def solved_for(node: Node, name: str) -> Node | None:
     """A value of a symbol where a node that is linear or quadratic in it is zero; None where it is neither."""
+    if (root := linear_root(node, name)) is not None:
+        return root
     at = [substituted(node, name, number(value)) for value in (0, 1, 2, 3)]
     cubic = Node("+", (at[3], _by(-3, at[2]), _by(3, at[1]), _by(-1, at[0])))
     twice_square = Node("+", (at[2], _by(-2, at[1]), at[0]))
-    if same_function(cubic, number(0)) is not True:
+    if same_function(cubic, number(0)) is not True or same_function(twice_square, number(0)) is not False:
         return None
     slope = Node("+", (at[1], _by(-1, at[0]), _by(Fraction(-1, 2), twice_square)))
-    linear = same_function(twice_square, number(0))
-    if linear:
-        return Node("/", (_by(-1, at[0]), slope)) if same_function(slope, number(0)) is False else None
-    root = Node("sqrt", (Node("+", (Node("*", (slope, slope)), _by(-2, Node("*", (twice_square, at[0]))))),))
-    return Node("/", (Node("+", (_by(-1, slope), root)), twice_square)) if linear is False else None
+    under = Node("+", (Node("*", (slope, slope)), _by(-2, Node("*", (twice_square, at[0])))))
+    return Node("/", (Node("+", (_by(-1, slope), Node("sqrt", (under,)))), twice_square))
 
 
 def _by(factor: int | Fraction, node: Node) -> Node:

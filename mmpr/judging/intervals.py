@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from mmpr.judging import algebra, guards
 from mmpr.judging.cues import Cues
+from mmpr.judging.grammar import difference
+from mmpr.judging.identity import linear_root
 from mmpr.judging.number_words import digits
 from mmpr.judging.rules import Rule, Ruling, ambiguous, incorrect, ruled
 
@@ -94,7 +96,24 @@ def _piece(text: str) -> Piece:
     if (found := _SIMPLE_TURNED.match(text)) is not None:
         turned = {"<": ">", ">": "<", "≤": "≥", "≥": "≤"}[found.group(2)]
         return _half(turned, _bound(found.group(1)))
-    raise algebra.Unreadable(text)
+    return _linear(text)
+
+
+_SIGN = re.compile("[<>≤≥]")
+
+
+def _linear(text: str) -> Piece:
+    """`2x + 1 < 5`, solved."""
+    sides = _SIGN.split(text)
+    if len(sides) != 2:
+        raise algebra.Unreadable(text)
+    below = difference(*(algebra.read(side) for side in sides))
+    names = algebra.symbols(below)
+    bound = linear_root(below, next(iter(names))) if len(names) == 1 else None
+    if bound is None or (value := algebra.exact(bound)) is None:
+        raise algebra.Unreadable(text)
+    sign, grows = text[len(sides[0])], (algebra.exact(bound.args[1]) or 0) > 0
+    return _half(sign if grows else {"<": ">", ">": "<", "≤": "≥", "≥": "≤"}[sign], float(value))
 
 
 def _half(sign: str, value: float) -> Piece:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import Protocol
 
 from mmpr.errors import JudgeError
@@ -87,13 +88,17 @@ def rule_answer(reference: Reference, answer: str, *, opinion: SecondOpinion | N
 
 # What another reader of mathematics may understand.
 _UNREAD = frozenset((Rule.EXPRESSION_UNREAD, Rule.TEXT_NEAR, Rule.TEXT_EXTRA, Rule.TEXT))
+_ASKING_S = 0.5
 _COMMAND = re.compile(r"\\[a-zA-Z]")
 
 
 def _asked(reference: Reference, text: str, ruling: Ruling, opinion: SecondOpinion) -> Ruling:
     """The same by a second reader, where ours cannot read the mathematics. Its "equal" counts; what it holds to be
     unequal it may only have misread."""
+    deadline = time.monotonic() + _ASKING_S
     for accepted in reference.plain:
+        if time.monotonic() > deadline:  # a list of references shares one budget
+            return ruling
         if _COMMAND.search(accepted + text) is not None and opinion.equal(accepted, text):
             return correct(Rule.SECOND_OPINION)
     return ruling

@@ -25,6 +25,7 @@ _TAIL = re.compile(
     r"(?:[,;]\s*+)?(?:\bwhere\b|\bsince\b|\bbecause\b|\bfor (?:all|every|some)\b|\bwhen\b|\bwith\b|其中|因为).*$",
     re.I | re.S,
 )
+_GIVEN = re.compile(r"(?<![a-zA-Z\\])([a-zA-Z](?:_\w)?)\s?=\s?[-\d(\\]")
 _LIST = re.compile(r"\s*+(?:,\s*+(?:and|or)?|\band\b|\bor\b|;)\s*+")
 _FUNCTION_NAME = re.compile(r"^\s*+[a-zA-Z]'{0,3}\s*+\(\s*+([a-zA-Z])\s*+\)\s*+$")
 _DERIVATIVE = re.compile(r"^\s*+\\frac\s*\{\s*d\s*([a-zA-Z])\s*\}\s*\{\s*d\s*[a-zA-Z]\s*\}\s*$")
@@ -90,6 +91,7 @@ class Expression:
 
     text: str
     node: Node = field(repr=False)
+    given: frozenset[str] = frozenset()  # symbols that the question gives a value
     kind: str = "expression"
 
     def compare(self, answer: str) -> Ruling:
@@ -116,13 +118,7 @@ class Expression:
         except (algebra.Unbounded, algebra.Unreadable):
             return None
         said = same_sets(wanted, given)
-        return (
-            ambiguous(Rule.EXPRESSION)
-            if said is None
-            else correct(Rule.EXPRESSION)
-            if said
-            else different(Rule.EXPRESSION)
-        )
+        return _by_identity(said, Rule.EXPRESSION)
 
     def normal(self, answer: str) -> str | None:
         try:
@@ -137,11 +133,15 @@ class Expression:
         said = same_function(self.node, node)
         if said is False and (same_renamed(self.node, node) or _constant_of_integration(self.text, node)):
             return ambiguous(Rule.EXPRESSION_SYMBOLS)
+        if said is False and self.given & (algebra.symbols(self.node) ^ algebra.symbols(node)):  # 4 for 2a, where a = 2
+            return ambiguous(Rule.EXPRESSION_SYMBOLS)
         return _by_identity(said, Rule.EXPRESSION)
 
 
 def _by_identity(said: bool | None, rule: Rule) -> Ruling:
-    return ambiguous(rule) if said is None else correct(rule) if said else different(rule)
+    if said is None:
+        return ambiguous(rule)
+    return correct(rule) if said else different(rule)
 
 
 def _constant_of_integration(text: str, node: Node) -> bool:
@@ -377,9 +377,11 @@ _LOOKS_MATHEMATICAL = re.compile(
 _LETTERS = re.compile(r"[A-Za-z]++(?:[-/][A-Za-z]++)*+")
 
 
-def compile_maths(text: str, *, forced: bool) -> Expression | Equation | Inequality | None:
-    """The reference as an expression, equation or inequality, or None."""
+def compile_maths(text: str, *, forced: bool, question: str = "") -> Expression | Equation | Inequality | None:
+    """The reference as an expression, equation or inequality, or None. `question` may give values of its symbols."""
     if not forced and _LOOKS_MATHEMATICAL.search(text) is None:
+        return None
+    if text.startswith("{") and "\\" not in text:  # a set of one
         return None
     try:
         if _NO_RELATION.search(text) is not None:
@@ -392,7 +394,7 @@ def compile_maths(text: str, *, forced: bool) -> Expression | Equation | Inequal
         turned = nodes[1].head == "sym" and not algebra.symbols(nodes[0])  # `2 = x`
         return Equation(text, nodes[turned], nodes[not turned])
     if len(nodes) == 1 and (forced or _LETTERS.fullmatch(text.strip()) is None):
-        return Expression(text, nodes[0])
+        return Expression(text, nodes[0], frozenset(_GIVEN.findall(question)))
     return None
 
 

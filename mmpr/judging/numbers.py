@@ -234,7 +234,7 @@ def read_closed(text: str) -> Mention | None:
         return None
     body = match.group().rstrip(" ,.")
     try:
-        reading = _closed_value(algebra.read(body))
+        reading = closed_value(algebra.read(body))
     except algebra.Unreadable:
         return None
     if reading is None:
@@ -246,7 +246,12 @@ def read_closed(text: str) -> Mention | None:
     return Mention(0, end, replace(reading, unit=unit))
 
 
-def _closed_value(node: algebra.Node) -> Reading | None:
+def closed_value(node: algebra.Node) -> Reading | None:
+    """The real number that an expression without symbols is, or None.
+
+    Raises:
+        algebra.Unbounded: it is too large to evaluate.
+    """
     if algebra.symbols(node):
         return None
     value = algebra.exact(node)

@@ -28,6 +28,8 @@ _GROUPS = {
     **dict.fromkeys(("expression", "equation"), "maths"),
     **dict.fromkeys(("date", "year_month"), "date"),
 }
+# Where every sign carries meaning, a family's own proof stands: `-x` is no `x` in another dress.
+_SIGNED = frozenset(("expression", "equation", "inequality", "matrix", "formula", "number"))
 _COMPOUND = frozenset(("set", "list", "tuple", "multipart"))
 # `e^{3}` is `e^3` and `a + b` is `a+b`; `\\sqrt{3}+1` is not `\\sqrt{3+1}`, nor `2 1/2` `21/2`.
 _SCRIPT = re.compile(r"(?<=[\^_])\{(\w+)\}")
@@ -61,6 +63,8 @@ class Gated:
     def _examined(self, answer: str, ruling: Ruling) -> Ruling:
         if ruling.rule in _GUARDS:
             return ambiguous(ruling.rule)
+        if ruling.certainty is Certainty.PROVEN and self.kind in _SIGNED:
+            return ruling
         if (same := self._same_dressed(answer, ruling)) is not None:
             return same
         if ruling.certainty is not None:

@@ -8,9 +8,12 @@ from fractions import Fraction
 
 from mmpr.judging import algebra, guards
 from mmpr.judging.cues import Cues, singular, stem
+from mmpr.judging.grammar import FUNCTION_NAMES, number
+from mmpr.judging.identity import same_function
+from mmpr.judging.maths import read_value
 from mmpr.judging.measures import Measure, same, shown
-from mmpr.judging.numbers import Mention, Reading, mentions, plain_numbers, read_closed, read_simple
-from mmpr.judging.rules import Rule, Ruling, ambiguous, correct, incorrect
+from mmpr.judging.numbers import Mention, Reading, closed_value, mentions, plain_numbers, read_closed, read_simple
+from mmpr.judging.rules import Rule, Ruling, ambiguous, correct, different, incorrect
 
 # Words that say nothing about a number's meaning.
 _FILLER_TEXT = """
@@ -38,6 +41,9 @@ _OF_PEOPLE = frozenset(_OF_PEOPLE_TEXT.split())
 _SCALE_WORDS = ("hundred", "thousand", "million", "billion", "trillion")
 _PEOPLE = re.compile(r"\b(?:people|persons?|individuals|inhabitants|residents)\b")
 _WORD = re.compile(r"[a-z∠]+(?:'[a-z]+)?|[\u3400-\u9fff]|[\\=<>≈±~#@&+*/^]")
+_EXPRESSION = re.compile(
+    rf"\\(?!frac|sqrt|pi)[a-z]|[a-zA-Z]\s?\^|\d\s?i\b|\||\b(?:{'|'.join(FUNCTION_NAMES)})\b|[a-zA-Z] ?[-+*] ?[a-zA-Z\d]"
+)
 _LEAD = re.compile(
     r"^(?:(?:so|thus|hence|therefore|answer|the answer(?: is)?|i (?:believe|think)(?: that)?(?: it(?:'s| is))?"
     r"|it(?:'s| is)|≈|~|≅|approximately|approx\.?|about|around|roughly|约|大约|约为)[\s:,]*)+",
@@ -76,7 +82,8 @@ class Number:
         if simple is not None:
             return self.measure.judge(simple)
         try:
-            return self._compare_written(answer)
+            mathematical = self._as_mathematics(answer)
+            return self._compare_written(answer) if mathematical is None else mathematical
         except algebra.Unbounded:
             return ambiguous(Rule.LIMIT)
 
@@ -97,6 +104,21 @@ class Number:
 
     def show(self) -> str:
         return shown(self.measure.reading)
+
+    def _as_mathematics(self, answer: str) -> Ruling | None:
+        """`\\binom{16}{2}`, `|-10|`, `e^{iπ}`, `2i`: an answer that as a whole is an expression beyond roots and π."""
+        if _EXPRESSION.search(answer) is None:
+            return None
+        try:
+            node = read_value(answer)
+        except algebra.Unreadable:
+            return None
+        if not algebra.symbols(node):
+            reading = closed_value(node)
+            return different(Rule.NUMBER) if reading is None else self.measure.judge(reading)
+        reading = self.measure.reading
+        plain = reading.unit is None and not reading.percent
+        return correct(Rule.NUMBER) if plain and same_function(node, number(reading.value)) else None
 
     def _compare_written(self, answer: str) -> Ruling:
         low = answer.lower()

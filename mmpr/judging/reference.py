@@ -223,7 +223,7 @@ def _grammar(kind: str, text: str, cues: Cues, options: JudgeOptions, *, forced:
             ordered = True if kind == "list" and options.ordered is None else options.ordered
             return compile_collection(text, cues, element, ordered=ordered, forced=forced)
         if kind in ("equation", "expression"):
-            return None if cues.code() and not forced else compile_maths(text, forced=forced)
+            return None if cues.code() and not forced else compile_maths(text, forced=forced, question=cues.text)
         if kind in ("code", "ocr"):
             return compile_code(text, cues) if forced or _reads_as_code(text, cues) else None
     except Unbounded as err:

@@ -20,15 +20,34 @@ def form_of(reference: Reference, answer: str) -> str:
         return answer.strip().casefold()
 
 
+_MAX_REMEMBERED = 20_000
+
+
+class _Remembered:
+    """A second opinion that is asked once for each pair."""
+
+    def __init__(self, opinion: SecondOpinion) -> None:
+        self._opinion = opinion
+        self._said: dict[tuple[str, str], bool | None] = {}
+
+    def equal(self, reference: str, answer: str) -> bool | None:
+        pair = (reference, answer)
+        if pair not in self._said:
+            if len(self._said) >= _MAX_REMEMBERED:
+                self._said.clear()
+            self._said[pair] = self._opinion.equal(reference, answer)
+        return self._said[pair]
+
+
 class Judge:
-    """Judges responses; mathematics that two readers see differently is ambiguous.
+    """Judges responses; mathematics that our reader cannot read is shown to a second one.
 
     Owns one worker process, started at the first symbolic comparison, killed at its time limit and replaced. Safe in a
     Ray task, off the main thread and in a subprocess: no signals, no process-wide state. Not shared between threads.
 
     Args:
         options: how this source's answers are judged.
-        time_limit_s: seconds that one symbolic comparison may take before its response becomes ERROR.
+        time_limit_s: seconds that the second reader may take over one response before it becomes ERROR.
         command: what to start as the worker, instead of `mmpr.judging.worker`.
         opinion: who is asked instead of a worker process.
     """
@@ -37,13 +56,13 @@ class Judge:
         self,
         *,
         options: JudgeOptions = DEFAULTS,
-        time_limit_s: float = 5.0,
+        time_limit_s: float = 1.0,
         command: tuple[str, ...] | None = None,
         opinion: SecondOpinion | None = None,
     ) -> None:
         self._options = options
         self._symbolic = SymbolicProcess(time_limit_s=time_limit_s, command=command)
-        self._opinion = opinion or self._symbolic
+        self._opinion = _Remembered(opinion or self._symbolic)
 
     def __enter__(self) -> Judge:
         return self

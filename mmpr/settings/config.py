@@ -243,7 +243,9 @@ class BuildConfig(BaseModel):
     max_gpu_hours: Annotated[float | None, Field(gt=0), _O] = Field(
         default=None, description="stop as on SIGTERM once this start's engines have held GPUs for so long"
     )
-    judge_time_limit_s: Annotated[Seconds, _O] = Field(default=5.0, description="for one symbolic comparison")
+    judge_time_limit_s: Annotated[Seconds, _O] = Field(
+        default=1.0, description="a response, for a second reader of maths"
+    )
     max_failure_fraction: Annotated[Fraction | None, _O] = Field(
         default=None, description="of questions that failed: exit 3; None: half of 200 or more"
     )

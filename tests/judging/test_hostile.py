@@ -79,10 +79,14 @@ def test_a_worker_that_dies_has_no_opinion() -> None:
     worker.close()
 
 
+# Our reader knows no sums: the other one is asked.
+SUM, RENAMED_SUM = "\\sum_{k=1}^{n} k^2", "\\sum_{j=1}^{n} j^2"
+
+
 def test_a_time_limit_is_an_error_of_one_response_and_the_following_is_judged_normally() -> None:
-    asked = question("Simplify.", "\\cos(2x)")
+    asked = question("Simplify.", SUM)
     with Judge(time_limit_s=0.2, command=HANGS) as slow:
-        found = slow.judge_all(asked, ["Final answer: 1 - 2\\sin^2 x", "Final answer: \\cos(2x)"])
+        found = slow.judge_all(asked, [f"Final answer: {RENAMED_SUM}", f"Final answer: {SUM}"])
     assert [(v.outcome, v.rule) for v in found] == [(Outcome.ERROR, Rule.TIME_LIMIT), (Outcome.CORRECT, Rule.EXACT)]
 
 
@@ -111,18 +115,28 @@ class Says:
 
 
 @pytest.mark.parametrize(
-    ("said", "outcome"), [(True, Outcome.CORRECT), (None, Outcome.CORRECT), (False, Outcome.AMBIGUOUS)]
+    ("said", "outcome"), [(True, Outcome.CORRECT), (None, Outcome.AMBIGUOUS), (False, Outcome.AMBIGUOUS)]
 )
-def test_two_readers_that_disagree_leave_the_answer_ambiguous(said: bool | None, outcome: Outcome) -> None:
-    reference = compile_reference(question("Simplify.", "\\cos(2x)"))
-    found = judge_compiled(reference, "Final answer: 1 - 2\\sin^2 x", opinion=Says(said))
+def test_the_second_reader_proves_equality_and_never_a_difference(said: bool | None, outcome: Outcome) -> None:
+    reference = compile_reference(question("Simplify.", SUM))
+    found = judge_compiled(reference, f"Final answer: {RENAMED_SUM}", opinion=Says(said))
     assert found.outcome is outcome
-    assert (found.rule == Rule.SECOND_OPINION) == (said is False)
+    assert (found.rule == Rule.SECOND_OPINION) == (said is True)
 
 
-def test_a_second_opinion_is_never_a_pass_by_itself() -> None:
+def test_what_our_reader_reads_needs_no_second_one() -> None:
+    nobody = Says(True)
     reference = compile_reference(question("Simplify.", "\\cos(2x)"))
-    assert judge_compiled(reference, "Final answer: 2 - 2\\sin^2 x", opinion=Says(True)).outcome is Outcome.INCORRECT
+    found = [judge_compiled(reference, f"Final answer: {k} - 2\\sin^2 x", opinion=nobody) for k in (1, 2)]
+    assert [v.outcome for v in found] == [Outcome.CORRECT, Outcome.INCORRECT]
+    assert nobody.asked == []
+
+
+def test_one_pair_is_asked_once() -> None:
+    said = Says(False)
+    with Judge(opinion=said) as one:
+        one.judge_all(question("Simplify.", SUM), [f"Final answer: {RENAMED_SUM}"] * 5)
+    assert len(said.asked) == 1
 
 
 def test_nobody_is_asked_about_what_needs_no_symbols() -> None:
@@ -140,8 +154,7 @@ class Broken:
 
 
 def test_a_fault_of_the_judge_is_an_error_and_never_incorrect() -> None:
-    asked = question("Simplify.", "\\cos(2x)")
     with Judge(opinion=Broken()) as one:
-        found = one.judge_all(asked, ["Final answer: 1 - 2\\sin^2 x", "Final answer: \\cos(2x)"])
+        found = one.judge_all(question("Simplify.", SUM), [f"Final answer: {RENAMED_SUM}", f"Final answer: {SUM}"])
     assert [v.outcome for v in found] == [Outcome.ERROR, Outcome.CORRECT]
     assert found[0].rule == Rule.INTERNAL
