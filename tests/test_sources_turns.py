@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import product
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -163,3 +164,72 @@ def test_a_row_of_text_alone(tmp_path):
 def test_every_known_instruction_for_a_few_words_makes_the_reply_the_answer(tmp_path, suffix):
     found = read(tmp_path, llava(f"<image>\nWhich?\n{suffix}", "B"))
     assert (found.answer, found.draft) == (("B",), None)
+
+
+@pytest.mark.parametrize(("who", "what"), [*product(("from", "role"), ("value", "content", "text"))])
+def test_turns_by_any_of_their_names(tmp_path, who, what):
+    names = (("human", "gpt"), ("User", "Assistant"), ("user", "assistant"))
+    for user, model in names:
+        turns = [{who: user, what: "What?"}, {who: model, what: "A bus."}, {who: user, what: "Where?"}]
+        found = read(tmp_path, {"image": "a.png", "conversations": [*turns, {who: model, what: "There."}]})
+        assert (found.text, found.draft, found.history) == ("Where?", "There.", (("What?", "A bus."),))
+
+
+@pytest.mark.parametrize(
+    "turns",
+    [
+        [{"user": "What?", "assistant": "A bus."}],
+        [["What?", "A bus."]],
+        '[{"from": "human", "value": "What?"}, {"from": "gpt", "value": "A bus."}]',
+        {"from": ["human", "gpt"], "value": ["What?", "A bus."]},
+        {"role": ["user", "assistant"], "content": ["What?", "A bus."]},
+        [{"role": "user", "content": [{"text": "What?"}]}, {"role": "assistant", "content": {"text": "A bus."}}],
+        [{"role": "user", "content": ["What?"]}, {"role": "assistant", "content": "A bus."}],
+    ],
+)
+def test_turns_in_other_shapes(tmp_path, turns):
+    found = read(tmp_path, {"image": "a.png", "conversations": turns})
+    assert (found.text, found.draft, found.history) == ("What?", "A bus.", ())
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AA=="}},
+        {"image": "data:image/png;base64,AA=="},
+        {"type": "image", "path": "data:image/png;base64,AA=="},
+        {"type": "input_image", "image_url": "data:image/png;base64,AA=="},
+    ],
+)
+def test_images_in_turns_by_any_of_their_names(tmp_path, part):
+    found = read(tmp_path, {"messages": [{"role": "user", "content": [part, {"type": "text", "text": "What?"}]}]})
+    assert (found.text, found.images) == ("<image>\nWhat?", ("data:image/png;base64,AA==",))
+
+
+@pytest.mark.parametrize(
+    ("turns", "says"),
+    [
+        ([{"from": "human", "value": "What?"}, {"from": "gpt"}, {"from": "human", "value": "So?"}], "its text as"),
+        (
+            [{"from": "human", "value": "What?"}, {"from": "gpt", "value": ""}, {"from": "human", "value": "So?"}],
+            "turn 2",
+        ),
+        ([{"from": "human", "value": "What?"}, {"from": "gpt"}], "its text as"),
+        ([{"from": "human", "value": "What?"}, {"from": "tool", "value": "3"}], "turns of human"),
+        (
+            [{"role": "user", "content": "?"}, {"role": "assistant", "content": None, "tool_calls": [{}]}],
+            "calls a tool",
+        ),
+        (["What?", "A bus."], "turns like"),
+        ("What? A bus.", "a list of turns"),
+    ],
+)
+def test_a_turn_that_is_not_understood_is_a_named_skip(tmp_path, turns, says):
+    found = read(tmp_path, {"image": "a.png", "conversations": turns})
+    assert found.reason is Reason.BAD_ROW and says in found.detail and "a.json row 0" in found.detail
+
+
+def test_a_chosen_reply_may_be_written_as_turns(tmp_path):
+    for chosen in ({"from": "gpt", "value": "A bus."}, [{"role": "assistant", "content": "A bus."}]):
+        assert read(tmp_path, llava("<image>\nWhat?", chosen=chosen)).draft == "A bus."
+    assert read(tmp_path, llava("<image>\nWhat?", chosen=[{"role": "user", "content": "?"}])).reason is Reason.BAD_ROW

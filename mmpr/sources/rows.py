@@ -15,7 +15,7 @@ from mmpr.sources.benchmarks import with_ours
 from mmpr.sources.row_faults import NumberText, RowFault, wrong
 from mmpr.sources.row_tags import ImageSlots, TaggedRow, placed
 from mmpr.sources.source_records import COLUMNS, Source
-from mmpr.sources.turns import columns_of
+from mmpr.sources.turns import columns_of, reply_of
 from mmpr.types import Question, Reason, Skip, Stage
 
 _URI = re.compile(r"data:|[A-Za-z][A-Za-z0-9+.:-]*://")  # also InternVL's `vc-reader:s3://`
@@ -103,7 +103,7 @@ def _label(ours: Mapping[str, object], name: str) -> str | None:
 
 
 def _draft(ours: Mapping[str, object]) -> str | None:
-    draft = _text(ours, "chosen")
+    draft = _text({"chosen": reply_of("chosen", ours["chosen"])}, "chosen")
     if draft is not None and not draft.strip():
         raise RowFault(Reason.BAD_ANSWER, "`chosen` is empty: leave it out, and the draft is sampled")
     return draft

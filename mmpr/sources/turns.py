@@ -3,6 +3,9 @@
 - The last human turn is the question, earlier ones with their replies are `history`, system turns are `system`.
 - A reply to the last turn is the given draft (`chosen`) where the row has no answer. But where that turn asks for a few
   words ("Answer the question using a single word or phrase."), the reply cannot be cut like a draft: it is the answer.
+- A turn says who speaks in `from` or `role`, and what in `value`, `content` or `text`; `{user, assistant}` and
+  `[question, reply]` are two turns. The list may be JSON as text, or the struct of lists that Parquet makes of it.
+- A turn without a text is a skip; only the reply to the last turn may be empty: then there is none.
 - What the row has in columns of its own (`answer`, `chosen`, `history`, `system`, `image`, `video`) goes before these.
 """
 
@@ -13,12 +16,13 @@ from dataclasses import dataclass
 
 from mmpr.image_tags import IMAGE_TAG
 from mmpr.prompts import VIDEO_TAG, strip_suffix
+from mmpr.sources import jsonl
 from mmpr.sources.row_faults import NumberText, RowFault, wrong
 from mmpr.types import Reason
 
 _ROLES = {
     **dict.fromkeys(("human", "user"), "user"),
-    **dict.fromkeys(("gpt", "assistant", "chatgpt", "bot", "model"), "assistant"),
+    **dict.fromkeys(("gpt", "assistant", "chatgpt", "bot", "model", "ai"), "assistant"),
     **dict.fromkeys(("system", "developer"), "system"),
 }
 
@@ -40,8 +44,8 @@ def columns_of(name: str, value: object, ours: Mapping[str, object]) -> dict[str
         RowFault: the turns are of another shape, or do not alternate.
     """
     media = _Media([], [])
-    turns = [_turn(name, turn, media) for turn in _list(name, value)]
-    system = "\n\n".join(text for role, text in turns if role == "system")
+    turns = [_turn(name, turn, media) for turn in _listed(name, value)]
+    system = "\n\n".join(text for role, text in turns if role == "system" and text.strip())
     spoken = [turn for turn in turns if turn[0] != "system"]
     for i, (role, _) in enumerate(spoken):
         if role != ("user", "assistant")[i % 2]:
@@ -49,6 +53,9 @@ def columns_of(name: str, value: object, ours: Mapping[str, object]) -> dict[str
             raise RowFault(Reason.BAD_ROW, f"`{name}`: turn {i + 1} is of {role!r}: give {expected}")
     reply = spoken.pop()[1] if len(spoken) % 2 == 0 and spoken else ""
     question = spoken.pop()[1] if spoken else ""
+    for i, (role, text) in enumerate(spoken):
+        if not text.strip():
+            raise RowFault(Reason.BAD_ROW, f"`{name}`: turn {i + 1}, of {role!r}, is empty: give it a text")
     texts = [text for _, text in spoken]
     found: dict[str, object] = {
         "question": question,
@@ -73,23 +80,71 @@ def _addresses(name: str, column: str, addresses: list[str], ours: Mapping[str, 
     return addresses or None
 
 
-def _list(name: str, value: object) -> list[object]:
+def reply_of(name: str, value: object) -> object:
+    """A reply that is written as a turn, or as turns of which it is the last; any other value as it is.
+
+    Raises:
+        RowFault: it is no turn of an assistant.
+    """
+    if not isinstance(value, dict | list):
+        return value
+    role, text = ("", "")
+    for turn in _listed(name, value):
+        role, text = _turn(name, turn, _Media([], []))
+    if role != "assistant":
+        raise wrong(name, value, "a text, or turns of which the last is the assistant's")
+    return text
+
+
+def _listed(name: str, value: object) -> list[object]:
+    """One value a turn."""
+    if isinstance(value, str) and not isinstance(value, NumberText) and value.lstrip().startswith(("[", "{")):
+        value = _decoded(value)
+    if isinstance(value, dict):
+        lists = [column for column in value.values() if column is not None]
+        if not lists or not all(isinstance(column, list) and len(column) == len(lists[0]) for column in lists):
+            value = [value]  # one turn
+        else:
+            keys = [key for key, column in value.items() if column is not None]
+            value = [dict(zip(keys, row, strict=True)) for row in zip(*lists, strict=True)]
     if not isinstance(value, list):
         raise wrong(name, value, "a list of turns")
-    return value
+    return [one for turn in value for one in _of_pair(turn)]
+
+
+def _decoded(text: str) -> object:
+    try:
+        return jsonl.DECODER.decode(text)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _of_pair(turn: object) -> list[object]:
+    """A question with its reply as two turns; any other turn as it is."""
+    if isinstance(turn, dict) and {"user", "assistant"} <= turn.keys():
+        turn = [turn["user"], turn["assistant"]]
+    if not isinstance(turn, list) or len(turn) != 2:
+        return [turn]
+    return [{"role": role, "content": text} for role, text in zip(("user", "assistant"), turn, strict=True)]
 
 
 def _turn(name: str, turn: object, media: _Media) -> Turn:
     expected = "turns like {from, value} or {role, content}"
     if not isinstance(turn, dict):
         raise wrong(name, turn, expected)
-    role, content = (turn.get(a, turn.get(b)) for a, b in (("from", "role"), ("value", "content")))
+    role = turn.get("from", turn.get("role"))
     if not isinstance(role, str) or role.lower() not in _ROLES:
         raise wrong(name, role, "turns of human, gpt or system; user, assistant or system")
+    if turn.get("tool_calls"):
+        raise RowFault(Reason.BAD_ROW, f"`{name}`: a turn calls a tool: only turns of text and images are read")
+    keys = [key for key in ("value", "content", "text") if key in turn]
+    if not keys:
+        raise wrong(name, list(turn), "each turn its text as `value`, `content` or `text`")
+    content = next((turn[key] for key in keys if turn[key] is not None), "")
+    if isinstance(content, dict):
+        content = [content]
     if isinstance(content, list):
         content = _joined([_part(name, part, media) for part in content])
-    if content is None:
-        content = ""
     if not isinstance(content, str) or isinstance(content, NumberText):
         raise wrong(name, content, expected)
     return _ROLES[role.lower()], content
@@ -102,15 +157,26 @@ def _joined(parts: list[str]) -> str:
 
 def _part(name: str, part: object, media: _Media) -> str:
     """A part's text; an image's is its tag. An image without an address is one of the row's `image`, a video too."""
+    if isinstance(part, str):
+        return part
     found = {key: own for key, own in part.items() if own is not None} if isinstance(part, dict) else {}
     if isinstance(text := found.get("text"), str) and found.get("type") in ("text", "input_text", None):
         return text
-    kind = str(found.get("type")).removeprefix("input_").removesuffix("_url")
+    named = next((key for key in ("image", "image_url", "video", "video_url") if key in found), None)
+    kind = str(found.get("type", named)).removeprefix("input_").removesuffix("_url")
     if kind not in ("image", "video"):
         raise wrong(name, part, "parts of type text, image, image_url, video or video_url")
-    address = found.get(f"{kind}_url", found.get(kind, found.get("url")))
-    if isinstance(address, dict):
-        address = address.get("url")
-    if isinstance(address, str) and address:
+    keys = (f"{kind}_url", kind, "url", "path", f"{kind}_path", "source")
+    address = _address(next((found[key] for key in keys if key in found), None))
+    if address:
         (media.images if kind == "image" else media.videos).append(address)
     return IMAGE_TAG if kind == "image" else VIDEO_TAG
+
+
+def _address(value: object) -> str | None:
+    """An address, as OpenAI's `{url}`, and as Anthropic's `{type: base64, media_type, data}`."""
+    if isinstance(value, dict):
+        if isinstance(value.get("data"), str):
+            return f"data:{value.get('media_type') or 'image/*'};base64,{value['data']}"
+        value = value.get("url") or value.get("path")
+    return value if isinstance(value, str) else None
