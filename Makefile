@@ -1,7 +1,8 @@
 # make install   .venv with the right engine (CPU or GPU) and the package
 # make dataset   the main job: SOURCE=vqa.jsonl CONFIG=configs/x.yaml OUT=runs/x for your own questions
 # make mpo       what the pairs are worth: builds, trains and evaluates the pocket model in many ways (hours)
-# make test      the tests; make test-slow: those with many engine starts; make check: lint, format, types
+# make test      the tests; make test-fast: those without engine and Ray; make test-slow: those with many engine starts
+# make check     lint, format, types
 SHELL := /bin/bash
 .ONESHELL:
 .SHELLFLAGS := -euo pipefail -c
@@ -18,7 +19,7 @@ OUT ?= runs/demo
 CONFIG ?=
 QUESTIONS ?= 200
 
-.PHONY: install dataset mpo test test-slow check bench bench-faults clean
+.PHONY: install dataset mpo test test-fast test-slow check bench bench-faults clean
 install: $(STAMP)
 
 $(STAMP): pyproject.toml Makefile
@@ -41,8 +42,12 @@ dataset: $(STAMP) $(SOURCE)
 mpo: $(STAMP)
 	$(BIN)/python -m pipelines.mpo.experiment --out runs/mpo $(ARGS)
 
-test: $(STAMP)
-	$(BIN)/python -X faulthandler -m tests
+# Tests without an engine and without Ray: side by side. The others one after another, for they share the cores.
+test-fast: $(STAMP)
+	$(BIN)/python -X faulthandler -m tests -n 2 -m "not slow and not engine and not ray"
+
+test: test-fast
+	$(BIN)/python -X faulthandler -m tests -m "not slow and (engine or ray)"
 
 test-slow: $(STAMP)
 	$(BIN)/python -X faulthandler -m tests -m slow

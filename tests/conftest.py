@@ -1,13 +1,16 @@
 """What many tests share: questions with images on disk, and scripted engines that run in real Ray actors."""
 
 import json
+import os
 import sys
 
+import endpoint_standin
 import pytest
 from hypothesis import settings
 from PIL import Image
 from ray import cloudpickle
 
+from mmpr import pool
 from mmpr.engines.scripted import ScriptedEngine
 from mmpr.types import Stage
 
@@ -15,6 +18,32 @@ cloudpickle.register_pickle_by_value(sys.modules[__name__])  # Ray's workers can
 
 settings.register_profile("mmpr", deadline=None)  # a test never asserts on time: machines are shared
 settings.load_profile("mmpr")
+
+
+# Files that start a Ray cluster of their own in this process: before the shared one is up, for a process joins one.
+OWN_RAY = ("test_cluster.py", "test_metrics.py", "test_places.py")
+STARTS_BUILDS = ("test_faults.py", "test_cluster_jobs.py")  # in processes of their own
+
+
+def pytest_collection_modifyitems(items):
+    """Mark what uses Ray, and sort: plain tests, files with a Ray of their own, engines, then the shared Ray."""
+    order = {}
+    for item in items:
+        shared = "cluster" in item.fixturenames and item.path.name not in OWN_RAY
+        own = item.path.name in OWN_RAY
+        if shared or own or item.path.name in STARTS_BUILDS:
+            item.add_marker("ray")
+        engine = item.get_closest_marker("engine") is not None
+        order[item] = 3 if shared else 1 if own else 2 if engine else 0
+    items.sort(key=order.__getitem__)
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    """One Ray for every file whose builds may share one; they join it."""
+    os.environ["STANDIN_KEY"] = endpoint_standin.KEY  # Ray's workers have the environment of its start
+    with pool.connected(None):
+        yield
 
 
 def script(prompt, index):

@@ -15,6 +15,8 @@ from PIL import Image
 BEGIN, ANSWER, STOP, IMAGE = "\x02", "\x03", 4, "\x05"
 DESCRIBED = "In the picture there is a red circle and a blue square on a white wall."
 
+KEY = "not-a-real-key-0123456789"  # of a server that asks for one
+
 
 def answer(question, index):
     """Half of the answers right; what is described is long enough to be cut."""

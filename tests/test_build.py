@@ -10,7 +10,6 @@ import pytest
 from conftest import scripted_engine
 from PIL import Image
 
-from mmpr import pool
 from mmpr.builder.build_flow import build, pair_again
 from mmpr.builder.chunk import ChunkReport
 from mmpr.builder.watch import FailureWatch
@@ -22,12 +21,7 @@ from mmpr.settings.config import BuildConfig
 from mmpr.types import Stage
 from mmpr.verification import verify
 
-
-@pytest.fixture(scope="module", autouse=True)
-def cluster():
-    """One Ray for the module: the builds inside join it."""
-    with pool.connected(None):
-        yield
+pytestmark = pytest.mark.usefixtures("cluster")  # all builds of this file join one Ray
 
 
 def run(source, out, **settings):

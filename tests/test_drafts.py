@@ -10,7 +10,6 @@ from PIL import Image
 from ray import cloudpickle
 from rich.console import Console
 
-from mmpr import pool
 from mmpr.builder.answer import AskRecipe, answer
 from mmpr.builder.build_flow import build
 from mmpr.builder.engine_choice import endpoint_settings
@@ -110,12 +109,6 @@ async def test_a_refused_score_keeps_the_drafts_beside_the_skip(question):
     assert (answered.skip.stage, answered.skip.reason) == (Stage.SCORE, Reason.ENGINE_REFUSED) and len(
         answered.responses
     ) == 3
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    with pool.connected(None):
-        yield
 
 
 def test_a_run_keeps_what_the_choice_was_made_by(cluster, write_source, tmp_path):

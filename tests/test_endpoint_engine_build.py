@@ -1,30 +1,17 @@
 """Builds on a server: real Ray, real files, a real connection; leases, deaths and commits stay what they are."""
 
-import os
 from collections import deque
 
 import pyarrow.parquet as pq
 import pytest
-from endpoint_standin import IMAGE, Standin, serving
+from endpoint_standin import IMAGE, KEY, Standin, serving
 from endpoint_standin import answer as said
 
-from mmpr import pool
 from mmpr.builder.build_flow import build
 from mmpr.builder.engine_choice import engine_maker, placement
 from mmpr.errors import ConfigError, EngineStartError
 from mmpr.settings.config import BuildConfig, load
 from mmpr.verification import verify
-
-KEY = "not-a-real-key-0123456789"
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    """One Ray for the builds of this module, started with a key in its environment."""
-    os.environ["STANDIN_KEY"] = KEY
-    with pool.connected(None):
-        yield
-    del os.environ["STANDIN_KEY"]
 
 
 def blind_answer(question, index):

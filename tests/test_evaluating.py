@@ -13,7 +13,6 @@ from endpoint_standin import Standin, serving
 from ray import cloudpickle
 from typer.testing import CliRunner
 
-from mmpr import pool
 from mmpr.builder.build_flow import build, pair_again
 from mmpr.builder.evaluation_flow import compare_runs, evaluate_run
 from mmpr.builder.merge_flow import merge_runs
@@ -29,14 +28,9 @@ from mmpr.settings.config import BuildConfig
 from mmpr.status import read_status, status_lines
 from mmpr.verification import verify
 
+pytestmark = pytest.mark.usefixtures("cluster")  # all builds of this file join one Ray
+
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cluster():
-    """One Ray for the module: the evaluations inside join it."""
-    with pool.connected(None):
-        yield
 
 
 def run(source, out, maker=scripted_engine, **settings):

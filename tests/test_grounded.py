@@ -12,7 +12,6 @@ from PIL import Image
 from ray import cloudpickle
 from rich.console import Console
 
-from mmpr import pool
 from mmpr.builder.answer import AskRecipe, Rounds, answer
 from mmpr.builder.build_flow import _first_round, build, pair_again
 from mmpr.engines.scripted import ScriptedEngine
@@ -139,12 +138,6 @@ def said(index, outcome, gain, tokens):
 
 
 # -- a whole run ------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    with pool.connected(None):
-        yield
 
 
 @pytest.mark.parametrize("adaptive", [True, False])

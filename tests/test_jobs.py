@@ -15,7 +15,6 @@ import ray
 from conftest import script, scripted_engine
 from ray import cloudpickle
 
-from mmpr import pool
 from mmpr.builder.budget import Budget, moment
 from mmpr.builder.build_flow import build
 from mmpr.builder.jobs import read_job, run_job
@@ -26,15 +25,10 @@ from mmpr.run import RunFolder
 from mmpr.settings.config import BuildConfig, load
 from mmpr.status import read_status
 
+pytestmark = pytest.mark.usefixtures("cluster")  # all builds of this file join one Ray
+
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the workers cannot import a test module
 NOW = datetime(2027, 1, 15, 22, 30, tzinfo=UTC)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cluster():
-    """One Ray for the module: the builds inside join it."""
-    with pool.connected(None):
-        yield
 
 
 SETTINGS = {"model": "pocket", "n": 4, "max_tokens": 256, "chunk_questions": 8, "chunks_in_flight": 1}

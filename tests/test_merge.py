@@ -16,7 +16,6 @@ from conftest import scripted_engine
 from run import making
 from typer.testing import CliRunner
 
-from mmpr import pool
 from mmpr.builder.build_flow import build, pair_again
 from mmpr.builder.finish import finish, judge_options
 from mmpr.builder.merge_flow import merge_runs
@@ -32,12 +31,7 @@ from mmpr.settings.config import BuildConfig, Mark, part
 from mmpr.status import read_status
 from mmpr.verification import verify
 
-
-@pytest.fixture(scope="module", autouse=True)
-def cluster():
-    """One Ray for the module: the merges inside join it."""
-    with pool.connected(None):
-        yield
+pytestmark = pytest.mark.usefixtures("cluster")  # all builds of this file join one Ray
 
 
 def member(path, rows, *, source="vqa.jsonl", size=4, **settings):

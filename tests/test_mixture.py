@@ -14,7 +14,6 @@ from conftest import script, scripted_engine
 from PIL import Image
 from typer.testing import CliRunner
 
-from mmpr import pool
 from mmpr.builder.build_flow import _settings, build, pair_again
 from mmpr.builder.chunk import ChunkWork
 from mmpr.builder.engine_choice import vllm_settings
@@ -35,13 +34,6 @@ from mmpr.sources import index, ranges
 from mmpr.status import read_status
 from mmpr.verification import verify
 from tests.test_sources_parts import Beside, Opened
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    """One Ray for the builds of this module."""
-    with pool.connected(None):
-        yield
 
 
 def write(folder, name, rows):

@@ -25,13 +25,9 @@ from mmpr.errors import EngineDead, EngineStartError, RunFolderError
 from mmpr.pool import Beat, Died, Done, Lease, Placement, Pool, UnfitNode
 from mmpr.types import Message, Prompt, Stage
 
+pytestmark = pytest.mark.usefixtures("cluster")  # all builds of this file join one Ray
+
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the workers cannot import a test module
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cluster():
-    with pool.connected(None):
-        yield
 
 
 async def scripted():

@@ -12,7 +12,6 @@ from PIL import Image
 from ray import cloudpickle
 from rich.console import Console
 
-from mmpr import pool
 from mmpr.builder.answer import AskRecipe, answer
 from mmpr.builder.build_flow import build
 from mmpr.builder.rejected_images import shown_images
@@ -179,12 +178,6 @@ async def test_a_question_without_an_image_is_a_skip_in_every_view(view):
 
 
 # -- whole builds -------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    with pool.connected(None):
-        yield
 
 
 def run(folder, out, **settings):

@@ -50,10 +50,9 @@ def test_a_killed_engine_process_loses_and_doubles_nothing(tmp_path):
 
 def test_a_killed_driver_leaves_no_engine_and_the_next_start_completes(tmp_path):
     write_questions(tmp_path, n=60, open_fraction=0.3, seed=10)
-    build = start(tmp_path)
-    wait_for_a_commit(tmp_path, build)
-    build.kill()
-    build.wait()
+    with start(tmp_path) as build:  # its pipes are closed here, not by the garbage collector in a later test
+        wait_for_a_commit(tmp_path, build)
+        build.kill()
     psutil.wait_procs(engine_processes(), timeout=60)
     assert engine_processes() == []
     kept = {path.name: path.read_bytes() for path in (tmp_path / "run" / "chunks").glob("*.json")}

@@ -2,7 +2,7 @@
 
 import sys
 
-from mmpr.builder import engines
+from mmpr.builder import engine_choice
 from mmpr.cli import verbs as cli
 from mmpr.engines.scripted import ScriptedEngine
 from mmpr.types import Stage
@@ -31,6 +31,6 @@ async def start():
 
 
 if __name__ == "__main__":
-    engines.engine_maker = lambda _: start  # the one seam: the command line, with these engines
+    engine_choice.engine_maker = lambda _: start  # the one seam: the command line, with these engines
     sys.argv.insert(1, "build")
     cli.main()
