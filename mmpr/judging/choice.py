@@ -4,53 +4,61 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from mmpr.judging import guards
+from mmpr.judging.answer_head import retracts
+from mmpr.judging.clean import fold
+from mmpr.judging.forms import Form
+from mmpr.judging.kinship import akin
 from mmpr.judging.prose import core, same_words, spelled
-from mmpr.judging.rules import Rule, Ruling, ambiguous, correct, different, incorrect
+from mmpr.judging.rules import Rule, Ruling, ambiguous, correct, different, incorrect, unlike
+from mmpr.types import Certainty, Outcome
 
-
-class Comparable(Protocol):
-    """What an option's text is compiled to."""
-
-    @property
-    def kind(self) -> str: ...
-
-    def compare(self, answer: str) -> Ruling: ...
-
-
-_LEAD = (
-    r"(?:(?:so|thus|hence|therefore|because|since)[,\s]+)*(?:i (?:think|believe|choose|pick|select|would "
-    r"(?:choose|pick|say|select))\s*(?:that\s+)?(?:it(?:'s| is)\s+)?)?"
-    r"(?:(?:it(?:'s| is)|that(?:'s| is)|this is)\s+)?(?:(?:the\s+)?(?:final |most likely |best |only )*"
-    r"(?:correct |right |best |true |appropriate )?(?:answer|option|choice|letter|statement|selection|one"
-    r"|alternative)s?(?:\s+letter)?\s*(?:(?:is|are|would be|should be)\b)?\s*:?\s*)*"
-    r"(?:(?:应该|应当|应|宜|该|可|我|所以|因此|故|本题)*(?:选择|选项|选|故选|答案)(?:是|为)?\s*:?\s*)*(?:choose|pick|select)?\s*(?:option"
-    r"|choice|answer|letter|figure|diagram|graph|picture|image|point|panel|line|circuit|net|shape|path|part"
-    r"|region|position|label|statement|图)?\s*:?\s*"
+# What introduces a letter: "I think it's", "so the correct option is", 选, "Figure".
+_LEAD = re.compile(
+    r"(?:(?:so|thus|hence|therefore|because|since)[,:\s]+)*"
+    r"(?:(?:we|i)(?:'d| would| will)? (?:think|believe|choose|pick|select|say|go with)\s+(?:that\s+)?"
+    r"(?:it(?:'s| is| must be)\s+)?)?(?:(?:it(?:'s| is)|that(?:'s| is)|this is)\s+)?"
+    r"(?:(?:the\s+)?(?:final |most likely |best |only )?(?:correct |right |best |true |appropriate )?"
+    r"(?:answer|option|choice|letter|selection|alternative)s?(?:\s+letter)?\s*"
+    r"(?:(?:is|are|would be|should be)\b(?: for sure)?)?\s*[:\-]?\s*){0,3}"
+    r"(?:(?:应该|应当|应|宜|该|可|我|所以|因此|故|本题)?(?:选择|选项|选|故选|答案|정답)(?:是|为)?\s*:?\s*){0,3}"
+    r"(?:choose|pick|select)?\s*"
+    r"(?P<noun>option|choice|answer|letter|figure|diagram|graph|picture|image|point|panel|line|circuit|net|shape|path|part"
+    r"|region|position|label|statement|step|图)?\s*:?\s*",
+    re.I,
 )
-_LETTER = re.compile(
-    rf"^{_LEAD}[\(\[{{<]?\s*([A-Za-z])\s*(?:[\)\]}}>]|(?=$|[\s.,:;、。,!?/-]|[\u3400-\u9fff]))\s*([.:、)]|-(?=\s))?\s*(.*)$",
-    re.I | re.S,
-)
-_LETTERS = re.compile(
-    rf"^{_LEAD}(?:both\s+|either\s+)?[\(\[]?([A-J](?:[\)\]]?\s*(?:,\s*and|,\s*or|,|、|;|and|or|&|/|\+|和|或者"
-    rf"|或|与|及|还是|\s)?\s*[\(\[]?[A-J])+)(?![\w'])[\)\]]?(.*)$",
+_LABEL = re.compile(
+    r"(?P<open>[(\[{<])?\s*(?P<letter>[A-Za-z])(?:\s*(?P<close>[)\]}>])|(?=$|[\s.,:;、。!?/\-\u3400-\u9fff\"]))\s*"
+    r"(?P<mark>[.:、)]|-(?=\s)|,(?=\s|$)|(?=\())?\s*(?P<rest>.*)$",
     re.S,
 )
-_ANY_LETTER = re.compile(
-    r"(?:\b(?:option|choice|answer|letter|(?:answer|choice|option) is|选项?|选择)"
-    r"\s*:?\s*[\(\[]?|[\(\[])([A-J])(?![\w'])[\)\]]?",
-    re.I,
+_SEVERAL = re.compile(
+    r"(?:both\s+|either\s+)?((?:[(\[]?[A-Z][)\]]?(?:\s*(?:,\s*and|,\s*or|,|、|;|and|or|&|/|\+|和|或者|或|与|及|还是)\s*|\s*))+)(?![\w'])"
+    r"[.。]?$"
 )
-_EXCLUDED = re.compile(r"^(?:is |are )?(?:clearly |also )?(?:incorrect|wrong|false|excluded|eliminated|错)")
+_OR = re.compile(r"\bor\b|或|还是|/")
+_NAMED_INSIDE = re.compile(
+    r"(?:\b(?i:option|choice|answer|letter|(?:answer|choice|option) is|it(?:'s| is| must be)|choose|pick|select"
+    r"|go with)|选项?|选择|[(\[])\s*:?\s*[(\[]?([A-Z])(?![\w'])[)\]]?"
+)
+_EXCLUDED = re.compile(
+    r"(?:is |are )?(?:clearly |also )?(?:incorrect|wrong|false|excluded|eliminated|错)|cannot|can't|could not|不"
+)
+# An explanation of the letter, not another option's text.
 _REASON = re.compile(
-    r"^\W*(?:since|because|as|given|which|due to|so|this|the|it|is (?:the )?(?:correct|right|best|true|most)"
-    r"|因为|由于|it's|based on|matches|corresponds)\b|^\W*(?:因为|由于|是?正确|对应|[是为]?正确)",
+    r"\W*(?:since|because|as|given|which|due to|so|this|the|it|is (?:the )?(?:correct|right|best|true|most)|based on"
+    r"|it's|it is|that|matches|corresponds|for sure|is closer|is)\b|\W*(?:因为|由于|是?正确|对应|[是为]?正确|选项)",
     re.I,
 )
-_PLAIN_LETTER = re.compile(r"[A-Z]$|\([A-Z]\)$")
+_NEGATED_CLAUSE = re.compile(r"\b(?:can't|cannot|couldn't|isn't|is not|not|doesn't make sense for it to)\b.*$", re.I)
+_NONE_RIGHT = re.compile(
+    r"\bnone of (?:the|these)\b[^.]{0,40}\b(?:options?|choices?|answers?|match|above|listed|given)"
+    r"|\bnot (?:in|among|listed|one of)\b"
+    r"|\bno (?:correct|matching|valid) (?:answer|option|choice)|\b(?:isn't|not) (?:an option|available|provided) "
+    r"|无正确(?:答案|选项)|没有正确|无选项|都不(?:正确|对)|均不正确",
+    re.I,
+)
 _STATEMENTS = re.compile(r"(?<![A-Za-z])(?:VIII|VII|VI|IV|IX|III|II|I|V|X)(?![A-Za-z])")
 _STATEMENT_WORDS = re.compile(
     r"(?<![A-Za-z])(?:VIII|VII|VI|IV|IX|III|II|I|V|X)(?![A-Za-z])|\b(?:only|and|both|statements?|just|are|is"
@@ -62,20 +70,36 @@ _OFFICIAL = re.compile(
     r"|province|commonwealth|union|federation|island|river|mount|lake|county|town|country|emirate|the)s?"
     r"(?:\s+of)?(?:\s+the)?\s+|^(?:mount|lake|the)\s+"
 )
-_DIGIT_CHOICE = re.compile(r"^(?:option|choice|选项)\s*[\(\[]?(\d)[\)\]]?$", re.I)
+_LONE_LETTER = re.compile(r"(?<![\w'])([B-HJ-Z]|A(?=\s+(?:and|or|is)\b)|A$)(?![\w'])")
+_DIGIT_CHOICE = re.compile(r"(?:option|choice|选项)\s*[(\[]?(\d{1,2})[)\]]?$", re.I)
+_AROUND_TEXT_WORDS = """
+the a an is it its in of because since as only gas answer here that was are i think believe from diagram picture image
+must be this shows color
+"""
+_AROUND_TEXT = frozenset(_AROUND_TEXT_WORDS.split())
+
+Meant = tuple[frozenset[int], Rule]
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Which of the options is meant; `reference` is a set of indices, nearly always one."""
+    """Which of the options is meant; `reference` is a set of indices, nearly always one.
+
+    Args:
+        texts: the options, or none where only their letters are known.
+        options: each option under its own kind, behind the gate.
+        letters: the index that each label of the question means, where that is not the order of `texts`.
+        anonymous: the texts say nothing, as `A`, `B` and `<image 1>` do.
+    """
 
     reference: frozenset[int]
     texts: tuple[str, ...]
-    options: tuple[Comparable | None, ...] = field(repr=False)
-    spelled: tuple[str, ...] = field(repr=False, default=())
-    cores: tuple[str, ...] = field(repr=False, default=())
-    sets: tuple[frozenset[str] | None, ...] = field(repr=False, default=())
-    one_letter: bool = False  # some option's text is itself a letter or numeral: `I`
+    options: tuple[Form | None, ...] = field(repr=False)
+    letters: dict[str, int] = field(repr=False)
+    spelled: tuple[str, ...] = field(repr=False)
+    cores: tuple[str, ...] = field(repr=False)
+    sets: tuple[frozenset[str] | None, ...] = field(repr=False)
+    anonymous: bool = False
     kind: str = "choice"
 
     def compare(self, answer: str) -> Ruling:
@@ -87,115 +111,98 @@ class Choice:
 
     def normal(self, answer: str) -> str | None:
         meant = self.meant(answer)
-        return None if isinstance(meant, Ruling) else "".join(_letter(i) for i in sorted(meant[0]))
+        return None if isinstance(meant, Ruling) else "".join(label(i) for i in sorted(meant[0]))
 
     def show(self) -> str:
-        return "".join(_letter(i) for i in sorted(self.reference))
+        return "".join(label(i) for i in sorted(self.reference))
 
-    def meant(self, answer: str) -> tuple[frozenset[int], Rule] | Ruling:
+    def meant(self, answer: str) -> Meant | Ruling:
         """The options that the answer means, or the ruling where it means none or contradicts itself."""
-        if _PLAIN_LETTER.match(answer) is not None and not self.one_letter:
-            index = ord(answer.strip("()")) - 65
-            inside = index < len(self.texts) or not self.texts
-            return (frozenset((index,)), Rule.CHOICE_LETTER) if inside else different(Rule.CHOICE_OUTSIDE)
-        exactly = self._equal(answer)
-        if len(exactly) == 1 and (len(answer) > 1 or not self._is_letter(answer)):
-            return frozenset(exactly), Rule.CHOICE_TEXT
-        if (statements := self._statements(answer)) is not None:
-            return statements
-        guarded = self._guard(answer)
-        if guarded is not None:
-            return guarded
-        answer, _ = guards.without_contrast(answer)
-        if (rest := guards.corrected(answer)) is not None:
-            answer = rest
-        several = self._several(answer)
-        if several is not None:
-            return several
-        lettered = self._lettered(answer)
-        return lettered if lettered is not None else self._text(answer)
+        equal = self._equal(answer)
+        labelled = self._plain_letter(answer)
+        if equal is not None and labelled is not None and equal != labelled:
+            return ambiguous(Rule.CHOICE_CONFLICT)  # `A` is the text of option C
+        if equal is not None:
+            return frozenset((equal,)), Rule.CHOICE_TEXT
+        if labelled is not None:
+            return frozenset((labelled,)), Rule.CHOICE_LETTER
+        for reading in (self._statements, self._guarded, self._lettered, self._several, self._text):
+            if (found := reading(answer)) is not None:
+                return found
+        return self._outside(answer)
 
-    def _is_letter(self, answer: str) -> bool:
-        index = ord(answer.upper()) - 65
-        return 0 <= index < max(len(self.texts), 1)
+    def _plain_letter(self, answer: str) -> int | None:
+        bare = answer[1:-1] if answer[:1] == "(" and answer[-1:] == ")" else answer
+        return self._index(bare) if len(bare) == 1 and "A" <= bare <= "Z" else None
 
-    def _equal(self, answer: str) -> list[int]:
+    def _index(self, letter: str) -> int | None:
+        """The option that a letter labels, or None where there is none."""
+        if self.letters:
+            return self.letters.get(letter.upper())
+        index = ord(letter.upper()) - 65
+        return index if not self.texts or index < len(self.texts) else None
+
+    def _equal(self, answer: str) -> int | None:
+        exact = [i for i, text in enumerate(self.texts) if text == answer]
         words = spelled(answer)
-        return [i for i, text in enumerate(self.spelled) if text == words and words]
+        same = exact or [i for i, text in enumerate(self.spelled) if text == words and words]
+        return same[0] if len(same) == 1 else None
 
-    def _guard(self, answer: str) -> Ruling | None:
-        low = answer.casefold()
-        texts = " ".join(self.texts).casefold()
+    def _guarded(self, answer: str) -> Meant | Ruling | None:
+        low, texts = answer.casefold(), " ".join(self.texts).casefold()
+        if _NONE_RIGHT.search(answer) is not None and _NONE_RIGHT.search(texts) is None and "none" not in texts:
+            return ambiguous(Rule.NEGATED) if _LABEL.match(answer) else different(Rule.CHOICE_OUTSIDE)
         if guards.refuses(low) and not guards.refuses(texts):
             return incorrect(Rule.REFUSAL)
-        if guards.negated(low) and guards.without_contrast(answer)[1] is False and guards.corrected(answer) is None:
-            if not guards.negated(texts):
-                return incorrect(Rule.NEGATED)
-            if re.match(r"^\W*(?:not|不是|并非)\s*(?:option|choice|选项?)?\s*[\(\[]?[A-J]\b", answer, re.I):
-                return incorrect(Rule.NEGATED)
-        return None
+        if (rest := guards.corrected(answer)) is not None:
+            return self.meant(rest)
+        main, cut = guards.without_contrast(answer)
+        return self.meant(main) if cut and not guards.negated(texts) else None
 
-    def _several(self, answer: str) -> tuple[frozenset[int], Rule] | Ruling | None:
-        found = _LETTERS.match(answer)
+    def _lettered(self, answer: str) -> Meant | Ruling | None:
+        lead = _LEAD.match(answer)
+        start = lead.end() if lead is not None else 0
+        named = lead is not None and (lead.group("noun") is not None or start > 0)
+        found = _LABEL.match(answer, start)
         if found is None:
             return None
-        letters = re.findall(r"[A-J](?![a-z])", found.group(1))
-        if "II" in found.group(1) or re.search(r"[a-z]", re.sub(r"\band\b|\bor\b", "", found.group(1))):
-            return None
-        chosen = frozenset(ord(letter) - 65 for letter in letters)
-        if len(chosen) == 1:
-            return chosen, Rule.CHOICE_LETTER
-        if self.texts and 8 in chosen and len(self.texts) < 9:  # `(A) I only`: a numeral, no letter
-            return None
-        if re.search(r"\b[A-J]\b", found.group(len(found.groups()))) is not None:  # `A and B are wrong, so C`
-            return ambiguous(Rule.SEVERAL)
-        if re.search(r"\bor\b|或|还是|/", found.group(1)) or len(self.reference) == 1:
-            return incorrect(Rule.SEVERAL)
-        return chosen, Rule.CHOICE_LETTER
-
-    def _lettered(self, answer: str) -> tuple[frozenset[int], Rule] | Ruling | None:
-        found = _LETTER.match(answer)
-        if found is None:
-            return self._inner_letter(answer)
-        letter, mark, rest = (
-            found.group(1),
-            found.group(2),
-            found.group(3).strip(" .:,;)").removeprefix("- ").removeprefix("项"),
+        letter, rest = (
+            found.group("letter"),
+            found.group("rest").strip(' .:,;)"*').removeprefix("- ").removeprefix("项"),
         )
-        marked = bool(mark) or answer[found.end(1) : found.end(1) + 1] in (")", "]", "}", ",", ".")
-        if letter.islower() and rest and not marked:  # the article in `a cat`
-            return None
+        marked = bool(found.group("close") or found.group("mark") is not None) or (named and not rest)
+        index = self._index(letter)
+        if letter.islower() and not (marked or not rest):
+            return None  # the article in `a cat`
+        if index is None:
+            return different(Rule.CHOICE_OUTSIDE) if not rest and letter.isupper() and self.texts else None
+        if rest and self._agrees(rest, index):
+            return frozenset((index,)), Rule.CHOICE_LETTER
         if (
             rest
-            and rest.isascii()
             and not marked
-            and letter.upper() in "AI"
-            and not self._agrees(rest, ord(letter.upper()) - 65)
+            and not named
             and not _REASON.match(rest)
             and not _EXCLUDED.match(rest)
+            and rest.isascii()
         ):
-            return self._inner_letter(answer)
-        index = ord(letter.upper()) - 65
-        if self.texts and index >= len(self.texts):
-            return incorrect(Rule.CHOICE_OUTSIDE)
+            return None
         return self._with_rest(index, rest)
 
-    def _with_rest(self, index: int, rest: str) -> tuple[frozenset[int], Rule] | Ruling:
-        chosen = frozenset((index,))
-        if not rest or self._agrees(rest, index):
-            return chosen, Rule.CHOICE_LETTER
-        if _EXCLUDED.match(rest) is not None:
+    def _with_rest(self, index: int, rest: str) -> Meant | Ruling | None:
+        if not rest:
+            return frozenset((index,)), Rule.CHOICE_LETTER
+        if _EXCLUDED.match(rest) is not None or retracts(rest):
             return ambiguous(Rule.CHOICE_CONFLICT)
+        kept = _NEGATED_CLAUSE.sub("", rest)
+        if _SEVERAL.match(rest) or re.search(r"(?:^|\b(?:or|and|not)\s+|[,/、和或])[(\[]?[A-Z](?![\w'])", kept):
+            return None
         others = [i for i in range(len(self.texts)) if i != index and self._agrees(rest, i)]
-        if others and not _REASON.match(rest):
+        if others or (not _REASON.match(rest) and self._mentions_other(rest, index)):
             return ambiguous(Rule.CHOICE_CONFLICT)
-        if re.match(r"^(?:or|and|/|or maybe|或|和)\s*[\(\[]?[A-J]\b", rest):
-            return incorrect(Rule.SEVERAL)
-        if guards.soft(rest.casefold()) or re.search(r"\bor\s+[\(\[]?[A-J]\b", rest):
+        if guards.soft(kept.casefold()) and not _REASON.match(rest):
             return ambiguous(Rule.SOFT)
-        if not _REASON.match(rest) and self._mentions_other(rest, index):
-            return ambiguous(Rule.CHOICE_CONFLICT)
-        return chosen, Rule.CHOICE_LETTER
+        return frozenset((index,)), Rule.CHOICE_LETTER
 
     def _mentions_other(self, rest: str, index: int) -> bool:
         words = f" {spelled(rest)} "
@@ -204,16 +211,37 @@ class Choice:
             f" {text} " in words for i, text in enumerate(self.spelled) if i != index and len(text) > 1
         )
 
-    def _inner_letter(self, answer: str) -> tuple[frozenset[int], Rule] | Ruling | None:
-        letters = {m.group(1) for m in _ANY_LETTER.finditer(answer) if m.group(1).isupper()}
-        if len(letters) == 1:
-            index = ord(letters.pop()) - 65
-            if self.texts and index >= len(self.texts):
-                return incorrect(Rule.CHOICE_OUTSIDE)
-            if self._mentions_other(answer, index):
-                return ambiguous(Rule.CHOICE_CONFLICT)
-            return frozenset((index,)), Rule.CHOICE_LETTER
-        return ambiguous(Rule.SEVERAL) if len(letters) > 1 else None
+    def _several(self, answer: str) -> Meant | Ruling | None:
+        """`A and C`, `AC`: a set; `A or C`: candidates."""
+        lead = _LEAD.match(answer)
+        found = _SEVERAL.match(answer, lead.end() if lead is not None else 0)
+        if found is None:
+            return self._inner_letter(answer)
+        indices = [self._index(letter) for letter in re.findall(r"[A-Z](?![a-z])", found.group(1))]
+        chosen = frozenset(index for index in indices if index is not None)
+        if len(chosen) < len(indices) or len(chosen) < 2:
+            return None
+        if _OR.search(found.group(1)):
+            return ambiguous(Rule.SEVERAL) if chosen & self.reference else different(Rule.SEVERAL)
+        if len(self.reference) == 1 and chosen & self.reference:
+            return ambiguous(Rule.SEVERAL)
+        return chosen, Rule.CHOICE_LETTER
+
+    def _inner_letter(self, answer: str) -> Meant | Ruling | None:
+        """`I would go with (B) here`, where no other option is named outside a negation."""
+        kept = _NEGATED_CLAUSE.sub("", answer) or answer
+        found = list(_NAMED_INSIDE.finditer(answer))
+        letters = {m.group(1) for m in found if not _denied(answer[max(0, m.start() - 12) : m.start(1)])}
+        if len(letters) > 1:
+            return ambiguous(Rule.SEVERAL)
+        if not letters:
+            return ambiguous(Rule.NEGATED) if found else None
+        index = self._index(letters.pop())
+        if index is None:
+            return ambiguous(Rule.CHOICE_OUTSIDE)
+        if guards.negated(kept.casefold()) or self._mentions_other(answer, index) or guards.soft(kept.casefold()):
+            return ambiguous(Rule.CHOICE_CONFLICT)
+        return frozenset((index,)), Rule.CHOICE_LETTER
 
     def _agrees(self, text: str, index: int) -> bool:
         if index >= len(self.texts):
@@ -221,15 +249,18 @@ class Choice:
         option = self.options[index]
         if same_words(core(text), self.cores[index]):
             return True
-        return option is not None and option.compare(text).outcome == "correct"
+        return option is not None and option.compare(text).outcome is Outcome.CORRECT
 
-    def _text(self, answer: str) -> tuple[frozenset[int], Rule] | Ruling:
+    def _text(self, answer: str) -> Meant | Ruling | None:
         if (digit := _DIGIT_CHOICE.match(answer)) is not None and 1 <= int(digit.group(1)) <= len(self.texts):
             return frozenset((int(digit.group(1)) - 1,)), Rule.CHOICE_LETTER
-        if not self.texts:
-            return incorrect(Rule.CHOICE_OUTSIDE)
-        if re.fullmatch(r"\(?[1-9]\)?", answer) and not any(c.isdigit() for text in self.texts for c in text):
+        if not self.texts or self.anonymous:
+            return ambiguous(Rule.CHOICE_OUTSIDE)
+        if re.fullmatch(r"\(?\d{1,2}\)?", answer) and not any(c.isdigit() for text in self.texts for c in text):
             return ambiguous(Rule.CHOICE_NEAR)  # the second option, perhaps
+        low, texts = answer.casefold(), " ".join(self.texts).casefold()
+        if guards.negated(low) and not guards.negated(texts):
+            return ambiguous(Rule.NEGATED)
         agreeing = [i for i in range(len(self.texts)) if self._agrees(answer, i)]
         if len(agreeing) == 1:
             return frozenset(agreeing), Rule.CHOICE_TEXT
@@ -238,11 +269,9 @@ class Choice:
         ]
         if not agreeing and len(unitless) == 1:  # `5` where one option is `5 cm`
             return frozenset(unitless), Rule.CHOICE_TEXT
-        if guards.alternatives(answer.casefold()) and not guards.alternatives(" ".join(self.texts).casefold()):
-            return incorrect(Rule.SEVERAL)
         return self._contained(answer)
 
-    def _contained(self, answer: str) -> tuple[frozenset[int], Rule] | Ruling:
+    def _contained(self, answer: str) -> Meant | Ruling | None:
         words = f" {spelled(answer)} "
         han = not answer.isascii()
         held = [i for i, text in enumerate(self.spelled) if _held(text, words, han)]
@@ -250,65 +279,48 @@ class Choice:
             i for i in held if not any(i != j and _held(self.spelled[i], f" {self.spelled[j]} ", han) for j in held)
         ]
         if len(longest) > 1:
-            return (
-                incorrect(Rule.SEVERAL)
-                if guards.alternatives(answer.casefold()) or re.search(r"\band\b|,|和|、", answer)
-                else ambiguous(Rule.SEVERAL)
-            )
-        if len(longest) == 1:
-            return self._sentence(words.strip(), longest[0])
-        return self._outside(answer)
+            wrong = guards.alternatives(answer.casefold()) and not set(longest) & self.reference
+            return different(Rule.SEVERAL) if wrong else ambiguous(Rule.SEVERAL)
+        return self._sentence(words.strip(), longest[0]) if longest else None
 
-    def _sentence(self, words: str, index: int) -> tuple[frozenset[int], Rule] | Ruling:
+    def _sentence(self, words: str, index: int) -> Meant | Ruling:
         """An option within more words: a whole sentence of it, or its official name, is the option."""
         option = self.spelled[index]
-        if _OFFICIAL.sub("", words) == option or len(option.split()) >= 3:
-            return frozenset((index,)), Rule.CHOICE_TEXT
         rest = re.sub(rf"(?:^|\s){re.escape(option)}(?:\s|$)", " ", words).split()
-        known = {
-            "the",
-            "a",
-            "an",
-            "is",
-            "it",
-            "in",
-            "of",
+        explained = words.startswith(option + " ") and rest[0] in (
             "because",
             "since",
             "as",
-            "only",
-            "gas",
-            "answer",
-            "here",
-            "that",
+            "which",
+            "is",
+            "has",
             "was",
-            "are",
-        }
-        if all(word in known for word in rest) or (
-            words.startswith(option + " ") and rest[0] in ("because", "since", "as", "which", "is", "has", "was", "are")
-        ):
+        )
+        whole = _OFFICIAL.sub("", words) == option or len(option.split()) >= 3
+        if whole or explained or all(word in _AROUND_TEXT for word in rest):
             return frozenset((index,)), Rule.CHOICE_TEXT
-        return ambiguous(Rule.CHOICE_NEAR) if index in self.reference else incorrect(Rule.CHOICE_TEXT)
+        return ambiguous(Rule.CHOICE_NEAR)
 
     def _outside(self, answer: str) -> Ruling:
-        """Text that no option has; dropped where it shares a telling word with the truth, else wrong."""
-        got = {word for word in core(answer).split() if len(word) > 3}
-        for index in self.reference:
-            text = self.cores[index]
-            if guards.refuses(text) and not guards.refuses(answer.casefold()):
-                return incorrect(Rule.CHOICE_OUTSIDE)
-            if any(len(w) > 3 and w in got for w in text.split()) or (
-                guards.refuses(answer.casefold()) and guards.refuses(text)
-            ):
-                return ambiguous(Rule.CHOICE_NEAR)
-        return incorrect(Rule.CHOICE_OUTSIDE)
+        """Text or a value that no option has: the reference option itself must be proven different."""
+        if self.anonymous or not self.texts:
+            return ambiguous(Rule.CHOICE_OUTSIDE)
+        if any(self._index(letter) is not None for letter in _LONE_LETTER.findall(answer)):
+            return ambiguous(Rule.CHOICE_CONFLICT)  # `A and B are wrong, so C`
+        meant = [self.options[i] for i in self.reference]
+        found = [option.compare(answer) for option in meant if option is not None]
+        if found and all(ruling.certainty is Certainty.PROVEN for ruling in found):
+            return different(Rule.CHOICE_OUTSIDE)
+        if any(akin(answer, self.texts[i]) for i in self.reference):
+            return ambiguous(Rule.CHOICE_NEAR)
+        return unlike(Rule.CHOICE_OUTSIDE)
 
-    def _statements(self, answer: str) -> tuple[frozenset[int], Rule] | Ruling | None:
+    def _statements(self, answer: str) -> Meant | Ruling | None:
         """`I and II`, `Statements I and II only`, where the options are sets of statements."""
         sets = self.sets
         if sum(s is not None for s in sets) < 2:
             return None
-        lettered = re.match(r"^[\(\[]?([A-J])(?![A-Za-z])[\)\]]?\s*[.:)]?\s*(.*)$", answer)
+        lettered = re.match(r"^[(\[]?([A-Z])(?![A-Za-z])[)\]]?\s*[.:)]?\s*(.*)$", answer)
         if lettered and lettered.group(1) not in "IVX" and lettered.group(2):
             return None
         got = statement_set(answer)
@@ -317,7 +329,7 @@ class Choice:
         if got is None:
             return None
         same = [i for i, s in enumerate(sets) if s == got]
-        return (frozenset(same), Rule.CHOICE_STATEMENTS) if len(same) == 1 else incorrect(Rule.CHOICE_STATEMENTS)
+        return (frozenset(same), Rule.CHOICE_STATEMENTS) if len(same) == 1 else different(Rule.CHOICE_STATEMENTS)
 
 
 def statement_set(text: str) -> frozenset[str] | None:
@@ -325,9 +337,11 @@ def statement_set(text: str) -> frozenset[str] | None:
     if _STATEMENT_WORDS.sub("", text):
         return None
     found = _STATEMENTS.findall(text)
-    if not found:
-        return None
-    return frozenset(found)
+    return frozenset(found) if found else None
+
+
+def _denied(before: str) -> bool:
+    return guards.negated(before.lower()) or "不" in before
 
 
 def _held(option: str, words: str, han: bool) -> bool:
@@ -336,23 +350,31 @@ def _held(option: str, words: str, han: bool) -> bool:
     return f" {option} " in words or (han and not option.isascii() and option in words)
 
 
-def _letter(index: int) -> str:
-    return chr(65 + index)
+def label(index: int) -> str:
+    """A, B, .., Z, AA, AB, .."""
+    return (label(index // 26 - 1) if index >= 26 else "") + chr(65 + index % 26)
 
 
-def built(reference: frozenset[int], texts: tuple[str, ...], options: tuple[Comparable | None, ...]) -> Choice:
+_ANONYMOUS = re.compile(r"[A-Za-z]$|<?\s*image\s*\d*\s*>?$|(?:figure|picture|option|choice)\s*[A-Z\d]$", re.I)
+
+
+def built(
+    reference: frozenset[int], texts: tuple[str, ...], options: tuple[Form | None, ...], letters: dict[str, int]
+) -> Choice:
     """A choice with what every comparison needs of its options, made once."""
     sets = tuple(statement_set(text) for text in texts)
-    short = any(len(text) == 1 for text in texts) or sum(found is not None for found in sets) >= 2
-    return Choice(reference, texts, options, tuple(map(spelled, texts)), tuple(map(core, texts)), sets, short)
+    anonymous = bool(texts) and all(_ANONYMOUS.match(text) for text in texts)
+    return Choice(
+        reference, texts, options, letters, tuple(map(spelled, texts)), tuple(map(core, texts)), sets, anonymous
+    )
 
 
-_REFERENCE_LETTER = re.compile(r"^(?:option|choice|选项?)?\s*[\(\[]?([A-Za-z])[\)\]]?\s*[.:、)]?\s*(.*)$", re.S | re.I)
-_REFERENCE_LETTERS = re.compile(r"^[A-J](?:\s*[,、;&/]?\s*(?:and\s+)?[A-J])+$")
+_REFERENCE_LETTER = re.compile(r"^(?:option|choice|选项?)?\s*[(\[]?([A-Za-z])[)\]]?\s*[.:、)]?\s*(.*)$", re.S | re.I)
+_REFERENCE_LETTERS = re.compile(r"^[A-Z](?:\s*[,、;&/]?\s*(?:and\s+)?[A-Z])*+$")
 
 
 def reference_indices(text: str, choices: tuple[str, ...]) -> frozenset[int] | None:
-    """Which options a truth names: by its text, its letter, letter and text, or several letters."""
+    """Which options a reference names: by its text, its letter, letter and text, or several letters."""
     words = spelled(text)
     equal = [i for i, choice in enumerate(choices) if choice == text] or [
         i for i, c in enumerate(choices) if spelled(c) == words
@@ -366,24 +388,27 @@ def reference_indices(text: str, choices: tuple[str, ...]) -> frozenset[int] | N
             not rest or (choices and spelled(rest) == spelled(choices[index]))
         ):
             return frozenset((index,))
-    if _REFERENCE_LETTERS.match(text):
+    if len(text) < 80 and _REFERENCE_LETTERS.match(text):
         indices = frozenset(ord(c) - 65 for c in text if c.isupper())
         if not choices or max(indices) < len(choices):
             return indices
     return frozenset(equal[:1]) if equal else None
 
 
-_OPTION_LINE = re.compile(r"(?:^|\n)\s*[\(\[]?([A-J])[\)\].:、]\s*(\S.*?)\s*(?=\n|$)")
-_OPTION_INLINE = re.compile(
-    r"[\(\[]?\b([A-J])[\)\].:、]\s*(.+?)(?=\s*[,;]?\s*[\(\[]?\b[A-J][\)\].:、]\s*\S|\s*$)", re.S
-)
+_OPTION_LINE = re.compile(r"(?:^|\n)[ \t]*[(\[]?([A-Z])[)\].:、][ \t]*(\S[^\n]*)")
+_OPTION_INLINE = re.compile(r"[(\[]?(?<![A-Za-z])([A-Z])[)\].:、][ \t]*")
 
 
-def options_in(question: str) -> tuple[str, ...]:
-    """Options that the question's text lists: `A. cat`, a line each, or `(A) cat (B) dog`."""
-    for pattern in (_OPTION_LINE, _OPTION_INLINE):
-        found = pattern.findall(question)
-        letters = [letter for letter, _ in found]
-        if len(letters) >= 2 and letters == [_letter(i) for i in range(len(letters))]:
-            return tuple(text.strip(" \n,;") for _, text in found)
+def labelled_options(question: str) -> tuple[tuple[str, str], ...]:
+    """Letters and texts of the options that the question lists: `A. cat`, a line each, or `(A) cat (B) dog`."""
+    text = fold(question)
+    lines = [(m.group(1), m.group(2)) for m in _OPTION_LINE.finditer(text)]
+    marks = list(_OPTION_INLINE.finditer(text))
+    ends = [*(m.start() for m in marks[1:]), len(text)]
+    inline = [(m.group(1), text[m.end() : end]) for m, end in zip(marks, ends, strict=False)]
+    for found in (lines, inline):
+        first = next((i for i in range(len(found) - 1, -1, -1) if found[i][0] == "A"), None)
+        listed = found[first:] if first is not None else []
+        if len(listed) >= 2 and [letter for letter, _ in listed] == [label(i) for i in range(len(listed))]:
+            return tuple((letter, option.strip(" \t\n,;")) for letter, option in listed)
     return ()

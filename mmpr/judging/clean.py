@@ -132,8 +132,9 @@ def _unwrap_forms(text: str) -> str:
 
 def plain_latex(text: str) -> str:
     """LaTeX's dress taken off; what carries meaning (`\\frac`, `\\sqrt`, functions, Greek) stays."""
+    text = text.replace("{,}", ",")
     if "\\" in text:
-        text = _DEGREE.sub("°", _unwrap_forms(text).replace("{,}", ","))
+        text = _DEGREE.sub("°", _unwrap_forms(text))
         text = _SPACED_THOUSANDS.sub(",", text)
         text = text.replace("\\mathbb{R}", "ℝ").replace("\\mathbb R", "ℝ").replace("~", " ")
         text = _COMMAND.sub(_command, text)

@@ -97,6 +97,8 @@ def member(words: str) -> tuple[str, object] | None:
     """
     if words in _COLOURS:
         return "colour", _COLOURS[words]
+    if len(words) == 1 and "a" <= words <= "z":
+        return "letter", words
     number = digits(words)
     if _NUMBER.match(number) is not None:
         return "number", float(number)

@@ -43,10 +43,10 @@ class Statement:
     stop: int | None = None
 
 
-_KEY = re.compile(r"answer|答案|\\boxed|\\fbox|####|option|choice|[故应所因][以此]?选|正确的?选项")
+_KEY = re.compile(r"answer|答案|정답|\\boxed|\\fbox|####|option|choice|[故应所因][以此]?选|正确的?选项")
 _COLON = re.compile(
     r"[*_`\" \t]{0,20}+(?:\([^()\n]{0,60}+\)|\[[^\[\]\n]{0,40}+\])?[*_`\" \t]{0,20}+(?:is|are|为|是)?[*_`\" \t]{0,20}+"
-    r"(?:[:：]|=>|->|→|—|\\colon)[*_` \t]{0,20}+"
+    r"(?:[:：]|=>|->|-(?=\s)|→|—|\\colon)[*_` \t]{0,20}+"
 )
 _HEADING = re.compile(r"[*_`#= \t.]{0,40}+(?=\n|$)")
 _BOX = re.compile(r"[*_` \t]{0,20}+(?:is|are|=|为|是)?[*_` \t]{0,20}+(?=\$?\$?\s?\\(?:boxed|fbox))")
@@ -81,6 +81,12 @@ _DISCUSSED = re.compile(
 _HASHES = re.compile(
     r"(?:^|\n)\s{0,8}####[ \t]*+(?=(?:[-+$€£]?\s?\d[\d,./:%]{0,30}\s?\w{0,12}|[A-Z]|\([A-Z]\))[.\s]{0,3}(?:\n|$))"
 )
+_JSON_FIELD = re.compile(r'"\s{0,4}:\s{0,4}"?([^"\n}]{0,200})')
+_CONCLUDED = re.compile(
+    r"(?:^|[.!\n]\s*)(?:therefore|so|thus|hence|we choose|i (?:would )?(?:choose|pick|select|go with)|我选)[:,]?\s*"
+    r"(?:it(?:'s| is) |option |we choose )?\(?([A-Z])\)?(?: here)?[.!\s]*$",
+    re.I,
+)
 _SPECIAL = re.compile(r"(?:<\|?/?(?:s|im_end|endoftext|eot_id|end_of_turn|eos)\|?>\s*)+$")
 
 
@@ -100,6 +106,8 @@ def _statements(text: str, low: str) -> list[Statement]:
 def _stated(text: str, low: str, at: int, key: str) -> Statement | None:
     """The statement at one key word, or None where the word states nothing."""
     after = at + len(key)
+    if (field := _JSON_FIELD.match(text, after)) is not None and text[at - 1 : at] in ('"', "_"):
+        return Statement(at, field.start(1), "tag", True, field.end(1))
     if key in ("\\boxed", "\\fbox"):
         return Statement(at, at, "box", True)
     if key == "####":
@@ -107,7 +115,7 @@ def _stated(text: str, low: str, at: int, key: str) -> Statement | None:
         return None if marked is None else Statement(at, marked.end(), "tag", True)
     if key == "answer":
         return _answer(text, low, at)
-    if key == "答案":
+    if key in ("答案", "정답"):
         return _chinese(text, at)
     if key in ("option", "choice"):
         said = _IS.match(text, after) or _COLON.match(text, after)
@@ -328,7 +336,9 @@ def _spanned(text: str, statement: Statement) -> str:
 
 
 def _discussed(text: str) -> Statement | None:
-    """`So option B is correct`, where no other option is called so."""
+    """`So option B is correct`, where no other option is called so; `Therefore (D).` at the end."""
+    if (last := _CONCLUDED.search(text, max(0, len(text) - 80))) is not None and last.group(1).isupper():
+        return Statement(last.start(), last.start(1), "bare", False, last.end(1))
     found = list(_DISCUSSED.finditer(text))[-_MAX_KEYS:]
     letters = {next(group for group in match.groups() if group).upper() for match in found}
     if len(letters) != 1:
@@ -382,7 +392,7 @@ def _finish(text: str, span: str) -> Extraction:
     span = span.strip()
     if len(span) > MAX_ANSWER_CHARS or nesting(span) > MAX_NESTING:
         return Extraction(span[:MAX_ANSWER_CHARS], Rule.LIMIT)
-    opened = _open_boxes(span)
+    opened = _open_boxes(_after_correction(span))
     if opened is None or _is_cut(text, opened) or (_UNFINISHED.search(opened) and text.rstrip().endswith(span)):
         return Extraction(None, Rule.CUT)
     answer = opened.strip().lstrip("}").rstrip("# ").strip()
@@ -392,6 +402,16 @@ def _finish(text: str, span: str) -> Extraction:
     if _loops(text, span):
         return Extraction(None, Rule.LOOP)
     return Extraction(answer.strip("*` \t"), None)
+
+
+_CORRECTION = re.compile(r"\b(?:no|wait|actually|rather|sorry|correction)\b|不对|不是", re.I)
+
+
+def _after_correction(span: str) -> str:
+    """`maybe \\boxed{1}... no, \\boxed{2}` -> `, \\boxed{2}`: the box after the correction counts."""
+    first, last = span.find("\\boxed"), span.rfind("\\boxed")
+    taken_back = list(_CORRECTION.finditer(span, first, last)) if first < last else []
+    return span[taken_back[-1].end() :] if taken_back else span
 
 
 def _is_cut(text: str, span: str) -> bool:

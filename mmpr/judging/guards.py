@@ -34,7 +34,7 @@ _NEGATED = re.compile(
     r"|\bno longer\b|不是|并非|并不|而非|不为|不等于|没有|非(?=[A-Z])|除了|≠|!="
 )
 _SOFT = re.compile(
-    r"\b(?:probably|possibly|maybe|perhaps|likely|might be|could be|may be|seems? (?:to be|like)"
+    r"\b(?:probably|possibly|maybe|perhaps|(?<!most )likely|might be|could be|may be|seems? (?:to be|like)"
     r"|appears? to be|presumably|my guess|i guess)\b|可能|也许|大概是|或许|似乎|好像|\?$"
 )
 _OR = re.compile(r"\bor\b|\beither\b|\band/or\b|或者|或|还是|\bversus\b|\bvs\b")
@@ -79,6 +79,19 @@ def negated(low: str, question: str = "") -> bool:
 def soft(low: str) -> bool:
     """`probably 6`, `6?`: an answer that its own writer doubts."""
     return _SOFT.search(low) is not None
+
+
+_HEDGE = re.compile(
+    r"\s*(?:it(?:'s| is)\s+)?(?:probably|possibly|maybe|perhaps|most likely|likely|presumably|i guess|my guess is"
+    r"|可能是?|也许是?|大概是?|或许是?|好像是?)[\s,:]*(?=\S)",
+    re.I,
+)
+
+
+def without_hedge(text: str) -> str | None:
+    """`probably 6` -> `6`, or None where the text does not open with a hedge."""
+    found = _HEDGE.match(text)
+    return None if found is None else text[found.end() :]
 
 
 def alternatives(low: str) -> bool:

@@ -7,6 +7,7 @@ import time
 from typing import Protocol
 
 from mmpr.errors import JudgeError
+from mmpr.judging.answer_head import retracts, split_head, without_boilerplate
 from mmpr.judging.clean import clean
 from mmpr.judging.extract import extract
 from mmpr.judging.limits import MAX_ANSWER_CHARS, oversized
@@ -73,12 +74,27 @@ def _judged(reference: Reference, response: str, opinion: SecondOpinion | None) 
 
 
 def rule_answer(reference: Reference, answer: str, *, opinion: SecondOpinion | None = None) -> Ruling:
-    """An extracted answer against every accepted truth: any may make it correct."""
+    """An extracted answer against every accepted one: any may make it correct.
+
+    The whole line may be the answer; else its head is, unless the explanation takes it back.
+    """
     text = clean(answer)
     if text in reference.plain:
         return correct(Rule.EXACT)
     if oversized(text):
         return ambiguous(Rule.LIMIT)
+    bare = without_boilerplate(answer)
+    head, explanation = split_head(bare)
+    if retracts(explanation):
+        return ambiguous(Rule.SEVERAL)
+    whole = _best(reference, text if bare == answer else clean(bare), opinion)
+    contradicted = whole.rule in (Rule.YES_NO_CONFLICT, Rule.CHOICE_CONFLICT)
+    if not explanation or not head or contradicted or whole.outcome is Outcome.CORRECT:
+        return whole
+    return _best(reference, clean(head), opinion)
+
+
+def _best(reference: Reference, text: str, opinion: SecondOpinion | None) -> Ruling:
     found = [form.compare(text) for form in reference.forms]
     best = min(found, key=lambda ruling: (_RANK[ruling.outcome], ruling.certainty is Certainty.PROVEN))
     if opinion is None or best.rule not in _UNREAD or best.outcome is not Outcome.AMBIGUOUS:

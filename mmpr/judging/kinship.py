@@ -15,7 +15,7 @@ _NUMBERLIKE = re.compile(
     r"\d|\b(?:no|none|nothing|nobody|zero|one|once|twice|thrice|double|triple|half|both|pair|couple|dozen|single|all"
     r"|every|neither|few|several|first|second|third|last)\b|[零一二两三四五六七八九十百千万半双]"
 )
-_MATHEMATICAL = re.compile(r"[\\^_=<>≤≥+*/|∞√π∪∩∅]|\b[a-z]\b\s*[-+]|\b(?:sqrt|sin|cos|tan|log|ln|exp)\b")
+_MATHEMATICAL = re.compile(r"[\\^_=<>≤≥+*/|∞√π∪∩∅]|\b[a-z]\b\s*[-+]|\w\(|\b(?:sqrt|sin|cos|tan|log|ln|exp)\b")
 
 
 def squeezed(text: str) -> str:

@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 
 from mmpr.judging import guards
-from mmpr.judging.choice import Comparable
 from mmpr.judging.cues import Cues, singular
+from mmpr.judging.forms import Form
 from mmpr.judging.numbers import plain_numbers
 from mmpr.judging.rules import Rule, Ruling, ambiguous, correct, incorrect
 from mmpr.judging.sequences import Compile, split
@@ -65,7 +65,7 @@ class Multipart:
     """Every part under its own kind."""
 
     labels: tuple[str, ...]
-    parts: tuple[Comparable, ...]
+    parts: tuple[Form, ...]
     texts: tuple[str, ...]
     names: tuple[frozenset[str], ...]
     kind: str = "multipart"

@@ -50,7 +50,11 @@ class Gated:
         return self.inner.kind
 
     def compare(self, answer: str) -> Ruling:
-        """What the family says, with every INCORRECT examined."""
+        """What the family says, with every INCORRECT examined; a hedge decides nothing in favour of the answer."""
+        hedged = guards.without_hedge(answer)
+        if hedged is not None:
+            found = self.compare(hedged)
+            return found if found.certainty is Certainty.PROVEN else ambiguous(Rule.SOFT)
         ruling = self.inner.compare(answer)
         return ruling if ruling.outcome is not Outcome.INCORRECT else self._examined(answer, ruling)
 

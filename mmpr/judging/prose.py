@@ -204,9 +204,6 @@ class Text:
             found = pattern.match(low)
             if found is not None and self._restates(found.group(1)):
                 readings.append(core(found.group(2)))
-        sentence = re.split(r"(?<=\w)[.。]\s+", answer, maxsplit=1)
-        if len(sentence) > 1 and len(sentence[0]) > 2:
-            readings.append(core(sentence[0]))
         return readings
 
     def _restates(self, subject: str) -> bool:

@@ -10,10 +10,11 @@ from mmpr.judging import guards
 from mmpr.judging.algebra import Unbounded
 from mmpr.judging.boxes import compile_box
 from mmpr.judging.chemistry import compile_formula
-from mmpr.judging.choice import Choice, Comparable, built, options_in, reference_indices
+from mmpr.judging.choice import Choice, built, labelled_options, reference_indices
 from mmpr.judging.clean import clean
 from mmpr.judging.codes import compile_code
 from mmpr.judging.cues import Cues, read_cues
+from mmpr.judging.extract import extract
 from mmpr.judging.forms import Form
 from mmpr.judging.intervals import compile_interval
 from mmpr.judging.maths import compile_maths
@@ -64,10 +65,10 @@ def compile_reference(question: Question, *, options: JudgeOptions = DEFAULTS) -
     if hint is not None and kind is None:
         raise JudgeError(f"{question.id}: answer_kind {hint!r} is not known")
     cues = read_cues(question.text)
-    choices = question.choices or _listed_options(question)
-    plain = tuple(clean(answer) for answer in question.answer)
+    plain = tuple(clean(unwrapped(answer)) for answer in question.answer)
+    choices = question.choices or _listed_options(question, plain)
     for raw, text in zip(question.answer, plain, strict=True):
-        if not text or len(raw) > MAX_REFERENCE_CHARS:
+        if not text or len(text) > MAX_REFERENCE_CHARS:
             raise JudgeError(
                 f"{question.id}: the answer {raw[:40]!r} is empty or longer than {MAX_REFERENCE_CHARS} characters"
             )
@@ -75,13 +76,24 @@ def compile_reference(question: Question, *, options: JudgeOptions = DEFAULTS) -
     return Reference(forms, plain, options.format)
 
 
-_LETTER_REFERENCE = re.compile(r"^\(?[A-Ja-j]\)?[.:)]?$")
+_WRAPPED = re.compile(r"\\boxed|\\fbox|####|<answer>|</think>|\banswer(?: is|:)|答案(?:是|为|:|：)", re.I)
 
 
-def _listed_options(question: Question) -> tuple[str, ...]:
-    """Options that stand in the question's text count where the truth is a letter."""
-    answers = question.answer or ()
-    return options_in(question.text) if all(_LETTER_REFERENCE.match(a.strip()) for a in answers) else ()
+def unwrapped(answer: str) -> str:
+    """A reference as data sets write it (`#### 72`, `The answer is 12.`) without what is around the answer."""
+    if _WRAPPED.search(answer) is None:
+        return answer
+    return extract(answer, form="any").answer or answer
+
+
+_LETTER_REFERENCE = re.compile(r"^\(?[A-Z]\)?[.:)]?$")
+
+
+def _listed_options(question: Question, plain: tuple[str, ...]) -> tuple[str, ...]:
+    """Options that stand in the question's text count where the reference is a letter."""
+    if not all(_LETTER_REFERENCE.match(answer) for answer in plain):
+        return ()
+    return tuple(text for _, text in labelled_options(question.text))
 
 
 def _gated(form: Form, text: str, cues: Cues, options: JudgeOptions) -> Gated:
@@ -126,25 +138,34 @@ def _compile_choice(
         if not (forced or lettered):
             return None
         indices = reference_indices(text, ())
-        return None if indices is None else built(indices, (), ())
+        return None if indices is None else built(indices, (), (), {})
     cleaned = bare([clean(choice) for choice in choices])
     indices = reference_indices(text, cleaned)
     if indices is None:
         indices = _by_value(text, cleaned, cues, options)
     if indices is None:
         return None
-    return built(indices, cleaned, tuple(_option(choice, cues, options) for choice in cleaned))
+    return built(indices, cleaned, tuple(_option(choice, cues, options) for choice in cleaned), _letters(cues, cleaned))
+
+
+def _letters(cues: Cues, choices: tuple[str, ...]) -> dict[str, int]:
+    """What the question's own labels mean, where it lists the same options in another order."""
+    listed = [(letter, clean(text)) for letter, text in labelled_options(cues.text)]
+    texts = [text for _, text in listed]
+    if texts == list(choices) or sorted(texts) != sorted(choices) or len(set(texts)) < len(texts):
+        return {}
+    return {letter: choices.index(text) for letter, text in listed}
 
 
 _ONLY_WORDS = re.compile(r"[A-Za-z]$|[A-Za-z]{3}[A-Za-z ,.']*$")
 
 
-def _option(choice: str, cues: Cues, options: JudgeOptions) -> Comparable | None:
+def _option(choice: str, cues: Cues, options: JudgeOptions) -> Form | None:
     """An option under its own kind where that is not text, which is compared as text anyway."""
     if _ONLY_WORDS.match(choice) is not None and choice.casefold() not in ("yes", "no", "true", "false"):
-        return compile_text(choice, cues) if len(choice) > 1 else None
+        return _gated(compile_text(choice, cues), choice, cues, options) if len(choice) > 1 else None
     form = _compile_free(choice, cues, options)
-    return None if form is None or form.kind in ("ocr", "multipart") else form
+    return None if form is None or form.kind in ("ocr", "multipart") else _gated(form, choice, cues, options)
 
 
 def _by_value(text: str, choices: tuple[str, ...], cues: Cues, options: JudgeOptions) -> frozenset[int] | None:
@@ -158,6 +179,8 @@ def _by_value(text: str, choices: tuple[str, ...], cues: Cues, options: JudgeOpt
 def _compile_free(text: str, cues: Cues, options: JudgeOptions) -> Form | None:
     """The first kind whose grammar the text fits, narrow kinds first."""
     simple = _SIMPLE.match(text) is not None
+    if text in ("0", "1") and (said := compile_yes_no(text, cues, forced=False)) is not None:
+        return said
     if not simple:
         for narrow in ("matrix", "formula", "yes_no", "box", "multipart", "date", "time", "interval"):
             if (form := _grammar(narrow, text, cues, options, forced=False)) is not None:

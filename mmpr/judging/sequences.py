@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from mmpr.judging import algebra, guards
-from mmpr.judging.choice import Comparable
 from mmpr.judging.cues import Cues
+from mmpr.judging.forms import Form
 from mmpr.judging.intervals import Interval, read_pieces
 from mmpr.judging.numbers import mentions, plain_numbers
 from mmpr.judging.rules import Rule, Ruling, ambiguous, correct, incorrect, ruled
 
-Compile = Callable[[str], Comparable]
+Compile = Callable[[str], Form]
 
 _OPEN, _CLOSE = "([{<", ")]}>"
 _AND = re.compile(r"\s*(?:,\s*)?(?:\band\b|&|和|以及|及|与|\bthen\b|->|→)\s*", re.I)
@@ -71,7 +71,7 @@ def _closes_at_end(text: str) -> bool:
 class Collection:
     """A set or list: every element, no more, in order where the question says so."""
 
-    elements: tuple[Comparable, ...]
+    elements: tuple[Form, ...]
     texts: tuple[str, ...]
     ordered: bool
     numeric: bool
@@ -196,7 +196,7 @@ _NAMED = re.compile(r"\b([xyz])(?:-?(?:coordinate|value))?\s*(?:=|:|\bis\b)\s*([
 class Tuple:
     """Coordinates and other values in order."""
 
-    elements: tuple[Comparable, ...]
+    elements: tuple[Form, ...]
     texts: tuple[str, ...]
     kind: str = "tuple"
 

@@ -45,11 +45,14 @@ class YesNo:
     yes: bool
     question_words: frozenset[str]
     negative_question: bool
+    digits: bool = False  # the reference is 0 or 1
     kind: str = "yes_no"
 
     def compare(self, answer: str) -> Ruling:
         """The first word decides, where nothing after it says the opposite."""
         low = answer.casefold().strip()
+        if self.digits and (number := re.fullmatch(r"([01])(?:\.0+)?", low)) is not None:
+            low = "yes" if number.group(1) == "1" else "no"
         said, rest = _first_word(low)
         if said is not None:
             if _contradicts(said, rest):
@@ -135,6 +138,8 @@ _OPPOSITE_OF_NO = re.compile(
 
 
 def _contradicts(said: bool, rest: str) -> bool:
+    if re.match(r"\s*(?:is|would be|can't be|cannot be)\s+(?:wrong|incorrect|false|right|not|impossible)", rest):
+        return True
     if re.search(r"^\s*(?:/|,)?\s*(?:or|and|或)?\s*/?\s*\b(?:yes|no)\b", rest):
         return True
     return (_OPPOSITE_OF_YES if said else _OPPOSITE_OF_NO).search(rest) is not None
@@ -143,8 +148,11 @@ def _contradicts(said: bool, rest: str) -> bool:
 def compile_yes_no(text: str, cues: Cues, *, forced: bool) -> YesNo | None:
     """The truth as yes or no, or None; `t` and `f` count only where the source says so."""
     low = text.casefold().strip(" .,!。")
+    negative = _NEGATION.search(cues.low) is not None
+    if low in ("0", "1") and cues.yes_no() and not cues.count():
+        return YesNo(low == "1", cues.words(), negative, digits=True)
     if low not in _REFERENCES or (len(low) == 1 and low in "ytnf√×" and not forced):
         return None
     if low in ("right", "correct", "wrong", "incorrect") and not (forced or cues.yes_no()):
         return None
-    return YesNo(_REFERENCES[low], cues.words(), _NEGATION.search(cues.low) is not None)
+    return YesNo(_REFERENCES[low], cues.words(), negative)
