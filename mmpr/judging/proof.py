@@ -56,6 +56,9 @@ class Gated:
             found = self.compare(hedged)
             return found if found.certainty is Certainty.PROVEN else ambiguous(Rule.SOFT)
         ruling = self.inner.compare(answer)
+        if answer.endswith("!") and ruling.outcome is Outcome.INCORRECT:  # `42!`: a factorial, or joy
+            calm = self.compare(answer[:-1])
+            return ruling if calm.certainty is Certainty.PROVEN else ambiguous(ruling.rule)
         return ruling if ruling.outcome is not Outcome.INCORRECT else self._examined(answer, ruling)
 
     def normal(self, answer: str) -> str | None:

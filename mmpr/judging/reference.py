@@ -182,7 +182,7 @@ def _compile_free(text: str, cues: Cues, options: JudgeOptions) -> Form | None:
     if text in ("0", "1") and (said := compile_yes_no(text, cues, forced=False)) is not None:
         return said
     if not simple:
-        for narrow in ("matrix", "formula", "yes_no", "box", "multipart", "date", "time", "interval"):
+        for narrow in ("box", "matrix", "formula", "yes_no", "multipart", "date", "time", "interval"):
             if (form := _grammar(narrow, text, cues, options, forced=False)) is not None:
                 return form
     wide = (
