@@ -14,9 +14,9 @@ from rich.console import Console
 
 from mmpr.builder.answer import AskRecipe, answer
 from mmpr.builder.build_flow import build
-from mmpr.builder.rejected_images import shown_images
+from mmpr.builder.rejected_images import shown_images, shuffle_tiles
 from mmpr.engines.scripted import ScriptedEngine
-from mmpr.images import Loader, shuffle_tiles
+from mmpr.images import Loader
 from mmpr.reporting.pair_story import read_story
 from mmpr.reporting.peek import side_title
 from mmpr.reporting.story_view import tell

@@ -5,8 +5,10 @@ Read in InternVL's `internvl_chat_mpo.py` (2025-09), LLaMA-Factory 0.9.5, ms-swi
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
+import re
 import shlex
 from collections import defaultdict
 from collections.abc import Mapping
@@ -17,7 +19,6 @@ import pyarrow as pa
 
 from mmpr.exporting.export_records import Batch, FitPair, Format
 from mmpr.exporting.files import LineFiles, ParquetFiles
-from mmpr.exporting.names import SafeNames
 from mmpr.prompts import SYSTEM_MESSAGES
 from mmpr.run.columns import arrow_schema
 from mmpr.run.commit_records import to_json
@@ -261,3 +262,36 @@ def _trl_schema() -> pa.Schema:
     kept = {name: features[name] for name in _TRL_COLUMNS}
     schema = pa.schema([whole.field(name) for name in _TRL_COLUMNS])
     return schema.with_metadata({"huggingface": json.dumps({"info": {"features": kept}})})
+
+
+# -- file names from source names, which are anyone's: `../x`, 4,000 characters, an emoji, `VQA` beside `vqa` -------
+
+_LONGEST_NAME = 80
+_UNSAFE_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+class SafeNames:
+    """Gives every (source, kind) a file name of its own, the same one each time for the same order of questions."""
+
+    def __init__(self) -> None:
+        self._given: dict[tuple[str, str], str] = {}
+        self._taken: set[str] = set()
+
+    def of(self, source: str, kind: str) -> str:
+        """`<source>_<kind>` of letters, digits, dots, dashes and underscores.
+
+        A source that had to be changed, or whose name another one has (case ignored, as some disks do), carries a part
+        of its hash.
+        """
+        if (source, kind) not in self._given:
+            name = next(name for name in _safe_names(source, kind) if name.casefold() not in self._taken)
+            self._given[source, kind] = name
+            self._taken.add(name.casefold())
+        return self._given[source, kind]
+
+
+def _safe_names(source: str, kind: str) -> list[str]:
+    safe = _UNSAFE_IN_NAMES.sub("_", source).strip("._-")[:_LONGEST_NAME] or "source"
+    sha256 = hashlib.sha256(source.encode(errors="surrogatepass")).hexdigest()
+    marked = [f"{safe}-{sha256[:8]}_{kind}", f"{safe}-{sha256}_{kind}"]
+    return [f"{safe}_{kind}", *marked] if safe == source else marked

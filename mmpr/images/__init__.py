@@ -8,6 +8,5 @@ eight frames of a video, each from the middle of its eighth.
 from mmpr.images.frames import frame_references
 from mmpr.images.loading import Loader, load
 from mmpr.images.remote import Remote
-from mmpr.images.shuffling import shuffle_tiles
 
-__all__ = ["Loader", "Remote", "frame_references", "load", "shuffle_tiles"]
+__all__ = ["Loader", "Remote", "frame_references", "load"]

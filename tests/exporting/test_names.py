@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmpr.exporting.names import SafeNames
+from mmpr.exporting.formats import SafeNames
 
 KINDS = ["correctness", "format", "dropout_ntp"]
 HOSTILE = [
