@@ -372,15 +372,15 @@ def _residue_power(node: Node, values: Mapping[str, int]) -> int | None:
 
 
 def points(names: frozenset[str]) -> list[dict[str, complex]]:
-    """Six fixed positive points, three in (0, 1), where arcsin is real, three with signs: `|x|` is `x` before."""
+    """Four fixed positive points, two in (0, 1), where arcsin is real, three with signs: `|x|` is `x` before."""
     ordered = sorted(names)
     found: list[dict[str, complex]] = []
-    for p in range(12):
+    for p in range(9):
         point: dict[str, complex] = {}
         for j, name in enumerate(ordered):
             part = math.modf((j + 1) * 0.6180339887498949 * (p + 1) + 0.1371 * p)[0]
-            size = 0.07 + 0.86 * part if 6 <= p < 9 else 0.31 + 2.17 * part
-            point[name] = -size if p >= 9 and (p + j) % 2 else size
+            size = 0.07 + 0.86 * part if 4 <= p < 6 else 0.31 + 2.17 * part
+            point[name] = -size if p >= 6 and (p + j) % 2 else size
         found.append(point)
     return found
 

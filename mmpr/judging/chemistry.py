@@ -25,6 +25,7 @@ _ASKED = re.compile(
     r"\bformula|\bcompound|\bmolecul|\bion\b|\bchemical|\bsubstance|\breaction|\bgas\b|\bproduct|化学|分子|离子"
 )
 _SUBSCRIPT = re.compile(r"[A-Za-z)\]]_\{?\d")
+_SHAPE = re.compile(r"[\\\d\s/({\[]{0,12}[A-Z](?=[^\n]{0,200}[\d^+>→⇌])")
 _DRESS = re.compile(r"\\(?:ce|mathrm|rm|text)\b")
 _MAX_CHARS = 200
 
@@ -147,7 +148,7 @@ def _group(text: str) -> Counter[str] | None:
 
 def compile_formula(text: str, cues: Cues) -> Formula | None:
     """The reference as a formula: with a digit or charge behind an element, or where the question asks for one."""
-    found = read_formula(text)
+    found = read_formula(text) if _SHAPE.match(text) is not None else None
     if found is None:
         return None
     kinds = {name for side in found.sides for _, one in side for name, _ in one.atoms}

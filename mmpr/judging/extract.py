@@ -87,7 +87,7 @@ _CONCLUDED = re.compile(
     r"(?:it(?:'s| is) |option |we choose )?\(?([A-Z])\)?(?: here)?[.!\s]*$",
     re.I,
 )
-_SPECIAL = re.compile(r"(?:<\|?/?(?:s|im_end|endoftext|eot_id|end_of_turn|eos)\|?>\s*)+$")
+_SPECIAL = re.compile(r"(?:<\|?/?(?:s|im_end|endoftext|eot_id|end_of_turn|eos)\|?>\s{0,4}){1,8}$")
 
 
 def _statements(text: str, low: str) -> list[Statement]:
@@ -202,7 +202,18 @@ def _line(text: str, start: int) -> str:
 
 _ONLY_MARKS = re.compile(r"[\s*_`#>~\-:]*$")
 # `The value of x is:` goes on in the next line.
-_UNFINISHED = re.compile(r"(?:\w\s?[:：]|^(?!\W*(?:yes|no)\b).*\b(?:is|are|be|equals))[\s*_$]*$", re.I | re.S)
+_GOES_ON = re.compile(r"\b(?:is|are|be|equals)$", re.I)
+_YES_NO_FIRST = re.compile(r"\W{0,8}(?:yes|no)\b", re.I)
+
+
+def _unfinished(line: str) -> bool:
+    """Whether a line goes on in the next: `The value of x is:`; `Yes, it is` does not."""
+    bare = line.rstrip(" \t\n*_$")
+    if bare.endswith((":", "：")):
+        return bare[:-1].rstrip(" ")[-1:].isalnum()
+    return _GOES_ON.search(bare[-8:]) is not None and _YES_NO_FIRST.match(bare) is None
+
+
 _BULLET = re.compile(r"\s*(?:[-*•+]|\d{1,2}[.)]|\(?[a-h]\)|\(?(?:i{1,3}|iv|v)\))\s+\S", re.IGNORECASE)
 _BULLET_MARK = re.compile(r"^\s*[-*•+]\s+")
 
@@ -212,12 +223,12 @@ def _span(text: str, start: int) -> str:
     rest = _line(text, start)
     if rest.strip() in ("$$", "\\["):
         return _block(text, start, rest)
-    if _ONLY_MARKS.match(rest) is None and (_UNFINISHED.search(rest) is None or not text[start + len(rest) :].strip()):
+    if _ONLY_MARKS.match(rest) is None and (not _unfinished(rest) or not text[start + len(rest) :].strip()):
         return _whole_box(text, start, rest)
     at = start + len(rest)
     while at < len(text):
         line = _line(text, at)
-        unfinished = _UNFINISHED.search(line) is not None and text[at + len(line) :].strip()
+        unfinished = _unfinished(line) and text[at + len(line) :].strip()
         if line.strip() and _ONLY_MARKS.match(line) is None and not unfinished:
             return _block(text, at, line)
         at += len(line) + 1
@@ -298,7 +309,8 @@ def extract(response: str, *, form: str = "final") -> Extraction:
     Args:
         form: what was asked for: `final`, `boxed`, `think` (a closed think block and a box) or `any`.
     """
-    text = fold(_SPECIAL.sub("", response[-_MAX_TEXT_CHARS:].rstrip()))
+    text = response[-_MAX_TEXT_CHARS:].rstrip()
+    text = fold(_SPECIAL.sub("", text) if text.endswith(">") else text)
     thought = "</think>" in response
     if "<think>" in text or "</think>" in text:
         said = _without_thought(text)
@@ -393,7 +405,7 @@ def _finish(text: str, span: str) -> Extraction:
     if len(span) > MAX_ANSWER_CHARS or nesting(span) > MAX_NESTING:
         return Extraction(span[:MAX_ANSWER_CHARS], Rule.LIMIT)
     opened = _open_boxes(_after_correction(span))
-    if opened is None or _is_cut(text, opened) or (_UNFINISHED.search(opened) and text.rstrip().endswith(span)):
+    if opened is None or _is_cut(text, opened) or (_unfinished(opened) and text.rstrip().endswith(span)):
         return Extraction(None, Rule.CUT)
     answer = opened.strip().lstrip("}").rstrip("# ").strip()
     bare = clean(answer)

@@ -17,6 +17,7 @@ from mmpr.judging.rules import Rule, Ruling, ambiguous, correct
 from mmpr.judging.symbolic import TimeLimit
 from mmpr.types import Certainty, Outcome, Question, Verdict
 
+_MAX_RULINGS = 256
 _RANK = {Outcome.CORRECT: 0, Outcome.AMBIGUOUS: 1, Outcome.INCORRECT: 2}
 
 
@@ -78,6 +79,15 @@ def rule_answer(reference: Reference, answer: str, *, opinion: SecondOpinion | N
 
     The whole line may be the answer; else its head is, unless the explanation takes it back.
     """
+    key = (answer, opinion is None)
+    if (known := reference.rulings.get(key)) is None:
+        if len(reference.rulings) >= _MAX_RULINGS:
+            reference.rulings.clear()
+        known = reference.rulings[key] = _ruled(reference, answer, opinion)
+    return known
+
+
+def _ruled(reference: Reference, answer: str, opinion: SecondOpinion | None) -> Ruling:
     text = clean(answer)
     if text in reference.plain:
         return correct(Rule.EXACT)

@@ -9,11 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from mmpr.judging import guards
 from mmpr.judging.closed_classes import excluded
 from mmpr.judging.forms import Form
 from mmpr.judging.kinship import akin, contains, squeezed
+from mmpr.judging.numbers import read_simple
 from mmpr.judging.prose import core
 from mmpr.judging.rules import Rule, Ruling, ambiguous, correct, different, unlike
 from mmpr.types import Certainty, Outcome
@@ -108,6 +110,8 @@ class Gated:
 
     def _understood(self, answer: str) -> bool:
         """Whether the whole answer reads as a reference of this kind would."""
+        if self.kind == "number" and read_simple(answer) is not None:
+            return True
         form = self.read(answer)
         if form is None or _GROUPS.get(form.kind, form.kind) != _GROUPS.get(self.kind, self.kind):
             return False
@@ -117,6 +121,7 @@ class Gated:
         return all(any(c.isdigit() for c in text) for text in texts)
 
 
+@lru_cache(maxsize=2048)
 def _bare(text: str) -> str:
     return _BLANKS.sub("", _SCRIPT.sub(r"\1", text))
 

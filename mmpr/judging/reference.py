@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
 from mmpr.errors import JudgeError
 from mmpr.judging import guards
@@ -25,6 +26,7 @@ from mmpr.judging.proof import Gated
 from mmpr.judging.prose import compile_text
 from mmpr.judging.quantity import compile_number
 from mmpr.judging.roman import compile_roman
+from mmpr.judging.rules import Ruling
 from mmpr.judging.sequences import compile_collection, compile_ratio, compile_tuple
 from mmpr.judging.temporal import compile_date, compile_time
 from mmpr.judging.years import compile_year
@@ -36,19 +38,27 @@ from mmpr.types import Question
 MAX_REFERENCE_CHARS = 2_000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Reference:
-    """Every accepted answer of a question, compiled; `plain` are their cleaned texts."""
+    """Every accepted answer of a question, compiled; `plain` are their cleaned texts.
+
+    `rulings` remembers what was said of an answer: many responses to one question end in the same one.
+    """
 
     forms: tuple[Gated, ...]
     plain: tuple[str, ...]
     format: str
+    rulings: dict[tuple[str, bool], Ruling] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def kind(self) -> str:
         return self.forms[0].kind
 
     def show(self) -> str:
+        return self._shown
+
+    @cached_property
+    def _shown(self) -> str:
         return " | ".join(form.show() for form in self.forms)
 
 
@@ -179,18 +189,14 @@ def _by_value(text: str, choices: tuple[str, ...], cues: Cues, options: JudgeOpt
 def _compile_free(text: str, cues: Cues, options: JudgeOptions) -> Form | None:
     """The first kind whose grammar the text fits, narrow kinds first."""
     simple = _SIMPLE.match(text) is not None
+    worded = not simple and _PLAIN_WORDS.match(text) is not None
     if text in ("0", "1") and (said := compile_yes_no(text, cues, forced=False)) is not None:
         return said
     if not simple:
-        for narrow in ("box", "matrix", "formula", "yes_no", "multipart", "date", "time", "interval"):
+        for narrow in _NARROW_OF_WORDS if worded else _NARROW:
             if (form := _grammar(narrow, text, cues, options, forced=False)) is not None:
                 return form
-    wide = (
-        ("year", "number")
-        if simple
-        else ("ratio", "year", "number", "roman", "tuple", "code", "set", "equation", "text")
-    )
-    for kind in wide:
+    for kind in _WIDE_OF_DIGITS if simple else _WIDE_OF_WORDS if worded else _WIDE:
         if kind == "number" and _is_code(text, cues):
             return compile_code(text, cues)
         if (form := _grammar(kind, text, cues, options, forced=False)) is not None:
@@ -198,6 +204,13 @@ def _compile_free(text: str, cues: Cues, options: JudgeOptions) -> Form | None:
     return compile_text(text, cues)
 
 
+_NARROW = ("box", "matrix", "formula", "yes_no", "multipart", "date", "time", "interval")
+_WIDE = ("ratio", "year", "number", "roman", "tuple", "code", "set", "equation", "text")
+# What lower-case words and digits alone can be: most answers are one of the two.
+_PLAIN_WORDS = re.compile(r"[A-Za-z]?[a-z]{2,40}(?: [A-Za-z]?[a-z]{2,40}){0,8}$")
+_NARROW_OF_WORDS = ("yes_no", "date", "time", "interval")
+_WIDE_OF_WORDS = ("number", "roman", "code", "set", "text")
+_WIDE_OF_DIGITS = ("year", "number")
 _SIMPLE = re.compile(r"[-+]?\d{1,15}(?:\.\d{1,15})?$")
 _DIGIT_CODE = re.compile(r"^(?:0\d+|\d{6,}|[\d\s()+.-]{7,})$")
 
