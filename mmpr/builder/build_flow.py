@@ -16,13 +16,13 @@ from mmpr.builder.evaluation_flow import EVAL, finish_evaluation
 from mmpr.builder.exclude import keep_list
 from mmpr.builder.finish import REPORTS, finish, finished_report, judge_options, pair_rule
 from mmpr.builder.image_loader import image_loader
-from mmpr.builder.layout import Run, enter, identity, refuse_bad_rows, refuse_nameless, require_identity, sources_of
+from mmpr.builder.layout import Run, enter, identity, refuse_nameless, require_identity, sources_of
 from mmpr.builder.metering import Metering
 from mmpr.builder.node_probe import make_probe
 from mmpr.builder.progress import Progress, Watcher
 from mmpr.builder.progress_views import report_notes, shown
+from mmpr.builder.row_checks import refuse_bad_rows, source_notes
 from mmpr.builder.shared_engines import Shared
-from mmpr.builder.source_notes import source_notes
 from mmpr.builder.stopping import StopSignal, stop_signal
 from mmpr.builder.stored_settings import stored_settings
 from mmpr.builder.watch import FailureWatch
@@ -108,7 +108,7 @@ def build(
         notes, as_json = source_notes(sources, counted), log_format is LogFormat.JSON
         report_notes(notes, run=redacted(folder.url), as_json=as_json)
         if config.strict:
-            refuse_bad_rows(sources, counted)
+            refuse_bad_rows(sources, counted, [judge_options(one.config) for one in of_sources(config)])
         stack.enter_context(_swept(folder, abandoned=shared is None and ray_address(config) is None))
         shared = shared or stack.enter_context(Shared(debug=debug))
         start = _Start(config, folder, make_engine, shared, budget, stopping, heartbeat, chronicle, log_format)

@@ -15,6 +15,7 @@ from mmpr.builder.admission import Admission
 from mmpr.builder.answer import Answered, AskRecipe, Rounds, answer
 from mmpr.builder.evaluation_results import count_results, no_answer
 from mmpr.builder.pair_rule import count
+from mmpr.builder.row_checks import judgeable
 from mmpr.builder.stored_verdicts import judge_key, with_verdicts
 from mmpr.engines.protocol import Engine
 from mmpr.errors import CommitRefused, SourceError
@@ -101,7 +102,7 @@ class ChunkWork:
         began = time.time()
         leased = LeaseRange.from_json(lease.payload)
         settings = self._settings[leased.source]
-        rows, sha256 = await asyncio.to_thread(read_hashed, settings.source, leased)
+        rows, sha256 = await asyncio.to_thread(_read, settings, leased)
         gate = self._gate = self._gate or Admission(settings.tokens_in_flight)
         if settings.judge not in self._slots:  # sources that are judged alike share one
             self._slots[settings.judge] = ActorJudge(settings)
@@ -114,6 +115,11 @@ class ChunkWork:
             _refuse_faults(answered, settings.source)
         attempt = Attempt(lease.chunk, lease.attempt, lease.payload, sha256, began)
         return await context.beside(judge_and_commit, settings, attempt, answered)
+
+
+def _read(settings: ChunkSettings, leased: LeaseRange) -> tuple[list[Row], str]:
+    rows, sha256 = read_hashed(settings.source, leased)
+    return judgeable(rows, settings.source, settings.judge), sha256
 
 
 class ActorJudge:

@@ -13,14 +13,13 @@ from typing import Any
 
 from mmpr.builder.engine_choice import placement, revision
 from mmpr.builder.image_loader import remote_of
-from mmpr.errors import ConfigError, ResumeError, RunFolderError, SourceError
+from mmpr.errors import ConfigError, ResumeError, RunFolderError
 from mmpr.log import stamp
 from mmpr.pool import n_engines
 from mmpr.run import ChunkCommit, RunFolder, members_of
 from mmpr.settings.config import BuildConfig, Mark, of_sources, part
 from mmpr.settings.mixture import shares
-from mmpr.sources import Index, LeaseRange, Source, open_source, ranges, read_range, rows_hash
-from mmpr.types import Skip
+from mmpr.sources import Index, LeaseRange, Source, open_source, ranges, rows_hash
 from mmpr.verification import damaged_chunks
 
 _DEFAULT_CHUNK = 128
@@ -214,19 +213,6 @@ def identity(config: BuildConfig, sources: Sequence[Source]) -> dict[str, Any]:
         for source in sources
     }
     return {**given, "sources": named, "image_root": None}
-
-
-def refuse_bad_rows(sources: Sequence[Source], counted: Sequence[Index]) -> None:
-    """Read every row before anything is paid for.
-
-    Raises:
-        SourceError: names the first row that is no question, and the mend.
-    """
-    for source, rows in zip(sources, counted, strict=True):
-        for lease in ranges(rows):
-            for row in read_range(source, lease):
-                if isinstance(row, Skip):
-                    raise SourceError(f"{row.detail} ({row.reason}; --strict)")
 
 
 def _chunk_size(config: BuildConfig, n_rows: int) -> int:

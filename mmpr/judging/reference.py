@@ -82,6 +82,8 @@ def compile_reference(question: Question, *, options: JudgeOptions = DEFAULTS) -
             raise JudgeError(
                 f"{question.id}: the answer {raw[:40]!r} is empty or longer than {MAX_REFERENCE_CHARS} characters"
             )
+    if kind is None and question.choices:
+        kind = "choice"  # an answer beside options is one of them, never a free text
     forms = tuple(_compile(text, kind, cues, choices, options, question.id) for text in plain)
     return Reference(forms, plain, options.format)
 

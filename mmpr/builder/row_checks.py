@@ -1,0 +1,55 @@
+"""What a source shows before anything is paid for: reference answers that do not compile, lines and columns not read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mmpr.errors import JudgeError, SourceError
+from mmpr.judging import JudgeOptions, Reference, compile_reference
+from mmpr.sources import Index, Row, Source, ranges, read_range
+from mmpr.types import Question, Reason, Skip, Stage
+
+
+def source_notes(sources: Sequence[Source], counted: Sequence[Index]) -> list[str]:
+    """One line each: the last lines that somebody is still writing."""
+    notes = []
+    for source, rows in zip(sources, counted, strict=True):
+        notes += [f"{source.place(row)}: the file ends inside it: left for the next start" for row in rows.unfinished]
+    return notes
+
+
+def compiled(question: Question, source: Source, options: JudgeOptions) -> Reference | Skip | None:
+    """The compiled reference answer, or why it cannot be judged by; None where the question has none."""
+    if question.answer is None:
+        return None
+    try:
+        return compile_reference(question, options=options)
+    except JudgeError as error:
+        why = " ".join(str(error).removeprefix(f"{question.id}: ").split())
+        return Skip(question.id, Stage.READ, Reason.BAD_ANSWER, f"{source.place(question.row)}: {why}")
+
+
+def judgeable(rows: Sequence[Row], source: Source, options: JudgeOptions) -> list[Row]:
+    """The rows, each whose reference answer cannot be judged by with the skip that says so: it is not asked."""
+    checked = []
+    for question, skipped in rows:
+        found = skipped or compiled(question, source, options)
+        checked.append((question, found if isinstance(found, Skip) else None))
+    return checked
+
+
+def refuse_bad_rows(sources: Sequence[Source], counted: Sequence[Index], options: Sequence[JudgeOptions]) -> None:
+    """Read every row before anything is paid for, and compile every reference answer.
+
+    Args:
+        sources: with an index and the judge's options each.
+
+    Raises:
+        SourceError: names the first row that is no question or cannot be judged by, and the fix.
+    """
+    for source, rows, how in zip(sources, counted, options, strict=True):
+        for lease in ranges(rows):
+            for row in read_range(source, lease):
+                found = row if isinstance(row, Skip) else compiled(row, source, how)
+                if isinstance(found, Skip):
+                    raise SourceError(f"{found.detail} ({found.reason}; --strict)")
