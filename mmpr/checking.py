@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import islice
 
 from mmpr import pool
 from mmpr.builder.answer import Answered, AskRecipe, answer
@@ -21,20 +22,23 @@ from mmpr.builder.finish import judge_options, pair_rule
 from mmpr.builder.image_loader import image_loader
 from mmpr.builder.layout import row_limits, sources_of
 from mmpr.builder.rejected_images import LoadImages
+from mmpr.builder.row_checks import compiled, described
 from mmpr.engines.protocol import Engine
 from mmpr.errors import ImageError
 from mmpr.images import Loader
 from mmpr.pool import Done, Lease, Pool, WorkContext
-from mmpr.prompts import is_frame
-from mmpr.reporting.safe_text import visible_line
+from mmpr.prompts import ask, is_frame
+from mmpr.reporting.question_view import skip_json, view_of
+from mmpr.reporting.safe_text import visible, visible_line
 from mmpr.settings.config import BuildConfig, engine_tiles, of_sources
-from mmpr.sources import Index, Source, index, ranges, read_range
-from mmpr.types import Question, Skip
+from mmpr.sources import Index, Source, index, ranges, read_hashed, read_range
+from mmpr.types import Question, Reason, Skip
 
 Say = Callable[[str], None]
 
 _IMAGES = 200  # opened where not all are: enough to see a wrong image root, quick on a network disk
 _EXAMPLES = 3
+_UNJUDGEABLE = {Reason.BAD_ANSWER.value}  # of labels as people publish them: counted, and no reason to stop a build
 _AT_ONCE = 8  # images that are open
 # Means of the paper's set (arXiv 2411.10442, table 1), and what one H100 gives with InternVL2-8B; both only estimates.
 _RESPONSE_TOKENS, _DRAFT_TOKENS = 325, 211
@@ -43,13 +47,14 @@ _TOKENS_PER_SECOND_H100 = 6_500
 
 @dataclass(slots=True)
 class Findings:
-    """What reading the source showed. `faults` are (reason -> count) of rows and images that will be skipped."""
+    """What reading the source showed: by reason, rows and images that will be skipped; by kind, reference answers."""
 
     with_answer: int = 0
     without_answer: int = 0
     given_drafts: int = 0
     text_only: int = 0
     faults: Counter[str] = field(default_factory=Counter)
+    kinds: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[str]] = field(default_factory=dict)
     images: set[int] = field(default_factory=set)  # 64 bits of a hash each: a reference may hold a whole image
     sample: list[tuple[int, str]] = field(default_factory=list)
@@ -78,12 +83,15 @@ class Findings:
         return self.with_answer + self.without_answer
 
 
-def check(config: BuildConfig, *, every_image: bool, with_engine: bool, say: Say, debug: bool = False) -> bool:
+def check(
+    config: BuildConfig, *, every_image: bool, with_engine: bool, say: Say, strict: bool = False, debug: bool = False
+) -> bool:
     """Check the sources and settings; True where nothing will be skipped for a fault.
 
     Args:
-        every_picture: open all images rather than a sample.
+        every_image: open all images rather than a sample.
         with_engine: also start the configured engine and ask it.
+        strict: a reference answer that cannot be judged by is a fault, too, and not only counted.
         say: takes one line of the result at a time.
 
     Raises:
@@ -97,11 +105,50 @@ def check(config: BuildConfig, *, every_image: bool, with_engine: bool, say: Say
         opened = _look(part, every_image=every_image)
         if part.name is not None:
             say(f"source     {visible_line(part.name)}: {visible_line(part.source.path)}")
+        for line in described(part.source, part.rows):
+            say(visible_line(line))
         _say_findings(part.findings, part.rows, opened, say)
     _say_estimate(config, parts, say)
     if with_engine:
         _ask_engine(config, parts, say, debug)
-    return not any(part.findings.faults for part in parts)
+    faults = {reason for part in parts for reason in part.findings.faults}
+    return not (faults if strict else faults - _UNJUDGEABLE)
+
+
+def show(config: BuildConfig, n_rows: int, *, as_json: bool, say: Say, note: Say) -> None:
+    """The first rows of each source as the model will see them and as they will be judged; opens no image.
+
+    Args:
+        n_rows: of each source, of those that a build would ask.
+        as_json: one JSON object a row.
+        say: takes what is shown of a row.
+        note: takes what is said of a source.
+
+    Raises:
+        MmprError: as `check` does, but for the engine's settings.
+    """
+    for part in _parts(config):
+        name = "" if part.name is None else f"{part.name}: "
+        note(f"source     {visible_line(name + part.source.path)}")
+        for line in described(part.source, part.rows):
+            note(visible_line(line))
+        leases = ranges(part.rows, limit=part.limit, seed=part.config.seed)
+        rows = (row for lease in leases for row in read_hashed(part.source, lease)[0])
+        for question, skipped in islice(rows, n_rows):
+            _show_row(part, question, skipped, as_json=as_json, say=say)
+
+
+def _show_row(part: _CheckedPart, question: Question, skipped: Skip | None, *, as_json: bool, say: Say) -> None:
+    found = skipped or compiled(question, part.source, judge_options(part.config))
+    place = part.source.place(question.row)
+    if isinstance(found, Skip):
+        detail = found.detail.removeprefix(f"{place}: ")
+        say(skip_json(question.row, found) if as_json else visible(f"-- {place}\nskipped    {found.reason}: {detail}"))
+        return
+    how = recipe(part.config)
+    messages = ask(question, how.prompt_version, template=how.prompt_template, system=how.system_message)
+    view = view_of(question, messages, found, layout=part.source.layout)
+    say(view.to_json() if as_json else visible("\n".join(view.lines(place))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,13 +186,19 @@ def _look(part: _CheckedPart, *, every_image: bool) -> int:
 
 def _read_rows(part: _CheckedPart, loader: Loader | None) -> None:
     """Read every row, and with a loader open every image."""
-    findings = part.findings
+    findings, options = part.findings, judge_options(part.config)
     for lease in ranges(part.rows, limit=part.limit, seed=part.config.seed):
         unseen: list[str] = []
         for row in read_range(part.source, lease):
             if isinstance(row, Skip):
                 findings.fault(row.reason.value, row.detail)
                 continue
+            reference = compiled(row, part.source, options)
+            if isinstance(reference, Skip):
+                findings.fault(reference.reason.value, reference.detail)
+                continue
+            if reference is not None:
+                findings.kinds[reference.kind] += 1
             _count(findings, row)
             unseen += [reference for reference in _to_open(row) if findings.see(reference)]
         if loader is not None:
@@ -189,6 +242,8 @@ def _fault_of(loader: Loader, reference: str) -> ImageError | None:
 def _say_findings(findings: Findings, counted: Index, opened: int, say: Say) -> None:
     say(f"rows       {counted.n_rows:,}, of them {findings.questions:,} questions")
     say(f"           {findings.with_answer:,} with an answer (correctness)")
+    if findings.kinds:
+        say(f"           judged as {', '.join(f'{n:,} {kind}' for kind, n in findings.kinds.most_common())}")
     say(f"           {findings.without_answer:,} without one (Dropout-NTP)")
     say(f"pictures   {len(findings.images):,} distinct, {opened:,} opened, {findings.text_only:,} questions without")
     for reason, n in findings.faults.most_common():

@@ -132,3 +132,20 @@ async def test_a_chunks_prompts_go_before_those_of_chunks_leased_later(tmp_path)
     assert all(len(own) == 1 for own in priorities.values())
     order = [priorities[f"q{i}"].pop() for i in range(6)]
     assert order[0] == order[1] < order[2] == order[3] < order[4] == order[5]
+
+
+async def test_a_reference_answer_that_cannot_be_judged_by_is_a_skip_before_the_engine_is_asked(tmp_path):
+    source = write(
+        tmp_path,
+        outside={"question": "Which?", "choices": ["red", "blue"], "answer": "green"},
+        unread={"question": "When?", "answer": "blue", "answer_kind": "date"},
+        good={"question": "How many?", "answer": 2},
+    )
+    stored, asked = await build(source, tmp_path / "run")
+    assert {name: one.skip and one.skip.reason for name, one in stored.items()} == {
+        "outside": Reason.BAD_ANSWER,
+        "unread": Reason.BAD_ANSWER,
+        "good": None,
+    }
+    assert {name for name, _ in asked} == {"good"}
+    assert stored["outside"].skip.detail.startswith("vqa.jsonl line 1: the answer 'green' is none of the 2 options")

@@ -1,4 +1,4 @@
-"""What a source shows before anything is paid for: reference answers that do not compile, lines and columns not read."""
+"""What is seen of a source before anything is paid for: answers that do not compile, lines and columns not read."""
 
 from __future__ import annotations
 
@@ -16,6 +16,11 @@ def source_notes(sources: Sequence[Source], counted: Sequence[Index]) -> list[st
     for source, rows in zip(sources, counted, strict=True):
         notes += [f"{source.place(row)}: the file ends inside it: left for the next start" for row in rows.unfinished]
     return notes
+
+
+def described(source: Source, rows: Index) -> list[str]:
+    """How a source is read: its layout, the columns that are read and those that are not."""
+    return [f"layout     {source.layout}", *source_notes([source], [rows])]
 
 
 def compiled(question: Question, source: Source, options: JudgeOptions) -> Reference | Skip | None:

@@ -10,6 +10,7 @@ import json
 import sys
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -282,22 +283,36 @@ def push(
     typer.echo(f'load: load_dataset("{pushed.repo}", split="train")')
 
 
-@app.command(epilog="Example:  mmpr check --source vqa.jsonl --engine")
+@app.command(epilog="Examples:  mmpr check --source vqa.jsonl --show 5   |   mmpr check --source vqa.jsonl --engine")
 def check(
     source: SourceOption = None,
     config: ConfigOption = None,
     limit: LimitOption = None,
     image_root: RootOption = None,
-    all_images: Annotated[bool, typer.Option("--all", help="Open every picture, not a sample.")] = False,
+    show: Annotated[
+        int | None, typer.Option("--show", min=1, help="Only show so many rows as they will be asked and judged.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="With --show: one JSON object a row to stdout.")] = False,
+    all_images: Annotated[bool, typer.Option("--all", help="Open every image, not a sample.")] = False,
     engine: Annotated[bool, typer.Option("--engine", help="Also ask the configured engine two questions.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit 1 for answers that cannot be judged by, too.")] = False,
     settings: Settings = None,
 ) -> None:
-    """Check rows, images and settings without building, and estimate what a build will take."""
-    from mmpr.checking import check as run_check
+    """Check rows, reference answers, images and settings without building, and estimate what a build will take."""
+    from mmpr import checking
 
+    if as_json and show is None:
+        raise typer.BadParameter("is of --show N", param_hint="--json")
     overrides = [*given(source=source, limit=limit, image_root=image_root), *(settings or [])]
     chosen = settings_of(config, overrides)
-    sound = run_check(chosen, every_image=all_images, with_engine=engine, say=say, debug=debugging())
+    note = partial(say, err=as_json)
+    if show is not None:
+        checking.show(chosen, show, as_json=as_json, say=typer.echo, note=note)
+        if not strict:
+            return
+    sound = checking.check(
+        chosen, every_image=all_images, with_engine=engine, say=note, strict=strict, debug=debugging()
+    )
     if not sound:
         raise typer.Exit(EXIT_ERROR)
 

@@ -56,6 +56,7 @@ class Source:
     compression: Compression | None = None
     delimiter: str = ","
     stem: str = ""
+    layout: str = "plain"
     parts: tuple[Source, ...] = field(default=(), repr=False)
 
     def place(self, row: int) -> str:

@@ -1,0 +1,77 @@
+"""`mmpr check`: what will be asked and judged, seen before anything is paid for."""
+
+import json
+
+from typer.testing import CliRunner
+
+from mmpr.cli.verbs import app
+
+ROWS = [
+    {"id": "a", "question": "Which colour?", "choices": ["A. red", "B. blue"], "answer": "B", "image": "gone.png"},
+    {"id": "b", "question": "How many?", "answer": ["2", "two"], "system": "Be brief."},
+    {"id": "c", "question": "Describe <image1> and <image2>.", "image": ["x.png", "y.png"]},
+    {"id": "d", "question": "Which?", "choices": ["red", "blue"], "answer": "green"},
+    {"id": "e", "question": "Which? A. red B. blue", "answer": "A"},
+    {"id": "f", "image": "x.png", "question": " "},
+]
+
+
+def check(folder, *words, rows=ROWS):
+    (folder / "vqa.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return CliRunner().invoke(app, ["check", "--source", str(folder / "vqa.jsonl"), *words])
+
+
+def shown(folder, *words, rows=ROWS, n=50):
+    done = check(folder, "--show", str(n), "--json", *words, rows=rows)
+    assert done.exit_code == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_rows_are_shown_as_they_will_be_asked_and_judged(tmp_path):
+    a, b, c, d, e, f = shown(tmp_path)
+    assert set(a) == {"row", "prompt", "options", "images", "reference", "kind", "layout"}
+    assert (a["row"], a["options"], a["images"]) == (1, ["red", "blue"], 1)
+    assert a["prompt"].startswith("<image>\n") and a["prompt"].endswith("Which colour?\nA. red\nB. blue")
+    assert (a["reference"], a["kind"], a["layout"]) == (["blue", "B"], "choice", "plain")
+    assert b["prompt"].startswith("[system]\nBe brief.\n\n[user]\n") and b["reference"] == ["2", "two"]
+    assert (c["prompt"], c["images"], c["reference"], c["kind"]) == ("Describe <image> and <image>.", 2, [], "open")
+    assert d == {"row": 4, "skip": "bad_answer", "detail": d["detail"]}
+    assert "vqa.jsonl line 4: the answer 'green' is none of the 2 options" in d["detail"]
+    assert (e["reference"], e["options"]) == (["red", "A"], [])
+    assert (f["row"], f["skip"]) == (6, "empty_question")
+
+
+def test_so_many_rows_are_shown_and_the_settings_hold_for_them(tmp_path):
+    assert [row["row"] for row in shown(tmp_path, n=2)] == [1, 2]
+    (row,) = shown(tmp_path, "prompt_version=boxed", n=1)
+    assert "\\boxed" in row["prompt"]
+    assert [row["row"] for row in shown(tmp_path, "--limit", "3")] != [1, 2, 3]  # of the sample that would be asked
+
+
+def test_for_people_the_same_is_text(tmp_path):
+    done = check(tmp_path, "--show", "4")
+    assert done.exit_code == 0 and "-- vqa.jsonl line 1\n" in done.stdout
+    assert "    A. red\n" in done.stdout and "reference  blue | B (choice)" in done.stdout
+    assert "skipped    bad_answer: the answer 'green'" in done.stdout
+
+
+def test_answers_that_cannot_be_judged_by_are_counted_and_end_only_a_strict_check(tmp_path):
+    rows = [row for row in ROWS if row["id"] in "bd"]
+    done = check(tmp_path, rows=rows)
+    assert done.exit_code == 0 and "fault      1 bad_answer" in done.stdout and "judged as 1 number" in done.stdout
+    assert check(tmp_path, "--strict", rows=rows).exit_code == 1
+    assert check(tmp_path, "--strict", rows=rows[:1]).exit_code == 0
+    assert check(tmp_path, rows=ROWS[-1:]).exit_code == 1  # a row that is no question is a fault always
+
+
+def test_json_is_of_what_is_shown(tmp_path):
+    done = check(tmp_path, "--json")
+    assert done.exit_code == 2 and "--show" in done.stderr
+
+
+def test_a_shown_row_steers_no_terminal(tmp_path):
+    rows = [{"question": "\x1b[31mred\u202e?", "answer": "2"}]
+    done = check(tmp_path, "--show", "1", rows=rows)
+    assert "\x1b" not in done.stdout and "\\x1b[31mred" in done.stdout
+    (row,) = shown(tmp_path, rows=rows)
+    assert row["prompt"].endswith("\x1b[31mred\u202e?")
