@@ -1,6 +1,6 @@
 """`python -m mmpr`, the same as `mmpr`."""
 
-from mmpr.cli.verbs import main
+from mmpr.cli import main
 
 if __name__ == "__main__":
     main()

@@ -14,8 +14,9 @@ import platform
 import re
 import signal
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
@@ -81,6 +82,8 @@ def die_with_parent() -> None:
     if parent is None or sys.platform != "linux" or int(parent) == os.getpid():
         return
     name_shared_memory(int(parent))
+    # vLLM ends its processes by SIGTERM, which they inherit blocked from our own Ray (`pool.ray_server`)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() == 1:  # the parent died before the request was made
         os._exit(1)
@@ -115,6 +118,28 @@ def sweep_shared_memory() -> None:
 def _shared_prefix() -> str:
     """Tells this machine's names from those of a container that shares its /dev/shm, whose pids mean others."""
     return f"mmpr-{hashlib.sha256(platform.node().encode()).hexdigest()[:6]}-"
+
+
+@contextmanager
+def held_signals() -> Iterator[None]:
+    """Within, SIGTERM and SIGINT wait: for short work that must not be left half done.
+
+    Blocking them would not do: any other thread takes a signal that this one blocks, and Python's handler runs here.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    for number in before:
+        signal.signal(number, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if came:
+            signal.raise_signal(came[0])
 
 
 def give_way(niceness: int) -> None:

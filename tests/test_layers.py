@@ -12,7 +12,7 @@ import mmpr
 
 ROOT = Path(mmpr.__file__).parent
 ROOMS = [
-    *("types", "errors", "redact", "log", "_processes", "pocket"),
+    *("types", "errors", "redact", "log", "_processes", "termination", "pocket"),
     *("image_tags", "option_letters", "prompts", "judging", "pairing", "rounds", "evaluation", "dropout"),
     *("images", "sources", "run", "verification", "exporting", "reporting", "status"),
     *("engines", "pool"),
@@ -72,9 +72,9 @@ def test_pure_rooms_touch_no_file_and_no_clock():
 def test_help_imports_nothing_heavy(words):
     heavy = ("torch", "ray", "vllm", "pyarrow", "numpy", "PIL", "datasets", "pandas")
     program = (
-        "import sys, mmpr.cli.verbs\n"
+        "import sys, mmpr.cli\n"
         f"sys.argv[1:] = {list(words)!r}\n"
-        "try: mmpr.cli.verbs.main()\n"
+        "try: mmpr.cli.main()\n"
         "except SystemExit: pass\n"
         f"print([name for name in {heavy!r} if name in sys.modules], file=sys.stderr)"
     )

@@ -140,7 +140,6 @@ def _build(start: _Start, sources: Sequence[Source], counted: Sequence[Index]) -
 
 def _connect(start: _Start) -> None:
     start.shared.connect(ray_address(start.config))
-    start.stopping.listen()
 
 
 def _end_of(outcome: BuildOutcome) -> tuple[str, str]:
@@ -189,11 +188,10 @@ def pair_again(out: str, overrides: list[str], *, to: str | None = None) -> dict
     folder.require_identity(
         part(config, Mark.IDENTITY), defaults=part(BuildConfig(), Mark.IDENTITY)
     )  # an override may only be of selection
-    with stop_signal() as stopping:
+    with stop_signal():
         if to is not None:
             folder = folder.copy(to)
         with claimed(folder), _swept(folder, abandoned=True), pool.connected(None):
-            stopping.listen()
             keep_list(folder, config.exclude)
             folder.change_selection(part(config, Mark.SELECTION))
             return finish(folder, config)
@@ -223,8 +221,10 @@ def _lease_out(start: _Start, run: Run) -> tuple[BuildOutcome | None, dict[str, 
         shared.give_back()
     if failing:
         return BuildOutcome(run.folder, failing=failing), {}
-    left = run.leases.keys() - run.folder.committed_chunks()
-    return (BuildOutcome(run.folder, stopped=stopping.why or "") if left else None), progress.usage()
+    if run.leases.keys() - run.folder.committed_chunks():
+        return BuildOutcome(run.folder, stopped=stopping.why or ""), progress.usage()
+    stopping.why = None  # the engines were through all the same
+    return None, progress.usage()
 
 
 def _watch(start: _Start, engines: Pool, run: Run, progress: Progress, watchers: Sequence[Watcher]) -> str | None:

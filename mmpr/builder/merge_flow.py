@@ -99,12 +99,11 @@ def merge_runs(urls: Sequence[str], out: str, overrides: list[str]) -> Merged:
     parts = parts_of(given)
     config, notes = _settings(given, parts, overrides)
     merge = _Merge(folder, given, parts, config, _run(parts, config))
-    with stop_signal() as stopping:
+    with stop_signal():
         if report := _whole_already(merge):
             return Merged(report, notes)
         _refuse_foreign(folder)
         with claimed(folder) as heartbeat, _undone(folder), pool.connected(None):
-            stopping.listen()
             _refuse_damaged(parts)
             return Merged(_write(merge, heartbeat), notes)
 

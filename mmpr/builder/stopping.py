@@ -8,9 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from mmpr.errors import RunStopped
-
-SIGTERM = "SIGTERM"
+from mmpr import termination
+from mmpr.termination import SIGTERM
 
 
 class StopSignal:
@@ -21,7 +20,7 @@ class StopSignal:
         self._gently: Callable[[], None] | None = None
 
     def listen(self) -> None:
-        """Take the signal; again where a cluster was joined, for Ray takes it for itself."""
+        """Take the signal."""
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, self._arrived)
 
@@ -33,8 +32,9 @@ class StopSignal:
         """
         first, self.why = self.why is None, self.why or why
         if self._gently is None:
-            raise RunStopped(self.why)
-        if first or why == SIGTERM:  # a signal after a deadline may shorten the grace, never lengthen it
+            if first:  # else the run is ending already
+                termination.stop(self.why)
+        elif first or why == SIGTERM:  # a signal after a deadline may shorten the grace, never lengthen it
             self._gently()
 
     @contextmanager
@@ -47,8 +47,6 @@ class StopSignal:
             self._gently = None
 
     def _arrived(self, _: int, __: FrameType | None) -> None:
-        if self._gently is None:
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not disturb the cleaning up
         self.request(SIGTERM)
 
 
@@ -60,6 +58,7 @@ def stop_signal() -> Iterator[StopSignal]:
         RunStopped: it came while no engine held a lease.
     """
     before = signal.getsignal(signal.SIGTERM)
+    termination.begin()
     stopping = StopSignal()
     stopping.listen()
     try:

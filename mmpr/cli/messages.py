@@ -10,6 +10,7 @@ import typer
 from mmpr.errors import MmprError, RunStopped
 from mmpr.log import LogFormat, log
 from mmpr.redact import redacted
+from mmpr.termination import AGAIN, EXIT_AGAIN
 
 if TYPE_CHECKING:
     from mmpr.builder.build_flow import BuildOutcome
@@ -17,17 +18,16 @@ if TYPE_CHECKING:
     from mmpr.settings.config import BuildConfig
 
 LOG_FORMAT = "mmpr.log_format"  # in the context that all verbs share
-EXIT_ERROR, EXIT_FAILING, EXIT_AGAIN, EXIT_INTERRUPTED = 1, 3, 75, 130
+EXIT_ERROR, EXIT_FAILING, EXIT_INTERRUPTED = 1, 3, 130
 POCKET = "the pocket model: for trying mmpr out, not for training"
 
 
 def last_words(end: MmprError | KeyboardInterrupt) -> tuple[int, str]:
     """The exit code and the line that a verb ends with."""
-    again = "run the same command again to go on"
     if isinstance(end, RunStopped):
-        return EXIT_AGAIN, f"stopped ({end}); {again}"
+        return EXIT_AGAIN, f"stopped ({end}); {AGAIN}"
     if isinstance(end, KeyboardInterrupt):
-        return EXIT_INTERRUPTED, f"interrupted; {again}"
+        return EXIT_INTERRUPTED, f"interrupted; {AGAIN}"
     from mmpr.reporting.safe_text import visible_line
 
     return EXIT_ERROR, visible_line(redacted(str(end)))

@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from mmpr import termination
 from mmpr.cli.eval_verb import evaluate
 from mmpr.cli.messages import (
     EXIT_ERROR,
@@ -55,6 +56,7 @@ class _Verbs(TyperGroup):
     """Turns what ends a verb into one line on stderr and an exit code; typer itself would say nothing of Ctrl-C."""
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401  whatever a verb returns
+        termination.rise()
         try:
             return super().invoke(ctx)
         except (MmprError, KeyboardInterrupt) as end:
@@ -63,6 +65,8 @@ class _Verbs(TyperGroup):
             code, words = last_words(end)
             tell(ctx, "ended", f"mmpr: {words}", level="error" if code == EXIT_ERROR else "info", exit_code=code)
             sys.exit(code)
+        finally:
+            termination.ignore()
 
 
 app = typer.Typer(
@@ -366,8 +370,3 @@ def _list_presets() -> None:
         context = "the model's own" if chosen.context_tokens is None else f"{chosen.context_tokens:,}"
         size = f"{chosen.tensor_parallel_size} GPU(s) an engine, {chosen.max_tiles} tiles, context {context}"
         typer.echo(f"{name:22} {chosen.model:34} {'CPU' if chosen.is_pocket else size}")
-
-
-def main() -> None:
-    """The console script."""
-    app()

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import signal
+import subprocess
+import sys
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import psutil
 import ray
+from ray._raylet import Config  # type: ignore[attr-defined]  # a module in Cython
 from ray.exceptions import RayError, RayTaskError
 
-from mmpr._processes import sweep_shared_memory
+from mmpr._processes import held_signals
 from mmpr.errors import MmprError
+from mmpr.pool import ray_server
 from mmpr.pool.pool_records import Placement
 
 # Short, for Ray puts sockets there, whose paths may have 107 characters. The driver's pid follows.
 _SESSIONS, _SESSION = Path("/tmp"), "mmpr-ray-"
+_SERVER_LOG = "server.log"
 _TASK_NICENESS = 15  # what Ray would give to all its workers
 
 T = TypeVar("T")
@@ -52,7 +59,7 @@ def connected(address: str | None, *, debug: bool = False) -> Iterator[None]:
 @contextmanager
 def _joined(address: str, quiet: dict[str, Any]) -> Iterator[None]:
     try:
-        ray.init(address=address, **quiet)
+        _init(address, quiet)
     except (ConnectionError, RuntimeError) as error:
         raise MmprError(f"no Ray cluster at {address!r}: {first_line(error)}") from None
     try:
@@ -61,38 +68,71 @@ def _joined(address: str, quiet: dict[str, Any]) -> Iterator[None]:
         ray.shutdown()
 
 
+def _init(address: str, quiet: dict[str, Any]) -> None:
+    """Join; signals wait meanwhile, for Ray would be left half done, and takes SIGTERM for itself, to exit with 15."""
+    ended = False
+    with held_signals():
+        try:
+            ray.init(address=address, **quiet)
+        except SystemExit:
+            ended = True
+    if ended:
+        signal.raise_signal(signal.SIGTERM)
+
+
 @contextmanager
 def _own_cluster(quiet: dict[str, Any], debug: bool) -> Iterator[None]:
-    # 2: the engine's own core, and one for judging and writing, also where a machine has just one
-    room = {"num_cpus": max(2, os.cpu_count() or 1), "object_store_memory": 500_000_000}
     _sweep_sessions()
-    session = Path(tempfile.mkdtemp(prefix=f"{_SESSION}{os.getpid()}-", dir=_SESSIONS))
+    server = None
     try:
-        try:
-            ray.init(address="local", include_dashboard=False, _temp_dir=str(session), **room, **quiet)
-        except Exception as error:  # noqa: BLE001 Ray raises just that where one of its servers does not come up
-            raise MmprError(f"Ray did not start on this machine: {first_line(error)}") from None
+        with held_signals():
+            session = Path(tempfile.mkdtemp(prefix=f"{_SESSION}{os.getpid()}-", dir=_SESSIONS))
+            server = _start_server(session, quiet["logging_level"], debug)
+        address = _address_of(server, session)
+        _ask_by_token()
+        _init(address, quiet)
         yield
     finally:
-        processes = _processes_of(session)
-        ray.shutdown()
-        _, left = psutil.wait_procs(processes, timeout=10)
-        for process in left:
-            process.kill()
-        psutil.wait_procs(left, timeout=10)
-        sweep_shared_memory()
-        if not debug:
-            shutil.rmtree(session, ignore_errors=True)
+        with held_signals():
+            ray.shutdown()
+            if server is not None:
+                server.communicate()  # closes its input: it ends all that it started
+                if not debug:
+                    shutil.rmtree(session, ignore_errors=True)
 
 
-def _processes_of(session: Path) -> list[psutil.Process]:
-    """Ray's servers of this session and all that they started: workers, engines."""
-    found = []
-    for child in psutil.Process().children():
-        with suppress(psutil.Error):
-            if any(str(session) in word for word in child.cmdline()):
-                found += [child, *child.children(recursive=True)]
-    return found
+def _start_server(session: Path, logging_level: str, debug: bool) -> subprocess.Popen[str]:
+    # 2: the engine's own core, and one for judging and writing, also where a machine has just one
+    room = {"num_cpus": max(2, os.cpu_count() or 1), "object_store_memory": 500_000_000}
+    options = {**room, "_temp_dir": str(session), "logging_level": logging_level}
+    asked = json.dumps({"driver": os.getpid(), "options": options, "keep_files": debug})
+    with (session / _SERVER_LOG).open("w") as log:
+        return subprocess.Popen(
+            [sys.executable, "-P", ray_server.__file__, asked],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            start_new_session=True,
+        )
+
+
+def _address_of(server: subprocess.Popen[str], session: Path) -> str:
+    assert server.stdout is not None
+    line = server.stdout.readline()
+    reply: dict[str, str] = json.loads(line) if line.strip() else {}
+    if "address" not in reply:
+        log = session / _SERVER_LOG
+        said = log.read_text(errors="replace").split("\n") if log.exists() else []
+        cause = reply.get("error") or next((line for line in reversed(said) if line.strip()), "its process ended")
+        raise MmprError(f"Ray did not start on this machine: {cause.splitlines()[0]}")
+    return reply["address"]
+
+
+def _ask_by_token() -> None:
+    """A cluster that `ray.init` starts wants a token of all who come; who joins must be set up to give it."""
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    Config.initialize("")
 
 
 def _sweep_sessions() -> None:

@@ -2,10 +2,14 @@
 
 import sys
 
-from mmpr.builder import engine_choice
-from mmpr.cli import verbs as cli
-from mmpr.engines.scripted import ScriptedEngine
-from mmpr.types import Stage
+from mmpr import termination
+
+termination.quit_at_once()  # as `mmpr` does before all other imports
+
+from mmpr import cli  # noqa: E402
+from mmpr.builder import engine_choice  # noqa: E402
+from mmpr.engines.scripted import ScriptedEngine  # noqa: E402
+from mmpr.types import Stage  # noqa: E402
 
 
 def script(prompt, index):

@@ -216,7 +216,7 @@ def test_the_verbs_need_neither_engine_nor_ray_and_print_results_to_stdout(run):
     url = run[0].url
     program = (
         "import sys, mmpr.cli.verbs\n"
-        "try: mmpr.cli.verbs.main()\n"
+        "try: mmpr.cli.main()\n"
         "except SystemExit: pass\n"
         "print([name for name in ('ray', 'vllm', 'torch') if name in sys.modules], file=sys.stderr)"
     )

@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 PLAN = os.environ.get("MMPR_TEST_PLAN")
@@ -34,6 +35,15 @@ def _kill_engines():
             process.kill()
 
 
+def _end_all():
+    """What systemd and scancel do: the driver, Ray's servers, workers and engines alike."""
+    import psutil
+
+    driver = psutil.Process(_driver())
+    for process in [driver, *driver.children(recursive=True)]:
+        process.terminate()
+
+
 def _act(action):
     if action == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
@@ -43,6 +53,14 @@ def _act(action):
         _kill_engines()
     elif action in ("SIGTERM", "SIGINT"):
         os.kill(_driver(), signal.Signals[action])
+    elif action == "SIGTERM-group":
+        os.killpg(_driver(), signal.SIGTERM)
+    elif action == "SIGTERM-all":
+        _end_all()
+    elif action == "storm":
+        for _ in range(30):
+            os.killpg(_driver(), signal.SIGTERM)
+            time.sleep(0.02)
     elif action == "dead":
         from mmpr.errors import EngineDead
 

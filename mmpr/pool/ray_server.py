@@ -1,0 +1,67 @@
+"""A Ray cluster for one driver, in a process and a session of its own; `pool.cluster` runs this file as a script.
+
+A SIGTERM to the driver's process group (coreutils `timeout`) or to its whole control group (systemd, scancel) must stop
+the driver and not the cluster that the driver still needs: here SIGTERM is blocked, and every process that Ray starts
+inherits that. When the driver closes its pipe, or is killed, this process ends all that it started.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import shutil
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+
+def serve(driver: int, options: dict[str, Any], *, keep_files: bool) -> None:
+    """Start Ray, write its address (or what went wrong) as a line of JSON, and wait for the driver's end.
+
+    The driver may end while Ray still starts. Ray's servers end with the thread that started them: this one.
+    """
+    replies = os.fdopen(os.dup(1), "w")  # what Ray prints goes to the log
+    os.dup2(2, 1)
+    watcher = threading.Thread(target=_end_with, args=(driver, None if keep_files else Path(options["_temp_dir"])))
+    watcher.start()
+    replies.write(json.dumps(_start(options)) + "\n")
+    replies.flush()
+    watcher.join()
+
+
+def _start(options: dict[str, Any]) -> dict[str, str]:
+    import ray
+
+    try:
+        ray.init(address="local", include_dashboard=False, log_to_driver=False, **options)
+    except Exception as error:  # noqa: BLE001  Ray raises anything where one of its servers does not come up
+        return {"error": str(error).strip() or type(error).__name__}
+    return {"address": ray.get_runtime_context().gcs_address}
+
+
+def _end_with(driver: int, session: Path | None) -> None:
+    """When the driver ends, end every process below this one and itself; Ray's own way takes a second for each."""
+    from mmpr._processes import sweep_shared_memory
+
+    while os.getppid() == driver and not select.select([sys.stdin], [], [], 1.0)[0]:
+        pass
+    processes = psutil.Process().children(recursive=True)
+    for process in processes:
+        process.kill()
+    psutil.wait_procs(processes, timeout=10)
+    sweep_shared_memory()
+    if session is not None:
+        shutil.rmtree(session, ignore_errors=True)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+    sys.path.append(str(Path(__file__).parents[2]))
+    asked = json.loads(sys.argv[1])
+    serve(asked["driver"], asked["options"], keep_files=asked["keep_files"])
