@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
-from mmpr.judging.rules import Ruling
+from mmpr.judging.rules import Rule, Ruling, ambiguous
 
 
 class Form(Protocol):
@@ -18,3 +19,20 @@ class Form(Protocol):
     def normal(self, answer: str) -> str | None: ...
 
     def show(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """A reference that no reader holds: `2024!`, `1/0`. It equals itself, and nothing is shown to differ from it."""
+
+    text: str
+    kind: str = "unread"
+
+    def compare(self, answer: str) -> Ruling:
+        return ambiguous(Rule.LIMIT)
+
+    def normal(self, answer: str) -> str | None:
+        return None
+
+    def show(self) -> str:
+        return self.text

@@ -63,6 +63,8 @@ def judge_compiled(reference: Reference, response: str, *, opinion: SecondOpinio
 def _judged(reference: Reference, response: str, opinion: SecondOpinion | None) -> Verdict:
     extraction = extract(response, form=reference.format)
     if extraction.answer is None:
+        if extraction.rule is not Rule.THINK and (verbatim := _verbatim(reference, response)) is not None:
+            return Verdict(Outcome.CORRECT, verbatim, Rule.EXACT, reference.show())
         return Verdict(Outcome.UNPARSED, None, extraction.rule or Rule.NO_ANSWER, reference.show())
     ruling = (
         ambiguous(Rule.LIMIT)
@@ -72,6 +74,23 @@ def _judged(reference: Reference, response: str, opinion: SecondOpinion | None) 
     return Verdict(
         ruling.outcome, extraction.answer, ruling.rule, reference.show(), ruling.certainty, extraction.off_format
     )
+
+
+_PLAIN_ENDING = re.compile(r"null$|todo$|tbd$|xxx|undefined$|answer$|response$", re.I)
+_STATES = ("answer:", "answer：", "答案:", "答案：", "\\boxed{", "<answer>")
+
+
+def _verbatim(reference: Reference, response: str) -> str | None:
+    """The reference that a response ends in after stating an answer: `{}`, `null`, which else are no answers."""
+    end = response[-2 * MAX_ANSWER_CHARS :].strip().removesuffix("</answer>")
+    for written in reference.written:
+        if written[-1:].isalnum() and _PLAIN_ENDING.match(written) is None:  # `12` after `\\boxed{` is cut
+            continue
+        for text in (end, end.removesuffix("}"), end.removesuffix("$")):
+            before = text[: len(text) - len(written)].rstrip("*_$ \n").lower()
+            if text.endswith(written) and before.endswith(_STATES):
+                return written
+    return None
 
 
 def rule_answer(reference: Reference, answer: str, *, opinion: SecondOpinion | None = None) -> Ruling:

@@ -16,7 +16,7 @@ from mmpr.judging.clean import clean
 from mmpr.judging.codes import compile_code
 from mmpr.judging.cues import Cues, read_cues
 from mmpr.judging.extract import extract
-from mmpr.judging.forms import Form
+from mmpr.judging.forms import Form, Unread
 from mmpr.judging.intervals import compile_interval
 from mmpr.judging.maths import compile_maths
 from mmpr.judging.matrices import compile_matrix
@@ -40,13 +40,14 @@ MAX_REFERENCE_CHARS = 2_000
 
 @dataclass(frozen=True)
 class Reference:
-    """Every accepted answer of a question, compiled; `plain` are their cleaned texts.
+    """Every accepted answer of a question, compiled; `plain` are their cleaned texts, `written` the source's own.
 
     `rulings` remembers what was said of an answer: many responses to one question end in the same one.
     """
 
     forms: tuple[Gated, ...]
     plain: tuple[str, ...]
+    written: tuple[str, ...]
     format: str
     rulings: dict[tuple[str, bool], Ruling] = field(default_factory=dict, repr=False, compare=False)
 
@@ -75,7 +76,7 @@ def compile_reference(question: Question, *, options: JudgeOptions = DEFAULTS) -
     if hint is not None and kind is None:
         raise JudgeError(f"{question.id}: answer_kind {hint!r} is not known")
     cues = read_cues(question.text)
-    plain = tuple(clean(unwrapped(answer)) for answer in question.answer)
+    plain = tuple(clean(unwrapped(answer)) or answer.strip() for answer in question.answer)  # `**` is all dress
     choices = question.choices or _listed_options(question, plain)
     for raw, text in zip(question.answer, plain, strict=True):
         if not text or len(text) > MAX_REFERENCE_CHARS:
@@ -85,7 +86,7 @@ def compile_reference(question: Question, *, options: JudgeOptions = DEFAULTS) -
     if kind is None and question.choices:
         kind = "choice"  # an answer beside options is one of them, never a free text
     forms = tuple(_compile(text, kind, cues, choices, options, question.id) for text in plain)
-    return Reference(forms, plain, options.format)
+    return Reference(forms, plain, tuple(answer.strip() for answer in question.answer), options.format)
 
 
 _WRAPPED = re.compile(r"\\boxed|\\fbox|####|<answer>|</think>|\banswer(?: is|:)|答案(?:是|为|:|：)", re.I)
@@ -129,7 +130,12 @@ def _compile(
             return _gated(chosen, text, cues, options)
     if kind == "choice":
         raise JudgeError(f"{name}: the answer {text[:40]!r} is none of the {len(choices)} options")
-    form = _compile_free(text, cues, options) if kind is None else _compile_as(kind, text, cues, options)
+    try:
+        form = _compile_free(text, cues, options) if kind is None else _compile_as(kind, text, cues, options)
+    except JudgeError:
+        if kind is not None:
+            raise
+        form = Unread(text)
     if form is None:
         raise JudgeError(f"{name}: the answer {text[:40]!r} is no {kind}")
     return _gated(form, text, cues, options)
