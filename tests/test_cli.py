@@ -82,7 +82,7 @@ def test_a_bad_row_of_rollouts_is_named(tmp_path):
     path = tmp_path / "rollouts.jsonl"
     path.write_text('{"id": "a"}\n')
     done = mmpr("judge", path)
-    assert done.returncode == 1 and "row 1" in one_line(done)
+    assert done.returncode == 1 and "rollouts.jsonl line 1: no question" in one_line(done)
 
 
 def test_what_judge_prints_of_a_hostile_row_is_the_same_json_and_steers_nothing(tmp_path):
@@ -98,8 +98,7 @@ def test_what_judge_prints_of_a_hostile_row_is_the_same_json_and_steers_nothing(
 
 def test_the_last_line_of_a_hostile_fault_is_one_line_and_steers_nothing(tmp_path):
     path = tmp_path / "rollouts.jsonl"
-    row = {"id": "a", "question": "How many?", "answer": 2, "response": "2"}
-    path.write_text(json.dumps({**row, "answer": {TERMINAL: 1}}))
+    path.write_text(json.dumps({"id": "a", "question": "How many?", "answer": {TERMINAL: 1}}))
     for words in (("judge", path), ("judge", tmp_path / TERMINAL), ("verify", f"{tmp_path}/{TERMINAL}")):
         done = mmpr(*words)
         told = done.stdout + done.stderr

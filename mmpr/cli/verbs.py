@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -50,6 +50,9 @@ from mmpr.cli.verb_options import (
 from mmpr.errors import MmprError
 from mmpr.log import LogFormat
 from mmpr.types import PairKind
+
+if TYPE_CHECKING:
+    from mmpr.judging.rollouts import Judged
 
 
 class _Verbs(TyperGroup):
@@ -321,25 +324,27 @@ def check(
         raise typer.Exit(EXIT_ERROR)
 
 
-@app.command(epilog="Example:  mmpr judge rollouts.jsonl --summary > verdicts.jsonl")
+@app.command(epilog="Examples:  mmpr judge rollouts.jsonl --summary > verdicts.jsonl   |   zcat r.gz | mmpr judge -")
 def judge(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="JSONL of id, question, answer, response.")],
+    file: Annotated[str, typer.Argument(metavar="FILE", help="Rows of a source with `response`; - for stdin.")],
     summary: Annotated[bool, typer.Option("--summary", help="A table of outcomes by kind and rule on stderr.")] = False,
     time_limit_s: Annotated[float, typer.Option(min=0.1, help="Seconds a response for a second maths reader.")] = 1.0,
 ) -> None:
-    """Judge anyone's responses: one JSON line a row."""
-    from mmpr.judging.rollouts import judge_file, summary_table
+    """Judge anyone's responses: one JSON line a response."""
+    from mmpr.judging.rollouts import judge_rollouts, summary_table
+    from mmpr.sources.rollout_rows import opened_rollouts
 
-    table = summary_table(_printed(judge_file(file, time_limit_s=time_limit_s)))
+    with opened_rollouts(file) as rollouts:
+        table = summary_table(_printed(judge_rollouts(rollouts, time_limit_s=time_limit_s)))
     if summary:
         say(table, err=True)
 
 
-def _printed(verdicts: Iterable[dict[str, str | None]]) -> Iterator[dict[str, str | None]]:
+def _printed(verdicts: Iterable[Judged]) -> Iterator[Judged]:
     from mmpr.reporting.safe_text import visible_json
 
     for verdict in verdicts:
-        shown = {name: verdict[name] for name in ("id", "outcome", "answer", "rule")}
+        shown = {name: value for name, value in verdict.items() if name != "kind"}
         typer.echo(visible_json(json.dumps(shown, ensure_ascii=False)))
         yield verdict
 

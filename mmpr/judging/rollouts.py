@@ -1,43 +1,58 @@
-"""Anyone's rollouts: a JSON Lines file in, one verdict a row out. The only file of this package that opens one."""
+"""Anyone's rollouts: rows in, one verdict a response out. `mmpr.sources.rollout_rows` reads them."""
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from pathlib import Path
+from dataclasses import dataclass
 
-from mmpr.errors import JudgeError, SourceError
-from mmpr.judging.option_lists import DEFAULTS, JudgeOptions, kind_named
+from mmpr.errors import JudgeError
+from mmpr.judging.option_lists import DEFAULTS, JudgeOptions
 from mmpr.judging.reference import compile_reference
 from mmpr.judging.session import Judge
-from mmpr.prompts import language_of
-from mmpr.types import Question
+from mmpr.types import Outcome, Question
+
+Judged = dict[str, str | int | None]  # a verdict as it is printed
+ODD_ROW = "error-row"  # the rule of a row that is no question with a response
 
 
-def judge_file(
-    path: str | Path, *, options: JudgeOptions = DEFAULTS, time_limit_s: float = 5.0
-) -> Iterator[dict[str, str | None]]:
-    """One `{"id", "outcome", "answer", "rule", "kind"}` a row, as the rows are read; blank lines are skipped.
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """One row of rollouts: a question and what was answered to it, or why the row is none.
 
-    Rows are `{"id", "question", "choices"?, "answer" (one or a list), "response", "answer_kind"?}`.
-
-    Raises:
-        SourceError: a row cannot be read; names the file, the row and the mend.
+    Args:
+        id: the row's own, or that of its place.
+        question: None where the row cannot be read.
+        responses: one verdict each; where the row has a list, `index` tells them apart.
+        listed: whether the row has a list of responses.
+        fault: why there is no question or no response; names file and row.
     """
-    path = Path(path)
-    try:
-        lines = path.open(encoding="utf-8")
-    except OSError as err:
-        raise SourceError(f"{path}: cannot be opened: {err.strerror}") from err
-    with lines, Judge(options=options, time_limit_s=time_limit_s) as judge:
-        for number, line in enumerate(_lines(lines, path), start=1):
-            if line.strip():
-                question, response = read_row(line, where=f"{path}: row {number}")
-                verdict = judge.judge(question, response)
-                kind = _kind(question, options)
+
+    id: str
+    question: Question | None
+    responses: tuple[str, ...] = ()
+    listed: bool = False
+    fault: str | None = None
+
+
+def judge_rollouts(
+    rollouts: Iterable[Rollout], *, options: JudgeOptions = DEFAULTS, time_limit_s: float = 5.0
+) -> Iterator[Judged]:
+    """One `{"id", "outcome", "answer", "rule", "kind"}` a response, as the rows are read.
+
+    A row that cannot be judged has the outcome `error` and says why in `detail`; of a list each response has its
+    `index`.
+    """
+    with Judge(options=options, time_limit_s=time_limit_s) as judge:
+        for one in rollouts:
+            if one.question is None or one.fault is not None:
+                yield _odd(one)
+                continue
+            kind = _kind(one.question, options)
+            for index, verdict in enumerate(judge.judge_all(one.question, one.responses)):
                 yield {
-                    "id": question.id,
+                    "id": one.id,
+                    **({"index": index} if one.listed else {}),
                     "outcome": verdict.outcome.value,
                     "answer": verdict.answer,
                     "rule": str(verdict.rule),
@@ -45,11 +60,9 @@ def judge_file(
                 }
 
 
-def _lines(lines: Iterable[str], path: Path) -> Iterator[str]:
-    try:
-        yield from lines
-    except UnicodeDecodeError as err:
-        raise SourceError(f"{path}: is not UTF-8 at byte {err.start}: save the file as UTF-8") from err
+def _odd(one: Rollout) -> Judged:
+    said = {"outcome": Outcome.ERROR.value, "answer": None, "rule": ODD_ROW, "kind": "unknown"}
+    return {"id": one.id, **said, "detail": one.fault}
 
 
 def _kind(question: Question, options: JudgeOptions) -> str:
@@ -59,58 +72,7 @@ def _kind(question: Question, options: JudgeOptions) -> str:
         return "unknown"
 
 
-def read_row(line: str, *, where: str) -> tuple[Question, str]:
-    """The question and response of one row.
-
-    Raises:
-        SourceError: the row is no JSON object, or a field is missing or of another type.
-    """
-    try:
-        row = json.loads(line)
-    except ValueError as err:
-        raise SourceError(f"{where}: is not JSON ({err}): write one object a line") from err
-    if not isinstance(row, dict):
-        raise SourceError(f"{where}: is not an object: write one object a line")
-    text = {name: _string(row, name, where) for name in ("question", "response")}
-    identity = row.get("id")
-    if not isinstance(identity, (str, int)) or isinstance(identity, bool):
-        raise SourceError(f'{where}: "id" must be text or a whole number')
-    kind = row.get("answer_kind")
-    if kind is not None and (not isinstance(kind, str) or kind_named(kind) is None):
-        raise SourceError(f'{where}: "answer_kind" {kind!r} is not known')
-    question = Question(
-        id=str(identity),
-        source="rollouts",
-        row=0,
-        text=text["question"],
-        choices=_strings(row, "choices", where, required=False),
-        answer=_strings(row, "answer", where, required=True),
-        answer_kind=kind,
-        language=language_of(text["question"]),
-    )
-    return question, text["response"]
-
-
-def _string(row: dict[str, object], name: str, where: str) -> str:
-    value = row.get(name)
-    if not isinstance(value, str):
-        raise SourceError(f'{where}: "{name}" must be text, it is {type(value).__name__ if name in row else "missing"}')
-    return value
-
-
-def _strings(row: dict[str, object], name: str, where: str, *, required: bool) -> tuple[str, ...]:
-    value = row.get(name)
-    if value is None and not required:
-        return ()
-    values = value if isinstance(value, list) else [value]
-    texts = [str(v) if isinstance(v, (int, float)) and not isinstance(v, bool) else v for v in values]
-    if (not texts and required) or not all(isinstance(text, str) for text in texts):
-        found = repr(value)[:60] if name in row else "missing"
-        raise SourceError(f'{where}: "{name}" must be text or a list of texts, it is {found}')
-    return tuple(str(text) for text in texts)
-
-
-def summary_table(rows: Iterable[dict[str, str | None]]) -> str:
+def summary_table(rows: Iterable[Judged]) -> str:
     """Outcomes by kind, then by rule, as a table in plain text."""
     kinds: Counter[tuple[str, str]] = Counter()
     rules: Counter[tuple[str, str]] = Counter()

@@ -18,7 +18,7 @@ from mmpr.errors import SourceError
 from mmpr.sources.benchmarks import image_columns, more_columns
 from mmpr.sources.cursors import Raw
 from mmpr.sources.row_faults import RowFault
-from mmpr.sources.source_records import COLUMNS, Source
+from mmpr.sources.source_records import COLUMNS, RESPONSES, Source
 from mmpr.types import Reason
 
 if TYPE_CHECKING:
@@ -75,7 +75,8 @@ class TableCursor:
 def wanted(schema: pa.Schema, source: Source) -> list[str]:
     """Our columns, by the file's names, and a benchmark's own."""
     ours = [name for name in map(source.column, COLUMNS) if name in schema.names]
-    return list(dict.fromkeys((*ours, *more_columns(schema.names))))
+    extra = [name for name in RESPONSES if source.rollouts and name in schema.names]
+    return list(dict.fromkeys((*ours, *more_columns(schema.names), *extra)))
 
 
 class ImageReading(Enum):

@@ -73,6 +73,18 @@ def read_range(source: Source, lease: LeaseRange) -> Iterator[Question | Skip]:
     return (skipped or question for question, skipped in _read(source, lease, hashlib.sha256()))
 
 
+def read_with_values(source: Source, lease: LeaseRange) -> Iterator[tuple[Question | Skip, Mapping[str, object]]]:
+    """The lease's rows, each with what its columns hold under the file's names; raises as `read_range` does."""
+    for part, number, raw in _raws(source, lease, hashlib.sha256(), images=False):
+        try:
+            values = _FORMATS[part.format].values(raw, part)
+        except RowFault as fault:
+            yield skip(part, raw.number, fault), {}
+            continue
+        read = read_row(values, part, raw.number)
+        yield read if isinstance(read, Skip) else replace(read, row=number), values
+
+
 def read_hashed(source: Source, lease: LeaseRange) -> tuple[list[Row], str]:
     """The lease's rows, each with its skip if it has one, and their `rows_hash`, in one pass.
 

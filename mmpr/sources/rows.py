@@ -13,7 +13,7 @@ from mmpr.option_letters import MOST_OPTIONS, bare
 from mmpr.prompts import VIDEO_TAG, language_of, with_frames
 from mmpr.sources.benchmarks import with_ours
 from mmpr.sources.row_faults import NumberText, RowFault, wrong
-from mmpr.sources.row_tags import ImageSlots, TaggedRow, placed
+from mmpr.sources.row_tags import ImageSlots, PlacedRow, TaggedRow, placed
 from mmpr.sources.source_records import COLUMNS, Source
 from mmpr.sources.turns import columns_of, reply_of
 from mmpr.types import Question, Reason, Skip, Stage
@@ -43,12 +43,15 @@ def _question(ours: Mapping[str, object], source: Source, row: int) -> Question:
     history = _history(ours["history"])
     language = _language(_text(ours, "language") or source.language, text)
     video = _video(ours["video"])
+    if not without_tags(text.replace(VIDEO_TAG, "")).strip():
+        raise RowFault(Reason.EMPTY_QUESTION, "no question: give `question` a text")
     numbered = isinstance(ours["image"], ImageSlots)
     given = TaggedRow(text, history, _choices(ours["choices"]), _images(ours["image"]), numbered)
-    _check_text(given, videos=video is not None)
-    tagged = placed(given)
+    if not source.rollouts:
+        _check_tags(given, videos=video is not None)
+    tagged = PlacedRow(text, history, given.choices, ()) if source.rollouts else placed(given)
     text, history, images = tagged.text, tagged.history, tuple(_resolve(path, source) for path in tagged.images)
-    if video is not None:
+    if video is not None and not source.rollouts:
         images = frame_references(_resolve(video, source), source.video_frames)
         text = with_frames(text, len(images))
         history = tuple((with_frames(asked, len(images)), answer) for asked, answer in history)
@@ -78,9 +81,7 @@ def _unfolded(ours: Mapping[str, object]) -> Mapping[str, object]:
     return ours
 
 
-def _check_text(row: TaggedRow, *, videos: bool) -> None:
-    if not without_tags(row.text.replace(VIDEO_TAG, "")).strip():
-        raise RowFault(Reason.EMPTY_QUESTION, "no question: give `question` a text")
+def _check_tags(row: TaggedRow, *, videos: bool) -> None:
     if videos and row.images:
         raise RowFault(Reason.BAD_ROW, "both `image` and `video`: a question has images or a video")
     turns = [row.text, *(turn for pair in row.history for turn in pair)]

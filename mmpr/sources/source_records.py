@@ -25,6 +25,7 @@ COLUMNS = (
     "conversations",
     "messages",
 )
+RESPONSES = ("response", "responses", "prediction", "predictions", "completion", "completions")  # of rollouts
 ASKING = ("question", "conversations", "messages")  # a row has its question in one of these
 
 # In a source of several files, row 7 of the third (from 0) has the number 3_000_000_007.
@@ -39,7 +40,8 @@ class Source:
     """Where rows are and how they are read; made by `open_source`, which checks it.
 
     `path` and `image_root` are absolute. `columns` maps our names to the file's where the two differ. `parts` are the
-    files of a source that has several; `stem` is what such a file is called in ids. `among_others`: of a build that has
+    files of a source that has several; `rollouts`: its rows bring responses,
+    and need no images; `stem` is what such a file is called in ids. `among_others`: of a build that has
     other sources, too.
     """
 
@@ -57,6 +59,7 @@ class Source:
     delimiter: str = ","
     stem: str = ""
     layout: str = "plain"
+    rollouts: bool = False
     parts: tuple[Source, ...] = field(default=(), repr=False)
 
     def place(self, row: int) -> str:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import csv
+import gzip
+import io
 import json
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from judging.case_files import CASES
 from mmpr.errors import SourceError
 from mmpr.judging import JudgeOptions
-from mmpr.judging.rollouts import judge_file, summary_table
+from mmpr.judging.rollouts import judge_rollouts, summary_table
+from mmpr.sources.rollout_rows import opened_rollouts
 
 ROW = {"id": "a", "question": "What is the height?", "answer": "12", "response": "Final answer: 12"}
 
@@ -19,6 +25,11 @@ def written(path: Path, *rows: object) -> Path:
     file = path / "rollouts.jsonl"
     file.write_text("".join(row if isinstance(row, str) else json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return file
+
+
+def judge_file(file: Path | str, **options: object) -> list[dict]:
+    with opened_rollouts(str(file)) as rows:
+        return list(judge_rollouts(rows, **options))
 
 
 def test_a_row_becomes_a_verdict(tmp_path: Path) -> None:
@@ -32,27 +43,77 @@ def test_a_row_becomes_a_verdict(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        ("{nonsense\n", "row 2: is not JSON"),
-        ("[1]\n", "row 2: is not an object"),
-        ({"id": "b"}, 'row 2: "question" must be text, it is missing'),
-        ({**ROW, "response": 3}, 'row 2: "response" must be text, it is int'),
-        ({**ROW, "answer": {"x": 1}}, 'row 2: "answer" must be text or a list'),
-        ({**ROW, "answer": []}, 'row 2: "answer" must be text or a list'),
-        ({**ROW, "id": None}, 'row 2: "id" must be text'),
-        ({**ROW, "answer_kind": "poem"}, "row 2: \"answer_kind\" 'poem' is not known"),
+        ("{nonsense\n", "line 2: invalid JSON"),
+        ("[1]\n", "line 2: is no JSON object"),
+        ({"id": "b", "response": "12"}, "line 2: no question"),
+        ({**ROW, "response": 3}, "line 2: `response` must be a text"),
+        ({**ROW, "response": []}, "line 2: `response` must be a text"),
+        ({**ROW, "response": None}, "line 2: `response` must be a text"),
+        ({**ROW, "answer": {"x": 1}}, "line 2: `answer` is"),
+        ({**ROW, "answer": None}, "line 2: no `answer`"),
+        ('{"id": "n", "question": "?", "answer": NaN, "response": "1"}\n', "line 2: invalid JSON (NaN"),
+        ('{"id": "s", "question": "?", "answer": "1", "response": "\\ud83d"}\n', "line 2: half a surrogate"),
+        ('{"id": "c", "question"', "line 2: the file ends inside it"),
     ],
 )
-def test_a_bad_row_names_file_row_and_mend(tmp_path: Path, row: object, said: str) -> None:
-    file = written(tmp_path, ROW, row)
-    with pytest.raises(SourceError) as caught:
-        list(judge_file(file))
-    assert said in str(caught.value)
-    assert str(file) in str(caught.value)
+def test_an_odd_row_is_an_error_that_names_file_and_row_and_the_others_are_judged(tmp_path: Path, row, said) -> None:
+    cut = isinstance(row, str) and not row.endswith("\n")
+    rows = judge_file(written(tmp_path, ROW, row, *([] if cut else [ROW])))
+    assert [one["outcome"] for one in rows] == ["correct", "error", *([] if cut else ["correct"])]
+    assert (rows[1]["rule"], rows[1]["answer"]) == ("error-row", None) and f"rollouts.jsonl {said}" in rows[1]["detail"]
 
 
-def test_a_missing_file_is_one_line() -> None:
-    with pytest.raises(SourceError, match="cannot be opened"):
-        list(judge_file("nowhere.jsonl"))
+def test_a_kind_that_is_not_known_is_an_error(tmp_path: Path) -> None:
+    (row,) = judge_file(written(tmp_path, {**ROW, "answer_kind": "poem"}))
+    assert row["outcome"] == "error"
+
+
+def test_a_file_whose_only_row_cannot_be_read_has_its_verdict(tmp_path: Path) -> None:
+    (row,) = judge_file(written(tmp_path, '{"id": "n", "answer": NaN, "response": "1"}\n'))
+    assert row["outcome"] == "error" and "NaN" in row["detail"]
+
+
+def test_a_file_without_responses_or_rows_is_refused_in_one_line(tmp_path: Path) -> None:
+    for rows in (({"id": "b"},), (ROW | {"response": 1},), ()):
+        file = written(tmp_path, *({k: v for k, v in row.items() if k != "response"} for row in rows))
+        with pytest.raises(SourceError, match=r"rollouts\.jsonl.* no row has a response"):
+            judge_file(file)
+    with pytest.raises(SourceError, match=r"nowhere\.jsonl: cannot be read"):
+        judge_file("nowhere.jsonl")
+
+
+def test_each_of_a_list_of_responses_is_judged(tmp_path: Path) -> None:
+    rows = judge_file(written(tmp_path, {**ROW, "response": ["Final answer: 12", "Final answer: 13"]}))
+    assert [(one["index"], one["outcome"]) for one in rows] == [(0, "correct"), (1, "incorrect")]
+
+
+@pytest.mark.parametrize("form", ["jsonl", "jsonl.gz", "json", "csv", "parquet", "arrow"])
+def test_rollouts_are_read_in_every_form_that_a_source_has(tmp_path: Path, form: str) -> None:
+    row = {"id": "a", "question": "<image>\nWhich?", "choices": ["red", "blue"], "answer": "A"}
+    path = tmp_path / f"r.{form}"
+    rows = [{**row, "response": f"Final answer: {said}"} for said in ("red", "B")]
+    if form == "csv":
+        cells = [["id", "question", "choices", "answer", "response"]]
+        cells += [[*map(str, ("a", "Which?", json.dumps(one["choices"]), "A", one["response"]))] for one in rows]
+        with path.open("w", newline="") as file:
+            csv.writer(file).writerows(cells)
+    elif form == "parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    elif form == "arrow":
+        table = pa.Table.from_pylist(rows)
+        with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, table.schema) as writer:
+            writer.write_table(table)
+    else:
+        text = json.dumps(rows) if form == "json" else "".join(json.dumps(one) + "\n" for one in rows)
+        path.write_bytes(gzip.compress(text.encode()) if form.endswith("gz") else text.encode())
+    assert [one["outcome"] for one in judge_file(path)] == ["correct", "incorrect"]
+
+
+def test_rollouts_come_from_standard_input_packed_or_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = json.dumps(ROW).encode() + b"\n"
+    for content in (text, gzip.compress(text)):
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
+        assert [one["outcome"] for one in judge_file("-")] == ["correct"]
 
 
 def test_a_truth_that_is_none_of_its_kind_is_an_error_row(tmp_path: Path) -> None:

@@ -1,0 +1,72 @@
+"""Rows of rollouts, read exactly as a source's rows are, with the responses beside them; they need no images."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from mmpr.errors import SourceError
+from mmpr.judging.rollouts import Rollout
+from mmpr.sources.opening import open_source
+from mmpr.sources.ranges import ranges
+from mmpr.sources.row_faults import NumberText
+from mmpr.sources.row_reader import index, read_with_values
+from mmpr.sources.source_records import RESPONSES, Source
+from mmpr.types import Question, Skip
+
+_STDIN = "-"
+
+
+@contextmanager
+def opened_rollouts(file: str, *, columns: Mapping[str, str] | None = None) -> Iterator[Iterator[Rollout]]:
+    """The rows of a file of any kind that a source may be, or of JSON lines from standard input (`-`), packed or not.
+
+    Raises:
+        SourceError: the file cannot be read, or no row of it has a response.
+    """
+    if file != _STDIN:
+        yield _read(open_source(file, columns=columns))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder, "stdin.jsonl")
+        with copy.open("wb") as target:
+            shutil.copyfileobj(sys.stdin.buffer, target)
+        yield _read(open_source(copy, columns=columns))
+
+
+def _read(source: Source) -> Iterator[Rollout]:
+    """Every row with its responses, or why it has none; the first of `RESPONSES` that a row has is read."""
+    source = replace(source, rollouts=True, parts=tuple(replace(part, rollouts=True) for part in source.parts))
+    waiting: list[Rollout] = []  # before the first row with a response: a file without any holds no rollouts
+    found = False
+    counted = index(source)
+    for lease in ranges(counted):
+        for read, values in read_with_values(source, lease):
+            found = found or not values or any(name in values for name in RESPONSES)  # what cannot be read may have one
+            waiting.append(_rollout(read, values, source))
+            if found:
+                yield from waiting
+                waiting.clear()
+    if not found:
+        why = waiting[0].fault if waiting else f"{source.path}: has no rows"
+        raise SourceError(f"{why}; no row has a response: give `response` (a text or a list)")
+    for row in counted.unfinished:
+        yield Rollout(source.row_id(row), None, fault=f"{source.place(row)}: the file ends inside it")
+
+
+def _rollout(read: Question | Skip, values: Mapping[str, object], source: Source) -> Rollout:
+    if isinstance(read, Skip):
+        return Rollout(read.question_id, None, fault=read.detail)
+    place = source.place(read.row)
+    given = next((values[name] for name in RESPONSES if values.get(name) is not None), None)
+    texts = given if isinstance(given, list) else [given]
+    if not texts or not all(isinstance(text, str) and not isinstance(text, NumberText) for text in texts):
+        return Rollout(read.id, None, fault=f"{place}: `response` must be a text or a list of texts")
+    if read.answer is None:
+        return Rollout(read.id, None, fault=f"{place}: no `answer` to judge by")
+    return Rollout(read.id, read, tuple(map(str, texts)), listed=isinstance(given, list))
