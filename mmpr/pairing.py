@@ -1,8 +1,9 @@
 """Judged responses -> ranked pairs, or a named skip. Pure, and the same on every machine.
 
-The rule (arXiv 2411.10442, section 3.1): a pair takes one response that matches the truth and one that does not, or
-that has no clear final answer. The original compares answers by substring and so loses or poisons pairs (fault 9);
-here the verdicts decide, and equal answers never stand on both sides.
+The rule (arXiv 2411.10442, section 3.1): a pair takes one response that matches the reference answer and one that does
+not, or that has no clear final answer. The original compares answers by substring and so loses or poisons pairs (fault
+9). Here the verdicts decide: a rejected side needs a proof that it is wrong, what the judge left undecided stands in no
+pair, and equal answers never stand on both sides.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 
+from mmpr.judging.rules import Rule
 from mmpr.prompts import has_media_tag
-from mmpr.types import Finish, Outcome, Pair, PairKind, Question, Reason, Response, Skip, Stage, Verdict
+from mmpr.types import Certainty, Finish, Outcome, Pair, PairKind, Question, Reason, Response, Skip, Stage, Verdict
 
 Judged = tuple[Response, Verdict]
 Sides = tuple[list[Judged], list[Judged], list[Judged]]  # chosen, wrong, without a clear answer
@@ -59,10 +61,12 @@ class PairRule:
         unfinished_negatives: whether a response that merely ran into its length limit is one of them.
         strategy: which of the possible pairs are taken.
         accuracy_window: least and greatest `accuracy` of a question that is paired, both included; None for any.
-            MMPR-Tiny keeps 0.2 to 0.8.
+            MMPR-Tiny keeps 0.2 to 0.8. The whole of `FirstRound.interval` must lie inside.
         near_duplicate: share of words alike, 0 to 1, from which two responses with one answer count as one; 1 drops
             only what is equal word for word, None nothing.
         min_grounding_margin: of Dropout-NTP pairs, see `mmpr.dropout.pair_endings`; None for any.
+        rejected_certainty: how sure an INCORRECT must be to be a rejected side; LIKELY takes PROVEN ones too.
+        refusal_negatives: whether a response that refuses ("I cannot see the image") may be a rejected side.
     """
 
     pairs_per_question: int = 4
@@ -73,6 +77,33 @@ class PairRule:
     accuracy_window: tuple[float, float] | None = None
     near_duplicate: float | None = 1.0
     min_grounding_margin: float | None = None
+    rejected_certainty: Certainty = Certainty.PROVEN
+    refusal_negatives: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FirstRound:
+    """How many of a question's first responses are right, wrong and undecided; responses without an answer are wrong.
+
+    Later rounds were asked for because of what the first gave, and all together would be biased: a question that is
+    right one time in ten is asked again until it is.
+    """
+
+    n_correct: int = 0
+    n_wrong: int = 0
+    n_undecided: int = 0
+
+    @property
+    def accuracy(self) -> float | None:
+        """Share of right ones among those that could be judged; None of none."""
+        decided = self.n_correct + self.n_wrong
+        return self.n_correct / decided if decided else None
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """What `accuracy` would be were all undecided ones wrong, and were they all right; 0 to 1 of no response."""
+        n = self.n_correct + self.n_wrong + self.n_undecided
+        return (self.n_correct / n, (self.n_correct + self.n_undecided) / n) if n else (0.0, 1.0)
 
 
 def needs_scores(strategy: Strategy, min_grounding_margin: float | None) -> str | None:
@@ -95,7 +126,7 @@ def pair_responses(question: Question, judged: Sequence[Judged], rule: PairRule)
     usable = bool(found[0] and (found[1] or found[2]))
     if usable and (outside := outside_window(question, judged, rule.accuracy_window)):
         return outside
-    return pairs_of(question, found, rule) or _why_none(question, judged, usable=usable)
+    return pairs_of(question, found, rule) or _why_none(question, judged, rule, usable=usable)
 
 
 def pairs_of(question: Question, found: Sides, rule: PairRule) -> list[Pair]:
@@ -113,26 +144,16 @@ def sides(judged: Sequence[Judged], rule: PairRule) -> Sides:
     """The responses that may stand in pairs, near-equal ones once: chosen, wrong, and those without a clear answer."""
     distinct = partial(_without_duplicates, rule=rule)
     chosen = distinct([j for j in judged if may_be_chosen(j)])
-    wrong = distinct([j for j in judged if _is_wrong(j)])
+    wrong = distinct([j for j in judged if _is_wrong(j, rule)])
     unparsed = distinct([j for j in judged if _is_format_negative(j, rule)]) if rule.format_pairs else []
     return chosen, wrong, unparsed
 
 
-def accuracy(judged: Iterable[Judged]) -> tuple[float | None, int]:
-    """Share of CORRECT among the first round's responses that could be judged, and their number; None of 0."""
-    right, counted = first_round(judged)
-    return (right / counted if counted else None), counted
-
-
-def first_round(judged: Iterable[Judged]) -> tuple[int, int]:
-    """How many of the first round's responses are right, of how many that could be judged; unparsed ones are wrong.
-
-    Later rounds were asked for because of what the first gave, and all together would be biased: a question that is
-    right one time in ten is asked again until it is.
-    """
+def first_round(judged: Iterable[Judged]) -> FirstRound:
+    """The first round of all responses of a question."""
     outcomes = Counter(verdict.outcome for response, verdict in judged if response.round == 0)
-    counted = sum(outcomes[o] for o in (Outcome.CORRECT, Outcome.INCORRECT, Outcome.UNPARSED))
-    return outcomes[Outcome.CORRECT], counted
+    wrong = outcomes[Outcome.INCORRECT] + outcomes[Outcome.UNPARSED]
+    return FirstRound(outcomes[Outcome.CORRECT], wrong, outcomes[Outcome.AMBIGUOUS] + outcomes[Outcome.ERROR])
 
 
 def _is_usable(response: Response) -> bool:
@@ -140,17 +161,27 @@ def _is_usable(response: Response) -> bool:
 
 
 def may_be_chosen(judged: Judged) -> bool:
-    """Whether it is right, complete, and text that a trainer can take."""
+    """Whether it is right, in the form that was asked for, complete, and text that a trainer can take."""
     response, verdict = judged
-    return verdict.outcome is Outcome.CORRECT and response.finish_reason is Finish.STOP and _is_usable(response)
+    right = verdict.outcome is Outcome.CORRECT and not verdict.off_format
+    return right and response.finish_reason is Finish.STOP and _is_usable(response)
 
 
-def _is_wrong(judged: Judged) -> bool:
+def _is_wrong(judged: Judged, rule: PairRule) -> bool:
     response, verdict = judged
-    return verdict.outcome is Outcome.INCORRECT and response.finish_reason is Finish.STOP and _is_usable(response)
+    if verdict.rule == Rule.REFUSAL:
+        wrong = rule.refusal_negatives and verdict.outcome in (Outcome.INCORRECT, Outcome.AMBIGUOUS)
+    else:
+        wrong = verdict.outcome is Outcome.INCORRECT and _is_sure(verdict, rule)
+    return wrong and response.finish_reason is Finish.STOP and _is_usable(response)
+
+
+def _is_sure(verdict: Verdict, rule: PairRule) -> bool:
+    return verdict.certainty is Certainty.PROVEN or verdict.certainty is rule.rejected_certainty
 
 
 def _is_format_negative(judged: Judged, rule: PairRule) -> bool:
+    """Whether it has no final answer at all; one that is clear in another form than was asked for is none of these."""
     response, verdict = judged
     if verdict.outcome is not Outcome.UNPARSED or not _is_usable(response):
         return False
@@ -201,12 +232,18 @@ def _clipped(text: str) -> list[str]:
 
 
 def outside_window(question: Question, judged: Sequence[Judged], window: tuple[float, float] | None) -> Skip | None:
-    """The skip of a question that is too easy or too hard for pairs."""
-    share, _ = accuracy(judged)
-    if window is None or share is None or window[0] <= share <= window[1]:
+    """The skip of a question that is too easy or too hard for pairs, or may be for all that the judge could decide."""
+    if window is None:
         return None
-    detail = f"{share:.3g} of the responses are right, the window is {window[0]:g} to {window[1]:g}"
-    return Skip(question.id, Stage.PAIR, Reason.ACCURACY_WINDOW, detail)
+    found = first_round(judged)
+    low, high = found.interval
+    if window[0] <= low <= high <= window[1]:
+        return None
+    is_outside = high < window[0] or low > window[1]
+    share = f"{low:.3g}" if low == high else f"between {low:.3g} and {high:.3g}"
+    undecided = f" ({found.n_undecided} undecided)" if found.n_undecided else ""
+    detail = f"{share} of the responses are right{undecided}, the window is {window[0]:g} to {window[1]:g}"
+    return Skip(question.id, Stage.PAIR, Reason.ACCURACY_WINDOW if is_outside else Reason.ACCURACY_UNCLEAR, detail)
 
 
 def _match(
@@ -281,16 +318,20 @@ def _order_key(question: Question, kind: PairKind, chosen: Judged, rejected: Jud
     return hashlib.sha256(place.encode()).digest()
 
 
-def _why_none(question: Question, judged: Sequence[Judged], *, usable: bool) -> Skip:
+def _why_none(question: Question, judged: Sequence[Judged], rule: PairRule, *, usable: bool) -> Skip:
+    """ALL_CORRECT and ALL_WRONG say so of every response: with undecided ones among them nobody knows."""
     outcomes = Counter(verdict.outcome for _, verdict in judged)
+    unsure = sum(v.outcome is Outcome.INCORRECT and not _is_sure(v, rule) for _, v in judged)
     told = ", ".join(f"{outcomes[o]} {o}" for o in Outcome if outcomes[o]) or "no responses"
-    decided = outcomes[Outcome.INCORRECT] + outcomes[Outcome.UNPARSED]
-    if usable:
+    detail = f"{told} ({unsure} of the incorrect are only likely so)" if unsure else told
+    wrong = outcomes[Outcome.INCORRECT] + outcomes[Outcome.UNPARSED]
+    n_undecided = outcomes[Outcome.AMBIGUOUS] + outcomes[Outcome.ERROR]
+    if usable or (outcomes[Outcome.CORRECT] and wrong - unsure):
         reason = Reason.NONE_USABLE
-    elif outcomes[Outcome.CORRECT] and not decided:
-        reason = Reason.ALL_CORRECT
-    elif decided and not outcomes[Outcome.CORRECT]:
-        reason = Reason.ALL_WRONG
+    elif n_undecided == len(judged):
+        reason = Reason.NONE_JUDGED
+    elif n_undecided or (unsure and outcomes[Outcome.CORRECT]):
+        reason = Reason.UNDECIDED
     else:
-        reason = Reason.NONE_USABLE if decided else Reason.NONE_JUDGED
-    return Skip(question.id, Stage.PAIR, reason, told)
+        reason = Reason.ALL_WRONG if wrong else Reason.ALL_CORRECT
+    return Skip(question.id, Stage.PAIR, reason, detail)

@@ -50,6 +50,13 @@ class Certainty(StrEnum):
     LIKELY = "likely"
 
 
+class JudgedBy(StrEnum):
+    """Who gave a verdict: the rules of `mmpr.judging`, or a verifier model that was asked about what they left open."""
+
+    RULE = "rule"
+    VERIFIER = "verifier"
+
+
 class PairKind(StrEnum):
     """Which rule made the pair: arXiv 2411.10442, section 3."""
 
@@ -124,6 +131,8 @@ class Reason(StrEnum):
     NONE_JUDGED = "none_judged"
     NONE_USABLE = "none_usable"
     ACCURACY_WINDOW = "accuracy_window"
+    ACCURACY_UNCLEAR = "accuracy_unclear"
+    UNDECIDED = "undecided"
     GROUNDING_MARGIN = "grounding_margin"
     # last selection
     EXCLUDED = "excluded"
@@ -209,6 +218,7 @@ class Response:
 
     `token_ids` are kept for drafts and endings only. `seed` is None where the request carried none. `round` counts the
     requests of one question and stage, from 0. `gain`: nats a token that the image brings it, where it was scored.
+    `thoughts` are kept apart from `text` where a model thinks. `model` wrote it; None: the run's own.
     """
 
     question_id: str
@@ -221,6 +231,8 @@ class Response:
     seed: int | None = None
     round: int = 0
     gain: float | None = None
+    thoughts: str | None = None
+    model: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +246,8 @@ class Verdict:
         reference: the reference answer as it was compiled.
         certainty: of an INCORRECT; else None.
         off_format: the answer is clear, but not in the form that was asked for.
+        judged_by: who gave it.
+        verifier_margin: of a verifier's verdict, nats between its decision and the next; else None.
     """
 
     outcome: Outcome
@@ -242,6 +256,8 @@ class Verdict:
     reference: str | None = None
     certainty: Certainty | None = None
     off_format: bool = False
+    judged_by: JudgedBy = JudgedBy.RULE
+    verifier_margin: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,24 +1,39 @@
 from collections import Counter
+from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmpr.pairing import PairRule, accuracy, pair_responses
-from mmpr.types import Finish, Outcome, PairKind, Question, Reason, Response, Skip, Stage, Verdict
+from mmpr.judging.rules import Rule
+from mmpr.pairing import FirstRound, PairRule, first_round, pair_responses
+from mmpr.types import Certainty, Finish, Outcome, PairKind, Question, Reason, Response, Skip, Stage, Verdict
 
 QUESTION = Question("q", "s", 1, "How many?", answer=("2",))
 C, W, A, U, E = Outcome.CORRECT, Outcome.INCORRECT, Outcome.AMBIGUOUS, Outcome.UNPARSED, Outcome.ERROR
+PROVEN, LIKELY = Certainty.PROVEN, Certainty.LIKELY
 
 
-def judged(*outcomes, finish=Finish.STOP):
+def judged(*outcomes, finish=Finish.STOP, certainty=PROVEN, off_format=False, rule="rule"):
     answers = {C: "2", U: None}
     return [
         (
             Response("q", Stage.SAMPLE, index, f"text {index}", (), 5, finish),
-            Verdict(outcome, answers.get(outcome, f"wrong {index}"), "rule"),
+            Verdict(
+                outcome,
+                answers.get(outcome, f"wrong {index}"),
+                rule,
+                certainty=certainty if outcome is W else None,
+                off_format=off_format,
+            ),
         )
         for index, outcome in enumerate(outcomes)
     ]
+
+
+def after(judged_ones, n):
+    """The same responses behind n others."""
+    return [(replace(r, index=r.index + n, text=f"text {r.index + n}"), v) for r, v in judged_ones]
 
 
 def test_a_pair_takes_one_right_and_one_wrong_response():
@@ -39,7 +54,8 @@ def test_responses_cut_by_length_are_no_format_negatives_unless_asked():
 
 
 def test_ambiguous_and_failed_verdicts_are_on_neither_side():
-    assert pair_responses(QUESTION, judged(C, A, E), PairRule()).reason is Reason.ALL_CORRECT
+    assert pair_responses(QUESTION, judged(C, A, E), PairRule()).reason is Reason.UNDECIDED
+    assert pair_responses(QUESTION, judged(W, A, U), PairRule()).reason is Reason.UNDECIDED
     assert pair_responses(QUESTION, judged(A, E), PairRule()).reason is Reason.NONE_JUDGED
 
 
@@ -68,9 +84,63 @@ def test_an_answer_with_an_image_tag_is_on_neither_side():
     assert pair_responses(QUESTION, [right, tagged[1]], PairRule()).reason is Reason.NONE_USABLE
 
 
-def test_accuracy_leaves_out_what_could_not_be_judged():
-    assert accuracy(judged(C, W, U, A, E)) == (1 / 3, 3)
-    assert accuracy(judged(A)) == (None, 0)
+def test_accuracy_leaves_out_what_could_not_be_judged_and_counts_it():
+    found = first_round(judged(C, W, U, A, E))
+    assert found == FirstRound(n_correct=1, n_wrong=2, n_undecided=2)
+    assert (found.accuracy, found.interval) == (1 / 3, (0.2, 0.6))
+    assert first_round(judged(A)).accuracy is None
+    assert first_round([]).interval == (0.0, 1.0)
+
+
+def test_what_is_only_likely_wrong_is_rejected_by_setting_alone():
+    responses = [*judged(C), *after(judged(W, certainty=LIKELY), 1)]
+    skip = pair_responses(QUESTION, responses, PairRule())
+    assert skip.reason is Reason.UNDECIDED
+    assert skip.detail == "1 correct, 1 incorrect (1 of the incorrect are only likely so)"
+    (pair,) = pair_responses(QUESTION, responses, PairRule(rejected_certainty=LIKELY))
+    assert pair.kind is PairKind.CORRECTNESS
+    assert len(pair_responses(QUESTION, judged(C, W), PairRule(rejected_certainty=LIKELY))) == 1
+
+
+def test_a_right_answer_in_another_form_is_on_neither_side():
+    off = judged(C, off_format=True)
+    assert pair_responses(QUESTION, [*off, *after(judged(W), 1)], PairRule()).reason is Reason.NONE_USABLE
+    assert pair_responses(QUESTION, [*judged(C), *after(off, 1)], PairRule()).reason is Reason.ALL_CORRECT
+
+
+def test_a_wrong_answer_in_another_form_is_rejected_for_its_answer():
+    (pair,) = pair_responses(QUESTION, [*judged(C), *after(judged(W, off_format=True), 1)], PairRule())
+    assert pair.kind is PairKind.CORRECTNESS
+
+
+@pytest.mark.parametrize("outcome", [A, W])
+def test_a_refusal_is_rejected_by_setting_alone(outcome):
+    responses = [*judged(C), *after(judged(outcome, rule=Rule.REFUSAL), 1)]
+    assert isinstance(pair_responses(QUESTION, responses, PairRule()), Skip)
+    assert len(pair_responses(QUESTION, responses, PairRule(refusal_negatives=True))) == 1
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "reason"),
+    [
+        ((C, W, W, W), None),
+        ((C, U, U, U), None),  # no answer is a wrong one
+        ((C, C, C, W), None),
+        ((C, C, C, C, C, W), Reason.ACCURACY_WINDOW),
+        ((C, W, W, W, W, A), Reason.ACCURACY_UNCLEAR),  # 1 or 2 of 6, from 0.2 on
+        ((C, C, C, C, W, A), Reason.ACCURACY_UNCLEAR),  # 4 or 5 of 6, up to 0.8
+        ((C, C, C, W, W, A), None),
+        ((C, C, C, C, C, C, C, C, C, W, A), Reason.ACCURACY_WINDOW),  # 9 or 10 of 11: outside whatever it is
+    ],
+)
+def test_a_window_keeps_what_lies_inside_whatever_the_undecided_are(outcomes, reason):
+    found = pair_responses(QUESTION, judged(*outcomes), PairRule(accuracy_window=(0.2, 0.8)))
+    assert (found.reason if isinstance(found, Skip) else None) is reason
+
+
+def test_an_unclear_accuracy_is_named_with_its_interval():
+    found = pair_responses(QUESTION, judged(C, W, A, A), PairRule(accuracy_window=(0.5, 1)))
+    assert found.detail == "between 0.25 and 0.75 of the responses are right (2 undecided), the window is 0.5 to 1"
 
 
 outcomes = st.lists(st.sampled_from([C, W, U, A]), max_size=12)
@@ -91,6 +161,23 @@ def test_pairs_keep_the_caps_never_repeat_and_do_not_depend_on_order(given_outco
     assert rule.max_uses is None or max(uses.values()) <= rule.max_uses
     assert [p.rank for p in pairs] == list(range(len(pairs)))
     assert all(given_outcomes[p.chosen[1]] is C and given_outcomes[p.rejected[1]] in (W, U) for p in pairs)
+
+
+verdicts = st.lists(st.tuples(st.sampled_from([C, W, U, A, E]), st.sampled_from(list(Certainty)), st.booleans()))
+
+
+@given(verdicts, st.sampled_from(list(Certainty)), st.booleans())
+def test_no_pair_has_a_side_that_nobody_is_sure_of(given_verdicts, certainty, refusals):
+    responses = [
+        after(judged(outcome, certainty=sure, off_format=off and outcome in (C, W)), n)[0]
+        for n, (outcome, sure, off) in enumerate(given_verdicts)
+    ]
+    pairs = pair_responses(QUESTION, responses, PairRule(rejected_certainty=certainty, refusal_negatives=refusals))
+    for pair in [] if isinstance(pairs, Skip) else pairs:
+        chosen, rejected = responses[pair.chosen[1]][1], responses[pair.rejected[1]][1]
+        assert chosen.outcome is C and not chosen.off_format
+        assert rejected.outcome is (U if pair.kind is PairKind.FORMAT else W)
+        assert rejected.certainty in (None, PROVEN, certainty)
 
 
 @given(outcomes)

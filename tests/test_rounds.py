@@ -1,5 +1,6 @@
 import asyncio
 from collections import Counter
+from dataclasses import replace
 from functools import cache
 from random import Random
 
@@ -11,21 +12,23 @@ from mmpr.builder.answer import AskRecipe, Rounds, answer
 from mmpr.engines.scripted import ScriptedEngine
 from mmpr.errors import RequestRefused
 from mmpr.judging import Judge
-from mmpr.pairing import PairRule, accuracy, pair_responses, sides
+from mmpr.pairing import PairRule, first_round, pair_responses, sides
 from mmpr.rounds import chance, next_round
-from mmpr.types import Finish, Outcome, Question, Reason, Response, Skip, Stage, Verdict
+from mmpr.types import Certainty, Finish, Outcome, Question, Reason, Response, Skip, Stage, Verdict
 
 QUESTION = Question("q", "s", 1, "How many?", answer=("2",))
 C, W, A, U, E = Outcome.CORRECT, Outcome.INCORRECT, Outcome.AMBIGUOUS, Outcome.UNPARSED, Outcome.ERROR
 RECIPE = AskRecipe("final", 32, 1.0, 0, 1.0, 100, 100, 0.5, 8, 7)
 
 
-def judged(outcomes, *, after=0, number=0):
+def judged(outcomes, *, after=0, number=0, certainty=Certainty.PROVEN):
     answers = {C: "2", U: None}
     return [
         (
             Response("q", Stage.SAMPLE, index, f"text {index}", (), 5, Finish.STOP, round=number),
-            Verdict(outcome, answers.get(outcome, f"wrong {index}"), "rule"),
+            Verdict(
+                outcome, answers.get(outcome, f"wrong {index}"), "rule", certainty=certainty if outcome is W else None
+            ),
         )
         for index, outcome in enumerate(outcomes, after)
     ]
@@ -74,6 +77,20 @@ def test_a_question_outside_the_window_is_asked_no_more():
     rule = PairRule(accuracy_window=(0.2, 0.8))
     assert next_round(QUESTION, judged((C, C, C, C)), rule, first=4, cap=32) == 0
     assert next_round(QUESTION, judged((C, C, C, W)), rule, first=4, cap=32) > 0
+    # 1 to 3 of 4 are right: no later response makes that clear
+    assert next_round(QUESTION, judged((C, W, A, A)), PairRule(accuracy_window=(0.3, 0.8)), first=4, cap=32) == 0
+    assert next_round(QUESTION, judged((A, A, A, A)), rule, first=4, cap=32) == 0
+
+
+def test_sampling_goes_on_until_the_wrong_ones_are_proven():
+    likely = judged((C, C, W, W), certainty=Certainty.LIKELY)
+    assert next_round(QUESTION, likely, PairRule(), first=4, cap=32) > 0
+    assert next_round(QUESTION, likely, PairRule(rejected_certainty=Certainty.LIKELY), first=4, cap=32) == 0
+
+
+def test_right_answers_in_another_form_are_no_chosen_sides_yet():
+    off = [(response, replace(verdict, off_format=True)) for response, verdict in judged((C, C))]
+    assert next_round(QUESTION, [*off, *judged((W, W), after=2)], PairRule(), first=4, cap=32) > 0
 
 
 rules = st.builds(
@@ -122,9 +139,8 @@ def test_accuracy_has_no_bias_though_all_responses_together_have_one(p):
     random, first, pooled, n = Random(p), 0.0, 0.0, 4_000
     for _ in range(n):
         found = sampled(lambda: C if random.random() < p else W, rule, first=4, cap=12)
-        share, counted = accuracy(found)
-        assert counted == 4
-        first += share / n
+        assert first_round(found).n_correct + first_round(found).n_wrong == 4
+        first += first_round(found).accuracy / n
         pooled += sum(v.outcome is C for _, v in found) / len(found) / n
     assert abs(first - p) < 0.01
     if p in (0.2, 0.8):

@@ -14,7 +14,7 @@ from mmpr.builder.chunk import ChunkSettings, ChunkWork
 from mmpr.builder.engine_choice import placement, ray_address, recipe
 from mmpr.builder.evaluation_flow import EVAL, finish_evaluation
 from mmpr.builder.exclude import keep_list
-from mmpr.builder.finish import REPORTS, finish, finished_report, judge_options, pair_rule
+from mmpr.builder.finish import REPORTS, finish, finished_report, judge_options, pair_rule, preview
 from mmpr.builder.image_loader import image_loader
 from mmpr.builder.layout import Run, enter, identity, refuse_nameless, require_identity, sources_of
 from mmpr.builder.metering import Metering
@@ -180,14 +180,7 @@ def pair_again(out: str, overrides: list[str], *, to: str | None = None) -> dict
         ConfigError: an override is none of selection or operation.
         RunFolderError: the folder holds no run or an evaluation, is in use, or is damaged; or `to` holds one.
     """
-    folder = RunFolder(out)
-    refuse_evaluation(run := folder.load_run(), out)
-    config = stored_settings(run, overrides)
-    if not members_of(run):
-        refuse_nameless(config)
-    folder.require_identity(
-        part(config, Mark.IDENTITY), defaults=part(BuildConfig(), Mark.IDENTITY)
-    )  # an override may only be of selection
+    folder, config = _paired_anew(out, overrides)
     with stop_signal():
         if to is not None:
             folder = folder.copy(to)
@@ -195,6 +188,28 @@ def pair_again(out: str, overrides: list[str], *, to: str | None = None) -> dict
             keep_list(folder, config.exclude)
             folder.change_selection(part(config, Mark.SELECTION))
             return finish(folder, config)
+
+
+def preview_pairs(out: str, overrides: list[str]) -> dict[str, Any]:
+    """What `pair_again` would give, without writing anything: counts, and what the judge decided and left undecided.
+
+    Raises:
+        ConfigError, RunFolderError: as for `pair_again`.
+    """
+    folder, config = _paired_anew(out, overrides)
+    with pool.connected(None):
+        return preview(folder, config)
+
+
+def _paired_anew(out: str, overrides: list[str]) -> tuple[RunFolder, BuildConfig]:
+    """A run with pairs, and its settings under overrides, which may only be of selection and operation."""
+    folder = RunFolder(out)
+    refuse_evaluation(run := folder.load_run(), out)
+    config = stored_settings(run, overrides)
+    if not members_of(run):
+        refuse_nameless(config)
+    folder.require_identity(part(config, Mark.IDENTITY), defaults=part(BuildConfig(), Mark.IDENTITY))
+    return folder, config
 
 
 def _lease_out(start: _Start, run: Run) -> tuple[BuildOutcome | None, dict[str, float]]:

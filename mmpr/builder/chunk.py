@@ -20,7 +20,7 @@ from mmpr.builder.stored_verdicts import judge_key, with_verdicts
 from mmpr.engines.protocol import Engine
 from mmpr.errors import CommitRefused, SourceError
 from mmpr.images import Loader
-from mmpr.judging import Judge, JudgeOptions
+from mmpr.judging import VERSION, Judge, JudgeOptions
 from mmpr.pairing import PairRule
 from mmpr.pool import Lease, WorkContext
 from mmpr.run import ChunkAccount, ChunkCommit, Committed, RunFolder, Splice, StoredImage, StoredResponse
@@ -245,9 +245,12 @@ def report(commit: ChunkCommit) -> ChunkReport:
 
 
 def _stored(answered: Answered) -> Committed:
-    verdicts = answered.verdicts or [None] * len(answered.responses)
-    stored = [_store(response, answered) for response in answered.responses]
-    responses = tuple(replace(one, verdict=verdict) for one, verdict in zip(stored, verdicts, strict=True))
+    responses = tuple(_store(response, answered) for response in answered.responses)
+    if answered.verdicts:
+        responses = tuple(
+            replace(one, verdict=verdict, judge_version=VERSION)
+            for one, verdict in zip(responses, answered.verdicts, strict=True)
+        )
     images = tuple(StoredImage.of(image) for image in answered.images)
     return Committed(answered.question, images, responses, answered.skip)
 

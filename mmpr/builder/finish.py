@@ -11,13 +11,14 @@ from itertools import accumulate, groupby
 from typing import Any
 
 from mmpr.builder.pair_rule import make_pairs
-from mmpr.builder.stored_verdicts import Rejudge, judge_key
-from mmpr.errors import RunFolderError
-from mmpr.judging import JudgeOptions
+from mmpr.builder.stored_verdicts import Rejudge, judge_key, kind_of
+from mmpr.errors import ConfigError, RunFolderError
+from mmpr.judging import VERSION, JudgeOptions
 from mmpr.pairing import PairRule
 from mmpr.pool import map_tasks
 from mmpr.prompts import ask
 from mmpr.reporting import write_reports
+from mmpr.reporting.report_files import previewed
 from mmpr.run import (
     ChunkCommit,
     Committed,
@@ -27,11 +28,13 @@ from mmpr.run import (
     Member,
     RunColumns,
     RunFolder,
+    count_dataset,
     cut_dataset,
     members_of,
     read_manifest,
     write_manifest,
 )
+from mmpr.run.exclusion import list_name
 from mmpr.run.folder import EXCLUDE
 from mmpr.settings.config import BuildConfig, of_sources
 from mmpr.types import Message
@@ -73,6 +76,22 @@ def finish(
     write_manifest(folder, files, REPORTS if config.exclude is None else (*REPORTS, EXCLUDE))
     folder.sweep()
     return report
+
+
+def preview(folder: RunFolder, config: BuildConfig) -> dict[str, Any]:
+    """What pairing under these settings would give, as the first parts of a report; needs a connected pool, and writes
+    nothing.
+
+    Raises:
+        ConfigError: `exclude` names a list that the run does not have yet.
+        RunFolderError, LawBroken: as for `finish`.
+    """
+    if config.exclude is not None and list_name(folder) != config.exclude:
+        raise ConfigError(f"exclude: {config.exclude} is not in {folder.url} yet: pair with it once, or leave it out")
+    run = folder.load_run()
+    recipe = _run_recipe(config, members_of(run), folder.commits())
+    totals = count_dataset(folder, recipe, limits=limits(config), map_tasks=map_tasks)
+    return previewed(totals, run)
 
 
 def _run_recipe(config: BuildConfig, members: Sequence[Member], commits: Iterable[ChunkCommit]) -> DatasetRecipe:
@@ -118,13 +137,14 @@ def _recipe(config: BuildConfig, judges: Collection[str]) -> DatasetRecipe:
             keep_fraction=config.keep_fraction,
         ),
         embed_images=config.embed_images,
+        kind=functools.partial(kind_of, options=judge_options(config)),
     )
     view = rejudged(config, judges)
     return recipe if view is None else replace(recipe, view=view)
 
 
 def finished_report(folder: RunFolder, name: str = REPORTS[-1]) -> dict[str, Any] | None:
-    """The report of a run that was finished from all that is committed, its files all there; else None."""
+    """The report of a run that was finished from all that is committed, by this judge, no file gone; else None."""
     try:
         manifest = read_manifest(folder)
         if manifest is None or manifest.n_chunks != len(folder.committed_chunks()):
@@ -134,7 +154,7 @@ def finished_report(folder: RunFolder, name: str = REPORTS[-1]) -> dict[str, Any
         report: dict[str, Any] = json.loads(folder.store.read_bytes(name))
     except (RunFolderError, FileNotFoundError, ValueError):  # finishing it again mends all of these
         return None
-    return report
+    return report if report.get("judge_version", 1) == VERSION else None
 
 
 def _is_there(folder: RunFolder, file: FileRecord) -> bool:
@@ -169,6 +189,8 @@ def pair_rule(config: BuildConfig) -> PairRule:
         strategy=config.strategy,
         accuracy_window=config.accuracy_window,
         near_duplicate=config.near_duplicate,
+        rejected_certainty=config.rejected_certainty,
+        refusal_negatives=config.refusal_negatives,
     )
 
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, replace
 
-from mmpr.judging import Judge, JudgeOptions
+from mmpr.errors import JudgeError
+from mmpr.judging import VERSION, Judge, JudgeOptions, compile_reference
 from mmpr.run import Committed
 from mmpr.types import Stage
 
 
 def judge_key(options: JudgeOptions) -> str:
-    """One line that tells one way of judging from another; stands in every commit."""
-    return json.dumps(asdict(options), sort_keys=True)
+    """One line that tells one way of judging from another, the judge's own version included; stands in every commit."""
+    return json.dumps({**asdict(options), "version": VERSION}, sort_keys=True)
 
 
 def with_verdicts(committed: Committed, judge: Judge) -> Committed:
@@ -21,9 +22,22 @@ def with_verdicts(committed: Committed, judge: Judge) -> Committed:
     if not samples:
         return committed
     verdicts = judge.judge_all(committed.question, [stored.response.text for stored in samples])
-    judged = [replace(stored, verdict=verdict) for stored, verdict in zip(samples, verdicts, strict=True)]
+    judged = [
+        replace(stored, verdict=verdict, judge_version=VERSION)
+        for stored, verdict in zip(samples, verdicts, strict=True)
+    ]
     others = [stored for stored in committed.responses if stored.response.stage is not Stage.SAMPLE]
     return replace(committed, responses=(*judged, *others))
+
+
+def kind_of(committed: Committed, *, options: JudgeOptions) -> str | None:
+    """The kind of the question's reference answer; `unknown` where it cannot be compiled, None where there is none."""
+    if committed.question.answer is None:
+        return None
+    try:
+        return compile_reference(committed.question, options=options).kind
+    except JudgeError:
+        return "unknown"
 
 
 class Rejudge:

@@ -107,15 +107,44 @@ def _one_line(outcome: BuildOutcome) -> str:
 
 
 def print_summary(folder: str, report: dict[str, Any]) -> None:
-    """A finished run in a few lines: the law, the pairs, where they are."""
+    """A finished run in a few lines: the law, the pairs, what is undecided, where they are."""
+    _print_counts(report)
+    if judged := report.get("abstaining", {}).get("all", {}).get("responses"):
+        told = report["abstaining"]["all"]
+        typer.echo(
+            f"judged  {judged:,} responses: {told['correct']:,} right, wrong {told['proven']:,} by proof and "
+            f"{told['likely']:,} likely, {told['unparsed']:,} without an answer, {told['undecided']:,} undecided"
+        )
+        _print_warnings(report)
+    root = folder.rstrip("/")
+    typer.echo(f"pairs   {root}/data/train-*.parquet\ncard    {root}/README.md\nbrowse  {root}/report.html")
+
+
+def print_preview(report: dict[str, Any]) -> None:
+    """What pairing would give: the counts, then what the judge decided by source, kind and rule."""
+    from mmpr.reporting.abstaining import abstaining_lines
+
+    _print_counts(report)
+    if lines := abstaining_lines(report):
+        say("\n".join(lines))
+    _print_warnings(report)
+    typer.echo("a dry run: nothing was written", err=True)
+
+
+def _print_warnings(report: dict[str, Any]) -> None:
+    from mmpr.reporting.abstaining import warning_lines
+
+    for line in warning_lines(report):
+        say(line, err=True)
+
+
+def _print_counts(report: dict[str, Any]) -> None:
     kinds = ", ".join(f"{n:,} {kind}" for kind, n in report["pairs_by_kind"].items() if n) or "none"
     skips = ", ".join(f"{n:,} {reason}" for reason, n in list(report["skips_by_reason"].items())[:4])
     typer.echo(f"{report['questions']:,} questions = {report['paired']:,} paired + {report['skipped']:,} skipped")
     typer.echo(f"{report['pairs']:,} pairs ({kinds})")
     if skips:
         typer.echo(f"skipped: {skips}")
-    root = folder.rstrip("/")
-    typer.echo(f"pairs   {root}/data/train-*.parquet\ncard    {root}/README.md\nbrowse  {root}/report.html")
 
 
 def print_evaluation(report: dict[str, Any], *, as_json: bool) -> None:

@@ -27,6 +27,7 @@ from mmpr.cli.messages import (
     end_build,
     end_part,
     last_words,
+    print_preview,
     print_summary,
     say,
     tell,
@@ -145,11 +146,17 @@ app.command(
 def pair(
     folder: Folder,
     to: Annotated[str | None, typer.Option("--to", help="A new run folder for the result; DIR stays as it is.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what it would give; write nothing.")] = False,
     settings: Settings = None,
 ) -> None:
     """Pair a run's responses again under other settings; needs no engine and no source."""
-    from mmpr.builder.build_flow import pair_again
+    from mmpr.builder.build_flow import pair_again, preview_pairs
 
+    if dry_run:
+        if to is not None:
+            raise typer.BadParameter("--dry-run writes nothing: leave --to out", param_hint="--to")
+        print_preview(preview_pairs(folder, settings or []))
+        return
     report = pair_again(folder, settings or [], to=to)
     print_summary(to or folder, report)
 

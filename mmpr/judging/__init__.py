@@ -5,10 +5,12 @@ from __future__ import annotations
 from mmpr.judging.judge_session import judge, normal_form
 from mmpr.judging.option_lists import JudgeOptions
 from mmpr.judging.reference import Reference, compile_reference
+from mmpr.judging.rules import VERSION
 from mmpr.judging.session import Judge, form_of
 from mmpr.types import Outcome, Verdict
 
 __all__ = [
+    "VERSION",
     "Judge",
     "JudgeOptions",
     "Outcome",

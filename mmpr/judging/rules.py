@@ -7,6 +7,10 @@ from typing import NamedTuple
 
 from mmpr.types import Certainty, Outcome
 
+# Stands in the key of stored verdicts: a run with older ones is judged again when it is paired or resumed. It rises
+# whenever any verdict changes; runs that name none were judged by version 1.
+VERSION = 2
+
 
 class Rule(StrEnum):
     """The code that a verdict carries. `docs/judge.md` shows each with an example, and a test holds it to that."""

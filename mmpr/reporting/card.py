@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mmpr.reporting.card_figures import accuracy_rows, code, how_made, rule_rows, views_of
+from mmpr.reporting.card_figures import abstaining_rows, accuracy_rows, code, how_made, rule_rows, views_of
 from mmpr.reporting.card_text import COLUMNS, licence, loading, recipe
 from mmpr.reporting.plain_names import POCKET_LINE, explain, plain, told_kind
 from mmpr.reporting.safe_text import visible_line
@@ -32,9 +32,10 @@ def card(report: Mapping[str, Any]) -> str:
         _how(report),
         _skips(report),
         _answers(report),
+        _undecided(report),
         _lengths(report),
         loading(),
-        _columns(),
+        _columns(report),
         recipe(report),
         licence(escape(report["source"]), escape(report["model"])),
     ]
@@ -86,11 +87,16 @@ def _described(name: str, report: Mapping[str, Any], *, decode: bool) -> dict[st
     ]
     return {
         "config_name": name,
-        "features": dataset_features(decode=decode),
+        "features": _features(report, decode=decode),
         "splits": splits,
         "download_size": files["bytes"],
         "dataset_size": files["uncompressed_bytes"],
     }
+
+
+def _features(report: Mapping[str, Any], *, decode: bool) -> list[dict[str, Any]]:
+    """Of the columns that the files have: a dataset that an older mmpr cut lacks some."""
+    return [one for one in dataset_features(decode=decode) if one["name"] in report["files"]["columns"]]
 
 
 def _images(report: Mapping[str, Any]) -> str:
@@ -172,8 +178,29 @@ def _answers(report: Mapping[str, Any]) -> str:
         "Questions by the share of their responses that are right; all wrong or all right leaves nothing to compare."
     )
     histogram = table(("right", "questions", ""), rows)
-    rules = table(("rule of the judge", "right", "wrong", "no clear answer, or not to be judged"), rule_rows(report))
+    head = ("rule of the judge", "right", "wrong, proven", "wrong, likely", "no final answer", "undecided")
+    rules = table(head, rule_rows(report))
     return f"## Answers\n\n{words}\n\n{histogram}\n\nResponses by the rule that decided:\n\n{rules}"
+
+
+def _undecided(report: Mapping[str, Any]) -> str:
+    rows = abstaining_rows(report)
+    if not rows:
+        return ""
+    words = (
+        "Questions with a known answer, and what the judge made of their responses. A response is wrong by proof where "
+        "its answer and the known one were both understood and differ, and likely wrong where an open text shows no "
+        "kinship; what is undecided is in no pair."
+    )
+    if (first := report["accuracy"]).get("interval"):
+        low, high = first["interval"]
+        words += (
+            f" Of the first responses {first['n_correct']:,} are right, {first['n_wrong']:,} wrong and "
+            f"{first['n_undecided']:,} undecided: between {low:.1%} and {high:.1%} are right."
+        )
+    head = ("", "paired", "skipped", "responses", "right", "proven", "likely", "no answer", "undecided", "share")
+    warnings = [f"**Warning:** {escape(line)}." for line in report["abstaining"]["warnings"]]
+    return "\n\n".join(("## Undecided", words, table(head, rows), *warnings))
 
 
 def _lengths(report: Mapping[str, Any]) -> str:
@@ -200,7 +227,6 @@ def table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _columns() -> str:
-    names = [feature["name"] for feature in dataset_features(decode=True)]
-    rows = [(f"`{name}`", COLUMNS.get(name, "")) for name in names]
+def _columns(report: Mapping[str, Any]) -> str:
+    rows = [(f"`{name}`", COLUMNS.get(name, "")) for name in report["files"]["columns"]]
     return "## Columns\n\n" + table(("column", "what it holds"), rows)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from mmpr.reporting.abstaining import abstaining_cells
 from mmpr.reporting.plain_names import told_view
 from mmpr.reporting.safe_text import visible_line
 from mmpr.run.merge_members import by_source
-from mmpr.types import View
+from mmpr.types import Certainty, View
 
 _BAR_CELLS = 24
 _SHOWN_RULES = 10
@@ -24,12 +25,35 @@ def accuracy_rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 
 def rule_rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """The rules that decided most: right, wrong, neither."""
-    rows = []
-    for rule, outcomes in list(report["outcomes_by_rule"].items())[:_SHOWN_RULES]:
-        right, wrong = outcomes.get("correct", 0), outcomes.get("incorrect", 0)
-        counts = (right, wrong, sum(outcomes.values()) - right - wrong)
-        rows.append((code(rule), *(f"{n:,}" for n in counts)))
+    """The rules that decided most: right, proven and likely wrong, no answer, undecided.
+
+    An older mmpr's dataset does not say how sure its wrong ones are: they count as likely.
+    """
+    by_rule = report["abstaining"]["by_rule"] or {
+        rule: {
+            "correct": outcomes.get("correct", 0),
+            "likely": outcomes.get("incorrect", 0),
+            "unparsed": outcomes.get("unparsed", 0),
+            "undecided": outcomes.get("ambiguous", 0) + outcomes.get("error", 0),
+        }
+        for rule, outcomes in report["outcomes_by_rule"].items()
+    }
+    names = ("correct", "proven", "likely", "unparsed", "undecided")
+    return [
+        (code(rule), *(f"{counts.get(name, 0):,}" for name in names))
+        for rule, counts in list(by_rule.items())[:_SHOWN_RULES]
+    ]
+
+
+def abstaining_rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """All, then the largest sources and kinds of answers, with what the judge decided and left undecided."""
+    found = report["abstaining"]
+    if not found["all"]["responses"]:
+        return []
+    rows = [("all", *abstaining_cells(found["all"]))]
+    for group in ("source", "kind"):
+        names = list(found[f"by_{group}"].items())[:_SHOWN_RULES]
+        rows += [(f"{group} {code(name)}", *abstaining_cells(own)) for name, own in names]
     return rows
 
 
@@ -90,8 +114,8 @@ def _sampling(asked: Mapping[str, Any]) -> str:
     return (
         f"A question with a known answer was answered {asked.get('n')} times ({sampling}; instruction "
         f"`{asked.get('prompt_version')}`). A judge made of rules, not of a model, compared the final answer of each "
-        "response with the known one: right and finished responses can be chosen; wrong ones, and those without a "
-        "clear final answer, can be rejected; what could not be judged is in no pair."
+        "response with the known one: right and finished responses can be chosen; those proven wrong, and those "
+        "without a clear final answer, can be rejected; what the judge left undecided is in no pair."
     )
 
 
@@ -99,6 +123,10 @@ def _pairing(paired: Mapping[str, Any]) -> str:
     told = f"At most {paired.get('pairs_per_question')} pairs a question"
     if (uses := paired.get("max_uses")) is not None:
         told += f", at most {uses} with the same response"
+    if paired.get("rejected_certainty") == Certainty.LIKELY:
+        told += ", responses that are only likely wrong among the rejected"
+    if paired.get("refusal_negatives"):
+        told += ", refusals among the rejected"
     if strategy := paired.get("strategy"):
         told += f", taken by the strategy `{strategy}`"
     if window := paired.get("accuracy_window"):

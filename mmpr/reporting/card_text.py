@@ -28,7 +28,7 @@ COLUMNS = {
     "rule": "judge's rule that decided the chosen side",
     "rejected_rule": "judge's rule that decided the rejected side",
     "accuracy": "share of right ones among the question's first responses, those asked for before any was judged",
-    "accuracy_n": "how many of those could be judged",
+    "accuracy_n": "how many of those could be judged: `n_correct` + `n_wrong`",
     "n_responses": "responses the pair was chosen from",
     "chosen_index": "which response is chosen",
     "rejected_index": "which response is rejected",
@@ -51,6 +51,19 @@ COLUMNS = {
     "question's",
     "chosen_score": "mean log-probability per token, given the pictures, of the draft's own rest",
     "rejected_score": "the same of the rejected ending",
+    "n_correct": "right ones among the question's first responses",
+    "n_wrong": "wrong ones among them, those without a final answer included",
+    "n_undecided": "those among them that the judge left undecided: accuracy lies between `n_correct` / all and "
+    "(`n_correct` + `n_undecided`) / all",
+    "certainty": "how sure it is that the rejected side is wrong: `proven` or `likely`; null of other kinds",
+    "off_format": "whether the rejected side's answer is clear, but in another form than was asked for",
+    "chosen_by": "what decided on the chosen side: `rule`, or `verifier` (a model)",
+    "rejected_by": "the same of the rejected side",
+    "judge_version": "version of the judge's rules",
+    "verifier_margin": "the smaller margin of a verifier's decisions, nats",
+    "chosen_model": "who wrote the chosen side, where it is not the run's `model`",
+    "rejected_model": "the same of the rejected side",
+    "on_policy": "whether both sides are the run's own model's, where several wrote",
 }
 
 _LOADING = """\

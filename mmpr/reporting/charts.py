@@ -41,15 +41,24 @@ def gap_bars(histogram: Mapping[str, Any]) -> dict[str, Any]:
     return {"bars": bars, "reach": middle * width}
 
 
-def rule_bars(outcomes_by_rule: Mapping[str, Mapping[str, int]], most: int) -> list[dict[str, Any]]:
-    """A rule's right, wrong and other responses, as shares of the commonest rule's; at most so many rules."""
+def rule_bars(
+    outcomes_by_rule: Mapping[str, Mapping[str, int]], sure: Mapping[str, Mapping[str, int]], most: int
+) -> list[dict[str, Any]]:
+    """A rule's right, wrong, likely wrong and other responses, as shares of the commonest rule's.
+
+    Args:
+        outcomes_by_rule: responses by rule and outcome.
+        sure: how many of a rule's wrong ones are only `likely` so.
+        most: rules.
+    """
     shown = list(outcomes_by_rule.items())[:most]
     top = max((sum(outcomes.values()) for _, outcomes in shown), default=1)
     rows = []
     for rule, outcomes in shown:
         total = sum(outcomes.values())
         right, wrong = outcomes.get("correct", 0), outcomes.get("incorrect", 0)
-        parts = {"right": right, "wrong": wrong, "other": total - right - wrong}
+        likely = min(wrong, sure.get(rule, {}).get("likely", 0))
+        parts = {"right": right, "wrong": wrong - likely, "likely": likely, "other": total - right - wrong}
         bars = [{"name": name, "n": n, "percent": round(100 * n / top, 3)} for name, n in parts.items() if n]
         rows.append({"rule": rule, "total": total, "parts": bars})
     return rows

@@ -7,8 +7,10 @@ from dataclasses import asdict
 from typing import Any
 
 from mmpr.evaluation import FLIPS, Comparison, Difference, Result, figures, grouped
+from mmpr.judging import VERSION
 from mmpr.reporting.report_files import making, ranked
 from mmpr.reporting.safe_text import visible_line
+from mmpr.reporting.terminal import aligned
 from mmpr.run import is_pocket
 
 LEVEL = 0.05  # a difference with a smaller p is called real
@@ -33,6 +35,7 @@ def evaluation_report(
         "skipped": skipped,
         "skips_by_reason": ranked(skips_by_reason),
         "pocket_model": is_pocket(run),
+        "judge_version": VERSION,
         "all": _figures(results),
         "by_kind": {name: _figures(own) for name, own in grouped(results, lambda one: one.kind).items()},
         "by_source": {name: _figures(own) for name, own in grouped(results, lambda one: one.source).items()},
@@ -111,7 +114,7 @@ def evaluation_lines(report: Mapping[str, Any]) -> list[str]:
         f"{whole['tokens']:,.0f} tokens, {whole['unfinished']:.1%} cut by the length limit",
         f"{report['questions']:,} questions = {report['evaluated']:,} evaluated + {report['skipped']:,} skipped",
         *([f"skipped: {skips}"] if skips else []),
-        *_columns([head, *(_row(name, found, last) for name, found in groups)]),
+        *aligned([head, *(_row(name, found, last) for name, found in groups)]),
         *_more(report),
     ]
 
@@ -155,7 +158,7 @@ def comparison_lines(report: Mapping[str, Any]) -> list[str]:
         *(visible_line(f"{place}: {report[place]} ({model})") for place, model in _models(report)),
         *(visible_line(f"{name}: {a!r}, then {b!r}") for name, (a, b) in report["settings"].items() if name != "model"),
         f"{report['questions']:,} questions in both{rest if report['only_first'] or report['only_second'] else ''}",
-        *_columns(rows),
+        *aligned(rows),
         *_more(report),
         report["verdict"],
         f"({report['test']})",
@@ -169,14 +172,3 @@ def _models(report: Mapping[str, Any]) -> list[tuple[str, Any]]:
 def _compared(name: str, found: Mapping[str, float]) -> tuple[str, ...]:
     points = f"{_points(found['value'])} ({_points(found['low'])} to {_points(found['high'])})"
     return name, f"{found['first']:.1%}", f"{found['second']:.1%}", points
-
-
-def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
-    """The first column to the left, the others to the right."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return [
-        "  ".join(
-            [row[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True))]
-        ).rstrip()
-        for row in rows
-    ]

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmpr.image_tags import without_tags
 from mmpr.prompts import QUESTION, VERSIONS
+from mmpr.reporting.abstaining import abstaining_cells
 from mmpr.reporting.card_figures import views_of
 from mmpr.reporting.charts import accuracy_bars, duration, gap_bars, length_curves, rate_curve, rule_bars, shares
 from mmpr.reporting.diff import differing_runs
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 _TEXT_CHARS = (6000, 3000, 1500, 700)  # of one text, as far as the budget goes; the dataset has the whole
 _SHOWN_IMAGES = 6
 _SHOWN_RULES = 7
+_SHOWN_GROUPS = 12
 PAIRS_BYTES = 2_400_000  # with the images' budget and the page's own 60 kB: under 5 MB
 _PLAIN = [
     *("pair_id", "question_id", "source", "source_row", "answer", "chosen_answer", "rejected_answer", "rule"),
@@ -68,7 +70,8 @@ def page(folder: RunFolder, report: Mapping[str, Any], picks: list[Pick]) -> str
             accuracy=accuracy_bars(report["accuracy"]["histogram"]),
             lengths={kind: length_curves(found["histogram"]) for kind, found in report["lengths"].items()},
             gaps={kind: gap_bars(found["gap_histogram"]) for kind, found in report["lengths"].items()},
-            rules=rule_bars(report["outcomes_by_rule"], _SHOWN_RULES),
+            rules=rule_bars(report["outcomes_by_rule"], report["abstaining"]["by_rule"], _SHOWN_RULES),
+            judged=_judged(report),
             rate=rate_curve(report["throughput"]),
             style=_part("style.html"),
             script=script,
@@ -77,6 +80,15 @@ def page(folder: RunFolder, report: Mapping[str, Any], picks: list[Pick]) -> str
             n_shown=len(pairs),
         )
     )
+
+
+def _judged(report: Mapping[str, Any]) -> list[tuple[str, tuple[str, ...]]]:
+    """Rows of the table of what the judge decided: all, the largest sources, the commonest kinds of answers."""
+    found = report["abstaining"]
+    rows = [("all", found["all"])]
+    for group in ("source", "kind"):
+        rows += [(f"{group} {name}", own) for name, own in list(found[f"by_{group}"].items())[:_SHOWN_GROUPS]]
+    return [(name, abstaining_cells(own)) for name, own in rows]
 
 
 def island(value: object) -> str:

@@ -12,7 +12,7 @@ from mmpr.reporting.finished_run import finished_shards
 from mmpr.reporting.pair_lookup import find_pair, siblings
 from mmpr.reporting.sample import read_picks
 from mmpr.reporting.verdict_figures import judged_as_paired
-from mmpr.run import ChunkCommit, Committed, RunFolder, by_member, members_of, read_chunk
+from mmpr.run import ChunkCommit, Committed, RunFolder, by_member, members_of, read_chunk, read_verdicts
 from mmpr.types import Stage
 
 
@@ -59,11 +59,11 @@ def read_story(url: str, pair_id: str) -> Story:
     pick = find_pair(folder, finished_shards(folder), pair_id)
     (row,) = read_picks(folder, [pick], images=False)
     commit, committed = _question(folder, row["source"], row["source_row"])
-    selection = _selection(folder.load_run(), commit)
+    selection, version = _selection(folder.load_run(), commit), read_verdicts(folder).judge_version
     return Story(
         row=row,
         siblings=siblings(folder, pick, row["source"], row["source_row"]),
-        committed=judged_as_paired(committed, commit.account.judge, selection),
+        committed=judged_as_paired(committed, commit.account.judge, selection, version=version),
         commit=commit,
         path=pick.path,
         selection=selection,

@@ -38,6 +38,12 @@ def batches(folder: RunFolder, path: str, columns: list[str]) -> Iterator[pa.Rec
         yield from parquet.iter_batches(_BATCH_ROWS, columns=columns)
 
 
+def column_names(folder: RunFolder, path: str) -> list[str]:
+    """The columns of a file, in order."""
+    with opened(folder, path) as parquet:
+        return list(parquet.schema_arrow.names)
+
+
 def uncompressed_bytes(folder: RunFolder, path: str) -> int:
     """What a file's columns take before compression, as its footer says."""
     with opened(folder, path) as parquet:

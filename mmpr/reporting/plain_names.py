@@ -54,6 +54,8 @@ REASONS = {
     Reason.NONE_USABLE: "no two responses make a usable pair",
     Reason.GROUNDING_MARGIN: "the ending fits the picture too well",
     Reason.ACCURACY_WINDOW: "too easy or too hard for the accuracy window",
+    Reason.ACCURACY_UNCLEAR: "undecided responses leave open whether it is in the accuracy window",
+    Reason.UNDECIDED: "the judge left undecided what could have made a pair",
     Reason.EXCLUDED: "its picture or text stands in the list of what must not be trained on",
     Reason.SOURCE_CAP: "the source has reached its cap",
     Reason.FORMAT_FRACTION: "its source has too many format pairs",

@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from mmpr.errors import LawBroken
+from mmpr.reporting.abstaining import abstaining_figures
 from mmpr.reporting.card import card
 from mmpr.reporting.page import page
 from mmpr.reporting.sample import Pick, Sampler
@@ -133,6 +134,12 @@ def _counts(totals: Totals, run: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def previewed(totals: Totals, run: Mapping[str, Any]) -> dict[str, Any]:
+    """What a report would say of counts and verdicts, without a dataset."""
+    judged = totals.verdicts
+    return {**_counts(totals, run), "accuracy": accuracy_figures(judged), "abstaining": abstaining_figures(judged)}
+
+
 def ranked(counts: Mapping[str, int]) -> dict[str, int]:
     """Most first, then by name, so that equal runs give equal bytes."""
     return dict(sorted(((str(k), n) for k, n in counts.items() if n), key=lambda entry: (-entry[1], entry[0])))
@@ -162,7 +169,9 @@ def _answers(chunks: ChunkTally, pairs: PairTally, verdicts: VerdictCounts) -> d
     rules = outcomes_by_rule(verdicts)
     return {
         "languages": ranked(chunks.languages),
+        "judge_version": verdicts.judge_version,
         "accuracy": accuracy_figures(verdicts),
+        "abstaining": abstaining_figures(verdicts),
         "lengths": {kind: pairs.lengths[kind].to_json() for kind in sorted(pairs.lengths)},
         "responses": {**stages(chunks), "unfinished": chunks.unfinished},
         "outcomes": ranked(sum(rules.values(), Counter())),
@@ -210,7 +219,7 @@ def _files(files: Sequence[FileRecord], pairs: PairTally) -> dict[str, Any]:
     splits = {
         name: {"pairs": n, "uncompressed_bytes": pairs.bytes_by_split[name]} for name, n in pairs.by_split.items()
     }
-    return {**found, **({"splits": splits} if len(splits) > 1 else {})}
+    return {**found, "columns": pairs.columns, **({"splits": splits} if len(splits) > 1 else {})}
 
 
 def _usage(usage: Mapping[str, float] | None, chunks: ChunkTally) -> dict[str, float]:

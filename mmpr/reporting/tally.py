@@ -10,7 +10,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from mmpr.reporting.lengths import SideLengths
-from mmpr.reporting.parquet_batches import batches, uncompressed_bytes
+from mmpr.reporting.parquet_batches import batches, column_names, uncompressed_bytes
 from mmpr.reporting.sample import Sampler
 from mmpr.reporting.throughput import Spell
 from mmpr.run import ChunkCommit, FileRecord, RunFolder
@@ -39,6 +39,7 @@ class PairTally:
     by_split: Counter[str] = field(default_factory=Counter)
     bytes_by_split: Counter[str] = field(default_factory=Counter)
     lengths: dict[str, SideLengths] = field(default_factory=lambda: defaultdict(SideLengths))
+    columns: list[str] = field(default_factory=list)  # an older mmpr's dataset has fewer
     _last: tuple[str, int] | None = None
 
     def add(self, batch: pa.RecordBatch) -> None:
@@ -99,6 +100,7 @@ def tally_pairs(folder: RunFolder, files: Sequence[FileRecord], sampler: Sampler
     for file in shards_of(files):
         first = 0
         n_bytes = uncompressed_bytes(folder, file.path)
+        tally.columns = tally.columns or column_names(folder, file.path)
         tally.n_bytes += n_bytes
         split = split_of(file)
         tally.by_split[split] += file.rows

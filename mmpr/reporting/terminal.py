@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mmpr.reporting.diff import Runs, differing_runs
@@ -66,6 +67,17 @@ def labelled(console: Console, label: str, text: str) -> None:
         return
     console.print(styled((label, STRONG)))
     _print_indented(console, styled("\n".join(lines)))
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """A table as plain lines: the first column to the left, the others to the right."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return [
+        "  ".join(
+            [row[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True))]
+        ).rstrip()
+        for row in rows
+    ]
 
 
 def sides(

@@ -6,10 +6,11 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 from mmpr.judging import Judge, JudgeOptions
+from mmpr.pairing import FirstRound
 from mmpr.reporting.tally import short
 from mmpr.run import Committed, StoredResponse, VerdictCounts
 from mmpr.types import Stage
@@ -18,7 +19,11 @@ N_ACCURACY_BINS = 12  # none right, ten tenths, all right
 
 
 def accuracy_figures(counts: VerdictCounts) -> dict[str, Any]:
-    """Questions by the share of their responses that is right: how many, the mean share, and a histogram by label."""
+    """Questions by the share of their responses that is right: how many, the mean share, and a histogram by label.
+
+    Beside it all first responses, right, wrong and undecided, and the interval that the share of right ones is in,
+    whatever the undecided are; these are missing where an older mmpr cut the dataset.
+    """
     questions = counts.by_accuracy.total()
     bins = [0] * N_ACCURACY_BINS
     for (right, judged), n in counts.by_accuracy.items():
@@ -28,7 +33,12 @@ def accuracy_figures(counts: VerdictCounts) -> dict[str, Any]:
         "questions": questions,
         "mean": round(shares / questions, 4) if questions else None,
         "histogram": dict(zip(_accuracy_labels(), bins, strict=True)),
+        **(_first_round(FirstRound(**counts.first_round)) if counts.first_round else {}),
     }
+
+
+def _first_round(first: FirstRound) -> dict[str, Any]:
+    return {**asdict(first), "interval": [round(share, 4) for share in first.interval]}
 
 
 def accuracy_bin(right: int, judged: int) -> int:
@@ -52,20 +62,22 @@ def _accuracy_labels() -> list[str]:
     return ["0", *tenths, "1"]
 
 
-def judged_as_paired(committed: Committed, judge: str, selection: Mapping[str, Any]) -> Committed:
-    """The question with the verdicts of the run's present settings.
+def judged_as_paired(committed: Committed, judge: str, selection: Mapping[str, Any], *, version: int) -> Committed:
+    """The question with the verdicts that its pairs were made from: its own, or new ones of the run's present settings.
 
     Args:
         committed: the question as it was committed.
         judge: how its chunk was judged, as the account has it; empty where it does not say.
         selection: the run's present settings of selection.
+        version: of the judge when the dataset was cut.
     """
     told = json.loads(judge) if judge else {}
     then = {field.name: told[field.name] for field in fields(JudgeOptions) if field.name in told}
     now = {name: selection.get(name, value) for name, value in then.items()}
     if "relative_tolerance" in now:
         now["relative_tolerance"] = now["relative_tolerance"] or None  # none is 0 among the settings
-    if now == then or not committed.of_stage(Stage.SAMPLE):
+    is_same = now == then and (not told or told.get("version", 1) == version)
+    if is_same or not committed.of_stage(Stage.SAMPLE):
         return committed
     with Judge(options=JudgeOptions(**now)) as again:
         anew = tuple(_judged(stored, committed, again) for stored in committed.responses)

@@ -12,7 +12,7 @@ from mmpr.run.commit_records import (
     StoredImage,
     StoredResponse,
 )
-from mmpr.run.dataset import cut_dataset, read_manifest, take_census, write_manifest, write_shard
+from mmpr.run.dataset import count_dataset, cut_dataset, read_manifest, take_census, write_manifest, write_shard
 from mmpr.run.driver_claim import DriverClaim, claim_driver
 from mmpr.run.folder import RunFolder, new_attempt
 from mmpr.run.merge_members import Member, by_member, is_pocket, members_of
@@ -43,6 +43,7 @@ __all__ = [
     "arrow_schema",
     "by_member",
     "claim_driver",
+    "count_dataset",
     "cut_dataset",
     "dataset_features",
     "is_pocket",

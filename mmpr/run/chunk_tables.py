@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from mmpr.run.commit_records import Committed, Splice, StoredImage, StoredResponse
-from mmpr.types import Finish, Outcome, Question, Reason, Response, Skip, Stage, Verdict
+from mmpr.types import Certainty, Finish, JudgedBy, Outcome, Question, Reason, Response, Skip, Stage, Verdict
 
 FORMAT = 1
 # A row group of questions ends once its images pass this; a reader holds one group at a time.
@@ -78,6 +78,14 @@ RESPONSES = pa.schema(
         ("view", pa.string()),
         ("shown_sha256", pa.list_(pa.string())),
         ("gain", pa.float64()),
+        # schema 2: null where nothing fills them, missing in files of an older mmpr
+        ("off_format", pa.bool_()),
+        ("certainty", pa.string()),
+        ("judged_by", pa.string()),
+        ("judge_version", pa.int32()),
+        ("verifier_margin", pa.float64()),
+        ("thoughts", pa.string()),
+        ("model", pa.string()),
     ]
 )
 WITHOUT_BYTES = [
@@ -124,7 +132,7 @@ def read_questions(tables: Iterable[pa.Table]) -> Iterator[QuestionRow]:
 def read_responses(table: pa.Table) -> Iterator[tuple[int, StoredResponse]]:
     """(place of the question in its chunk, response) in the order of the file."""
     for row in table.to_pylist():
-        yield row["place"], StoredResponse(_response(row), _verdict(row), _splice(row))
+        yield row["place"], StoredResponse(_response(row), _verdict(row), _splice(row), row.get("judge_version"))
 
 
 def _question_row(committed: Committed, written: set[str]) -> dict[str, Any]:
@@ -181,6 +189,11 @@ def _response_row(place: int, question: Question, stored: StoredResponse) -> dic
         "answer": verdict.answer if verdict else None,
         "rule": verdict.rule if verdict else None,
         "truth": verdict.reference if verdict else None,
+        "off_format": verdict.off_format if verdict else None,
+        "certainty": verdict.certainty.value if verdict and verdict.certainty else None,
+        "judged_by": verdict.judged_by.value if verdict else None,
+        "judge_version": stored.judge_version,
+        "verifier_margin": verdict.verifier_margin if verdict else None,
         "draft_index": splice.draft_index if splice else None,
         "prefix_chars": splice.prefix_chars if splice else None,
         "prefix_tokens": splice.prefix_tokens if splice else None,
@@ -204,13 +217,25 @@ def _response(row: dict[str, Any]) -> Response:
         row["seed"],
         row.get("round") or 0,
         row.get("gain"),
+        row.get("thoughts"),
+        row.get("model"),
     )
 
 
 def _verdict(row: dict[str, Any]) -> Verdict | None:
     if row["outcome"] is None:
         return None
-    return Verdict(Outcome(row["outcome"]), row["answer"], row["rule"], row["truth"])
+    certainty = row.get("certainty")
+    return Verdict(
+        Outcome(row["outcome"]),
+        row["answer"],
+        row["rule"],
+        row["truth"],
+        Certainty(certainty) if certainty else None,
+        bool(row.get("off_format")),
+        JudgedBy(row.get("judged_by") or JudgedBy.RULE),
+        row.get("verifier_margin"),
+    )
 
 
 def _splice(row: dict[str, Any]) -> Splice | None:

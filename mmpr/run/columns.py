@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,9 @@ import pyarrow as pa
 
 from mmpr.errors import LawBroken
 from mmpr.image_tags import IMAGE_TAG
-from mmpr.pairing import accuracy
+from mmpr.pairing import first_round
 from mmpr.prompts import count_tags, is_frame
-from mmpr.run.commit_records import Committed, StoredImage
+from mmpr.run.commit_records import Committed, StoredImage, StoredResponse
 from mmpr.run.selection import Selection
 from mmpr.types import Message, Pair, PairKind, Reason, Skip, Stage
 
@@ -47,6 +47,10 @@ def _as_committed(committed: Committed) -> Committed:
     return committed
 
 
+def _no_kind(_: Committed) -> None:
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class DatasetRecipe:
     """How committed responses become rows; picklable, so give module functions or `functools.partial`s of them.
@@ -57,6 +61,7 @@ class DatasetRecipe:
         columns: the run's own values.
         embed_images: whether `images` holds images' bytes; else the paths of local files that are what was seen.
         view: applied to what was committed before anything else, such as verdicts under other settings.
+        kind: the kind of a question's reference answer, for counting; None where nobody knows.
         selection: what was decided about the whole run.
         members: of a merged run, in ascending order: the first chunk of each member, and the member's own recipe.
     """
@@ -66,6 +71,7 @@ class DatasetRecipe:
     columns: RunColumns
     embed_images: bool = True
     view: Callable[[Committed], Committed] = _as_committed
+    kind: Callable[[Committed], str | None] = _no_kind
     selection: Selection = field(default_factory=Selection)
     members: tuple[tuple[int, DatasetRecipe], ...] = ()
 
@@ -165,6 +171,15 @@ def _fields() -> list[pa.Field]:
         "rejected_view": pa.string(),
         "rejected_image_sha256": strings,
         **dict.fromkeys(("chosen_score", "rejected_score"), pa.float64()),
+        # schema 2: null where nothing fills them, missing in a dataset of an older mmpr
+        **dict.fromkeys(("n_correct", "n_wrong", "n_undecided"), pa.int32()),
+        "certainty": pa.string(),
+        "off_format": pa.bool_(),
+        **dict.fromkeys(("chosen_by", "rejected_by"), pa.string()),
+        "judge_version": pa.int32(),
+        "verifier_margin": pa.float64(),
+        **dict.fromkeys(("chosen_model", "rejected_model"), pa.string()),
+        "on_policy": pa.bool_(),
     }
     return [pa.field(name, kind) for name, kind in types.items()]
 
@@ -196,7 +211,7 @@ def _dtype(kind: pa.DataType) -> str:
 
 def _question_columns(committed: Committed, recipe: DatasetRecipe) -> dict[str, Any]:
     question, messages = committed.question, recipe.messages(committed)
-    share, judged = accuracy(committed.judged)
+    first = first_round(committed.judged)
     return {
         "images": [
             {"bytes": image.encoded if path is None else None, "path": path}
@@ -209,8 +224,9 @@ def _question_columns(committed: Committed, recipe: DatasetRecipe) -> dict[str, 
         "source": question.source,
         "source_row": question.row,
         **_image_columns(committed.images),
-        "accuracy": share,
-        "accuracy_n": judged,
+        "accuracy": first.accuracy,
+        "accuracy_n": first.n_correct + first.n_wrong,
+        **(asdict(first) if committed.judged else {}),
         "model": recipe.columns.model,
         "model_revision": recipe.columns.model_revision,
         "prompt_version": recipe.columns.prompt_version,
@@ -281,6 +297,24 @@ def _pair_columns(committed: Committed, pair: Pair, columns: RunColumns) -> dict
         "rejected_image_sha256": (list(splice.shown_sha256) or None) if splice else None,
         "chosen_score": chosen_score,
         "rejected_score": rejected_score,
+        **_judging_columns(chosen, rejected),
+    }
+
+
+def _judging_columns(chosen: StoredResponse, rejected: StoredResponse) -> dict[str, Any]:
+    """Who decided on both sides and how sure; nothing of Dropout-NTP pairs, which nobody judges."""
+    written = {"chosen_model": chosen.response.model, "rejected_model": rejected.response.model}
+    if chosen.verdict is None or rejected.verdict is None:
+        return written
+    margins = [v.verifier_margin for v in (chosen.verdict, rejected.verdict) if v.verifier_margin is not None]
+    return {
+        **written,
+        "certainty": rejected.verdict.certainty.value if rejected.verdict.certainty else None,
+        "off_format": rejected.verdict.off_format,
+        "chosen_by": chosen.verdict.judged_by.value,
+        "rejected_by": rejected.verdict.judged_by.value,
+        "judge_version": rejected.judge_version,
+        "verifier_margin": min(margins, default=None),
     }
 
 

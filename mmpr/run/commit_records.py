@@ -61,11 +61,16 @@ class Splice:
 
 @dataclass(frozen=True, slots=True)
 class StoredResponse:
-    """A response that was paid for. Drafts and endings have no verdict; endings have a splice."""
+    """A response that was paid for. Drafts and endings have no verdict; endings have a splice.
+
+    `judge_version` is the `mmpr.judging.VERSION` that gave the verdict; None where there is none, or an mmpr before
+    version 2 gave it.
+    """
 
     response: Response
     verdict: Verdict | None = None
     splice: Splice | None = None
+    judge_version: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

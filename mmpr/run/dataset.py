@@ -97,6 +97,26 @@ def cut_dataset(
     return totals, files
 
 
+def count_dataset(
+    folder: RunFolder,
+    recipe: DatasetRecipe,
+    *,
+    limits: Limits = Limits(),  # noqa: B008  frozen
+    map_tasks: MapTasks = map,
+) -> Totals:
+    """The sums that `cut_dataset` would give; writes nothing.
+
+    Raises:
+        RunFolderError, LawBroken: as for `cut_dataset`.
+    """
+    totals = Totals()
+    chunks = sorted(folder.committed_chunks())
+    recipe = _select(folder, recipe, chunks, limits, map_tasks)
+    for census in map_tasks(lambda chunk: take_census(folder, folder.load_commit(chunk), recipe=recipe), chunks):
+        totals.add(census)
+    return totals
+
+
 def _select(
     folder: RunFolder, recipe: DatasetRecipe, chunks: Sequence[int], limits: Limits, map_tasks: MapTasks
 ) -> DatasetRecipe:
@@ -123,8 +143,8 @@ def take_census(folder: RunFolder, commit: ChunkCommit, *, recipe: DatasetRecipe
     held_out: set[int] = set()
     verdicts = VerdictCounts()
     for committed in map(recipe.view, read_chunk(folder, commit, images=False)):
-        verdicts.count(committed.judged)
         pairs = pairs_of(committed, recipe)
+        verdicts.count(committed, [] if isinstance(pairs, Skip) else pairs, recipe.kind(committed))
         if isinstance(pairs, Skip):
             skipped.append(SkippedRow(committed.question.source, committed.question.row, pairs))
             pairs = []

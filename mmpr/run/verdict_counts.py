@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mmpr.errors import RunFolderError
-from mmpr.pairing import Judged, first_round
-from mmpr.run.commit_records import to_json
+from mmpr.judging import VERSION
+from mmpr.pairing import first_round
+from mmpr.run.commit_records import Committed, to_json
+from mmpr.types import Certainty, Outcome, Pair, Verdict
 
 if TYPE_CHECKING:
     from mmpr.run.folder import RunFolder
 
 VERDICTS = "verdicts.json"
+GROUPS = ("source", "kind", "rule")
 
 
 @dataclass(slots=True)
@@ -29,31 +32,84 @@ class VerdictCounts:
     Args:
         by_rule: responses by the rule that decided and by outcome.
         by_accuracy: questions by how many of their responses are right, of how many that `accuracy` counts.
+        groups: by `source`, `kind` (of the reference answer) and `rule`, and by name: of questions with a known answer
+            how many are `paired` and `skipped`, of their `responses` how many are `correct`, `proven` and `likely`
+            wrong, `unparsed`, `undecided`, how many `off_format`, and how many stand `in_pairs`. Under a rule these
+            are the responses that it decided, and the questions that have one. Empty where an older mmpr counted.
+        first_round: the sums of `mmpr.pairing.FirstRound` over the questions.
+        judge_version: of the judge whose verdicts are counted.
     """
 
     by_rule: dict[str, Counter[str]] = field(default_factory=dict)
     by_accuracy: Counter[tuple[int, int]] = field(default_factory=Counter)
+    groups: dict[str, dict[str, Counter[str]]] = field(default_factory=lambda: {name: {} for name in GROUPS})
+    first_round: Counter[str] = field(default_factory=Counter)
+    judge_version: int = VERSION
 
-    def count(self, judged: Sequence[Judged]) -> None:
-        """Take one question's responses."""
+    def count(self, committed: Committed, pairs: Sequence[Pair], kind: str | None) -> None:
+        """Take one question with its pairs, none where it is skipped; those without a known answer are not judged."""
+        if committed.question.answer is None:
+            return
+        judged = committed.judged
         for _, verdict in judged:
             self.by_rule.setdefault(str(verdict.rule), Counter())[verdict.outcome.value] += 1
-        right, n = first_round(judged)
-        if n:
-            self.by_accuracy[right, n] += 1
+        first = first_round(judged)
+        if n := first.n_correct + first.n_wrong:
+            self.by_accuracy[first.n_correct, n] += 1
+        self.first_round.update(asdict(first))
+        self._count_groups(committed, pairs, kind)
+
+    def _count_groups(self, committed: Committed, pairs: Sequence[Pair], kind: str | None) -> None:
+        """Every response under its question's source and kind, and under its own rule."""
+        shared = [self._group("source", committed.question.source), *([self._group("kind", kind)] if kind else [])]
+        decided: dict[str, Counter[str]] = {}
+        used = {side for pair in pairs for side in (pair.chosen, pair.rejected)}
+        for response, verdict in committed.judged:
+            names = ["responses", verdict_label(verdict)]
+            names += ["off_format"] if verdict.off_format else []
+            names += ["in_pairs"] if (response.stage, response.index) in used else []
+            own = decided[str(verdict.rule)] = self._group("rule", str(verdict.rule))
+            for counter in (*shared, own):
+                counter.update(names)
+        for counter in (*shared, *decided.values()):
+            counter["paired" if pairs else "skipped"] += 1
+
+    def _group(self, group: str, name: str) -> Counter[str]:
+        return self.groups[group].setdefault(name, Counter())
 
     def add(self, other: VerdictCounts) -> None:
         """Take another's sums."""
-        for rule, outcomes in other.by_rule.items():
-            self.by_rule.setdefault(rule, Counter()).update(outcomes)
+        _add(self.by_rule, other.by_rule)
         self.by_accuracy.update(other.by_accuracy)
+        self.first_round.update(other.first_round)
+        for group, found in other.groups.items():
+            _add(self.groups[group], found)
 
     def to_json(self) -> dict[str, Any]:
         """Plain and sorted: the same for the same sums."""
         return {
-            "by_rule": {rule: dict(sorted(outcomes.items())) for rule, outcomes in sorted(self.by_rule.items())},
+            "judge_version": self.judge_version,
+            "by_rule": _plain(self.by_rule),
             "by_accuracy": [[*place, questions] for place, questions in sorted(self.by_accuracy.items())],
+            "first_round": dict(sorted(self.first_round.items())),
+            "groups": {group: _plain(found) for group, found in self.groups.items()},
         }
+
+
+def verdict_label(verdict: Verdict) -> str:
+    """What a response is counted as: `correct`, `proven` or `likely` wrong, `unparsed` or `undecided`."""
+    if verdict.outcome is Outcome.INCORRECT:
+        return (verdict.certainty or Certainty.LIKELY).value
+    return verdict.outcome.value if verdict.outcome in (Outcome.CORRECT, Outcome.UNPARSED) else "undecided"
+
+
+def _add(sums: dict[str, Counter[str]], others: Mapping[str, Counter[str]]) -> None:
+    for name, counts in others.items():
+        sums.setdefault(name, Counter()).update(counts)
+
+
+def _plain(sums: Mapping[str, Counter[str]]) -> dict[str, dict[str, int]]:
+    return {name: dict(sorted(counts.items())) for name, counts in sorted(sums.items())}
 
 
 def write_verdicts(folder: RunFolder, counts: VerdictCounts) -> None:
@@ -62,7 +118,7 @@ def write_verdicts(folder: RunFolder, counts: VerdictCounts) -> None:
 
 
 def read_verdicts(folder: RunFolder) -> VerdictCounts:
-    """What the last cut of the dataset counted.
+    """What the last cut of the dataset counted; of an older mmpr's judge the version is 1.
 
     Raises:
         RunFolderError: the file is missing or damaged.
@@ -70,8 +126,12 @@ def read_verdicts(folder: RunFolder) -> VerdictCounts:
     counts = VerdictCounts()
     try:
         fields = json.loads(folder.store.read_bytes(VERDICTS))
+        counts.judge_version = int(fields.get("judge_version", 1))
         counts.by_rule.update({rule: Counter(outcomes) for rule, outcomes in fields["by_rule"].items()})
         counts.by_accuracy.update({(right, n): questions for right, n, questions in fields["by_accuracy"]})
+        counts.first_round.update(fields.get("first_round", {}))
+        for group, found in fields.get("groups", {}).items():
+            counts.groups[group].update({name: Counter(sums) for name, sums in found.items()})
     except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError) as error:
         fault = "missing" if isinstance(error, FileNotFoundError) else "damaged"
         raise RunFolderError(f"{folder.url}/{VERDICTS} is {fault}; `mmpr pair {folder.url}` writes it anew") from error

@@ -31,7 +31,7 @@ from mmpr.settings.field_types import (
 )
 from mmpr.settings.mixture import spread
 from mmpr.settings.presets import override_setting, preset, read_settings, read_templates
-from mmpr.types import View
+from mmpr.types import Certainty, View
 
 _NOT_SHOWN = frozenset(("endpoint_url", "endpoint_key_env"))  # where a key may have been given by mistake
 # Fields that a request has from elsewhere.
@@ -174,6 +174,10 @@ class BuildConfig(BaseModel):
     max_uses: Annotated[Count | None, _S] = Field(
         default=2, description="pairs a response may stand in, drafts aside; None: no limit"
     )
+    rejected_certainty: Annotated[Certainty, _S] = Field(
+        default=Certainty.PROVEN, description="proven: only responses proven wrong are rejected; likely: others too"
+    )
+    refusal_negatives: Annotated[bool, _S] = Field(default=False, description="let responses that refuse be rejected")
     format_pairs: Annotated[bool, _S] = Field(default=True, description="pair against responses without an answer")
     unfinished_negatives: Annotated[bool, _S] = Field(default=False, description="let responses cut by length be such")
     strategy: Annotated[Strategy, _S] = Field(

@@ -26,7 +26,7 @@ from mmpr.run import (
     new_attempt,
     write_manifest,
 )
-from mmpr.types import Finish, Outcome, Question, Reason, Response, Skip, Stage, Verdict
+from mmpr.types import Certainty, Finish, Outcome, Question, Reason, Response, Skip, Stage, Verdict
 
 COLOURS = ["crimson", "royalblue", "seagreen", "goldenrod", "purple", "darkorange"]
 SHAPES = ["circle", "square", "triangle"]
@@ -78,7 +78,9 @@ def counted(row: int, text: str | None = None) -> Committed:
         body = f"I look at the picture row by row. I see {listed}. Counting them one after another gives {told}."
         body += f" {TERMINAL} {HOSTILE}" if row == 0 else ""
         body += f"\n\nFinal Answer: {told}" if index != 5 else " So there are quite a few of them."
-        verdict = Verdict(Outcome.CORRECT if right else Outcome.INCORRECT, told, "number", reference)
+        verdict = Verdict(Outcome.CORRECT, told, "number", reference)
+        if not right:
+            verdict = Verdict(Outcome.INCORRECT, told, "number", reference, Certainty.PROVEN)
         if index == 5:
             verdict = Verdict(Outcome.UNPARSED, None, "no final answer", reference)
         response = Response(question.id, Stage.SAMPLE, index, body, (), len(body) // 4, Finish.STOP)

@@ -72,7 +72,7 @@ def test_every_column_is_explained(run):
 
 def test_every_table_has_as_many_cells_as_columns(run):
     tables = [block for block in parts(run[0])[1].split("\n\n") if block.startswith("|")]
-    assert len(tables) == 7
+    assert len(tables) == 8
     for table in tables:
         assert len({line.replace("\\|", "").count("|") for line in table.splitlines()}) == 1
 

@@ -59,10 +59,11 @@ def test_gap_bars_say_which_side_is_longer():
 
 
 def test_rule_bars_are_shares_of_the_commonest_rule():
-    rows = rule_bars({"exact": {"correct": 10}, "number": {"incorrect": 4, "error": 1}}, most=1)
+    rows = rule_bars({"exact": {"correct": 10}, "number": {"incorrect": 4, "error": 1}}, {}, most=1)
     assert rows == [{"rule": "exact", "total": 10, "parts": [{"name": "right", "n": 10, "percent": 100.0}]}]
-    parts = rule_bars({"exact": {"correct": 10}, "number": {"incorrect": 4, "error": 1}}, most=2)[1]["parts"]
-    assert [(part["name"], part["percent"]) for part in parts] == [("wrong", 40.0), ("other", 10.0)]
+    outcomes = {"exact": {"correct": 10}, "number": {"incorrect": 4, "error": 1}}
+    parts = rule_bars(outcomes, {"number": {"likely": 3}}, most=2)[1]["parts"]
+    assert [(p["name"], p["percent"]) for p in parts] == [("wrong", 10.0), ("likely", 30.0), ("other", 10.0)]
 
 
 @pytest.mark.parametrize("work_s", [0.4, 7.0, 61.0, 3500.0, 90_000.0, 3_000_000.0])

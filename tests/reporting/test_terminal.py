@@ -197,9 +197,10 @@ def test_verdicts_are_those_of_the_settings_the_pairs_were_made_with():
     response = Response("m", Stage.SAMPLE, 0, "Final Answer: 205", (), 5, Finish.STOP)
     committed = Committed(question, (), (StoredResponse(response, Verdict(Outcome.INCORRECT, "205", "number", "200")),))
     judge = '{"relative_tolerance": null, "format": "final"}'
-    assert judged_as_paired(committed, "", {"relative_tolerance": 0.05}) is committed
-    assert judged_as_paired(committed, judge, {"relative_tolerance": 0.0}) is committed
-    again = judged_as_paired(committed, judge, {"relative_tolerance": 0.05})
+    assert judged_as_paired(committed, "", {"relative_tolerance": 0.05}, version=2) is committed
+    assert judged_as_paired(committed, judge, {"relative_tolerance": 0.0}, version=1) is committed
+    assert judged_as_paired(committed, judge, {"relative_tolerance": 0.0}, version=2) is not committed
+    again = judged_as_paired(committed, judge, {"relative_tolerance": 0.05}, version=1)
     assert [stored.verdict.outcome for stored in again.responses] == [Outcome.CORRECT]
 
 

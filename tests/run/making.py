@@ -30,7 +30,20 @@ from mmpr.run import (
     new_attempt,
     write_manifest,
 )
-from mmpr.types import Finish, Message, Outcome, Pair, PairKind, Question, Reason, Response, Skip, Stage, Verdict
+from mmpr.types import (
+    Certainty,
+    Finish,
+    Message,
+    Outcome,
+    Pair,
+    PairKind,
+    Question,
+    Reason,
+    Response,
+    Skip,
+    Stage,
+    Verdict,
+)
 
 DRAFT = "The picture shows a red circle above two green squares."
 
@@ -50,7 +63,7 @@ def sampled(row: int, shown: Sequence[StoredImage] = (), *, right: int = 2, wron
     name = f"q{row}"
     question = Question(name, "vqa", row, f"How many are there in {row}?", images=_references(shown), answer=("3",))
     verdicts = [Verdict(Outcome.CORRECT, "3", "integer", "3")] * right
-    verdicts += [Verdict(Outcome.INCORRECT, str(10 + i), "integer", "3") for i in range(wrong)]
+    verdicts += [Verdict(Outcome.INCORRECT, str(10 + i), "integer", "3", Certainty.PROVEN) for i in range(wrong)]
     responses = (
         StoredResponse(Response(name, Stage.SAMPLE, i, f"I count {i}. Final Answer: {v.answer}", (), 6, Finish.STOP), v)
         for i, v in enumerate(verdicts)
