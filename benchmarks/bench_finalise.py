@@ -33,7 +33,7 @@ from mmpr.builder.finish import finish, judge_options
 from mmpr.builder.stored_verdicts import judge_key
 from mmpr.run import ChunkAccount, Committed, RunFolder, StoredImage, StoredResponse, new_attempt
 from mmpr.settings.config import BuildConfig, Mark, load, part
-from mmpr.types import Finish, Outcome, Question, Response, Stage, Verdict
+from mmpr.types import Certainty, Finish, Outcome, Question, Response, Stage, Verdict
 
 PAIRS_A_QUESTION, RESPONSES, QUESTIONS_A_CHUNK = 8, 10, 128
 _WORDS = "the picture shows a small red round shape left of two green ones so we count again and there are"
@@ -100,7 +100,9 @@ def _asked(row: int) -> Committed:
         right = index % 2 == 0
         said = "3" if right else str(4 + index)
         text = f"{' '.join(rng.choices(_WORDS.split(), k=_RESPONSE_WORDS))}\n\nFinal Answer: {said}"
-        verdict = Verdict(Outcome.CORRECT if right else Outcome.INCORRECT, said, "exact", "3")
+        verdict = Verdict(Outcome.CORRECT, said, "exact", "3")
+        if not right:
+            verdict = Verdict(Outcome.INCORRECT, said, "number", "3", Certainty.PROVEN)
         response = Response(asked.id, Stage.SAMPLE, index, text, (), _RESPONSE_WORDS + 5, Finish.STOP)
         responses.append(StoredResponse(response, verdict))
     return Committed(asked, (shown,), tuple(responses))

@@ -23,7 +23,7 @@ from mmpr.reporting.pair_story import read_story
 from mmpr.reporting.story_view import tell
 from mmpr.run import RunFolder, read_chunk
 from mmpr.settings.config import BuildConfig, merge
-from mmpr.types import Finish, Outcome, Question, Reason, Response, Stage, Verdict
+from mmpr.types import Certainty, Finish, Outcome, Question, Reason, Response, Stage, Verdict
 from mmpr.verification import verify
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the workers cannot import a test module
@@ -134,7 +134,8 @@ def test_of_near_equal_responses_the_one_stays_that_goes_first(strategy, kept):
 def said(index, outcome, gain, tokens):
     found = "2" if outcome is Outcome.CORRECT else str(index)
     response = Response("q", Stage.SAMPLE, index, f"text {index}", (), tokens, Finish.STOP, gain=gain)
-    return response, Verdict(outcome, found, "rule")
+    sure = Certainty.PROVEN if outcome is Outcome.INCORRECT else None
+    return response, Verdict(outcome, found, "rule", certainty=sure)
 
 
 # -- a whole run ------------------------------------------------------------------------------------------------------

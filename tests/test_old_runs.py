@@ -13,8 +13,11 @@ import pytest
 from typer.testing import CliRunner
 
 from mmpr.cli.verbs import app
+from mmpr.judging import VERSION
 
 OLD = Path(__file__).with_name("old_runs")
+# That version's judge did not say how sure it was.
+AS_BEFORE = ("rejected_certainty=likely", "refusal_negatives=true")
 
 
 @pytest.fixture
@@ -46,7 +49,7 @@ def test_an_old_run_is_sound(runs, name):
 @pytest.mark.parametrize("name", ["first", "second"])
 def test_pairing_an_old_run_again_gives_the_same_pairs(runs, name):
     before = pairs(runs / name)
-    mmpr("pair", runs / name)
+    mmpr("pair", runs / name, *AS_BEFORE)
     assert old_columns(pairs(runs / name), before).equals(before)
 
 
@@ -66,7 +69,7 @@ def test_the_pairs_of_an_old_run_are_exported(runs, tmp_path):
 
 
 def test_old_runs_are_merged_without_a_change_in_their_pairs(runs, tmp_path):
-    mmpr("merge", runs / "first", runs / "second", "--out", tmp_path / "both")
+    mmpr("merge", runs / "first", runs / "second", "--out", tmp_path / "both", *AS_BEFORE)
     ids = pa.concat_tables([pairs(OLD / name).select(["chosen_text", "rejected_text"]) for name in ("first", "second")])
     assert pairs(tmp_path / "both").select(ids.column_names).to_pylist() == ids.to_pylist()
     assert "sound" in mmpr("verify", tmp_path / "both")
@@ -74,4 +77,12 @@ def test_old_runs_are_merged_without_a_change_in_their_pairs(runs, tmp_path):
 
 def test_an_old_evaluation_is_read_with_its_figures(runs):
     before = json.loads((OLD / "eval" / "eval.json").read_text())
-    assert json.loads(mmpr("eval", runs / "eval", "--json").partition("\nmade by")[0])["all"] == before["all"]
+    now = json.loads(mmpr("eval", runs / "eval", "--json").partition("\nmade by")[0])
+    assert (now["questions"], now["judge_version"]) == (before["questions"], VERSION)
+    assert now["all"]["right"] == before["all"]["right"]  # what it called wrong may be undecided now
+
+
+def test_an_old_run_is_previewed_with_what_the_judge_leaves_undecided(runs):
+    told = mmpr("pair", runs / "first", "--dry-run")
+    assert told.startswith("14 questions = ") and "\nsource " in told and "\nkind " in told and "\nrule " in told
+    assert "nothing was written" in told

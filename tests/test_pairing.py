@@ -65,13 +65,13 @@ def test_skips_say_whether_all_were_right_or_wrong():
 
 
 def test_fault_9_short_wrong_answers_are_not_lost_to_substrings():
-    wrong = (Response("q", Stage.SAMPLE, 1, "It is 12.", (), 3, Finish.STOP), Verdict(W, "12", "r"))
+    wrong = (Response("q", Stage.SAMPLE, 1, "It is 12.", (), 3, Finish.STOP), Verdict(W, "12", "r", certainty=PROVEN))
     right = (Response("q", Stage.SAMPLE, 0, "It is 1.", (), 3, Finish.STOP), Verdict(C, "1", "r"))
     assert len(pair_responses(QUESTION, [right, wrong], PairRule())) == 1
 
 
 def test_equal_answers_never_stand_on_both_sides():
-    same = (Response("q", Stage.SAMPLE, 1, "b", (), 3, Finish.STOP), Verdict(W, " 2", "r"))
+    same = (Response("q", Stage.SAMPLE, 1, "b", (), 3, Finish.STOP), Verdict(W, " 2", "r", certainty=PROVEN))
     assert pair_responses(QUESTION, [*judged(C), same], PairRule()).reason is Reason.NONE_USABLE
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmpr.pairing import PairRule, Strategy, pair_responses
-from mmpr.types import Finish, Outcome, PairKind, Question, Reason, Response, Skip, Stage, Verdict
+from mmpr.types import Certainty, Finish, Outcome, PairKind, Question, Reason, Response, Skip, Stage, Verdict
 
 QUESTION = Question("q", "s", 1, "How many?", answer=("2",))
 C, W, U = Outcome.CORRECT, Outcome.INCORRECT, Outcome.UNPARSED
@@ -15,7 +15,8 @@ C, W, U = Outcome.CORRECT, Outcome.INCORRECT, Outcome.UNPARSED
 
 def response(index, outcome, text, *, tokens=5, answer="3", finish=Finish.STOP):
     found = {C: "2", U: None}.get(outcome, answer)
-    return Response("q", Stage.SAMPLE, index, text, (), tokens, finish), Verdict(outcome, found, "rule")
+    sure = Certainty.PROVEN if outcome is W else None
+    return Response("q", Stage.SAMPLE, index, text, (), tokens, finish), Verdict(outcome, found, "rule", certainty=sure)
 
 
 def paired(judged, **rule):

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from mmpr.run import Committed, Limits, RunFolder, StoredResponse, cut_dataset
 from mmpr.run.selection import ChunkSurvey, Survey, pair_key, quotas
-from mmpr.types import Finish, Outcome, Pair, PairKind, Question, Reason, Response, Skip, Stage, Verdict
+from mmpr.types import Certainty, Finish, Outcome, Pair, PairKind, Question, Reason, Response, Skip, Stage, Verdict
 
 from . import making
 
@@ -84,12 +84,12 @@ def test_every_questions_best_pair_comes_before_any_second_best() -> None:
 def answered(row: int, source: str, right: int, wrong: int, unparsed: int) -> Committed:
     """A question with so many responses of each outcome."""
     outcomes = [Outcome.CORRECT] * right + [Outcome.INCORRECT] * wrong + [Outcome.UNPARSED] * unparsed
-    answers = {Outcome.CORRECT: "3", Outcome.UNPARSED: None}
+    answers, sure = {Outcome.CORRECT: "3", Outcome.UNPARSED: None}, {Outcome.INCORRECT: Certainty.PROVEN}
     question = Question(f"{source}{row}", source, row, f"How many in {row}?", answer=("3",))
     responses = tuple(
         StoredResponse(
             Response(question.id, Stage.SAMPLE, k, f"Response {k}.", (), 4, Finish.STOP),
-            Verdict(outcome, answers.get(outcome, str(10 + k)), "integer"),
+            Verdict(outcome, answers.get(outcome, str(10 + k)), "integer", certainty=sure.get(outcome)),
         )
         for k, outcome in enumerate(outcomes)
     )
