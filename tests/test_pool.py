@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import http.client
+import itertools
 import json
 import math
 import os
@@ -41,14 +42,10 @@ async def refuses_to_start():
 async def ask_all(engine, lease, bench, *, deadly=frozenset(), harsh=frozenset()):
     """A work of our own: payload is a list of rows; a deadly row ends the engine, a harsh one the whole process."""
     quarantined = dict(lease.quarantined)
-    rows = sorted(lease.payload, key=lambda row: row != lease.suspect)
-    texts = {}
-    for row in rows:
-        if row in quarantined:
-            texts[row] = f"quarantined: {quarantined[row]}"
-            continue
+    texts = {row: f"quarantined: {words}" for row, words in quarantined.items()}
+    for row in itertools.chain(*lease.groups(lease.payload)):
         if lease.alone:
-            await bench.announce(row)
+            await bench.announce([row])
         if row in deadly:
             raise EngineDead(f"died of {row}")
         if row in harsh:
@@ -99,7 +96,7 @@ def test_the_question_that_kills_is_quarantined_and_no_innocent_one_is(way):
     texts = {row: text for e in events if isinstance(e, Done) for row, text in e.report.items()}
     assert sorted(texts) == [1, 2, 3, 4, 5, 6]
     assert [row for row, text in texts.items() if text.startswith("quarantined")] == [4]
-    assert sum(isinstance(event, Died) for event in events) == 3
+    assert sum(isinstance(event, Died) for event in events) == 4
 
 
 def test_a_wrong_model_ends_the_run_at_once_with_its_cause():

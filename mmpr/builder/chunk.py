@@ -110,7 +110,7 @@ class ChunkWork:
         dangerous = dict(lease.quarantined)
         others = [question for question, _ in rows if question.row not in dangerous]
         ask = functools.partial(_ask, engine, settings, gate, slot, others, next(self._order))
-        answered = await (_one_by_one(rows, lease, context, ask) if lease.alone else _together(rows, ask))
+        answered = await (_in_groups(rows, lease, context, ask) if lease.alone else _together(rows, ask))
         if settings.strict:
             _refuse_faults(answered, settings.source)
         attempt = Attempt(lease.chunk, lease.attempt, lease.payload, sha256, began)
@@ -150,19 +150,18 @@ async def _together(rows: list[Row], ask: Ask) -> list[Answered]:
     return list(await asyncio.gather(*(ask(row) for row in rows)))
 
 
-async def _one_by_one(rows: list[Row], lease: Lease, context: WorkContext, ask: Ask) -> list[Answered]:
-    """Each announced before it is asked, the suspect first, the quarantined not at all; back in the rows' order."""
-    words = dict(lease.quarantined)
+async def _in_groups(rows: list[Row], lease: Lease, context: WorkContext, ask: Ask) -> list[Answered]:
+    """Each group announced before it is asked, the quarantined not at all; back in the rows' order."""
+    by_row = {row[0].row: row for row in rows}
     answered: dict[int, Answered] = {}
-    for row in sorted(rows, key=lambda r: r[0].row != lease.suspect):
-        question, _ = row
-        if question.row in words:
-            skip = Skip(question.id, Stage.SAMPLE, Reason.QUARANTINED, f"ends engines: {words[question.row]}")
-            answered[question.row] = Answered(question, skip=skip)
-            continue
-        await context.announce(question.row)
-        answered[question.row] = await ask(row)
-    return [answered[question.row] for question, _ in rows]
+    for number, words in lease.quarantined:
+        question, _ = by_row[number]
+        skip = Skip(question.id, Stage.SAMPLE, Reason.QUARANTINED, f"ends engines: {words}")
+        answered[number] = Answered(question, skip=skip)
+    for group in lease.groups(list(by_row)):
+        await context.announce(group)
+        answered.update(zip(group, await _together([by_row[number] for number in group], ask), strict=True))
+    return [answered[number] for number in by_row]
 
 
 async def _ask(

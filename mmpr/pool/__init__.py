@@ -1,8 +1,8 @@
 """Ray actors, each holding one engine; leases, deaths, restarts; `map_tasks` for plain functions. Alone imports ray.
 
 The pool knows nothing of questions: it leases opaque chunks to engines and says what came of each. When an engine dies,
-its leases come back "alone": on an engine of their own, one question at a time, each announced before it is asked, so
-that the question that kills is found and no innocent one is blamed.
+its leases go out again as they were. One that was there twice goes out "alone", in groups of questions that are each
+announced, so that the question that kills is found and no innocent one is blamed (`lease_book`).
 """
 
 from mmpr.pool.cluster import connected, map_tasks, n_engines

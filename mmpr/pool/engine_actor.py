@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import ray
@@ -32,21 +32,22 @@ class ActorContext:
         result: R = await task.remote(function, *arguments)
         return result
 
-    async def announce(self, row: int) -> None:
-        await self._ledger.note.remote(self._chunk, row)
+    async def announce(self, rows: Sequence[int]) -> None:
+        await self._ledger.note.remote(self._chunk, tuple(rows))
 
 
 class Ledger:
-    """Which question each lone lease asks now; lives outside the engines, so that their death does not take it."""
+    """Which questions each lone lease asks now; lives outside the engines, so that their death does not take it."""
 
     def __init__(self) -> None:
-        self._rows: dict[int, int] = {}
+        self._rows: dict[int, tuple[int, ...]] = {}
 
-    def note(self, chunk: int, row: int) -> None:
-        self._rows[chunk] = row
+    def note(self, chunk: int, rows: tuple[int, ...]) -> None:
+        self._rows[chunk] = rows
 
-    def row(self, chunk: int) -> int | None:
-        return self._rows.get(chunk)
+    def rows(self, chunk: int) -> tuple[int, ...]:
+        """Those that were announced last, once: what is told of an attempt is nothing of the next."""
+        return self._rows.pop(chunk, ())
 
     def clear(self) -> None:
         self._rows.clear()

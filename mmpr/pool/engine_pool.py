@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import math
 import secrets
-import statistics
 import time
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from typing import Any
 
 import ray
@@ -20,12 +17,11 @@ from mmpr.engines.protocol import Pulse
 from mmpr.errors import EngineDead, EngineStartError, MmprError
 from mmpr.pool.cluster import first_line, last_line, n_engines
 from mmpr.pool.engine_actor import EngineActor, Ledger
+from mmpr.pool.lease_book import LeaseBook, Seat
 from mmpr.pool.pool_records import Beat, Died, Done, Event, Lease, MakeEngine, Placement, Probe, UnfitNode, Work
-from mmpr.pool.tail import shares
 
 _POLL_S = 0.2  # how long the driver sleeps when nothing has come back
 _PULSE_S = 1.0  # how often each engine is asked how it does
-_DEATHS_ALONE = 2  # so often a question must end an engine alone; with the first, shared death: at most three
 
 
 @dataclass(slots=True)
@@ -66,8 +62,7 @@ class Pool:
         beside_driver = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self._ledger = ray.remote(num_cpus=0, scheduling_strategy=beside_driver)(Ledger).remote()
         self._slots: list[_EngineSlot] = []
-        self._suspects: deque[Lease] = deque()
-        self._deaths: dict[tuple[int, int], int] = {}
+        self._book = LeaseBook()
         self._counted = self._placed_at = time.monotonic()
         self._ever_up = False
         self._stopping = False
@@ -78,13 +73,12 @@ class Pool:
     @property
     def is_idle(self) -> bool:
         """Whether no lease is out and none is due again, so that other work may be assigned."""
-        return not (self._holding() or self._suspects or self._stopping)
+        return self._book.is_empty and not (self._holding() or self._stopping)
 
     def assign(self, work: Work, probe: Probe | None) -> None:
         """Other work for the same engines, between two `run`s; each tries the new probe before its first lease."""
         assert self.is_idle, "assigned while leases are out"
         self._work, self._probe = work, probe
-        self._deaths.clear()
         ray.get(self._ledger.clear.remote())
         for slot in self._slots:
             slot.done = 0
@@ -104,11 +98,11 @@ class Pool:
                 can do the work.
             MmprError: what the work raised, for example a full disk.
         """
-        coming, waiting = iter(leases), deque[Lease]()
+        self._book.open(leases)
         while True:
             yield from self._fill_slots()
-            self._hand_out(coming, waiting)
-            if not self._holding() and (self._stopping or not (waiting or self._suspects)):
+            self._hand_out()
+            if not self._holding() and (self._stopping or self._book.is_empty):
                 return
             if time.monotonic() > self._deadline:
                 return
@@ -206,31 +200,19 @@ class Pool:
 
     # -- leases -------------------------------------------------------------------------------------------------
 
-    def _hand_out(self, coming: Iterator[Lease], waiting: deque[Lease]) -> None:
-        enough = max(1, len(self._slots) * self._placement.leases_in_flight)  # to know when the last ones are at hand
-        waiting.extend(islice(coming, max(0, enough - len(waiting))))
+    def _hand_out(self) -> None:
+        room = self._placement.leases_in_flight
+        self._book.look_ahead(max(1, len(self._slots) * room))
         if self._stopping:
             return
-        lone = next((slot for slot in self._slots if slot.up), None) if self._suspects else None
-        if lone is not None and not lone.leases:
-            self._lease(lone, self._suspects.popleft())
-        takers = [
-            slot
-            for slot in self._slots
-            if slot.up and slot is not lone and not any(lease.alone for lease in slot.leases.values())
+        now = time.monotonic()
+        up = {slot.number: slot for slot in self._slots if slot.up}
+        seats = [
+            Seat(number, len(slot.leases), any(lease.alone for lease in slot.leases.values()), slot.pace(now))
+            for number, slot in up.items()
         ]
-        room = self._placement.leases_in_flight
-        shares_left: dict[int, int] | None = None  # of the last chunks, by engine
-        while waiting:
-            if shares_left is None and len(waiting) < len(takers) * room:
-                shares_left = _last_shares(takers, len(waiting))
-            slot = _hungriest([s for s in takers if len(s.leases) < room], shares_left)
-            if slot is None:
-                return
-            if shares_left is not None:
-                shares_left[slot.number] -= 1
-            self._lease(slot, waiting.popleft())
-            waiting.extend(islice(coming, 1))
+        for number, lease in self._book.hand_out(seats, room):
+            self._lease(up[number], lease)
 
     def _lease(self, slot: _EngineSlot, lease: Lease) -> None:
         if not (slot.done or slot.leases):
@@ -255,7 +237,7 @@ class Pool:
         try:
             result = ray.get(ref)
         except RayActorError as error:
-            yield self._bury(slot, first_line(error))
+            yield self._bury(slot, first_line(error), from_outside=_is_from_outside(error))
             return
         if isinstance(result, EngineDead):
             yield self._bury(slot, str(result))
@@ -266,24 +248,17 @@ class Pool:
             slot.done += 1
             yield Done(slot.leases.pop(ref), result)
 
-    def _bury(self, slot: _EngineSlot, words: str) -> Died:
-        """Take the dead engine's leases back, to be leased again alone; blame only a question that was asked alone."""
+    def _bury(self, slot: _EngineSlot, words: str, *, from_outside: bool = False) -> Died:
+        """Take the dead engine's leases back, to be leased again."""
         leases = list(slot.leases.values())
         slot.leases.clear()
         self._vacate(slot)
-        for lease in leases:
-            self._suspects.append(self._blame(lease, words) if lease.alone else replace(lease, alone=True))
+        self._book.take_back(leases, words, from_outside=from_outside, announced=self._announced)
         return Died(slot.number, words, tuple(leases), slot.host)
 
-    def _blame(self, lease: Lease, words: str) -> Lease:
-        row = ray.get(self._ledger.row.remote(lease.chunk))
-        if row is None:
-            return lease
-        place = (lease.chunk, row)
-        self._deaths[place] = self._deaths.get(place, 0) + 1
-        if self._deaths[place] < _DEATHS_ALONE:
-            return replace(lease, suspect=row)
-        return replace(lease, suspect=None, quarantined=(*lease.quarantined, (row, words)))
+    def _announced(self, chunk: int) -> tuple[int, ...]:
+        rows: tuple[int, ...] = ray.get(self._ledger.rows.remote(chunk))
+        return rows
 
     def _beat(self) -> Beat:
         since, self._held_at = self._held_at, time.monotonic()
@@ -321,25 +296,15 @@ class Pool:
                 yield self._bury(slot, f"did not answer for {self._placement.stall_s:.0f} s")
             return
         except RayActorError as error:
-            yield self._bury(slot, first_line(error))
+            yield self._bury(slot, first_line(error), from_outside=_is_from_outside(error))
             return
         if slot.pulse.running and slot.pulse.step_age_s > self._placement.stall_s:
             yield self._bury(slot, f"{slot.pulse.running} requests and no step for {slot.pulse.step_age_s:.0f} s")
 
 
-def _hungriest(free: Sequence[_EngineSlot], shares_left: dict[int, int] | None) -> _EngineSlot | None:
-    """The engine with the fewest leases; of the last chunks, one whose share is not handed out yet."""
-    due = [slot for slot in free if shares_left is None or shares_left[slot.number]]
-    return min(due, key=lambda slot: len(slot.leases), default=None)
-
-
-def _last_shares(takers: Sequence[_EngineSlot], n_waiting: int) -> dict[int, int]:
-    """How many of the last chunks each engine gets, by its number, when each goes where it ends first."""
-    now = time.monotonic()
-    paces = [slot.pace(now) for slot in takers]
-    usual = statistics.median([pace for pace in paces if pace] or [1.0])
-    taken = shares(n_waiting, [len(slot.leases) for slot in takers], [pace or usual for pace in paces])
-    return {slot.number: n for slot, n in zip(takers, taken, strict=True)}
+def _is_from_outside(error: RayActorError) -> bool:
+    """Whether its node was lost or taken away; an actor's process that ends by itself may have died of its work."""
+    return bool(getattr(error, "preempted", False)) or "node has died" in str(error)
 
 
 def _told(slots: Iterable[_EngineSlot]) -> set[str]:

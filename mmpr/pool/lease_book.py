@@ -1,0 +1,131 @@
+"""Which chunk goes to which engine, and who is to blame for a death. Pure: no Ray, no clock.
+
+An engine's death gives its chunks back as they were: a lost node or a passing fault says nothing of them. A chunk that
+was there twice when an engine died of itself is suspected: it goes out alone, to any engine, and its questions are
+asked in groups, each announced. A group that ends the engine is split; a question that ends it alone twice is left out.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+
+from mmpr.pool.pool_records import Lease
+from mmpr.pool.tail import shares
+
+_DEATHS_TOGETHER = 2  # so often an engine must die with a chunk before the chunk is suspected
+_DEATHS_ALONE = 2  # and so often of a question that was asked alone before that is left out
+
+
+@dataclass(slots=True)
+class Seat:
+    """An engine that may take chunks.
+
+    Args:
+        number: the engine's.
+        n: chunks that it holds.
+        lone: whether one of them is a suspect, beside which it takes no other.
+        pace: seconds a chunk; None where that is not known yet.
+    """
+
+    number: int
+    n: int
+    lone: bool = False
+    pace: float | None = None
+
+
+class LeaseBook:
+    """Chunks that are not done: those still coming, those that wait, and the suspects among them."""
+
+    def __init__(self) -> None:
+        self._coming: Iterator[Lease] = iter(())
+        self._waiting: deque[Lease] = deque()
+        self._suspects: deque[Lease] = deque()
+        self._deaths: Counter[int] = Counter()
+        self._deaths_alone: Counter[tuple[int, int]] = Counter()
+
+    def open(self, leases: Iterable[Lease]) -> None:
+        """More chunks, of new work: what is known of the last work's is forgotten."""
+        self._coming = iter(leases)
+        self._waiting.clear()
+        self._suspects.clear()
+        self._deaths.clear()
+        self._deaths_alone.clear()
+
+    def look_ahead(self, n: int) -> None:
+        """Let so many chunks wait, to know when the last ones are at hand."""
+        self._waiting.extend(islice(self._coming, max(0, n - len(self._waiting))))
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no chunk waits; after `look_ahead` none comes either."""
+        return not (self._waiting or self._suspects)
+
+    def hand_out(self, seats: Sequence[Seat], room: int) -> Iterator[tuple[int, Lease]]:
+        """The number of an engine and the chunk that it takes now, until every engine has `room` of them."""
+        free = sorted((seat for seat in seats if not seat.lone), key=lambda seat: seat.n)
+        # The emptiest engines take the suspects, each as soon as it holds nothing else. Half of the engines go on with
+        # the other chunks, so that a run is not held up by what may be nobody's fault.
+        kept = free[: min(len(self._suspects), max(1, len(seats) // 2))] if self._suspects else []
+        for seat in kept:
+            if seat.n == 0:
+                seat.n, seat.lone = 1, True
+                yield seat.number, self._suspects.popleft()
+        yield from self._hand_out_plain([seat for seat in free if seat not in kept], room)
+
+    def _hand_out_plain(self, takers: Sequence[Seat], room: int) -> Iterator[tuple[int, Lease]]:
+        left: dict[int, int] | None = None  # of the last chunks, by engine
+        while self._waiting:
+            if left is None and len(self._waiting) < len(takers) * room:
+                left = _last_shares(takers, len(self._waiting))
+            due = [seat for seat in takers if seat.n < room and (left is None or left[seat.number])]
+            if not due:
+                return
+            seat = min(due, key=lambda seat: seat.n)
+            if left is not None:
+                left[seat.number] -= 1
+            seat.n += 1
+            yield seat.number, self._waiting.popleft()
+            self.look_ahead(len(self._waiting) + 1)
+
+    def take_back(
+        self, leases: Sequence[Lease], words: str, *, from_outside: bool, announced: Callable[[int], tuple[int, ...]]
+    ) -> None:
+        """The chunks of an engine that died.
+
+        Args:
+            leases: what it held.
+            words: what is said of its end.
+            from_outside: its node was lost or taken away: no chunk's fault.
+            announced: chunk -> the rows that were asked when it died, of a suspect.
+        """
+        again: list[Lease] = []
+        for lease in leases:
+            if lease.alone:
+                self._suspects.append(lease if from_outside else self._blame(lease, words, announced(lease.chunk)))
+                continue
+            self._deaths[lease.chunk] += not from_outside
+            if self._deaths[lease.chunk] < _DEATHS_TOGETHER:
+                again.append(lease)
+            else:
+                self._suspects.append(replace(lease, alone=True))
+        self._waiting.extendleft(reversed(again))
+
+    def _blame(self, lease: Lease, words: str, rows: tuple[int, ...]) -> Lease:
+        if len(rows) != 1:
+            return replace(lease, suspects=rows or lease.suspects)
+        place = (lease.chunk, rows[0])
+        self._deaths_alone[place] += 1
+        if self._deaths_alone[place] < _DEATHS_ALONE:
+            return replace(lease, suspects=rows)
+        return replace(lease, suspects=(), quarantined=(*lease.quarantined, (rows[0], words)))
+
+
+def _last_shares(takers: Sequence[Seat], n_waiting: int) -> dict[int, int]:
+    """How many of the last chunks each engine gets, by its number, when each goes where it ends first."""
+    usual = statistics.median([seat.pace for seat in takers if seat.pace] or [1.0])
+    taken = shares(n_waiting, [seat.n for seat in takers], [seat.pace or usual for seat in takers])
+    return {seat.number: n for seat, n in zip(takers, taken, strict=True)}
