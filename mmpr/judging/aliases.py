@@ -69,6 +69,10 @@ ammonia|nh3|nh_3
 ok|okay
 centimeter|cm
 kilogram|kg
+wood|wooden
+gold|golden
+wool|woolen|woollen
+metal|metallic
 """.strip().splitlines()
 
 

@@ -108,6 +108,11 @@ def member(words: str) -> tuple[str, object] | None:
     return None if code is None else ("country", code)
 
 
+def is_territory(words: str) -> bool:
+    """Whether a phrase is a country's name."""
+    return words in _territories()
+
+
 def excluded(a: str, b: str) -> bool:
     """Whether two phrases are different members of one closed class, or opposites."""
     if frozenset((a, b)) in _OPPOSITES:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 from mmpr.judging.cues import stem
-from mmpr.judging.prose import HAN, STOP, core, spelled
+from mmpr.judging.lexicon import related
+from mmpr.judging.prose import HAN, STOP, core
 
 _SQUEEZED = re.compile(r"[\s{}\-_$*`'\"“”‘’.,;:!?()\[\]\\/|~]+")
 # In nearly every Chinese phrase: sharing one of these says nothing.
@@ -16,6 +17,27 @@ _NUMBERLIKE = re.compile(
     r"|every|neither|few|several|first|second|third|last)\b|[零一二两三四五六七八九十百千万半双]"
 )
 _MATHEMATICAL = re.compile(r"[\\^_=<>≤≥+*/|∞√π∪∩∅]|\b[a-z]\b\s*[-+]|\w\(|\b(?:sqrt|sin|cos|tan|log|ln|exp)\b")
+
+
+# What a lexical database keeps apart and people do not.
+_KIN_TEXT = """
+cat kitten kitty|dog puppy pup|cow bull calf cattle ox|horse pony foal mare stallion|sheep lamb ram ewe|pig piglet hog
+chicken hen rooster chick|duck duckling|deer fawn doe|tv screen monitor display television|cup mug glass tumbler
+man guy gentleman boy male|woman lady girl female|person people human|road street|ship boat|stone rock|mall store shop
+jogging running|sitting seated|picture painting photo drawing|dinner supper meal lunch
+sea ocean|smile happy|blond yellow
+"""
+_KIN = {
+    word: group.split()[0]
+    for line in _KIN_TEXT.strip().splitlines()
+    for group in line.split("|")
+    for word in group.split()
+}
+
+
+def numberless(text: str) -> bool:
+    """Whether a text of words cannot mean a number: `Joe Biden`; `a dozen`, `none` and `a cat` can."""
+    return _NUMBERLIKE.search(text.casefold()) is None and re.match(r"\W*an?\b", text, re.I) is None
 
 
 def squeezed(text: str) -> str:
@@ -58,7 +80,11 @@ def _share_words(a: str, b: str) -> bool:
     theirs = [word for word in b.split() if word not in STOP]
     if not mine or not theirs:
         return True
-    return any(x == y or stem(x) == stem(y) or _same_root(x, y) for x in mine for y in theirs)
+    return (
+        related(a, b)
+        or any(x == y or stem(x) == stem(y) or _same_root(x, y) for x in mine for y in theirs)
+        or any(_KIN.get(x, x) == _KIN.get(y, y) or related(x, y) for x in mine for y in theirs)
+    )
 
 
 def _same_root(a: str, b: str) -> bool:
@@ -89,8 +115,3 @@ def _similar(a: str, b: str) -> bool:
 
     a, b = a.replace(" ", ""), b.replace(" ", "")
     return min(len(a), len(b)) >= 4 and ratio(a, b) >= 75
-
-
-def spelled_alike(a: str, b: str) -> bool:
-    """Equal but for blanks, case and punctuation, where these carry nothing: text of letters."""
-    return spelled(a).replace(" ", "") == spelled(b).replace(" ", "")

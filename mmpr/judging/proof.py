@@ -14,7 +14,8 @@ from functools import lru_cache
 from mmpr.judging import guards
 from mmpr.judging.closed_classes import excluded
 from mmpr.judging.forms import Form
-from mmpr.judging.kinship import akin, contains, squeezed
+from mmpr.judging.kinship import akin, contains, numberless, squeezed
+from mmpr.judging.lexicon import synonyms
 from mmpr.judging.numbers import read_simple
 from mmpr.judging.prose import core
 from mmpr.judging.rules import Rule, Ruling, ambiguous, correct, different, unlike
@@ -84,6 +85,8 @@ class Gated:
             return self._open_text(answer, ruling)
         if self.kind == "ocr":
             return ambiguous(ruling.rule) if contains(self.text, answer) else different(ruling.rule)
+        if ruling.rule is Rule.NUMBER_NONE and numberless(answer):
+            return unlike(ruling.rule)
         return different(ruling.rule) if self._understood(answer) else ambiguous(ruling.rule)
 
     def _same_dressed(self, answer: str, ruling: Ruling) -> Ruling | None:
@@ -106,6 +109,8 @@ class Gated:
         got, wanted = core(answer), core(self.text)
         if excluded(got, wanted) or (got and wanted and offers(self.question, got, wanted)):
             return different(ruling.rule)
+        if synonyms(got, wanted):
+            return correct(Rule.TEXT)
         return ambiguous(ruling.rule) if akin(answer, self.text) else unlike(ruling.rule)
 
     def _understood(self, answer: str) -> bool:
