@@ -37,7 +37,8 @@ _KIN = {
 
 def numberless(text: str) -> bool:
     """Whether a text of words cannot mean a number: `Joe Biden`; `a dozen`, `none` and `a cat` can."""
-    return _NUMBERLIKE.search(text.casefold()) is None and re.match(r"\W*an?\b", text, re.I) is None
+    words = re.fullmatch(r"(?!\W*an?\b)[A-Za-z][A-Za-z' .,-]*", text, re.I)
+    return words is not None and len(text) > 2 and _NUMBERLIKE.search(text.casefold()) is None
 
 
 def squeezed(text: str) -> str:

@@ -113,7 +113,7 @@ def test_fault_10_the_truth_decides_the_kind_and_lists_stay_lists() -> None:
 @pytest.mark.parametrize(
     ("text", "reference", "answer"),
     [
-        ("What animal is it?", "cat", "bobcat"),
+        ("What animal is it?", "cat", "umbrella"),
         ("What is the weight?", "15 kg", "15 mm"),
         ("What is the value of x?", "x-1", "x+1"),
     ],
@@ -125,3 +125,7 @@ def test_fault_11_one_comparator_decides_and_leniency_never_adds_up(text: str, r
 def test_fault_11_several_candidates_are_wrong_only_where_every_one_is() -> None:
     assert outcome("How many?", "12", "12 or 13") is AMBIGUOUS
     assert outcome("How many?", "12", "13 or 14") is INCORRECT
+
+
+def test_a_kind_of_the_reference_is_neither_right_nor_wrong() -> None:
+    assert outcome("What animal is it?", "cat", "bobcat") is AMBIGUOUS
