@@ -60,7 +60,7 @@ class Gated:
             return found if found.certainty is Certainty.PROVEN else ambiguous(Rule.SOFT)
         ruling = self.inner.compare(answer)
         if answer.endswith("!") and ruling.outcome is Outcome.INCORRECT:  # `42!`: a factorial, or joy
-            calm = self.compare(answer[:-1])
+            calm = self.compare(answer.rstrip("! "))
             return ruling if calm.certainty is Certainty.PROVEN else ambiguous(ruling.rule)
         return ruling if ruling.outcome is not Outcome.INCORRECT else self._examined(answer, ruling)
 
