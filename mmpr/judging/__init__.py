@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mmpr.judging.judge_session import judge, normal_form
+from mmpr.judging.judge_session import judge, judge_response, normal_form
 from mmpr.judging.option_lists import JudgeOptions
 from mmpr.judging.reference import Reference, compile_reference
 from mmpr.judging.rules import VERSION
@@ -19,5 +19,6 @@ __all__ = [
     "compile_reference",
     "form_of",
     "judge",
+    "judge_response",
     "normal_form",
 ]

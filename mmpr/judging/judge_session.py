@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from mmpr.errors import JudgeError
@@ -38,6 +40,54 @@ def judge(question: Question, response: str, *, options: JudgeOptions = DEFAULTS
     """
     reference = compiled(question, options)
     return reference if isinstance(reference, Verdict) else judge_compiled(reference, response)
+
+
+def judge_response(
+    response: str,
+    *,
+    answer: str | float | Sequence[str | float],
+    question: str = "",
+    choices: Sequence[str] = (),
+    answer_kind: str | None = None,
+    answer_form: str = "any",
+    tolerance: float | None = None,
+    options: JudgeOptions = DEFAULTS,
+) -> Verdict:
+    """What one response is worth against a reference answer, without any record of this package.
+
+    Args:
+        response: the whole text that the model wrote.
+        answer: the reference answer, or a sequence of accepted ones: texts, option letters or numbers.
+        question: the question's text; it says whether a percentage, a unit, an order or a year is asked for.
+        choices: the options' texts, in the order of their letters.
+        answer_kind: one of `mmpr.judging.option_lists.KINDS`; None reads it from the reference answer.
+        answer_form: the form that was asked for: `final`, `boxed`, `think` or `any`.
+        tolerance: relative tolerance of measured values, as a fraction: 0.05 is 5 %. None: exact.
+        options: anything else; the three arguments above take precedence.
+
+    Returns:
+        A `Verdict`. A reference answer that cannot be judged by is ERROR with the rule `error-truth`; nothing raises
+        for the content of a response.
+
+    Raises:
+        ConfigError: `answer_kind`, `answer_form` or `tolerance` is not valid.
+    """
+    accepted = (answer,) if isinstance(answer, (str, int, float)) else tuple(answer)
+    stated = replace(
+        options,
+        answer_kind=answer_kind or options.answer_kind,
+        format=answer_form,
+        relative_tolerance=options.relative_tolerance if tolerance is None else tolerance,
+    )
+    asked = Question(
+        id="response",
+        source="",
+        row=0,
+        text=question,
+        choices=tuple(choices),
+        answer=tuple(str(one) for one in accepted),
+    )
+    return judge(asked, response, options=stated)
 
 
 def compiled(question: Question, options: JudgeOptions) -> Reference | Verdict:
