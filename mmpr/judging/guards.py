@@ -94,6 +94,36 @@ def without_hedge(text: str) -> str | None:
     return None if found is None else text[found.end() :]
 
 
+_TAKEN_BACK = re.compile(
+    r"\b(?:is|are|was|were|seems|looks) (?:clearly |also |definitely |just |simply )?(?:wrong|incorrect|false|untrue"
+    r"|not (?:right|correct|true|it)\b)|\b(?:can ?not|can't|could not|couldn't|must not) be\b"
+    r"|^\W{0,4}(?:it |this |that )?(?:isn't|is not|wasn't|was not|anything but|cannot be)\b|是错的|不对$|错误$"
+)
+_DOUBTED = re.compile(
+    r"\b(?:not|n't) (?:entirely |completely |really |very |so |too |quite |at all )?(?:sure|certain|confident)\b"
+    r"|\b(?:unsure|uncertain|guess(?:ing)?|might be|could be|may be|maybe|perhaps|possibly|probably)\b"
+    r"|不确定|不太确定|可能|也许|或许|似乎|好像|[?？]$"
+)
+_LIMITED = re.compile(
+    r"^\W{0,4}(?:it (?:is|was) |not |some ?time |shortly |just |long )?(?:before|after|until|till|by|since|at least"
+    r"|at most|more than|less than|fewer than|no (?:more|less|later|earlier) than|up to|over|under|later than"
+    r"|earlier than|prior to|above|below)\b|之前$|之后$|以前$|以后$"
+)
+
+
+def unreliable(low: str, known: str) -> str | None:
+    """Which guard an answer fails that holds the reference: `negated`, `soft` or `bound`; None where it stands by it.
+
+    Args:
+        low: the answer in lower case.
+        known: what the question and the reference say themselves, which is no hedge of the answer.
+    """
+    for name, pattern in (("negated", _TAKEN_BACK), ("soft", _DOUBTED), ("bound", _LIMITED)):
+        if (found := pattern.search(low)) is not None and found.group().strip() not in known:
+            return name
+    return None
+
+
 def alternatives(low: str) -> bool:
     """`5 or 6`, `A或B`."""
     return _OR.search(low) is not None

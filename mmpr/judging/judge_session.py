@@ -134,7 +134,8 @@ def _verbatim(reference: Reference, response: str) -> str | None:
     """The reference that a response ends in after stating an answer: `{}`, `null`, which else are no answers."""
     end = response[-2 * MAX_ANSWER_CHARS :].strip().removesuffix("</answer>")
     for written in reference.written:
-        if written[-1:].isalnum() and _PLAIN_ENDING.match(written) is None:  # `12` after `\\boxed{` is cut
+        whole = all(written.count(pair[0]) == written.count(pair[1]) for pair in ("()", "[]", "{}"))
+        if whole and written[-1:].isalnum() and _PLAIN_ENDING.match(written) is None:  # `12` after `\\boxed{` is cut
             continue
         for text in (end, end.removesuffix("}"), end.removesuffix("$")):
             before = text[: len(text) - len(written)].rstrip("*_$ \n").lower()

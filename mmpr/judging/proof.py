@@ -33,6 +33,9 @@ _GROUPS = {
 }
 # Where every sign carries meaning, a family's own proof stands: `-x` is no `x` in another dress.
 _SIGNED = frozenset(("expression", "equation", "inequality", "matrix", "formula", "number"))
+# Where `before 3:15 PM` names other values than 3:15 PM.
+_BOUNDED = frozenset(("date", "time", "year", "number", "tuple", "ratio"))
+_FAILED = {"negated": Rule.NEGATED, "soft": Rule.SOFT, "bound": Rule.BOUND}
 _COMPOUND = frozenset(("set", "list", "tuple", "multipart"))
 # `e^{3}` is `e^3` and `a + b` is `a+b`; `\\sqrt{3}+1` is not `\\sqrt{3+1}`, nor `2 1/2` `21/2`.
 _SCRIPT = re.compile(r"(?<=[\^_])\{(\w+)\}")
@@ -59,6 +62,8 @@ class Gated:
             found = self.compare(hedged)
             return found if found.certainty is Certainty.PROVEN else ambiguous(Rule.SOFT)
         ruling = self.inner.compare(answer)
+        if ruling.outcome is Outcome.CORRECT:
+            return self._stood_by(answer, ruling)
         if answer.endswith("!") and ruling.outcome is Outcome.INCORRECT:  # `42!`: a factorial, or joy
             calm = self.compare(answer.rstrip("! "))
             return ruling if calm.certainty is Certainty.PROVEN else ambiguous(ruling.rule)
@@ -69,6 +74,21 @@ class Gated:
 
     def show(self) -> str:
         return self.inner.show()
+
+    def _stood_by(self, answer: str, ruling: Ruling) -> Ruling:
+        """The family's CORRECT, unless the answer takes it back, doubts it or only bounds it."""
+        low = answer.casefold()
+        if len(answer) <= len(self.text) or low == self.text.casefold():
+            return ruling
+        texts = getattr(self.inner, "texts", ())
+        failed = guards.unreliable(low, " ".join((self.question.rstrip("? "), self.text, *texts)).casefold())
+        if failed is None or (
+            failed == "negated" and self.kind == "yes_no" and not low.startswith(self.text.casefold())
+        ):
+            return ruling
+        if failed == "bound" and self.kind not in _BOUNDED:
+            return ruling
+        return ambiguous(_FAILED[failed])
 
     def _examined(self, answer: str, ruling: Ruling) -> Ruling:
         if ruling.rule in _GUARDS:
