@@ -105,8 +105,7 @@ def check(
         opened = _look(part, every_image=every_image)
         if part.name is not None:
             say(f"source     {visible_line(part.name)}: {visible_line(part.source.path)}")
-        for line in described(part.source, part.rows):
-            say(visible_line(line))
+        _say_described(part, say)
         _say_findings(part.findings, part.rows, opened, say)
     _say_estimate(config, parts, say)
     if with_engine:
@@ -130,12 +129,16 @@ def show(config: BuildConfig, n_rows: int, *, as_json: bool, say: Say, note: Say
     for part in _parts(config):
         name = "" if part.name is None else f"{part.name}: "
         note(f"source     {visible_line(name + part.source.path)}")
-        for line in described(part.source, part.rows):
-            note(visible_line(line))
+        _say_described(part, note)
         leases = ranges(part.rows, limit=part.limit, seed=part.config.seed)
         rows = (row for lease in leases for row in read_hashed(part.source, lease)[0])
         for question, skipped in islice(rows, n_rows):
             _show_row(part, question, skipped, as_json=as_json, say=say)
+
+
+def _say_described(part: _CheckedPart, say: Say) -> None:
+    for heading, text in described(part.source, part.rows):
+        say(f"{heading:10} {visible_line(text)}")
 
 
 def _show_row(part: _CheckedPart, question: Question, skipped: Skip | None, *, as_json: bool, say: Say) -> None:

@@ -2,9 +2,13 @@
 
 import json
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from typer.testing import CliRunner
 
 from mmpr.cli.verbs import app
+from mmpr.sources import open_source
+from mmpr.sources.column_report import column_report
 
 ROWS = [
     {"id": "a", "question": "Which colour?", "choices": ["A. red", "B. blue"], "answer": "B", "image": "gone.png"},
@@ -75,3 +79,25 @@ def test_a_shown_row_steers_no_terminal(tmp_path):
     assert "\x1b" not in done.stdout and "\\x1b[31mred" in done.stdout
     (row,) = shown(tmp_path, rows=rows)
     assert row["prompt"].endswith("\x1b[31mred\u202e?")
+
+
+def test_columns_that_are_not_read_are_named(tmp_path):
+    rows = [{"question": "How many?", "answer": 2, "pics": ["a.png"], "Hint": "Look.", "lecture_id": 3, "split": "val"}]
+    done = check(tmp_path, "--show", "1", rows=rows)
+    assert "read       question, answer\n" in done.stdout
+    assert "unread     pics, Hint, lecture_id, split\n" in done.stdout
+    assert "note       not read: pics, Hint; map what is needed with columns\n" in done.stdout
+    done = check(tmp_path, "--show", "1", "--json", rows=rows)
+    assert len(done.stdout.splitlines()) == 1 and "not read: pics, Hint" in done.stderr
+    assert "not read" not in check(tmp_path, rows=rows[:0] or ROWS[:1]).stdout
+
+
+def test_columns_of_tables_and_headers_are_named(tmp_path):
+    table = pa.table({"question": ["?"], "answer": ["2"], "option_a": ["x"], "n": [1]})
+    pq.write_table(table, tmp_path / "a.parquet")
+    with pa.OSFile(str(tmp_path / "a.arrow"), "wb") as file, pa.ipc.new_stream(file, table.schema) as writer:
+        writer.write_table(table)
+    (tmp_path / "a.csv").write_text("question,answer,option_a,n\n?,2,x,1\n")
+    for name in ("a.parquet", "a.arrow", "a.csv"):
+        found = column_report(open_source(tmp_path / name))
+        assert (found.read, found.unread, found.suspects) == (("question", "answer"), ("option_a", "n"), ("option_a",))

@@ -7,20 +7,28 @@ from collections.abc import Sequence
 from mmpr.errors import JudgeError, SourceError
 from mmpr.judging import JudgeOptions, Reference, compile_reference
 from mmpr.sources import Index, Row, Source, ranges, read_range
+from mmpr.sources.column_report import column_report
 from mmpr.types import Question, Reason, Skip, Stage
 
 
 def source_notes(sources: Sequence[Source], counted: Sequence[Index]) -> list[str]:
-    """One line each: the last lines that somebody is still writing."""
+    """One line each: columns that look as if they should be read, and last lines that somebody is still writing."""
     notes = []
     for source, rows in zip(sources, counted, strict=True):
+        if suspects := column_report(source).suspects:
+            name = f"{source.name}: " if len(sources) > 1 else ""
+            notes.append(f"{name}not read: {', '.join(suspects)}; map what is needed with columns")
         notes += [f"{source.place(row)}: the file ends inside it: left for the next start" for row in rows.unfinished]
     return notes
 
 
-def described(source: Source, rows: Index) -> list[str]:
-    """How a source is read: its layout, the columns that are read and those that are not."""
-    return [f"layout     {source.layout}", *source_notes([source], [rows])]
+def described(source: Source, rows: Index) -> list[tuple[str, str]]:
+    """How a source is read, a heading and a text each: layout, columns that are read and those that are not."""
+    columns = column_report(source)
+    found = [("layout", source.layout), ("read", ", ".join(columns.read) or "nothing")]
+    if columns.unread:
+        found.append(("unread", ", ".join(columns.unread)))
+    return [*found, *(("note", note) for note in source_notes([source], [rows]))]
 
 
 def compiled(question: Question, source: Source, options: JudgeOptions) -> Reference | Skip | None:

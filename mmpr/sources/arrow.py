@@ -15,15 +15,20 @@ from mmpr.sources.source_records import Index, Source, Span
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["check_schema", "cursor", "index", "values"]
+__all__ = ["check_schema", "cursor", "index", "names", "values"]
 
 _FILE = b"ARROW1"  # the file format has a footer; the stream format, which `datasets` writes, has none
 
 
 def check_schema(source: Source) -> None:
     """Raises `SourceError` where a named column is missing, or there is none that could hold a question."""
+    check_columns(source, names(source))
+
+
+def names(source: Source) -> list[str]:
+    """The columns of the file's schema."""
     with _mapped(source) as table:
-        check_columns(source, table.schema.names)
+        return list(table.schema.names)
 
 
 def index(source: Source) -> Index:

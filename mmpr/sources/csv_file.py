@@ -32,12 +32,17 @@ Cells = tuple[list[str], list[str]]  # the header's names, the record's cells
 
 def check_header(source: Source) -> None:
     """Raises `SourceError` where there is no header, it names a column twice, or lacks one that is needed."""
-    with unpacked(source) as file:
-        names = _Records(file, 1, source).header()
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
+    found = names(source)
+    if len(set(found)) < len(found):
+        twice = next(name for name in found if found.count(name) > 1)
         raise SourceError(f"{source.path}: its header names {twice!r} twice: rename one")
-    check_columns(source, names)
+    check_columns(source, found)
+
+
+def names(source: Source) -> list[str]:
+    """The columns of the header."""
+    with unpacked(source) as file:
+        return _Records(file, 1, source).header()
 
 
 def index(source: Source) -> Index:

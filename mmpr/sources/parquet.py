@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-__all__ = ["check_schema", "cursor", "index", "values"]
+__all__ = ["check_schema", "cursor", "index", "names", "values"]
 
 _BATCH_ROWS = 256
 _BATCH_IMAGE_ROWS = 16  # of some MB each
@@ -29,8 +29,13 @@ _BUFFER_BYTES = 1_000_000
 
 def check_schema(source: Source) -> None:
     """Raises `SourceError` where a named column is missing, or there is none that could hold a question."""
+    check_columns(source, names(source))
+
+
+def names(source: Source) -> list[str]:
+    """The columns of the file's schema."""
     with _open(source) as file:
-        check_columns(source, file.schema_arrow.names)
+        return list(file.schema_arrow.names)
 
 
 def index(source: Source) -> Index:
