@@ -74,7 +74,8 @@ def test_judge_prints_one_json_line_a_row_and_the_table_on_stderr(tmp_path):
     done = mmpr("judge", path, "--summary")
     verdicts = [json.loads(line) for line in done.stdout.splitlines()]
     assert [(v["id"], v["outcome"]) for v in verdicts] == [("a", "correct"), ("b", "incorrect"), ("c", "unparsed")]
-    assert all(set(v) == {"id", "outcome", "answer", "rule"} for v in verdicts)
+    names = {"id", "outcome", "certainty", "off_format", "answer", "rule", "kind"}
+    assert all(set(v) == names for v in verdicts)
     assert "correct" in done.stderr and done.returncode == 0
 
 
@@ -93,7 +94,22 @@ def test_what_judge_prints_of_a_hostile_row_is_the_same_json_and_steers_nothing(
     done = mmpr("judge", path, "--summary")
     assert done.returncode == 0 and not STEERS.search(done.stdout + done.stderr)
     (line,) = done.stdout.splitlines()
-    assert json.loads(line) == {"id": TERMINAL, "outcome": "correct", "answer": said, "rule": "exact"}
+    told = {name: json.loads(line)[name] for name in ("id", "outcome", "answer", "rule")}
+    assert told == {"id": TERMINAL, "outcome": "correct", "answer": said, "rule": "exact"}
+
+
+def test_judge_goes_on_after_an_odd_row_unless_it_is_strict(tmp_path):
+    row = {"id": "a", "question": "How high is the bar?", "answer": 200, "response": "Final Answer: 195"}
+    path = tmp_path / "rollouts.jsonl"
+    path.write_text("\n".join([json.dumps({**row, "answer": None}), json.dumps(row)]))
+    done = mmpr("judge", path, "--tolerance", "0.05", "--kind", "number", "--answer-form", "boxed")
+    first, second = map(json.loads, done.stdout.splitlines())
+    assert done.returncode == 0 and (first["outcome"], second["outcome"]) == ("error", "correct")
+    assert "no `answer`" in first["detail"] and second["off_format"] is True
+    strict = mmpr("judge", path, "--strict")
+    assert strict.returncode == 1 and len(strict.stdout.splitlines()) == 1
+    assert "row 'a' cannot be judged" in strict.stderr and strict.stderr.count("\n") == 1
+    assert "none of choice" in mmpr("judge", path, "--kind", "poem").stderr
 
 
 def test_the_last_line_of_a_hostile_fault_is_one_line_and_steers_nothing(tmp_path):

@@ -48,7 +48,7 @@ from mmpr.cli.verb_options import (
     settings_of,
     sorted_words,
 )
-from mmpr.errors import MmprError
+from mmpr.errors import MmprError, SourceError
 from mmpr.log import LogFormat
 from mmpr.types import PairKind
 
@@ -84,6 +84,7 @@ app = typer.Typer(
 )
 
 _MISSING = "missing; give --source (or sources in --config) and --out, or --job"
+_Form = StrEnum("_Form", ("final", "boxed", "think", "any"))
 _Format = StrEnum("_Format", ("internvl", "llamafactory", "swift", "trl", "jsonl"))  # mmpr.exporting's needs pyarrow
 
 
@@ -335,24 +336,34 @@ def check(
 def judge(
     file: Annotated[str, typer.Argument(metavar="FILE", help="Rows of a source with `response`; - for stdin.")],
     summary: Annotated[bool, typer.Option("--summary", help="A table of outcomes by kind and rule on stderr.")] = False,
+    answer_form: Annotated[
+        _Form, typer.Option(help="The form that answers were asked for; any: none is off.")
+    ] = _Form.any,
+    kind: Annotated[str | None, typer.Option(help="Kind of answers whose row names none: number, choice, ..")] = None,
+    tolerance: Annotated[float | None, typer.Option(help="Relative tolerance of numbers: 0.05 for charts.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="The first row that cannot be judged ends it.")] = False,
     time_limit_s: Annotated[float, typer.Option(min=0.1, help="Seconds a response for a second maths reader.")] = 1.0,
 ) -> None:
-    """Judge anyone's responses: one JSON line a response."""
+    """Judge anyone's responses: one JSON line a response; a row that cannot be judged says why in `detail`."""
+    from mmpr.judging import JudgeOptions
     from mmpr.judging.rollouts import judge_rollouts, summary_table
     from mmpr.sources.rollout_rows import opened_rollouts
 
+    options = JudgeOptions(answer_kind=kind, relative_tolerance=tolerance, format=answer_form.value)
     with opened_rollouts(file) as rollouts:
-        table = summary_table(_printed(judge_rollouts(rollouts, time_limit_s=time_limit_s)))
+        verdicts = judge_rollouts(rollouts, options=options, time_limit_s=time_limit_s)
+        table = summary_table(_printed(verdicts, strict=strict))
     if summary:
         say(table, err=True)
 
 
-def _printed(verdicts: Iterable[Judged]) -> Iterator[Judged]:
+def _printed(verdicts: Iterable[Judged], *, strict: bool) -> Iterator[Judged]:
     from mmpr.reporting.safe_text import visible_json
 
     for verdict in verdicts:
-        shown = {name: value for name, value in verdict.items() if name != "kind"}
-        typer.echo(visible_json(json.dumps(shown, ensure_ascii=False)))
+        typer.echo(visible_json(json.dumps(verdict, ensure_ascii=False)))
+        if strict and "detail" in verdict:
+            raise SourceError(f"row {verdict['id']!r} cannot be judged: {verdict['detail']} (--strict)")
         yield verdict
 
 

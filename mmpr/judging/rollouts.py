@@ -7,13 +7,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from mmpr.errors import JudgeError
-from mmpr.judging.option_lists import DEFAULTS, JudgeOptions
+from mmpr.judging.option_lists import JudgeOptions
 from mmpr.judging.reference import compile_reference
 from mmpr.judging.session import Judge
-from mmpr.types import Outcome, Question
+from mmpr.types import Outcome, Question, Verdict
 
-Judged = dict[str, str | int | None]  # a verdict as it is printed
+Judged = dict[str, str | int | bool | None]  # a verdict as it is printed
 ODD_ROW = "error-row"  # the rule of a row that is no question with a response
+ROLLOUT_DEFAULTS = JudgeOptions(format="any")  # nobody knows what form they were asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,74 +24,84 @@ class Rollout:
     Args:
         id: the row's own, or that of its place.
         question: None where the row cannot be read.
-        responses: one verdict each; where the row has a list, `index` tells them apart.
+        responses: one verdict each; where the row has a list, `index` tells them apart, and an entry that is no text
+            is None.
         listed: whether the row has a list of responses.
         fault: why there is no question or no response; names file and row.
     """
 
     id: str
     question: Question | None
-    responses: tuple[str, ...] = ()
+    responses: tuple[str | None, ...] = ()
     listed: bool = False
     fault: str | None = None
 
 
 def judge_rollouts(
-    rollouts: Iterable[Rollout], *, options: JudgeOptions = DEFAULTS, time_limit_s: float = 5.0
+    rollouts: Iterable[Rollout], *, options: JudgeOptions = ROLLOUT_DEFAULTS, time_limit_s: float = 5.0
 ) -> Iterator[Judged]:
-    """One `{"id", "outcome", "answer", "rule", "kind"}` a response, as the rows are read.
+    """One `{"id", "outcome", "certainty", "off_format", "answer", "rule", "kind"}` a response, as the rows are read.
 
-    A row that cannot be judged has the outcome `error` and says why in `detail`; of a list each response has its
-    `index`.
+    What cannot be judged, a row or a reference answer, has the outcome `error` and says why in `detail`; of a list
+    each response has its `index`.
     """
     with Judge(options=options, time_limit_s=time_limit_s) as judge:
         for one in rollouts:
             if one.question is None or one.fault is not None:
-                yield _odd(one)
+                yield {"id": one.id, **_line(_ODD, "unknown"), "detail": one.fault}
                 continue
-            kind = _kind(one.question, options)
-            for index, verdict in enumerate(judge.judge_all(one.question, one.responses)):
-                yield {
-                    "id": one.id,
-                    **({"index": index} if one.listed else {}),
-                    "outcome": verdict.outcome.value,
-                    "answer": verdict.answer,
-                    "rule": str(verdict.rule),
-                    "kind": kind,
-                }
+            kind, fault = _compiled(one.question, options)
+            verdicts = iter(judge.judge_all(one.question, [text for text in one.responses if text is not None]))
+            for index, text in enumerate(one.responses):
+                verdict, detail = (_ODD, "it is no text") if text is None else (next(verdicts), fault or _FAILED)
+                line: Judged = {"id": one.id, **({"index": index} if one.listed else {}), **_line(verdict, kind)}
+                yield {**line, "detail": detail} if verdict.outcome is Outcome.ERROR else line
 
 
-def _odd(one: Rollout) -> Judged:
-    said = {"outcome": Outcome.ERROR.value, "answer": None, "rule": ODD_ROW, "kind": "unknown"}
-    return {"id": one.id, **said, "detail": one.fault}
+_ODD = Verdict(Outcome.ERROR, None, ODD_ROW)
+_FAILED = "the judge failed on this response, as its rule says: docs/judge.md"
 
 
-def _kind(question: Question, options: JudgeOptions) -> str:
+def _line(verdict: Verdict, kind: str) -> Judged:
+    return {
+        "outcome": verdict.outcome.value,
+        "certainty": verdict.certainty.value if verdict.certainty else None,
+        "off_format": verdict.off_format,
+        "answer": verdict.answer,
+        "rule": str(verdict.rule),
+        "kind": kind,
+    }
+
+
+def _compiled(question: Question, options: JudgeOptions) -> tuple[str, str | None]:
+    """The kind of the reference answer, or why it is none."""
     try:
-        return compile_reference(question, options=options).kind
-    except JudgeError:
-        return "unknown"
+        return compile_reference(question, options=options).kind, None
+    except JudgeError as error:
+        return "unknown", " ".join(str(error).split())
+
+
+_COLUMNS = ("correct", "proven", "likely", "ambiguous", "unparsed", "error")
 
 
 def summary_table(rows: Iterable[Judged]) -> str:
-    """Outcomes by kind, then by rule, as a table in plain text."""
+    """Outcomes by kind, then by rule, as a table in plain text; wrong ones are `proven` or `likely` so."""
     kinds: Counter[tuple[str, str]] = Counter()
     rules: Counter[tuple[str, str]] = Counter()
     for row in rows:
-        kinds[str(row["kind"]), str(row["outcome"])] += 1
-        rules[str(row["rule"]), str(row["outcome"])] += 1
-    return table("kind", kinds) + "\n\n" + table("rule", rules)
+        column = str(row["certainty"] or row["outcome"])
+        kinds[str(row["kind"]), column] += 1
+        rules[str(row["rule"]), column] += 1
+    return _table("kind", kinds) + "\n\n" + _table("rule", rules)
 
 
-def table(title: str, counts: Counter[tuple[str, str]]) -> str:
+def _table(title: str, counts: Counter[tuple[str, str]]) -> str:
     """One line a name, one column an outcome."""
-    outcomes = ("correct", "incorrect", "ambiguous", "unparsed", "error")
     names = sorted({name for name, _ in counts})
     width = max([len(title), 5, *map(len, names)])
-    lines = [f"{title:<{width}}  " + "  ".join(f"{outcome:>9}" for outcome in outcomes)]
+    lines = [f"{title:<{width}}  " + "  ".join(f"{column:>9}" for column in _COLUMNS)]
     for name in [*names, "total"]:
-        row = [
-            sum(counts[n, outcome] for n in names) if name == "total" else counts[name, outcome] for outcome in outcomes
-        ]
+        whole = name == "total"
+        row = [sum(counts[n, column] for n in (names if whole else [name])) for column in _COLUMNS]
         lines.append(f"{name:<{width}}  " + "  ".join(f"{count:>9,}" for count in row))
     return "\n".join(lines)

@@ -64,9 +64,13 @@ def _rollout(read: Question | Skip, values: Mapping[str, object], source: Source
         return Rollout(read.question_id, None, fault=read.detail)
     place = source.place(read.row)
     given = next((values[name] for name in RESPONSES if values.get(name) is not None), None)
-    texts = given if isinstance(given, list) else [given]
-    if not texts or not all(isinstance(text, str) and not isinstance(text, NumberText) for text in texts):
+    texts = [_text(each) for each in (given if isinstance(given, list) else [given])]
+    if all(text is None for text in texts):
         return Rollout(read.id, None, fault=f"{place}: `response` must be a text or a list of texts")
     if read.answer is None:
         return Rollout(read.id, None, fault=f"{place}: no `answer` to judge by")
-    return Rollout(read.id, read, tuple(map(str, texts)), listed=isinstance(given, list))
+    return Rollout(read.id, read, tuple(texts), listed=isinstance(given, list))
+
+
+def _text(value: object) -> str | None:
+    return str(value) if isinstance(value, str) and not isinstance(value, NumberText) else None

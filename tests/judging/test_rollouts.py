@@ -19,6 +19,7 @@ from mmpr.judging.rollouts import judge_rollouts, summary_table
 from mmpr.sources.rollout_rows import opened_rollouts
 
 ROW = {"id": "a", "question": "What is the height?", "answer": "12", "response": "Final answer: 12"}
+LINE = {"certainty": None, "off_format": False, "answer": None, "kind": "number"}
 
 
 def written(path: Path, *rows: object) -> Path:
@@ -35,8 +36,8 @@ def judge_file(file: Path | str, **options: object) -> list[dict]:
 def test_a_row_becomes_a_verdict(tmp_path: Path) -> None:
     file = written(tmp_path, ROW, "\n", {**ROW, "id": 2, "answer": ["11", 12], "response": "I see 12 of them"})
     assert list(judge_file(file)) == [
-        {"id": "a", "outcome": "correct", "answer": "12", "rule": "exact", "kind": "number"},
-        {"id": "2", "outcome": "unparsed", "answer": None, "rule": "unparsed-no-answer", "kind": "number"},
+        {**LINE, "id": "a", "outcome": "correct", "answer": "12", "rule": "exact"},
+        {**LINE, "id": "2", "outcome": "unparsed", "rule": "unparsed-no-answer"},
     ]
 
 
@@ -87,6 +88,25 @@ def test_each_of_a_list_of_responses_is_judged(tmp_path: Path) -> None:
     assert [(one["index"], one["outcome"]) for one in rows] == [(0, "correct"), (1, "incorrect")]
 
 
+def test_one_entry_that_is_no_text_costs_that_entry(tmp_path: Path) -> None:
+    rows = judge_file(written(tmp_path, {**ROW, "responses": [None, "Final answer: 12", 7], "response": None}))
+    assert [(one["index"], one["outcome"]) for one in rows] == [(0, "error"), (1, "correct"), (2, "error")]
+    assert rows[0]["detail"] == "it is no text" and "detail" not in rows[1]
+
+
+def test_an_incorrect_says_how_sure_it_is(tmp_path: Path) -> None:
+    rows = judge_file(written(tmp_path, {**ROW, "response": "Final answer: 13"}))
+    assert [(one["outcome"], one["certainty"]) for one in rows] == [("incorrect", "proven")]
+
+
+def test_no_form_is_off_unless_one_was_asked_for(tmp_path: Path) -> None:
+    file = written(tmp_path, {**ROW, "response": "#### 12"})
+    for form, off in (("any", False), ("boxed", True)):
+        (one,) = judge_file(file, options=JudgeOptions(format=form))
+        assert (one["outcome"], one["off_format"]) == ("correct", off)
+    assert judge_file(file)[0]["off_format"] is False
+
+
 @pytest.mark.parametrize("form", ["jsonl", "jsonl.gz", "json", "csv", "parquet", "arrow"])
 def test_rollouts_are_read_in_every_form_that_a_source_has(tmp_path: Path, form: str) -> None:
     row = {"id": "a", "question": "<image>\nWhich?", "choices": ["red", "blue"], "answer": "A"}
@@ -120,6 +140,7 @@ def test_a_truth_that_is_none_of_its_kind_is_an_error_row(tmp_path: Path) -> Non
     file = written(tmp_path, {**ROW, "answer": "Water", "choices": ["Oxygen", "Hydrogen"], "answer_kind": "choice"})
     (row,) = judge_file(file)
     assert (row["outcome"], row["rule"]) == ("error", "error-truth")
+    assert "'Water' is none of the 2 options" in row["detail"]
 
 
 def test_options_reach_the_judge(tmp_path: Path) -> None:
@@ -130,7 +151,7 @@ def test_options_reach_the_judge(tmp_path: Path) -> None:
 def test_the_summary_counts_every_row() -> None:
     table = summary_table(judge_file(CASES / "long_responses.jsonl", time_limit_s=60))
     kinds, rules = table.split("\n\n")
-    assert kinds.splitlines()[0].split() == ["kind", "correct", "incorrect", "ambiguous", "unparsed", "error"]
+    assert kinds.splitlines()[0].split() == ["kind", "correct", "proven", "likely", "ambiguous", "unparsed", "error"]
     total = [line.split()[1:] for line in (kinds.splitlines()[-1], rules.splitlines()[-1])]
     assert total[0] == total[1]
     assert sum(map(int, total[0])) == len((CASES / "long_responses.jsonl").read_text(encoding="utf-8").splitlines())
