@@ -121,7 +121,8 @@ class Choice:
         equal = self._equal(answer)
         labelled = self._plain_letter(answer)
         if equal is not None and labelled is not None and equal != labelled:
-            return ambiguous(Rule.CHOICE_CONFLICT)  # `A` is the text of option C
+            wrong = not {equal, labelled} & self.reference  # `A` is the text of option C
+            return different(Rule.CHOICE_LETTER) if wrong else ambiguous(Rule.CHOICE_CONFLICT)
         if equal is not None:
             return frozenset((equal,)), Rule.CHOICE_TEXT
         if labelled is not None:
@@ -192,6 +193,9 @@ class Choice:
     def _with_rest(self, index: int, rest: str) -> Meant | Ruling | None:
         if not rest:
             return frozenset((index,)), Rule.CHOICE_LETTER
+        own = self.spelled[index] if self.texts else ""
+        if own and spelled(rest).startswith(own + " "):
+            rest = spelled(rest).removeprefix(own + " ")  # `(B) no. The boat is above`
         if _EXCLUDED.match(rest) is not None or retracts(rest):
             return ambiguous(Rule.CHOICE_CONFLICT)
         kept = _NEGATED_CLAUSE.sub("", rest)

@@ -33,8 +33,17 @@ _AFTER_NFKC = str.maketrans(
 )
 
 
+# LaTeX that was escaped twice on its way here; a row of a matrix ends in two backslashes as well, before no command.
+_TWICE_ESCAPED = re.compile(
+    r"(?<!\\)\\\\(?=(?:[dt]?frac|sqrt|text|mathrm|mathbf|boxed|pi|cdot|infty|cup|cap|left|right|times|pm|circ|theta|alpha"
+    r"|leq?|geq?|begin|end|log|ln|sin|cos|tan)(?![a-z]))"
+)
+
+
 def fold(text: str) -> str:
     """NFKC with what NFKC would break kept: superscripts stay exponents, `2½` stays two and a half."""
+    if "\\\\" in text:
+        text = _TWICE_ESCAPED.sub(r"\\", text)
     if text.isascii():
         return text
     text = _SUPERSCRIPTS.sub(lambda run: "^{" + run.group().translate(_SUPERSCRIPT) + "}", text)

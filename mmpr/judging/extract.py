@@ -87,6 +87,16 @@ _CONCLUDED = re.compile(
     r"(?:it(?:'s| is) |option |we choose )?\(?([A-Z])\)?(?: here)?[.!\s]*$",
     re.I,
 )
+_BEST_CHOICE = re.compile(
+    r"(?:correct|best|right)\s+(?:choice|option|answer)\b[^.\n]{0,80}?\b(?:is|would be)\s*:?\s*\**\(([A-Z])\)"
+)
+# `Therefore, the number of sides is 3.` at the very end of a response is its answer, if never so labelled.
+_THEREFORE = re.compile(
+    r"(?:^|[.!:]\s+|\n\s*)(?:therefore|thus|hence|so|in conclusion|consequently|因此|所以),?\s[^\n.!?]{3,160}?"
+    r"(?:\b(?:is|are|equals|would be)\b|=|是|为)\s*(?:equal to |approximately |about )?(?P<value>\**\$?\(?"
+    r"(?:[-+$]?\d[\d.,:/%°]{0,14}|\\frac\S{3,20}|[A-Z]\)?(?![\w']))(?:\s?[\w/^%°²³\\{}]{1,14}){0,2}\$?\**)[.!\s]*$",
+    re.I,
+)
 _SPECIAL = re.compile(r"(?:<\|?/?(?:s|im_end|endoftext|eot_id|end_of_turn|eos)\|?>\s{0,4}){1,8}$")
 
 
@@ -322,7 +332,7 @@ def extract(response: str, *, form: str = "final") -> Extraction:
     low = text.lower()
     if len(low) != len(text):  # a few letters grow in lower case: positions would shift
         low = "".join(c.lower() if len(c.lower()) == 1 else c for c in text)
-    statement = _chosen(text, _statements(text, low)) or _discussed(text) or _bare(text)
+    statement = _chosen(text, _statements(text, low)) or _discussed(text) or _bare(text) or _concluded(text)
     if statement is None:
         return Extraction(None, Rule.NO_ANSWER)
     span = _spanned(text, statement)
@@ -351,6 +361,10 @@ def _discussed(text: str) -> Statement | None:
     """`So option B is correct`, where no other option is called so; `Therefore (D).` at the end."""
     if (last := _CONCLUDED.search(text, max(0, len(text) - 80))) is not None and last.group(1).isupper():
         return Statement(last.start(), last.start(1), "bare", False, last.end(1))
+    named = {match.group(1): match for match in _BEST_CHOICE.finditer(text)}
+    if len(named) == 1:
+        (last,) = named.values()
+        return Statement(last.start(), last.start(1), "bare", False, last.end(1))
     found = list(_DISCUSSED.finditer(text))[-_MAX_KEYS:]
     letters = {next(group for group in match.groups() if group).upper() for match in found}
     if len(letters) != 1:
@@ -358,6 +372,12 @@ def _discussed(text: str) -> Statement | None:
     last = found[-1]
     group = next(index for index, value in enumerate(last.groups(), start=1) if value)
     return Statement(last.start(), last.start(group), "bare", False, last.end(group))
+
+
+def _concluded(text: str) -> Statement | None:
+    start = max(text.rfind("\n", 0, len(text.rstrip())), len(text) - 400, 0)
+    found = _THEREFORE.search(text, start)
+    return None if found is None else Statement(found.start(), found.start("value"), "bare", False, found.end("value"))
 
 
 # Words of a sentence: a text that holds one is no bare answer.

@@ -33,7 +33,7 @@ _SAME_PLACE = {
 }
 _NEUTRAL = frozenset(("on", "in", "at", "inside", "from", "by"))
 _OPENING = re.compile(
-    r"^(?:(?:so|thus|hence|therefore|yes|well)[,\s]+)*(?:(?:the )?(?:correct |right )?answer(?: is|:)\s*|i "
+    r"^(?:(?:so|thus|hence|therefore|yes|well)[,\s]+)*(?:(?:the )?(?:correct |right |final )?answer(?: is|:)\s*|i "
     r"(?:think|believe)(?: that)?\s+|it(?:'s| is| was| looks like)\s+|this is\s+|that is\s+|these are\s+|"
     r"they(?:'re| are)\s+|there (?:is|are)\s+|he(?:'s| is)\s+|she(?:'s| is)\s+|it's\s+|called\s+|named\s+"
     r"|known as\s+|a kind of\s+)+"
