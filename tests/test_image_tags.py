@@ -1,6 +1,7 @@
 """Image tags of all dialects: placed where they stand, by their number, or taken out; none in a blind prompt."""
 
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -161,3 +162,13 @@ def test_a_tag_in_a_models_own_turn_is_a_word():
 def test_what_is_a_tag():
     assert has_image_tag("see <image 1>") and not has_image_tag("see <img src=a> [IMG] {image} <imagine>")
     assert without_tags("Image-1: <image>\nIs it <|image_2|> red?") == "Is it red?"
+
+
+def test_the_tags_that_the_page_lists_are_tags():
+    page = (Path(__file__).parent.parent / "docs" / "prompts.md").read_text()
+    cells = [line.split(" | ")[0] for line in page.splitlines() if line.startswith("| `") and "<" in line.split(" | ")[0]]
+    tags = [tag.replace("\\|", "|") for cell in cells for tag in re.findall(r"`([^`]+)`", cell)]
+    assert len(tags) >= 15
+    for tag in tags:
+        found = place_tags([f"{tag} What?"], (0,) if "2" not in tag else (0, 1))
+        assert IMAGE_TAG in found.texts[0] and not ANY_TAG.search(found.texts[0].replace(IMAGE_TAG, "")), tag
