@@ -166,7 +166,9 @@ def test_what_is_a_tag():
 
 def test_the_tags_that_the_page_lists_are_tags():
     page = (Path(__file__).parent.parent / "docs" / "prompts.md").read_text()
-    cells = [line.split(" | ")[0] for line in page.splitlines() if line.startswith("| `") and "<" in line.split(" | ")[0]]
+    cells = [
+        line.split(" | ")[0] for line in page.splitlines() if line.startswith("| `") and "<" in line.split(" | ")[0]
+    ]
     tags = [tag.replace("\\|", "|") for cell in cells for tag in re.findall(r"`([^`]+)`", cell)]
     assert len(tags) >= 15
     for tag in tags:
