@@ -7,13 +7,14 @@ names. A sure tag in quotes or backticks, in a row without images, is a mention.
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 IMAGE_TAG = "<image>"
 
-_NUMBER = r"[ _-]?\#?(?P<number>\d{1,3})"
+_NUMBER = r"(?:[ _:-]{0,2}\#?|\s+(?:id|index)=[\"']?)(?P<number>\d{1,3})[\"']?"
 _PATH = r"[^<>\n]{0,500}\.(?:png|jpe?g|webp|gif|bmp|tiff?|avif)|[^\s<>]{1,500}"
 # Qwen's `<img>a.png</img>` and MiniCPM's `(<image>./</image>)` hold what the tag stands for.
 _SURE = rf"""
@@ -25,12 +26,13 @@ _SURE = rf"""
 """
 _SOFT = r"""
     \[\s*(?:img|image)(?:[ _-]?\#?(?P<bracketed>\d{1,3}))?\s*\]
-  | (?P<html><img\s[^<>]{0,2000}>) | <img\s*/?> | </img>
+  | (?P<html><img\s[^<>]{0,2000}>) | <img\s*/?> | </(?:img|image)>
   | (?P<braces>\{\s*(?:img|image)(?:[ _-]?\#?(?P<braced>\d{1,3}))?\s*\})
 """
 _ANY = rf"(?:(?P<sure>{_SURE})|(?P<soft>{_SOFT}))"
 # An image's label and tag: "Image-1: <image>\n", "Frame3: <image>\n", "<image>\n".
-_LABEL = r"(?:(?:Image|Picture|Figure|Photo|Frame|图片?|图像|帧)\s*-?\s*\d+\s*[:：]\s*)?"
+_WORD = "(?:Image|Picture|Figure|Photo|Frame|图片?|图像|帧)"
+_LABEL = rf"(?:{_WORD}\s*-?\s*(?:\d+|[A-H])\s*[:：]\s*|(?m:^){_WORD}\s*[:：]\s*)?"
 _TAG = re.compile(_ANY, re.IGNORECASE | re.VERBOSE)
 _LABELLED = re.compile(rf"{_LABEL}{_ANY}[ \t]*\n?", re.IGNORECASE | re.VERBOSE)
 # What models put around a tag: gone before tags are counted.
@@ -41,6 +43,7 @@ _AROUND = re.compile(
     r"(?:<\|(?:vision|image|img|media)_end\|>|<\|end_of_image\|>|<(?:im|image)_end>|<end_of_image>|</img>)",
     re.IGNORECASE,
 )
+_SENTENCE = re.compile(r"[\w,(][ \t]+\Z")
 _QUOTES = "`'\"“”‘’"
 
 
@@ -62,6 +65,12 @@ class _FoundTag:
     sure: bool
     number: int | None
     is_code: bool  # HTML with attributes, or braces within a line: it stays where no image is missing a tag
+
+    within: bool  # a sentence: words stand before it on its line
+
+    @property
+    def closes(self) -> bool:
+        return self.text.startswith("</")
 
     @property
     def plain(self) -> bool:
@@ -149,13 +158,27 @@ def _numbered(
 
 def _soft(texts: Sequence[str], places: tuple[int, ...]) -> PlacedTags:
     """Soft tags are placed where there are as many as images; else those that are no code are taken out."""
-    likely = [tag for text in texts for tag in _tags(text) if tag.text != "</img>" and not _is_mention(text, tag)]
-    if len(likely) != len(places):
-        return PlacedTags(tuple(map(without_tags, texts)), places)
-    numbers = tuple(tag.number - 1 for tag in likely if tag.number is not None)
-    spans = {(tag.start, tag.text) for tag in likely}
-    written = _rewritten(texts, lambda tag: IMAGE_TAG if (tag.start, tag.text) in spans else _words(tag))
-    return PlacedTags(written, numbers if sorted(numbers) == sorted(places) else places)
+    found = [(text, tag) for text in texts for tag in _tags(text)]
+    likely = [i for i, (text, tag) in enumerate(found) if not (tag.closes or _is_mention(text, tag))]
+    by_number: dict[int, int] = {}
+    for i in likely:
+        number = found[i][1].number
+        by_number.setdefault(-1 if number is None else number - 1, i)  # -1: without a number
+    if sorted(by_number) == sorted(places):
+        return PlacedTags(_placed_at(texts, by_number.values()), tuple(by_number))
+    if len(likely) == len(places) and by_number.keys() == {-1}:
+        return PlacedTags(_placed_at(texts, likely), places)
+    return PlacedTags(tuple(without_tags(text) for text in _rewritten(texts, _named)), places)
+
+
+def _placed_at(texts: Sequence[str], chosen: Collection[int]) -> tuple[str, ...]:
+    """The texts with `<image>` for these of their tags, counted from 0; the others become words."""
+    counter = itertools.count()
+    return _rewritten(texts, lambda tag: IMAGE_TAG if next(counter) in chosen else _words(tag))
+
+
+def _named(tag: _FoundTag) -> str:
+    return _words(tag) or tag.text
 
 
 def _is_mention(text: str, tag: _FoundTag) -> bool:
@@ -170,10 +193,12 @@ def _tags(text: str) -> list[_FoundTag]:
 
 
 def _found(match: re.Match[str]) -> _FoundTag:
-    number = next((match[name] for name in ("number", "short", "bracketed", "braced") if match[name]), None)
+    digits = next((match[name] for name in ("number", "short", "bracketed", "braced") if match[name]), None)
     alone = match["braces"] and not _line_around(match).strip(" \t.:,;")
     code = bool(match["html"]) or bool(match["braces"] and not alone)
-    return _FoundTag(*match.span(), match[0], bool(match["sure"]), None if number is None else int(number), code)
+    within = _SENTENCE.search(match.string[max(0, match.start() - 20) : match.start()]) is not None
+    number = None if digits is None else int(digits)
+    return _FoundTag(*match.span(), match[0], bool(match["sure"]), number, code, within)
 
 
 def _line_around(match: re.Match[str]) -> str:
@@ -189,10 +214,12 @@ def _quoted(text: str, tag: _FoundTag) -> bool:
 
 
 def _words(tag: _FoundTag) -> str:
-    """What stands in the place of a tag that is none here."""
+    """What stands in the place of a tag that is none here: "Is it like <image 1>?" keeps its meaning."""
     if tag.is_code:
         return tag.text
-    return "" if tag.number is None else f"image {tag.number}"
+    if tag.number is not None:
+        return f"image {tag.number}"
+    return "the image" if tag.within and not tag.closes else ""
 
 
 def _rewritten(texts: Sequence[str], write: Callable[[_FoundTag], str]) -> tuple[str, ...]:
