@@ -12,7 +12,7 @@ MOST_OPTIONS = 26  # one a letter; no reader agrees with another on what comes b
 
 # `A.`, `(A)`, `[A]`, `A)`, `A:`, `A、`, and their full-width forms; Markdown's stars may stand around them.
 _OPEN = r"[\(\[（【]?\s*"
-_MARK = r"\s*[\)\].:、．：）】]+"
+_ITEM = re.compile(rf"(?<![a-z0-9]){_OPEN}([a-z])\s*[\)\].:、．：）】]+\**\s*")
 # A colon alone proves no letter: "A:B" is a ratio.
 _OWN_LETTER = re.compile(rf"\s*\**{_OPEN}([A-Za-z])(?:\s*[\)\].、．）】]+[:：]?|\s*:(?=\s)|\s*：)\**\s*(?=\S)")
 
@@ -53,11 +53,20 @@ def lists_otherwise(text: str, choices: Sequence[str]) -> bool:
 
 
 def _letters_in(text: str, choices: Sequence[str]) -> list[set[str]]:
-    """By option: the letters that the text writes it behind."""
-    return [{one.upper() for one in _item(choice).findall(text)} if choice.strip() else set() for choice in choices]
+    """By option: the letters that the text writes it behind, whatever the case and the white space."""
+    words = [_plain(choice) for choice in choices]
+    plain = _plain(text)
+    if not all(word and word in plain for word in words):  # nearly always; and one option that is missing decides
+        return [set() for _ in choices]
+    items = [(found[1].upper(), found.end()) for found in _ITEM.finditer(plain)]
+    return [{one for one, at in items if _stands_at(plain, at, word)} for word in words]
 
 
-def _item(choice: str) -> re.Pattern[str]:
-    words = r"\s+".join(map(re.escape, choice.split()))
-    ends = r"(?![^\W_])" if choice.strip()[-1].isascii() and choice.strip()[-1].isalnum() else ""
-    return re.compile(rf"(?<![A-Za-z0-9]){_OPEN}([A-Za-z]){_MARK}\**\s*{words}{ends}", re.IGNORECASE)
+def _plain(text: str) -> str:
+    return " ".join(text.split()).casefold()
+
+
+def _stands_at(text: str, at: int, word: str) -> bool:
+    """Whether a word stands there whole: of `A. 12` the option 1 does not."""
+    behind = text[at + len(word) : at + len(word) + 1]
+    return text.startswith(word, at) and not (word[-1].isascii() and word[-1].isalnum() and behind.isalnum())
