@@ -71,7 +71,8 @@ def _territories() -> dict[str, str]:
     for language in ("en", "zh"):
         for code, name in Locale(language).territories.items():
             if len(code) == 2 and code.isalpha():
-                names[re.sub(r"[.,'’()]", "", name.casefold()).replace("&", "and")] = code
+                words = re.sub(r"[.,'’()]+", " ", name.casefold()).replace("&", "and")
+                names[" ".join(words.split())] = code
     return {**{name: code for name, code in names.items() if name not in _NO_COUNTRY}, **_SHORT_NAMES}
 
 
@@ -111,6 +112,12 @@ def member(words: str) -> tuple[str, object] | None:
 def is_territory(words: str) -> bool:
     """Whether a phrase is a country's name."""
     return words in _territories()
+
+
+def same_member(a: str, b: str) -> bool:
+    """Whether two phrases name one member: `法国` and `France`, `Sept` and `September`."""
+    first = member(a)
+    return first is not None and first[0] != "letter" and first == member(b)
 
 
 def excluded(a: str, b: str) -> bool:

@@ -43,7 +43,9 @@ class Statement:
     stop: int | None = None
 
 
-_KEY = re.compile(r"answer|答案|정답|\\boxed|\\fbox|####|option|choice|[故应所因][以此]?选|正确的?选项")
+_KEY = re.compile(
+    r"answer|\bans(?=\s?[:=])|答案|정답|\\boxed|\\fbox|####|option|choice|[故应所因][以此]?选|正确的?选项"
+)
 _COLON = re.compile(
     r"[*_`\" \t]{0,20}+(?:\([^()\n]{0,60}+\)|\[[^\[\]\n]{0,40}+\])?[*_`\" \t]{0,20}+(?:is|are|为|是)?[*_`\" \t]{0,20}+"
     r"(?:[:：]|=>|->|-(?=\s)|→|—|\\colon)[*_` \t]{0,20}+"
@@ -72,9 +74,10 @@ _NO_VALUE = re.compile(
     r"|provided|one of)",
     re.I,
 )
-_LETTER_FOLLOWS = re.compile(r"[\s:：*_`]{0,8}[(（\[【]?[A-Z](?![A-Za-z])")
+_LETTER_FOLLOWS = re.compile(r"[\s:：*_`是为]{0,8}[(（\[【]?[A-Z](?![A-Za-z])")
 _DISCUSSED = re.compile(
     r"(?:option|choice|answer)\s+\(?([A-Z])\)?\s+is\s+(?:therefore |thus |indeed )?(?:the\s+)?(?:correct|right|best)"
+    r"|(?:^|[\s(,*])([A-Z])\)?\*{0,2} is (?:therefore |thus )?the (?:correct|right|best) (?:answer|option|choice)"
     r"|选项\s?([A-Z])\s?(?:是)?(?:正确|对)的?|([A-Z])\s?选项\s?(?:是)?(?:正确|对)的?",
     re.I,
 )
@@ -83,7 +86,7 @@ _HASHES = re.compile(
 )
 _JSON_FIELD = re.compile(r'"\s{0,4}:\s{0,4}"?([^"\n}]{0,200})')
 _CONCLUDED = re.compile(
-    r"(?:^|[.!\n]\s*)(?:therefore|so|thus|hence|we choose|i (?:would )?(?:choose|pick|select|go with)|我选)[:,]?\s*"
+    r"(?:^|[.!\n]\s*)(?:therefore|so|thus|hence|we choose|i(?:'d| would)? (?:choose|pick|select|go with)|我选)[:,]?\s*"
     r"(?:it(?:'s| is) |option |we choose )?\(?([A-Z])\)?(?: here)?[.!\s]*$",
     re.I,
 )
@@ -123,8 +126,8 @@ def _stated(text: str, low: str, at: int, key: str) -> Statement | None:
     if key == "####":
         marked = _HASHES.match(text, max(0, at - 1) if at else 0)
         return None if marked is None else Statement(at, marked.end(), "tag", True)
-    if key == "answer":
-        return _answer(text, low, at)
+    if key in ("answer", "ans"):
+        return _answer(text, low, at, after)
     if key in ("答案", "정답"):
         return _chinese(text, at)
     if key in ("option", "choice"):
@@ -132,19 +135,21 @@ def _stated(text: str, low: str, at: int, key: str) -> Statement | None:
         named = _AFTER_THE.search(low[max(0, at - 48) : at]) is not None
         return Statement(at, said.end(), "said", False) if said and named and _lettered(text, said.end()) else None
     letter = _LETTER_FOLLOWS.match(text, after)  # 故选B
-    return Statement(at, after, "tag", True) if letter is not None else None
+    if letter is None:
+        return None
+    marks = len(letter.group()) - len(letter.group().lstrip(" :：*_`是为\n\t"))
+    return Statement(at, after + marks, "tag", True)
 
 
 def _lettered(text: str, at: int) -> bool:
     return _LETTER_FOLLOWS.match(text, at) is not None
 
 
-def _answer(text: str, low: str, at: int) -> Statement | None:
+def _answer(text: str, low: str, at: int, after: int) -> Statement | None:
     head = low[max(0, at - 48) : at]
     if head.endswith(("<", "</")):
         return None
     final = _FINAL.search(head) is not None
-    after = at + 6
     if (match := _BOX.match(text, after)) is not None:
         return Statement(at, match.end(), "final", True)
     if (match := _COLON.match(text, after)) is not None:

@@ -61,6 +61,20 @@ def _found(pattern: re.Pattern[str], low: str, question: str) -> bool:
     return False
 
 
+_NONE = re.compile(
+    r"(?:there (?:are|is|were|was) |i see |it has )?(?:none|no|nothing|没有|无|一个也没有|没有任何)"
+    r"(?:\s*of (?:them|these))?"
+    r"(?P<thing>(?:\s?(?!are\b|is\b|were\b)[\w-]+){0,3}?)"
+    r"(?:\s*(?:are|is|were|was))?(?:\s*(?:visible|shown|present|there|in the (?:image|picture|photo)|at all))?\W*$"
+)
+
+
+def says_none(low: str, question: str) -> bool:
+    """`none`, `There are none`, `no sheep` where the question counts sheep: zero of them."""
+    found = _NONE.match(low.strip())
+    return found is not None and all(word in question for word in found.group("thing").split())
+
+
 def refuses(low: str) -> bool:
     """`cannot be determined`, `unknown`, `无法确定`."""
     return _REFUSAL.search(low) is not None

@@ -36,6 +36,7 @@ _SIGNED = frozenset(("expression", "equation", "inequality", "matrix", "formula"
 # Where `before 3:15 PM` names other values than 3:15 PM.
 _BOUNDED = frozenset(("date", "time", "year", "number", "tuple", "ratio"))
 _FAILED = {"negated": Rule.NEGATED, "soft": Rule.SOFT, "bound": Rule.BOUND}
+_COUNTS = re.compile(r"\bhow many\b|\bnumber of\b|\bcount\b|几|多少")
 _COMPOUND = frozenset(("set", "list", "tuple", "multipart"))
 # `e^{3}` is `e^3` and `a + b` is `a+b`; `\\sqrt{3}+1` is not `\\sqrt{3+1}`, nor `2 1/2` `21/2`.
 _SCRIPT = re.compile(r"(?<=[\^_])\{(\w+)\}")
@@ -61,6 +62,8 @@ class Gated:
         if hedged is not None:
             found = self.compare(hedged)
             return found if found.certainty is Certainty.PROVEN else ambiguous(Rule.SOFT)
+        if self.kind == "number" and (none := self._none(answer)) is not None:
+            return none
         ruling = self.inner.compare(answer)
         if ruling.outcome is Outcome.CORRECT:
             return self._stood_by(answer, ruling)
@@ -108,6 +111,15 @@ class Gated:
         if ruling.rule is Rule.NUMBER_NONE and numberless(answer):
             return unlike(ruling.rule)
         return different(ruling.rule) if self._understood(answer) else ambiguous(ruling.rule)
+
+    def _none(self, answer: str) -> Ruling | None:
+        """`There are none` counts zero, where the question counts."""
+        if _COUNTS.search(self.question) is None or not guards.says_none(answer.casefold(), self.question):
+            return None
+        zero = read_simple(self.text)
+        if zero is None:
+            return None
+        return correct(Rule.NUMBER_NONE) if zero.value == 0 else different(Rule.NUMBER_NONE)
 
     def _same_dressed(self, answer: str, ruling: Ruling) -> Ruling | None:
         if _bare(answer) == _bare(self.text):

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from mmpr.judging import guards
 from mmpr.judging.aliases import ALIASES, HAN_CLASSIFIERS
-from mmpr.judging.closed_classes import is_territory
+from mmpr.judging.closed_classes import excluded, is_territory, same_member
 from mmpr.judging.cues import Cues, singular, stem
 from mmpr.judging.number_words import english_digits
-from mmpr.judging.rules import Rule, Ruling, ambiguous, correct, incorrect
+from mmpr.judging.rules import Rule, Ruling, ambiguous, correct, different, incorrect
 
 HAN = re.compile(r"[\u3400-\u9fff]")
 _LATIN = re.compile(r"[a-z]")
@@ -158,6 +158,10 @@ class Text:
         low = answer.casefold()
         if low == self.text.casefold() or same_words(core(answer), self.plain):
             return correct(Rule.TEXT)
+        if same_member(core(answer), self.plain):
+            return correct(Rule.TEXT)
+        if excluded(core(answer), self.plain):
+            return different(Rule.TEXT)
         guarded = self._guard(answer, low)
         if guarded is not None:
             return guarded

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from mmpr.judging import guards
 from mmpr.judging.cues import Cues, singular
-from mmpr.judging.rules import Rule, Ruling, ambiguous, correct, different, incorrect, ruled
+from mmpr.judging.rules import Rule, Ruling, ambiguous, correct, different, incorrect
 
 _YES_TEXT = """
 yes yep yeah yup true correct right affirmative sure indeed absolutely certainly definitely
@@ -66,7 +66,7 @@ class YesNo:
             return incorrect(Rule.SEVERAL)
         spoken = self._sentence(low)
         if spoken is not None:
-            return ruled(spoken == self.yes, Rule.YES_NO_SENTENCE)
+            return correct(Rule.YES_NO_SENTENCE) if spoken == self.yes else different(Rule.YES_NO_SENTENCE)
         if low in ("none", "nothing", "n/a", "neither", "both", "maybe") or re.fullmatch(r"[\W\d]+", low):
             return incorrect(Rule.YES_NO)
         return ambiguous(Rule.YES_NO_SENTENCE) if len(low.split()) > 2 else incorrect(Rule.YES_NO)
@@ -153,6 +153,7 @@ def compile_yes_no(text: str, cues: Cues, *, forced: bool) -> YesNo | None:
         return YesNo(low == "1", cues.words(), negative, digits=True)
     if low not in _REFERENCES or (len(low) == 1 and low in "ytnf√×" and not forced):
         return None
-    if low in ("right", "correct", "wrong", "incorrect") and not (forced or cues.yes_no()):
+    asked = cues.yes_no() and " or " not in cues.low  # `Is it left or right?`
+    if low in ("right", "correct", "wrong", "incorrect") and not (forced or asked):
         return None
     return YesNo(_REFERENCES[low], cues.words(), negative)

@@ -32,8 +32,11 @@ def test_fault_2_signs_brackets_and_fractions_are_not_deleted(text: str, referen
     assert outcome(text, reference, answer) is INCORRECT
 
 
-def test_fault_2_none_is_not_zero() -> None:
-    assert outcome("How many cars are there?", "0", "none") is not CORRECT
+def test_fault_2_none_is_zero_where_the_question_counts_and_nowhere_else() -> None:
+    assert outcome("How many cars are there?", "0", "none") is CORRECT
+    assert outcome("How many cars are there?", "0", "There are no cars.") is CORRECT
+    assert outcome("How many cars are there?", "3", "none") is INCORRECT
+    assert outcome("What is the value of x?", "0", "none") is not CORRECT
     assert outcome("Is there a car?", "no", "none") is not CORRECT
 
 
