@@ -12,7 +12,9 @@ from mmpr.sources.row_faults import RowFault
 from mmpr.sources.row_tags import TaggedRow, placed
 from mmpr.types import Question
 
-OPTION = st.text(string.ascii_letters + string.digits + " .,-+°é猫", min_size=1, max_size=12).filter(str.strip)
+OPTION = st.text(string.ascii_letters + string.digits + " .,-+°é猫", min_size=1, max_size=12).filter(
+    lambda text: text.strip()[:1].isalnum()
+)
 FORMS = ("{}. {}", "({}) {}", "{}) {}", "{}: {}", "[{}] {}", "{}、{}", "（{}）{}", "**{}.** {}", "{} . {}")
 
 
