@@ -134,6 +134,9 @@ class Choice:
 
     def _plain_letter(self, answer: str) -> int | None:
         bare = answer[1:-1] if answer[:1] == "(" and answer[-1:] == ")" else answer
+        if len(bare) == 2 and len(self.texts) > 26 and bare.isalpha() and bare.isupper():
+            index = 26 * (ord(bare[0]) - 64) + ord(bare[1]) - 65  # AA follows Z
+            return index if index < len(self.texts) else None
         return self._index(bare) if len(bare) == 1 and "A" <= bare <= "Z" else None
 
     def _index(self, letter: str) -> int | None:

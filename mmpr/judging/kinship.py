@@ -9,8 +9,6 @@ from mmpr.judging.lexicon import related
 from mmpr.judging.prose import HAN, STOP, core
 
 _SQUEEZED = re.compile(r"[\s{}\-_$*`'\"“”‘’.,;:!?()\[\]\\/|~]+")
-# In nearly every Chinese phrase: sharing one of these says nothing.
-_HAN_COMMON = frozenset("的是在有了这那和与及一个为图中里上下不人大小")
 _WORD = re.compile(r"[a-z]+|\d+(?:\.\d+)?|[\u3400-\u9fff]")
 _NUMBERLIKE = re.compile(
     r"\d|\b(?:no|none|nothing|nobody|zero|one|once|twice|thrice|double|triple|half|both|pair|couple|dozen|single|all"
@@ -72,7 +70,7 @@ def akin(a: str, b: str) -> bool:
     if bool(_NUMBERLIKE.search(first)) and bool(_NUMBERLIKE.search(second)):
         return True
     if HAN.search(first) is not None:
-        return bool((set(HAN.findall(first)) & set(HAN.findall(second))) - _HAN_COMMON)
+        return True  # no lexicon of ours knows that 土豆 is 马铃薯
     return _share_words(first, second) or _initials(first, second) or _similar(first, second)
 
 
@@ -83,7 +81,7 @@ def _share_words(a: str, b: str) -> bool:
         return True
     return (
         related(a, b)
-        or any(x == y or stem(x) == stem(y) or _same_root(x, y) for x in mine for y in theirs)
+        or any(x == y or stem(x) == stem(y) or _same_root(stem(x), stem(y)) for x in mine for y in theirs)
         or any(_KIN.get(x, x) == _KIN.get(y, y) or related(x, y) for x in mine for y in theirs)
     )
 

@@ -84,6 +84,8 @@ class Gated:
         if len(answer) <= len(self.text) or low == self.text.casefold():
             return ruling
         texts = getattr(self.inner, "texts", ())
+        if self.kind == "choice" and guards.refuses(" ".join(texts).casefold()):
+            return ruling  # an option says that it cannot be determined
         failed = guards.unreliable(low, " ".join((self.question.rstrip("? "), self.text, *texts)).casefold())
         if failed is None or (
             failed == "negated" and self.kind == "yes_no" and not low.startswith(self.text.casefold())

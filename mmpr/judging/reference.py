@@ -89,7 +89,7 @@ def compile_reference(question: Question, *, options: JudgeOptions = DEFAULTS) -
     return Reference(forms, plain, tuple(answer.strip() for answer in question.answer), options.format)
 
 
-_WRAPPED = re.compile(r"\\boxed|\\fbox|####|<answer>|</think>|\banswer(?: is|:)|答案(?:是|为|:|：)", re.I)
+_WRAPPED = re.compile(r"\\boxed|\\fbox|####|<answer>|</think>|\banswer(?: is|:)|答案(?:是|为|:|：|】)", re.I)
 
 
 def unwrapped(answer: str) -> str:
