@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -9,7 +10,10 @@ from mmpr.judging import algebra
 from mmpr.judging.cues import Cues
 from mmpr.judging.numbers import Reading
 from mmpr.judging.rules import Rule, Ruling, ambiguous, correct, incorrect
-from mmpr.judging.units import DEGREE, KELVIN, RADIAN, Unit
+from mmpr.judging.units import DEGREE, KELVIN, RADIAN, TEMPERATURE_LETTERS, Unit
+
+_SCALE_STEPS = frozenset(Fraction(10) ** power for power in (2, 3, 6, 9))
+_SCALE_ASKED = re.compile(r"\b(?:thousand|million|billion|trillion)s?\b|\b000s?\b|[千万亿]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +25,22 @@ class Measure:
     relative_tolerance: float | None = None
 
     def judge(self, got: Reading) -> Ruling:
-        """One reading against the truth."""
+        """One reading against the reference answer; what only a scale that one side leaves out tells apart is open."""
+        ruling = self._judged(got)
+        if ruling.outcome == "incorrect" and self._scale_apart(got):
+            return ambiguous(Rule.UNIT_MISSING)
+        return ruling
+
+    def _scale_apart(self, got: Reading) -> bool:
+        """`5` and `5000` where the question speaks of thousands; `0.5` and `50` where one side says per cent."""
+        a, b = self.reading.value, got.value
+        if not a or not b or (ratio := max(a / b, b / a)) not in _SCALE_STEPS:
+            return False
+        sides = (self.reading, got)
+        hung = [(side.unit is not None, side.currency is not None, side.percent) for side in sides]
+        return (hung[0] != hung[1] and not self.cues.count()) or (ratio > 100 and self.cues.has(_SCALE_ASKED))
+
+    def _judged(self, got: Reading) -> Ruling:
         reference = self.reading
         if got.form == "both":
             return incorrect(Rule.SEVERAL)
@@ -79,6 +98,7 @@ class Measure:
 
     def _units(self, got: Reading) -> Ruling:
         reference = self.reading
+        got = replace(got, unit=self._as_temperature(got.unit, reference.unit or self.cues.unit()))
         expected = (
             reference.unit
             or self.cues.unit()
@@ -88,6 +108,7 @@ class Measure:
                 else None
             )
         )
+        expected = self._as_temperature(expected, got.unit)
         if expected is None and self.cues.count():  # `8 kg` are no 8 chairs
             return incorrect(Rule.UNIT)
         if expected is None and self.cues.dimension() is not None and got.unit is not None:
@@ -109,6 +130,12 @@ class Measure:
         closed = "closed" if expected.dimension == DEGREE.dimension or got.form == "closed" else "fraction"
         converted = replace(got, value=value, unit=expected, decimals=None, form=closed)
         return self._values(reference, converted, Rule.UNIT)
+
+    def _as_temperature(self, unit: Unit | None, other: Unit | None) -> Unit | None:
+        """`25 C` beside `25 °C` or `77 F` is a temperature, no charge."""
+        if unit is None or (said := TEMPERATURE_LETTERS.get(unit)) is None or other is None or other == unit:
+            return unit
+        return said if other.dimension in (KELVIN, DEGREE.dimension) or other in TEMPERATURE_LETTERS else unit
 
     def _unit_missing(self, expected: Unit, got: Reading) -> Ruling:
         angle = expected.dimension == DEGREE.dimension
@@ -151,7 +178,7 @@ class Measure:
         if finer and reference.decimals is not None and _rounds_to(b, a, reference.decimals):
             if self.cues.rounding() is not None and self.cues.rounding() == reference.decimals:
                 return correct(Rule.NUMBER_ROUNDED)
-            if reference.decimals > 0 or self.cues.rounds():
+            if reference.decimals != 0 or self.cues.rounds():  # `$8.6 million` and `$8,605,302`
                 return ambiguous(Rule.NUMBER_ROUNDED)
         coarser = got.decimals is not None and (reference.decimals is None or got.decimals < reference.decimals)
         if coarser and got.decimals is not None and _rounds_up_to(a, b, got.decimals):

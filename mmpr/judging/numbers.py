@@ -38,6 +38,7 @@ class Mention:
 
 _CURRENCIES = {
     **dict.fromkeys(("$", "us$", "usd", "dollar", "dollars", "us dollars", "u.s. dollars", "美元", "bucks"), "USD"),
+    "¢": "USD/EUR/CAD/AUD/HKD",  # `69 cents`, written as a part of the whole coin
     **dict.fromkeys(("€", "eur", "euro", "euros", "欧元"), "EUR"),
     **dict.fromkeys(("£", "gbp", "pounds sterling", "英镑"), "GBP"),
     **dict.fromkeys(("jpy", "yen", "日元"), "JPY"),
@@ -73,7 +74,7 @@ _SCALES = {
     "亿": 8,
 }
 _LIT = r"(?:\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?|[1-9]\d{0,2}(?:[ ]\d{3})+(?![\d/])|\d+(?:\.\d+)?|\.\d+)"
-_BEFORE = r"US\$|A\$|C\$|HK\$|[$€£¥₹₩]|(?:USD|EUR|GBP|JPY|CNY|RMB|INR|CAD|AUD|CHF|HKD|Rs\.?|usd|eur|rmb)(?=\s?[-\d.])"
+_BEFORE = r"US\$|A\$|C\$|HK\$|[$€£¥₹₩¢]|(?:USD|EUR|GBP|JPY|CNY|RMB|INR|CAD|AUD|CHF|HKD|Rs\.?|usd|eur|rmb)(?=\s?[-\d.])"
 _AFTER = (
     r"(?i:u\.?s\.? dollars?|dollars?|euros?|pounds sterling|yen|yuan|rupees?|bucks|usd|eur|gbp|jpy|cny|rmb|inr)\b"
     r"|[€£¥$]|美元|欧元|英镑|日元|元|人民币|块钱"
@@ -120,12 +121,70 @@ _OUT_OF = re.compile(r"(?<=\d)\s+out\s+of\s+(?:the\s+|every\s+)?(?=\d)", re.I)
 _EVERY = re.compile(r"(?<=\d)\s*(?:\^\s*\\circ)")
 
 
+_JOIN = r"\s*(?:,|and\b|&)?\s*"
+_COUNT = r"(?<![\w.,:/])(\d{1,9}(?:\.\d{1,9})?)"
+_LAST = r"(\d{1,9}(?:\.\d{1,9})?)\s*-?\s*"
+_HOURS, _MINUTES = r"\s*-?\s*(?:hours?|hrs?\.?|h|小时)", r"(?:minutes?|mins?\.?|m|分钟?)"
+# One quantity in two units, the second the finer: its pattern, how many of it the first unit holds, its name.
+_COMPOUNDS = (
+    (re.compile(rf"{_COUNT}{_HOURS}{_JOIN}{_LAST}{_MINUTES}(?![\w^/])", re.I), 60, "min"),
+    (re.compile(rf"{_COUNT}\s*-?\s*{_MINUTES}{_JOIN}{_LAST}(?:seconds?|secs?\.?|s|秒)(?![\w^/])", re.I), 60, "s"),
+    (re.compile(rf"{_COUNT}\s*days?{_JOIN}{_LAST}(?:hours?|hrs?|h)(?![\w^/])", re.I), 24, "h"),
+    (re.compile(rf"{_COUNT}\s*weeks?{_JOIN}{_LAST}days?(?![\w^/])", re.I), 7, "days"),
+    (re.compile(rf"{_COUNT}\s*years?{_JOIN}{_LAST}months?(?![\w^/])", re.I), 12, "months"),
+    (
+        re.compile(
+            rf"{_COUNT}\s*-?\s*(?:feet|foot|ft\.?|['′]){_JOIN}{_LAST}(?:inches|inch|in\.?|[\"″]|'')(?![\w^/])", re.I
+        ),
+        12,
+        "in",
+    ),
+    (re.compile(rf"{_COUNT}\s*(?:pounds?|lbs?\.?){_JOIN}{_LAST}(?:ounces?|oz\.?)(?![\w^/])", re.I), 16, "oz"),
+    (
+        re.compile(rf"{_COUNT}\s*(?:m|met(?:er|re)s?){_JOIN}{_LAST}(?:cm|centimet(?:er|re)s?)(?![\w^/])", re.I),
+        100,
+        "cm",
+    ),
+    (re.compile(rf"{_COUNT}\s*(?:kg|kilograms?){_JOIN}{_LAST}(?:g|grams?)(?![\w^/])", re.I), 1000, "g"),
+    (re.compile(rf"{_COUNT}\s*(?:km|kilomet(?:er|re)s?){_JOIN}{_LAST}(?:m|met(?:er|re)s?)(?![\w^/])", re.I), 1000, "m"),
+)
+_AFTER_DIGIT = re.compile(r"\d\s*-?\s*['′¢a-zA-Z小分]")
+_FEET_MARK = re.compile(rf"^\s*{_COUNT}\s*['′]\s*{_LAST}$")
+_CENTS = (
+    (re.compile(rf"(?:\$\s?)?{_COUNT}\s*(?:dollars?|bucks?){_JOIN}(\d{{1,2}})\s*(?:cents?|¢)(?!\w)", re.I), "$"),
+    (re.compile(rf"(?:€\s?)?{_COUNT}\s*euros?{_JOIN}(\d{{1,2}})\s*(?:cents?)(?!\w)", re.I), "€"),
+)
+_CENTS_ALONE = re.compile(r"(?<![\w.,:/])(\d{1,9})\s*-?\s*(?:cents?\b|¢)", re.I)
+_SPACED_GROUPS = re.compile(r"(?<=\d)(?:\{,\}|,\s*\\!\s*)(?=\d{3}(?!\d))")
+_INDIAN = re.compile(r"(?<![\d,.])\d{1,2}(?:,\d{2})+,\d{3}(?![\d,])")
+
+
 def plain_numbers(text: str) -> str:
-    """`2\\frac{1}{2}` -> `2 1/2`, `3 out of 4` -> `3/4`, words as digits."""
+    """`2\\frac{1}{2}` -> `2 1/2`, `3 out of 4` -> `3/4`, `1 hour 45 minutes` -> `105 min`, words as digits."""
     if "\\frac" in text:
         text = _FRAC.sub(_frac, text)
     text = digits(text)
+    if "," in text:
+        text = _INDIAN.sub(lambda m: m.group().replace(",", ""), _SPACED_GROUPS.sub(",", text))
+    text = _one_unit(text)
     return _OUT_OF.sub("/", text) if "out" in text.lower() else text
+
+
+def _one_unit(text: str) -> str:
+    """Quantities in two units as one: `5 ft 10 in` -> `70 in`, `4 dollars and 50 cents` -> `$4.50`."""
+    if len(text) > 400 or _AFTER_DIGIT.search(text) is None:
+        return text
+    for pattern, held, name in _COMPOUNDS:
+        text = pattern.sub(lambda m, held=held, name=name: _finer(m, held) + " " + name, text)  # type: ignore[misc]
+    text = _FEET_MARK.sub(lambda m: _finer(m, 12) + " in", text)
+    for pattern, sign in _CENTS:
+        text = pattern.sub(lambda m, sign=sign: f"{sign}{m.group(1)}.{int(m.group(2)):02}", text)  # type: ignore[misc]
+    return _CENTS_ALONE.sub(lambda m: f"¢{int(m.group(1)) // 100}.{int(m.group(1)) % 100:02}", text)
+
+
+def _finer(found: re.Match[str], held: int) -> str:
+    value = Fraction(found.group(1)) * held + Fraction(found.group(2))
+    return str(value) if value.denominator == 1 else f"{float(value):.6f}".rstrip("0")
 
 
 def mentions(text: str) -> list[Mention]:

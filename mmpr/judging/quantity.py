@@ -68,6 +68,14 @@ _ROUNDING_GLOSS = re.compile(
 _DOTTED_THOUSANDS = re.compile(r"[-+]?\d{1,3}(?:\.\d{3}){2,}")
 
 
+_NONE_AT_ALL = re.compile(
+    r"(?:there (?:are|is|were|was)(?:n't| not)? |(?:it|he|she|they) (?:has|have|had) |i (?:see|count) )?"
+    r"(?:none|nothing|no|zero|not any|any)\b(?! (?:answer|idea|way|information|data))([a-z ]*)$|(?:没有|无|零)()$"
+)
+_PLACES = frozenset(("visible", "present", "here", "there", "all", "such"))
+_ACCOUNTING = re.compile(r"\(\s*([$€£¥]?\s?\d[\d,]*(?:\.\d+)?)\s*\)$")
+
+
 @dataclass(frozen=True, slots=True)
 class Number:
     """A number as truth. What the question says is read once, at compilation."""
@@ -122,6 +130,9 @@ class Number:
 
     def _compare_written(self, answer: str) -> Ruling:
         low = answer.lower()
+        if (accounted := _ACCOUNTING.match(answer)) is not None:  # `(64)` is 64, in a balance -64
+            plain, negative = (self.compare(sign + accounted.group(1)) for sign in ("", "-"))
+            return ambiguous(negative.rule) if negative.outcome == "correct" else plain
         main, cut = guards.without_contrast(answer)
         if cut:
             return self._compare_written(main)
@@ -162,6 +173,10 @@ class Number:
         return found is not None and found.group(1) not in FILLER and found.group(1) not in _SCALE_WORDS
 
     def _guard(self, answer: str, low: str) -> Ruling | None:
+        if self._says_none(low):
+            if not self.cues.count():
+                return ambiguous(Rule.NUMBER_NONE)
+            return correct(Rule.NUMBER_NONE) if self.measure.reading.value == 0 else different(Rule.NUMBER_NONE)
         if guards.refuses(low):
             return ambiguous(Rule.REFUSAL) if self._mentioned(answer) else incorrect(Rule.REFUSAL)
         if guards.bounded(low, self.cues.low):
@@ -170,9 +185,15 @@ class Number:
             return self._either(answer)
         if guards.negated(low, self.cues.low):
             return incorrect(Rule.NEGATED)
-        if low in ("none", "no", "nothing", "zero items", "没有", "无"):
-            return ambiguous(Rule.NUMBER_NONE) if self.measure.reading.value == 0 else incorrect(Rule.NUMBER_NONE)
         return None
+
+    def _says_none(self, low: str) -> bool:
+        """`none`, `There are no sheep` where the question asks for sheep."""
+        found = _NONE_AT_ALL.match(low)
+        if found is None:
+            return False
+        rest = _WORD.findall(found.group(1) or "")
+        return len(rest) <= 8 and all(w in FILLER or w in _PLACES or singular(w) in self.cues.words() for w in rest)
 
     def _mentioned(self, answer: str) -> bool:
         return any(m.reading.value == self.measure.reading.value for m in mentions(plain_numbers(answer)))

@@ -8,13 +8,13 @@ from fractions import Fraction
 from math import pi
 
 Dimension = tuple[int, ...]
-# metre, kilogram, second, ampere, kelvin, mole, candela, angle, byte, "per cent" has none
-_NONE: Dimension = (0,) * 9
+# metre, kilogram, second, ampere, kelvin, mole, candela, angle, byte, decibel; "per cent" has none
+_NONE: Dimension = (0,) * 10
 PI = Fraction(pi)
 
 
 def _dim(**powers: int) -> Dimension:
-    names = ("m", "kg", "s", "a", "k", "mol", "cd", "rad", "b")
+    names = ("m", "kg", "s", "a", "k", "mol", "cd", "rad", "b", "db")
     return tuple(powers.get(name, 0) for name in names)
 
 
@@ -35,6 +35,13 @@ class Unit:
     offset: Fraction = Fraction(0)
 
 
+CELSIUS = Unit(KELVIN, Fraction(1), Fraction(27315, 100))
+FAHRENHEIT = Unit(KELVIN, Fraction(5, 9), Fraction(45967, 180))
+# `25 C` and `77 F` are coulombs and farads by their letters; beside a temperature they are temperatures.
+TEMPERATURE_LETTERS = {
+    Unit(_dim(a=1, s=1), Fraction(1)): CELSIUS,
+    Unit(_dim(kg=-1, m=-2, s=4, a=2), Fraction(1)): FAHRENHEIT,
+}
 DEGREE = Unit(_ANGLE, PI / 180)
 RADIAN = Unit(_ANGLE, Fraction(1))
 
@@ -128,11 +135,12 @@ _OTHER: dict[str, Unit] = {
     **dict.fromkeys(("rpm",), Unit(_HERTZ, Fraction(1, 60))),
     **dict.fromkeys(
         ("°C", "℃", "celsius", "degrees celsius", "degree celsius", "degrees c", "deg c", "摄氏度"),
-        Unit(KELVIN, Fraction(1), Fraction(27315, 100)),
+        CELSIUS,
     ),
+    **dict.fromkeys(("dB", "db", "decibel", "decibels", "分贝"), Unit(_dim(db=1), Fraction(1))),
     **dict.fromkeys(
         ("°F", "℉", "fahrenheit", "degrees fahrenheit", "degree fahrenheit", "degrees f", "华氏度"),
-        Unit(KELVIN, Fraction(5, 9), Fraction(45967, 180)),
+        FAHRENHEIT,
     ),
     **dict.fromkeys(("K", "kelvin", "kelvins"), Unit(KELVIN, Fraction(1))),
     **dict.fromkeys(("°", "deg", "degs", "degree", "degrees", "度"), DEGREE),
