@@ -11,18 +11,21 @@ _ABBREVIATION = re.compile(
     r"|(?<![\w])\w)$",
     re.I,
 )
-_SENTENCE_END = re.compile(r"[.。!?？！](?=\s+[(\"'“*$\\A-Z\u3400-\u9fffa-z]|[\u3400-\u9fff])|。(?=.)|;\s+(?=[a-z]+\s)")
+_SENTENCE_END = re.compile(
+    r"[.。!?？！](?=\s{1,4}[(\"'“*$\\A-Z\u3400-\u9fffa-z]|[\u3400-\u9fff])|。(?=.)|;\s{1,4}(?=[a-z]{1,40}\s)"
+)
 # A clause of its own after a comma or a dash: it begins like one and holds a verb.
 _CLAUSE = re.compile(
-    r"\s*(?:[,，;；]|\s[-–—])\s*(?=(?:because|since|as|so|which|where|who|due to|given|based on|according|this|these"
+    r"\s{0,4}(?:[,，;；]|\s[-–—])\s{0,4}(?=(?:because|since|as|so|which|where|who|due to|given|based on"
+    r"|according|this|these"
     r"|it|its|they|there|the|that|both|all|we|i|he|she|indicating|meaning|making|with|although|though|while|given|in|on"
     r"|by|from|if|when|not|but|and (?:it|they|the|this)|because of)\b|因为|由于|所以|其中|根据|图中|这|它)",
     re.I,
 )
 _VERB = re.compile(
     r"\b(?:is|are|was|were|be|been|has|have|had|does|do|did|can(?:not|'t)?|could|will|would|should|may|might|must|shows?"
-    r"|appears?|seems?|means?|indicat\w+|suggest\w*|contain\w*|includ\w+|look\w*|represent\w*|depict\w*|provid\w*|equals?"
-    r"|doesn't|don't|isn't|aren't|make\w*|match\w*|giv\w+|has)\b|n't\b|[是有为在]",
+    r"|appears?|seems?|means?|indicat\w{1,40}|suggest\w{0,40}|contain\w{0,40}|includ\w{1,40}|look\w{0,40}|represent\w{0,40}|depict\w{0,40}|provid\w{0,40}|equals?"
+    r"|doesn't|don't|isn't|aren't|make\w{0,40}|match\w{0,40}|giv\w{1,40}|has)\b|n't\b|[是有为在]",
     re.I,
 )
 _REASON = re.compile(
@@ -38,12 +41,12 @@ _RETRACTS = re.compile(
     r"|it (?:could|might|may) (?:also )?be\b|should (?:be|have been)\b"
     r"|but (?:it|this|that|the answer|i) (?:could|might|may|should|am|was)|instead\b"
     r"|不对|等等|不,|不，|应该是|或者|或许|也可能|更正|抱歉)"
-    r"|\b(?:however|but)\b[^.]*\b(?:not (?:an? )?(?:exact|option|available|listed|sure|certain)|error)|\?\s*$",
+    r"|\b(?:however|but)\b[^.]*\b(?:not (?:an? )?(?:exact|option|available|listed|sure|certain)|error)|\?\s{0,4}$",
     re.I,
 )
 _BOILERPLATE = re.compile(
-    r"\s*(?:[.!]|(?<=[$}]))\s*(?:i hope (?:it|this) (?:is|helps)[^.]*|let me know[^.]*"
-    r"|hope (?:this|that|it) helps[^.]*|希望[^。]*)[.!。]?\s*$",
+    r"\s{0,4}(?:[.!]|(?<=[$}]))\s{0,4}(?:i hope (?:it|this) (?:is|helps)[^.]*|let me know[^.]*"
+    r"|hope (?:this|that|it) helps[^.]*|希望[^。]*)[.!。]?\s{0,4}$",
     re.I,
 )
 

@@ -13,13 +13,13 @@ from mmpr.judging.rules import Rule, Ruling, ambiguous, correct, incorrect
 Corners = tuple[float, float, float, float]
 _NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d{1,9}(?:\.\d{1,12})?|\.\d{1,12})(?![\w.]*\w)")
 _NAME = re.compile(
-    r"[\"']?\b(?:x|y)_?(?:1|2|min|max|left|right|top|bottom)\b[\"']?\s*[:=]|bbox(?:_2d)?|\b(?:left|top|right"
-    r"|bottom|width|height|w|h|x|y)\b[\"']?\s*[:=]",
+    r"[\"']?\b(?:x|y)_?(?:1|2|min|max|left|right|top|bottom)\b[\"']?\s{0,4}[:=]|bbox(?:_2d)?|\b(?:left|top|right"
+    r"|bottom|width|height|w|h|x|y)\b[\"']?\s{0,4}[:=]",
     re.I,
 )
-_IOU = re.compile(r"\biou\b[^.\d]{0,60}?(0?\.\d+|\d{1,2}\s?%)", re.I)
-_XYWH = re.compile(r"\bx,?\s*y,?\s*w(?:idth)?,?\s*h(?:eight)?\b", re.I)
-_CENTRE = re.compile(r"\bcx,?\s*cy\b|\bcent(?:er|re)[_ ]x|\bx_?cent", re.I)
+_IOU = re.compile(r"\biou\b[^.\d]{0,60}?(0?\.\d{1,60}|\d{1,2}\s?%)", re.I)
+_XYWH = re.compile(r"\bx,?\s{0,4}y,?\s{0,4}w(?:idth)?,?\s{0,4}h(?:eight)?\b", re.I)
+_CENTRE = re.compile(r"\bcx,?\s{0,4}cy\b|\bcent(?:er|re)[_ ]x|\bx_?cent", re.I)
 
 
 @dataclass(frozen=True, slots=True)

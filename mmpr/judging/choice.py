@@ -17,38 +17,39 @@ from mmpr.types import Certainty, Outcome
 # What introduces a letter: "I think it's", "so the correct option is", 选, "Figure".
 _LEAD = re.compile(
     r"(?:(?:so|thus|hence|therefore|because|since)[,:\s]+)*"
-    r"(?:(?:we|i)(?:'d| would| will)? (?:think|believe|choose|pick|select|say|go with)\s+(?:that\s+)?"
-    r"(?:it(?:'s| is| must be)\s+)?)?(?:(?:it(?:'s| is)|that(?:'s| is)|this is)\s+)?"
-    r"(?:(?:the\s+)?(?:final |most likely |best |only )?(?:correct |right |best |true |appropriate )?"
-    r"(?:answer|option|choice|letter|selection|alternative)s?(?:\s+letter)?\s*"
-    r"(?:(?:is|are|would be|should be)\b(?: for sure)?)?\s*[:\-]?\s*){0,3}"
-    r"(?:(?:应该|应当|应|宜|该|可|我|所以|因此|故|本题)?(?:选择|选项|选|故选|答案|정답)(?:是|为)?\s*:?\s*){0,3}"
-    r"(?:choose|pick|select)?\s*"
+    r"(?:(?:we|i)(?:'d| would| will)? (?:think|believe|choose|pick|select|say|go with)\s{1,4}(?:that\s{1,4})?"
+    r"(?:it(?:'s| is| must be)\s{1,4})?)?(?:(?:it(?:'s| is)|that(?:'s| is)|this is)\s{1,4})?"
+    r"(?:(?:the\s{1,4})?(?:final |most likely |best |only )?(?:correct |right |best |true |appropriate )?"
+    r"(?:answer|option|choice|letter|selection|alternative)s?(?:\s{1,4}letter)?\s{0,4}"
+    r"(?:(?:is|are|would be|should be)\b(?: for sure)?)?\s{0,4}[:\-]?\s{0,4}){0,3}"
+    r"(?:(?:应该|应当|应|宜|该|可|我|所以|因此|故|本题)?(?:选择|选项|选|故选|答案|정답)(?:是|为)?\s{0,4}:?\s{0,4}){0,3}"
+    r"(?:choose|pick|select)?\s{0,4}"
     r"(?P<noun>option|choice|answer|letter|figure|diagram|graph|picture|image|point|panel|line|circuit|net|shape|path|part"
-    r"|region|position|label|statement|step|图)?\s*:?\s*",
+    r"|region|position|label|statement|step|图)?\s{0,4}:?\s{0,4}",
     re.I,
 )
 _LABEL = re.compile(
-    r"(?P<open>[(\[{<])?\s*(?P<letter>[A-Za-z])(?:\s*(?P<close>[)\]}>])|(?=$|[\s.,:;、。!?/\-\u3400-\u9fff\"]))\s*"
-    r"(?P<mark>[.:、)]|-(?=\s)|,(?=\s|$)|(?=\())?\s*(?P<rest>.*)$",
+    r"(?P<open>[(\[{<])?\s{0,4}(?P<letter>[A-Za-z])(?:\s{0,4}(?P<close>[)\]}>])|(?=$|[\s.,:;、。!?/\-\u3400-\u9fff\"]))\s{0,4}"
+    r"(?P<mark>[.:、)]|-(?=\s)|,(?=\s|$)|(?=\())?\s{0,4}(?P<rest>.*)$",
     re.S,
 )
 _SEVERAL = re.compile(
-    r"(?:both\s+|either\s+)?((?:[(\[]?[A-Z][)\]]?(?:\s*(?:,\s*and|,\s*or|,|、|;|and|or|&|/|\+|和|或者|或|与|及|还是)\s*|\s*))+)(?![\w'])"
+    r"(?:both\s{1,4}|either\s{1,4})?((?:[(\[]?[A-Z][)\]]?(?:\s{0,4}(?:,\s{0,4}and|,\s{0,4}or|,|、|;|and|or|&|/|\+|和|或者|或|与|及|还是)\s{0,4}|\s{0,4})){1,26})(?![\w'])"
     r"[.。]?$"
 )
 _OR = re.compile(r"\bor\b|或|还是|/")
 _NAMED_INSIDE = re.compile(
     r"(?:\b(?i:option|choice|answer|letter|(?:answer|choice|option) is|it(?:'s| is| must be)|choose|pick|select"
-    r"|go with)|选项?|选择|[(\[])\s*:?\s*[(\[]?([A-Z])(?![\w'])[)\]]?"
+    r"|go with)|选项?|选择|[(\[])\s{0,4}:?\s{0,4}[(\[]?([A-Z])(?![\w'])[)\]]?"
 )
 _EXCLUDED = re.compile(
     r"(?:is |are )?(?:clearly |also )?(?:incorrect|wrong|false|excluded|eliminated|错)|cannot|can't|could not|不"
 )
 # An explanation of the letter, not another option's text.
 _REASON = re.compile(
-    r"\W*(?:since|because|as|given|which|due to|so|this|the|it|is (?:the )?(?:correct|right|best|true|most)|based on"
-    r"|it's|it is|that|matches|corresponds|for sure|is closer|is)\b|\W*(?:因为|由于|是?正确|对应|[是为]?正确|选项)",
+    r"\W{0,8}(?:since|because|as|given|which|due to|so|this|the|it|is (?:the )?(?:correct|right|best|true"
+    r"|most)|based on"
+    r"|it's|it is|that|matches|corresponds|for sure|is closer|is)\b|\W{0,8}(?:因为|由于|是?正确|对应|[是为]?正确|选项)",
     re.I,
 )
 _NEGATED_CLAUSE = re.compile(r"\b(?:can't|cannot|couldn't|isn't|is not|not|doesn't make sense for it to)\b.*$", re.I)
@@ -66,12 +67,12 @@ _STATEMENT_WORDS = re.compile(
     re.I,
 )
 _OFFICIAL = re.compile(
-    r"^(?:(?:peoples|federal|islamic|democratic|socialist|united|great)\s+)*(?:republic|kingdom|state|city"
+    r"^(?:(?:peoples|federal|islamic|democratic|socialist|united|great)\s{1,4})*(?:republic|kingdom|state|city"
     r"|province|commonwealth|union|federation|island|river|mount|lake|county|town|country|emirate|the)s?"
-    r"(?:\s+of)?(?:\s+the)?\s+|^(?:mount|lake|the)\s+"
+    r"(?:\s{1,4}of)?(?:\s{1,4}the)?\s{1,4}|^(?:mount|lake|the)\s{1,4}"
 )
-_LONE_LETTER = re.compile(r"(?<![\w'])([B-HJ-Z]|A(?=\s+(?:and|or|is)\b)|A$)(?![\w'])")
-_DIGIT_CHOICE = re.compile(r"(?:option|choice|选项)\s*[(\[]?(\d{1,2})[)\]]?$", re.I)
+_LONE_LETTER = re.compile(r"(?<![\w'])([B-HJ-Z]|A(?=\s{1,4}(?:and|or|is)\b)|A$)(?![\w'])")
+_DIGIT_CHOICE = re.compile(r"(?:option|choice|选项)\s{0,4}[(\[]?(\d{1,2})[)\]]?$", re.I)
 _AROUND_TEXT_WORDS = """
 the a an is it its in of because since as only gas answer here that was are i think believe from diagram picture image
 must be this shows color
@@ -202,7 +203,7 @@ class Choice:
         if _EXCLUDED.match(rest) is not None or retracts(rest):
             return ambiguous(Rule.CHOICE_CONFLICT)
         kept = _NEGATED_CLAUSE.sub("", rest)
-        if _SEVERAL.match(rest) or re.search(r"(?:^|\b(?:or|and|not)\s+|[,/、和或])[(\[]?[A-Z](?![\w'])", kept):
+        if _SEVERAL.match(rest) or re.search(r"(?:^|\b(?:or|and|not)\s{1,4}|[,/、和或])[(\[]?[A-Z](?![\w'])", kept):
             return None
         others = [i for i in range(len(self.texts)) if i != index and self._agrees(rest, i)]
         if others or (not _REASON.match(rest) and self._mentions_other(rest, index)):
@@ -327,7 +328,7 @@ class Choice:
         sets = self.sets
         if sum(s is not None for s in sets) < 2:
             return None
-        lettered = re.match(r"^[(\[]?([A-Z])(?![A-Za-z])[)\]]?\s*[.:)]?\s*(.*)$", answer)
+        lettered = re.match(r"^[(\[]?([A-Z])(?![A-Za-z])[)\]]?\s{0,4}[.:)]?\s{0,4}(.*)$", answer)
         if lettered and lettered.group(1) not in "IVX" and lettered.group(2):
             return None
         got = statement_set(answer)
@@ -362,7 +363,9 @@ def label(index: int) -> str:
     return (label(index // 26 - 1) if index >= 26 else "") + chr(65 + index % 26)
 
 
-_ANONYMOUS = re.compile(r"[A-Za-z]$|<?\s*image\s*\d*\s*>?$|(?:figure|picture|option|choice)\s*[A-Z\d]$", re.I)
+_ANONYMOUS = re.compile(
+    r"[A-Za-z]$|<?\s{0,4}image\s{0,4}\d{0,60}\s{0,4}>?$|(?:figure|picture|option|choice)\s{0,4}[A-Z\d]$", re.I
+)
 
 
 def built(
@@ -376,8 +379,10 @@ def built(
     )
 
 
-_REFERENCE_LETTER = re.compile(r"^(?:option|choice|选项?)?\s*[(\[]?([A-Za-z])[)\]]?\s*[.:、)]?\s*(.*)$", re.S | re.I)
-_REFERENCE_LETTERS = re.compile(r"^[A-Z](?:\s*[,、;&/]?\s*(?:and\s+)?[A-Z])*+$")
+_REFERENCE_LETTER = re.compile(
+    r"^(?:option|choice|选项?)?\s{0,4}[(\[]?([A-Za-z])[)\]]?\s{0,4}[.:、)]?\s{0,4}(.*)$", re.S | re.I
+)
+_REFERENCE_LETTERS = re.compile(r"^[A-Z](?:\s{0,4}[,、;&/]?\s{0,4}(?:and\s{1,4})?[A-Z])*+$")
 
 
 def reference_indices(text: str, choices: tuple[str, ...]) -> frozenset[int] | None:
@@ -402,8 +407,8 @@ def reference_indices(text: str, choices: tuple[str, ...]) -> frozenset[int] | N
     return frozenset(equal[:1]) if equal else None
 
 
-_OPTION_LINE = re.compile(r"(?:^|\n)[ \t]*[(\[]?([A-Z])[)\].:、][ \t]*(\S[^\n]*)")
-_OPTION_INLINE = re.compile(r"[(\[]?(?<![A-Za-z])([A-Z])[)\].:、][ \t]*")
+_OPTION_LINE = re.compile(r"(?:^|\n)[ \t]{0,4}[(\[]?([A-Z])[)\].:、][ \t]{0,4}(\S[^\n]*)")
+_OPTION_INLINE = re.compile(r"[(\[]?(?<![A-Za-z])([A-Z])[)\].:、][ \t]{0,4}")
 
 
 def labelled_options(question: str) -> tuple[tuple[str, str], ...]:

@@ -53,10 +53,12 @@ def fold(text: str) -> str:
 
 # `9**9` is a power: only stars with no word character on one of their sides are bold.
 _BOLD = re.compile(r"(?<![A-Za-z0-9)*])\*{1,3}(?=\S)|(?<=\S)\*{1,3}(?![A-Za-z0-9(*])|(?<!\w)__(?=\w)|(?<=\w)__(?!\w)")
-_FORM = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mathsf|mbox|hbox|operatorname|emph|bm)\s*\{")
-_COMMAND = re.compile(r"\\([a-zA-Z]+|.)[*]?")
+_FORM = re.compile(
+    r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mathsf|mbox|hbox|operatorname|emph|bm)\s{0,4}\{"
+)
+_COMMAND = re.compile(r"\\([a-zA-Z]{1,40}|.)[*]?")
 _SPACED_THOUSANDS = re.compile(r"(?<=\d),\\!\s?(?=\d{3})")
-_DEGREE = re.compile(r"\^\s*\{?\s*(?:\\circ|\\degree|∘|°)\s*\}?")
+_DEGREE = re.compile(r"\^\s{0,4}\{?\s{0,4}(?:\\circ|\\degree|∘|°)\s{0,4}\}?")
 _SYMBOLS = {
     **dict.fromkeys((",", ";", ":", " ", "quad", "qquad", "space", "enspace", "thinspace"), " "),
     **dict.fromkeys(

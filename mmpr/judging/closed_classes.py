@@ -35,7 +35,7 @@ day night|open closed|on off|positive negative|increase decrease|increasing decr
 _OPPOSITES = {
     frozenset(pair.split()) for line in _OPPOSITES_TEXT.strip().splitlines() for pair in line.split("|") if pair.strip()
 }
-_NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?$")
+_NUMBER = re.compile(r"[-+]?\d{1,60}(?:\.\d{1,60})?$")
 _SHORT_NAMES = {
     "usa": "US",
     "us": "US",

@@ -11,10 +11,10 @@ from mmpr.judging.prose import HAN, STOP, core, near
 from mmpr.judging.rules import Rule, Ruling, ambiguous, correct, incorrect
 
 _LABEL_WORDS = re.compile(
-    r"^(?:the\s+)?([\w\s./'-]{1,60}?)\s*(?::|#|\bis\b|\breads\b|\bsays\b)\s*:?\s*|^((?:[a-z]+\s+){0,3}"
-    r"(?:number|no\.?))\s+(?=\S*\d)"
+    r"^(?:the\s{1,4})?([\w\s./'-]{1,60}?)\s{0,4}(?::|#|\bis\b|\breads\b|\bsays\b)\s{0,4}:?\s{0,4}|^((?:[a-z]{1,40}\s{1,4}){0,3}"
+    r"(?:number|no\.?))\s{1,4}(?=\S*\d)"
 )
-_RANGE = re.compile(r"\d+\s*-\s*\d+$")
+_RANGE = re.compile(r"^\d{1,60}+\s{0,4}-\s{0,4}\d{1,60}+$")
 _CODE_TRIM = " \t.,;:!?\"'`<>()[]{}"
 
 
@@ -51,7 +51,7 @@ class Code:
         found = _LABEL_WORDS.match(answer.casefold())
         readings = []
         while found is not None:
-            words = re.findall(r"[a-z]+|[\u3400-\u9fff]", (found.group(1) or found.group(2)))
+            words = re.findall(r"[a-z]{1,40}|[\u3400-\u9fff]", (found.group(1) or found.group(2)))
             if all(
                 w in STOP
                 or w in self.cues.words()
@@ -72,8 +72,8 @@ class Code:
         if han is not None and HAN.search(han.group()):
             readings.append(answer[han.end() :])
         if _RANGE.match(self.text) is not None:  # `from 1990 to 2000` is 1990-2000
-            ends = re.sub(r"^\W*(?:from|between)\s+", "", answer.casefold())
-            readings.append(re.sub(r"\s*(?:\bto\b|\buntil\b|\band\b|-|~|至|到)\s*", "-", ends))
+            ends = re.sub(r"^\W{0,8}(?:from|between)\s{1,4}", "", answer.casefold())
+            readings.append(re.sub(r"\s{0,4}(?:\bto\b|\buntil\b|\band\b|-|~|至|到)\s{0,4}", "-", ends))
         readings.append(core(answer))
         return readings
 

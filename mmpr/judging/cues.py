@@ -10,24 +10,24 @@ from mmpr.judging.clean import fold
 from mmpr.judging.number_words import english_digits
 from mmpr.judging.units import AREA, LENGTH, UNIT, VOLUME, Dimension, Unit, read_unit
 
-_WORD = re.compile(r"[a-z]+(?:'[a-z]+)?|[\u3400-\u9fff]")
+_WORD = re.compile(r"[a-z]{1,40}(?:'[a-z]{1,40})?|[\u3400-\u9fff]")
 _PERCENT = re.compile(r"\bper\s?cent|percentage|%|百分(?!点)|百分比|占比")
 _COUNT = re.compile(
     r"\bhow many\b|\bpopulation\b|\bnumber of\b|\bcount\b|多少(?:个|只|条|人|位|辆|本|张|棵|朵|名|头|匹|把|块)"
     r"|几[\u3400-\u9fff]|个数|数量"
 )
 _MONEY = re.compile(
-    r"[$€£¥₹]|\b(?:cost|price|dollars?|euros?|pounds?|revenue|profit|salary|income|expens\w+|budget|pay|paid"
-    r"|money|cash|sales|earn\w*|worth|fee|tax|bill|total amount|spend\w*|spent|usd|eur|yuan|cents?)\b|元|价格"
+    r"[$€£¥₹]|\b(?:cost|price|dollars?|euros?|pounds?|revenue|profit|salary|income|expens\w{1,40}|budget|pay|paid"
+    r"|money|cash|sales|earn\w{0,40}|worth|fee|tax|bill|total amount|spend\w{0,40}|spent|usd|eur|yuan|cents?)\b|元|价格"
     r"|金额|多少钱|费用|收入"
 )
-_YEAR = re.compile(r"\b(?:which|what) (?:\w+ )?year\b|\byears?\b.*\?|\bwhen\b|哪(?:一)?年|什么时候|年份|何时")
+_YEAR = re.compile(r"\b(?:which|what) (?:\w{1,40} )?year\b|\byears?\b.*\?|\bwhen\b|哪(?:一)?年|什么时候|年份|何时")
 _AGE = re.compile(r"\bhow many years|\bhow old|years old|\bage\b")
 _DECIMALS = re.compile(
-    r"(\d+)[\s-](?:decimal|d\.?p\b|places)|(?:保留|精确到|取)(?:小数点后)?\s*([一两二三四五六\d])\s*位"
+    r"(\d{1,60})[\s-](?:decimal|d\.?p\b|places)|(?:保留|精确到|取)(?:小数点后)?\s{0,4}([一两二三四五六\d])\s{0,4}位"
 )
 _NEAREST = re.compile(
-    r"nearest\s+(?:whole|integer|one\b|unit|(tenth|hundredth|thousandth)|(10|100|1000|ten|hundred|thousand)\b)?|整数"
+    r"nearest\s{1,4}(?:whole|integer|one\b|unit|(tenth|hundredth|thousandth)|(10|100|1000|ten|hundred|thousand)\b)?|整数"
 )
 _ROUND = re.compile(r"\bround|\bapproximat|\bestimate|\bnearest|四舍五入|保留|精确到|大约|约为")
 _ANGLE = re.compile(r"\bangle|\bdegrees?\b|°|\bm\s?∠|∠|角|度数|\barc\b")
@@ -38,7 +38,7 @@ _ORDERED = re.compile(
     r"|从左到右|排列|排序"
 )
 _INTERVAL = re.compile(
-    r"[≤≥]|[a-z)|]\s*[<>]=?\s*-?\d|\d\s*[<>]"
+    r"[≤≥]|[a-z)|]\s{0,4}[<>]=?\s{0,4}-?\d|\d\s{0,4}[<>]"
     r"|\binterval|\bdomain\b|\brange\b|\binequalit|\bsolution set|\b(?:which|what) values? of\b"
     r"|\bincreasing|\bdecreasing|定义域|值域|区间|不等式|取值范围|解集"
 )
@@ -52,12 +52,12 @@ _CODE = re.compile(
     r"\b(?:invoice|serial|licen[sc]e|plate|order|phone|telephone|tracking|account|flight|ticket|model|part|reference|"
     r"room|id|zip|postal|registration|product|receipt|card|bib|jersey|contact|fax|po|case|document) (?:number"
     r"|no\b|code|#|id)|\be-?mail|\burl\b|\bwebsite|\bcode\b|"
-    r"\bwhat (?:does|do) .* (?:say|read)\b|\bwhat is written|\btext\b|\bwritten on|\bprinted on"
+    r"\bwhat (?:does|do) .{0,80} (?:say|read)\b|\bwhat is written|\btext\b|\bwritten on|\bprinted on"
     r"|\blicen[sc]e plate|\bphone\b|\baddress\b|\bpassword|\busername|"
     r"编号|号码|车牌|邮箱|网址|写着|写的|文字|发票号|电话"
 )
 _TRANSCRIBE = re.compile(
-    r"\bwhat (?:does|do) .* (?:say|read)\b|\bwritten\b|\bwhat (?:is the )?text\b|\bprinted\b|\btranscribe|写着"
+    r"\bwhat (?:does|do) .{0,80} (?:say|read)\b|\bwritten\b|\bwhat (?:is the )?text\b|\bprinted\b|\btranscribe|写着"
     r"|写的|文字"
 )
 _MEASURED = (
@@ -77,8 +77,8 @@ _YES_NO = re.compile(
     r"^(?:is|are|was|were|do|does|did|can|could|has|have|had|will|would|should|may|might)\b|是否|吗[?？]?$|对吗|是不是"
 )
 _UNIT_NAMED = re.compile(
-    r"\b(?:in|how many|number of|measured in|expressed in|unit:?|units:?)\s+\(?(?:the\s+)?(?:nearest\s+)?"
-    r"|\(\s*(?:in\s+)?|多少(?:个)?|单位(?:是|为|:)?\s*\(?|几|[,，]\s*in\s+"
+    r"\b(?:in|how many|number of|measured in|expressed in|unit:?|units:?)\s{1,4}\(?(?:the\s{1,4})?(?:nearest\s{1,4})?"
+    r"|\(\s{0,4}(?:in\s{1,4})?|多少(?:个)?|单位(?:是|为|:)?\s{0,4}\(?|几|[,，]\s{0,4}in\s{1,4}"
 )
 
 

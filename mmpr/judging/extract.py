@@ -69,7 +69,8 @@ _VALUED = re.compile(
 )
 # `The answer is clear`: no answer.
 _NO_VALUE = re.compile(
-    r"[*_`\s]*(?:clear|obvious|simple|unique|as follows|correct|incorrect|wrong|right|based|found|given|also|therefore"
+    r"[*_`\s]{0,12}(?:clear|obvious|simple|unique|as follows|correct|incorrect|wrong|right|based|found"
+    r"|given|also|therefore"
     r"|thus|then|that\b|because|in the|of the|not (?:in|among|listed|given|available|provided|one of)|available"
     r"|provided|one of)",
     re.I,
@@ -95,9 +96,9 @@ _BEST_CHOICE = re.compile(
 )
 # `Therefore, the number of sides is 3.` at the very end of a response is its answer, if never so labelled.
 _THEREFORE = re.compile(
-    r"(?:^|[.!:]\s+|\n\s*)(?:therefore|thus|hence|so|in conclusion|consequently|因此|所以),?\s[^\n.!?]{3,160}?"
-    r"(?:\b(?:is|are|equals|would be)\b|=|是|为)\s*(?:equal to |approximately |about )?(?P<value>\**\$?\(?"
-    r"(?:[-+$]?\d[\d.,:/%°]{0,14}|\\frac\S{3,20}|[A-Z]\)?(?![\w']))(?:\s?[\w/^%°²³\\{}]{1,14}){0,2}\$?\**)[.!\s]*$",
+    r"(?:^|[.!:]\s{1,4}|\n\s{0,4})(?:therefore|thus|hence|so|in conclusion|consequently|因此|所以),?\s[^\n.!?]{3,160}?"
+    r"(?:\b(?:is|are|equals|would be)\b|=|是|为)\s{0,4}(?:equal to |approximately |about )?(?P<value>\*{0,3}\$?\(?"
+    r"(?:[-+$]?\d[\d.,:/%°]{0,14}|\\frac\S{3,20}|[A-Z]\)?(?![\w']))(?:\s?[\w/^%°²³\\{}]{1,14}){0,2}\$?\*{0,3})[.!\s]{0,8}$",
     re.I,
 )
 _SPECIAL = re.compile(r"(?:<\|?/?(?:s|im_end|endoftext|eot_id|end_of_turn|eos)\|?>\s{0,4}){1,8}$")
@@ -215,7 +216,7 @@ def _line(text: str, start: int) -> str:
     return text[start:] if end < 0 else text[start:end]
 
 
-_ONLY_MARKS = re.compile(r"[\s*_`#>~\-:]*$")
+_ONLY_MARKS = re.compile(r"^[\s*_`#>~\-:]*$")
 # `The value of x is:` goes on in the next line.
 _GOES_ON = re.compile(r"\b(?:is|are|be|equals)$", re.I)
 _YES_NO_FIRST = re.compile(r"\W{0,8}(?:yes|no)\b", re.I)
@@ -229,7 +230,7 @@ def _unfinished(line: str) -> bool:
     return _GOES_ON.search(bare[-8:]) is not None and _YES_NO_FIRST.match(bare) is None
 
 
-_BULLET = re.compile(r"\s*(?:[-*•+]|\d{1,2}[.)]|\(?[a-h]\)|\(?(?:i{1,3}|iv|v)\))\s+\S", re.IGNORECASE)
+_BULLET = re.compile(r"^\s*+(?:[-*•+]|\d{1,2}[.)]|\(?[a-h]\)|\(?(?:i{1,3}|iv|v)\))\s+\S", re.IGNORECASE)
 _BULLET_MARK = re.compile(r"^\s*[-*•+]\s+")
 
 
@@ -303,19 +304,20 @@ def _open_boxes(span: str) -> str | None:
 
 
 _PLACEHOLDER = re.compile(
-    r"[\s.…*_\"'`$?\-–—:#]*$"
+    r"^(?:[\s.…*_\"'`$?\-–—:#]*$"
     r"|\\?\$?FINAL_?ANSWER\$?$"
-    r"|[\[<{(]\s*(?:(?:your|the|insert|put|fill in|write|my)\s+)*(?:final\s+|correct\s+)?(?:answer|response"
+    r"|[\[<{(]\s{0,4}(?:(?:your|the|insert|put|fill in|write|my)\s{1,4}){0,6}(?:final\s{1,4}"
+    r"|correct\s{1,4})?(?:answer|response"
     r"|result|value|option|letter|choice|number)?"
-    r"(?:\s+(?:here|goes here|above))?\s*[\]>})]$"
-    r"|(?:(?:your|insert|put|write)\s+)+(?:final\s+)?(?:answer|response)(?:\s+here)?$"
-    r"|[\[<{(]?\s*(?:你的|您的|在此填写|填写|此处填写)?\s*(?:最终)?答案\s*[\]>})]?$"
-    r"|[\[<{(]?\s*\.\.+\s*[\]>})]?$"
-    r"|\\(?:boxed|text|frac)?$|(?:tbd|xxx+|todo|null|undefined)$",
+    r"(?:\s{1,4}(?:here|goes here|above))?\s{0,4}[\]>})]$"
+    r"|(?:(?:your|insert|put|write)\s{1,4}){1,6}(?:final\s{1,4})?(?:answer|response)(?:\s{1,4}here)?$"
+    r"|[\[<{(]?\s{0,4}(?:你的|您的|在此填写|填写|此处填写)?\s{0,4}(?:最终)?答案\s{0,4}[\]>})]?$"
+    r"|[\[<{(]?\s{0,4}\.\.+\s{0,4}[\]>})]?$"
+    r"|\\(?:boxed|text|frac)?$|(?:tbd|xxx+|todo|null|undefined)$)",
     re.IGNORECASE,
 )
 _REPEAT = re.compile(r"(.{3,80}?)\1{5,}", re.DOTALL)
-_TAGGED = re.compile(r"<answer>(.*?)</answer>", re.IGNORECASE | re.DOTALL)
+_TAGGED = re.compile(r"<answer>(.{0,2000}?)</answer>", re.IGNORECASE | re.DOTALL)
 
 
 def extract(response: str, *, form: str = "final") -> Extraction:
@@ -392,8 +394,10 @@ _SENTENCE_WORD = re.compile(
     r"|please|means?|contains?|depicts?|image|picture|question|options?)\b|[是在有请这那它我]|n't\b",
     re.I,
 )
-_BARE_LETTER = re.compile(r"[*_\s]*(?:\([A-Z]\)|[A-Z][.):](?=\s|\*|$)|[A-Z](?=\s*$))[*_]*(?:[ \t].{0,200})?$", re.M)
-_BARE_YES_NO = re.compile(r"[*_\s]*(?:yes|no)\b(?=\s*[,.!;*]|\s*$)", re.I | re.M)
+_BARE_LETTER = re.compile(
+    r"[*_\s]{0,8}(?:\([A-Z]\)|[A-Z][.):](?=\s|\*|$)|[A-Z](?=\s{0,8}$))[*_]{0,8}(?:[ \t].{0,200})?$", re.M
+)
+_BARE_YES_NO = re.compile(r"[*_\s]{0,8}(?:yes|no)\b(?=\s{0,8}[,.!;*]|\s{0,8}$)", re.I | re.M)
 
 
 def _bare(text: str) -> Statement | None:
@@ -410,7 +414,7 @@ def _bare(text: str) -> Statement | None:
     return None
 
 
-_CUT_OFF = re.compile(r"[\s*_#]*(?:final|answer|the|so|thus|最终|答案?)(?:\s+\w{0,6})?[\s*_:]*$", re.I)
+_CUT_OFF = re.compile(r"[\s*_#]{0,8}(?:final|answer|the|so|thus|最终|答案?)(?:\s{1,4}\w{0,6})?[\s*_:]{0,8}$", re.I)
 _COMPUTED = re.compile(r"\d\s*=|[:=]\s*$")  # `7 × 8 = 5` may be cut
 _OTHER_LETTER = re.compile(r"(?:^|\n)\s{0,8}\(?[A-Z][).:]\s|\([A-Z]\)")
 

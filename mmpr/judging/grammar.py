@@ -57,8 +57,8 @@ _ALIASES = dict(zip(_ALIASES_TEXT.split()[::2], _ALIASES_TEXT.split()[1::2], str
 _INVERSES = {name: f"arc{name}" for name in ("sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh")}
 FUNCTION_NAMES = sorted((_FUNCTIONS | _ALIASES.keys()) - {"sh", "ch", "th", "lg"}, key=len, reverse=True)
 _TOKEN = re.compile(
-    r"\s*+(?:(?P<num>\d++(?:\.\d++)?|\.\d++)"
-    r"|\\(?P<cmd>[a-zA-Z]++)"
+    r"\s{0,4}+(?:(?P<num>\d{1,60}+(?:\.\d{1,60}+)?|\.\d{1,60}+)"
+    r"|\\(?P<cmd>[a-zA-Z]{1,40}+)"
     rf"|(?P<fn>(?:{'|'.join(FUNCTION_NAMES)}|binom|pi|infinity|infty)(?![a-z]))"
     r"|(?P<sym>[A-Za-zα-ωΑ-Ω])(?P<sub>_\{[^{}]{1,12}\}|_\w|'{1,2})?"
     r"|(?P<op>\*\*|[-+*/^(){}\[\]|!√∛·×÷°%±∓,_∞∅⌊⌋⌈⌉]))"

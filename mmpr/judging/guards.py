@@ -6,10 +6,10 @@ import re
 
 _REFUSAL = re.compile(
     r"\b(?:can ?not|can't|could not|couldn't|unable to|not able to|impossible to|not possible to|hard to"
-    r"|difficult to|fail(?:ed)? to)\s+"
-    r"(?:be\s+|accurately\s+|reliably\s+|clearly\s+|definitively\s+)*(?:determine|tell|identif|see|read|answer"
+    r"|difficult to|fail(?:ed)? to)\s{1,4}"
+    r"(?:be\s{1,4}|accurately\s{1,4}|reliably\s{1,4}|clearly\s{1,4}|definitively\s{1,4})*(?:determine|tell|identif|see|read|answer"
     r"|say|know|find|infer|conclude|view|made|make out|decid|calculat|discern|confirm|provide|assist|help"
-    r"|count)\w*"
+    r"|count)\w{0,40}"
     r"|\b(?:unknown|unclear|unanswerable|indeterminate|undetermined|undeterminable|undecidable|inconclusive"
     r"|illegible|unreadable)\b"
     r"|^n/?a$|^n\.a$|\bnot (?:sure|certain|known|visible|shown|provided|specified|given|available|applicable"
@@ -25,8 +25,8 @@ _BOUND = re.compile(
     r"\bat (?:least|most)\b|\b(?:no )?(?:more|less|fewer|greater|larger|smaller|higher|lower) than\b|\b(?:over"
     r"|under|above|below|exceeds?|beyond|up to|upwards of|minimum of|maximum of|not (?:more|less))\b"
     r"(?= *[\d$€£≈-])"
-    r"|(?<=[\d%])\s*(?:or (?:more|less|fewer|above|below|over|under|higher|lower|so)|and (?:above|below|up"
-    r"|over))\b|(?<=\d)\+(?=\s*$|\s+[a-z])|^[<>≤≥]|^(?:almost|nearly|just (?:over|under))\b"
+    r"|(?<=[\d%])\s{0,4}(?:or (?:more|less|fewer|above|below|over|under|higher|lower|so)|and (?:above|below|up"
+    r"|over))\b|(?<=\d)\+(?=\s{0,4}$|\s{1,4}[a-z])|^[<>≤≥]|^(?:almost|nearly|just (?:over|under))\b"
     r"|至少|至多|最少(?=\d)|最多(?=\d)|超过|不到|多于|少于|大于|小于|不少于|不超过|以上|以下|将近|接近"
 )
 _NEGATED = re.compile(
@@ -39,16 +39,19 @@ _SOFT = re.compile(
 )
 _OR = re.compile(r"\bor\b|\beither\b|\band/or\b|或者|或|还是|\bversus\b|\bvs\b")
 _RANGE = re.compile(
-    r"\bbetween\b.*\band\b|\bfrom\b.*\d.*\bto\b.*\d|(?<=\d)[\w%°]*\s?(?:-|~|至|到|—)\s?(?=\d)"
-    r"|\d\S*\s+to\s+[-$€£]?\d|\bin the range\b|介于|之间"
+    r"\bbetween\b.{0,60}\band\b|\bfrom\b.{0,60}?\d.{0,60}?\bto\b.{0,60}?\d|(?<=\d)[\w%°]{0,12}\s?(?:-|~|至|到|—)\s?(?=\d)"
+    r"|\d\S{0,20}\s{1,4}to\s{1,4}[-$€£]?\d|\bin the range\b|介于|之间"
 )
 _CONTRAST = re.compile(
-    r"\s*(?:[,;，；(（-]\s*(?:and\s+|but\s+)?(?:definitely\s+|it is\s+)?not\s+|\s(?:rather than|instead of"
-    r"|as opposed to|and not)\s+|[,，、;]?\s*(?:而不是|而非|不是)).+$",
+    r"\s{0,4}(?:[,;，；(（-]\s{0,4}(?:and\s{1,4}|but\s{1,4})?(?:definitely\s{1,4}|it is\s{1,4})?not\s{1,4}"
+    r"|\s(?:rather than|instead of"
+    r"|as opposed to|and not)\s{1,4}|[,，、;]?\s{0,4}(?:而不是|而非|不是)).+$",
     re.I,
 )
 _NOT_BUT = re.compile(
-    r"^\W*(?:it is |it's |this is )?not\s+(.+?),?\s+but\s+(?:rather\s+)?(.+)$|^不是(.+?)[,，]?(?:而|却)?是(.+)$", re.I
+    r"^\W{0,8}(?:it is |it's |this is )?not\s{1,4}(.+?),?\s{1,4}but\s{1,4}(?:rather\s{1,4})?(.+)$"
+    r"|^不是(.+?)[,，]?(?:而|却)?是(.+)$",
+    re.I,
 )
 
 
@@ -96,7 +99,8 @@ def soft(low: str) -> bool:
 
 
 _HEDGE = re.compile(
-    r"\s*(?:it(?:'s| is)\s+)?(?:probably|possibly|maybe|perhaps|most likely|likely|presumably|i guess|my guess is"
+    r"\s{0,4}(?:it(?:'s| is)\s{1,4})?(?:probably|possibly|maybe|perhaps|most likely|likely|presumably"
+    r"|i guess|my guess is"
     r"|可能是?|也许是?|大概是?|或许是?|好像是?)[\s,:]*(?=\S)",
     re.I,
 )
@@ -162,7 +166,7 @@ def corrected(text: str) -> str | None:
     return None if found is None else (found.group(2) or found.group(4)).strip()
 
 
-_SPLIT_OR = re.compile(r"\s*(?:,\s*or\b|\bor\b|\beither\b|或者|或|还是|,)\s*", re.I)
+_SPLIT_OR = re.compile(r"\s{0,4}(?:,\s{0,4}or\b|\bor\b|\beither\b|或者|或|还是|,)\s{0,4}", re.I)
 
 
 def candidates(text: str) -> list[str]:

@@ -18,19 +18,21 @@ Piece = tuple[float, bool, float, bool]
 
 _NUMBER = r"[-+]?(?:∞|oo|inf(?:inity)?|[^\s,<>≤≥=\[\]]+?)"
 _BRACKETS = re.compile(
-    r"([\[(])\s*([^,;\[\]()]*(?:\([^()]*\)[^,;\[\]()]*)*)\s*[,;]\s*([^,;\[\]()]*(?:\([^()]*\)[^,;\[\]()]*)*)\s*([\])])"
+    r"([\[(])\s{0,4}([^,;\[\]()]*(?:\([^()]*\)[^,;\[\]()]*)*)\s{0,4}[,;]\s{0,4}([^,;\[\]()]*(?:\([^()]*\)[^,;\[\]()]*)*)\s{0,4}([\])])"
 )
-_CHAIN = re.compile(r"^(.+?)\s*(<|≤|>|≥)\s*([a-zA-Zθ]|f\(x\)|[a-z]\([a-z]\))\s*(<|≤|>|≥)\s*(.+)$")
-_SIMPLE = re.compile(r"^([a-zA-Zθ]|f\(x\)|[a-z]\([a-z]\))\s*(<|≤|>|≥)\s*(.+)$")
-_SIMPLE_TURNED = re.compile(r"^([^<>≤≥a-zA-Z]+?)\s*(<|≤|>|≥)\s*([a-zA-Zθ]|f\(x\)|[a-z]\([a-z]\))$")
-_UNION = re.compile(r"\s*(?:∪|\bU\b|\bunion\b|\bor\b|或|并)\s*")
-_ALL_REAL = re.compile(r"^(?:all real(?: number)?s?|ℝ|R|x ∈ R|\(-∞,\s*∞\)|全体实数|所有实数|一切实数|任意实数)$", re.I)
+_CHAIN = re.compile(r"^(.+?)\s{0,4}(<|≤|>|≥)\s{0,4}([a-zA-Zθ]|f\(x\)|[a-z]\([a-z]\))\s{0,4}(<|≤|>|≥)\s{0,4}(.+)$")
+_SIMPLE = re.compile(r"^([a-zA-Zθ]|f\(x\)|[a-z]\([a-z]\))\s{0,4}(<|≤|>|≥)\s{0,4}(.+)$")
+_SIMPLE_TURNED = re.compile(r"^([^<>≤≥a-zA-Z]+?)\s{0,4}(<|≤|>|≥)\s{0,4}([a-zA-Zθ]|f\(x\)|[a-z]\([a-z]\))$")
+_UNION = re.compile(r"\s{0,4}(?:∪|\bU\b|\bunion\b|\bor\b|或|并)\s{0,4}")
+_ALL_REAL = re.compile(
+    r"^(?:all real(?: number)?s?|ℝ|R|x ∈ R|\(-∞,\s{0,4}∞\)|全体实数|所有实数|一切实数|任意实数)$", re.I
+)
 _LEAD = re.compile(
-    r"^(?:.*?\b(?:is|are|as|be|for|when)\b\s*:?\s*|.*?[:：]\s*(?=[\[({x\d-])|.*?(?:是|为)\s*)(?=[\[({a-zA-Z\d∞+-])",
+    r"^(?:.*?\b(?:is|are|as|be|for|when)\b\s{0,4}:?\s{0,4}|.*?[:：]\s{0,4}(?=[\[({x\d-])|.*?(?:是|为)\s{0,4})(?=[\[({a-zA-Z\d∞+-])",
     re.S,
 )
 _MEMBER = re.compile(
-    r"^\s*\{?\s*[a-zA-Z]\s*(?:∈\s*(?:R|ℝ)\s*)?[|:]\s*|^\s*(?:[a-zA-Z]|D|[a-z]\([a-z]\))\s*(?:∈|\bin\b|=)\s*(?=[\[({-])"
+    r"^\s{0,4}\{?\s{0,4}[a-zA-Z]\s{0,4}(?:∈\s{0,4}(?:R|ℝ)\s{0,4})?[|:]\s{0,4}|^\s{0,4}(?:[a-zA-Z]|D|[a-z]\([a-z]\))\s{0,4}(?:∈|\bin\b|=)\s{0,4}(?=[\[({-])"
 )
 
 
@@ -41,7 +43,7 @@ def _ascii(text: str) -> str:
     text = re.sub(r"\b(?:is )?(?:greater|more) than\b|大于", ">", text)
     text = re.sub(r"\b(?:is )?(?:less|smaller) than\b|小于", "<", text)
     text = re.sub(r"\b(?:positive )?infinity\b|正无穷大?|(?<![a-z])oo\b", "∞", text)
-    return re.sub(r"(?:negative|minus)\s+∞|负无穷大?", "-∞", text)
+    return re.sub(r"(?:negative|minus)\s{1,4}∞|负无穷大?", "-∞", text)
 
 
 def _bound(text: str) -> float:
@@ -86,7 +88,7 @@ def read_pieces(text: str) -> list[Piece]:
 def _piece(text: str) -> Piece:
     if (found := _BRACKETS.fullmatch(text)) is not None:
         return _bound(found.group(2)), found.group(1) == "[", _bound(found.group(3)), found.group(4) == "]"
-    both = re.split(r"\s+and\s+|\s*(?:,|且|和|∧|&)\s*", text)
+    both = re.split(r"\s{1,4}and\s{1,4}|\s{0,4}(?:,|且|和|∧|&)\s{0,4}", text)
     if len(both) == 2 and all(re.search(r"[<>≤≥]", part) for part in both):
         return _meet(_piece(both[0]), _piece(both[1]))
     if (found := _CHAIN.match(text)) is not None:
@@ -168,7 +170,7 @@ class Interval:
         return _shown(list(self.pieces))
 
     def _read(self, answer: str) -> list[Piece]:
-        answer = re.sub(r"\s*(?:,\s*)?\b(?:since|because|where)\b.*$", "", answer, flags=re.I)
+        answer = re.sub(r"\s{0,4}(?:,\s{0,4})?\b(?:since|because|where)\b.*$", "", answer, flags=re.I)
         try:
             return read_pieces(answer)
         except algebra.Unreadable:
@@ -207,7 +209,7 @@ def _shown(pieces: list[Piece]) -> str:
     return " ∪ ".join(f"{'[' if a else '('}{low:.12g}, {high:.12g}{']' if b else ')'}" for low, a, high, b in pieces)
 
 
-_MIXED = re.compile(r"\[[^\[\]()]*,[^\[\]()]*\)|\([^\[\]()]*,[^\[\]()]*\]|∞|∪")
+_MIXED = re.compile(r"\[[^\[\](),]{0,80},[^\[\]()]{0,80}\)|\([^\[\](),]{0,80},[^\[\]()]{0,80}\]|∞|∪")
 
 
 def compile_interval(text: str, cues: Cues, *, forced: bool) -> Interval | None:

@@ -14,7 +14,7 @@ _NUMBERLIKE = re.compile(
     r"\d|\b(?:no|none|nothing|nobody|zero|one|once|twice|thrice|double|triple|half|both|pair|couple|dozen|single|all"
     r"|every|neither|few|several|first|second|third|last)\b|[零一二两三四五六七八九十百千万半双]"
 )
-_MATHEMATICAL = re.compile(r"[\\^_=<>≤≥+*/|∞√π∪∩∅]|\b[a-z]\b\s*[-+]|\w\(|\b(?:sqrt|sin|cos|tan|log|ln|exp)\b")
+_MATHEMATICAL = re.compile(r"[\\^_=<>≤≥+*/|∞√π∪∩∅]|\b[a-z]\b\s{0,4}[-+]|\w\(|\b(?:sqrt|sin|cos|tan|log|ln|exp)\b")
 
 
 # What a lexical database keeps apart and people do not.
@@ -35,7 +35,7 @@ _KIN = {
 
 def numberless(text: str) -> bool:
     """Whether a text of words cannot mean a number: `Joe Biden`; `a dozen`, `none` and `a cat` can."""
-    words = re.fullmatch(r"(?!\W*an?\b)[A-Za-z][A-Za-z' .,-]*", text, re.I)
+    words = re.fullmatch(r"(?!\W{0,8}an?\b)[A-Za-z][A-Za-z' .,-]*", text, re.I)
     return words is not None and len(text) > 2 and _NUMBERLIKE.search(text.casefold()) is None
 
 

@@ -14,24 +14,26 @@ from mmpr.judging.rules import Rule, Ruling, ambiguous, correct, different, inco
 
 _RELATION = re.compile(r"<=|>=|=<|[<>≤≥]")
 _NO_RELATION = re.compile(r"[<>≤≥≠]")
-_EQUALS = re.compile(r"\s*+[=≈]\s*+")
+_EQUALS = re.compile(r"\s{0,4}+[=≈]\s{0,4}+")
 _WORDS = re.compile(
     r"(?<![\\a-zA-Z])(?!(?:arc|ar|a)?(?:sin|cos|tan|cot|sec|csc)h?(?![a-z])|sqrt|cbrt|binom|infinity|infty|floor|ceil)"
     r"(?:[a-zA-Z]{4,}|(?:and|the|or|is|it|of|in|at|to|no|not|yes|for|per|are|was|has|you|can|all|one|two|if|so|but)"
     r"(?![a-zA-Z]))",
 )
-_PROSE = re.compile(r"^.*?(?:\b(?:is|are|equals|be|as)\b|[:：]|是|为)\s*+", re.S)
+_PROSE = re.compile(r"^.*?(?:\b(?:is|are|equals|be|as)\b|[:：]|是|为)\s{0,4}+", re.S)
 _TAIL = re.compile(
-    r"(?:[,;]\s*+)?(?:\bwhere\b|\bsince\b|\bbecause\b|\bfor (?:all|every|some)\b|\bwhen\b|\bwith\b|其中|因为).*$",
+    r"(?:[,;]\s{0,4}+)?(?:\bwhere\b|\bsince\b|\bbecause\b|\bfor (?:all|every|some)\b|\bwhen\b|\bwith\b|其中|因为).*$",
     re.I | re.S,
 )
 _GIVEN = re.compile(r"(?<![a-zA-Z\\])([a-zA-Z](?:_\w)?)\s?=\s?[-\d(\\]")
-_LIST = re.compile(r"\s*+(?:,\s*+(?:and|or)?|\band\b|\bor\b|;)\s*+")
-_FUNCTION_NAME = re.compile(r"^\s*+[a-zA-Z]'{0,3}\s*+\(\s*+([a-zA-Z])\s*+\)\s*+$")
-_DERIVATIVE = re.compile(r"^\s*+\\frac\s*\{\s*d\s*([a-zA-Z])\s*\}\s*\{\s*d\s*[a-zA-Z]\s*\}\s*$")
-_SINGLE = re.compile(r"^\s*+\\?[A-Za-zα-ω]\w?'?\s*+$")
-_NAME = re.compile(r"^\s*+(?:\\?[A-Za-zα-ω]\w?|[A-Z]_?\{?\w*+\}?)'?\s*+$")
-_CONSTANT_PLUS = re.compile(r"\+\s*+[cCkK]\s*+$")
+_LIST = re.compile(r"\s{0,4}+(?:,\s{0,4}+(?:and|or)?|\band\b|\bor\b|;)\s{0,4}+")
+_FUNCTION_NAME = re.compile(r"^\s{0,4}+[a-zA-Z]'{0,3}\s{0,4}+\(\s{0,4}+([a-zA-Z])\s{0,4}+\)\s{0,4}+$")
+_DERIVATIVE = re.compile(
+    r"^\s{0,4}+\\frac\s{0,4}\{\s{0,4}d\s{0,4}([a-zA-Z])\s{0,4}\}\s{0,4}\{\s{0,4}d\s{0,4}[a-zA-Z]\s{0,4}\}\s{0,4}$"
+)
+_SINGLE = re.compile(r"^\s{0,4}+\\?[A-Za-zα-ω]\w?'?\s{0,4}+$")
+_NAME = re.compile(r"^\s{0,4}+(?:\\?[A-Za-zα-ω]\w?|[A-Z]_?\{?\w{0,40}+\}?)'?\s{0,4}+$")
+_CONSTANT_PLUS = re.compile(r"\+\s{0,4}+[cCkK]\s{0,4}+$")
 
 
 def prepared(text: str) -> str:
@@ -371,7 +373,7 @@ def read_inequality(text: str) -> Inequality | None:
 
 
 _LOOKS_MATHEMATICAL = re.compile(
-    r"[+*/^=√π·×<>≤≥∞∅±_|!]|\\[a-z]|\d\s*[a-zA-Zθ]\b|\b[a-z]\s*-\s*\w|-\s*[a-zA-Z]\b"
+    r"[+*/^=√π·×<>≤≥∞∅±_|!]|\\[a-z]|\d\s{0,4}[a-zA-Zθ]\b|\b[a-z]\s{0,4}-\s{0,4}\w|-\s{0,4}[a-zA-Z]\b"
     rf"|\b(?:{'|'.join(FUNCTION_NAMES)})\b"
 )
 _LETTERS = re.compile(r"[A-Za-z]++(?:[-/][A-Za-z]++)*+")

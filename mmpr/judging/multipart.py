@@ -13,12 +13,12 @@ from mmpr.judging.rules import Rule, Ruling, ambiguous, correct, incorrect
 from mmpr.judging.sequences import Compile, split
 
 _LABEL = re.compile(
-    r"(?:^|(?<=[\s,;.、，；]))\(?\s*([a-hA-H]|[1-9]|i{1,3}|iv|v|[①-⑨])\s*(?:\)|(?<=[a-hA-H1-9])[.:](?=\s))\s*"
-    r"(?:[:=.]\s*)?|(?:part|question|第)\s*\(?([a-hA-H]|[1-9])\)?\s*(?:[:=]|问|题|is\b)\s*:?\s*",
+    r"(?:^|(?<=[\s,;.、，；]))\(?\s{0,4}([a-hA-H]|[1-9]|i{1,3}|iv|v|[①-⑨])\s{0,4}(?:\)|(?<=[a-hA-H1-9])[.:](?=\s))\s{0,4}"
+    r"(?:[:=.]\s{0,4})?|(?:part|question|第)\s{0,4}\(?([a-hA-H]|[1-9])\)?\s{0,4}(?:[:=]|问|题|is\b)\s{0,4}:?\s{0,4}",
     re.I,
 )
-_WORD = re.compile(r"[a-z]+|[\u3400-\u9fff]+")
-_NAMED = re.compile(r"^\s*([A-Za-z\u3400-\u9fff][\w\s'-]{0,40}?)\s*(?:[:：=]|\bis\b|\bare\b)\s*(.+)$")
+_WORD = re.compile(r"[a-z]{1,40}|[\u3400-\u9fff]+")
+_NAMED = re.compile(r"^\s{0,4}([A-Za-z\u3400-\u9fff][\w\s'-]{0,40}?)\s{0,4}(?:[:：=]|\bis\b|\bare\b)\s{0,4}(.+)$")
 _STOP = frozenset(
     [
         "a",
@@ -100,7 +100,7 @@ class Multipart:
         given = labelled(answer)
         if given:
             return self._by_label(given)
-        pieces = split(re.sub(r"\s*[;；\n]\s*", ", ", answer))
+        pieces = split(re.sub(r"\s{0,4}[;；\n]\s{0,4}", ", ", answer))
         return self._by_name(pieces) or self._by_position(pieces)
 
     def _by_label(self, given: list[tuple[str, str]]) -> tuple[list[str] | None, bool]:
@@ -156,7 +156,7 @@ def compile_multipart(text: str, cues: Cues, compiled: Compile, *, forced: bool)
     if len(given) >= 2 and all(part for _, part in given):
         labels, texts = zip(*given, strict=True)
         return _built(labels, texts, _names(cues.low, labels), compiled)
-    pieces = [_NAMED.match(piece) for piece in split(re.sub(r"\s*[;；\n]\s*", "; ", text))]
+    pieces = [_NAMED.match(piece) for piece in split(re.sub(r"\s{0,4}[;；\n]\s{0,4}", "; ", text))]
     named = [m for m in pieces if m is not None and ":" in m.group()]
     if len(named) >= 2 and len(named) == len(pieces):
         names = tuple(frozenset(singular(w) for w in _WORD.findall(m.group(1).casefold())) - _STOP for m in named)

@@ -47,17 +47,22 @@ ORDINALS = {
 
 _WORD = "|".join(sorted((*_UNITS, *_TENS, *_SCALES, "hundred"), key=len, reverse=True))
 _RUN = re.compile(
-    rf"\b(?:an?\s+(?=(?:hundred|thousand|million|billion|trillion)\b))?(?:{_WORD})(?:(?:[\s-]+|\s+and\s+)"
+    rf"\b(?:an?\s{{1,4}}(?=(?:hundred|thousand|million|billion|trillion)\b))?(?:{_WORD})(?:(?:[\s-]+|\s{{1,4}}and\s{{1,4}})"
     rf"(?:{_WORD}))*\b",
     re.I,
 )
-_DOZEN = re.compile(r"\b(half\s+a|half-a|a|one|two|three|four|five|\d+)?\s*dozens?\b(\s+and\s+a\s+half\b)?", re.I)
+_DOZEN = re.compile(
+    r"\b(half\s{1,4}a|half-a|a|one|two|three|four|five|\d{1,60})?\s{0,4}dozens?\b(\s{1,4}and\s{1,4}a\s{1,4}half\b)?",
+    re.I,
+)
 _DOZENS = {None: 12, "half a": 6, "half-a": 6, "a": 12, "one": 12, "two": 24, "three": 36, "four": 48, "five": 60}
-_PART = re.compile(rf"\b(\d+|an?)[\s-]+({'|'.join(sorted(_PARTS, key=len, reverse=True))})\b(?!\s*(?:past|to)\b)", re.I)
+_PART = re.compile(
+    rf"\b(\d{{1,60}}|an?)[\s-]+({'|'.join(sorted(_PARTS, key=len, reverse=True))})\b(?!\s{{0,4}}(?:past|to)\b)", re.I
+)
 _HALF = re.compile(r"(?:^|(?<=\bis )|(?<=: ))half\b(?! past)", re.I)  # not the second half of a match
-_AND_A_HALF = re.compile(r"\b(\d+)\s+and\s+(\d+/\d+)\b")
-_POINT = re.compile(r"\b(\d+)\s+point\s+((?:\d\s?)*\d)\b", re.I)
-_SIGN = re.compile(r"\b(?:negative|minus)\s+(?=[\d(.$π√\\])", re.I)
+_AND_A_HALF = re.compile(r"\b(\d{1,60})\s{1,4}and\s{1,4}(\d{1,60}/\d{1,60})\b")
+_POINT = re.compile(r"\b(\d{1,60})\s{1,4}point\s{1,4}((?:\d\s?)*\d)\b", re.I)
+_SIGN = re.compile(r"\b(?:negative|minus)\s{1,4}(?=[\d(.$π√\\])", re.I)
 _ANY_WORD = re.compile(
     rf"\b(?:{_WORD}|dozen|half|halves|thirds?|quarters?|fourths?|fifths?|negative|minus|point)\b", re.I
 )
@@ -93,10 +98,10 @@ def _follows(word: str, last: int) -> bool:
 
 
 def _spelled(found: re.Match[str]) -> str:
-    if found.group().lower() == "one" and re.match(r"\s+(?:of|another|who|that)\b", found.string[found.end() :]):
+    if found.group().lower() == "one" and re.match(r"\s{1,4}(?:of|another|who|that)\b", found.string[found.end() :]):
         return found.group()
     first = found.group().split()[0].lower()
-    if first in (*_SCALES, "hundred") and re.search(r"[\d.]\s*$", found.string[: found.start()]) is not None:
+    if first in (*_SCALES, "hundred") and re.search(r"[\d.]\s{0,4}$", found.string[: found.start()]) is not None:
         return found.group()  # `2.5 million`: the scale is read with its number
     return " ".join(map(str, _value(found.group())))
 
@@ -133,7 +138,7 @@ _HAN_RUN = re.compile(rf"[{_HAN}]+(?:点[{_HAN}]+)?")
 # Words that hold a numeral's character and are no number.
 _HAN_WORDS = re.compile("一共|一定|一样|一些|一起|一般|一直|统一|唯一|之一|万一|一下|一致|一侧|一边|百分点|千万别")
 _HAN_PERCENT = re.compile(rf"百分之([负]?[{_HAN}\d.]+(?:点[{_HAN}]+)?)")
-_HAN_PART = re.compile(rf"([{_HAN}\d]+)分之([{_HAN}\d]+)")
+_HAN_PART = re.compile(rf"([{_HAN}\d]{{1,40}})分之([{_HAN}\d]{{1,40}})")
 _HAN_HALF = re.compile(r"(?<![\w])一半|二分之一")
 
 

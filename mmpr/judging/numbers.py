@@ -82,9 +82,9 @@ _AFTER = (
 _MENTION = re.compile(
     rf"""(?P<sign0>(?<![\w)\]%°.])[-+±]\s?(?=[$€£¥₹]))?(?P<before>{_BEFORE})?\s?
     (?P<sign>(?<![\w)\]%°])[-+±]\s?)?(?P<before2>[$€£¥₹])?
-    (?:(?P<whole>\d+)[\s-]+(?P<mixtop>\d+)\s?/\s?(?P<mixbottom>\d+)
-      |(?P<power>10)\s?(?:\^|\*\*)\s?[{{(]?\s?(?P<powerexp>[-+]?\d+)\s?[)}}]?
-      |(?P<lit>{_LIT})(?:\s?[×x*·]\s?10\s?(?:\^|\*\*)\s?[{{(]?\s?(?P<exp>[-+]?\s?\d+)\s?[)}}]?|[eE](?P<e>[-+]?\d+)(?![\d.]))?
+    (?:(?P<whole>\d{{1,60}})[\s-]+(?P<mixtop>\d{{1,60}})\s?/\s?(?P<mixbottom>\d{{1,60}})
+      |(?P<power>10)\s?(?:\^|\*\*)\s?[{{(]?\s?(?P<powerexp>[-+]?\d{{1,60}})\s?[)}}]?
+      |(?P<lit>{_LIT})(?:\s?[×x*·]\s?10\s?(?:\^|\*\*)\s?[{{(]?\s?(?P<exp>[-+]?\s?\d{{1,60}})\s?[)}}]?|[eE](?P<e>[-+]?\d{{1,60}})(?![\d.]))?
        (?:\s?/\s?(?P<den>{_LIT})(?![\d/]))?)
     (?:\s?(?P<scale>hundred|thousand|million|billion|trillion|百万|千万|[百千万亿]|(?:mln|mil|mn|bn|bln|[kKMB])(?![\w°/]))s?)?
     (?P<percent>\s?(?:%|\b(?i:percentage points?|percent|per\s?cent|pct)\b))?
@@ -106,8 +106,8 @@ def read_simple(text: str) -> Reading | None:
 
 
 _FRAC = re.compile(
-    r"\\frac\s*(?:\{\s*(-?[\d,.]+)\s*\}\s*\{\s*(-?[\d,.]+)\s*\}|(\d)\s*(\d)|\{\s*(\d+)\s*\}\s*(\d)|"
-    r"(\d)\s*\{\s*(\d+)\s*\})"
+    r"\\frac\s{0,4}(?:\{\s{0,4}(-?[\d,.]+)\s{0,4}\}\s{0,4}\{\s{0,4}(-?[\d,.]+)\s{0,4}\}|(\d)\s{0,4}(\d)|\{\s{0,4}(\d{1,60})\s{0,4}\}\s{0,4}(\d)|"
+    r"(\d)\s{0,4}\{\s{0,4}(\d{1,60})\s{0,4}\})"
 )
 
 
@@ -117,8 +117,8 @@ def _frac(found: re.Match[str]) -> str:
     return f"{gap}{top}/{bottom}"
 
 
-_OUT_OF = re.compile(r"(?<=\d)\s+out\s+of\s+(?:the\s+|every\s+)?(?=\d)", re.I)
-_EVERY = re.compile(r"(?<=\d)\s*(?:\^\s*\\circ)")
+_OUT_OF = re.compile(r"(?<=\d)\s{1,4}out\s{1,4}of\s{1,4}(?:the\s{1,4}|every\s{1,4})?(?=\d)", re.I)
+_EVERY = re.compile(r"(?<=\d)\s{0,4}(?:\^\s{0,4}\\circ)")
 
 
 _JOIN = r"\s*(?:,|and\b|&)?\s*"
@@ -260,7 +260,7 @@ def _ten_to(power: str) -> Fraction:
     return Fraction(10) ** int(power)
 
 
-_INCH_AS_WORD = re.compile(r"in\s+[a-zA-Z]|a\s|(?:min|bar|C|A|F|B|V|T|H)\s+[a-z]")
+_INCH_AS_WORD = re.compile(r"in\s{1,4}[a-zA-Z]|a\s|(?:min|bar|C|A|F|B|V|T|H)\s{1,4}[a-z]")
 
 
 def _unit_after(text: str, end: int) -> tuple[int, Unit | None]:
@@ -274,9 +274,9 @@ def _unit_after(text: str, end: int) -> tuple[int, Unit | None]:
     return (end, None) if unit is None else (match.end(), unit)
 
 
-_CLOSED = re.compile(r"[π√^!(*×·/+]|\\(?:frac|sqrt|pi)|sqrt|\bpi\b|(?<=\d)\s*-\s*(?=\d)")
+_CLOSED = re.compile(r"[π√^!(*×·/+]|\\(?:frac|sqrt|pi)|sqrt|\bpi\b|(?<=\d)\s{0,4}-\s{0,4}(?=\d)")
 _ALGEBRAIC = re.compile(r"(?:[\d\s.,+\-*/^(){}\[\]π√∛×·÷!|]|\\(?:frac|sqrt|pi)|\b(?:sqrt|pi)(?![a-z]))+")
-_X_TIMES = re.compile(r"(?<=\d)\s*x\s*(?=\d)")
+_X_TIMES = re.compile(r"(?<=\d)\s{0,4}x\s{0,4}(?=\d)")
 
 
 def read_closed(text: str) -> Mention | None:

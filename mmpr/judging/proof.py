@@ -39,8 +39,8 @@ _FAILED = {"negated": Rule.NEGATED, "soft": Rule.SOFT, "bound": Rule.BOUND}
 _COUNTS = re.compile(r"\bhow many\b|\bnumber of\b|\bcount\b|几|多少")
 _COMPOUND = frozenset(("set", "list", "tuple", "multipart"))
 # `e^{3}` is `e^3` and `a + b` is `a+b`; `\\sqrt{3}+1` is not `\\sqrt{3+1}`, nor `2 1/2` `21/2`.
-_SCRIPT = re.compile(r"(?<=[\^_])\{(\w+)\}")
-_BLANKS = re.compile(r"(?<!\d)\s+|\s+(?!\d)")
+_SCRIPT = re.compile(r"(?<=[\^_])\{(\w{1,40})\}")
+_BLANKS = re.compile(r"(?<!\d)\s{1,4}|\s{1,4}(?!\d)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +165,7 @@ def _bare(text: str) -> str:
     return _BLANKS.sub("", _SCRIPT.sub(r"\1", text))
 
 
-_OR = re.compile(r"\s*,?\s+or\s+")
+_OR = re.compile(r"\s{0,4},?\s{1,4}or\s{1,4}")
 
 
 def offers(question: str, a: str, b: str) -> bool:

@@ -14,11 +14,11 @@ from mmpr.judging.rules import Rule, Ruling, ambiguous, correct, different, inco
 
 HAN = re.compile(r"[\u3400-\u9fff]")
 _LATIN = re.compile(r"[a-z]")
-_ARTICLE = re.compile(r"^(?:an?|the|some|one)\s+")
+_ARTICLE = re.compile(r"^(?:an?|the|some|one)\s{1,4}")
 _PREPOSITION = re.compile(
     r"^(on top of|next to|in front of|to the (?:left|right) of|on the (?:left|right) of|inside of|on|in|at"
     r"|under|underneath|beneath|below|above|over|behind|beside|near|by|inside|outside|between|against|from"
-    r"|around|across|along|through|into|onto|within)\s+"
+    r"|around|across|along|through|into|onto|within)\s{1,4}"
 )
 _SAME_PLACE = {
     "underneath": "under",
@@ -33,19 +33,21 @@ _SAME_PLACE = {
 }
 _NEUTRAL = frozenset(("on", "in", "at", "inside", "from", "by"))
 _OPENING = re.compile(
-    r"^(?:(?:so|thus|hence|therefore|yes|well)[,\s]+)*(?:(?:the )?(?:correct |right |final )?answer(?: is|:)\s*|i "
-    r"(?:think|believe)(?: that)?\s+|it(?:'s| is| was| looks like)\s+|this is\s+|that is\s+|these are\s+|"
-    r"they(?:'re| are)\s+|there (?:is|are)\s+|he(?:'s| is)\s+|she(?:'s| is)\s+|it's\s+|called\s+|named\s+"
-    r"|known as\s+|a kind of\s+)+"
+    r"^(?:(?:so|thus|hence|therefore|yes|well)[,\s]+)*(?:(?:the )?(?:correct |right |final )?answer(?: is|:)\s{0,4}|i "
+    r"(?:think|believe)(?: that)?\s{1,4}|it(?:'s| is| was| looks like)\s{1,4}|this is\s{1,4}|that is\s{1,4}"
+    r"|these are\s{1,4}|"
+    r"they(?:'re| are)\s{1,4}|there (?:is|are)\s{1,4}|he(?:'s| is)\s{1,4}|she(?:'s| is)\s{1,4}|it's\s{1,4}"
+    r"|called\s{1,4}|named\s{1,4}"
+    r"|known as\s{1,4}|a kind of\s{1,4})+"
 )
 _OPENING_HAN = re.compile(
     r"^(?:答案(?:是|为)?|这(?:是|个是|里是)|它(?:是|们是)|那是|图(?:片)?中(?:的)?(?:动物|物体|人)?(?:是|为)?"
     r"|是|为|应该是|属于|叫(?:做)?)[::]?"
 )
-_LABEL = re.compile(r"^([^:]{1,60}):\s*(.+)$")
+_LABEL = re.compile(r"^([^:]{1,60}):\s{0,4}(.+)$")
 _COPULA = re.compile(
-    r"^(.{1,80}?)\s+(?:is|are|was|were|reads?|says?|would be|appears? to be)\s+(?:called\s+|named\s+"
-    r"|labell?ed\s+|known as\s+)?(.+)$"
+    r"^(.{1,80}?)\s{1,4}(?:is|are|was|were|reads?|says?|would be|appears? to be)\s{1,4}(?:called\s{1,4}|named\s{1,4}"
+    r"|labell?ed\s{1,4}|known as\s{1,4})?(.+)$"
 )
 _COPULA_HAN = re.compile(r"^(.{1,30}?)(?:是|为|叫做?|写着)[::]?(.+)$")
 _PUNCTUATION = re.compile(r"[\"'`.,;:!?()\[\]{}“”‘’。,、;!?《》「」*_]+")
@@ -84,8 +86,8 @@ _TRAILING_REASON = re.compile(
     r"\s*(?:[,;]\s*(?:since|because|as|which|who|where|so|due to|based on|given)\b|\s(?:because|since)\b|[,]?"
     r"(?:因为|由于)|\s\((?!\s?(?:or|not|maybe|perhaps|possibly|and)\b)).*$"
 )
-_COMPANY = re.compile(r"[,\s]+(?:inc|corp|corporation|ltd|llc|co|company|gmbh|plc|incorporated|limited)$")
-_TITLE = re.compile(r"^(?:mr|mrs|ms|dr|prof|sir|president|king|queen|st|saint)\s+")
+_COMPANY = re.compile(r"[,\s]{1,4}(?:inc|corp|corporation|ltd|llc|co|company|gmbh|plc|incorporated|limited)$")
+_TITLE = re.compile(r"^(?:mr|mrs|ms|dr|prof|sir|president|king|queen|st|saint)\s{1,4}")
 
 
 def spelled(text: str) -> str:

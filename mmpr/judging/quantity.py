@@ -40,7 +40,7 @@ guest
 _OF_PEOPLE = frozenset(_OF_PEOPLE_TEXT.split())
 _SCALE_WORDS = ("hundred", "thousand", "million", "billion", "trillion")
 _PEOPLE = re.compile(r"\b(?:people|persons?|individuals|inhabitants|residents)\b")
-_WORD = re.compile(r"[a-z∠]+(?:'[a-z]+)?|[\u3400-\u9fff]|[\\=<>≈±~#@&+*/^]")
+_WORD = re.compile(r"[a-z∠]{1,40}(?:'[a-z]{1,40})?|[\u3400-\u9fff]|[\\=<>≈±~#@&+*/^]")
 _EXPRESSION = re.compile(
     rf"\\(?!frac|sqrt|pi)[a-z]|[a-zA-Z]\s?\^|\d\s?i\b|\||\b(?:{'|'.join(FUNCTION_NAMES)})\b|[a-zA-Z] ?[-+*] ?[a-zA-Z\d]"
 )
@@ -50,18 +50,18 @@ _LEAD = re.compile(
     re.I,
 )
 _TAIL = re.compile(
-    r"\s*[,;，；]?\s+(?:since|because|as (?!well)|given that|which|where|so that|due to|based on|after|when"
-    r"|assuming)\b.*$|[,，]\s*(?:因为|由于|其中|即|所以).*$|[,;]\s*(?:since|because|as|which|so)\b.*$",
+    r"\s{0,4}[,;，；]?\s{1,4}(?:since|because|as (?!well)|given that|which|where|so that|due to|based on|after|when"
+    r"|assuming)\b.*$|[,，]\s{0,4}(?:因为|由于|其中|即|所以).*$|[,;]\s{0,4}(?:since|because|as|which|so)\b.*$",
     re.I,
 )
 _SENTENCE = re.compile(
-    r"(?<=[\w)%°$}])[.。!]\s+(?=[A-Z\u3400-\u9fff][a-z\u3400-\u9fff]*[\s\u3400-\u9fff])|(?<=[^\s])。(?=.)"
+    r"(?<=[\w)%°$}])[.。!]\s{1,4}(?=[A-Z\u3400-\u9fff][a-z\u3400-\u9fff]*[\s\u3400-\u9fff])|(?<=[^\s])。(?=.)"
 )
 _GLOSS = re.compile(r"\(([^()]*)\)")
-_COMMA_DECIMAL = re.compile(r"([-+]?\d+),(\d{1,2}|\d{4,})(?![\d,])(.*)$")
-_EQUALS = re.compile(r"\s*(?:=|≈|≅)\s*")
+_COMMA_DECIMAL = re.compile(r"([-+]?\d{1,60}),(\d{1,2}|\d{4,})(?![\d,])(.*)$")
+_EQUALS = re.compile(r"\s{0,4}(?:=|≈|≅)\s{0,4}")
 _LABEL = re.compile(r"(?:[^\d=]|(?<=[A-Za-z_])\d)*$")
-_SPOKEN = re.compile(r"([^\d]*(?:\b(?:is|are|was|equals|of)\b|[:：]|是|为|等于))\s*(.+)$", re.I)
+_SPOKEN = re.compile(r"^([^\d]{0,400}(?:\b(?:is|are|was|equals|of)\b|[:：]|是|为|等于))\s{0,4}(.+)$", re.I)
 _ROUNDING_GLOSS = re.compile(
     r"round|approx|≈|since|because|from|exact|e\.g|i\.e|out of|count|includ|\beach\b|\bper\b|\bevery\b", re.I
 )
@@ -169,7 +169,7 @@ class Number:
         reference = self.measure.reading
         if not (reference.percent and not got.percent) and not (reference.currency and got.currency is None):
             return False
-        found = re.search(r"\d\s+([a-z]+)", answer.lower())
+        found = re.search(r"\d\s{1,4}([a-z]{1,40})", answer.lower())
         return found is not None and found.group(1) not in FILLER and found.group(1) not in _SCALE_WORDS
 
     def _guard(self, answer: str, low: str) -> Ruling | None:
@@ -204,7 +204,7 @@ class Number:
         if len(found) > 1 and all(self.measure.judge(m.reading).outcome == "correct" for m in found):
             return correct(Rule.NUMBER)
         if len(found) == 1 and not re.search(
-            r"\bor\s*(?:\d|[a-z]+teen|one|two|three|four|five|six|seven|eight|nine|ten)", answer.lower()
+            r"\bor\s{0,4}(?:\d|[a-z]{1,40}teen|one|two|three|four|five|six|seven|eight|nine|ten)", answer.lower()
         ):
             return (
                 ambiguous(Rule.SEVERAL)
@@ -364,7 +364,7 @@ class Number:
 
 
 def _stands_in(literal: str, question: str) -> bool:
-    number = re.search(r"\d+(?:[.,]\d+)*", literal)
+    number = re.search(r"\d{1,60}(?:[.,]\d{1,60})*", literal)
     return number is not None and re.search(rf"(?<![\d.]){re.escape(number.group())}(?![\d.]*\d)", question) is not None
 
 
@@ -378,7 +378,7 @@ def _first(text: str) -> Reading | None:
     return found[0].reading if len(found) == 1 else None
 
 
-_ONE_UNIT_REFERENCE = re.compile(r"^(?:≈|~|about |approximately )\s*")
+_ONE_UNIT_REFERENCE = re.compile(r"^(?:≈|~|about |approximately )\s{0,4}")
 
 
 def compile_number(text: str, cues: Cues, *, relative_tolerance: float | None, forced: bool) -> Number | None:
@@ -393,7 +393,7 @@ def compile_number(text: str, cues: Cues, *, relative_tolerance: float | None, f
     return Number(Measure(reading, cues, relative_tolerance), cues)
 
 
-_HYPHENATED = re.compile(r"\d+(?:\s*-\s*\d+)+$")  # a telephone number or a range, no difference
+_HYPHENATED = re.compile(r"^\d{1,60}+(?:\s{0,4}-\s{0,4}\d{1,60}+)+$")  # a telephone number or a range, no difference
 
 
 def _reference_reading(text: str, cues: Cues, *, forced: bool) -> Reading | None:

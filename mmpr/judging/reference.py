@@ -175,7 +175,7 @@ def _letters(cues: Cues, choices: tuple[str, ...]) -> dict[str, int]:
     return {letter: choices.index(text) for letter, text in listed}
 
 
-_ONLY_WORDS = re.compile(r"[A-Za-z]$|[A-Za-z]{3}[A-Za-z ,.']*$")
+_ONLY_WORDS = re.compile(r"^(?:[A-Za-z]|[A-Za-z]{3}[A-Za-z ,.']*)$")
 
 
 def _option(choice: str, cues: Cues, options: JudgeOptions) -> Form | None:
@@ -215,12 +215,12 @@ def _compile_free(text: str, cues: Cues, options: JudgeOptions) -> Form | None:
 _NARROW = ("box", "matrix", "formula", "yes_no", "multipart", "date", "time", "interval")
 _WIDE = ("ratio", "year", "number", "roman", "tuple", "code", "set", "equation", "text")
 # What lower-case words and digits alone can be: most answers are one of the two.
-_PLAIN_WORDS = re.compile(r"[A-Za-z]?[a-z]{2,40}(?: [A-Za-z]?[a-z]{2,40}){0,8}$")
+_PLAIN_WORDS = re.compile(r"^[A-Za-z]?[a-z]{2,40}(?: [A-Za-z]?[a-z]{2,40}){0,8}$")
 _NARROW_OF_WORDS = ("yes_no", "date", "time", "interval")
 _WIDE_OF_WORDS = ("number", "roman", "code", "set", "text")
 _WIDE_OF_DIGITS = ("year", "number")
 _SIMPLE = re.compile(r"[-+]?\d{1,15}(?:\.\d{1,15})?$")
-_DIGIT_CODE = re.compile(r"^(?:0\d+|\d{6,}|[\d\s()+.-]{7,})$")
+_DIGIT_CODE = re.compile(r"^(?:0\d{1,60}|\d{6,}|[\d\s()+.-]{7,})$")
 
 
 def _is_code(text: str, cues: Cues) -> bool:
@@ -233,12 +233,12 @@ def _compile_as(kind: str, text: str, cues: Cues, options: JudgeOptions) -> Form
 
 
 _CODE_SHAPE = re.compile(
-    r"^\S+@\S+\.\S+$|^(?:https?://|www\.)\S+$|^\d+(?:-\d+)+$|^(?=\S*\d)(?=\S*[A-Za-z])[A-Za-z0-9]+"
+    r"^[^\s@]++@[^\s@]+\.[^\s@.]+$|^(?:https?://|www\.)\S+$|^\d{1,60}(?:-\d{1,60})+$|^(?=\S*\d)(?=\S*[A-Za-z])[A-Za-z0-9]+"
     r"(?:[-_/.#:][A-Za-z0-9]+)*$|^[A-Za-z0-9-]+\.(?:com|org|net|edu|io|cn)(?:/\S*)?$"
 )
 
 
-_CLEAR_CODE = re.compile(r"@|://|www\.|\.(?:com|org|net)\b|^\d+(?:-\d+)+$|^(?=.*[A-Z]{2})(?=.*\d{2})")
+_CLEAR_CODE = re.compile(r"@|://|www\.|\.(?:com|org|net)\b|^\d{1,60}(?:-\d{1,60})+$|^(?=.*[A-Z]{2})(?=.*\d{2})")
 
 
 def _grammar(kind: str, text: str, cues: Cues, options: JudgeOptions, *, forced: bool) -> Form | None:

@@ -10,8 +10,8 @@ from mmpr.judging.cues import Cues
 from mmpr.judging.number_words import ORDINALS, english_digits, roman_value
 from mmpr.judging.rules import Rule, Ruling, ambiguous, incorrect, ruled
 
-_ORDINAL = re.compile(r"\b(\d+)(?:st|nd|rd|th)\b", re.I)
-_HAN = re.compile(r"第?([一二三四五六七八九十])(?!\w*分)")
+_ORDINAL = re.compile(r"\b(\d{1,60})(?:st|nd|rd|th)\b", re.I)
+_HAN = re.compile(r"第?([一二三四五六七八九十])(?!\w{0,40}分)")
 _HAN_VALUES = {char: value for value, char in enumerate("一二三四五六七八九十", start=1)}
 
 
@@ -57,8 +57,8 @@ class Roman:
 
 
 _SHAPE = re.compile(
-    r"^(?:(?:the|quadrant|type|stage|phase|group|class|chapter|grade|part)\s+)?([IVXLC]+|\d+(?:st|nd|rd|th)"
-    r"|[a-z]+)(?:\s+(?:quadrant|type|stage|place|chapter|floor|row|column|grade))?$",
+    r"^(?:(?:the|quadrant|type|stage|phase|group|class|chapter|grade|part)\s{1,4})?([IVXLC]+|\d{1,60}(?:st|nd|rd|th)"
+    r"|[a-z]{1,40})(?:\s{1,4}(?:quadrant|type|stage|place|chapter|floor|row|column|grade))?$",
     re.I,
 )
 

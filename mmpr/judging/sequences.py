@@ -17,10 +17,10 @@ from mmpr.judging.rules import Rule, Ruling, ambiguous, correct, incorrect, rule
 Compile = Callable[[str], Form]
 
 _OPEN, _CLOSE = "([{<", ")]}>"
-_AND = re.compile(r"\s*(?:,\s*)?(?:\band\b|&|和|以及|及|与|\bthen\b|->|→)\s*", re.I)
+_AND = re.compile(r"\s{0,4}(?:,\s{0,4})?(?:\band\b|&|和|以及|及|与|\bthen\b|->|→)\s{0,4}", re.I)
 _THOUSANDS = re.compile(r"(?<!\d)\d{1,3}(?:,\d{3})+(?!\d)")
-_LEAD = re.compile(r"^[^()\[\]{}]*?(?:\b(?:is|are|were|was|include[sd]?|be|at)\b\s*:?|[:：]|是|为|有)\s*", re.I)
-_NAME = re.compile(r"^\s*(?:[a-zA-Z](?:_?\{?\d\}?)?|[xyz]-?coordinate|[a-z]\d)\s*=\s*")
+_LEAD = re.compile(r"^[^()\[\]{}]*?(?:\b(?:is|are|were|was|include[sd]?|be|at)\b\s{0,4}:?|[:：]|是|为|有)\s{0,4}", re.I)
+_NAME = re.compile(r"^\s{0,4}(?:[a-zA-Z](?:_?\{?\d\}?)?|[xyz]-?coordinate|[a-z]\d)\s{0,4}=\s{0,4}")
 
 
 def split(text: str) -> list[str]:
@@ -106,8 +106,8 @@ class Collection:
     def _readings(self, answer: str) -> list[list[str]]:
         inner, _ = unbracketed(answer)
         if self.numeric:
-            inner = re.sub(r"\s+\bor\b\s+|或", ", ", inner)
-            inner = re.sub(r"(?<![\w.)])±\s*(\d[\d./]*)", r"\1, -\1", inner)
+            inner = re.sub(r"\s{1,4}\bor\b\s{1,4}|或", ", ", inner)
+            inner = re.sub(r"(?<![\w.)])±\s{0,4}(\d[\d./]*)", r"\1, -\1", inner)
         readings = [split(_clean_chain(inner))]
         shorter = _LEAD.sub("", inner)
         if shorter != inner and shorter.strip():
@@ -155,7 +155,7 @@ class Collection:
 
 
 def _clean_chain(text: str) -> str:
-    return re.sub(r"(?<=[\w)])\s*[<>]\s*(?=[\w(-])", ", ", text)
+    return re.sub(r"(?<=[\w)])\s{0,4}[<>]\s{0,4}(?=[\w(-])", ", ", text)
 
 
 def compile_collection(
@@ -188,8 +188,10 @@ def mentions_or_none(text: str) -> list[object]:
         return []
 
 
-_COORDINATES = re.compile(r"(?:^|[^\w\d])(?:[A-Z]'?\s*)?(\([^()]*(?:\([^()]*\)[^()]*)*\))")
-_NAMED = re.compile(r"\b([xyz])(?:-?(?:coordinate|value))?\s*(?:=|:|\bis\b)\s*([^,;\s]+(?:\s?/\s?\d+)?)", re.I)
+_COORDINATES = re.compile(r"(?:^|[^\w\d])(?:[A-Z]'?\s{0,4})?(\([^()]*(?:\([^()]*\)[^()]*)*\))")
+_NAMED = re.compile(
+    r"\b([xyz])(?:-?(?:coordinate|value))?\s{0,4}(?:=|:|\bis\b)\s{0,4}([^,;\s]+(?:\s?/\s?\d{1,60})?)", re.I
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +252,7 @@ class Tuple:
 
 def compile_tuple(text: str, compiled: Compile) -> Tuple | None:
     """The truth as a tuple: one pair of round brackets with a comma in it."""
-    found = re.fullmatch(r"(?:[A-Z]'?\s*(?:=\s*)?)?(\(.*\)|<.*>)", text.strip())
+    found = re.fullmatch(r"^(?:[A-Z]'?\s{0,4}(?:=\s{0,4})?)?(\(.*\)|<.*>)", text.strip())
     if found is None or not _closes_at_end(found.group(1)):
         return None
     parts = split(found.group(1)[1:-1])
@@ -258,12 +260,13 @@ def compile_tuple(text: str, compiled: Compile) -> Tuple | None:
 
 
 _RATIO = re.compile(
-    r"(?<![\d.:])(\d+(?:\.\d+)?(?:/\d+)?)((?:\s*[a-z]*\s*(?::|\bto\b|\bfor every\b|比)\s*\d+(?:\.\d+)?"
-    r"(?:/\d+)?)+)(?![\d:]|\.\d)",
+    r"(?<![\d.:])(\d{1,60}(?:\.\d{1,60})?(?:/\d{1,60})?)((?:\s{0,4}[a-z]{0,40}\s{0,4}(?::|\bto\b"
+    r"|\bfor every\b|比)\s{0,4}\d{1,60}(?:\.\d{1,60})?"
+    r"(?:/\d{1,60})?)+)(?![\d:]|\.\d)",
     re.I,
 )
-_RATIO_PART = re.compile(r"(?::|\bto\b|\bfor every\b|比)\s*(\d+(?:\.\d+)?(?:/\d+)?)", re.I)
-_SLASH = re.compile(r"(?<![\d/.])(\d+(?:\.\d+)?)\s*/\s*(\d+(?:\.\d+)?)(?![\d/]|\.\d)")
+_RATIO_PART = re.compile(r"(?::|\bto\b|\bfor every\b|比)\s{0,4}(\d{1,60}(?:\.\d{1,60})?(?:/\d{1,60})?)", re.I)
+_SLASH = re.compile(r"(?<![\d/.])(\d{1,60}(?:\.\d{1,60})?)\s{0,4}/\s{0,4}(\d{1,60}(?:\.\d{1,60})?)(?![\d/]|\.\d)")
 
 
 def read_ratio(text: str) -> list[tuple[Fraction, ...]]:
@@ -320,7 +323,7 @@ class Ratio:
 
     def _single(self, plain: str) -> Ruling:
         """`0.667` for 2:3 is a coarser form of it."""
-        found = re.fullmatch(r"\D*(\d{1,12}\.\d{1,12})\D*", plain)
+        found = re.fullmatch(r"^\D{0,400}(\d{1,12}\.\d{1,12})\D{0,400}$", plain)
         if found is None or len(self.terms) != 2 or not self.terms[1]:
             return incorrect(Rule.RATIO)
         near = abs(float(found.group(1)) - float(1 / self.terms[1]))
@@ -328,8 +331,8 @@ class Ratio:
 
     def _turned(self, low: str) -> bool:
         """Whether the answer names its terms in another order than the question: `3 girls to 2 boys`."""
-        named = re.search(r"\d\s+([a-z]+)\s*(?:to|:|for every)\s*\d+\s+([a-z]+)", low)
-        subject = named or re.search(r"\b([a-z]+)\s*(?:to|:)\s*([a-z]+)\b", low)
+        named = re.search(r"\d\s{1,4}([a-z]{1,40})\s{0,4}(?:to|:|for every)\s{0,4}\d{1,60}\s{1,4}([a-z]{1,40})", low)
+        subject = named or re.search(r"\b([a-z]{1,40})\s{0,4}(?:to|:)\s{0,4}([a-z]{1,40})\b", low)
         if subject is None:
             return False
         first, second = self.low_question.find(subject.group(1)), self.low_question.find(subject.group(2))
@@ -340,8 +343,17 @@ def compile_ratio(text: str, cues: Cues, *, forced: bool) -> Ratio | None:
     """The truth as a ratio: `2:3`, or `2 to 3` and `2/3` where the question asks for one."""
     plain = plain_numbers(text)
     plain = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", plain)
-    shaped = re.fullmatch(r"\s*\d+(?:\.\d+)?(?:/\d+)?(?:\s*:\s*\d+(?:\.\d+)?(?:/\d+)?)+\s*", plain) is not None
-    worded = cues.ratio() and re.fullmatch(r"\s*[\d./]+\s*(?:to|/)\s*[\d.]+\s*", plain, re.I) is not None
+    shaped = (
+        re.fullmatch(
+            r"\s{0,4}\d{1,60}(?:\.\d{1,60})?(?:/\d{1,60})?(?:\s{0,4}:\s{0,4}\d{1,60}(?:\.\d{1,60})?(?:/\d{1,60})?)+\s{0,4}",
+            plain,
+        )
+        is not None
+    )
+    worded = (
+        cues.ratio()
+        and re.fullmatch(r"^\s{0,4}[\d./]{1,40}\s{0,4}(?:to|/)\s{0,4}[\d.]{1,40}\s{0,4}$", plain, re.I) is not None
+    )
     if not (forced or shaped or (worded and "to" in plain)):
         return None
     found = read_ratio(plain)

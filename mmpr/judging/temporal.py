@@ -38,24 +38,24 @@ _D = r"(?P<d>\d{1,2})(?:st|nd|rd|th)?"
 _WORDED = tuple(
     re.compile(pattern, re.I)
     for pattern in (
-        rf"\b(?P<m>{_MONTH})\b\.?\s+{_D}\b,?\s*(?:of\s+)?{_Y}\b",
-        rf"\b{_D}\s*(?:day\s+)?(?:of\s+)?[-/]?(?P<m>{_MONTH})\b\.?,?\s*[-/]?(?:of\s+)?(?:in\s+)?{_Y}\b",
-        r"(?P<y>\d{4})\s*年\s*(?P<m>\d{1,2})\s*月\s*(?P<d>\d{1,2})\s*[日号]?",
+        rf"\b(?P<m>{_MONTH})\b\.?\s{{1,4}}{_D}\b,?\s{{0,4}}(?:of\s{{1,4}})?{_Y}\b",
+        rf"\b{_D}\s{{0,4}}(?:day\s{{1,4}})?(?:of\s{{1,4}})?[-/]?(?P<m>{_MONTH})\b\.?,?\s{{0,4}}[-/]?(?:of\s{{1,4}})?(?:in\s{{1,4}})?{_Y}\b",
+        r"(?P<y>\d{4})\s{0,4}年\s{0,4}(?P<m>\d{1,2})\s{0,4}月\s{0,4}(?P<d>\d{1,2})\s{0,4}[日号]?",
         r"\b(?P<y>\d{4})[-/.](?P<m>\d{1,2})[-/.](?P<d>\d{1,2})\b",
-        rf"\b(?P<y>\d{{4}}),?\s+(?P<m>{_MONTH})\b\.?\s+{_D}\b",
-        r"(?P<y>\d{4})\s*年\s*(?P<m>\d{1,2})\s*月",
-        r"(?P<m>\d{1,2})\s*月\s*(?P<d>\d{1,2})\s*[日号]",
-        rf"\b(?P<m>{_MONTH})\b\.?,?\s*(?:of\s+)?{_Y}\b",
-        rf"\b(?P<m>{_MONTH})\b\.?\s+{_D}\b(?!\s*\d)",
-        rf"\b{_D}\s+(?:of\s+)?(?P<m>{_MONTH})\b",
+        rf"\b(?P<y>\d{{4}}),?\s{{1,4}}(?P<m>{_MONTH})\b\.?\s{{1,4}}{_D}\b",
+        r"(?P<y>\d{4})\s{0,4}年\s{0,4}(?P<m>\d{1,2})\s{0,4}月",
+        r"(?P<m>\d{1,2})\s{0,4}月\s{0,4}(?P<d>\d{1,2})\s{0,4}[日号]",
+        rf"\b(?P<m>{_MONTH})\b\.?,?\s{{0,4}}(?:of\s{{1,4}})?{_Y}\b",
+        rf"\b(?P<m>{_MONTH})\b\.?\s{{1,4}}{_D}\b(?!\s{{0,4}}\d)",
+        rf"\b{_D}\s{{1,4}}(?:of\s{{1,4}})?(?P<m>{_MONTH})\b",
     )
 )
 _NUMERIC = re.compile(r"(?<!\d)(\d{1,2})[-/.](\d{1,2})[-/.](\d{4}|\d{2})(?!\d)")
 _YEAR_ONLY = re.compile(r"(?<!\d)(\d{4})(?!\d)")
 _MONTH_ONLY = re.compile(rf"\b({_MONTH})\b", re.I)
 _ORDINAL = re.compile(
-    rf"\b(twenty|thirty)?[\s-]?({'|'.join(ORDINALS)}|thirtieth)\b(?=\s+(?:of|{_MONTH})\b)|(?<=\s)(twenty"
-    rf"|thirty)?[\s-]?({'|'.join(ORDINALS)}|thirtieth)\b(?=,|\s+\d)",
+    rf"\b(twenty|thirty)?[\s-]?({'|'.join(ORDINALS)}|thirtieth)\b(?=\s{{1,4}}(?:of|{_MONTH})\b)|(?<=\s)(twenty"
+    rf"|thirty)?[\s-]?({'|'.join(ORDINALS)}|thirtieth)\b(?=,|\s{{1,4}}\d)",
     re.I,
 )
 
@@ -119,7 +119,7 @@ class Date:
         if (
             guards.alternatives(low)
             or "between" in low
-            or re.search(r"\d\s*(?:-|to|until|through)\s*(?:[a-z]+ )?\d{1,4}(?:st|nd|rd|th)?,? \d{4}", low)
+            or re.search(r"\d\s{0,4}(?:-|to|until|through)\s{0,4}(?:[a-z]{1,40} )?\d{1,4}(?:st|nd|rd|th)?,? \d{4}", low)
         ):
             return incorrect(Rule.SEVERAL)
         if guards.negated(low):
@@ -154,30 +154,36 @@ def compile_date(text: str, *, forced: bool) -> Date | None:
         return None
     fields = readings[0]
     bare = re.sub(
-        rf"\b(?:{_MONTH}|{'|'.join(_DAYS)}|the|of|in|on)\b|\d+|st\b|nd\b|rd\b|th\b|[\s,./年月日号-]", "", text.lower()
+        rf"\b(?:{_MONTH}|{'|'.join(_DAYS)}|the|of|in|on)\b|\d{{1,60}}|st\b|nd\b|rd\b|th\b|[\s,./年月日号-]",
+        "",
+        text.lower(),
     )
     if (bare and not forced) or (not forced and (fields[1] is None or (fields[0] is None and fields[2] is None))):
         return None
     return Date(fields, _weekday(text), "")
 
 
-_CLOCK = re.compile(r"(?<![\d:])(\d{1,2})\s*[:h]\s*(\d{2})(?:\s*[:m]\s*(\d{2}))?(?![\d:])", re.I)
-_DOT = re.compile(r"^\D*(\d{1,2})\.(\d{2})(?!\d)\s*(?:[ap]\.?m|$|\D)", re.I)
+_CLOCK = re.compile(r"(?<![\d:])(\d{1,2})\s{0,4}[:h]\s{0,4}(\d{2})(?:\s{0,4}[:m]\s{0,4}(\d{2}))?(?![\d:])", re.I)
+_DOT = re.compile(r"^\D*(\d{1,2})\.(\d{2})(?!\d)\s{0,4}(?:[ap]\.?m|$|\D)", re.I)
 _HALF_DAY = re.compile(
     r"(?<=[\d\s])([ap])\.?\s?m\b\.?|\b(in the (?:morning|afternoon|evening)|at night|noon|midnight)\b|(上午"
     r"|早上|凌晨|下午|晚上|傍晚|中午)",
     re.I,
 )
 _PAST = re.compile(
-    r"\b(\d{1,2}|quarter|half|1/4|1/2)\s*(?:minutes?|mins?)?\s*(past|after|to|before|of|till)\s*(\d{1,2})\b", re.I
+    r"\b(\d{1,2}|quarter|half|1/4|1/2)\s{0,4}(?:minutes?|mins?)?\s{0,4}(past|after|to|before|of|till)\s{0,4}(\d{1,2})\b",
+    re.I,
 )
-_OCLOCK = re.compile(r"\b(\d{1,2})\s*o'?\s?clock(?:\s*(?:and|,)?\s*(\d{1,2})\s*min\w*)?", re.I)
+_OCLOCK = re.compile(r"\b(\d{1,2})\s{0,4}o'?\s?clock(?:\s{0,4}(?:and|,)?\s{0,4}(\d{1,2})\s{0,4}min\w{0,40})?", re.I)
 _HAN_CLOCK = re.compile(
-    r"(\d{1,2})\s*[点时](?:钟)?\s*(?:(\d{1,2})\s*分?|(半)|(1|3|一|三)\s*刻|整)?(?:\s*(\d{1,2})\s*秒)?"
+    r"(\d{1,2})\s{0,4}[点时](?:钟)?\s{0,4}(?:(\d{1,2})\s{0,4}分?|(半)|(1|3|一|三)\s{0,4}刻|整)?(?:\s{0,4}(\d{1,2})\s{0,4}秒)?"
 )
-_WORDS = re.compile(r"^\W*(\d{1,2})\s+(?:oh\s+|o\s+|0\s*)?(\d{1,2})(?:\s+(\d{1,2}))?\W*(?:[ap]\.?m\.?)?\W*$", re.I)
-_HOUR = re.compile(r"^\D*(\d{1,2})\s*(?:[ap]\.?m\.?)?\D*$", re.I)
-_HOUR_MINUTES = re.compile(r"(\d{1,2})\s*hours?\s*(?:and|,)?\s*(\d{1,2})\s*min", re.I)
+_WORDS = re.compile(
+    r"^\W{0,8}(\d{1,2})\s{1,4}(?:oh\s{1,4}|o\s{1,4}|0\s{0,4})?(\d{1,2})(?:\s{1,4}(\d{1,2}))?\W{0,8}(?:[ap]\.?m\.?)?\W{0,8}$",
+    re.I,
+)
+_HOUR = re.compile(r"^\D*(\d{1,2})\s{0,4}(?:[ap]\.?m\.?)?\D*$", re.I)
+_HOUR_MINUTES = re.compile(r"(\d{1,2})\s{0,4}hours?\s{0,4}(?:and|,)?\s{0,4}(\d{1,2})\s{0,4}min", re.I)
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +248,7 @@ def _hour_minute(text: str) -> tuple[int, int | None, int, bool] | None:
     if (found := _WORDS.match(text)) is not None:
         return int(found.group(1)), int(found.group(2)), int(found.group(3) or 0), False
     if (found := _HOUR.match(text)) is not None:
-        whole = re.search(r"\d\s*[ap]\.?\s?m\b", text) is not None
+        whole = re.search(r"\d\s{0,4}[ap]\.?\s?m\b", text) is not None
         return int(found.group(1)), 0 if whole else None, 0, False
     return None
 
@@ -304,8 +310,8 @@ def _shown(clock: Clock) -> str:
 
 
 _TIME_REFERENCE = re.compile(
-    r"^\s*\d{1,2}\s*[:h.]\s*\d{2}(?:\s*:\s*\d{2})?\s*(?:[ap]\.?\s?m\.?)?\s*$|^\d{1,2}\s*[ap]\.?\s?m\.?$"
-    r"|o'?clock|\b(?:past|to) \w+$|\d+\s*点",
+    r"^\s{0,4}\d{1,2}\s{0,4}[:h.]\s{0,4}\d{2}(?:\s{0,4}:\s{0,4}\d{2})?\s{0,4}(?:[ap]\.?\s?m\.?)?\s{0,4}$|^\d{1,2}\s{0,4}[ap]\.?\s?m\.?$"
+    r"|o'?clock|\b(?:past|to) \w{1,40}$|\d{1,60}\s{0,4}点",
     re.I,
 )
 

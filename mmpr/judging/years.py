@@ -38,7 +38,7 @@ class Year:
         if not found:
             return self._other_forms(answer, low)
         if any(year != found[0] for year in found):
-            predicate = re.search(r"\b(?:is|was|are|in)\s+(?:the year\s+)?(\d{4})\W*$", low)
+            predicate = re.search(r"\b(?:is|was|are|in)\s{1,4}(?:the year\s{1,4})?(\d{4})\W{0,8}$", low)
             known = predicate is not None and all(str(y) in self.question_words for y in found[:-1])
             if not known:
                 return incorrect(Rule.SEVERAL)
@@ -47,7 +47,7 @@ class Year:
         if guards.negated(low):
             return incorrect(Rule.NEGATED)
         if re.search(
-            r"\b(?:before|after|until|between|from|bce?|b\.c)\b|\d{4}\s*(?:-|to|~)\s*\d|\d{4}s\b|以前|之前|以后|之后",
+            r"\b(?:before|after|until|between|from|bce?|b\.c)\b|\d{4}\s{0,4}(?:-|to|~)\s{0,4}\d|\d{4}s\b|以前|之前|以后|之后",
             low,
         ):
             return incorrect(Rule.BOUND)
@@ -62,7 +62,7 @@ class Year:
 
     def _other_forms(self, answer: str, low: str) -> Ruling:
         """`'16` and `2,016` may be the year."""
-        short = re.fullmatch(r"(?:in\s+)?'(\d\d)", low)
+        short = re.fullmatch(r"(?:in\s{1,4})?'(\d\d)", low)
         if short is not None and int(short.group(1)) == self.year % 100:
             return ambiguous(Rule.YEAR_FORM)
         grouped = re.search(r"(?<!\d)\d,\d{3}(?!\d)", answer)
@@ -74,7 +74,7 @@ class Year:
         return incorrect(Rule.NUMBER)
 
     def _rest(self, low: str) -> Ruling:
-        low = re.split(r"[.,;(]\s*(?:because|since|as|which|when|where|with|the)\b|\.\s", low)[0]
+        low = re.split(r"[.,;(]\s{0,4}(?:because|since|as|which|when|where|with|the)\b|\.\s", low)[0]
         rest = [w for w in re.findall(r"[a-z]+", low) if w not in _YEAR_WORDS and w not in self.question_words]
         if guards.soft(low):
             return ambiguous(Rule.SOFT)
@@ -85,7 +85,7 @@ class Year:
 
 def compile_year(text: str, cues: Cues, *, forced: bool) -> Year | None:
     """The truth as a year, where the question asks for one."""
-    found = re.fullmatch(r"(?:in |the year |year )*(1[0-9]\d\d|20\d\d|\d{4} ?年?)", text.casefold().strip())
+    found = re.fullmatch(r"^(?:in |the year |year ){0,4}(1[0-9]\d\d|20\d\d|\d{4} ?年?)", text.casefold().strip())
     if found is None or not (forced or cues.year()):
         return None
     return Year(int(found.group(1).strip(" 年")), cues.words())

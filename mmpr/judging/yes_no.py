@@ -22,8 +22,8 @@ _REFERENCES = dict.fromkeys(
     ("no", "false", "n", "f", "incorrect", "wrong", "否", "错", "错误", "不是", "不对", "×", "不正确"), False
 )
 _FIRST = re.compile(
-    r"^\W*(?:(?:so|thus|therefore|hence|well|the (?:correct |final )?answer(?: is)?|answer|it(?:'s| is)|that"
-    r"(?:'s| is)|this is|the statement is|i (?:think|believe|would say))[\s,:]+)*([a-z]+)\b(.*)$",
+    r"^\W{0,8}(?:(?:so|thus|therefore|hence|well|the (?:correct |final )?answer(?: is)?|answer|it(?:'s| is)|that"
+    r"(?:'s| is)|this is|the statement is|i (?:think|believe|would say))[\s,:]+)*([a-z]{1,40})\b(.*)$",
     re.S,
 )
 _NEGATION = re.compile(
@@ -107,40 +107,45 @@ def _first_word(low: str) -> tuple[bool | None, str]:
     if found is None:
         return None, low
     word, rest = found.group(1), found.group(2)
-    if word == "not" and (found := re.match(r"\s+(true|correct|right|false|incorrect|wrong)\b(.*)$", rest)) is not None:
+    if (
+        word == "not"
+        and (found := re.match(r"\s{1,4}(true|correct|right|false|incorrect|wrong)\b(.*)$", rest)) is not None
+    ):
         return found.group(1) in _NO, found.group(2)
     if word == "of" and rest.startswith(" course"):
         return True, rest
     if (
         word in ("right", "correct", "sure", "wrong")
-        and re.match(r"\s+[a-z]", rest)
-        and not re.match(r"\s+(?:because|since|as)\b", rest)
+        and re.match(r"\s{1,4}[a-z]", rest)
+        and not re.match(r"\s{1,4}(?:because|since|as)\b", rest)
     ):
         return None, low
     if (
         word == "no"
-        and re.match(r"\s+[a-z]+", rest)
-        and not re.match(r"\s+(?:it|they|there|he|she|the|this|that|because|since|as)\b", rest)
+        and re.match(r"\s{1,4}[a-z]{1,40}", rest)
+        and not re.match(r"\s{1,4}(?:it|they|there|he|she|the|this|that|because|since|as)\b", rest)
     ):
-        return (None, low) if re.match(r"\s+(?:answer|idea|way|information)\b", rest) else (False, rest)
+        return (None, low) if re.match(r"\s{1,4}(?:answer|idea|way|information)\b", rest) else (False, rest)
     return (True if word in _YES else False if word in _NO else None), rest
 
 
 _OPPOSITE_OF_YES = re.compile(
-    r"\b(?:no|nope|false|incorrect|wrong)\b|^[\s,.;]*(?:and|but|or)?\s*(?:it|they|this|that|there|he|she)?\s*"
-    r"(?:is|are|does|do|did|can|was|were|will|has|have)?\s*(?:not\b|n't\b|cannot)|^[\s,]*(?:it|they|he"
-    r"|she)?\s*\w+n't\b|不是|不对|否|没有"
+    r"\b(?:no|nope|false|incorrect|wrong)\b|^[\s,.;]*(?:and|but|or)?\s{0,4}(?:it|they|this|that|there|he|she)?\s{0,4}"
+    r"(?:is|are|does|do|did|can|was|were|will|has|have)?\s{0,4}(?:not\b|n't\b|cannot)|^[\s,]*(?:it|they|he"
+    r"|she)?\s{0,4}\w{1,40}n't\b|不是|不对|否|没有"
 )
 _OPPOSITE_OF_NO = re.compile(
-    r"\b(?:yes|yep|yeah|true)\b|^[\s,.;]*(?:it|they|he|she|this|that|there)\s+(?:is|are|does|do|did|can|was"
-    r"|were|will|has|have)\s*$|是的|对的"
+    r"\b(?:yes|yep|yeah|true)\b|^[\s,.;]*(?:it|they|he|she|this|that|there)\s{1,4}(?:is|are|does|do|did|can|was"
+    r"|were|will|has|have)\s{0,4}$|是的|对的"
 )
 
 
 def _contradicts(said: bool, rest: str) -> bool:
-    if re.match(r"\s*(?:is|would be|can't be|cannot be)\s+(?:wrong|incorrect|false|right|not|impossible)", rest):
+    if re.match(
+        r"\s{0,4}(?:is|would be|can't be|cannot be)\s{1,4}(?:wrong|incorrect|false|right|not|impossible)", rest
+    ):
         return True
-    if re.search(r"^\s*(?:/|,)?\s*(?:or|and|或)?\s*/?\s*\b(?:yes|no)\b", rest):
+    if re.search(r"^\s{0,4}(?:/|,)?\s{0,4}(?:or|and|或)?\s{0,4}/?\s{0,4}\b(?:yes|no)\b", rest):
         return True
     return (_OPPOSITE_OF_YES if said else _OPPOSITE_OF_NO).search(rest) is not None
 

@@ -17,9 +17,9 @@ from mmpr.sources.source_records import COLUMNS, Source
 _ROWS = 200  # of JSON, whose rows may each have other keys
 _PARTS = 20
 _LOOKS = re.compile(
-    r".*(?:image|img|picture|photo|screenshot)s?(?:path|file|filename|name|url|bytes|b64|base64)?s?\d*|pics?|figures?"
-    r"|.*(?:choices|options|candidates|alternatives|distractors)|(?:choice|option|distractor)[a-z0-9]?"
-    r"|hints?|contexts?|passage|lecture|.*answers?"
+    r"^(?:.{0,60}(?:image|img|picture|photo|screenshot)s?(?:path|file|filename|name|url|bytes|b64|base64)?s?\d*|pics?|figures?"
+    r"|.{0,60}(?:choices|options|candidates|alternatives|distractors)|(?:choice|option|distractor)[a-z0-9]?"
+    r"|hints?|contexts?|passage|lecture|.{0,60}answers?)$"
 )
 
 

@@ -18,7 +18,7 @@ from mmpr.sources.source_records import COLUMNS, Source
 from mmpr.sources.turns import columns_of, reply_of
 from mmpr.types import Question, Reason, Skip, Stage
 
-_URI = re.compile(r"data:|[A-Za-z][A-Za-z0-9+.:-]*://")  # also InternVL's `vc-reader:s3://`
+_URI = re.compile(r"data:|[A-Za-z][A-Za-z0-9+.:-]{0,40}://")  # also InternVL's `vc-reader:s3://`
 
 
 def read_row(values: Mapping[str, object], source: Source, row: int) -> Question | Skip:
