@@ -34,8 +34,8 @@ _REASON = re.compile(
 _CLOSING_DOLLAR = re.compile(r"(\$[^$]+\$)(?=[\s.,;:]+[A-Za-z(]|[\u3400-\u9fff,，。])([^$\d]*)$")
 # What takes an answer back, at the start of a sentence or clause of the explanation.
 _RETRACTS = re.compile(
-    r"(?:^|[.!?。，,;]\s*|\s-\s*)(?:\W|and |but |though |although |yet |oh |hmm+ |well ){0,6}(?:wait\b"
-    r"|no\b(?=\s*[,.:!]|\s+(?:it|wait|that|the answer|not)\b)|actually\b|sorry\b|hmm"
+    r"(?:^|[.!?。，,;]\s{0,4}|\s-\s{0,4})(?:\W|and |but |though |although |yet |oh |hmm+ |well ){0,6}(?:wait\b"
+    r"|no\b(?=\s{0,4}[,.:!]|\s{1,4}(?:it|wait|that|the answer|not)\b)|actually\b|sorry\b|hmm"
     r"|correction\b|scratch|oops|alternatively\b|or\b(?! (?:so|less|more)\b)|maybe\b|perhaps\b|possibly\b|rather\b"
     r"|i mean\b|i meant\b|on second thought|let me (?:re|check)|that(?:'s| is) (?:wrong|not right|incorrect)"
     r"|it (?:could|might|may) (?:also )?be\b|should (?:be|have been)\b"

@@ -66,9 +66,10 @@ def _found(pattern: re.Pattern[str], low: str, question: str) -> bool:
 
 _NONE = re.compile(
     r"(?:there (?:are|is|were|was) |i see |it has )?(?:none|no|nothing|没有|无|一个也没有|没有任何)"
-    r"(?:\s*of (?:them|these))?"
+    r"(?:\s{0,4}of (?:them|these))?"
     r"(?P<thing>(?:\s?(?!are\b|is\b|were\b)[\w-]+){0,3}?)"
-    r"(?:\s*(?:are|is|were|was))?(?:\s*(?:visible|shown|present|there|in the (?:image|picture|photo)|at all))?\W*$"
+    r"(?:\s{0,4}(?:are|is|were|was))?(?:\s{0,4}(?:visible|shown|present|there|in the (?:image|picture"
+    r"|photo)|at all))?\W{0,8}$"
 )
 
 

@@ -9,7 +9,7 @@ from mmpr.judging.lexicon import related
 from mmpr.judging.prose import HAN, STOP, core
 
 _SQUEEZED = re.compile(r"[\s{}\-_$*`'\"“”‘’.,;:!?()\[\]\\/|~]+")
-_WORD = re.compile(r"[a-z]+|\d+(?:\.\d+)?|[\u3400-\u9fff]")
+_WORD = re.compile(r"[a-z]{1,40}|\d{1,60}(?:\.\d{1,60})?|[\u3400-\u9fff]")
 _NUMBERLIKE = re.compile(
     r"\d|\b(?:no|none|nothing|nobody|zero|one|once|twice|thrice|double|triple|half|both|pair|couple|dozen|single|all"
     r"|every|neither|few|several|first|second|third|last)\b|[零一二两三四五六七八九十百千万半双]"

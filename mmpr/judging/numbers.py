@@ -73,7 +73,9 @@ _SCALES = {
     "千万": 7,
     "亿": 8,
 }
-_LIT = r"(?:\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?|[1-9]\d{0,2}(?:[ ]\d{3})+(?![\d/])|\d+(?:\.\d+)?|\.\d+)"
+_LIT = (
+    r"(?:\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d{1,60})?|[1-9]\d{0,2}(?:[ ]\d{3})+(?![\d/])|\d{1,60}(?:\.\d{1,60})?|\.\d{1,60})"
+)
 _BEFORE = r"US\$|A\$|C\$|HK\$|[$€£¥₹₩¢]|(?:USD|EUR|GBP|JPY|CNY|RMB|INR|CAD|AUD|CHF|HKD|Rs\.?|usd|eur|rmb)(?=\s?[-\d.])"
 _AFTER = (
     r"(?i:u\.?s\.? dollars?|dollars?|euros?|pounds sterling|yen|yuan|rupees?|bucks|usd|eur|gbp|jpy|cny|rmb|inr)\b"
@@ -121,41 +123,55 @@ _OUT_OF = re.compile(r"(?<=\d)\s{1,4}out\s{1,4}of\s{1,4}(?:the\s{1,4}|every\s{1,
 _EVERY = re.compile(r"(?<=\d)\s{0,4}(?:\^\s{0,4}\\circ)")
 
 
-_JOIN = r"\s*(?:,|and\b|&)?\s*"
+_JOIN = r"\s{0,4}(?:,|and\b|&)?\s{0,4}"
 _COUNT = r"(?<![\w.,:/])(\d{1,9}(?:\.\d{1,9})?)"
-_LAST = r"(\d{1,9}(?:\.\d{1,9})?)\s*-?\s*"
-_HOURS, _MINUTES = r"\s*-?\s*(?:hours?|hrs?\.?|h|小时)", r"(?:minutes?|mins?\.?|m|分钟?)"
+_LAST = r"(\d{1,9}(?:\.\d{1,9})?)\s{0,4}-?\s{0,4}"
+_HOURS, _MINUTES = r"\s{0,4}-?\s{0,4}(?:hours?|hrs?\.?|h|小时)", r"(?:minutes?|mins?\.?|m|分钟?)"
 # One quantity in two units, the second the finer: its pattern, how many of it the first unit holds, its name.
 _COMPOUNDS = (
     (re.compile(rf"{_COUNT}{_HOURS}{_JOIN}{_LAST}{_MINUTES}(?![\w^/])", re.I), 60, "min"),
-    (re.compile(rf"{_COUNT}\s*-?\s*{_MINUTES}{_JOIN}{_LAST}(?:seconds?|secs?\.?|s|秒)(?![\w^/])", re.I), 60, "s"),
-    (re.compile(rf"{_COUNT}\s*days?{_JOIN}{_LAST}(?:hours?|hrs?|h)(?![\w^/])", re.I), 24, "h"),
-    (re.compile(rf"{_COUNT}\s*weeks?{_JOIN}{_LAST}days?(?![\w^/])", re.I), 7, "days"),
-    (re.compile(rf"{_COUNT}\s*years?{_JOIN}{_LAST}months?(?![\w^/])", re.I), 12, "months"),
+    (
+        re.compile(rf"{_COUNT}\s{{0,4}}-?\s{{0,4}}{_MINUTES}{_JOIN}{_LAST}(?:seconds?|secs?\.?|s|秒)(?![\w^/])", re.I),
+        60,
+        "s",
+    ),
+    (re.compile(rf"{_COUNT}\s{{0,4}}days?{_JOIN}{_LAST}(?:hours?|hrs?|h)(?![\w^/])", re.I), 24, "h"),
+    (re.compile(rf"{_COUNT}\s{{0,4}}weeks?{_JOIN}{_LAST}days?(?![\w^/])", re.I), 7, "days"),
+    (re.compile(rf"{_COUNT}\s{{0,4}}years?{_JOIN}{_LAST}months?(?![\w^/])", re.I), 12, "months"),
     (
         re.compile(
-            rf"{_COUNT}\s*-?\s*(?:feet|foot|ft\.?|['′]){_JOIN}{_LAST}(?:inches|inch|in\.?|[\"″]|'')(?![\w^/])", re.I
+            rf"{_COUNT}\s{{0,4}}-?\s{{0,4}}(?:feet|foot|ft\.?|['′]){_JOIN}{_LAST}(?:inches|inch|in\.?|[\"″]|'')(?![\w^/])",
+            re.I,
         ),
         12,
         "in",
     ),
-    (re.compile(rf"{_COUNT}\s*(?:pounds?|lbs?\.?){_JOIN}{_LAST}(?:ounces?|oz\.?)(?![\w^/])", re.I), 16, "oz"),
+    (re.compile(rf"{_COUNT}\s{{0,4}}(?:pounds?|lbs?\.?){_JOIN}{_LAST}(?:ounces?|oz\.?)(?![\w^/])", re.I), 16, "oz"),
     (
-        re.compile(rf"{_COUNT}\s*(?:m|met(?:er|re)s?){_JOIN}{_LAST}(?:cm|centimet(?:er|re)s?)(?![\w^/])", re.I),
+        re.compile(rf"{_COUNT}\s{{0,4}}(?:m|met(?:er|re)s?){_JOIN}{_LAST}(?:cm|centimet(?:er|re)s?)(?![\w^/])", re.I),
         100,
         "cm",
     ),
-    (re.compile(rf"{_COUNT}\s*(?:kg|kilograms?){_JOIN}{_LAST}(?:g|grams?)(?![\w^/])", re.I), 1000, "g"),
-    (re.compile(rf"{_COUNT}\s*(?:km|kilomet(?:er|re)s?){_JOIN}{_LAST}(?:m|met(?:er|re)s?)(?![\w^/])", re.I), 1000, "m"),
+    (re.compile(rf"{_COUNT}\s{{0,4}}(?:kg|kilograms?){_JOIN}{_LAST}(?:g|grams?)(?![\w^/])", re.I), 1000, "g"),
+    (
+        re.compile(rf"{_COUNT}\s{{0,4}}(?:km|kilomet(?:er|re)s?){_JOIN}{_LAST}(?:m|met(?:er|re)s?)(?![\w^/])", re.I),
+        1000,
+        "m",
+    ),
 )
-_AFTER_DIGIT = re.compile(r"\d\s*-?\s*['′¢a-zA-Z小分]")
-_FEET_MARK = re.compile(rf"^\s*{_COUNT}\s*['′]\s*{_LAST}$")
+_AFTER_DIGIT = re.compile(r"\d\s{0,4}-?\s{0,4}['′¢a-zA-Z小分]")
+_FEET_MARK = re.compile(rf"^\s{{0,4}}{_COUNT}\s{{0,4}}['′]\s{{0,4}}{_LAST}$")
 _CENTS = (
-    (re.compile(rf"(?:\$\s?)?{_COUNT}\s*(?:dollars?|bucks?){_JOIN}(\d{{1,2}})\s*(?:cents?|¢)(?!\w)", re.I), "$"),
-    (re.compile(rf"(?:€\s?)?{_COUNT}\s*euros?{_JOIN}(\d{{1,2}})\s*(?:cents?)(?!\w)", re.I), "€"),
+    (
+        re.compile(
+            rf"(?:\$\s?)?{_COUNT}\s{{0,4}}(?:dollars?|bucks?){_JOIN}(\d{{1,2}})\s{{0,4}}(?:cents?|¢)(?!\w)", re.I
+        ),
+        "$",
+    ),
+    (re.compile(rf"(?:€\s?)?{_COUNT}\s{{0,4}}euros?{_JOIN}(\d{{1,2}})\s{{0,4}}(?:cents?)(?!\w)", re.I), "€"),
 )
-_CENTS_ALONE = re.compile(r"(?<![\w.,:/])(\d{1,9})\s*-?\s*(?:cents?\b|¢)", re.I)
-_SPACED_GROUPS = re.compile(r"(?<=\d)(?:\{,\}|,\s*\\!\s*)(?=\d{3}(?!\d))")
+_CENTS_ALONE = re.compile(r"(?<![\w.,:/])(\d{1,9})\s{0,4}-?\s{0,4}(?:cents?\b|¢)", re.I)
+_SPACED_GROUPS = re.compile(r"(?<=\d)(?:\{,\}|,\s{0,4}\\!\s{0,4})(?=\d{3}(?!\d))")
 _INDIAN = re.compile(r"(?<![\d,.])\d{1,2}(?:,\d{2})+,\d{3}(?![\d,])")
 
 

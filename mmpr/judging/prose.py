@@ -83,7 +83,7 @@ they he she we their his her a an the is are was were of to and it its in on at 
 """
 STOP = frozenset(STOP_TEXT.split())
 _TRAILING_REASON = re.compile(
-    r"\s*(?:[,;]\s*(?:since|because|as|which|who|where|so|due to|based on|given)\b|\s(?:because|since)\b|[,]?"
+    r"\s{0,4}(?:[,;]\s{0,4}(?:since|because|as|which|who|where|so|due to|based on|given)\b|\s(?:because|since)\b|[,]?"
     r"(?:因为|由于)|\s\((?!\s?(?:or|not|maybe|perhaps|possibly|and)\b)).*$"
 )
 _COMPANY = re.compile(r"[,\s]{1,4}(?:inc|corp|corporation|ltd|llc|co|company|gmbh|plc|incorporated|limited)$")

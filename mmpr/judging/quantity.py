@@ -73,7 +73,7 @@ _NONE_AT_ALL = re.compile(
     r"(?:none|nothing|no|zero|not any|any)\b(?! (?:answer|idea|way|information|data))([a-z ]*)$|(?:没有|无|零)()$"
 )
 _PLACES = frozenset(("visible", "present", "here", "there", "all", "such"))
-_ACCOUNTING = re.compile(r"\(\s*([$€£¥]?\s?\d[\d,]*(?:\.\d+)?)\s*\)$")
+_ACCOUNTING = re.compile(r"\(\s{0,4}([$€£¥]?\s?\d[\d,]*(?:\.\d{1,60})?)\s{0,4}\)$")
 
 
 @dataclass(frozen=True, slots=True)
