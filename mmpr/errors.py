@@ -11,7 +11,9 @@ MmprError
 ├── JudgeError           a truth or a response could not be judged for a technical cause
 ├── RunFolderError       a run folder is damaged, foreign, or in use
 │   ├── ResumeError      a start whose identity differs from the folder's; names the changed field
+│   ├── DriverReplaced   another driver has taken the run over
 │   └── CommitRefused    another attempt has committed this chunk: this one's files do not count
+├── TaskFailed           a chunk's work failed for a cause that nobody foresaw; it is tried again
 ├── HubError             the Hugging Face Hub refuses a push, or does not answer
 └── LawBroken            questions != paired + skipped: a fault of mmpr itself
 
@@ -83,8 +85,16 @@ class ResumeError(RunFolderError):
     """A start whose identity differs from the run folder's."""
 
 
+class DriverReplaced(RunFolderError):
+    """Another driver has taken the run over."""
+
+
 class CommitRefused(RunFolderError):
     """Another attempt has committed this chunk."""
+
+
+class TaskFailed(MmprError):
+    """A chunk's work failed for a cause that nobody foresaw; it is tried again."""
 
 
 class HubError(MmprError):

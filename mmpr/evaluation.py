@@ -132,7 +132,7 @@ def result(
         undecided=outcomes[Outcome.AMBIGUOUS] + outcomes[Outcome.ERROR],
         majority=majority(first, form),
         tokens=fmean(response.n_tokens for response, _ in first),
-        unfinished=sum(response.finish_reason is Finish.LENGTH for response, _ in first),
+        unfinished=sum(response.finish_reason is not Finish.STOP for response, _ in first),
     )
 
 

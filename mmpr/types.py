@@ -70,6 +70,7 @@ class Finish(StrEnum):
 
     STOP = "stop"
     LENGTH = "length"
+    REPETITION = "repetition"  # vLLM ended a text that went round in circles
 
 
 class Continues(StrEnum):

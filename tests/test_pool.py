@@ -22,8 +22,8 @@ from ray import cloudpickle
 from mmpr import pool
 from mmpr.engines.protocol import Pulse, Sampling
 from mmpr.engines.scripted import ScriptedEngine
-from mmpr.errors import EngineDead, EngineStartError, RunFolderError
-from mmpr.pool import Beat, Died, Done, Lease, Placement, Pool, UnfitNode
+from mmpr.errors import EngineDead, EngineStartError, MmprError, RunFolderError
+from mmpr.pool import Beat, Died, Done, Failed, Lease, Placement, Pool, UnfitNode
 from mmpr.types import Message, Prompt, Stage
 
 pytestmark = pytest.mark.usefixtures("cluster")  # all builds of this file join one Ray
@@ -119,6 +119,29 @@ def test_a_cluster_without_a_gpu_has_room_for_no_gpu_engine():
 def test_a_fault_of_the_work_beside_the_engine_rises_as_it_is():
     with pytest.raises(RunFolderError, match="disk is full"):
         run(fail_beside, [[1]])
+
+
+async def stumble(engine, lease, bench, *, marks, times):
+    """Fails as nobody foresaw, so many times a chunk: beside the engine and in its actor by turns."""
+    tries = len(list(Path(marks).glob(f"{lease.chunk}-*")))
+    (Path(marks) / f"{lease.chunk}-{tries}").touch()
+    if tries < times:
+        return await bench.beside(_divide, 0) if lease.chunk % 2 else 1 // 0
+    return lease.payload
+
+
+def _divide(by):
+    return 1 // by
+
+
+def test_work_that_fails_as_nobody_foresaw_is_tried_again_and_ends_the_run_only_in_the_end(tmp_path):
+    (once := tmp_path / "once").mkdir()
+    events = run(functools.partial(stumble, marks=str(once), times=2), [[1], [2], [3]])
+    assert rows_of(events) == [1, 2, 3]
+    assert sum(isinstance(event, Failed) for event in events) == 6
+    (ever := tmp_path / "ever").mkdir()
+    with pytest.raises(MmprError, match="ZeroDivisionError"):
+        run(functools.partial(stumble, marks=str(ever), times=99), [[1], [2]])
 
 
 class Hanging(ScriptedEngine):

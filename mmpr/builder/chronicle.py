@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 
 from mmpr.errors import MmprError, RunFolderError, RunStopped
 from mmpr.log import stamp
-from mmpr.pool import Died, Event, UnfitNode
+from mmpr.pool import Died, Event, Failed, UnfitNode
 from mmpr.run import RunFolder
 
 
@@ -24,6 +24,9 @@ class Chronicle:
             chunks = [lease.chunk for lease in event.leases]
             attempts = [lease.attempt for lease in event.leases]
             self.add("died", event.words, host=event.host, engine=event.engine, chunks=chunks, attempts=attempts)
+        elif isinstance(event, Failed):
+            one = event.lease
+            self.add("failed_chunk", event.words, host=event.host, chunks=[one.chunk], attempts=[one.attempt])
         elif isinstance(event, UnfitNode):
             self.add("unfit", event.words, host=event.node)
 

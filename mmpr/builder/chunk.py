@@ -18,7 +18,7 @@ from mmpr.builder.pair_rule import count
 from mmpr.builder.row_checks import judgeable
 from mmpr.builder.stored_verdicts import judge_key, with_verdicts
 from mmpr.engines.protocol import Engine
-from mmpr.errors import CommitRefused, SourceError
+from mmpr.errors import CommitRefused, MmprError, RunFolderError, SourceError, TaskFailed
 from mmpr.images import Loader
 from mmpr.judging import VERSION, Judge, JudgeOptions
 from mmpr.pairing import PairRule
@@ -29,6 +29,8 @@ from mmpr.types import Question, Reason, Response, Skip, Stage, Verdict
 
 Ask = Callable[[Row], Awaitable[Answered]]
 
+_WRITE_PAUSES_S = (0.2, 0.6, 1.8, 5.4)  # a disk that is full for a moment, a share whose server restarts
+_SHOWN_CHARS = 300  # of an exception's text
 _TILE_TOKENS = 256  # of InternVL's 448x448 tiles after pixel shuffle; only weighs questions against each other
 
 # Skips that say something is broken, in the source, the images or the engine; the others are what sampling gave.
@@ -114,12 +116,28 @@ class ChunkWork:
         if settings.strict:
             _refuse_faults(answered, settings.source)
         attempt = Attempt(lease.chunk, lease.attempt, lease.payload, sha256, began)
-        return await context.beside(judge_and_commit, settings, attempt, answered)
+        return await _commit(context, settings, attempt, answered)
 
 
 def _read(settings: ChunkSettings, leased: LeaseRange) -> tuple[list[Row], str]:
     rows, sha256 = read_hashed(settings.source, leased)
     return judgeable(rows, settings.source, settings.judge), sha256
+
+
+async def _commit(
+    context: WorkContext, settings: ChunkSettings, attempt: Attempt, answered: list[Answered]
+) -> ChunkReport:
+    """Judge and commit; what was paid for is kept while the folder cannot be written, for some seconds.
+
+    Raises:
+        RunFolderError: again and again; names the path.
+    """
+    for pause_s in _WRITE_PAUSES_S:
+        try:
+            return await context.beside(judge_and_commit, settings, attempt, answered)
+        except (RunFolderError, TaskFailed):
+            await asyncio.sleep(pause_s)
+    return await context.beside(judge_and_commit, settings, attempt, answered)
 
 
 class ActorJudge:
@@ -184,7 +202,13 @@ async def _ask(
     prompt_tokens = len(question.text) // 3 + len(question.images) * (tiles + 1) * _TILE_TOKENS
     async with gate.question(n_responses, prompt_tokens) as held:
         rounds = Rounds(settings.rule, first, slot.judge, held.expect) if first else None
-        answered = await answer(question, engine, recipe, settings.loader, rounds, others, priority)
+        try:
+            answered = await answer(question, engine, recipe, settings.loader, rounds, others, priority)
+        except MmprError:
+            raise
+        except Exception as error:  # noqa: BLE001 one request's fault, of whatever type, is one question's skip
+            words = " ".join(f"{type(error).__name__}: {error}".split())[:_SHOWN_CHARS]
+            return Answered(question, skip=Skip(question.id, Stage.SAMPLE, Reason.ENGINE_REFUSED, words))
     for response in answered.responses:
         gate.learn(response.n_tokens)
     return answered

@@ -15,7 +15,7 @@ from rich.table import Table
 from mmpr.builder import progress
 from mmpr.builder.progress import Watcher
 from mmpr.log import log
-from mmpr.pool import Beat, Died, Done, Event, UnfitNode
+from mmpr.pool import Beat, Died, Done, Event, Failed, UnfitNode
 from mmpr.redact import redacted
 from mmpr.reporting.safe_text import visible_line
 
@@ -48,6 +48,8 @@ def words_of(event: Event) -> str | None:
     if isinstance(event, Died):
         chunks = ", ".join(str(lease.chunk) for lease in event.leases) or "none"
         return visible_line(redacted(f"engine {event.engine} died ({event.words}); chunks leased again: {chunks}"))
+    if isinstance(event, Failed):
+        return visible_line(redacted(f"chunk {event.lease.chunk} failed and is leased again: {event.words}"))
     if isinstance(event, UnfitNode):
         return visible_line(redacted(f"node {event.node} gets no work: {event.words}"))
     return None

@@ -27,6 +27,9 @@ from mmpr.prompts import SHIELD, shield
 from mmpr.types import Continues, Finish, Prefix, Prompt, Reason, Response, Stage
 
 _NICENESS = 10  # of the actor, once its engine is up: where cores are few, the engine's scheduler goes before images
+_TRIES = 4  # of a request that vLLM itself breaks off
+_PAUSE_S = 0.1  # before the second try; then twice as long each time
+_BROKEN_OFF = frozenset({"error", "abort"})
 _KEEPS_IDS = frozenset({Stage.DRAFT, Stage.COMPLETION})
 _ERROR_LINE = re.compile(r"(\w*(?:Error|Exception|Killed)\b: .*)")
 
@@ -160,8 +163,7 @@ class VllmEngine:
         )
         result = await self._run(whole, parameters)
         _assert_prefix(whole, result.prompt_token_ids)
-        told = result.prompt_logprobs[-len(token_ids) :]
-        return float(sum(of[token].logprob for of, token in zip(told, token_ids, strict=True)) / len(token_ids))
+        return _mean_logprob(result.prompt_logprobs, token_ids)
 
     def prompt_ids(self, prompt: Prompt) -> list[int]:
         """The chat template around the messages as token ids, then the prefix's own; one `<image>` an image."""
@@ -175,35 +177,56 @@ class VllmEngine:
                 ids += self._tokenizer.encode(piece, add_special_tokens=False)
         return ids + list(prompt.prefix.token_ids if prompt.prefix else ())
 
-    async def _request(self, prompt: Prompt) -> dict[str, Any]:
+    async def _request(self, prompt: Prompt, tries: int) -> dict[str, Any]:
         request: dict[str, Any] = {"prompt_token_ids": await asyncio.to_thread(self.prompt_ids, prompt)}
         if prompt.images:
             request["multi_modal_data"] = {"image": [image.pixels for image in prompt.images]}
             tiles = "" if prompt.max_tiles is None else f" in {prompt.max_tiles}"  # cut otherwise, it is another input
-            request["multi_modal_uuids"] = {"image": [image.sha256 + tiles for image in prompt.images]}
+            # its cache is kept twice and may drift: the name under which an image was missing would miss again
+            again = f" again {tries}" if tries else ""
+            request["multi_modal_uuids"] = {"image": [image.sha256 + tiles + again for image in prompt.images]}
             if prompt.max_tiles is not None:
                 request["mm_processor_kwargs"] = {"max_dynamic_patch": prompt.max_tiles}
         return request
 
     async def _run(self, prompt: Prompt, parameters: Any) -> Any:
-        from vllm.exceptions import VLLMClientError
-        from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+        """A request's result; asked again where vLLM ends it for a cause of its own.
 
-        try:
-            with self.clock.preparing():
-                (rendered,) = await self._llm.renderer.render_cmpl_async([await self._request(prompt)])
-            name = f"{prompt.stage}-{next(self._numbers)}"
-            with self.clock.serving():
-                async for result in self._llm.generate(rendered, parameters, name, priority=prompt.priority):
-                    if result.finished:
-                        return result
-        except EngineDeadError as error:
-            raise EngineDead(last_error_line() or str(error)) from error
-        except (VLLMClientError, EngineGenerateError, ValueError) as error:
-            if self._llm.errored:
-                raise EngineDead(last_error_line() or str(error)) from error
-            raise _refusal(error) from error
-        raise EngineDead("vLLM ended a request without a result")
+        Raises:
+            RequestRefused: vLLM refuses it, or fails at it again and again while it lives.
+            EngineDead: vLLM has ended.
+        """
+        for tries in range(_TRIES):
+            if tries:
+                await asyncio.sleep(_PAUSE_S * 2**tries)
+            try:
+                result = await self._once(prompt, parameters, tries)
+            except Exception as error:
+                if self._llm.errored or type(error).__name__ == "EngineDeadError":
+                    raise EngineDead(last_error_line() or str(error)) from error
+                if not _may_pass(error):
+                    raise _refusal(error) from error
+                fault = str(error) or type(error).__name__
+                continue
+            if result is None:
+                raise EngineDead("vLLM ended a request without a result")
+            broken = {output.finish_reason for output in result.outputs} & _BROKEN_OFF
+            if not broken:
+                return result
+            fault = f"finish_reason {', '.join(sorted(broken))}"
+        if self._llm.errored:
+            raise EngineDead(last_error_line() or fault)
+        raise RequestRefused(Reason.ENGINE_REFUSED, f"{fault} ({_TRIES} times)")
+
+    async def _once(self, prompt: Prompt, parameters: Any, tries: int) -> Any:
+        with self.clock.preparing():
+            (rendered,) = await self._llm.renderer.render_cmpl_async([await self._request(prompt, tries)])
+        name = f"{prompt.stage}-{next(self._numbers)}"
+        with self.clock.serving():
+            async for result in self._llm.generate(rendered, parameters, name, priority=prompt.priority):
+                if result.finished:
+                    return result
+        return None
 
     def _parameters(self, sampling: Sampling) -> Any:
         from vllm import SamplingParams
@@ -347,6 +370,25 @@ def kill_children() -> None:
     for child in children:
         child.kill()
     psutil.wait_procs(children, timeout=10)
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether vLLM says that the same request may be answered the next time; by name, for 0.33 has new ones."""
+    names = {kind.__name__ for kind in type(error).__mro__}
+    return bool(names & {"RetryableRequestError", "GenerationError", "QueueOverflowError", "MaxQueuedTokensError"})
+
+
+def _mean_logprob(told: Sequence[Any] | None, token_ids: Sequence[int]) -> float:
+    """Mean log-probability of the last tokens of a prompt.
+
+    Raises:
+        RequestRefused: vLLM gave none, or not those.
+    """
+    last = (told or [])[-len(token_ids) :]
+    try:
+        return float(sum(of[token].logprob for of, token in zip(last, token_ids, strict=True)) / len(token_ids))
+    except (TypeError, KeyError, ValueError, AttributeError, ZeroDivisionError):
+        raise RequestRefused(Reason.ENGINE_REFUSED, "vLLM gave no log-probability for each token") from None
 
 
 def _refusal(error: Exception) -> RequestRefused:

@@ -12,7 +12,7 @@ from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from mmpr.engines.protocol import Engine, Pulse
-from mmpr.errors import EngineDead, MmprError
+from mmpr.errors import EngineDead, MmprError, TaskFailed
 from mmpr.pool.cluster import call, first_line, last_line
 from mmpr.pool.pool_records import Lease, MakeEngine, Probe, UnfitNode, Work
 
@@ -29,7 +29,14 @@ class ActorContext:
 
     async def beside(self, function: Callable[..., R], *arguments: object) -> R:
         task = ray.remote(num_cpus=1, scheduling_strategy=self._here)(call)
-        result: R = await task.remote(function, *arguments)
+        try:
+            result: R = await task.remote(function, *arguments)
+        except RayTaskError as error:
+            if isinstance(error.cause, MmprError):
+                raise error.cause from None
+            raise TaskFailed(f"a task beside the engine failed: {last_line(error)}") from None
+        except RayError as error:  # its process was lost, again and again
+            raise TaskFailed(f"a task beside the engine was lost: {first_line(error)}") from None
         return result
 
     async def announce(self, rows: Sequence[int]) -> None:
@@ -89,12 +96,10 @@ class EngineActor:
         except EngineDead as error:
             await self._engine.close()
             return error
-        except RayTaskError as error:  # a task beside the engine raised
-            return error.cause if isinstance(error.cause, MmprError) else MmprError(last_line(error))
-        except RayError as error:  # the task's process was lost, again and again
-            return MmprError(f"a task beside the engine was lost: {first_line(error)}")
         except MmprError as error:
             return error
+        except Exception as error:  # noqa: BLE001 a fault of ours or of a library: the chunk is tried again
+            return TaskFailed(f"chunk {lease.chunk}: {type(error).__name__}: {first_line(error)}")
 
     async def pulse(self) -> Pulse:
         return self._engine.pulse() if self._engine else Pulse()

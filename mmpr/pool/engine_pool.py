@@ -14,11 +14,11 @@ from ray.exceptions import GetTimeoutError, RayActorError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from mmpr.engines.protocol import Pulse
-from mmpr.errors import EngineDead, EngineStartError, MmprError
+from mmpr.errors import EngineDead, EngineStartError, MmprError, TaskFailed
 from mmpr.pool.cluster import first_line, last_line, n_engines
 from mmpr.pool.engine_actor import EngineActor, Ledger
 from mmpr.pool.lease_book import LeaseBook, Seat
-from mmpr.pool.pool_records import Beat, Died, Done, Event, Lease, MakeEngine, Placement, Probe, UnfitNode, Work
+from mmpr.pool.pool_records import Beat, Died, Done, Event, Failed, Lease, MakeEngine, Placement, Probe, UnfitNode, Work
 
 _POLL_S = 0.2  # how long the driver sleeps when nothing has come back
 _PULSE_S = 1.0  # how often each engine is asked how it does
@@ -241,6 +241,8 @@ class Pool:
             return
         if isinstance(result, EngineDead):
             yield self._bury(slot, str(result))
+        elif isinstance(result, TaskFailed) and (lease := slot.leases.pop(ref)) and self._book.may_fail_again(lease):
+            yield Failed(lease, str(result), slot.host)
         elif isinstance(result, MmprError):
             raise result
         else:

@@ -18,6 +18,7 @@ from mmpr.pool.tail import shares
 
 _DEATHS_TOGETHER = 2  # so often an engine must die with a chunk before the chunk is suspected
 _DEATHS_ALONE = 2  # and so often of a question that was asked alone before that is left out
+_FAILURES = 3  # so often a chunk's work is tried that fails for a cause that nobody foresaw
 
 
 @dataclass(slots=True)
@@ -45,6 +46,7 @@ class LeaseBook:
         self._waiting: deque[Lease] = deque()
         self._suspects: deque[Lease] = deque()
         self._deaths: Counter[int] = Counter()
+        self._failures: Counter[int] = Counter()
         self._deaths_alone: Counter[tuple[int, int]] = Counter()
 
     def open(self, leases: Iterable[Lease]) -> None:
@@ -53,6 +55,7 @@ class LeaseBook:
         self._waiting.clear()
         self._suspects.clear()
         self._deaths.clear()
+        self._failures.clear()
         self._deaths_alone.clear()
 
     def look_ahead(self, n: int) -> None:
@@ -113,6 +116,14 @@ class LeaseBook:
             else:
                 self._suspects.append(replace(lease, alone=True))
         self._waiting.extendleft(reversed(again))
+
+    def may_fail_again(self, lease: Lease) -> bool:
+        """Put a chunk whose work failed at the end of the queue, unless it has failed too often."""
+        self._failures[lease.chunk] += 1
+        if self._failures[lease.chunk] >= _FAILURES:
+            return False
+        (self._suspects if lease.alone else self._waiting).append(lease)
+        return True
 
     def _blame(self, lease: Lease, words: str, rows: tuple[int, ...]) -> Lease:
         if len(rows) != 1:

@@ -78,6 +78,15 @@ class Died:
 
 
 @dataclass(frozen=True, slots=True)
+class Failed:
+    """A lease whose work failed for a cause that nobody foresaw, and that will be given out again."""
+
+    lease: Lease
+    words: str
+    host: str
+
+
+@dataclass(frozen=True, slots=True)
 class Beat:
     """How the engines do; comes about once a second.
 
@@ -104,7 +113,7 @@ class UnfitNode:
     words: str
 
 
-Event = Done | Died | Beat | UnfitNode
+Event = Done | Died | Failed | Beat | UnfitNode
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,8 +42,8 @@ COLUMNS = {
     "prefix_chars": "Dropout-NTP: characters that both sides share",
     "chosen_tokens": "length",
     "rejected_tokens": "length",
-    "chosen_finish_reason": "`stop` or `length`",
-    "rejected_finish_reason": "`stop` or `length`",
+    "chosen_finish_reason": "`stop`, `length` or `repetition`",
+    "rejected_finish_reason": "`stop`, `length` or `repetition`",
     "continued": "Dropout-NTP: `exact` if the engine continued from the prefix's token ids, else `text`",
     "rejected_view": "Dropout-NTP, what the rejected ending was written with: `blind` (no picture), `image_kept` (the "
     "same), `shuffled_tiles` or `other_picture`; `images` are the question's own in every case",

@@ -132,7 +132,7 @@ def _mark(story: Story, stored: StoredResponse) -> str | tuple[str, str]:
 
 def _cells(stored: StoredResponse) -> tuple[str | tuple[str, str], ...]:
     response, verdict = stored.response, stored.verdict
-    ended = response.finish_reason.value if response.finish_reason is Finish.STOP else "length: cut off"
+    ended = response.finish_reason.value + (": cut off" if response.finish_reason is not Finish.STOP else "")
     if verdict is None:
         return (_name(stored), "–", "–", "–", ended, f"{response.n_tokens:,}")
     answer = "–" if verdict.answer is None else visible_line(verdict.answer)

@@ -166,7 +166,7 @@ def _add_questions(tally: ChunkTally, found: Iterable[pa.RecordBatch]) -> None:
 def _add_responses(tally: ChunkTally, found: Iterable[pa.RecordBatch]) -> None:
     for batch in found:
         tally.by_stage.update(counts(batch, "stage"))
-        tally.unfinished += counts(batch, "finish_reason").get(Finish.LENGTH, 0)
+        tally.unfinished += sum(n for finish, n in counts(batch, "finish_reason").items() if finish != Finish.STOP)
 
 
 def tally_skips(folder: RunFolder, path: str) -> tuple[Counter[str], Counter[str]]:

@@ -16,7 +16,7 @@ from typing import Any
 
 import psutil
 
-from mmpr.errors import RunFolderError
+from mmpr.errors import DriverReplaced, RunFolderError
 from mmpr.run.commit_records import to_json
 from mmpr.run.folder import DRIVER, RunFolder
 
@@ -44,11 +44,12 @@ class DriverClaim:
             state: plain JSON for whoever watches the run from elsewhere.
 
         Raises:
-            RunFolderError: another driver has taken over, since this one was silent for too long.
+            DriverReplaced: another driver has taken over, since this one was silent for too long.
+            RunFolderError: the claim cannot be written.
         """
         found = read_driver(self.folder)
         if found is not None and found["token"] != self.token:
-            raise RunFolderError(
+            raise DriverReplaced(
                 f"{self.folder.url} is driven by pid {found['pid']} on {found['host']} now; end this one"
             )
         self.folder.store.write_bytes(DRIVER, self._content(state))

@@ -7,11 +7,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from mmpr.errors import RunFolderError
+from mmpr.errors import DriverReplaced, RunFolderError
 from mmpr.run.driver_claim import DriverClaim, claim_driver
-from mmpr.run.folder import RunFolder
+from mmpr.run.folder import DRIVER, RunFolder
 
 _HEARTBEAT_S = 10.0
+_MOST_FAILED = 6  # heartbeats in a row; a single one is a network's moment
 
 
 @contextmanager
@@ -47,11 +48,18 @@ class Heartbeat(threading.Thread):
 
     def run(self) -> None:
         """Beat until stopped, or until another driver has taken over."""
+        failed = 0
         while self._fault is None and not self._ended.wait(self._claim.heartbeat_s):
             try:
                 self._claim.beat(self._state)
-            except RunFolderError as error:
+                failed = 0
+            except DriverReplaced as error:
                 self._fault = error
+            except Exception as error:  # noqa: BLE001 every filesystem has errors of its own, and the thread may not end
+                failed += 1
+                if failed >= _MOST_FAILED:
+                    path = self._claim.folder.store.path(DRIVER)
+                    self._fault = RunFolderError(f"{path}: {failed} heartbeats in a row failed: {error}")
 
     def check(self) -> None:
         """Raise what ended the beating.

@@ -24,7 +24,7 @@ EXITS = {0, 1, 75, 130, -9}  # known errors, stopped, interrupted, killed
 
 @dataclass(frozen=True)
 class Fault:
-    """Do `action` at the `nth` moment when `event` touches something whose name has `match` in it.
+    """Do `action` at the `nth` moment (0: at every one) when `event` touches something whose name has `match` in it.
 
     Args:
         event: `open`, `os.link`, `os.rename`, `os.remove`, or `engine` (question id and stage).

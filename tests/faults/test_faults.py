@@ -60,7 +60,6 @@ def test_a_run_that_is_ended_in_every_way_goes_on_each_time(source, undisturbed,
     ends = {
         Fault("os.rename", "/responses/", 1, "kill-driver"): (-9, ""),
         Fault("os.link", "/chunks/", 1, "SIGINT"): (130, "mmpr: interrupted; run the same command again"),
-        Fault("open", "/responses/", 1, "full"): (1, "mmpr: cannot write"),
         Fault("os.link", "/chunks/", 1, "SIGTERM"): (75, "mmpr: stopped (SIGTERM); run the same command again"),
         Fault("os.rename", "/data/", 1, "kill-driver"): (-9, ""),
         Fault("os.rename", "/manifest.json", 1, "SIGTERM"): (75, "mmpr: stopped (SIGTERM)"),
@@ -71,6 +70,17 @@ def test_a_run_that_is_ended_in_every_way_goes_on_each_time(source, undisturbed,
     assert ledger.exits == (*(code for code, _ in ends.values()), 0), ledger
     for words, (_, expected) in zip(ledger.words, ends.values(), strict=False):
         assert words.startswith(expected)
-    (full,) = [words for words in ledger.words if "cannot write" in words]
-    assert "/responses/" in full and "No space left" in full
+    assert_whole(tmp_path / "run", undisturbed)
+
+
+def test_a_disk_that_is_full_for_a_moment_costs_nothing_and_one_that_stays_full_ends_in_a_line(
+    source, undisturbed, tmp_path
+):
+    moment = [Fault("open", ".parquet.", 1, "full") for _ in range(3)]  # the temporary files of three tries
+    ever = [Fault("open", ".parquet.", 0, "full")]
+    build = FaultyBuild(source, tmp_path / "run", tmp_path / "plans", settings=SETTINGS)
+    assert build.start(ever) == 1
+    assert build.ledger.words[-1].startswith("mmpr: cannot write")
+    assert ".parquet" in build.ledger.words[-1] and "No space left" in build.ledger.words[-1]
+    assert build.start(moment) == 0
     assert_whole(tmp_path / "run", undisturbed)

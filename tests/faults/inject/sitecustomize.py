@@ -23,6 +23,11 @@ def _nth(fault):
         return count.tell()
 
 
+def _is_due(fault):
+    """At its n-th moment; at every one where n is 0."""
+    return fault["nth"] == 0 or _nth(fault) == fault["nth"]
+
+
 def _driver():
     return int(Path(f"{PLAN}.driver").read_text())
 
@@ -83,8 +88,8 @@ def _install():
         try:
             for fault in faults:
                 words = " ".join(str(argument) for argument in arguments)
-                if fault["event"] == event and fault["match"] in words and _nth(fault) == fault["nth"]:
-                    Path(f"{PLAN}.{fault['id']}.fired").touch(exist_ok=False)
+                if fault["event"] == event and fault["match"] in words and _is_due(fault):
+                    Path(f"{PLAN}.{fault['id']}.fired").touch(exist_ok=fault["nth"] == 0)
                     _act(fault["action"])
         finally:
             inside = False
