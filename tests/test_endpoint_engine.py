@@ -108,8 +108,8 @@ LABELLED = "Image-1: <image>\nImage-2: <image>\nHow many?"
     ("standin", "settings", "tag"),
     [
         ({}, {}, None),
-        ({"moves_pictures": True}, {}, "<image>"),
-        ({"moves_pictures": True}, {"image_tag": "parts"}, None),
+        ({"moves_images": True}, {}, "<image>"),
+        ({"moves_images": True}, {"image_tag": "parts"}, None),
         ({"eyes": False}, {}, None),
         (LMDEPLOY, {}, "<IMAGE_TOKEN>"),
         ({}, {"image_tag": "<|picture|>"}, "<|picture|>"),

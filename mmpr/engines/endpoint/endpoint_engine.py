@@ -100,7 +100,7 @@ class EndpointEngine:
         try:
             finish = Finish(choice.finish)
         except ValueError:
-            raise RequestRefused(Reason.ENGINE_REFUSED, f"finish_reason {choice.finish!r}") from None
+            raise RequestRefused(Reason.ENGINE_REFUSED, f"finish_reason {choice.finish[:40]!r}") from None
         text = await self._text_after(prompt.prefix, choice) if prompt.prefix else choice.text
         exact = self.continues is Continues.EXACT and prompt.stage in _KEEPS_IDS
         seed = None if sampling.seed is None else sampling.seed + index

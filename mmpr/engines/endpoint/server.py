@@ -23,6 +23,8 @@ from mmpr.types import Reason
 _CONNECT_S = 10.0
 _SHORT = 8  # requests of its tokenizer at once: they take milliseconds, and shall not wait behind long answers
 _LONGEST_PAUSE_S = 60.0  # between two tries; up to half of every pause is drawn by lot
+_LONGEST_WISH_S = 120.0  # of a server's Retry-After: a longer one is a mistake, and is asked again by then
+_MOST_BYTES = 256 * 2**20  # of an answer: scores of a long prompt take some megabytes
 _SHOWN_CHARS = 300  # of what a server says: some give the whole request back, images and all
 _SECRET_CHARS = 12  # a shorter key, such as `EMPTY`, may well stand in an answer
 _LATER = frozenset({408, 425, 429, 503, 529})
@@ -57,6 +59,7 @@ class Server:
     def __init__(self, settings: EndpointSettings) -> None:
         self.url = settings.url.rstrip("/")
         self._key = _key(settings.key_env)
+        self._timeout_s = settings.timeout_s
         self._patience_s, self._pause_s = settings.patience_s, settings.pause_s
         self._slots = asyncio.Semaphore(settings.concurrency)
         self._short_slots = asyncio.Semaphore(_SHORT)
@@ -142,10 +145,16 @@ class Server:
         if self._closed:
             raise EngineDead(f"{self.url}: this engine was closed")
         try:
-            response = await self._client.request(method, url, json=body)
+            response = await self._fetch(method, url, body)
         except httpx.TimeoutException as error:
             kind = Kind.GONE if isinstance(error, httpx.ConnectTimeout) else Kind.BROKEN
             raise _Trouble(kind, f"timed out ({type(error).__name__})") from None
+        except TimeoutError:
+            raise _Trouble(Kind.BROKEN, f"timed out (no whole answer in {self._timeout_s:.0f} s)") from None
+        except UnicodeEncodeError:
+            raise RequestRefused(
+                Reason.ENGINE_REFUSED, "half a surrogate pair in a text: no JSON can hold it"
+            ) from None
         except (httpx.TransportError, httpx.DecodingError, RuntimeError) as error:  # RuntimeError: closed meanwhile
             raise _Trouble(Kind.GONE, self._told(f"{error}") or type(error).__name__) from None
         except (httpx.InvalidURL, ValueError) as error:
@@ -162,6 +171,17 @@ class Server:
         if isinstance(record, Reply):
             self._tally(record)
         return record
+
+    async def _fetch(self, method: str, url: str, body: Json | None) -> httpx.Response:
+        """The whole answer: in one time for all of it, since httpx's own is for each read, and of bounded size."""
+        content = bytearray()
+        async with asyncio.timeout(self._timeout_s), self._client.stream(method, url, json=body) as response:
+            async for block in response.aiter_bytes():
+                content += block
+                if len(content) > _MOST_BYTES:
+                    raise _Trouble(Kind.BROKEN, f"an answer of more than {_MOST_BYTES // 2**20} MiB")
+        told = {name: value for name, value in response.headers.items() if name.lower() != "content-encoding"}
+        return httpx.Response(response.status_code, headers=told, content=bytes(content), request=response.request)
 
     def _tally(self, reply: Reply) -> None:
         self._prompt_tokens += reply.prompt_tokens
@@ -182,6 +202,7 @@ class Server:
     def _told(self, words: str) -> str:
         """What a server or a library said, fit for an error: one short line without the key, even if given back."""
         words = words.replace(self._key, HIDDEN) if self._key else words
+        words = "".join(char if char.isprintable() else " " for char in words[: 20 * _SHOWN_CHARS])
         line = " ".join(redacted(words).split())
         return line if len(line) <= _SHOWN_CHARS else f"{line[:_SHOWN_CHARS]}.."
 
@@ -189,11 +210,12 @@ class Server:
         """Whether the server answers at all: where it has one, its own report of its health."""
         for url in (f"{self.url.removesuffix('/v1')}/health", f"{self.url}/models"):
             try:
-                response = await self._client.get(url, timeout=_CONNECT_S)
-            except (httpx.HTTPError, RuntimeError):
+                async with asyncio.timeout(_CONNECT_S), self._client.stream("GET", url) as response:
+                    status = response.status_code
+            except (httpx.HTTPError, RuntimeError, TimeoutError):
                 return False
-            if response.status_code != httpx.codes.NOT_FOUND:
-                return not response.is_server_error
+            if status != httpx.codes.NOT_FOUND:
+                return not httpx.codes.is_server_error(status)
         return True
 
     def pulse(self) -> Pulse:
@@ -244,8 +266,8 @@ def _retry_after(response: httpx.Response) -> float:
     """Seconds to wait at the server's wish: a number, or a date."""
     wish = response.headers.get("Retry-After", "").strip()
     if wish.replace(".", "", 1).isdecimal():
-        return float(wish)
+        return min(_LONGEST_WISH_S, float(wish))
     try:
-        return max(0.0, email.utils.parsedate_to_datetime(wish).timestamp() - time.time())
-    except (ValueError, TypeError):
+        return min(_LONGEST_WISH_S, max(0.0, email.utils.parsedate_to_datetime(wish).timestamp() - time.time()))
+    except (ValueError, TypeError, OverflowError):
         return 0.0

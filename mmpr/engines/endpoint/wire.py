@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 import re
 from collections.abc import Iterator, Sequence
 from itertools import accumulate, pairwise
@@ -24,6 +25,7 @@ _CHAT_TOKENS = re.compile(r"<\|[^|<>\s]{1,40}\|>|</?s>|</?img>|<IMG_CONTEXT>|<IM
 _TOO_LONG = re.compile(r"(?i)context.length|max_model_len|maximum model length|(?:prompt|input).{0,30} too long")
 # Servers where a `top_k` of 0 says "no limit"; left out, they would take a limit from the model's own settings.
 _ZERO_TOP_K = frozenset({"vllm", "lmdeploy"})
+_MOST_TOKENS = 2**31
 _FLAG = {"continue_final_message": True, "add_generation_prompt": False}
 
 
@@ -120,16 +122,16 @@ def read_reply(answer: Json) -> Reply:
     ids = [choice.get("token_ids") for choice in choices]
     counts = [len(own) for own in ids if own is not None]
     if len(counts) < len(choices):
-        counts = share_out(usage["completion_tokens"], [len(text) for text in texts])
+        counts = share_out(_count(usage["completion_tokens"]), [len(text) for text in texts])
     ran = answer.get("prompt_token_ids") or choices[0].get("prompt_token_ids")
     return Reply(
         tuple(
             ServerChoice(text, str(choice["finish_reason"]), count, _without_stop(choice, own))
             for choice, text, count, own in zip(choices, texts, counts, ids, strict=True)
         ),
-        prompt_ids=tuple(ran) if ran else None,
-        prompt_tokens=int(usage["prompt_tokens"]),
-        cached_tokens=int((usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0),
+        prompt_ids=tuple(map(_count, ran)) if ran else None,
+        prompt_tokens=_count(usage["prompt_tokens"]),
+        cached_tokens=_count((usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0),
     )
 
 
@@ -140,6 +142,8 @@ def read_scored(answer: Json) -> tuple[Reply, list[float]]:
         ValueError, KeyError, TypeError, AttributeError: it is none.
     """
     told = [next(iter(of.values()))["logprob"] if of else 0.0 for of in answer["prompt_logprobs"]]
+    if not all(isinstance(logprob, int | float) and math.isfinite(logprob) for logprob in told):
+        raise ValueError("a log-probability that is no number")
     return read_reply(answer), [float(logprob) for logprob in told]
 
 
@@ -147,13 +151,22 @@ def _text_of(choice: Json) -> str:
     text = choice["message"].get("content") if "message" in choice else choice["text"]
     if not isinstance(text, str | None):
         raise ValueError("a text that is none")
+    (text or "").encode()  # half a surrogate pair is a ValueError: no file can hold it
     return text or ""
+
+
+def _count(value: object) -> int:
+    """A number of tokens or a token's id, as servers give them."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < _MOST_TOKENS:
+        raise ValueError("a number of tokens that is none")
+    return value
 
 
 def _without_stop(choice: Json, ids: Sequence[int] | None) -> tuple[int, ...] | None:
     """A response that stopped ends in the token that ended it, unless a stop string did."""
     if ids is None:
         return None
+    ids = [_count(one) for one in ids]
     stopped = choice["finish_reason"] == "stop" and not isinstance(choice.get("stop_reason"), str)
     return tuple(ids[:-1] if stopped else ids)
 

@@ -1,0 +1,121 @@
+"""Servers that drip, lie and shout: each reply is refused by name, in bounded time, and the engine lives."""
+
+import asyncio
+import json
+import re
+from contextlib import asynccontextmanager
+
+import pytest
+
+from mmpr.engines.endpoint import server as endpoint_server
+from mmpr.engines.endpoint.server import Server
+from mmpr.engines.endpoint.server_records import EndpointSettings
+from mmpr.engines.endpoint.wire import read_reply, read_scored
+from mmpr.errors import RequestRefused
+
+GOOD = {
+    "choices": [{"index": 0, "message": {"content": "yes"}, "finish_reason": "stop"}],
+    "usage": {"prompt_tokens": 3, "completion_tokens": 2},
+}
+
+
+@asynccontextmanager
+async def server(body, *, status=b"200 OK", drip_s=0.0, **settings):
+    """A server that answers every request so; a byte every `drip_s`."""
+
+    async def answer(reader, writer):
+        request = await reader.readuntil(b"\r\n\r\n")
+        if found := re.search(rb"(?i)content-length: (\d+)", request):
+            await reader.readexactly(int(found[1]))  # what is left unread resets the connection
+        healthy = request.startswith(b"GET")
+        said = b"{}" if healthy else body
+        line = b"200 OK" if healthy else status
+        length = str(len(said)).encode()
+        writer.write(b"HTTP/1.1 " + line + b"\r\n" + b"Connection: close\r\nContent-Length: " + length + b"\r\n\r\n")
+        for first in range(0, len(said), 1 if drip_s and not healthy else len(said)):
+            writer.write(said[first : first + (1 if drip_s and not healthy else len(said))])
+            await asyncio.sleep(drip_s)
+        writer.close()
+
+    listening = await asyncio.start_server(answer, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/v1"
+    asked = Server(EndpointSettings(url, "m", **{"pause_s": 0.001, "timeout_s": 5.0, **settings}))
+    try:
+        yield asked
+    finally:
+        await asked.close()
+        listening.close()
+
+
+def with_usage(**usage):
+    return json.dumps({**GOOD, "usage": {**GOOD["usage"], **usage}}).encode()
+
+
+def with_choice(**choice):
+    return json.dumps({**GOOD, "choices": [{**GOOD["choices"][0], **choice}]}).encode()
+
+
+async def test_a_server_that_drips_has_one_time_for_its_whole_answer():
+    async with server(json.dumps(GOOD).encode(), drip_s=0.05, timeout_s=0.3) as asked:
+        with pytest.raises(RequestRefused, match="no whole answer"):
+            await asked.post("chat/completions", {}, read_reply)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        with_usage(completion_tokens=-(10**30)),
+        with_usage(completion_tokens=10**30),
+        with_usage(prompt_tokens=-1),
+        with_usage(prompt_tokens="many"),
+        with_usage(completion_tokens=1.5),
+        with_usage(completion_tokens=True),
+        with_choice(message={"content": "\ud800"}),
+        with_choice(message={"content": "yes \udfff"}),
+        with_choice(token_ids=[-5]),
+        with_choice(token_ids=[10**20]),
+        with_choice(token_ids="abc"),
+        b"[" * 100_000,
+        b"null",
+        b'{"choices": []}',
+        b"\xff\xfe",
+    ],
+)
+async def test_a_reply_that_lies_is_refused_by_name(body):
+    async with server(body) as asked:
+        with pytest.raises(RequestRefused, match="no such answer as asked for") as refused:
+            await asked.post("chat/completions", {}, read_reply)
+        assert len(str(refused.value)) < 500
+
+
+@pytest.mark.parametrize("logprob", [float("nan"), float("-inf"), "x", None])
+def test_a_log_probability_that_is_no_number_is_no_score(logprob):
+    with pytest.raises((ValueError, TypeError)):
+        read_scored({**GOOD, "prompt_logprobs": [None, {"1": {"logprob": logprob}}]})
+
+
+@pytest.mark.parametrize("wish", ["99999999999", "9" * 400, "Fri, 31 Dec 9999 23:59:59 GMT", "1e999", "-5", "\u0663"])
+async def test_a_wish_for_a_pause_is_bounded(wish):
+    response = endpoint_server.httpx.Response(429, headers={"Retry-After": wish.encode()})
+    assert 0.0 <= endpoint_server._retry_after(response) <= endpoint_server._LONGEST_WISH_S
+
+
+async def test_a_body_without_end_is_refused(monkeypatch):
+    monkeypatch.setattr(endpoint_server, "_MOST_BYTES", 1000)
+    async with server(b"x" * 5000) as asked:
+        with pytest.raises(RequestRefused, match="an answer of more than"):
+            await asked.post("chat/completions", {}, read_reply)
+
+
+async def test_what_a_server_shouts_steers_no_terminal():
+    async with server(b'{"error": "\\u001b[2J\\u001b]0;owned\\u0007\\u202e oh"}', status=b"400 Bad Request") as asked:
+        with pytest.raises(RequestRefused) as refused:
+            await asked.post("chat/completions", {}, read_reply)
+        assert str(refused.value).isprintable()
+
+
+async def test_half_a_surrogate_pair_in_a_question_refuses_that_question():
+    async with server(json.dumps(GOOD).encode()) as asked:
+        with pytest.raises(RequestRefused, match="surrogate"):
+            await asked.post("chat/completions", {"messages": [{"role": "user", "content": "\ud800"}]}, read_reply)
+        assert await asked.post("chat/completions", {}, read_reply)
