@@ -24,6 +24,7 @@ async def server(body, *, status=b"200 OK", drip_s=0.0, **settings):
     """A server that answers every request so; a byte every `drip_s`."""
 
     async def answer(reader, writer):
+        answering.append((asyncio.current_task(), writer))
         request = await reader.readuntil(b"\r\n\r\n")
         if found := re.search(rb"(?i)content-length: (\d+)", request):
             await reader.readexactly(int(found[1]))  # what is left unread resets the connection
@@ -37,6 +38,7 @@ async def server(body, *, status=b"200 OK", drip_s=0.0, **settings):
             await asyncio.sleep(drip_s)
         writer.close()
 
+    answering = []
     listening = await asyncio.start_server(answer, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/v1"
     asked = Server(EndpointSettings(url, "m", **{"pause_s": 0.001, "timeout_s": 5.0, **settings}))
@@ -45,6 +47,11 @@ async def server(body, *, status=b"200 OK", drip_s=0.0, **settings):
     finally:
         await asked.close()
         listening.close()
+        for task, writer in answering:
+            task.cancel()
+            writer.close()
+        await asyncio.gather(*(task for task, _ in answering), return_exceptions=True)
+        await asyncio.gather(*(writer.wait_closed() for _, writer in answering), return_exceptions=True)
 
 
 def with_usage(**usage):
