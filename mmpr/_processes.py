@@ -15,6 +15,7 @@ import re
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.machinery import ModuleSpec, PathFinder
@@ -25,6 +26,8 @@ ENGINE_PARENT = "MMPR_ENGINE_PARENT"  # the pid of the actor whose death ends it
 _NMS = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 _PR_SET_PDEATHSIG = 1
 _SHARED = Path("/dev/shm")
+_CPU_TENSORS = re.compile(r"vllm_dist_.*-cpushm_")  # of vLLM's tensor parallel workers on a CPU
+_YOUNG_S = 120.0
 _kept: list[object] = []  # a torch Library's definitions live as long as the object
 
 
@@ -113,6 +116,31 @@ def sweep_shared_memory() -> None:
         found = mine.match(path.name)
         if found and not Path(f"/proc/{found[1]}").exists():
             path.unlink(missing_ok=True)
+    _sweep_unmapped([path for path in _SHARED.iterdir() if _CPU_TENSORS.search(path.name)])
+
+
+def _sweep_unmapped(paths: Sequence[Path]) -> None:
+    """Delete those of our own that no process maps: vLLM's CPU workers name theirs by no pid.
+
+    A young one may belong to an engine that starts just now, in which another worker has yet to map it.
+    """
+    old = {path for path in paths if _is_ours_and_old(path)}
+    if not old:
+        return
+    for maps in Path("/proc").glob("[0-9]*/maps"):
+        with suppress(OSError):  # it has ended, or is another user's
+            text = maps.read_text(errors="replace")
+            old -= {path for path in old if str(path) in text}
+    for path in old:
+        path.unlink(missing_ok=True)
+
+
+def _is_ours_and_old(path: Path) -> bool:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return False
+    return found.st_uid == os.getuid() and time.time() - found.st_mtime > _YOUNG_S
 
 
 def _shared_prefix() -> str:

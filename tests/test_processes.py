@@ -1,7 +1,14 @@
 """What a process does for its neighbours."""
 
+import mmap
+import os
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
+
+from mmpr._processes import sweep_shared_memory
 
 CODE = """
 import os, threading
@@ -19,3 +26,20 @@ ends.set()
 def test_every_thread_gives_way_and_none_comes_forward_again():
     done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=True)
     assert done.stdout == "[3, 3]\n"
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="this machine has no /dev/shm")
+def test_what_tensor_parallel_engines_left_is_swept_and_what_lives_or_is_young_stays():
+    names = [f"vllm_dist_test-{os.getpid()}-cpushm_{kind}" for kind in ("dead", "mapped", "young")]
+    dead, mapped, young = (Path("/dev/shm") / name for name in names)
+    try:
+        for path in (dead, mapped, young):
+            path.write_bytes(bytes(4096))
+        with mapped.open("r+b") as file, mmap.mmap(file.fileno(), 4096):
+            for path in (dead, mapped):
+                os.utime(path, (0, 0))
+            sweep_shared_memory()
+            assert [path.exists() for path in (dead, mapped, young)] == [False, True, True]
+    finally:
+        for path in (dead, mapped, young):
+            path.unlink(missing_ok=True)
