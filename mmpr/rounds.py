@@ -42,7 +42,10 @@ def next_round(question: Question, judged: Sequence[Judged], rule: PairRule, *, 
     scarce = min(len(found[0]), len(found[1]) + len(found[2]))
     lacking = _lacking(found, rule, left) if pairs else 1
     most = min(max(math.ceil(_expected(found, n, rule, cap) / 2), 2), left)
-    worth = (chance(scarce, n + more, lacking, left - more) >= _WORTH_ASKING for more in range(most))
+    if not any(found):
+        worth = (chance_of_both(n + more, left - more) >= _WORTH_ASKING for more in range(most))
+    else:
+        worth = (chance(scarce, n + more, lacking, left - more) >= _WORTH_ASKING for more in range(most))
     return sum(takewhile(bool, worth))
 
 
@@ -56,6 +59,16 @@ def chance(seen: int, n: int, lacking: int, left: int) -> float:
     return 1 - sum(
         math.comb(left, k) * math.exp(_log_beta(alpha + k, beta + left - k) - _log_beta(alpha, beta)) for k in fewer
     )
+
+
+def chance_of_both(n: int, left: int) -> float:
+    """Chance that `left` more responses bring one of either side, where none of n was of any: all were undecided, cut
+    off, or in another form.
+
+    The same prior; a question whose answers the judge cannot decide on is given up before one that is only hard.
+    """
+    neither = n * (n + 1) / ((n + left) * (n + left + 1))
+    return 1 - 2 * (n + 1) / (n + left + 1) + neither
 
 
 def _log_beta(a: float, b: float) -> float:

@@ -13,7 +13,7 @@ from mmpr.engines.scripted import ScriptedEngine
 from mmpr.errors import RequestRefused
 from mmpr.judging import Judge
 from mmpr.pairing import PairRule, first_round, pair_responses, sides
-from mmpr.rounds import chance, next_round
+from mmpr.rounds import chance, chance_of_both, next_round
 from mmpr.types import Certainty, Finish, Outcome, Question, Reason, Response, Skip, Stage, Verdict
 
 QUESTION = Question("q", "s", 1, "How many?", answer=("2",))
@@ -106,7 +106,10 @@ def test_rounds_end_with_the_pairs_or_where_more_would_hardly_help(rule, first, 
     found = sampled(lambda: random.choice(urn), rule, first=first, cap=cap)
     if not pairs_found(found, rule):
         chosen, *rejected = map(len, sides(found, rule))
-        assert urn_chance(min(chosen, sum(rejected)), len(found), 1, cap - len(found)) < 0.15 + 1e-9
+        scarce, plenty = sorted((chosen, sum(rejected)))
+        left = cap - len(found)
+        hope = urn_chance(scarce, len(found), 1, left) if plenty else urn_chance_of_both(len(found), left)
+        assert hope < 0.15 + 1e-9
     before = [j for j in found if j[0].round < found[-1][0].round]
     if before:  # the last round was asked for because the pairs were not complete before it
         assert pairs_found(before, rule) < rule.pairs_per_question
@@ -125,6 +128,24 @@ def urn_chance(seen, n, lacking, left):
     rate = (seen + 1) / (n + 2)
     met, missed = urn_chance(seen + 1, n + 1, lacking - 1, left - 1), urn_chance(seen, n + 1, lacking, left - 1)
     return rate * met + (1 - rate) * missed
+
+
+@cache
+def urn_chance_of_both(n, left):
+    """Either side comes at 1 / (n + 2) as long as none did; then the other one is waited for."""
+    if left == 0:
+        return 0.0
+    return (2 * urn_chance(0, n + 1, 1, left - 1) + n * urn_chance_of_both(n + 1, left - 1)) / (n + 2)
+
+
+@given(st.integers(1, 40), st.integers(1, 40))
+def test_the_chance_that_the_rest_brings_both_sides_is_the_urns(n, left):
+    assert chance_of_both(n, left) == pytest.approx(urn_chance_of_both(n, left), abs=1e-9)
+
+
+def test_a_question_that_stays_undecided_is_given_up_before_one_that_is_hard():
+    asked = {outcome: len(sampled(lambda outcome=outcome: outcome, PairRule())) for outcome in (A, W)}
+    assert asked == {A: 19, W: 28}
 
 
 @given(st.integers(0, 20), st.integers(0, 20), st.integers(1, 9), st.integers(0, 30))

@@ -136,7 +136,9 @@ def _cells(stored: StoredResponse) -> tuple[str | tuple[str, str], ...]:
     if verdict is None:
         return (_name(stored), "–", "–", "–", ended, f"{response.n_tokens:,}")
     answer = "–" if verdict.answer is None else visible_line(verdict.answer)
-    outcome = (verdict.outcome.value, _STYLES.get(verdict.outcome, "yellow"))
+    sure = f"{verdict.certainty} " if verdict.certainty else ""
+    form = " (off format)" if verdict.off_format else ""
+    outcome = (f"{sure}{verdict.outcome}{form}", _STYLES.get(verdict.outcome, "yellow"))
     return (_name(stored), outcome, answer, visible_line(verdict.rule), ended, f"{response.n_tokens:,}")
 
 
