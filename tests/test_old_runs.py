@@ -8,12 +8,14 @@ import shutil
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
 from mmpr.cli.verbs import app
-from mmpr.judging import VERSION
+from mmpr.judging import VERSION, Judge
+from mmpr.run import RunFolder, read_chunk
 
 OLD = Path(__file__).with_name("old_runs")
 # That version's judge did not say how sure it was.
@@ -41,6 +43,16 @@ def old_columns(table, old):
     return table.select(old.column_names).cast(old.schema)
 
 
+def judged_as_before(rows, *folders):
+    """The pairs of those questions on all of whose responses the judge says what that version's judge said."""
+    judge, same = Judge(), set()
+    for folder in map(RunFolder, map(str, folders)):
+        for one in (one for commit in folder.commits() for one in read_chunk(folder, commit, images=False)):
+            if all(judge.judge(one.question, said.text).outcome is verdict.outcome for said, verdict in one.judged):
+                same.add(one.question.id)
+    return rows.filter(pc.is_in(rows["question_id"], pa.array(same)))
+
+
 @pytest.mark.parametrize("name", ["first", "second", "eval"])
 def test_an_old_run_is_sound(runs, name):
     assert "sound" in mmpr("verify", runs / name)
@@ -50,7 +62,8 @@ def test_an_old_run_is_sound(runs, name):
 def test_pairing_an_old_run_again_gives_the_same_pairs(runs, name):
     before = pairs(runs / name)
     mmpr("pair", runs / name, *AS_BEFORE)
-    assert old_columns(pairs(runs / name), before).equals(before)
+    after = old_columns(pairs(runs / name), before)
+    assert judged_as_before(after, OLD / name).equals(judged_as_before(before, OLD / name))
 
 
 def test_an_old_run_is_reported_and_explained(runs):
@@ -70,8 +83,10 @@ def test_the_pairs_of_an_old_run_are_exported(runs, tmp_path):
 
 def test_old_runs_are_merged_without_a_change_in_their_pairs(runs, tmp_path):
     mmpr("merge", runs / "first", runs / "second", "--out", tmp_path / "both", *AS_BEFORE)
-    ids = pa.concat_tables([pairs(OLD / name).select(["chosen_text", "rejected_text"]) for name in ("first", "second")])
-    assert pairs(tmp_path / "both").select(ids.column_names).to_pylist() == ids.to_pylist()
+    ids = pa.concat_tables([judged_as_before(pairs(OLD / name), OLD / name) for name in ("first", "second")])
+    both = judged_as_before(pairs(tmp_path / "both"), OLD / "first", OLD / "second")
+    texts = ["chosen_text", "rejected_text"]
+    assert both.select(texts).to_pylist() == ids.select(texts).to_pylist()
     assert "sound" in mmpr("verify", tmp_path / "both")
 
 

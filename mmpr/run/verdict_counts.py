@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmpr.errors import RunFolderError
 from mmpr.judging import VERSION
-from mmpr.pairing import first_round
+from mmpr.pairing import FirstRound, first_round
 from mmpr.run.commit_records import Committed, to_json
 from mmpr.types import Certainty, Outcome, Pair, Verdict
 
@@ -112,6 +112,11 @@ def _plain(sums: Mapping[str, Counter[str]]) -> dict[str, dict[str, int]]:
     return {name: dict(sorted(counts.items())) for name, counts in sorted(sums.items())}
 
 
+def _counter(sums: Mapping[str, Any]) -> Counter[str]:
+    """Sums as they were stored; raises ValueError, TypeError or AttributeError where they are none."""
+    return Counter({name: int(n) for name, n in sums.items()})
+
+
 def write_verdicts(folder: RunFolder, counts: VerdictCounts) -> None:
     """Write `verdicts.json`."""
     folder.store.write_bytes(VERDICTS, to_json(counts.to_json()))
@@ -127,11 +132,12 @@ def read_verdicts(folder: RunFolder) -> VerdictCounts:
     try:
         fields = json.loads(folder.store.read_bytes(VERDICTS))
         counts.judge_version = int(fields.get("judge_version", 1))
-        counts.by_rule.update({rule: Counter(outcomes) for rule, outcomes in fields["by_rule"].items()})
-        counts.by_accuracy.update({(right, n): questions for right, n, questions in fields["by_accuracy"]})
-        counts.first_round.update(fields.get("first_round", {}))
+        counts.by_rule.update({rule: _counter(outcomes) for rule, outcomes in fields["by_rule"].items()})
+        counts.by_accuracy.update({(int(right), int(n)): int(q) for right, n, q in fields["by_accuracy"]})
+        if "first_round" in fields:
+            counts.first_round.update(asdict(FirstRound(**_counter(fields["first_round"]))))
         for group, found in fields.get("groups", {}).items():
-            counts.groups[group].update({name: Counter(sums) for name, sums in found.items()})
+            counts.groups[group].update({name: _counter(sums) for name, sums in found.items()})
     except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError) as error:
         fault = "missing" if isinstance(error, FileNotFoundError) else "damaged"
         raise RunFolderError(f"{folder.url}/{VERDICTS} is {fault}; `mmpr pair {folder.url}` writes it anew") from error

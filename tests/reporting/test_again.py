@@ -98,7 +98,18 @@ def test_outcomes_are_those_of_the_verdicts_that_the_pairs_were_made_from(tmp_pa
     assert {name: (tmp_path / "run" / name).read_bytes() for name in REPORTS} == before
 
 
-@pytest.mark.parametrize("content", [None, "{", '{"by_rule": [], "by_accuracy": []}', '{"by_rule": {}}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(None, "{", "[]", '{"by_rule": [], "by_accuracy": []}', '{"by_rule": {}}'),
+        '{"by_rule": {"exact": "abc"}, "by_accuracy": []}',
+        '{"by_rule": {}, "by_accuracy": [[1, 2, "x"]]}',
+        '{"by_rule": {}, "by_accuracy": [], "first_round": {"n_other": 1}}',
+        '{"by_rule": {}, "by_accuracy": [], "groups": {"hour": {}}}',
+        '{"by_rule": {}, "by_accuracy": [], "groups": {"source": {"a": {"paired": null}}}}',
+        '{"by_rule": {}, "by_accuracy": [], "judge_version": []}',
+    ],
+)
 def test_lost_or_damaged_sums_of_verdicts_are_named_with_the_mend(copy, content):
     (copy / "verdicts.json").unlink()
     if content is not None:
