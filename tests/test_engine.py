@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 import pytest
 
 from mmpr.builder.answer import AskRecipe, answer
 from mmpr.engines.protocol import EngineClock, Pulse
 from mmpr.engines.scripted import ScriptedEngine
-from mmpr.types import Question
+from mmpr.errors import ImageError
+from mmpr.types import Question, Reason
 
 RECIPE = AskRecipe("final", 2, 1.0, 0, 1.0, 64, 64, 0.5, 4, None)
 
@@ -73,3 +75,24 @@ def test_an_engine_that_waits_for_a_question_s_image_says_so(time):
 
     asyncio.run(answer(Question("q", "s", 0, "What?", images=("a.png",), answer=("2",)), engine, RECIPE, slowly))
     assert seconds(engine.clock) == (0, 7, 7)
+
+
+async def test_images_that_do_not_come_delay_no_question_without_one():
+    come = threading.Event()
+
+    def never(_):
+        come.wait(60)
+        raise ImageError(Reason.IMAGE_UNREACHABLE, "silent")
+
+    seen = [
+        Question(f"s{i}", "source", i, "How many?", images=(f"http://silent/{i}.png",), answer=("2",))
+        for i in range(100)
+    ]
+    waiting = [asyncio.create_task(answer(one, ScriptedEngine(), RECIPE, never)) for one in seen]
+    await asyncio.sleep(0)
+    plain = Question("q", "source", 1000, "How many?", answer=("2",))
+    answered = await answer(plain, ScriptedEngine(), RECIPE, never)
+    assert answered.responses and await asyncio.to_thread(len, "a thread is free")
+    assert not any(task.done() for task in waiting)
+    come.set()
+    assert {(await task).skip.reason for task in waiting} == {Reason.IMAGE_UNREACHABLE}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -28,6 +29,8 @@ from mmpr.prompts import ask, is_frame
 from mmpr.rounds import next_round
 from mmpr.types import Continues, DecodedImage, Prompt, Question, Reason, Response, Skip, Stage, Verdict, View
 
+# Of their own: a fetch may sleep for seconds, and what judges and makes tokens in other threads must not wait for it.
+_IMAGE_THREADS = ThreadPoolExecutor(16, "mmpr-images")
 JudgeRound = Callable[[Question, Sequence[Response]], Awaitable[Sequence[Verdict]]]
 
 
@@ -130,7 +133,10 @@ async def answer(
         return Answered(question, skip=Skip(question.id, stage, Reason.NO_IMAGE, "no picture for either side"))
     try:
         with engine.clock.preparing():
-            images = await asyncio.to_thread(load_images, question.images) if question.images else ()
+            images: tuple[DecodedImage, ...] = ()
+            if question.images:
+                loop = asyncio.get_running_loop()
+                images = await loop.run_in_executor(_IMAGE_THREADS, load_images, question.images)
     except ImageError as error:
         return Answered(question, skip=Skip(question.id, Stage.READ, error.reason, error.detail))
     answered = Answered(question, tuple(replace(image, pixels=None) for image in images))
