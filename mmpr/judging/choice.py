@@ -407,13 +407,15 @@ def reference_indices(text: str, choices: tuple[str, ...]) -> frozenset[int] | N
     return frozenset(equal[:1]) if equal else None
 
 
+# Options stand at the end of a question; what comes before may be a passage of any length.
+_MAX_LISTED_CHARS = 20_000
 _OPTION_LINE = re.compile(r"(?:^|\n)[ \t]{0,4}[(\[]?([A-Z])[)\].:、][ \t]{0,4}(\S[^\n]*)")
 _OPTION_INLINE = re.compile(r"[(\[]?(?<![A-Za-z])([A-Z])[)\].:、][ \t]{0,4}")
 
 
 def labelled_options(question: str) -> tuple[tuple[str, str], ...]:
     """Letters and texts of the options that the question lists: `A. cat`, a line each, or `(A) cat (B) dog`."""
-    text = fold(question)
+    text = fold(question[-_MAX_LISTED_CHARS:])
     lines = [(m.group(1), m.group(2)) for m in _OPTION_LINE.finditer(text)]
     marks = list(_OPTION_INLINE.finditer(text))
     ends = [*(m.start() for m in marks[1:]), len(text)]

@@ -97,7 +97,8 @@ class Code:
 
 def _same_code(a: str, b: str) -> bool:
     a, b = a.strip(_CODE_TRIM).casefold(), b.strip(_CODE_TRIM).casefold()
-    return a == b or ("".join(a.split()) == "".join(b.split()) and a != "")
+    bare_a, bare_b = "".join(a.split()).replace("'", ""), "".join(b.split()).replace("'", "")
+    return a == b or (bare_a == bare_b != "")  # blanks and apostrophes are how a hand writes, not what it reads
 
 
 def _squeezed(text: str) -> str:

@@ -192,8 +192,14 @@ class Cues:
         return None
 
 
+# What a question asks stands at its start or its end; between may be a passage of any length.
+_MAX_PART_CHARS = 10_000
+
+
 def read_cues(question: str) -> Cues:
     """The cues of a question's text."""
+    if len(question) > 2 * _MAX_PART_CHARS:
+        question = question[:_MAX_PART_CHARS] + "\n" + question[-_MAX_PART_CHARS:]
     text = fold(question)
     return Cues(text.lower(), text)
 

@@ -44,7 +44,7 @@ class Statement:
 
 
 _KEY = re.compile(
-    r"answer|\bans(?=\s?[:=])|答案|정답|\\boxed|\\fbox|####|option|choice|[故应所因][以此]?选|正确的?选项"
+    r"answer|\bans(?=\s?[:=])|答案|回答(?=[:：])|정답|\\boxed|\\fbox|####|option|choice|[故应所因][以此]?选|正确的?选项"
 )
 _COLON = re.compile(
     r"[*_`\" \t]{0,20}+(?:\([^()\n]{0,60}+\)|\[[^\[\]\n]{0,40}+\])?[*_`\" \t]{0,20}+(?:is|are|为|是)?[*_`\" \t]{0,20}+"
@@ -59,7 +59,8 @@ _IS = re.compile(
 _IS_ZH = re.compile(r"[*_` \t]{0,20}+(?:应该|应当|应)?(?:就)?(?:为|是|选|:|：)[ \t]{0,20}+")
 _FINAL = re.compile(r"(?:^|[^a-z])final[\s*_]{1,20}(?:and correct |correct )?$")
 _LINE_HEAD = re.compile(
-    r"(?:^|\n)[\s>#*_`\-•]{0,20}+(?:(?:the|my|our|so|thus|hence|therefore|correct|right|short|best|is),? *)*$"
+    r"(?:^|\n)[\s>#*_`\-•]{0,20}+"
+    r"(?:(?:the|my|our|so|thus|hence|therefore|correct|right|short|best|final|integer|numerical|is),? *)*$"
 )
 _AFTER_THE = re.compile(r"\b(?:the|my|correct|best|right)[ *_]+$")
 _FINAL_ZH = re.compile(r"(?:最终|最后)(?:的)?$")
@@ -129,7 +130,7 @@ def _stated(text: str, low: str, at: int, key: str) -> Statement | None:
         return None if marked is None else Statement(at, marked.end(), "tag", True)
     if key in ("answer", "ans"):
         return _answer(text, low, at, after)
-    if key in ("答案", "정답"):
+    if key in ("答案", "回答", "정답"):
         return _chinese(text, at)
     if key in ("option", "choice"):
         said = _IS.match(text, after) or _COLON.match(text, after)

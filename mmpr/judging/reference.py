@@ -157,7 +157,7 @@ def _compile_choice(
             return None
         indices = reference_indices(text, ())
         return None if indices is None else built(indices, (), (), {})
-    cleaned = bare([clean(choice) for choice in choices])
+    cleaned = bare([clean(choice[:MAX_REFERENCE_CHARS]) for choice in choices])
     indices = reference_indices(text, cleaned)
     if indices is None:
         indices = _by_value(text, cleaned, cues, options)
