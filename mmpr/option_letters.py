@@ -23,10 +23,11 @@ def letter(place: int) -> str:
 
 
 def bare(choices: Sequence[str]) -> tuple[str, ...]:
-    """Options without the letters that they begin with, where each begins with its own: `A. red`, `B. blue`.
+    """Options without white space around them, and without their letters where each begins with its own: `A. red`.
 
     One alone is text: the second of "Mr. Green", "B. Brown" is a name.
     """
+    choices = [choice.strip() for choice in choices]
     found = [_OWN_LETTER.match(choice) for choice in choices]
     if len(found) < 2 or any(one is None or one[1].upper() != letter(i) for i, one in enumerate(found)):
         return tuple(choices)

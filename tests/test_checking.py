@@ -101,3 +101,12 @@ def test_columns_of_tables_and_headers_are_named(tmp_path):
     for name in ("a.parquet", "a.arrow", "a.csv"):
         found = column_report(open_source(tmp_path / name))
         assert (found.read, found.unread, found.suspects) == (("question", "answer"), ("option_a", "n"), ("option_a",))
+
+
+def test_options_that_are_empty_or_right_twice_are_named(tmp_path):
+    row = {"question": "Which?", "answer": "A"}
+    rows = [{**row, "choices": choices} for choices in (["red", "Red "], ["red", " "], [" red", "blue", "blue"])]
+    twice, empty, good = shown(tmp_path, rows=rows)
+    assert twice["skip"] == "bad_answer" and "two letters are right" in twice["detail"]
+    assert empty["skip"] == "bad_row" and "option B is empty" in empty["detail"]
+    assert (good["reference"], good["options"]) == (["red", "A"], ["red", "blue", "blue"])

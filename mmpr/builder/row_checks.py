@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mmpr.errors import JudgeError, SourceError
+from mmpr.image_tags import IMAGE_TAG
 from mmpr.judging import JudgeOptions, Reference, compile_reference
+from mmpr.judging.choice import Choice
 from mmpr.sources import Index, Row, Source, ranges, read_range
 from mmpr.sources.column_report import column_report
 from mmpr.types import Question, Reason, Skip, Stage
@@ -35,11 +37,26 @@ def compiled(question: Question, source: Source, options: JudgeOptions) -> Refer
     """The compiled reference answer, or why it cannot be judged by; None where the question has none."""
     if question.answer is None:
         return None
+    why: str | None
     try:
-        return compile_reference(question, options=options)
+        reference = compile_reference(question, options=options)
+        why = _twice(question, reference)
     except JudgeError as error:
         why = " ".join(str(error).removeprefix(f"{question.id}: ").split())
-        return Skip(question.id, Stage.READ, Reason.BAD_ANSWER, f"{source.place(question.row)}: {why}")
+    return (
+        Skip(question.id, Stage.READ, Reason.BAD_ANSWER, f"{source.place(question.row)}: {why}") if why else reference
+    )
+
+
+def _twice(question: Question, reference: Reference) -> str | None:
+    """Why the right option is not the only right one: another has the same text."""
+    texts = [" ".join(choice.split()).casefold() for choice in question.choices]
+    for form in reference.forms:
+        if isinstance(form.inner, Choice) and texts:
+            for place in form.inner.reference:
+                if texts.count(texts[place]) > 1 and texts[place] != IMAGE_TAG:
+                    return f"the answer's option {question.choices[place][:40]!r} is there twice: two letters are right"
+    return None
 
 
 def judgeable(rows: Sequence[Row], source: Source, options: JudgeOptions) -> list[Row]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mmpr.image_tags import IMAGE_TAG, inline_images, place_tags, plain_tags, tag_words
-from mmpr.option_letters import lettered, lists_options, lists_otherwise
+from mmpr.option_letters import letter, lettered, lists_options, lists_otherwise
 from mmpr.sources.row_faults import RowFault
 from mmpr.types import Reason
 
@@ -48,8 +48,11 @@ def placed(row: TaggedRow) -> PlacedRow:
     Options with tags are listed in the question's text, where their images can stand.
 
     Raises:
-        RowFault: IMAGE_TAGS: the tags do not fit the images. BAD_ROW: the text gives the options other letters.
+        RowFault: IMAGE_TAGS: the tags do not fit the images. BAD_ROW: an option is empty, or the
+            text gives the options other letters.
     """
+    if blank := [letter(i) for i, choice in enumerate(row.choices) if not choice.strip()]:
+        raise RowFault(Reason.BAD_ROW, f"option {blank[0]} is empty: give each option a text")
     if lists_otherwise(row.text, row.choices):
         raise RowFault(
             Reason.BAD_ROW, "the question lists its options under other letters than `choices` has: drop one"
