@@ -170,7 +170,7 @@ _PAIRED_TAG = re.compile(r"^<(answer|ans|b|i|strong|em)>(.*?)(?:</\1>)?$", re.IG
 
 def trim(text: str) -> str:
     """Without what stands around an answer and is not part of it: blanks, quotes, closing dots, a pair of tags."""
-    while True:
+    for _ in range(20):  # no honest answer is wrapped deeper
         before = text
         text = text.strip().rstrip(_TRAILING)
         if text.endswith("!") and _FACTORIAL.search(text) is None:
@@ -180,7 +180,8 @@ def trim(text: str) -> str:
         if text.startswith("<") and (tag := _PAIRED_TAG.match(text)):
             text = tag.group(2)
         if text == before:
-            return text
+            break
+    return text
 
 
 _LOOSE_DOT = re.compile(r" ([.])(?= |$)")  # `\boxed{5} .`

@@ -180,6 +180,8 @@ _ONLY_WORDS = re.compile(r"^(?:[A-Za-z]|[A-Za-z]{3}[A-Za-z ,.']*)$")
 
 def _option(choice: str, cues: Cues, options: JudgeOptions) -> Form | None:
     """An option under its own kind where that is not text, which is compared as text anyway."""
+    if len(choice) > MAX_REFERENCE_CHARS:
+        return None
     if _ONLY_WORDS.match(choice) is not None and choice.casefold() not in ("yes", "no", "true", "false"):
         return _gated(compile_text(choice, cues), choice, cues, options) if len(choice) > 1 else None
     form = _compile_free(choice, cues, options)
