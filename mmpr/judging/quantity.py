@@ -378,7 +378,7 @@ def _first(text: str) -> Reading | None:
     return found[0].reading if len(found) == 1 else None
 
 
-_ONE_UNIT_REFERENCE = re.compile(r"^(?:≈|~|about |approximately )\s{0,4}")
+_ONE_UNIT_REFERENCE = re.compile(r"^(?:there (?:are|is|were|was) )?(?:≈|~|about |approximately )?\s{0,4}", re.I)
 
 
 def compile_number(text: str, cues: Cues, *, relative_tolerance: float | None, forced: bool) -> Number | None:
@@ -388,11 +388,13 @@ def compile_number(text: str, cues: Cues, *, relative_tolerance: float | None, f
         algebra.Unbounded: the truth is too large.
     """
     reading = read_simple(text) or _reference_reading(_ONE_UNIT_REFERENCE.sub("", text), cues, forced=forced)
-    if reading is None:
+    if reading is None or (reading.form == "both" and not forced) or _NO_NUMBER.match(text) is not None:
         return None
     return Number(Measure(reading, cues, relative_tolerance), cues)
 
 
+# `0,111` has a decimal comma, if anything; `9月` is a month.
+_NO_NUMBER = re.compile(r"[-+]?0,\d|\d{1,2}\s{0,4}[月日号]$")
 _HYPHENATED = re.compile(r"^\d{1,60}+(?:\s{0,4}-\s{0,4}\d{1,60}+)+$")  # a telephone number or a range, no difference
 
 

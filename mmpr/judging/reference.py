@@ -25,9 +25,10 @@ from mmpr.judging.option_lists import DEFAULTS, JudgeOptions, kind_named
 from mmpr.judging.proof import Gated
 from mmpr.judging.prose import compile_text
 from mmpr.judging.quantity import compile_number
+from mmpr.judging.ranges import compile_range
 from mmpr.judging.roman import compile_roman
 from mmpr.judging.rules import Ruling
-from mmpr.judging.sequences import compile_collection, compile_ratio, compile_tuple
+from mmpr.judging.sequences import compile_collection, compile_ratio, compile_slots, compile_tuple
 from mmpr.judging.temporal import compile_date, compile_time
 from mmpr.judging.years import compile_year
 from mmpr.judging.yes_no import compile_yes_no
@@ -214,8 +215,8 @@ def _compile_free(text: str, cues: Cues, options: JudgeOptions) -> Form | None:
     return compile_text(text, cues)
 
 
-_NARROW = ("box", "matrix", "formula", "yes_no", "multipart", "date", "time", "interval")
-_WIDE = ("ratio", "year", "number", "roman", "tuple", "code", "set", "equation", "text")
+_NARROW = ("box", "matrix", "formula", "yes_no", "multipart", "date", "range", "time", "interval")
+_WIDE = ("slots", "ratio", "year", "number", "roman", "tuple", "code", "set", "equation", "text")
 # What lower-case words and digits alone can be: most answers are one of the two.
 _PLAIN_WORDS = re.compile(r"^[A-Za-z]?[a-z]{2,40}(?: [A-Za-z]?[a-z]{2,40}){0,8}$")
 _NARROW_OF_WORDS = ("yes_no", "date", "time", "interval")
@@ -261,6 +262,10 @@ def _grammar(kind: str, text: str, cues: Cues, options: JudgeOptions, *, forced:
             )
         if kind == "multipart":
             return compile_multipart(text, cues, element, forced=forced)
+        if kind == "range":
+            return compile_range(text, cues, forced=forced)
+        if kind == "slots":
+            return compile_slots(text, element)
         if kind == "interval":
             return compile_interval(text, cues, forced=forced)
         if kind == "tuple":

@@ -67,6 +67,84 @@ def _closes_at_end(text: str) -> bool:
     return False
 
 
+_SOLUTION = re.compile(r"\s{0,4}(?:([a-zA-Z])\s{0,4}=\s{0,4})?(±\s{0,4})?([-+]?\s?[\d\\√π(][^=±]{0,200}?)\s{0,4}$")
+_SOLUTIONS_APART = re.compile(r"\s{0,4}(?:,|;|\bor\b|\band\b|或|和)\s{0,4}(?:(?:or|and)\s)?\s{0,4}")
+
+
+def solutions(text: str) -> str | None:
+    """`x = ±3`, `x = 3 or x = -3` -> `3, -3`: the values of one unknown; None where the text is nothing of the kind."""
+    inner, _ = unbracketed(text, ("{}",))
+    if "±" not in inner and "=" not in inner:
+        return None
+    values: list[str] = []
+    names: set[str] = set()
+    for part in _SOLUTIONS_APART.split(inner):
+        found = _SOLUTION.match(part)
+        if found is None:
+            return None
+        names.update(found[1] or "")
+        values += [found[3]] + [f"-{found[3]}"] * (found[2] is not None)
+    return ", ".join(values) if len(values) > 1 and len(names) < 2 else None
+
+
+_SLOT = re.compile(
+    r"\s{0,4}(?:the\s{1,4})?([A-Za-z][A-Za-z ]{0,24}?)(?:\s{0,4}[=:]\s{0,4}|\s{1,4}(?:is|of)\s{1,4}|(?<=[a-z]{3})\s{1,4})([-+±$(]?\s?[\d\\√π].{0,400})$"
+)
+
+
+def read_slots(text: str) -> dict[str, str] | None:
+    """`x=1, y=2` -> {x: 1, y: 2}; None where a part has no name or two have one."""
+    parts = split(text)
+    found = [_SLOT.match(part) for part in parts]
+    slots = {m[1].strip().casefold(): m[2].strip() for m in found if m is not None}
+    return slots if len(slots) == len(parts) > 1 else None
+
+
+@dataclass(frozen=True, slots=True)
+class Slots:
+    """Values under names: by name where the answer names them, else by position."""
+
+    names: tuple[str, ...]
+    elements: tuple[Form, ...]
+    texts: tuple[str, ...]
+    kind: str = "slots"
+
+    def compare(self, answer: str) -> Ruling:
+        if guards.refuses(answer.casefold()):
+            return incorrect(Rule.REFUSAL)
+        inner, _ = unbracketed(answer)
+        given = read_slots(inner)
+        if given is not None and set(given) == set(self.names):
+            return self._ruled([given[name] for name in self.names], named=True)
+        if given is not None and set(given) & set(self.names):
+            return ambiguous(Rule.SET)
+        parts = split(inner) if given is None else list(given.values())
+        if len(parts) != len(self.elements) or any("=" in part for part in parts):
+            return ambiguous(Rule.SET)
+        return self._ruled(parts, named=False)
+
+    def _ruled(self, parts: list[str], *, named: bool) -> Ruling:
+        outcomes = [element.compare(part).outcome for element, part in zip(self.elements, parts, strict=True)]
+        if all(outcome == "correct" for outcome in outcomes):
+            return correct(Rule.SET)
+        return incorrect(Rule.SET) if named and "incorrect" in outcomes else ambiguous(Rule.LIST_ORDER)
+
+    def normal(self, answer: str) -> str | None:
+        given = read_slots(answer)
+        return None if given is None else ", ".join(f"{name}={given[name]}" for name in sorted(given))
+
+    def show(self) -> str:
+        return ", ".join(f"{name} = {text}" for name, text in zip(self.names, self.texts, strict=True))
+
+
+def compile_slots(text: str, compiled: Compile) -> Slots | None:
+    """The reference as named values."""
+    slots = read_slots(unbracketed(text, ("{}",))[0])
+    if slots is None:
+        return None
+    return Slots(tuple(slots), tuple(compiled(value) for value in slots.values()), tuple(slots.values()))
+
+
 @dataclass(frozen=True, slots=True)
 class Collection:
     """A set or list: every element, no more, in order where the question says so."""
@@ -75,10 +153,13 @@ class Collection:
     texts: tuple[str, ...]
     ordered: bool
     numeric: bool
+    pair: bool = False  # `[0, 1]`
     kind: str = "set"
 
     def compare(self, answer: str) -> Ruling:
         low = answer.casefold()
+        if self.pair and answer.startswith("("):  # `(0, 1)` is another interval, or a point
+            return ambiguous(Rule.TUPLE_FORM)
         if guards.refuses(low):
             return incorrect(Rule.REFUSAL)
         if guards.negated(low) and not guards.negated(" ".join(self.texts).casefold()):
@@ -105,6 +186,10 @@ class Collection:
 
     def _readings(self, answer: str) -> list[list[str]]:
         inner, _ = unbracketed(answer)
+        if "/" in inner and not any(c.isdigit() for c in inner):
+            inner = inner.replace("/", ", ")
+        if self.numeric and (values := solutions(answer)) is not None:
+            return [split(values)]
         if self.numeric:
             inner = re.sub(r"\s{1,4}\bor\b\s{1,4}|或", ", ", inner)
             inner = re.sub(r"(?<![\w.)])±\s{0,4}(\d[\d./]*)", r"\1, -\1", inner)
@@ -162,7 +247,9 @@ def compile_collection(
     text: str, cues: Cues, compiled: Compile, *, ordered: bool | None, forced: bool
 ) -> Collection | None:
     """The truth as a set or list; text lists need three parts, an "and" or a question that asks for several."""
-    inner, brackets = unbracketed(text, ("{}", "[]"))
+    inner, brackets = unbracketed(solutions(text) or text, ("{}", "[]"))
+    if inner.count("/") > 1 and not any(c.isdigit() or c in ",;" for c in inner):
+        inner = inner.replace("/", ", ")
     parts = [part.rstrip(".") for part in split(inner)]
     if len(parts) < 2 and not (brackets == "{}" and parts and forced):
         return None
@@ -177,7 +264,13 @@ def compile_collection(
     if not (numeric or forced or brackets or asks or len(parts) >= 3):
         return None
     wanted = cues.ordered() if ordered is None else ordered
-    return Collection(tuple(compiled(part) for part in parts), tuple(parts), wanted, numeric)
+    return Collection(
+        tuple(compiled(part) for part in parts),
+        tuple(parts),
+        wanted,
+        numeric,
+        numeric and brackets == "[]" and len(parts) == 2,
+    )
 
 
 def mentions_or_none(text: str) -> list[object]:
@@ -294,6 +387,7 @@ class Ratio:
     terms: tuple[Fraction, ...]
     text: str
     low_question: str
+    exact: bool = False  # a score, or what may be a time of day: 12:00 is not 1:00
     kind: str = "ratio"
 
     def compare(self, answer: str) -> Ruling:
@@ -311,6 +405,11 @@ class Ratio:
         if any(ratio != found[0] for ratio in found):
             return incorrect(Rule.SEVERAL)
         if self._turned(low):
+            return ambiguous(Rule.RATIO)
+        if self.exact and (
+            "".join(plain.split()) != "".join(self.text.split())
+            and (found[0] == self.terms or plain.count(":") != self.text.count(":"))
+        ):
             return ambiguous(Rule.RATIO)
         return ruled(found[0] == self.terms, Rule.RATIO)
 
@@ -339,6 +438,9 @@ class Ratio:
         return first >= 0 and second >= 0 and first > second
 
 
+_SCORE = re.compile(r"\bscore|\bresult of\b|\bwon\b|比分")
+
+
 def compile_ratio(text: str, cues: Cues, *, forced: bool) -> Ratio | None:
     """The truth as a ratio: `2:3`, or `2 to 3` and `2/3` where the question asks for one."""
     plain = plain_numbers(text)
@@ -357,4 +459,7 @@ def compile_ratio(text: str, cues: Cues, *, forced: bool) -> Ratio | None:
     if not (forced or shaped or (worded and "to" in plain)):
         return None
     found = read_ratio(plain)
-    return Ratio(found[0], text, cues.low) if len(found) == 1 else None
+    exact = not cues.ratio() and (
+        cues.has(_SCORE) or re.fullmatch(r"\d{1,2}(?::[0-5]\d){1,2}", text.strip()) is not None
+    )
+    return Ratio(found[0], text, cues.low, exact) if len(found) == 1 else None

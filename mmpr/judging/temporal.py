@@ -51,6 +51,7 @@ _WORDED = tuple(
     )
 )
 _NUMERIC = re.compile(r"(?<!\d)(\d{1,2})[-/.](\d{1,2})[-/.](\d{4}|\d{2})(?!\d)")
+_YEAR_MONTH = re.compile(r"(?<![\d/.-])(\d{4})[-/](0[1-9]|1[0-2])(?![\d/-])")
 _YEAR_ONLY = re.compile(r"(?<!\d)(\d{4})(?!\d)")
 _MONTH_ONLY = re.compile(rf"\b({_MONTH})\b", re.I)
 _ORDINAL = re.compile(
@@ -82,6 +83,8 @@ def read_dates(text: str) -> list[Fields]:
             (year, m, d) for m, d in ((first, second), (second, first)) if 1 <= m <= 12 and 1 <= d <= 31
         ]
         return list(dict.fromkeys(readings))
+    if (found := _YEAR_MONTH.search(text)) is not None and int(found[2]) <= int(found[1]) % 100:
+        return [(int(found[1]), int(found[2]), None)]  # `2010-12` may be the years 2010 to 2012
     if (found := _YEAR_ONLY.search(text)) is not None:
         return [(int(found.group(1)), None, None)]
     if (found := _MONTH_ONLY.search(text)) is not None and text.strip().lower() != "may i":
@@ -197,8 +200,12 @@ class Clock:
     dotted: bool = False
 
 
+_NOON = re.compile(r"(?:12(?::00)?\s{0,4})?\b(noon|midday|midnight)\b", re.I)
+
+
 def read_time(text: str) -> Clock | None:
     """`3:15`, `quarter past three`, `15 minutes past 3`, `three fifteen`, `3点一刻`."""
+    text = _NOON.sub(lambda m: "12:00 am" if m[1].lower() == "midnight" else "12:00 pm", text)
     half = _half(text)
     plain = re.sub(r"\ba (?=quarter|half)", "", text.lower().replace("-", " "))
     if "刻" in plain:
@@ -311,7 +318,7 @@ def _shown(clock: Clock) -> str:
 
 _TIME_REFERENCE = re.compile(
     r"^\s{0,4}\d{1,2}\s{0,4}[:h.]\s{0,4}\d{2}(?:\s{0,4}:\s{0,4}\d{2})?\s{0,4}(?:[ap]\.?\s?m\.?)?\s{0,4}$|^\d{1,2}\s{0,4}[ap]\.?\s?m\.?$"
-    r"|o'?clock|\b(?:past|to) \w{1,40}$|\d{1,60}\s{0,4}点",
+    r"|o'?clock|^(?:noon|midday|midnight)$|\b(?:past|to) \w{1,40}$|\d{1,60}\s{0,4}点",
     re.I,
 )
 
@@ -321,7 +328,7 @@ def compile_time(text: str, cues: Cues, *, forced: bool) -> Time | None:
     if not forced:
         if _TIME_REFERENCE.search(text) is None or cues.ratio():
             return None
-        if not cues.time() and not re.search(r"[ap]\.?\s?m\b|o'?clock|past|点", text, re.I):
+        if not cues.time() and not re.search(r"[ap]\.?\s?m\b|o'?clock|past|点|noon|midday|midnight", text, re.I):
             return None
         if "." in text and ":" not in text and not re.search(r"[ap]\.?\s?m", text, re.I):
             return None
