@@ -25,11 +25,11 @@ from mmpr.judging.option_lists import DEFAULTS, JudgeOptions, kind_named
 from mmpr.judging.proof import Gated
 from mmpr.judging.prose import compile_text
 from mmpr.judging.quantity import compile_number
-from mmpr.judging.ranges import compile_range
 from mmpr.judging.roman import compile_roman
 from mmpr.judging.rules import Ruling
 from mmpr.judging.sequences import compile_collection, compile_ratio, compile_slots, compile_tuple
 from mmpr.judging.temporal import compile_date, compile_time
+from mmpr.judging.value_ranges import compile_range
 from mmpr.judging.years import compile_year
 from mmpr.judging.yes_no import compile_yes_no
 from mmpr.option_letters import bare
