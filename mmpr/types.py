@@ -102,6 +102,8 @@ class Reason(StrEnum):
     EMPTY_QUESTION = "empty_question"
     BAD_ANSWER = "bad_answer"
     NO_ANSWER = "no_answer"
+    NO_AGREEMENT = "no_agreement"
+    ANSWER_WITHHELD = "answer_withheld"
     # images
     IMAGE_MISSING = "image_missing"
     IMAGE_UNREADABLE = "image_unreadable"
@@ -171,7 +173,8 @@ class Question:
     """One row of a source. Identity is the place, (source, row); `id` is the row's own or `<source>:<row>`.
 
     `images` are references as the source resolved them (absolute path, URI or data URI), never pixels.
-    `history` holds earlier (question, answer) turns. `answer` is every accepted truth, or None: Dropout-NTP.
+    `history` holds earlier (question, answer) turns. `answer` is every accepted reference answer, or None: Dropout-NTP.
+    `minority_answers` are those of too few annotators: a response that gives one is neither right nor wrong.
     """
 
     id: str
@@ -186,6 +189,7 @@ class Question:
     answer_kind: str | None = None
     draft: str | None = None
     language: str = "en"
+    minority_answers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

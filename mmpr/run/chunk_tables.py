@@ -42,6 +42,7 @@ QUESTIONS = pa.schema(
         ("images", pa.list_(pa.string())),
         ("choices", pa.list_(pa.string())),
         ("answer", pa.list_(pa.string())),
+        ("minority_answers", pa.list_(pa.string())),
         ("answer_kind", pa.string()),
         ("draft", pa.string()),
         ("language", pa.string()),
@@ -172,6 +173,7 @@ def _question(row: dict[str, Any]) -> Question:
     row["history"] = tuple((asked, answered) for asked, answered in row["history"] or ())
     row["images"], row["choices"] = tuple(row["images"] or ()), tuple(row["choices"] or ())
     row["answer"] = None if row["answer"] is None else tuple(row["answer"])
+    row["minority_answers"] = tuple(row.get("minority_answers") or ())  # runs from before 2026-12 have no such column
     return Question(**row)
 
 

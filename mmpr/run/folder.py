@@ -66,6 +66,7 @@ class RunFolder:
         source: str,
         layout: Mapping[str, Any],
         versions: Mapping[str, str],
+        reading: Mapping[str, Any] | None = None,
     ) -> None:
         """Write `run.json`, before anything else.
 
@@ -75,6 +76,7 @@ class RunFolder:
             source: address of the questions.
             layout: what the first start fixes, such as `chunk_questions`.
             versions: of mmpr and what it runs on.
+            reading: by source, how its rows are read.
 
         Raises:
             RunFolderError: there is a run already.
@@ -86,6 +88,7 @@ class RunFolder:
             "identity": dict(identity),
             "selection": dict(selection),
             "versions": dict(versions),
+            "reading": dict(reading or {}),
         }
         if self.store.exists(MERGING):
             raise RunFolderError(f"{self.url} holds a merge that was cut off; merge again or choose another folder")
@@ -148,6 +151,10 @@ class RunFolder:
     def change_layout(self, layout: Mapping[str, Any]) -> None:
         """Remember how the source's new rows are cut into chunks; old ones keep their numbers."""
         self._change_run("layout", layout)
+
+    def change_reading(self, reading: Mapping[str, Any]) -> None:
+        """Note how a source's rows are read that earlier starts had nothing to decide of."""
+        self._change_run("reading", reading)
 
     def add_start(self, operation: Mapping[str, Any]) -> None:
         """One more line of `starts.jsonl`: the operational settings of a start."""
@@ -318,7 +325,7 @@ class RunFolder:
 
     def _change_run(self, part: str, values: Mapping[str, Any]) -> None:
         run = self.load_run()
-        if run[part] != json.loads(json.dumps(values)):
+        if run.get(part) != json.loads(json.dumps(values)):
             self.store.write_bytes(RUN, to_json({**run, part: dict(values)}))
 
     def _parse(self, name: str, content: bytes) -> ChunkCommit:

@@ -1,0 +1,126 @@
+"""Which of a file's columns hold what: a layout and the setting `columns` against the names that are there."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+from mmpr.sources.layouts import LAYOUTS, PLAIN, Layout, layout_named
+from mmpr.sources.source_records import COLUMNS, Source
+
+Group = tuple[str, ...]  # one column, or several that make one list
+ROLES = ("question", "image", "options", "answer", "hint", "id", "source")  # that a layout may place
+_OURS = {"options": "choices"}  # where our column has another name than the role
+_NUMBERS, _LETTERS = "#", "@"
+FIELD = re.compile(r"\{(\w+)(?::(\d+))?\}")  # of the form of an image's file: `{image_id:012}.jpg`
+# What a column of images, options or answers is called; of `image_width` and the like none is.
+_IMAGE_NAMES = re.compile(
+    r"(?:.*(?:image|img|picture|photo|screenshot)|pic|figure)s?(?:id|name|file|filename|path|url|data|bytes|b64|base64)?s?\d*"
+)
+_OPTION_NAMES = re.compile(r".*(?:choices|options|candidates|alternatives|distractors)|(?:choice|option|distractor)[a-z0-9]?")
+_ANSWER_NAMES = re.compile(r".*answers?|label|labels|gt|gold|target|groundtruth|solution|correct.*")
+_CONTEXT_NAMES = re.compile(r"hints?|contexts?|passage|lecture")
+
+
+@dataclass(frozen=True, slots=True)
+class FileColumns:
+    """The columns of one file, or of one row of JSON.
+
+    Args:
+        places: by role, the groups that are tried in order.
+        read: every column that is read.
+        unread: the others.
+    """
+
+    places: Mapping[str, tuple[Group, ...]]
+    read: tuple[str, ...]
+    unread: tuple[str, ...]
+
+    def suspects(self, role: str) -> tuple[str, ...]:
+        """Columns that are not read and are called like ones of this role: image, options, answer or hint."""
+        names = {"image": _IMAGE_NAMES, "options": _OPTION_NAMES, "answer": _ANSWER_NAMES, "hint": _CONTEXT_NAMES}[role]
+        return tuple(name for name in self.unread if names.fullmatch(_plain(name)))
+
+
+def recognised(names: Iterable[str], *, separated: bool) -> Layout:
+    """The layout of a file with such columns; `separated`: of a CSV or TSV file."""
+    plain = frozenset(map(_plain, names))
+    return next((one for one in LAYOUTS if _has_marks(one, plain, separated=separated)), PLAIN)
+
+
+def _has_marks(layout: Layout, plain: frozenset[str], *, separated: bool) -> bool:
+    if layout.separated and not separated:
+        return False
+    for mark in layout.marks:
+        there = any(_plain(name) in plain for name in mark.removeprefix("!").split("|"))
+        if there is mark.startswith("!"):
+            return False
+    return True
+
+
+def columns_of_row(source: Source, names: Iterable[str]) -> FileColumns:
+    """Which of these columns hold what, by the source's layout; what `columns` maps takes precedence."""
+    return _found(source.layout, source.columns, tuple(names))
+
+
+@lru_cache(maxsize=512)
+def _found(layout: str, mapped: tuple[tuple[str, str], ...], names: Group) -> FileColumns:
+    known, own = layout_named(layout), dict(mapped)
+    by_plain: dict[str, str] = {}
+    for name in names:
+        by_plain.setdefault(_plain(name), name)
+    places: dict[str, tuple[Group, ...]] = {}
+    for role in ROLES:
+        ours = _OURS.get(role, role)
+        if ours in own:
+            places[role] = ((own[ours],),) if own[ours] else ()
+            continue
+        exact = ((ours,),) if ours in names else ()
+        tried = [_group(spelling, names, by_plain) for spelling in getattr(known, role)]
+        places[role] = tuple(dict.fromkeys((*(exact if known is PLAIN else ()), *(group for group in tried if group))))
+    for ours in COLUMNS:
+        if ours not in ("choices", *ROLES):
+            theirs = own.get(ours) or by_plain.get(ours, ours)
+            places[ours] = ((theirs,),) if _top(theirs, names) in names else ()
+    more = [known.kind, known.unit, *(field for form in known.files for field, _ in FIELD.findall(form))]
+    wanted = {_top(column, names) for groups in places.values() for group in groups for column in group}
+    wanted |= {by_plain[_plain(name)] for name in more if _plain(name) in by_plain}
+    read = tuple(name for name in names if name in wanted)
+    return FileColumns(places, read, tuple(name for name in names if name not in wanted))
+
+
+def _group(spelling: str, names: Group, by_plain: Mapping[str, str]) -> Group:
+    """The columns that a layout's spelling means here; none where it means none."""
+    if spelling == _LETTERS:
+        lettered = sorted(name for name in names if len(name) == 1 and "A" <= name <= "Z")
+        return tuple(lettered) if "A" in lettered else ()
+    if spelling.endswith((_NUMBERS, _LETTERS)):
+        tail = r"(\d{1,3})" if spelling.endswith(_NUMBERS) else r"([a-z])"
+        pattern = re.compile(re.escape(_plain(spelling)) + tail)
+        found = [(match.group(1), name) for name in names if (match := pattern.fullmatch(_plain(name)))]
+        in_order = tuple(name for _, name in sorted(found, key=lambda pair: (len(pair[0]), pair[0])))
+        first = by_plain.get(_plain(spelling))
+        return (first, *in_order) if first and in_order and found[0][0] == "2" else in_order  # `image`, `image_2`
+    head, dot, rest = spelling.partition(".")
+    there = by_plain.get(_plain(head))
+    return () if there is None else (there + dot + rest,)
+
+
+def _top(column: str, names: Group) -> str:
+    return column if column in names else column.partition(".")[0]
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def value_at(values: Mapping[str, object], column: str) -> object:
+    """A column's value; `metadata.source` is a field of a struct, unless a column is called so."""
+    if column in values or "." not in column:
+        return values.get(column)
+    value: object = values
+    for step in column.split("."):
+        value = value.get(step) if isinstance(value, Mapping) else None
+    return value

@@ -1,0 +1,155 @@
+"""How published data sets name their columns: one small record a layout, most specific first.
+
+A source is recognised once, by the columns of its schema or of its first rows: the first layout whose `marks` all stand
+there. A name matches in any spelling: `imageId`, `image_id` and `Image ID` are one. The next layout is ten lines: its
+name, its marks, and what differs from `PLAIN`; docs/sources.md shows one and names the test of each.
+
+A column may be a group: `image_#` is `image_1`, `image_2`, .. in order, `choice_@` is `choice_a`, `choice_b`, .., and
+`@` the columns A, B, C, ... A dot goes into a struct: `reward_model.ground_truth`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+Columns = tuple[str, ...]  # tried in order: the first that has a value
+
+
+class AnswerRule(StrEnum):
+    """How an answer that stands beside options names one of them.
+
+    LETTER and TEXT both take a letter and an option's text; of an answer that is both (options `C, A, B`, answer `A`),
+    LETTER takes the letter and TEXT the text.
+    """
+
+    LETTER = "letter"
+    TEXT = "text"
+    INDEX0 = "index0"
+    INDEX1 = "index1"
+
+
+_QUESTION = ("question", "query", "problem", "instruction", "question_text", "prompt", "text")
+_IMAGE = (
+    *("image", "images", "decoded_image", "image_#", "image_path", "image_paths", "img", "imgs", "img_path", "imgname"),
+    *("image_filename", "image_file", "image_name", "img_name", "file_name", "filename", "image_url", "image_urls"),
+    *("img_url", "picture", "pictures", "photo", "pic", "figure", "image_base64", "image_bytes", "file_path"),
+)
+_OPTIONS = (
+    *("choices", "options", "candidates", "multiple_choices", "answer_choices", "answer_options", "option_list"),
+    *("choice_@", "option_@", "choice_#", "option_#", "@"),
+)
+_ANSWER = (
+    *("answer", "answers", "correct_answer", "correct_choice_idx", "correct_choice", "correct_option", "answer_idx"),
+    *("answer_index", "correct_idx", "correct_index", "label", "ground_truth", "gt_answer", "gt", "gold", "target"),
+    *("multiple_choice_answer", "direct_answers", "reward_model.ground_truth", "solution"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """One way to lay out a row.
+
+    Args:
+        name: as `mmpr check` reports it.
+        marks: columns that a file of it has, all of them; `a|b` is either, `!a` is one that it has not.
+        question, image, options, answer, hint, id, source: where our columns are; a hint is put before the question.
+        rule: how an answer names an option; None: the setting `answer_index` or the rows decide.
+        votes: whether several answers are those of annotators, of whom a share must agree; else each is accepted.
+        kinds: of the column `kind`, what its values say of the answer.
+        kind: the column that says what kind of answer a row has.
+        unit: the column of the answer's unit.
+        files: where an image is that is not named by its path; the first form of which the file exists is taken.
+        withheld: what stands for an answer that is not given out, besides nothing, `?` and, beside options, -1.
+        open: whether a row without an answer is a question to be completed (Dropout-NTP); else its answer is withheld.
+        asked: the question of rows that have theirs in the image.
+        separated: whether it is of CSV and TSV files only.
+    """
+
+    name: str
+    marks: Columns = ()
+    question: Columns = _QUESTION
+    image: Columns = _IMAGE
+    options: Columns = _OPTIONS
+    answer: Columns = _ANSWER
+    hint: Columns = ()
+    id: Columns = ("id", "question_id", "qid", "pid", "index")
+    source: Columns = ("source",)
+    rule: AnswerRule | None = None
+    votes: bool = False
+    kind: str = ""
+    kinds: tuple[tuple[str, str], ...] = ()
+    unit: str = ""
+    files: Columns = ()
+    withheld: Columns = ()
+    open: bool = False
+    asked: str = ""
+    separated: bool = False
+
+
+_INDEX0, _LETTER = AnswerRule.INDEX0, AnswerRule.LETTER
+_MATHVISTA_KINDS = (("integer", "number"), ("float", "number"), ("list", "list"))
+_COCO = (
+    *("COCO_{data_subtype}_{image_id:012}.jpg", "{data_subtype}/COCO_{data_subtype}_{image_id:012}.jpg"),
+    *("{data_subtype}/{image_id:012}.jpg", "{split}2017/{image_id:012}.jpg", "{image_id:012}.jpg"),
+)
+_IN_IMAGE = "Answer the question that is shown in the image."
+PLAIN = Layout("plain", id=("id",), open=True)
+
+LAYOUTS = (
+    Layout("mathvista", ("pid", "answer_type"), question=("query", "question"), image=("decoded_image", "image"),
+           id=("pid",), source=("metadata.source",), kind="answer_type", kinds=_MATHVISTA_KINDS, unit="unit",
+           rule=AnswerRule.TEXT),
+    Layout("blink", ("sub_task", "image_1", "choices"), question=("question",), image=("image_#",), id=("idx",),
+           rule=_LETTER, withheld=("hidden",)),
+    Layout("mmmu", ("image_1", "options"), image=("image_#",), rule=_LETTER),
+    Layout("mmmu-pro-vision", ("image", "options", "answer", "subject", "!question"), asked=_IN_IMAGE, rule=_LETTER),
+    Layout("mathverse", ("problem_version", "question", "answer"), question=("question", "query_wo"), asked=_IN_IMAGE,
+           id=("sample_index",), kind="question_type", kinds=(("multi-choice", "choice"),), rule=_LETTER),
+    Layout("mathvision", ("options", "decoded_image|level", "subject"), image=("decoded_image", "image"), rule=_LETTER),
+    Layout("a-okvqa", ("choices", "correct_choice_idx|direct_answers"), answer=("correct_choice_idx",),
+           rule=_INDEX0, files=_COCO),
+    Layout("a-okvqa-direct", ("direct_answers", "!choices"), answer=("direct_answers",), votes=True, files=_COCO),
+    Layout("scienceqa", ("choices", "answer", "hint", "lecture|skill|topic|task|grade"), hint=("hint",), rule=_INDEX0,
+           files=("{image}", "{split}/{id}/{image}", "images/{split}/{id}/{image}")),
+    Layout("m3cot", ("choices", "answer", "context", "rationale|topic|domain"), hint=("context",), rule=_LETTER),
+    Layout("seed-bench", ("choice_a", "choice_b", "answer"), image=("image", "images", "data_id"), rule=_LETTER,
+           options=("choice_@",)),
+    Layout("vlmevalkit", ("index", "image|image_path"), image=("image", "image_path"), id=("index",), hint=("hint",),
+           options=("@",), answer=("answer",), rule=_LETTER, separated=True),
+    Layout("mmbench", ("question", "A", "B", "answer"), options=("@",), hint=("hint", "context"), id=("index", "id"),
+           rule=_LETTER),
+    Layout("mmstar", ("index", "question", "answer", "l2_category|meta_info"), id=("index",), rule=_LETTER),
+    Layout("iconqa", ("question", "answer", "ques_type|choice_image_0|query_image"), id=("question_id", "id", "pid"),
+           image=("query_image", "image"), options=("choices", "options", "choice_image_#")),
+    Layout("vqav2", ("answers", "multiple_choice_answer"), answer=("answers", "multiple_choice_answer"), votes=True,
+           files=_COCO),
+    Layout("vqa-originals", ("question_id", "image_id", "question", "!image", "!choices", "!answer", "!image_classes"),
+           image=("image_id",), answer=("answers",), votes=True, files=_COCO),
+    Layout("textvqa", ("answers", "ocr_tokens|image_classes|flickr_original_url"), image=("image", "image_id"),
+           votes=True, files=("{image_id}.jpg", "train_images/{image_id}.jpg", "test_images/{image_id}.jpg")),
+    Layout("docvqa", ("questionId", "answers"), id=("questionId",), image=("image", "image_local_name", "images")),
+    Layout("st-vqa", ("file_path", "question", "answers"), image=("file_path",)),
+    Layout("vizwiz", ("answers", "answerable"), votes=True, files=("{image}", "train/{image}", "val/{image}")),
+    Layout("vizwiz-hub", ("answers", "question_id", "category"), votes=True),
+    Layout("ok-vqa", ("answers", "question_id", "answer_type|question_type|confidence"), votes=True, files=_COCO),
+    Layout("gqa", ("imageId", "question"), image=("image", "imageId"), id=("id", "question_id"), answer=("answer",),
+           files=("{imageId}.jpg", "images/{imageId}.jpg")),
+    Layout("clevr", ("image_filename", "question"), image=("image_filename",), answer=("answer",),
+           id=("question_index",), files=("{image_filename}", "images/{split}/{image_filename}",
+                                          "images/{image_filename}", "{split}/{image_filename}")),
+    Layout("chartqa-originals", ("imgname", "query", "label"), answer=("label",), id=(), files=("{imgname}", "png/{imgname}")),
+    Layout("chartqa", ("query", "label", "image"), answer=("label",), id=()),
+    Layout("ocrbench", ("question", "answer|answers", "dataset|dataset_name", "question_type|type"), id=("id",)),
+    Layout("pope", ("text", "label", "image", "question_id"), question=("text",), answer=("label",)),
+    Layout("clevr-math", ("template", "question", "label", "image"), answer=("label",)),
+    Layout("the-cauldron", ("texts", "images"), open=True, id=()),
+    Layout("reasoning", ("problem", "solution|answer"), question=("problem",), id=("id",)),
+    Layout("llava", ("conversations",), open=True, id=("id",)),
+    Layout("messages", ("messages",), open=True, id=("id",)),
+)  # fmt: skip
+
+
+def layout_named(name: str) -> Layout | None:
+    """The layout of this name; `PLAIN` where none has it."""
+    return next((layout for layout in LAYOUTS if layout.name == name), PLAIN)
