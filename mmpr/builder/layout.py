@@ -95,6 +95,7 @@ def enter(folder: RunFolder, config: BuildConfig, sources: Sequence[Source], cou
             source=sources[0].path if len(sources) == 1 else " + ".join(PurePosixPath(s.path).name for s in sources),
             layout=layout.to_json(row_limits(config, stop)),
             versions=versions(),
+            reading=readings(sources),
         )
     folder.add_start({"at": stamp(), "host": platform.node(), **part(config, Mark.OPERATION)})
     for chunk in {*damaged_chunks(folder, thorough=False), *folder.noted_damage()}:

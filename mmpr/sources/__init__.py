@@ -24,6 +24,7 @@ Conventions:
 
 from mmpr.sources.opening import default_name, open_source
 from mmpr.sources.ranges import ranges, sample
+from mmpr.sources.recognition import as_recorded, reading_of, settled
 from mmpr.sources.row_reader import Row, index, read_hashed, read_range, rows_hash
 from mmpr.sources.source_records import Index, LeaseRange, Source, Span
 
@@ -33,12 +34,15 @@ __all__ = [
     "Row",
     "Source",
     "Span",
+    "as_recorded",
     "default_name",
     "index",
     "open_source",
     "ranges",
     "read_hashed",
     "read_range",
+    "reading_of",
     "rows_hash",
     "sample",
+    "settled",
 ]

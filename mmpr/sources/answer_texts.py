@@ -1,4 +1,4 @@
-"""What a cell says of the answer -> the texts of accepted answers, unwrapped as responses are."""
+"""What a cell says of the answer -> the texts of accepted answers, and which of them annotators agree on."""
 
 from __future__ import annotations
 
@@ -11,23 +11,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from mmpr.judging.clean import brace_end, clean
-from mmpr.sources.row_faults import NumberText, RowFault, wrong
-from mmpr.types import Reason
+from mmpr.judging.clean import clean
+from mmpr.judging.reference import unwrapped
+from mmpr.sources.row_faults import NumberText, wrong
 
 _MAX_LITERAL = 100_000  # characters of a list that stands as text: `ast` is slow, and hungry, beyond
 _EXPECTED = "a text, a number, true or false, a list of these, or null"
 _FIELDS = ("answer", "text", "value", "ground_truth", "label", "multiple_choice_answer", "raw_answer", "answers")
 _ANNOTATED = ("answer_confidence", "answer_id", "raw_answer", "confidence")
-_NOTHING = ("", "?", "？", "nan", "none", "null", "n/a")
-_BOX = re.compile(r"\\(?:boxed|fbox)\s*(?=\{)")
-_TAG = re.compile(r"<answer>(.*?)(?:</answer>|$)", re.IGNORECASE | re.DOTALL)
-_SAID = re.compile(
-    r"(?:^|[\n.!?,;。]\s*|\b(?:so|thus|hence|therefore)\b,?\s*)\**(?:the\s+)?(?:(?:final|correct|right)\s+)*"
-    r"(?:answer|option|choice)\**\s*(?:is|:|：)\**\s*:?\s*(?=\S)|(?:最终|正确)?答案\s*(?:是|为|:|：)+\s*(?=\S)",
-    re.IGNORECASE,
-)
-_LABELLED = re.compile(r"(?:final\s+|correct\s+|the\s+)*answer\s*(?::|：|is\b:?)\s*(?=\S)|答案\s*[:：是为]+\s*(?=\S)", re.I)
+_NOTHING = ("", "?", "？")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +42,12 @@ def answers_in(value: object, withheld: Sequence[str] = ()) -> Answers | None:
     """
     cells = list(_cells(value))
     texts = tuple("" if cell is None else text_of(cell) for cell in cells)
-    absent = (*_NOTHING[:3], *withheld)
+    absent = (*_NOTHING, *withheld)
     if all(text.strip().lower() in absent for text in texts):
         return None
     annotated = _is_annotated(value)
     kept = texts if annotated else tuple(text for text in texts if text.strip())
-    return Answers(tuple(unwrapped(text) for text in kept), annotated or repeats(kept))
+    return Answers(kept, annotated or repeats(kept))
 
 
 def repeats(texts: Sequence[str]) -> bool:
@@ -73,7 +65,7 @@ def agreed(answers: Answers, share: float) -> tuple[tuple[str, ...], tuple[str, 
 
 
 def _voted(text: str) -> str:
-    return clean(text).casefold()
+    return clean(unwrapped(text)).casefold()
 
 
 def text_of(cell: object) -> str:
@@ -153,45 +145,3 @@ def literal_list(text: str) -> list[object] | None:
         except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
             return None
     return found if isinstance(found, list) else None
-
-
-def unwrapped(text: str) -> str:
-    """The final answer of a text that has one: of a solution its box, of reasoning what stands in `<answer>`.
-
-    Without any of these a text is its own answer: `12` stays, and so does `The Answer` as a book's title.
-    """
-    inner = text.rpartition("</think>")[2]
-    if tagged := _TAG.findall(inner):
-        inner = tagged[-1]
-    head, marker, tail = inner.rpartition("####")
-    if marker and tail.strip() and "\n" not in tail.strip():
-        inner = tail
-    if (box := _last_box(inner)) is not None:
-        return box.strip()
-    if said := list(_SAID.finditer(inner)):
-        rest = inner[said[-1].end() :].strip()
-        if rest and "\n" not in rest and len(rest) <= 200:
-            inner = rest.rstrip("*").rstrip(".。") if len(rest.rstrip(".")) == 1 else rest
-    elif labelled := _LABELLED.match(inner.strip()):
-        inner = inner.strip()[labelled.end() :]
-    return inner.strip()
-
-
-def _last_box(text: str) -> str | None:
-    found = list(_BOX.finditer(text))
-    if not found:
-        return None
-    start = found[-1].end()
-    end = brace_end(text, start)
-    return text[start + 1 : end] if end > start + 1 else None
-
-
-def is_passage(text: str) -> bool:
-    """Whether a solution is reasoning whose final answer is not marked: no answer that a response could equal."""
-    return len(text) > 80 and ("\n" in text.strip() or len(re.findall(r"[.!?。]\s", text)) > 1)
-
-
-def no_final_answer(name: str) -> RowFault:
-    """`name` is reasoning, and nothing in it marks the final answer."""
-    mend = r"mark it: \boxed{..}, <answer>..</answer> or #### .."
-    return RowFault(Reason.BAD_ANSWER, f"`{name}` ends in no final answer: {mend}")

@@ -46,7 +46,7 @@ def index(source: Source) -> Index:
     """
     ordinals, offsets, n_rows = array("q"), array("q"), 0
     with unpacked(source) as file:
-        for piece in _pieces(file, _enter(file, source), source):
+        for piece in _pieces(file, enter(file, source), source):
             if n_rows % _ROWS_A_MARK == 0:
                 ordinals.append(n_rows)
                 offsets.append(piece.offset)
@@ -72,7 +72,7 @@ def _rows(source: Source, span: Span) -> Iterator[Raw]:
             yield Raw(number, jsonl.fingerprint(line), line)
 
 
-def _enter(file: BinaryIO, source: Source) -> int:
+def enter(file: BinaryIO, source: Source) -> int:
     """Go behind the bracket that opens the array."""
     while (byte := file.read(1)).isspace():
         pass

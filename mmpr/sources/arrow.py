@@ -9,20 +9,14 @@ from typing import TYPE_CHECKING
 
 from mmpr.errors import SourceError
 from mmpr.sources.column_tables import ImageReading, TableCursor, images_of, values, wanted
-from mmpr.sources.schema import check_columns
 from mmpr.sources.source_records import Index, Source, Span
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["check_schema", "cursor", "index", "names", "values"]
+__all__ = ["cursor", "index", "names", "values"]
 
 _FILE = b"ARROW1"  # the file format has a footer; the stream format, which `datasets` writes, has none
-
-
-def check_schema(source: Source) -> None:
-    """Raises `SourceError` where a named column is missing, or there is none that could hold a question."""
-    check_columns(source, names(source))
 
 
 def names(source: Source) -> list[str]:

@@ -9,10 +9,10 @@ from itertools import islice
 
 from mmpr.errors import SourceError
 from mmpr.sources import arrow, csv_file, parquet
-from mmpr.sources.benchmarks import more_columns
+from mmpr.sources.file_columns import columns_of_row
 from mmpr.sources.ranges import ranges
 from mmpr.sources.row_reader import index, read_with_values
-from mmpr.sources.source_records import COLUMNS, Source
+from mmpr.sources.source_records import Source
 
 _ROWS = 200  # of JSON, whose rows may each have other keys
 _PARTS = 20
@@ -43,12 +43,8 @@ def column_report(source: Source) -> ColumnReport:
         SourceError: the file cannot be read.
     """
     names = list(dict.fromkeys(name for part in (source.parts or (source,))[:_PARTS] for name in _names(part)))
-    wanted = {*map(source.column, COLUMNS), *more_columns(names)}
-    if source.format == "csv" and "index" in names:  # VLMEvalKit's
-        wanted |= {"index", "hint", "image_path", *(name for name in names if re.fullmatch("[A-Z]", name))}
-    return ColumnReport(
-        tuple(name for name in names if name in wanted), tuple(name for name in names if name not in wanted)
-    )
+    found = columns_of_row((source.parts or (source,))[0], names)
+    return ColumnReport(found.read, found.unread)
 
 
 def _names(part: Source) -> Iterator[str]:

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import Enum
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
 from mmpr.errors import SourceError
-from mmpr.sources.benchmarks import image_columns, more_columns
 from mmpr.sources.cursors import Raw
+from mmpr.sources.file_columns import columns_of_row
 from mmpr.sources.row_faults import RowFault
-from mmpr.sources.source_records import COLUMNS, RESPONSES, Source
+from mmpr.sources.source_records import RESPONSES, Source
 from mmpr.types import Reason
 
 if TYPE_CHECKING:
@@ -73,10 +73,15 @@ class TableCursor:
 
 
 def wanted(schema: pa.Schema, source: Source) -> list[str]:
-    """Our columns, by the file's names, and a benchmark's own."""
-    ours = [name for name in map(source.column, COLUMNS) if name in schema.names]
+    """The columns that are read, by the file's names."""
     extra = [name for name in RESPONSES if source.rollouts and name in schema.names]
-    return list(dict.fromkeys((*ours, *more_columns(schema.names), *extra)))
+    return list(dict.fromkeys((*columns_of_row(source, schema.names).read, *extra)))
+
+
+def image_columns(names: Iterable[str], source: Source) -> list[str]:
+    """The columns that hold images."""
+    groups = columns_of_row(source, names).places["image"]
+    return [column for group in groups for column in group]
 
 
 class ImageReading(Enum):
@@ -96,7 +101,7 @@ def images_of(schema: pa.Schema, source: Source) -> dict[str, ImageReading]:
 def _kept(kind: pa.DataType) -> ImageReading:
     import pyarrow.types as kinds
 
-    if kinds.is_list(kind) or kinds.is_large_list(kind):
+    if kinds.is_list(kind) or kinds.is_large_list(kind) or kinds.is_fixed_size_list(kind):
         kind = kind.value_type
     if kinds.is_struct(kind) and kind.get_field_index("bytes") >= 0:
         return ImageReading.NAMED if kind.get_field_index("path") >= 0 else ImageReading.NAMELESS
@@ -109,8 +114,8 @@ def values(raw: Raw, source: Source) -> dict[str, object]:
     found = cast("dict[str, object] | None", raw.content)
     if found is None:
         raise RowFault(Reason.BAD_ROW, "a text is not UTF-8: convert it and write the file again")
-    columns = image_columns(found.keys(), source)
-    return {**found, **{name: _each(found.get(name), _reference) for name in columns}}
+    columns = [name for name in image_columns(found.keys(), source) if name in found]
+    return {**found, **{name: _each(found[name], _reference) for name in columns}}
 
 
 def _raw(number: int, values: dict[str, Any] | None, kinds: Mapping[str, ImageReading]) -> Raw:
@@ -132,8 +137,8 @@ def _path(image: object) -> object:
 
 
 def _reference(image: object) -> object:
-    if isinstance(image, dict) and "bytes" in image:
-        image = image["bytes"] or image.get("path")
+    if isinstance(image, dict) and (image.get("bytes") or image.get("path")):
+        image = image.get("bytes") or image["path"]
     if not isinstance(image, bytes):
         return image
     kind = next((kind for magic, kind in _MAGIC if image.startswith(magic)), "*")
@@ -143,11 +148,25 @@ def _reference(image: object) -> object:
 def _values(batch: pa.RecordBatch) -> list[dict[str, Any] | None]:
     """None for a row with a text that is not UTF-8, which writers do not check."""
     try:
-        return list(batch.to_pylist())
+        return _shortened(batch, list(batch.to_pylist()))
     except UnicodeDecodeError:
         if batch.num_rows == 1:
             return [None]
         return [values for i in range(batch.num_rows) for values in _values(batch.slice(i, 1))]
+
+
+def _shortened(batch: pa.RecordBatch, rows: list[dict[str, Any] | None]) -> list[dict[str, Any] | None]:
+    """float32 and float16 as they are written: 3.1, and not the 3.0999999046325684 that lies closest to it."""
+    import numpy as np
+    import pyarrow.types as kinds
+
+    for column in batch.schema:
+        if kinds.is_float32(column.type) or kinds.is_float16(column.type):
+            kind = np.float32 if kinds.is_float32(column.type) else np.float16
+            for row in rows:
+                if row is not None and row[column.name] is not None:
+                    row[column.name] = float(str(kind(row[column.name])))
+    return rows
 
 
 @lru_cache(maxsize=16)

@@ -18,25 +18,23 @@ from mmpr.errors import SourceError
 from mmpr.sources import jsonl
 from mmpr.sources.cursors import Raw, RowCursor
 from mmpr.sources.row_faults import RowFault
-from mmpr.sources.schema import check_columns
 from mmpr.sources.source_records import Index, Source, Span
 from mmpr.sources.streams import unpacked
 from mmpr.types import Reason
 
 _ROWS_A_MARK = 128
 _INDEX_CHARS = 64  # a longer cell is an image itself, as VLMEvalKit has it
-_JSON_COLUMNS = ("image", "choices", "history", "conversations", "messages")
+_JSON_COLUMNS = ("image", "choices", "options", "history", "conversations", "messages")
 
 Cells = tuple[list[str], list[str]]  # the header's names, the record's cells
 
 
 def check_header(source: Source) -> None:
-    """Raises `SourceError` where there is no header, it names a column twice, or lacks one that is needed."""
+    """Raises `SourceError` where there is no header, or it names a column twice."""
     found = names(source)
     if len(set(found)) < len(found):
         twice = next(name for name in found if found.count(name) > 1)
         raise SourceError(f"{source.path}: its header names {twice!r} twice: rename one")
-    check_columns(source, found)
 
 
 def names(source: Source) -> list[str]:

@@ -11,6 +11,7 @@ from mmpr.errors import SourceError
 from mmpr.sources import arrow, csv_file, parquet
 from mmpr.sources.hub import fetched, hub_name
 from mmpr.sources.kinds import kind_of
+from mmpr.sources.recognition import recognise
 from mmpr.sources.source_parts import file_stem, files_of, is_recipe, recipe_parts, shared_root
 from mmpr.sources.source_records import COLUMNS, Source
 
@@ -23,6 +24,7 @@ def open_source(
     columns: Mapping[str, str] | None = None,
     language: str = "auto",
     answer_kind: str | None = None,
+    answer_agreement: float = 0.3,
     max_row_bytes: int = 10_000_000,
     video_frames: int = 8,
     among_others: bool = False,
@@ -39,6 +41,7 @@ def open_source(
         columns: our column's name -> the file's, where they differ.
         language: `en`, `zh`, or `auto`: by the question's script; a row's own `language` goes first.
         answer_kind: for rows that name none.
+        answer_agreement: the least share of annotators that must give an answer, from 0 to 1.
         max_row_bytes: a longer line, element or record is skipped unread.
         video_frames: images that a row's `video` becomes.
         among_others: whether a build has other sources, too: then a row's own `source` comes behind the name.
@@ -57,6 +60,7 @@ def open_source(
         columns=_checked_columns(columns or {}),
         language=_checked_language(language),
         answer_kind=answer_kind,
+        agreement=answer_agreement,
         max_row_bytes=max_row_bytes,
         video_frames=video_frames,
         among_others=among_others,
@@ -99,13 +103,10 @@ def _file(source: Source) -> Source:
     format, compression = kind_of(path)
     delimiter = "\t" if ".tsv" in path.suffixes else ","
     source = replace(source, format=format, compression=compression, delimiter=delimiter)
-    if format == "parquet":
-        parquet.check_schema(source)
-    elif format == "arrow":
-        arrow.check_schema(source)
-    elif format == "csv":
+    names = {"parquet": parquet.names, "arrow": arrow.names, "csv": csv_file.names}.get(format)
+    if format == "csv":
         csv_file.check_header(source)
-    return source
+    return recognise(source, None if names is None else list(names(source)))
 
 
 def _root(image_root: str | Path) -> str:

@@ -13,23 +13,17 @@ from typing import TYPE_CHECKING
 
 from mmpr.errors import SourceError
 from mmpr.sources.column_tables import ImageReading, TableCursor, images_of, values, wanted
-from mmpr.sources.schema import check_columns
 from mmpr.sources.source_records import Index, Source, Span
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-__all__ = ["check_schema", "cursor", "index", "names", "values"]
+__all__ = ["cursor", "index", "names", "values"]
 
 _BATCH_ROWS = 256
 _BATCH_IMAGE_ROWS = 16  # of some MB each
 _BUFFER_BYTES = 1_000_000
-
-
-def check_schema(source: Source) -> None:
-    """Raises `SourceError` where a named column is missing, or there is none that could hold a question."""
-    check_columns(source, names(source))
 
 
 def names(source: Source) -> list[str]:

@@ -85,6 +85,17 @@ def read_with_values(source: Source, lease: LeaseRange) -> Iterator[tuple[Questi
         yield read if isinstance(read, Skip) else replace(read, row=number), values
 
 
+def raw_values(
+    source: Source, lease: LeaseRange, digest: _Hash
+) -> Iterator[tuple[Source, int, Mapping[str, object] | None]]:
+    """The leased rows with their file, number in it, and values without images' bytes; None where they cannot be read."""
+    for part, _, raw in _raws(source, lease, digest, images=False):
+        try:
+            yield part, raw.number, _FORMATS[part.format].values(raw, part)
+        except RowFault:
+            yield part, raw.number, None
+
+
 def read_hashed(source: Source, lease: LeaseRange) -> tuple[list[Row], str]:
     """The lease's rows, each with its skip if it has one, and their `rows_hash`, in one pass.
 

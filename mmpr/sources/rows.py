@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from decimal import Decimal
 from pathlib import Path
 
 from mmpr.image_tags import without_tags
 from mmpr.images import frame_references
 from mmpr.option_letters import MOST_OPTIONS, bare
 from mmpr.prompts import VIDEO_TAG, language_of, with_frames
-from mmpr.sources.benchmarks import with_ours
+from mmpr.sources.answer_rules import as_written, chosen, none_of_them
+from mmpr.sources.answer_texts import Answers, agreed, answers_in, text_of
+from mmpr.sources.layout_rows import ours_of
+from mmpr.sources.layouts import layout_named
 from mmpr.sources.row_faults import NumberText, RowFault, wrong
 from mmpr.sources.row_tags import ImageSlots, PlacedRow, TaggedRow, placed
-from mmpr.sources.source_records import COLUMNS, Source
+from mmpr.sources.source_records import Source
 from mmpr.sources.turns import columns_of, reply_of
 from mmpr.types import Question, Reason, Skip, Stage
 
@@ -23,9 +25,9 @@ _URI = re.compile(r"data:|[A-Za-z][A-Za-z0-9+.:-]{0,40}://")  # also InternVL's 
 
 def read_row(values: Mapping[str, object], source: Source, row: int) -> Question | Skip:
     """A row's values under the file's names as a question, or the reason why it is none."""
-    ours: Mapping[str, object] = {name: values.get(source.column(name)) for name in COLUMNS}
+    ours: Mapping[str, object] = {"id": values.get(source.column("id"))}
     try:
-        ours = with_ours(ours, values, source)
+        ours = ours_of(values, source)
         return _question(_unfolded(ours), source, row)
     except RowFault as fault:
         given = ours["id"]
@@ -46,7 +48,7 @@ def _question(ours: Mapping[str, object], source: Source, row: int) -> Question:
     if not without_tags(text.replace(VIDEO_TAG, "")).strip():
         raise RowFault(Reason.EMPTY_QUESTION, "no question: give `question` a text")
     numbered = isinstance(ours["image"], ImageSlots)
-    given = TaggedRow(text, history, _choices(ours["choices"]), _images(ours["image"]), numbered)
+    given = TaggedRow(text, history, listed_choices(ours["choices"]), _images(ours["image"]), numbered)
     if not source.rollouts:
         _check_tags(given, videos=video is not None)
     tagged = PlacedRow(text, history, given.choices, ()) if source.rollouts else placed(given)
@@ -55,6 +57,7 @@ def _question(ours: Mapping[str, object], source: Source, row: int) -> Question:
         images = frame_references(_resolve(video, source), source.video_frames)
         text = with_frames(text, len(images))
         history = tuple((with_frames(asked, len(images)), answer) for asked, answer in history)
+    accepted, minority, kind = _accepted(ours, tagged.choices or given.choices, source)
     return Question(
         id=_label(ours, "id") or source.row_id(row),
         source=source.label(_label(ours, "source") or None),
@@ -64,8 +67,9 @@ def _question(ours: Mapping[str, object], source: Source, row: int) -> Question:
         history=history,
         images=images,
         choices=tagged.choices,
-        answer=_answer(ours["answer"]),
-        answer_kind=_text(ours, "answer_kind") or source.answer_kind,
+        answer=accepted,
+        answer_kind=kind,
+        minority_answers=minority,
         draft=_draft(ours),
         language=language,
     )
@@ -75,7 +79,7 @@ def _unfolded(ours: Mapping[str, object]) -> Mapping[str, object]:
     """A row that is written as turns with the columns that they stand for."""
     if ours["question"] is not None:
         return ours
-    for name in ("conversations", "messages"):
+    for name in ("conversations", "messages"):  # a question that is written as turns was taken for messages
         if ours[name] is not None:
             return {**ours, **columns_of(name, ours[name], ours)}
     return ours
@@ -146,33 +150,57 @@ def _resolve(path: str, source: Source) -> str:
     return str(Path(source.image_root, path))
 
 
-def _scalar(value: object) -> str | None:
-    """A text, number or truth value as it would be written; None for anything else."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(value) if isinstance(value, str | int | float | Decimal) else None
-
-
 def _scalars(name: str, value: list[object], expected: str) -> tuple[str, ...]:
-    texts = [_scalar(each) for each in value]
+    texts = [None if each is None or isinstance(each, dict | list) else text_of(each) for each in value]
     if None in texts:
         raise wrong(name, value, expected)
     return tuple(text for text in texts if text is not None)
 
 
-def _answer(value: object) -> tuple[str, ...] | None:
-    """None where there is none. Blank entries among several (VQA's annotators leave some) are no answers."""
-    if value is None:
-        return None
-    answers = value if isinstance(value, list) else [value]
-    texts = _scalars("answer", answers, "a text, a number, true or false, a list of these, or null")
-    filled = tuple(text for text in texts if text.strip())
-    if not filled:
-        raise RowFault(Reason.BAD_ANSWER, "an empty answer: write null where the answer is not known")
-    return filled
+Accepted = tuple[tuple[str, ...] | None, tuple[str, ...], str | None]  # answers, those of a minority, their kind
 
 
-def _choices(value: object) -> tuple[str, ...]:
+def _accepted(ours: Mapping[str, object], options: tuple[str, ...], source: Source) -> Accepted:
+    """The accepted answers: beside options one of them, of annotators those that enough agree on.
+
+    Raises:
+        RowFault: BAD_ANSWER: it is none of the options. ANSWER_WITHHELD: a data set with answers has none here.
+            NO_AGREEMENT: the annotators agree on none.
+    """
+    layout, value = layout_named(source.layout), ours["answer"]
+    kind = _text(ours, "answer_kind") or source.answer_kind
+    answers = answers_in(value, (*layout.withheld, *(("-1",) if options else ())))
+    if answers is None:
+        if value is None and layout.open:
+            return None, (), kind
+        shown = "null" if value is None else repr(value)[:40]
+        mend = "" if not layout.open else "; write null where it is not known"
+        raise RowFault(Reason.ANSWER_WITHHELD, f"its answer is not given out ({shown}){mend}")
+    if options:
+        return _option_of(answers, options, source), (), "choice"
+    if not (answers.annotated or (source.votes and len(answers.texts) > 1)):
+        return answers.texts, (), kind
+    texts, minority = agreed(answers, source.agreement)
+    if not texts:
+        said = ", ".join(minority)[:80]
+        raise RowFault(Reason.NO_AGREEMENT, f"no answer has {source.agreement:g} of the votes: {said}")
+    return texts, minority, kind
+
+
+def _option_of(answers: Answers, options: tuple[str, ...], source: Source) -> tuple[str, ...]:
+    found: list[str] = []
+    for answer in answers.texts:
+        meant = chosen(answer, options, source.answers)
+        if meant is None:
+            raise none_of_them(answer, options, source.answers)
+        found.append(as_written(answer, options, meant))
+    if len(set(found)) > 1:
+        raise RowFault(Reason.BAD_ANSWER, f"its answers name several options, {', '.join(found)[:60]}: give one")
+    return (found[0],)
+
+
+def listed_choices(value: object) -> tuple[str, ...]:
+    """Options as texts, without letters of their own; raises `RowFault` where they are none."""
     expected = "a list of texts or {letter: text}"
     if isinstance(value, dict):
         value = _in_order(value)

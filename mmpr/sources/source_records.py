@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from mmpr.sources.layouts import AnswerRule
+
 COLUMNS = (
     "id",
     "image",
@@ -41,7 +43,9 @@ class Source:
 
     `path` and `image_root` are absolute. `columns` maps our names to the file's where the two differ. `parts` are the
     files of a source that has several; `rollouts`: its rows bring responses,
-    and need no images; `stem` is what such a file is called in ids. `among_others`: of a build that has
+    and need no images; `layout`, `answers` (how an answer names an option), `votes` (several answers are annotators',
+    of whom the share `agreement` must say the same) and `image_files` (the path of an image that a row names by number)
+    are found once. `plain_hash`: rows are hashed as before there were layouts. `stem` is what such a file is called in ids. `among_others`: of a build that has
     other sources, too.
     """
 
@@ -59,6 +63,11 @@ class Source:
     delimiter: str = ","
     stem: str = ""
     layout: str = "plain"
+    answers: AnswerRule | None = None
+    votes: bool = False
+    agreement: float = 0.3
+    image_files: str = ""
+    plain_hash: bool = False
     rollouts: bool = False
     parts: tuple[Source, ...] = field(default=(), repr=False)
 

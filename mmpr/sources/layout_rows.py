@@ -1,0 +1,214 @@
+"""A row's values under our names, as its source's layout places them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from mmpr.sources.answer_texts import literal_list
+from mmpr.sources.csv_file import image_of
+from mmpr.sources.file_columns import FIELD, FileColumns, columns_of_row, value_at
+from mmpr.sources.layouts import Layout, layout_named
+from mmpr.sources.row_faults import NumberText, RowFault
+from mmpr.sources.row_tags import ImageSlots
+from mmpr.sources.source_records import COLUMNS, Source
+from mmpr.types import Reason
+
+_BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{64}|iVBORw0KGgo|/9j/[A-Za-z0-9+/]{40})[A-Za-z0-9+/]*={0,2}\s*$")
+_ABSENT = ("", "nan", "none", "null", "n/a")
+_IMAGE_FILE = re.compile(r"[^\n]{1,300}\.(?:png|jpe?g|webp|gif|bmp|tiff?|avif)", re.IGNORECASE)
+_ADDRESSES = ("path", "url", "image_url", "image", "src", "file", "file_name", "filename")
+
+
+def ours_of(values: Mapping[str, object], source: Source) -> dict[str, object]:
+    """The row under the names in `COLUMNS`; an answer is as the row has it.
+
+    Raises:
+        RowFault: it names images, options or an answer in a way that is not understood.
+    """
+    found, layout = columns_of_row(source, values.keys()), layout_named(source.layout)
+    ours = {name: first_value(values, found, name) for name in COLUMNS if name != "choices"}
+    ours["choices"] = options_of(values, found)
+    ours["image"] = _images(values, found, source)
+    ours["question"] = _asked(values, ours, found, layout)
+    if layout.kind and ours["answer_kind"] is None:
+        ours["answer_kind"] = dict(layout.kinds).get(str(values.get(layout.kind)))
+    if source.layout == "the-cauldron" and ours["conversations"] is None:
+        ours["conversations"] = value_at(values, "texts")
+    for role, has in (("image", ours["image"] or ours["video"]), ("options", ours["choices"])):
+        _refuse_unread(role, has, values, found, source)
+    return ours
+
+
+def first_value(values: Mapping[str, object], found: FileColumns, role: str) -> object:
+    """The first place of a role that has a value; of a group of columns a list."""
+    for group in found.places.get(role, ()):
+        value = value_at(values, group[0]) if len(group) == 1 else [value_at(values, column) for column in group]
+        if value is not None and value != [] and not (isinstance(value, list) and all(one is None for one in value)):
+            return value
+    return None
+
+
+def _asked(values: Mapping[str, object], ours: Mapping[str, object], found: FileColumns, layout: Layout) -> object:
+    """The question with its hint and unit; of a row that has its question in the image, the layout's own."""
+    question = ours["question"]
+    if (question is None or question == "") and layout.asked:
+        question = layout.asked
+    if not isinstance(question, str):
+        return question
+    for group in found.places["hint"]:
+        hint = value_at(values, group[0])
+        if isinstance(hint, str) and hint.strip().lower() not in _ABSENT:
+            word = "Context" if "context" in group[0].lower() else "Hint"
+            question = f"{word}: {hint.strip()}\n{question}"
+    unit = values.get(layout.unit) if layout.unit else None
+    if unit and not values.get("query"):
+        question = f"{question} (Unit: {unit})"
+    return question
+
+
+def options_of(values: Mapping[str, object], found: FileColumns) -> object:
+    """The row's options as a list or `{letter: text}`; None where it has none. Raises `RowFault`."""
+    for group in found.places["options"]:
+        if len(group) > 1:
+            options = _lettered_columns(group, [value_at(values, column) for column in group])
+        else:
+            options = _listed_options(value_at(values, group[0]))
+        if options:
+            return options
+    return None
+
+
+def _lettered_columns(group: tuple[str, ...], cells: list[object]) -> list[object]:
+    """Options of a column each; the last ones may be empty, as rows have different numbers of options."""
+    there = [None if _is_absent(cell) else cell for cell in cells]
+    while there and there[-1] is None:
+        there.pop()
+    if None in there:
+        given = ", ".join(column for column, cell in zip(group, there, strict=False) if cell is not None)
+        raise RowFault(Reason.BAD_ROW, f"options {given}: letter them A, B, C .. without a gap")
+    return there
+
+
+def _is_absent(cell: object) -> bool:
+    return cell is None or (isinstance(cell, float) and cell != cell) or (
+        isinstance(cell, str) and cell.strip().lower() in ("", "nan")
+    )
+
+
+def _listed_options(value: object) -> object:
+    """Options as a list: of texts, of `{label, text}`, pairs or a struct of lists; a text may write the list."""
+    if isinstance(value, str) and not isinstance(value, NumberText):
+        if not value.strip():
+            return None
+        listed = literal_list(value)
+        if listed is None:
+            raise RowFault(Reason.BAD_ROW, f"`options` is {value[:60]!a}: give a list, such as ['one', 'two']")
+        return listed
+    if isinstance(value, Mapping):
+        lists = {name: each for name, each in value.items() if isinstance(each, list)}
+        if "text" in lists and len(lists) == len(value):
+            return _by_label(list(zip(lists.get("label") or lists["text"], lists["text"], strict=False)))
+        return value
+    if isinstance(value, list) and value and all(isinstance(one, tuple) and len(one) == 2 for one in value):
+        return dict(value)
+    if isinstance(value, list) and value and all(isinstance(one, Mapping) for one in value):
+        texts = [_first_of(one, ("text", "value", "content", "option", "choice", "answer")) for one in value]
+        return _by_label([(_first_of(one, ("label", "letter", "key", "id")), text) for one, text in zip(value, texts, strict=True)])
+    return value
+
+
+def _first_of(struct: Mapping[str, object], names: tuple[str, ...]) -> object:
+    return next((struct[name] for name in names if struct.get(name) is not None), None)
+
+
+def _by_label(pairs: list[tuple[object, object]]) -> object:
+    labels = [str(label).strip().upper() for label, _ in pairs]
+    if labels and sorted(labels) == [chr(ord("A") + place) for place in range(len(labels))]:
+        return [text for _, (_, text) in sorted(zip(labels, pairs, strict=True), key=lambda one: one[0])]
+    return [text for _, text in pairs]
+
+
+def _images(values: Mapping[str, object], found: FileColumns, source: Source) -> object:
+    """The row's images as references; of several places that name some, the one that names most."""
+    most: list[object] = []
+    for group in found.places["image"]:
+        cells = [value_at(values, column) for column in group]
+        numbered = len(group) > 1 or re.fullmatch(r"image_?1", group[0].lower()) is not None
+        images = ImageSlots(_reference(cell, values, source) for cell in cells) if numbered else _cell(cells[0], values, source)
+        if sum(image is not None for image in images) > sum(image is not None for image in most):
+            most = images
+    return most or None
+
+
+def _cell(cell: object, values: Mapping[str, object], source: Source) -> list[object]:
+    if cell is None or cell == "":
+        return []
+    if isinstance(cell, str) and not isinstance(cell, NumberText) and cell.startswith("["):
+        cell = _listed_images(cell)
+    if source.format == "csv" and source.layout == "vlmevalkit" and isinstance(cell, str) and _is_index(cell):
+        shared = image_of(source, cell)  # of the row that it is shared with
+        cell = cell if shared is None else _listed_images(shared) if shared.startswith("[") else shared
+    return [_reference(one, values, source) for one in (cell if isinstance(cell, list) else [cell])]
+
+
+def _listed_images(cell: str) -> list[object]:
+    found = literal_list(cell)
+    if found is None:
+        raise RowFault(Reason.BAD_ROW, f"`image` is {cell[:60]!a}: give a list, such as ['one', 'two']")
+    return found
+
+
+def _is_index(cell: str) -> bool:
+    return not _BASE64.match(cell) and "." not in cell
+
+
+def _reference(image: object, values: Mapping[str, object], source: Source) -> object:
+    """One image as its path, address or data; what it is not is left for the row to be refused by."""
+    if isinstance(image, Mapping):
+        if image.keys() <= {"bytes", "path"} and not image.get("bytes") and not image.get("path"):
+            raise RowFault(Reason.IMAGE_MISSING, "an image without bytes and path: give one of them")
+        inner = image.get("bytes") or _first_of(image, _ADDRESSES)
+        image = inner.get("url") if isinstance(inner, Mapping) else inner
+    if isinstance(image, str) and not isinstance(image, NumberText) and _BASE64.match(image):
+        return f"data:image/*;base64,{image.strip()}"
+    if source.image_files and isinstance(image, str | int) and "/" not in str(image) and ":" not in str(image):
+        return filled(source.image_files, {**values, "image": image})
+    return image
+
+
+def filled(form: str, values: Mapping[str, object]) -> str:
+    """The path of an image that a row names by its number: `{image_id:012}.jpg`.
+
+    Raises:
+        RowFault: the row has no such column.
+    """
+
+    def value(match: re.Match[str]) -> str:
+        plain = match[1].replace("_", "").lower()
+        found = next((own for name, own in values.items() if name.replace("_", "").lower() == plain and own is not None), None)
+        if found is None:
+            raise RowFault(Reason.BAD_ROW, f"its image is {form}, but it has no `{match[1]}`")
+        return str(found).zfill(int(match[2] or 0))
+
+    return FIELD.sub(value, form)
+
+
+def _refuse_unread(role: str, has: object, values: Mapping[str, object], found: FileColumns, source: Source) -> None:
+    """A row that names images or options in a column that is not read is never read as a row without them."""
+    if has or source.rollouts or (role in ("image", "options") and dict(source.columns).get("choices" if role == "options" else role) == ""):
+        return
+    for name in found.suspects(role):
+        value = values.get(name)
+        if value not in (None, "", [], {}) and (role != "image" or _names_image(value)):
+            ours = "choices" if role == "options" else role
+            mend = f"map it with columns.{ours}={name}, or say that there is none with columns.{ours}=''"
+            raise RowFault(Reason.BAD_ROW, f"`{name}` looks like its {role} and is not read: {mend}")
+
+
+def _names_image(value: object) -> bool:
+    if isinstance(value, list):
+        return bool(value) and _names_image(value[0])
+    if isinstance(value, Mapping):
+        return "bytes" in value or "path" in value or "url" in value
+    return isinstance(value, bytes) or isinstance(value, str | int)

@@ -1,0 +1,206 @@
+"""How a source's rows are read, found once: its layout when it is opened, its answers' rule over all its rows."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from mmpr.errors import ConfigError, SourceError
+from mmpr.sources import array_file
+from mmpr.sources.answer_rules import RuleProofs
+from mmpr.sources.answer_texts import answers_in
+from mmpr.sources.file_columns import columns_of_row, recognised
+from mmpr.sources.layout_rows import filled, first_value, options_of
+from mmpr.sources.layouts import AnswerRule, layout_named
+from mmpr.sources.ranges import ranges
+from mmpr.sources.row_faults import RowFault
+from mmpr.sources.row_reader import raw_values
+from mmpr.sources.rows import listed_choices
+from mmpr.sources.schema import check_columns
+from mmpr.sources.source_records import Index, LeaseRange, Source, Span
+from mmpr.sources.streams import unpacked
+
+_ROWS = 200  # that are looked at for a layout: the keys of JSON's rows may differ
+_TABLES = ("parquet", "arrow", "csv")
+
+
+def recognise(source: Source, names: list[str] | None) -> Source:
+    """One file with its layout; `names` are its columns where the file has a schema or a header.
+
+    Raises:
+        SourceError: a mapped column does not exist, or none could hold a question.
+    """
+    sample = list(islice(_first_rows(source), _ROWS)) if names is None or source.format != "csv" else []
+    seen = names if names is not None else list(dict.fromkeys(name for row in sample for name in row))
+    if seen:
+        found = replace(source, layout=recognised(seen, separated=source.format == "csv").name)
+        if names is not None:
+            check_columns(found, seen)
+        else:
+            _check_mapped(found, seen)
+    else:
+        found = source
+    layout = layout_named(found.layout)
+    votes = layout.votes or any(_repeats(found, row) for row in sample)
+    return replace(found, votes=votes, answers=_of_layout(found), image_files=_image_files(found, sample))
+
+
+def _of_layout(source: Source) -> AnswerRule | None:
+    """The layout's rule, unless other columns are mapped in the place of its own."""
+    mapped = dict(source.columns)
+    return None if "answer" in mapped or "choices" in mapped else layout_named(source.layout).rule
+
+
+def _first_rows(source: Source) -> Iterator[Mapping[str, object]]:
+    offset, number = 0, 0
+    try:
+        if source.format in ("jsonl", "json"):
+            with unpacked(source) as file:
+                offset = array_file.enter(file, source) if source.format == "json" else file.tell()
+            number = 1 if source.format == "jsonl" else 0
+        span = LeaseRange((Span(0, _ROWS, 0, offset, number),))
+        for _, _, values in raw_values(source, span, hashlib.sha256()):
+            if values is not None:
+                yield values
+    except SourceError:  # it has fewer rows; what else is wrong is found when the rows are counted
+        return
+
+
+def _check_mapped(source: Source, seen: list[str]) -> None:
+    """Raises `SourceError` where a mapped column is in no row."""
+    for ours, theirs in source.columns:
+        top = theirs if theirs in seen else theirs.partition(".")[0]
+        if theirs and top not in seen and not _stands_in(source, top):
+            have = ", ".join(seen)[:300]
+            raise SourceError(f"{source.path}: has no column {theirs!r} (columns.{ours}) but {have}")
+
+
+def _stands_in(source: Source, name: str) -> bool:
+    """Whether a key occurs in the file behind the rows that were looked at."""
+    key, tail = f'"{name}"'.encode(), b""
+    with unpacked(source) as file:
+        while block := file.read(4_000_000):
+            if key in tail + block:
+                return True
+            tail = block[-len(key) :]
+    return False
+
+
+def _repeats(source: Source, values: Mapping[str, object]) -> bool:
+    found = columns_of_row(source, values.keys())
+    try:
+        answers = answers_in(first_value(values, found, "answer"))
+    except RowFault:
+        return False
+    return answers is not None and answers.annotated
+
+
+def _image_files(source: Source, sample: list[Mapping[str, object]]) -> str:
+    """The form of an image's path that a file exists of, else the layout's first that the rows can fill."""
+    layout = layout_named(source.layout)
+    split = next((s for s in ("train2014", "val2014", "test2015", "train2017", "val2017") if s in source.path), "train2014")
+    forms = [form.replace("{data_subtype}", split) for form in layout.files]
+    possible = []
+    for values in sample:
+        found = columns_of_row(source, values.keys())
+        image = first_value(values, found, "image")
+        if not isinstance(image, str | int) or isinstance(image, bool):
+            continue
+        for form in forms:
+            try:
+                path = filled(form, {**values, "image": image})
+            except RowFault:
+                continue
+            possible.append(form)
+            if "://" not in source.image_root and Path(source.image_root, path).is_file():
+                return form
+        break
+    return possible[0] if possible else ""
+
+
+def settled(source: Source, counted: Index, *, answer_index: int | None = None) -> Source:
+    """The source with the rule by which its answers name options, where neither its layout nor the setting says it.
+
+    Args:
+        source: opened; it may have several files.
+        counted: its index.
+        answer_index: the setting: 0 or 1, or None.
+
+    Raises:
+        SourceError: its answers can be read in two ways, and no row decides.
+    """
+    if answer_index is not None:
+        return _ruled(source, {part.name: AnswerRule(f"index{answer_index}") for part in source.parts or (source,)}, force=True)
+    parts = source.parts or (source,)
+    if all(part.answers is not None for part in parts):
+        return source
+    proofs: dict[str, RuleProofs] = {part.name: RuleProofs() for part in parts}
+    for lease in ranges(counted):
+        for part, number, values in raw_values(source, lease, hashlib.sha256()):
+            if values is not None and part.answers is None:
+                _prove(proofs[part.name], part, number, values)
+    rules: dict[str, AnswerRule | None] = {}
+    for name, seen in proofs.items():
+        try:
+            rules[name] = seen.decided()
+        except RowFault as fault:
+            raise SourceError(fault.text) from None
+    return _ruled(source, rules, force=False)
+
+
+def _prove(proofs: RuleProofs, part: Source, number: int, values: Mapping[str, object]) -> None:
+    found, layout = columns_of_row(part, values.keys()), layout_named(part.layout)
+    try:
+        options = listed_choices(options_of(values, found))
+        if not options:
+            return
+        answers = answers_in(first_value(values, found, "answer"), (*layout.withheld, "-1"))
+    except RowFault:
+        return
+    for answer in answers.texts if answers else ():
+        proofs.see(part.place(number), answer, options)
+
+
+def _ruled(source: Source, rules: Mapping[str, AnswerRule | None], *, force: bool) -> Source:
+    def one(part: Source) -> Source:
+        return replace(part, answers=rules.get(part.name)) if force or part.answers is None else part
+
+    return replace(one(source), parts=tuple(one(part) for part in source.parts))
+
+
+def reading_of(source: Source) -> dict[str, Any]:
+    """What `run.json` keeps of how a source is read: by name, so that every later start reads its rows the same."""
+    return {
+        part.name: {
+            "layout": part.layout,
+            "answers": part.answers,
+            "votes": part.votes,
+            "image_files": part.image_files,
+            "plain_hash": part.plain_hash,
+        }
+        for part in source.parts or (source,)
+    }
+
+
+def as_recorded(source: Source, reading: Mapping[str, Any]) -> Source:
+    """The source, read as a run's earlier starts did.
+
+    Raises:
+        ConfigError: the record is of a layout that this mmpr does not know.
+    """
+
+    def one(part: Source) -> Source:
+        kept = reading.get(part.name)
+        if kept is None:
+            return part
+        if layout_named(kept["layout"]).name != kept["layout"]:
+            raise ConfigError(f"{part.path}: was read as {kept['layout']}, which this mmpr does not know: update it")
+        rule = AnswerRule(kept["answers"]) if kept["answers"] else None
+        values = {name: kept[name] for name in ("layout", "votes", "image_files", "plain_hash")}
+        return replace(part, answers=rule, **values)
+
+    return replace(one(source), parts=tuple(one(part) for part in source.parts))
