@@ -20,7 +20,7 @@ from mmpr.builder.answer import Answered, AskRecipe, answer
 from mmpr.builder.engine_choice import engine_maker, placement, ray_address, recipe
 from mmpr.builder.finish import judge_options, pair_rule
 from mmpr.builder.image_loader import image_loader
-from mmpr.builder.layout import row_limits, sources_of
+from mmpr.builder.layout import decided, row_limits, sources_of
 from mmpr.builder.rejected_images import LoadImages
 from mmpr.builder.row_checks import compiled, described
 from mmpr.engines.protocol import Engine
@@ -170,6 +170,7 @@ class _CheckedPart:
 def _parts(config: BuildConfig) -> list[_CheckedPart]:
     sources = sources_of(config)
     counted = [index(source) for source in sources]
+    sources = decided(None, config, sources, counted)
     limits = row_limits(config, [rows.n_rows for rows in counted])
     return [
         _CheckedPart(one.name, one.config, source, rows, limit, image_loader(one.config, source.image_root), Findings())

@@ -16,7 +16,7 @@ from mmpr.builder.evaluation_flow import EVAL, finish_evaluation
 from mmpr.builder.exclude import keep_list
 from mmpr.builder.finish import REPORTS, finish, finished_report, judge_options, pair_rule, preview
 from mmpr.builder.image_loader import image_loader
-from mmpr.builder.layout import Run, enter, identity, refuse_nameless, require_identity, sources_of
+from mmpr.builder.layout import Run, decided, enter, identity, refuse_nameless, require_identity, sources_of
 from mmpr.builder.metering import Metering
 from mmpr.builder.node_probe import make_probe
 from mmpr.builder.progress import Progress, Watcher
@@ -105,6 +105,7 @@ def build(
         heartbeat.tell({"phase": "reading the source"})
         sources = sources_of(config)
         counted = [index(source) for source in sources]
+        sources = decided(folder, config, sources, counted)
         notes, as_json = source_notes(sources, counted), log_format is LogFormat.JSON
         report_notes(notes, run=redacted(folder.url), as_json=as_json)
         if config.strict:

@@ -19,7 +19,8 @@ from mmpr.pool import n_engines
 from mmpr.run import ChunkCommit, RunFolder, members_of
 from mmpr.settings.config import BuildConfig, Mark, of_sources, part
 from mmpr.settings.mixture import shares
-from mmpr.sources import Index, LeaseRange, Source, open_source, ranges, rows_hash
+from mmpr.sources import (
+    Index, LeaseRange, Source, as_recorded, hashed_plainly, open_source, ranges, reading_of, settled, rows_hash
 from mmpr.verification import damaged_chunks
 
 _DEFAULT_CHUNK = 128
@@ -85,6 +86,7 @@ def enter(folder: RunFolder, config: BuildConfig, sources: Sequence[Source], cou
     selection = part(config, Mark.SELECTION)
     if folder.has_run():
         layout = _reenter(folder, config, counted)
+        folder.change_reading(readings(sources))
         folder.change_selection(selection)
     else:
         stop = tuple(one.n_rows for one in counted)
@@ -188,8 +190,36 @@ def source_of(config: BuildConfig, *, name: str | None = None) -> Source:
         columns=config.columns,
         language=config.language,
         video_frames=config.video_frames,
+        answer_agreement=config.answer_agreement,
         among_others=name is not None,
     )
+
+
+def decided(folder: RunFolder | None, config: BuildConfig, sources: Sequence[Source], counted: Sequence[Index]) -> tuple[Source, ...]:
+    """The sources with how their answers name options: as the folder's `run.json` has it, else as the rows prove.
+
+    Args:
+        folder: the run; None where there is none, as in a check.
+        sources: of the settings, in their order, each with its index in `counted`.
+
+    Raises:
+        SourceError: nothing decides; shows both readings of one row.
+    """
+    found = tuple(sources)
+    if folder is not None and folder.has_run():
+        kept = folder.load_run().get("reading")
+        if kept is None:  # of an older mmpr, which hashed the rows by fewer columns
+            found = tuple(hashed_plainly(source) for source in found)
+        found = tuple(as_recorded(source, kept or {}) for source in found)
+    return tuple(
+        settled(source, rows, answer_index=one.config.answer_index)
+        for one, source, rows in zip(of_sources(config), found, counted, strict=True)
+    )
+
+
+def readings(sources: Sequence[Source]) -> dict[str, Any]:
+    """How every source's rows are read, by name, for `run.json`."""
+    return {name: how for source in sources for name, how in reading_of(source).items()}
 
 
 def require_identity(folder: RunFolder, asked: dict[str, Any]) -> None:

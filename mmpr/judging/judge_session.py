@@ -153,7 +153,11 @@ def rule_answer(reference: Reference, answer: str, *, opinion: SecondOpinion | N
     if (known := reference.rulings.get(key)) is None:
         if len(reference.rulings) >= _MAX_RULINGS:
             reference.rulings.clear()
-        known = reference.rulings[key] = _ruled(reference, answer, opinion)
+        known = _ruled(reference, answer, opinion)
+        fewer = reference.minority
+        if fewer and known.outcome is Outcome.INCORRECT and rule_answer(fewer, answer).outcome is Outcome.CORRECT:
+            known = ambiguous(Rule.MINORITY)  # some annotators of this very question say so
+        reference.rulings[key] = known
     return known
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from mmpr.errors import JudgeError
@@ -43,13 +43,14 @@ MAX_REFERENCE_CHARS = 2_000
 class Reference:
     """Every accepted answer of a question, compiled; `plain` are their cleaned texts, `written` the source's own.
 
-    `rulings` remembers what was said of an answer: many responses to one question end in the same one.
+    `minority` are answers of too few annotators to be accepted. `rulings` remembers what was said of an answer: many responses to one question end in the same one.
     """
 
     forms: tuple[Gated, ...]
     plain: tuple[str, ...]
     written: tuple[str, ...]
     format: str
+    minority: Reference | None = None
     rulings: dict[tuple[str, bool], Ruling] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -87,7 +88,22 @@ def compile_reference(question: Question, *, options: JudgeOptions = DEFAULTS) -
     if kind is None and question.choices:
         kind = "choice"  # an answer beside options is one of them, never a free text
     forms = tuple(_compile(text, kind, cues, choices, options, question.id) for text in plain)
-    return Reference(forms, plain, tuple(answer.strip() for answer in question.answer), options.format)
+    written = tuple(answer.strip() for answer in question.answer)
+    return Reference(forms, plain, written, options.format, _minority(question, options))
+
+
+def _minority(question: Question, options: JudgeOptions) -> Reference | None:
+    """What too few annotators said, compiled; what of it cannot be is left out."""
+    found: list[Reference] = []
+    for answer in question.minority_answers:
+        try:
+            found.append(compile_reference(replace(question, answer=(answer,), minority_answers=()), options=options))
+        except JudgeError:
+            continue
+    if not found:
+        return None
+    forms = tuple(form for one in found for form in one.forms)
+    return Reference(forms, tuple(p for one in found for p in one.plain), (), options.format)
 
 
 _WRAPPED = re.compile(r"\\boxed|\\fbox|####|<answer>|</think>|\banswer(?: is|:)|答案(?:是|为|:|：|】)", re.I)

@@ -91,6 +91,7 @@ class Rule(StrEnum):
     TIME_LIMIT = "error-time-limit"
     INTERNAL = "error-internal"
     REFERENCE = "error-truth"
+    MINORITY = "minority-answer"
 
 
 class Ruling(NamedTuple):

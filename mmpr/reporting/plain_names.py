@@ -26,6 +26,8 @@ REASONS = {
     Reason.BAD_ROW: "the row could not be read",
     Reason.EMPTY_QUESTION: "the question is empty",
     Reason.BAD_ANSWER: "the given answer cannot be used",
+    Reason.NO_AGREEMENT: "too few annotators agree on an answer",
+    Reason.ANSWER_WITHHELD: "the data set does not give the answer out",
     Reason.NO_ANSWER: "there is no answer to judge responses by",
     Reason.IMAGE_MISSING: "the picture's file does not exist",
     Reason.IMAGE_UNREADABLE: "the picture cannot be decoded",

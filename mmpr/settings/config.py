@@ -63,6 +63,13 @@ class BuildConfig(BaseModel):
     )
     image_root: Annotated[str | None, _I] = Field(default=None, description="folder of relative picture paths")
     columns: Annotated[dict[str, str], _I] = Field(default_factory=dict, description="our column: the source's name")
+    answer_index: Annotated[Literal[0, 1] | None, _I] = Field(
+        default=None,
+        description="answers beside options are indices from 0 or 1; None: as the data set or its rows say",
+    )
+    answer_agreement: Annotated[Fraction, _I] = Field(
+        default=0.3, description="least share of annotators that must give an answer for it to count"
+    )
     language: Annotated[Literal["auto", "en", "zh"], _I] = "auto"
     limit: Annotated[Count | None, _I] = Field(default=None, description="a seeded sample of so many rows")
     seed: Annotated[int, _I] = Field(default=0, description="of the sample, and of requests if seeded")

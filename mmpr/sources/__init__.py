@@ -24,7 +24,7 @@ Conventions:
 
 from mmpr.sources.opening import default_name, open_source
 from mmpr.sources.ranges import ranges, sample
-from mmpr.sources.recognition import as_recorded, reading_of, settled
+from mmpr.sources.recognition import as_recorded, hashed_plainly, reading_of, settled
 from mmpr.sources.row_reader import Row, index, read_hashed, read_range, rows_hash
 from mmpr.sources.source_records import Index, LeaseRange, Source, Span
 
@@ -36,6 +36,7 @@ __all__ = [
     "Span",
     "as_recorded",
     "default_name",
+    "hashed_plainly",
     "index",
     "open_source",
     "ranges",

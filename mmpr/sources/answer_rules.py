@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mmpr.judging.clean import clean
@@ -23,7 +23,9 @@ Indices = frozenset[int]
 _LETTER, _TEXT = AnswerRule.LETTER, AnswerRule.TEXT
 _INDEX0, _INDEX1 = AnswerRule.INDEX0, AnswerRule.INDEX1
 _NUMBER = re.compile(r"-?\d{1,3}(?:\.0+)?")
-_ONE = re.compile(r"(?:option|choice|选项?)?\s*[\(\[（【]?\s*([A-Za-z])\s*[\)\]）】]?\s*[.:、)]?\s*(.*)", re.IGNORECASE | re.DOTALL)
+_ONE = re.compile(
+    r"(?:option|choice|选项?)?\s*[\(\[（【]?\s*([A-Za-z])\s*[\)\]）】]?\s*[.:、)]?\s*(.*)", re.IGNORECASE | re.DOTALL
+)
 _SEVERAL = re.compile(r"[A-J](?:\s*[,、;&/]?\s*(?:and\s+)?[A-J])+")
 
 
@@ -76,6 +78,8 @@ _YES = {"true": "yes", "false": "no", "yes": "true", "no": "false"}
 def chosen(answer: str, options: Sequence[str], rule: AnswerRule | None) -> Indices | None:
     """The options that an answer names under a rule, or None where it names none."""
     found = readings(answer, options)
+    if rule is None and len(set(found.values())) > 1:
+        return None  # nothing says which
     if rule in (_INDEX0, _INDEX1):
         return found.get(rule)
     first, second = (_TEXT, _LETTER) if rule is _TEXT else (_LETTER, _TEXT)
@@ -97,69 +101,67 @@ def as_written(answer: str, options: Sequence[str], meant: Indices) -> str:
     return f"{named}. {own}" if any(clean(option).casefold() == named.casefold() for option in options) else named
 
 
+_Row = tuple[str, str, tuple[str, ...]]  # its place, its answer, its options
+_NAMED = "named"  # by letter or text
+
+
 @dataclass(slots=True)
 class RuleProofs:
-    """What a source's rows prove of its rule; `rows` is the first row of each proof, and of what stays open."""
+    """What a source's rows prove of its rule: how many can be read by it, and rows of which two readings differ."""
 
-    proofs: Counter[AnswerRule] = field(default_factory=Counter)
-    open: Counter[frozenset[AnswerRule]] = field(default_factory=Counter)
-    examples: dict[object, tuple[str, str, tuple[str, ...]]] = field(default_factory=dict)
+    support: Counter[str] = field(default_factory=Counter)
+    letters: int = 0  # rows whose answer is a letter and no text
+    texts: int = 0
+    differing: dict[frozenset[str], _Row] = field(default_factory=dict)
 
     def see(self, place: str, answer: str, options: tuple[str, ...]) -> None:
         """Add one row's answer."""
         found = readings(answer, options)
-        if not found:
-            return
-        if len(found) == 1:
-            (rule,) = found
-            self.proofs[rule] += 1
-            self.examples.setdefault(rule, (place, answer, options))
-        elif len(set(found.values())) > 1:
-            ways = frozenset(found)
-            self.open[ways] += 1
-            self.examples.setdefault(ways, (place, answer, options))
-            if not ways & {_LETTER, _TEXT}:
-                self.proofs[_INDEX0] += 0  # an index of either base
+        row = (place, answer, options)
+        by_letter, by_text = found.get(_LETTER), found.get(_TEXT)
+        self.letters += by_letter is not None and by_text is None
+        self.texts += by_text is not None and by_letter is None
+        if by_letter is not None and by_text is not None and by_letter != by_text:
+            self.differing.setdefault(frozenset((_LETTER, _TEXT)), row)
+        ways: dict[str, Indices] = {rule: found[rule] for rule in (_INDEX0, _INDEX1) if rule in found}
+        if (named := by_text if by_letter is None else by_letter) is not None:
+            ways[_NAMED] = named
+        for way in ways:
+            self.support[way] += 1
+            for other in ways:
+                if ways[way] != ways[other]:
+                    self.differing.setdefault(frozenset((way, other)), row)
 
     def decided(self) -> AnswerRule | None:
-        """The rule that the rows prove; None where none of them needs one.
+        """The rule that most rows can be read by; None where no row has an answer beside options.
 
         Raises:
-            RowFault: nothing decides; shows both readings of one row.
+            RowFault: nothing decides between two; shows both readings of one row.
         """
-        named = self.proofs[_LETTER] + self.proofs[_TEXT]
-        counts = {_INDEX0: self.proofs[_INDEX0], _INDEX1: self.proofs[_INDEX1], _LETTER: named}
-        ranked = sorted(counts.items(), key=lambda pair: -pair[1])
-        indexed = sum(n for ways, n in self.open.items() if not ways & {_LETTER, _TEXT})
-        (rule, most), (_, second) = ranked[0], ranked[1]
-        if most == 0 or most == second or (rule is _LETTER and indexed > named):
-            if not self.open and most == 0:
-                return None
-            raise self._undecided()
-        if rule is not _LETTER:
-            return rule
-        either = [ways for ways in self.open if {_LETTER, _TEXT} <= ways]
-        if either and bool(self.proofs[_LETTER]) == bool(self.proofs[_TEXT]):
-            raise self._undecided(either[0])
-        return _TEXT if self.proofs[_TEXT] > self.proofs[_LETTER] else _LETTER
-
-    def _undecided(self, ways: object = None) -> RowFault:
-        keys: list[object] = [ways] if ways in self.examples else [*self.open, *self.proofs]
-        for key in keys:
-            if key in self.examples and (len(self.examples) == 1 or not isinstance(key, AnswerRule) or not self.open):
-                return RowFault(Reason.BAD_ANSWER, _both(*self.examples[key], self.examples))
-        return RowFault(Reason.BAD_ANSWER, "its answers name no option")
+        if not self.support:
+            return None
+        most = max(self.support.values())
+        first, *others = [way for way in (_NAMED, _INDEX0, _INDEX1) if self.support[way] == most]
+        for other in others:
+            if row := self.differing.get(frozenset((first, other))):
+                raise RowFault(Reason.BAD_ANSWER, _both(*row))
+            if first != _NAMED:  # a 0 in one row, and as many rows with the number of options
+                raise RowFault(Reason.BAD_ANSWER, "as many answers are counted from 0 as from 1: give answer_index")
+        if first != _NAMED:
+            return AnswerRule(first)
+        unclear = self.differing.get(frozenset((_LETTER, _TEXT)))
+        if unclear and self.letters == self.texts:
+            raise RowFault(Reason.BAD_ANSWER, _both(*unclear))
+        return _TEXT if self.texts > self.letters else _LETTER
 
 
-def _both(place: str, answer: str, options: tuple[str, ...], examples: Mapping[object, object]) -> str:
+def _both(place: str, answer: str, options: tuple[str, ...]) -> str:
+    """Both readings of one row, and what to do."""
     found = readings(answer, options)
     says = {_LETTER: "by letter", _TEXT: "by text", _INDEX0: "counted from 0", _INDEX1: "counted from 1"}
-    meant = [f"{_shown(options, found[rule])} {says[rule]}" for rule in says if rule in found]
-    other = ""
-    if len(found) == 1:
-        other = "; other rows prove another way"
-    mend = "give answer_index=0 or answer_index=1" if _INDEX0 in found or _INDEX1 in found else "give answers as letters"
-    return f"{place}: the answer {answer[:40]!r} is {' or '.join(meant)}, and no row decides{other}: {mend}"
+    meant = " or ".join(f"{_shown(options, found[rule])} {says[rule]}" for rule in says if rule in found)
+    mend = "give answer_index=0 or answer_index=1" if found.keys() & {_INDEX0, _INDEX1} else "give the options' letters"
+    return f"{place}: the answer {answer[:40]!r} is {meant}, and no row decides: {mend}"
 
 
 def _shown(options: Sequence[str], meant: Indices) -> str:
@@ -170,9 +172,6 @@ def none_of_them(answer: str, options: Sequence[str], rule: AnswerRule | None) -
     """The answer is none of its options under the source's rule."""
     way = f" (answers are read as {rule})" if rule else ""
     shown = ", ".join(option[:30] for option in options[:MOST_OPTIONS])[:120]
-    return RowFault(Reason.BAD_ANSWER, f"the answer {answer[:40]!r} is none of the {len(options)} options{way}: {shown}")
-
-
-def all_places(answers: Iterable[str], options: Sequence[str], rule: AnswerRule | None) -> list[Indices | None]:
-    """What each of several answers names."""
-    return [chosen(answer, options, rule) for answer in answers]
+    return RowFault(
+        Reason.BAD_ANSWER, f"the answer {answer[:40]!r} is none of the {len(options)} options{way}: {shown}"
+    )

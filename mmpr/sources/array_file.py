@@ -7,9 +7,11 @@ elements, so that a reader can begin at any of them. An element is then parsed a
 from __future__ import annotations
 
 import hashlib
+import json
+import re
 from array import array
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from mmpr.errors import SourceError
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 _BLOCK_BYTES = 64_000
 _ROWS_A_MARK = 128
+_KEY = re.compile(rb'("(?:[^"\\]|\\.)*")\s*:\s*')  # of a row in a dict of rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,11 @@ def cursor(source: Source, span: Span, *, images: bool = True) -> RowCursor:
 
 def values(raw: Raw, source: Source) -> dict[str, object]:
     """An element as an object; raises `RowFault` where it is none."""
-    return jsonl.parse(cast("jsonl.Line", raw.content), source)
+    line = cast("jsonl.Line", raw.content)
+    if not source.keyed or line.long_sha256 is not None or (key := _KEY.match(line.text)) is None:
+        return jsonl.parse(line, source)
+    row = jsonl.parse(replace(line, text=line.text[key.end() :]), source)
+    return {**row, "id": row.get("id", json.loads(key[1]))}
 
 
 def _rows(source: Source, span: Span) -> Iterator[Raw]:
@@ -73,7 +80,10 @@ def _rows(source: Source, span: Span) -> Iterator[Raw]:
 
 
 def enter(file: BinaryIO, source: Source) -> int:
-    """Go behind the bracket that opens the array."""
+    """Go behind the bracket that opens the rows."""
+    if source.rows_at is not None:
+        file.seek(source.rows_at)
+        return file.tell()
     while (byte := file.read(1)).isspace():
         pass
     if byte != b"[":
@@ -93,7 +103,8 @@ def _pieces(file: BinaryIO, offset: int, source: Source) -> Iterator[_Piece]:
             start = end + 1
             piece = _Growing(offset + start, source.max_row_bytes)
         if scan.over:
-            _refuse_rest(file, block[start:], offset + start, source)
+            if source.rows_at is None or source.keyed:
+                _refuse_rest(file, block[start:], offset + start, source)
             return
         piece.add(block[start:])
         offset += len(block)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from enum import Enum
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
@@ -18,7 +18,7 @@ from mmpr.errors import SourceError
 from mmpr.sources.cursors import Raw
 from mmpr.sources.file_columns import columns_of_row
 from mmpr.sources.row_faults import RowFault
-from mmpr.sources.source_records import RESPONSES, Source
+from mmpr.sources.source_records import COLUMNS, RESPONSES, Source
 from mmpr.types import Reason
 
 if TYPE_CHECKING:
@@ -47,11 +47,12 @@ class TableCursor:
         """The next rows."""
         for batch in self._pieces(n, _PYTHON_ROWS):
             kinds = images_of(batch.schema, self._source)
+            hashed = _plainly_hashed(batch.schema.names, self._source) if self._source.plain_hash else None
             labels = _labels((batch.schema.metadata or {}).get(b"huggingface", b"{}"))
             for values in _values(batch):
                 number = self.ordinal
                 self.ordinal += 1
-                yield _raw(number, values and _worded(values, labels), kinds)
+                yield _raw(number, values and _worded(values, labels), kinds, hashed)
 
     def close(self) -> None:
         """Let go of the file."""
@@ -82,6 +83,16 @@ def image_columns(names: Iterable[str], source: Source) -> list[str]:
     """The columns that hold images."""
     groups = columns_of_row(source, names).places["image"]
     return [column for group in groups for column in group]
+
+
+def _plainly_hashed(names: Collection[str], source: Source) -> frozenset[str]:
+    """What rows were hashed by before there were layouts, so that a run of then can be built on."""
+    more: tuple[str, ...] = ()
+    if "pid" in names and "answer_type" in names:
+        more = ("pid", "decoded_image", "unit", "answer_type", "metadata", "query")
+    elif "image_1" in names and "options" in names:
+        more = ("options", *(f"image_{i}" for i in range(1, 8)))
+    return frozenset((*map(source.column, COLUMNS), *more))
 
 
 class ImageReading(Enum):
@@ -118,8 +129,11 @@ def values(raw: Raw, source: Source) -> dict[str, object]:
     return {**found, **{name: _each(found[name], _reference) for name in columns}}
 
 
-def _raw(number: int, values: dict[str, Any] | None, kinds: Mapping[str, ImageReading]) -> Raw:
-    texts = dict(values or {})
+def _raw(
+    number: int, values: dict[str, Any] | None, kinds: Mapping[str, ImageReading], hashed: frozenset[str] | None
+) -> Raw:
+    """A row and what it is hashed by; `hashed` are the columns that count, None: all that are read."""
+    texts = {name: value for name, value in (values or {}).items() if hashed is None or name in hashed}
     for name, kind in kinds.items():
         if kind is ImageReading.NAMELESS:
             texts.pop(name, None)

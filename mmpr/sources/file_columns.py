@@ -19,7 +19,9 @@ FIELD = re.compile(r"\{(\w+)(?::(\d+))?\}")  # of the form of an image's file: `
 _IMAGE_NAMES = re.compile(
     r"(?:.*(?:image|img|picture|photo|screenshot)|pic|figure)s?(?:id|name|file|filename|path|url|data|bytes|b64|base64)?s?\d*"
 )
-_OPTION_NAMES = re.compile(r".*(?:choices|options|candidates|alternatives|distractors)|(?:choice|option|distractor)[a-z0-9]?")
+_OPTION_NAMES = re.compile(
+    r".*(?:choices|options|candidates|alternatives|distractors)|(?:choice|option|distractor)[a-z0-9]?"
+)
 _ANSWER_NAMES = re.compile(r".*answers?|label|labels|gt|gold|target|groundtruth|solution|correct.*")
 _CONTEXT_NAMES = re.compile(r"hints?|contexts?|passage|lecture")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from mmpr.image_tags import IMAGE_TAG
 from mmpr.sources.answer_texts import literal_list
 from mmpr.sources.csv_file import image_of
 from mmpr.sources.file_columns import FIELD, FileColumns, columns_of_row, value_at
@@ -31,6 +32,7 @@ def ours_of(values: Mapping[str, object], source: Source) -> dict[str, object]:
     ours["choices"] = options_of(values, found)
     ours["image"] = _images(values, found, source)
     ours["question"] = _asked(values, ours, found, layout)
+    _show_options(ours, values, source)
     if layout.kind and ours["answer_kind"] is None:
         ours["answer_kind"] = dict(layout.kinds).get(str(values.get(layout.kind)))
     if source.layout == "the-cauldron" and ours["conversations"] is None:
@@ -38,6 +40,25 @@ def ours_of(values: Mapping[str, object], source: Source) -> dict[str, object]:
     for role, has in (("image", ours["image"] or ours["video"]), ("options", ours["choices"])):
         _refuse_unread(role, has, values, found, source)
     return ours
+
+
+def _show_options(ours: dict[str, object], values: Mapping[str, object], source: Source) -> None:
+    """Options that are images follow the row's own, and stand as tags."""
+    options, images = ours["choices"], ours["image"]
+    if not isinstance(options, list) or not options or not all(map(_is_image, options)):
+        return
+    shown = [_reference(option, values, source) for option in options]
+    own = list(images) if isinstance(images, list) else []
+    question = ours["question"]
+    if own and isinstance(question, str) and IMAGE_TAG not in question:
+        question = f"{IMAGE_TAG}\n" * len(own) + question
+    ours.update(image=[*own, *shown], choices=[IMAGE_TAG] * len(shown), question=question)
+
+
+def _is_image(option: object) -> bool:
+    if isinstance(option, Mapping):
+        return bool(option.get("bytes") or option.get("path"))
+    return isinstance(option, str) and _IMAGE_FILE.fullmatch(option) is not None
 
 
 def first_value(values: Mapping[str, object], found: FileColumns, role: str) -> object:
@@ -73,7 +94,7 @@ def options_of(values: Mapping[str, object], found: FileColumns) -> object:
         if len(group) > 1:
             options = _lettered_columns(group, [value_at(values, column) for column in group])
         else:
-            options = _listed_options(value_at(values, group[0]))
+            options = _listed_options(group[0], value_at(values, group[0]))
         if options:
             return options
     return None
@@ -91,19 +112,24 @@ def _lettered_columns(group: tuple[str, ...], cells: list[object]) -> list[objec
 
 
 def _is_absent(cell: object) -> bool:
-    return cell is None or (isinstance(cell, float) and cell != cell) or (
-        isinstance(cell, str) and cell.strip().lower() in ("", "nan")
+    return (
+        cell is None
+        or (isinstance(cell, float) and cell != cell)
+        or (isinstance(cell, str) and cell.strip().lower() in ("", "nan"))
     )
 
 
-def _listed_options(value: object) -> object:
+def _listed_options(name: str, value: object) -> object:
     """Options as a list: of texts, of `{label, text}`, pairs or a struct of lists; a text may write the list."""
     if isinstance(value, str) and not isinstance(value, NumberText):
         if not value.strip():
             return None
         listed = literal_list(value)
         if listed is None:
-            raise RowFault(Reason.BAD_ROW, f"`options` is {value[:60]!a}: give a list, such as ['one', 'two']")
+            raise RowFault(
+                Reason.BAD_ROW,
+                f"`{name}` is {value[:60]!a}: give a list of texts, such as ['one', 'two'], or {{letter: text}}",
+            )
         return listed
     if isinstance(value, Mapping):
         lists = {name: each for name, each in value.items() if isinstance(each, list)}
@@ -114,7 +140,9 @@ def _listed_options(value: object) -> object:
         return dict(value)
     if isinstance(value, list) and value and all(isinstance(one, Mapping) for one in value):
         texts = [_first_of(one, ("text", "value", "content", "option", "choice", "answer")) for one in value]
-        return _by_label([(_first_of(one, ("label", "letter", "key", "id")), text) for one, text in zip(value, texts, strict=True)])
+        return _by_label(
+            [(_first_of(one, ("label", "letter", "key", "id")), text) for one, text in zip(value, texts, strict=True)]
+        )
     return value
 
 
@@ -135,14 +163,18 @@ def _images(values: Mapping[str, object], found: FileColumns, source: Source) ->
     for group in found.places["image"]:
         cells = [value_at(values, column) for column in group]
         numbered = len(group) > 1 or re.fullmatch(r"image_?1", group[0].lower()) is not None
-        images = ImageSlots(_reference(cell, values, source) for cell in cells) if numbered else _cell(cells[0], values, source)
+        images = (
+            ImageSlots(_reference(cell, values, source) for cell in cells)
+            if numbered
+            else _cell(cells[0], values, source)
+        )
         if sum(image is not None for image in images) > sum(image is not None for image in most):
             most = images
     return most or None
 
 
 def _cell(cell: object, values: Mapping[str, object], source: Source) -> list[object]:
-    if cell is None or cell == "":
+    if cell is None:
         return []
     if isinstance(cell, str) and not isinstance(cell, NumberText) and cell.startswith("["):
         cell = _listed_images(cell)
@@ -186,7 +218,9 @@ def filled(form: str, values: Mapping[str, object]) -> str:
 
     def value(match: re.Match[str]) -> str:
         plain = match[1].replace("_", "").lower()
-        found = next((own for name, own in values.items() if name.replace("_", "").lower() == plain and own is not None), None)
+        found = next(
+            (own for name, own in values.items() if name.replace("_", "").lower() == plain and own is not None), None
+        )
         if found is None:
             raise RowFault(Reason.BAD_ROW, f"its image is {form}, but it has no `{match[1]}`")
         return str(found).zfill(int(match[2] or 0))
@@ -196,7 +230,11 @@ def filled(form: str, values: Mapping[str, object]) -> str:
 
 def _refuse_unread(role: str, has: object, values: Mapping[str, object], found: FileColumns, source: Source) -> None:
     """A row that names images or options in a column that is not read is never read as a row without them."""
-    if has or source.rollouts or (role in ("image", "options") and dict(source.columns).get("choices" if role == "options" else role) == ""):
+    if (
+        has
+        or source.rollouts
+        or (role in ("image", "options") and dict(source.columns).get("choices" if role == "options" else role) == "")
+    ):
         return
     for name in found.suspects(role):
         value = values.get(name)

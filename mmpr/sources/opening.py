@@ -10,6 +10,7 @@ from pathlib import Path
 from mmpr.errors import SourceError
 from mmpr.sources import arrow, csv_file, parquet
 from mmpr.sources.hub import fetched, hub_name
+from mmpr.sources.json_object import rows_inside
 from mmpr.sources.kinds import kind_of
 from mmpr.sources.recognition import recognise
 from mmpr.sources.source_parts import file_stem, files_of, is_recipe, recipe_parts, shared_root
@@ -103,6 +104,9 @@ def _file(source: Source) -> Source:
     format, compression = kind_of(path)
     delimiter = "\t" if ".tsv" in path.suffixes else ","
     source = replace(source, format=format, compression=compression, delimiter=delimiter)
+    if format == "jsonl" and ".json" in path.suffixes and (inside := rows_inside(path, compression)):
+        source = replace(source, format="json", rows_at=inside.offset, keyed=inside.keyed)
+        format = "json"
     names = {"parquet": parquet.names, "arrow": arrow.names, "csv": csv_file.names}.get(format)
     if format == "csv":
         csv_file.check_header(source)

@@ -42,6 +42,9 @@ def recognise(source: Source, names: list[str] | None) -> Source:
             check_columns(found, seen)
         else:
             _check_mapped(found, seen)
+    elif names is not None:
+        check_columns(source, names)
+        found = source
     else:
         found = source
     layout = layout_named(found.layout)
@@ -102,7 +105,9 @@ def _repeats(source: Source, values: Mapping[str, object]) -> bool:
 def _image_files(source: Source, sample: list[Mapping[str, object]]) -> str:
     """The form of an image's path that a file exists of, else the layout's first that the rows can fill."""
     layout = layout_named(source.layout)
-    split = next((s for s in ("train2014", "val2014", "test2015", "train2017", "val2017") if s in source.path), "train2014")
+    split = next(
+        (s for s in ("train2014", "val2014", "test2015", "train2017", "val2017") if s in source.path), "train2014"
+    )
     forms = [form.replace("{data_subtype}", split) for form in layout.files]
     possible = []
     for values in sample:
@@ -134,7 +139,9 @@ def settled(source: Source, counted: Index, *, answer_index: int | None = None) 
         SourceError: its answers can be read in two ways, and no row decides.
     """
     if answer_index is not None:
-        return _ruled(source, {part.name: AnswerRule(f"index{answer_index}") for part in source.parts or (source,)}, force=True)
+        return _ruled(
+            source, {part.name: AnswerRule(f"index{answer_index}") for part in source.parts or (source,)}, force=True
+        )
     parts = source.parts or (source,)
     if all(part.answers is not None for part in parts):
         return source
@@ -184,6 +191,12 @@ def reading_of(source: Source) -> dict[str, Any]:
         }
         for part in source.parts or (source,)
     }
+
+
+def hashed_plainly(source: Source) -> Source:
+    """The source with its rows hashed as before there were layouts: by our columns, MathVista's and MMMU's alone."""
+    parts = tuple(replace(part, plain_hash=True) for part in source.parts)
+    return replace(source, plain_hash=True, parts=parts)
 
 
 def as_recorded(source: Source, reading: Mapping[str, Any]) -> Source:

@@ -6,7 +6,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from mmpr.judging.rollouts import Rollout
 from mmpr.sources.opening import open_source
 from mmpr.sources.ranges import ranges
 from mmpr.sources.row_faults import NumberText
+from mmpr.sources.recognition import settled
 from mmpr.sources.row_reader import index, read_with_values
 from mmpr.sources.source_records import RESPONSES, Source
 from mmpr.types import Question, Skip
@@ -45,6 +46,8 @@ def _read(source: Source) -> Iterator[Rollout]:
     waiting: list[Rollout] = []  # before the first row with a response: a file without any holds no rollouts
     found = False
     counted = index(source)
+    with suppress(SourceError):  # where nothing decides, each row that can be read in two ways is an error
+        source = settled(source, counted)
     for lease in ranges(counted):
         for read, values in read_with_values(source, lease):
             found = found or not values or any(name in values for name in RESPONSES)  # what cannot be read may have one

@@ -173,6 +173,10 @@ def _accepted(ours: Mapping[str, object], options: tuple[str, ...], source: Sour
     if answers is None:
         if value is None and layout.open:
             return None, (), kind
+        if layout.open and not re.search(
+            r"\S", str(value if not isinstance(value, list) else "".join(map(str, value)))
+        ):
+            raise RowFault(Reason.BAD_ANSWER, "an empty answer: write null where the answer is not known")
         shown = "null" if value is None else repr(value)[:40]
         mend = "" if not layout.open else "; write null where it is not known"
         raise RowFault(Reason.ANSWER_WITHHELD, f"its answer is not given out ({shown}){mend}")

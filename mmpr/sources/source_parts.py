@@ -72,11 +72,7 @@ def _only_split(folder: Path) -> Path:
 
 
 def is_recipe(path: Path) -> bool:
-    """Whether a JSON file is a `meta.json`: one object whose values each name an annotation.
-
-    Raises:
-        SourceError: it is one object, but of something else.
-    """
+    """Whether a JSON file is a `meta.json`: one object whose values each name an annotation."""
     if path.suffix != ".json" or path.stat().st_size > _RECIPE_BYTES:
         return False
     content = path.read_bytes().removeprefix(b"\xef\xbb\xbf").strip()
@@ -88,8 +84,6 @@ def is_recipe(path: Path) -> bool:
         return False  # JSON lines
     if whole and all(isinstance(entry, dict) and "annotation" in entry for entry in whole.values()):
         return True
-    if b"\n" in content:
-        raise SourceError(f"{path}: is one JSON object: write an array of rows, or one row a line")
     return False
 
 

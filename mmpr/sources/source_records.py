@@ -62,6 +62,8 @@ class Source:
     compression: Compression | None = None
     delimiter: str = ","
     stem: str = ""
+    rows_at: int | None = None
+    keyed: bool = False
     layout: str = "plain"
     answers: AnswerRule | None = None
     votes: bool = False

@@ -1,0 +1,83 @@
+"""Files that are one JSON object: rows in an array under a key (`{"info": .., "questions": [..]}`), or a dict of rows by id."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmpr.errors import SourceError
+from mmpr.sources.source_records import Compression
+from mmpr.sources.streams import head
+
+_HEAD_BYTES = 64_000_000  # what stands before the rows (info, licences) is a few kB
+_ASKS = ("question", "query", "problem", "conversations", "messages", "texts", "instruction", "question_text", "text")
+_BLANK = re.compile(r"[\s,]*")
+
+
+@dataclass(frozen=True, slots=True)
+class RowsInside:
+    """Where the rows of an object begin, in bytes; `keyed`: they are its members, else elements of an array."""
+
+    offset: int
+    keyed: bool
+
+
+def rows_inside(path: Path, compression: Compression | None) -> RowsInside | None:
+    """Where the rows are of a file that is one object of rows; None where it is JSON lines.
+
+    Raises:
+        SourceError: it is one object that holds neither.
+    """
+    text = head(str(path), compression, _HEAD_BYTES).decode("utf-8", "surrogateescape")
+    start = text.find("{")
+    first, _, rest = text[start:].partition("\n")
+    alone = _whole(first)
+    if alone is not None and (rest.strip() or _is_row(alone)):
+        return None
+    for key, at in _members(text, start + 1):
+        inner = re.compile(r"[\[{]\s*").match(text, at)
+        if inner is None:
+            continue
+        if text[at] == "[":
+            element = _decoded(text, inner.end())
+            if isinstance(element, dict) and _is_row(element):
+                return RowsInside(len(text[: at + 1].encode("utf-8", "surrogateescape")), keyed=False)
+        elif key is not None and _is_row(_decoded(text, at)):
+            return RowsInside(len(text[: start + 1].encode("utf-8", "surrogateescape")), keyed=True)
+    if alone is None and not rest.strip().startswith("{") and _whole(text[start:]) is None and "\n" in text.strip():
+        return None  # lines, the first of which is broken
+    raise SourceError(f"{path}: is one JSON object without rows that ask: write an array of rows, or one row a line")
+
+
+def _whole(text: str) -> dict[str, Any] | None:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _is_row(value: object) -> bool:
+    return isinstance(value, dict) and any(name in value for name in _ASKS)
+
+
+def _members(text: str, at: int) -> Iterator[tuple[str | None, int]]:
+    """The keys of an object that is open at `at`, and where their values begin; ends at what is no member."""
+    decoder = json.JSONDecoder()
+    while (key := re.compile(r"[\s,]*(\"(?:[^\"\\]|\\.)*\")\s*:\s*").match(text, at)) is not None:
+        yield key[1], key.end()
+        try:
+            _, at = decoder.raw_decode(text, key.end())
+        except (ValueError, RecursionError):
+            return
+
+
+def _decoded(text: str, at: int) -> object:
+    try:
+        return json.JSONDecoder().raw_decode(text, at)[0]
+    except (ValueError, RecursionError):
+        return None
