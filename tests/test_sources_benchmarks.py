@@ -175,9 +175,9 @@ def test_images_of_mmmu_that_no_tag_names_go_in_front_all_of_them(tmp_path):
 
 @pytest.mark.parametrize(
     ("given", "read"),
-    [("1.06", ("1.06",)), ("['5', 'five']", ("5", "five")), ("[2, 3]", ("[2, 3]",)), ("?", None), ("", None)],
+    [("1.06", ("1.06",)), ("['5', 'five']", ("5", "five")), ("[2, 3]", ("[2, 3]",))],
 )
-def test_an_open_answer_of_mmmu_is_one_or_several_and_a_withheld_one_is_none(tmp_path, given, read):
+def test_an_open_answer_of_mmmu_is_one_or_several(tmp_path, given, read):
     row = mmmu(options="[]", answer=given, question_type="open")
     (question,) = read_all(parquet(tmp_path / "v.parquet", MMMU, [row]))
     assert question.answer == read and question.choices == ()
@@ -258,7 +258,7 @@ def test_questions_of_vlmevalkit_without_options_have_free_answers(tmp_path):
     rows = [vlmeval(1, **bare, answer="yes"), vlmeval(2, **bare, answer="['5', 'five']"), vlmeval(3, answer="")]
     one, several, none = read_all(tsv(tmp_path / "OCRBench.tsv", rows))
     assert (one.answer, one.choices, one.answer_kind) == (("yes",), (), None)
-    assert several.answer == ("5", "five") and none.answer is None
+    assert several.answer == ("5", "five") and none.reason is Reason.ANSWER_WITHHELD
 
 
 def test_options_with_a_gap_and_a_cell_that_is_no_list_are_named_skips(tmp_path):
@@ -278,3 +278,9 @@ def test_a_table_of_ones_own_with_an_index_and_paths_reads_as_before(tmp_path):
     rows = [{"index": 0, "image": "a.png", "question": "How many?", "answer": "2"}]
     (question,) = read_all(tsv(tmp_path / "mine.csv", rows, ("index", "image", "question", "answer"), ","))
     assert question.images == (str(tmp_path / "a.png"),) and question.answer == ("2",)
+
+
+@pytest.mark.parametrize("given", ["?", ""])
+def test_a_withheld_answer_is_a_named_skip_and_no_open_question(tmp_path, given):
+    (skip,) = read_all(parquet(tmp_path / "v.parquet", MMMU, [mmmu(options="[]", answer=given, question_type="open")]))
+    assert skip.reason is Reason.ANSWER_WITHHELD

@@ -124,7 +124,7 @@ def test_a_record_that_is_no_utf_8(tmp_path):
     ("content", "says"),
     [
         ("", "has no header"),
-        ("query,label\nHow?,4\n", "has no column 'question' but query, label: map it"),
+        ("asked,label\nHow?,4\n", "has no column 'question' but asked, label: map it"),
         ("question;answer\nHow?;4\n", "has no column 'question' but question;answer"),
         ("question,question\nHow?,4\n", "its header names 'question' twice"),
     ],

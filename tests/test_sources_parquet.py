@@ -94,10 +94,10 @@ def test_a_bad_row_is_a_skip_with_its_place(tmp_path):
 
 
 def test_without_the_question_column(tmp_path):
-    path = write(tmp_path / "vqa.parquet", [{"query": "How?", "label": "4"}])
-    with pytest.raises(SourceError, match=r"vqa\.parquet: has no column 'question' but query, label: map it"):
+    path = write(tmp_path / "vqa.parquet", [{"asked": "How?", "label": "4"}])
+    with pytest.raises(SourceError, match=r"vqa\.parquet: has no column 'question' but asked, label: map it"):
         open_source(path)
-    [row] = read_all(open_source(path, columns={"question": "query", "answer": "label"}))
+    [row] = read_all(open_source(path, columns={"question": "asked", "answer": "label"}))
     assert (row.text, row.answer) == ("How?", ("4",))
 
 

@@ -20,7 +20,17 @@ from mmpr.run import ChunkCommit, RunFolder, members_of
 from mmpr.settings.config import BuildConfig, Mark, of_sources, part
 from mmpr.settings.mixture import shares
 from mmpr.sources import (
-    Index, LeaseRange, Source, as_recorded, hashed_plainly, open_source, ranges, reading_of, settled, rows_hash
+    Index,
+    LeaseRange,
+    Source,
+    as_recorded,
+    hashed_plainly,
+    open_source,
+    ranges,
+    reading_of,
+    rows_hash,
+    settled,
+)
 from mmpr.verification import damaged_chunks
 
 _DEFAULT_CHUNK = 128
@@ -195,7 +205,9 @@ def source_of(config: BuildConfig, *, name: str | None = None) -> Source:
     )
 
 
-def decided(folder: RunFolder | None, config: BuildConfig, sources: Sequence[Source], counted: Sequence[Index]) -> tuple[Source, ...]:
+def decided(
+    folder: RunFolder | None, config: BuildConfig, sources: Sequence[Source], counted: Sequence[Index]
+) -> tuple[Source, ...]:
     """The sources with how their answers name options: as the folder's `run.json` has it, else as the rows prove.
 
     Args:

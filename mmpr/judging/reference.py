@@ -43,7 +43,8 @@ MAX_REFERENCE_CHARS = 2_000
 class Reference:
     """Every accepted answer of a question, compiled; `plain` are their cleaned texts, `written` the source's own.
 
-    `minority` are answers of too few annotators to be accepted. `rulings` remembers what was said of an answer: many responses to one question end in the same one.
+    `minority` are answers of too few annotators to be accepted. `rulings` remembers what was said of an answer: many
+    responses to one question end in the same one.
     """
 
     forms: tuple[Gated, ...]

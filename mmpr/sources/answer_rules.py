@@ -90,7 +90,7 @@ def chosen(answer: str, options: Sequence[str], rule: AnswerRule | None) -> Indi
 
 
 def as_written(answer: str, options: Sequence[str], meant: Indices) -> str:
-    """The answer as the judge reads it one way only: an option's own text stays, else its letter, with text if need be."""
+    """The answer as the judge reads it one way only: its own text, else its letter, with the text if need be."""
     if len(meant) > 1:
         return "".join(letter(place) for place in sorted(meant))
     (place,) = meant

@@ -41,7 +41,7 @@ def answers_in(value: object, withheld: Sequence[str] = ()) -> Answers | None:
         RowFault: it is of another kind.
     """
     cells = list(_cells(value))
-    texts = tuple("" if cell is None else text_of(cell) for cell in cells)
+    texts = tuple("" if cell is None and value is None else text_of(cell) for cell in cells)
     absent = (*_NOTHING, *withheld)
     if all(text.strip().lower() in absent for text in texts):
         return None

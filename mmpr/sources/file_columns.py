@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
-from mmpr.sources.layouts import LAYOUTS, PLAIN, Layout, layout_named
+from mmpr.sources.layouts import LAYOUTS, PLAIN, RowLayout, layout_named
 from mmpr.sources.source_records import COLUMNS, Source
 
 Group = tuple[str, ...]  # one column, or several that make one list
@@ -46,13 +46,13 @@ class FileColumns:
         return tuple(name for name in self.unread if names.fullmatch(_plain(name)))
 
 
-def recognised(names: Iterable[str], *, separated: bool) -> Layout:
+def recognised(names: Iterable[str], *, separated: bool) -> RowLayout:
     """The layout of a file with such columns; `separated`: of a CSV or TSV file."""
     plain = frozenset(map(_plain, names))
     return next((one for one in LAYOUTS if _has_marks(one, plain, separated=separated)), PLAIN)
 
 
-def _has_marks(layout: Layout, plain: frozenset[str], *, separated: bool) -> bool:
+def _has_marks(layout: RowLayout, plain: frozenset[str], *, separated: bool) -> bool:
     if layout.separated and not separated:
         return False
     for mark in layout.marks:

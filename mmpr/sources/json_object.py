@@ -1,4 +1,4 @@
-"""Files that are one JSON object: rows in an array under a key (`{"info": .., "questions": [..]}`), or a dict of rows by id."""
+"""Files that are one JSON object: an array of rows under a key (`{"info", "questions": [..]}`), or a dict of rows."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from mmpr.image_tags import IMAGE_TAG
 from mmpr.sources.answer_texts import literal_list
 from mmpr.sources.csv_file import image_of
 from mmpr.sources.file_columns import FIELD, FileColumns, columns_of_row, value_at
-from mmpr.sources.layouts import Layout, layout_named
+from mmpr.sources.layouts import RowLayout, layout_named
 from mmpr.sources.row_faults import NumberText, RowFault
 from mmpr.sources.row_tags import ImageSlots
 from mmpr.sources.source_records import COLUMNS, Source
@@ -63,14 +63,16 @@ def _is_image(option: object) -> bool:
 
 def first_value(values: Mapping[str, object], found: FileColumns, role: str) -> object:
     """The first place of a role that has a value; of a group of columns a list."""
+    empty: object = None
     for group in found.places.get(role, ()):
         value = value_at(values, group[0]) if len(group) == 1 else [value_at(values, column) for column in group]
         if value is not None and value != [] and not (isinstance(value, list) and all(one is None for one in value)):
             return value
-    return None
+        empty = value if value == [] else empty
+    return empty
 
 
-def _asked(values: Mapping[str, object], ours: Mapping[str, object], found: FileColumns, layout: Layout) -> object:
+def _asked(values: Mapping[str, object], ours: Mapping[str, object], found: FileColumns, layout: RowLayout) -> object:
     """The question with its hint and unit; of a row that has its question in the image, the layout's own."""
     question = ours["question"]
     if (question is None or question == "") and layout.asked:
@@ -92,7 +94,7 @@ def options_of(values: Mapping[str, object], found: FileColumns) -> object:
     """The row's options as a list or `{letter: text}`; None where it has none. Raises `RowFault`."""
     for group in found.places["options"]:
         if len(group) > 1:
-            options = _lettered_columns(group, [value_at(values, column) for column in group])
+            options: object = _lettered_columns(group, [value_at(values, column) for column in group])
         else:
             options = _listed_options(group[0], value_at(values, group[0]))
         if options:
@@ -124,7 +126,7 @@ def _listed_options(name: str, value: object) -> object:
     if isinstance(value, str) and not isinstance(value, NumberText):
         if not value.strip():
             return None
-        listed = literal_list(value)
+        listed = literal_list(value) if name != "choices" or value.startswith('["') else None
         if listed is None:
             raise RowFault(
                 Reason.BAD_ROW,
@@ -201,6 +203,8 @@ def _reference(image: object, values: Mapping[str, object], source: Source) -> o
         if image.keys() <= {"bytes", "path"} and not image.get("bytes") and not image.get("path"):
             raise RowFault(Reason.IMAGE_MISSING, "an image without bytes and path: give one of them")
         inner = image.get("bytes") or _first_of(image, _ADDRESSES)
+        if isinstance(inner, str) and inner == image.get("bytes") and not _BASE64.match(inner):
+            return image
         image = inner.get("url") if isinstance(inner, Mapping) else inner
     if isinstance(image, str) and not isinstance(image, NumberText) and _BASE64.match(image):
         return f"data:image/*;base64,{image.strip()}"
@@ -249,4 +253,4 @@ def _names_image(value: object) -> bool:
         return bool(value) and _names_image(value[0])
     if isinstance(value, Mapping):
         return "bytes" in value or "path" in value or "url" in value
-    return isinstance(value, bytes) or isinstance(value, str | int)
+    return isinstance(value, bytes | str | int)

@@ -47,7 +47,7 @@ _ANSWER = (
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class RowLayout:
     """One way to lay out a row.
 
     Args:
@@ -94,62 +94,63 @@ _COCO = (
     *("{data_subtype}/{image_id:012}.jpg", "{split}2017/{image_id:012}.jpg", "{image_id:012}.jpg"),
 )
 _IN_IMAGE = "Answer the question that is shown in the image."
-PLAIN = Layout("plain", id=("id",), open=True)
+PLAIN = RowLayout("plain", id=("id",), open=True)
 
 LAYOUTS = (
-    Layout("mathvista", ("pid", "answer_type"), question=("query", "question"), image=("decoded_image", "image"),
+    RowLayout("mathvista", ("pid", "answer_type"), question=("query", "question"), image=("decoded_image", "image"),
            id=("pid",), source=("metadata.source",), kind="answer_type", kinds=_MATHVISTA_KINDS, unit="unit",
            rule=AnswerRule.TEXT),
-    Layout("blink", ("sub_task", "image_1", "choices"), question=("question",), image=("image_#",), id=("idx",),
+    RowLayout("blink", ("sub_task", "image_1", "choices"), question=("question",), image=("image_#",), id=("idx",),
            rule=_LETTER, withheld=("hidden",)),
-    Layout("mmmu", ("image_1", "options"), image=("image_#",), rule=_LETTER),
-    Layout("mmmu-pro-vision", ("image", "options", "answer", "subject", "!question"), asked=_IN_IMAGE, rule=_LETTER),
-    Layout("mathverse", ("problem_version", "question", "answer"), question=("question", "query_wo"), asked=_IN_IMAGE,
+    RowLayout("mmmu", ("image_1", "options"), image=("image_#",), rule=_LETTER),
+    RowLayout("mmmu-pro-vision", ("image", "options", "answer", "subject", "!question"), asked=_IN_IMAGE, rule=_LETTER),
+    RowLayout("mathverse", ("problem_version", "question", "answer"), question=("question", "query_wo"), asked=_IN_IMAGE,
            id=("sample_index",), kind="question_type", kinds=(("multi-choice", "choice"),), rule=_LETTER),
-    Layout("mathvision", ("options", "decoded_image|level", "subject"), image=("decoded_image", "image"), rule=_LETTER),
-    Layout("a-okvqa", ("choices", "correct_choice_idx|direct_answers"), answer=("correct_choice_idx",),
+    RowLayout("mathvision", ("options", "decoded_image|level", "subject"), image=("decoded_image", "image"), rule=_LETTER),
+    RowLayout("a-okvqa", ("choices", "correct_choice_idx|direct_answers"), answer=("correct_choice_idx",),
            rule=_INDEX0, files=_COCO),
-    Layout("a-okvqa-direct", ("direct_answers", "!choices"), answer=("direct_answers",), votes=True, files=_COCO),
-    Layout("scienceqa", ("choices", "answer", "hint", "lecture|skill|topic|task|grade"), hint=("hint",), rule=_INDEX0,
+    RowLayout("a-okvqa-direct", ("direct_answers", "!choices"), answer=("direct_answers",), votes=True, files=_COCO),
+    RowLayout("scienceqa", ("choices", "answer", "hint", "lecture|skill|topic|task|grade"), hint=("hint",), rule=_INDEX0,
            files=("{image}", "{split}/{id}/{image}", "images/{split}/{id}/{image}")),
-    Layout("m3cot", ("choices", "answer", "context", "rationale|topic|domain"), hint=("context",), rule=_LETTER),
-    Layout("seed-bench", ("choice_a", "choice_b", "answer"), image=("image", "images", "data_id"), rule=_LETTER,
+    RowLayout("m3cot", ("choices", "answer", "context", "rationale|topic|domain"), hint=("context",), rule=_LETTER),
+    RowLayout("seed-bench", ("choice_a", "choice_b", "answer"), image=("image", "images", "data_id"), rule=_LETTER,
            options=("choice_@",)),
-    Layout("vlmevalkit", ("index", "image|image_path"), image=("image", "image_path"), id=("index",), hint=("hint",),
+    RowLayout("vlmevalkit", ("index", "image|image_path"), image=("image", "image_path"), id=("index",), hint=("hint",),
            options=("@",), answer=("answer",), rule=_LETTER, separated=True),
-    Layout("mmbench", ("question", "A", "B", "answer"), options=("@",), hint=("hint", "context"), id=("index", "id"),
+    RowLayout("mmbench", ("question", "A", "B", "answer"), options=("@",), hint=("hint", "context"), id=("index", "id"),
            rule=_LETTER),
-    Layout("mmstar", ("index", "question", "answer", "l2_category|meta_info"), id=("index",), rule=_LETTER),
-    Layout("iconqa", ("question", "answer", "ques_type|choice_image_0|query_image"), id=("question_id", "id", "pid"),
+    RowLayout("mmstar", ("index", "question", "answer", "l2_category|meta_info"), id=("index",), rule=_LETTER),
+    RowLayout("iconqa", ("question", "answer", "ques_type|choice_image_0|query_image"), id=("question_id", "id", "pid"),
            image=("query_image", "image"), options=("choices", "options", "choice_image_#")),
-    Layout("vqav2", ("answers", "multiple_choice_answer"), answer=("answers", "multiple_choice_answer"), votes=True,
+    RowLayout("vqav2", ("answers", "multiple_choice_answer"), answer=("answers", "multiple_choice_answer"), votes=True,
            files=_COCO),
-    Layout("vqa-originals", ("question_id", "image_id", "question", "!image", "!choices", "!answer", "!image_classes"),
+    RowLayout("vqa-originals", ("question_id", "image_id", "question", "!image", "!choices", "!answer", "!image_classes"),
            image=("image_id",), answer=("answers",), votes=True, files=_COCO),
-    Layout("textvqa", ("answers", "ocr_tokens|image_classes|flickr_original_url"), image=("image", "image_id"),
+    RowLayout("textvqa", ("answers", "ocr_tokens|image_classes|flickr_original_url"), image=("image", "image_id"),
            votes=True, files=("{image_id}.jpg", "train_images/{image_id}.jpg", "test_images/{image_id}.jpg")),
-    Layout("docvqa", ("questionId", "answers"), id=("questionId",), image=("image", "image_local_name", "images")),
-    Layout("st-vqa", ("file_path", "question", "answers"), image=("file_path",)),
-    Layout("vizwiz", ("answers", "answerable"), votes=True, files=("{image}", "train/{image}", "val/{image}")),
-    Layout("vizwiz-hub", ("answers", "question_id", "category"), votes=True),
-    Layout("ok-vqa", ("answers", "question_id", "answer_type|question_type|confidence"), votes=True, files=_COCO),
-    Layout("gqa", ("imageId", "question"), image=("image", "imageId"), id=("id", "question_id"), answer=("answer",),
+    RowLayout("docvqa", ("questionId", "answers", "docId|data_split|question_types|image_local_name|operation/reasoning|ocr|image_url"), id=("questionId",), image=("image", "image_local_name", "images")),
+    RowLayout("st-vqa", ("file_path", "question", "answers"), image=("file_path",)),
+    RowLayout("vizwiz", ("answers", "answerable"), votes=True, files=("{image}", "train/{image}", "val/{image}")),
+    RowLayout("vizwiz-hub", ("answers", "question_id", "category"), votes=True),
+    RowLayout("ok-vqa", ("answers", "question_id", "answer_type|question_type|confidence"), votes=True, files=_COCO),
+    RowLayout("gqa", ("imageId", "question"), image=("image", "imageId"), id=("id", "question_id"), answer=("answer",),
            files=("{imageId}.jpg", "images/{imageId}.jpg")),
-    Layout("clevr", ("image_filename", "question"), image=("image_filename",), answer=("answer",),
+    RowLayout("clevr", ("image_filename", "question"), image=("image_filename",), answer=("answer",),
            id=("question_index",), files=("{image_filename}", "images/{split}/{image_filename}",
                                           "images/{image_filename}", "{split}/{image_filename}")),
-    Layout("chartqa-originals", ("imgname", "query", "label"), answer=("label",), id=(), files=("{imgname}", "png/{imgname}")),
-    Layout("chartqa", ("query", "label", "image"), answer=("label",), id=()),
-    Layout("ocrbench", ("question", "answer|answers", "dataset|dataset_name", "question_type|type"), id=("id",)),
-    Layout("pope", ("text", "label", "image", "question_id"), question=("text",), answer=("label",)),
-    Layout("clevr-math", ("template", "question", "label", "image"), answer=("label",)),
-    Layout("the-cauldron", ("texts", "images"), open=True, id=()),
-    Layout("reasoning", ("problem", "solution|answer"), question=("problem",), id=("id",)),
-    Layout("llava", ("conversations",), open=True, id=("id",)),
-    Layout("messages", ("messages",), open=True, id=("id",)),
+    RowLayout("chartqa-originals", ("imgname", "query", "label"), answer=("label",), id=(),
+           files=("{imgname}", "png/{imgname}")),
+    RowLayout("chartqa", ("query", "label", "image"), answer=("label",), id=()),
+    RowLayout("ocrbench", ("question", "answer|answers", "dataset|dataset_name", "question_type|type"), id=("id",)),
+    RowLayout("pope", ("text", "label", "image", "question_id"), question=("text",), answer=("label",)),
+    RowLayout("clevr-math", ("template", "question", "label", "image"), answer=("label",)),
+    RowLayout("the-cauldron", ("texts", "images"), open=True, id=()),
+    RowLayout("reasoning", ("problem", "solution|answer"), question=("problem",), id=("id",)),
+    RowLayout("llava", ("conversations",), open=True, id=("id",)),
+    RowLayout("messages", ("messages",), open=True, id=("id",)),
 )  # fmt: skip
 
 
-def layout_named(name: str) -> Layout | None:
+def layout_named(name: str) -> RowLayout:
     """The layout of this name; `PLAIN` where none has it."""
     return next((layout for layout in LAYOUTS if layout.name == name), PLAIN)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mmpr.errors import ConfigError, SourceError
-from mmpr.sources import array_file
+from mmpr.sources import array_file, arrow, csv_file, parquet
 from mmpr.sources.answer_rules import RuleProofs
 from mmpr.sources.answer_texts import answers_in
 from mmpr.sources.file_columns import columns_of_row, recognised
@@ -82,15 +82,29 @@ def _check_mapped(source: Source, seen: list[str]) -> None:
             raise SourceError(f"{source.path}: has no column {theirs!r} (columns.{ours}) but {have}")
 
 
-def _stands_in(source: Source, name: str) -> bool:
-    """Whether a key occurs in the file behind the rows that were looked at."""
-    key, tail = f'"{name}"'.encode(), b""
+def _may_have_options(source: Source) -> bool:
+    """Whether its rows have to be looked at: a file without a column of options has nothing to decide."""
+    if source.format in _TABLES:
+        names = {"parquet": parquet.names, "arrow": arrow.names, "csv": csv_file.names}[source.format](source)
+        return bool(columns_of_row(source, names).places["options"])
+    mapped = dict(source.columns).get("choices")
+    keys = (mapped.partition(".")[0],) if mapped else ("hoice", "ption", "andidates", '"A"', "HOICE", "PTION")
+    return any(_occurs(source, key.encode()) for key in keys)
+
+
+def _occurs(source: Source, key: bytes) -> bool:
+    tail = b""
     with unpacked(source) as file:
         while block := file.read(4_000_000):
             if key in tail + block:
                 return True
             tail = block[-len(key) :]
     return False
+
+
+def _stands_in(source: Source, name: str) -> bool:
+    """Whether a key occurs in the file behind the rows that were looked at."""
+    return _occurs(source, f'"{name}"'.encode())
 
 
 def _repeats(source: Source, values: Mapping[str, object]) -> bool:
@@ -143,7 +157,8 @@ def settled(source: Source, counted: Index, *, answer_index: int | None = None) 
             source, {part.name: AnswerRule(f"index{answer_index}") for part in source.parts or (source,)}, force=True
         )
     parts = source.parts or (source,)
-    if all(part.answers is not None for part in parts):
+    open_parts = [part for part in parts if part.answers is None and _may_have_options(part)]
+    if not open_parts:
         return source
     proofs: dict[str, RuleProofs] = {part.name: RuleProofs() for part in parts}
     for lease in ranges(counted):

@@ -14,8 +14,8 @@ from mmpr.errors import SourceError
 from mmpr.judging.rollouts import Rollout
 from mmpr.sources.opening import open_source
 from mmpr.sources.ranges import ranges
-from mmpr.sources.row_faults import NumberText
 from mmpr.sources.recognition import settled
+from mmpr.sources.row_faults import NumberText
 from mmpr.sources.row_reader import index, read_with_values
 from mmpr.sources.source_records import RESPONSES, Source
 from mmpr.types import Question, Skip

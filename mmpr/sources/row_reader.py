@@ -88,7 +88,7 @@ def read_with_values(source: Source, lease: LeaseRange) -> Iterator[tuple[Questi
 def raw_values(
     source: Source, lease: LeaseRange, digest: _Hash
 ) -> Iterator[tuple[Source, int, Mapping[str, object] | None]]:
-    """The leased rows with their file, number in it, and values without images' bytes; None where they cannot be read."""
+    """The leased rows with their file, number in it, and values but images' bytes; None where they cannot be read."""
     for part, _, raw in _raws(source, lease, digest, images=False):
         try:
             yield part, raw.number, _FORMATS[part.format].values(raw, part)

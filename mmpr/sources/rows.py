@@ -10,7 +10,7 @@ from mmpr.image_tags import without_tags
 from mmpr.images import frame_references
 from mmpr.option_letters import MOST_OPTIONS, bare
 from mmpr.prompts import VIDEO_TAG, language_of, with_frames
-from mmpr.sources.answer_rules import as_written, chosen, none_of_them
+from mmpr.sources.answer_rules import as_written, chosen, none_of_them, readings
 from mmpr.sources.answer_texts import Answers, agreed, answers_in, text_of
 from mmpr.sources.layout_rows import ours_of
 from mmpr.sources.layouts import layout_named
@@ -195,6 +195,8 @@ def _option_of(answers: Answers, options: tuple[str, ...], source: Source) -> tu
     found: list[str] = []
     for answer in answers.texts:
         meant = chosen(answer, options, source.answers)
+        if meant is None and source.rollouts and not readings(answer, options):
+            return answers.texts  # the judge says that it is none of the options
         if meant is None:
             raise none_of_them(answer, options, source.answers)
         found.append(as_written(answer, options, meant))

@@ -82,9 +82,7 @@ def is_recipe(path: Path) -> bool:
         whole = json.loads(content)
     except (ValueError, RecursionError):
         return False  # JSON lines
-    if whole and all(isinstance(entry, dict) and "annotation" in entry for entry in whole.values()):
-        return True
-    return False
+    return bool(whole) and all(isinstance(entry, dict) and "annotation" in entry for entry in whole.values())
 
 
 def recipe_parts(path: Path, image_root: Path | None) -> list[RecipePart]:

@@ -45,8 +45,9 @@ class Source:
     files of a source that has several; `rollouts`: its rows bring responses,
     and need no images; `layout`, `answers` (how an answer names an option), `votes` (several answers are annotators',
     of whom the share `agreement` must say the same) and `image_files` (the path of an image that a row names by number)
-    are found once. `plain_hash`: rows are hashed as before there were layouts. `stem` is what such a file is called in ids. `among_others`: of a build that has
-    other sources, too.
+    are found once. `plain_hash`: rows are hashed as before there were layouts. `rows_at` and
+    `keyed` place the rows in a file that is one JSON object. `stem` is what such
+    a file is called in ids. `among_others`: of a build that has other sources, too.
     """
 
     name: str
