@@ -357,7 +357,9 @@ def test_a_source_may_have_a_template_file_of_its_own(tmp_path):
 def test_two_sources_that_hold_entries_of_one_name_are_refused(tmp_path):
     charts(tmp_path), more(tmp_path)
     (tmp_path / "meta.json").write_text(json.dumps({"charts": {"root": "", "annotation": "charts.jsonl"}}))
-    config = mixed(tmp_path, "columns={}", more_says={"source": str(tmp_path / "meta.json")})
+    config = mixed(
+        tmp_path, "sources.open.columns.question=question", more_says={"source": str(tmp_path / "meta.json")}
+    )
     with pytest.raises(ConfigError, match=r"sources: 'charts' and 'open' both have rows of 'charts': give one"):
         check(config, every_image=False, with_engine=False, say=print)
 
