@@ -192,23 +192,14 @@ class Cues:
         return None
 
 
-<<<<<<< HEAD
 # What a question asks stands at its start or its end; between may be a passage of any length.
 _MAX_PART_CHARS = 10_000
-=======
-_MAX_QUESTION_CHARS = 20_000
->>>>>>> c9e2a26 (Verdicts of this version are frozen; long questions, options and wrappings are bounded)
 
 
 def read_cues(question: str) -> Cues:
     """The cues of a question's text."""
-<<<<<<< HEAD
     if len(question) > 2 * _MAX_PART_CHARS:
         question = question[:_MAX_PART_CHARS] + "\n" + question[-_MAX_PART_CHARS:]
-=======
-    if len(question) > _MAX_QUESTION_CHARS:  # the end of a passage asks, its start may say how
-        question = question[: _MAX_QUESTION_CHARS // 2] + " " + question[-_MAX_QUESTION_CHARS // 2 :]
->>>>>>> c9e2a26 (Verdicts of this version are frozen; long questions, options and wrappings are bounded)
     text = fold(question)
     return Cues(text.lower(), text)
 
