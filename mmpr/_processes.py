@@ -1,7 +1,7 @@
-"""What every process of ours does at its start: a mend for CUDA builds beside a CPU torch, and to leave nothing behind.
+"""What processes of ours do at their start: a fix for CUDA builds beside a CPU torch, and to leave nothing behind.
 
-`mend_torch` and `die_with_parent` are entry points (pyproject.toml), so that vLLM's own spawned processes run them too;
-both do nothing elsewhere.
+`watch_imports` and `die_with_parent` are entry points (pyproject.toml), so that vLLM's own spawned processes run them
+too; both do nothing elsewhere.
 """
 
 from __future__ import annotations
@@ -28,20 +28,51 @@ _PR_SET_PDEATHSIG = 1
 _SHARED = Path("/dev/shm")
 _CPU_TENSORS = re.compile(r"vllm_dist_.*-cpushm_")  # of vLLM's tensor parallel workers on a CPU
 _YOUNG_S = 120.0
+_COMPANIONS = ("torchvision", "torchaudio", "torchcodec")
+_IMPORTERS = frozenset(("transformers", "torchvision"))
 _kept: list[object] = []  # a torch Library's definitions live as long as the object
 
 
-def mend_torch() -> None:
-    """Entry point of `torch.backends`: let CUDA builds of torch's companions lie beside a CPU build of torch.
+def watch_imports() -> None:
+    """Entry point of `torch.backends`, called at the end of every `import torch`: which stays as it is.
 
-    That is what PyPI gives. torchvision's compiled operators do not load there, and `import torchvision` dies with
-    "operator torchvision::nms does not exist"; InternVL needs only its pure-Python transforms. torchaudio and
-    torchcodec do not load at all, and transformers and vLLM import them wherever they are found. With matching builds
-    this does nothing, since the operators would be defined twice.
+    Only where torch is a CPU build and a companion of it a CUDA build (what PyPI gives), the
+    first import of transformers or torchvision is preceded by `fix_torch`: they would fail. One that is under way, and
+    has imported torch, is helped at once.
     """
     import torch
 
-    if torch.version.cuda is not None:
+    if torch.version.cuda is not None or not any(map(_is_cuda_build, _COMPANIONS)):
+        return
+    if _IMPORTERS & sys.modules.keys():
+        fix_torch()
+    else:
+        sys.meta_path.insert(0, _Waiting())
+
+
+mend_torch = watch_imports  # what the metadata of an editable install names that is older than this file
+
+
+class _Waiting:
+    """Finds nothing; fixes torch when a package is first looked for that would fail without it, and is gone."""
+
+    def find_spec(self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> None:
+        if fullname in _IMPORTERS and self in sys.meta_path:
+            sys.meta_path.remove(self)
+            fix_torch()
+
+
+def fix_torch() -> None:
+    """Let CUDA builds of torch's companions lie beside a CPU build of torch.
+
+    torchvision's compiled operators do not load there, and `import torchvision` dies with "operator torchvision::nms
+    does not exist"; InternVL needs only its pure-Python transforms. torchaudio and torchcodec do not load at all, and
+    transformers and vLLM import them wherever they are found. With matching builds this does nothing, since the
+    operators would be defined twice.
+    """
+    import torch
+
+    if torch.version.cuda is not None or _kept:
         return
     if _is_cuda_build("torchvision"):
         library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
@@ -49,6 +80,10 @@ def mend_torch() -> None:
             library.define(f"{name}{_NMS}")  # type: ignore[no-untyped-call]
         _kept.append(library)
     _hide({package for package in ("torchaudio", "torchcodec") if _is_cuda_build(package)})
+    known = sys.modules.get("transformers.utils.import_utils")
+    for found in vars(known).values() if known else ():  # where it came first, it remembers what it found
+        if callable(clear := getattr(found, "cache_clear", None)):
+            clear()
 
 
 def _hide(packages: set[str]) -> None:

@@ -67,7 +67,7 @@ def read_status(url: str, options: dict[str, Any] | None = None) -> dict[str, An
         "starts": len(starts),
         "last_start": starts[-1].get("at") if starts else None,
         "last_commit": _utc(max((end for end, _, _ in _ends(commits)), default=None)),
-        "events": [event for event in events if event.get("event") not in ENDS][-_EVENTS:],
+        "events": [event for event in events if event.get("event") not in (*ENDS, "built")][-_EVENTS:],
         "ended": next((event for event in reversed(events) if event.get("event") in ENDS), None),
     }
 

@@ -21,7 +21,7 @@ from mmpr.run.chunk_reader import read_chunk
 from mmpr.run.columns import image_bytes, pair_id
 from mmpr.run.commit_records import ChunkCommit, Committed, FileRecord, RowSpan
 from mmpr.run.dataset import SKIPS, Manifest, read_manifest
-from mmpr.run.folder import CHUNKS, DATA, MANIFEST, RunFolder, sidecar_name
+from mmpr.run.folder import CHUNKS, DATA, EVENTS, MANIFEST, RUN, STARTS, RunFolder, sidecar_name
 from mmpr.run.merge_members import is_evaluation, members_of
 from mmpr.run.split import TRAIN, VALIDATION, image_number
 from mmpr.types import Pair, PairKind, Stage
@@ -45,7 +45,7 @@ class _Group:
 
 
 def verify(folder_url: str, options: dict[str, Any] | None = None) -> list[str]:
-    """Every problem of a run folder, one line each; none where it is sound.
+    """Every problem of a run folder, one line each; none where nothing is damaged: it may be unfinished all the same.
 
     Checked are the sidecars, their files' bytes and hashes, that every question has responses or a skip, that no source
     row is there twice, the manifest's files, and pair by pair the texts, images and ids against the responses.
@@ -67,12 +67,39 @@ def verify(folder_url: str, options: dict[str, Any] | None = None) -> list[str]:
         _note(folder, () if merged else damaged)
         problems += _doubled(folder, commits)
         manifest = read_manifest(folder)
+        problems += _check_logs(folder, manifest)
         problems += _check_manifest(folder, manifest, len(chunks))
         if manifest is not None and not problems:  # a damaged file would be told again for each of its pairs
             problems += _limited(_compare(folder, manifest, commits, paired=not is_evaluation(run)))
     except RunFolderError as error:
         problems.append(str(error))
     return [_of_merged(folder, line) for line in problems] if merged else problems
+
+
+def unfinished(folder_url: str, options: dict[str, Any] | None = None) -> str | None:
+    """What a run without damage still lacks, in one line; None where it is finished.
+
+    Raises:
+        RunFolderError: the folder holds no run, or a damaged one.
+    """
+    folder = RunFolder(folder_url, options)
+    commits, chunks, manifest = list(folder.commits()), n_chunks(folder), read_manifest(folder)
+    of_all = f" of {chunks}" if chunks is not None else ""
+    done = f"{len(commits)}{of_all} chunks, {sum(commit.questions.rows for commit in commits):,} questions"
+    if chunks is not None and len(commits) < chunks:
+        return f"unfinished: {done}; run its command again to go on"
+    if manifest is None or manifest.n_chunks != len(commits):
+        return f"unfinished: {done}, and its dataset is not written; run its command again, it only finishes it"
+    return None
+
+
+def n_chunks(folder: RunFolder) -> int | None:
+    """How many chunks a run has when it is finished; None where its `run.json` does not say (of an older mmpr)."""
+    run = folder.load_run()
+    if members := members_of(run):
+        return sum(member.chunks for member in members)
+    chunks: int | None = run["layout"].get("chunks")
+    return chunks
 
 
 def _of_merged(folder: RunFolder, line: str) -> str:
@@ -204,12 +231,35 @@ def _rows(folder: RunFolder, commit: ChunkCommit, source: str) -> set[int]:
     return {question.row for question in found if question.source == source}
 
 
+def _check_logs(folder: RunFolder, manifest: Manifest | None) -> Iterator[str]:
+    """Lines that are none, and what the manifest says of the logs; a copy from the Hub comes without any."""
+    logs = manifest.logs if manifest is not None else ()
+    copied = not any(folder.store.exists(name) for name in (STARTS, EVENTS))
+    for name in (STARTS, EVENTS):
+        for line in folder.torn_lines(name):
+            yield f"{name}: line {line} is damaged or was cut off; delete that line, nothing else depends on it"
+    for log in logs if not copied else ():
+        if fault := _prefix_fault(folder, log):
+            yield f"{fault}; restore it from a copy, or `mmpr report {folder.url}` goes on with what it says now"
+
+
+def _prefix_fault(folder: RunFolder, log: FileRecord) -> str | None:
+    try:
+        content = folder.store.read_bytes(log.path)[: log.n_bytes]
+    except FileNotFoundError:
+        return f"{log.path} is missing"
+    same = hashlib.sha256(content).hexdigest() == log.sha256
+    return None if same else f"{log.path} has changed in its first {log.n_bytes} bytes"
+
+
 def _check_manifest(folder: RunFolder, manifest: Manifest | None, n_commits: int) -> Iterator[str]:
     found = [name for name in folder.store.names(DATA) if name.endswith(".parquet")]
     if manifest is None:
         if found:
             yield f"{MANIFEST} is missing although {DATA}/ has files; {_AGAIN}"
         return
+    if manifest.run is not None and manifest.run != folder.fingerprint():
+        yield f"{RUN} is not that of this run: {MANIFEST} was written under another; restore {RUN} from a copy"
     for file in manifest.files:
         if fault := file_fault(folder, file):
             yield f"{fault}; delete {MANIFEST} and {_AGAIN}"

@@ -1,4 +1,4 @@
-"""What a process does for its neighbours."""
+"""What a process does for its neighbours, and what `import torch` does to a process."""
 
 import mmap
 import os
@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from mmpr._processes import sweep_shared_memory
+
+import pytest
 
 CODE = """
 import os, threading
@@ -43,3 +45,36 @@ def test_what_tensor_parallel_engines_left_is_swept_and_what_lives_or_is_young_s
     finally:
         for path in (dead, mapped, young):
             path.unlink(missing_ok=True)
+
+
+# Companions of torch are CUDA builds beside a CPU torch, as PyPI gives them: every order of imports must work.
+@pytest.mark.parametrize(
+    "first",
+    [
+        "from transformers import AutoProcessor",
+        "import torch; import torchvision; from transformers import AutoProcessor, InternVLProcessor",
+    ],
+)
+def test_transformers_may_be_imported_before_torch_and_after(first):
+    done = subprocess.run([sys.executable, "-c", first], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-1000:]
+
+
+def test_trl_on_the_command_line_starts():
+    code = "from trl import DPOConfig, DPOTrainer"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-1000:]
+
+
+PLAIN = """
+import sys
+from importlib.machinery import PathFinder
+import torch
+assert PathFinder in sys.meta_path and not hasattr(torch.ops.torchvision, "nms")
+assert "transformers" not in sys.modules and "torchvision" not in sys.modules
+"""
+
+
+def test_an_import_of_torch_alone_changes_nothing_in_it_and_hides_no_package():
+    done = subprocess.run([sys.executable, "-c", PLAIN], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-1000:]

@@ -1,5 +1,8 @@
 """Secrets: what is one, what is none, and what is left of a text without them."""
 
+import random
+import string
+
 import pytest
 
 from mmpr.redact import redacted, secrets_in
@@ -29,3 +32,37 @@ def test_settings_that_hold_a_secret_are_named_by_their_place():
     settings = {"source": "https://a:b@host/x", "vllm": {"hf_token": "x", "pad_token": "<p>"}, "max_tokens": "4"}
     assert list(secrets_in(settings)) == ["source", "vllm.hf_token"]
     assert list(secrets_in({"vllm": {"hf_token": True}, "api_key": "$KEY"})) == []
+
+
+LETTERS, HEX = string.ascii_letters + string.digits, "0123456789abcdef"
+KEYS = {
+    "sk-": (48, LETTERS),
+    "sk-proj-": (124, LETTERS + "-_"),
+    "sk-ant-api03-": (95, LETTERS + "-_"),
+    "sk-or-v1-": (64, HEX),
+    "hf_": (34, string.ascii_letters),
+    "ghp_": (36, LETTERS),
+    "gsk_": (52, LETTERS),
+    "nvapi-": (64, LETTERS + "-_"),
+    "xai-": (80, LETTERS),
+}
+WORDS = "vqa train full dataset chart qa docs images coco test2017 v2 preference 2024 mmpr part 00001 InternVL2 Science"
+
+
+@pytest.mark.parametrize("prefix", KEYS)
+@pytest.mark.parametrize("around", ["{}", "refused {}.", "--key {} --n 4", "(key: {})", "https://host/{}?page=2"])
+def test_a_key_of_a_real_shape_is_hidden_wherever_it_stands(prefix, around):
+    length, alphabet = KEYS[prefix]
+    for seed in range(50):
+        key = prefix + "".join(random.Random(seed).choices(alphabet, k=length - 1)) + "7"
+        assert redacted(around.format(key)) == around.format("[hidden]")
+        assert list(secrets_in({"source": around.format(key)})) == ["source"]
+
+
+@pytest.mark.parametrize("prefix", [*KEYS, "sk_", "token=", "secret-", "password_"])
+@pytest.mark.parametrize("separator", ["_", "-", "."])
+def test_a_name_of_words_and_numbers_is_no_key(prefix, separator):
+    for seed in range(100):
+        name = separator.join(random.Random(seed).choices(WORDS.split(), k=6))
+        for path in (f"/data/{prefix}{name}.jsonl", f"/data/{prefix}{name}/train-00000-of-00010.parquet", f"x/{name}"):
+            assert redacted(path) == path and list(secrets_in({"source": path})) == []

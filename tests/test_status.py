@@ -35,7 +35,7 @@ def add_chunk(folder, chunk, *, began, seconds=10.0, host="node-a", questions=10
     """A commit without its two files: status must not open them."""
     account = ChunkAccount(
         lease={},
-        rows_sha256="",
+        rows_sha256="0" * 64,
         counts={"paired": questions - 2, "correctness": 2 * questions, "dropout_ntp": 3},
         skips_by_reason={"all_correct": 1, "all_wrong": 1},
         tokens={"generated": 100 * questions},
@@ -44,7 +44,8 @@ def add_chunk(folder, chunk, *, began, seconds=10.0, host="node-a", questions=10
         engine="pocket",
         began=began,
     )
-    files = [FileRecord(f"{kind}/x.parquet", 1, "0", questions) for kind in ("questions", "responses")]
+    names = [f"{kind}/{chunk:05d}-0a1b2c3d.parquet" for kind in ("questions", "responses")]
+    files = [FileRecord(name, 1, "0" * 64, questions) for name in names]
     span = RowSpan("vqa", 10 * chunk, 10 * chunk + questions - 1)
     commit = ChunkCommit(chunk, "0a1b2c3d", account, (span,), *files)
     folder.store.write_bytes(sidecar_name(chunk), commit.to_json())

@@ -14,6 +14,7 @@ from run import making
 
 from mmpr.run import FileRecord, RunFolder, new_attempt, write_manifest
 from mmpr.run.dataset import _parquet
+from mmpr.run.merged_chunks import take_chunk
 from mmpr.verification import damaged_chunks, verify
 
 SHARD = "data/train-00000-of-00001.parquet"
@@ -106,7 +107,7 @@ def test_a_truncated_file_is_found(run: Path) -> None:
 def test_a_sidecar_that_was_cut_off_is_found(run: Path) -> None:
     path = run / "chunks/00004.json"
     path.write_bytes(path.read_bytes()[:50])
-    _one_problem(run, "chunks/00004.json is damaged; delete it and build again")
+    _one_problem(run, "chunks/00004.json is damaged", "it is no JSON", "delete it and build again")
 
 
 def test_a_lost_sidecar_is_found(run: Path) -> None:
@@ -115,9 +116,8 @@ def test_a_lost_sidecar_is_found(run: Path) -> None:
 
 
 def test_a_doubled_chunk_is_found(run: Path) -> None:
-    commit = RunFolder(str(run)).load_commit(1)
-    double = dataclasses.replace(commit, chunk=10)
-    (run / "chunks/00010.json").write_bytes(double.to_json())
+    folder = RunFolder(str(run))
+    take_chunk(folder, folder, folder.load_commit(1), chunk=10, renamed={})
     _one_problem(run, "chunks/00010.json has row vqa:4 of chunks/00001.json again", "delete chunks/00010.json")
 
 

@@ -24,6 +24,7 @@ from mmpr.dropout import (
 )
 from mmpr.engines.protocol import Engine, Sampling
 from mmpr.errors import ImageError, RequestRefused
+from mmpr.images.decode_budget import HOLDER
 from mmpr.pairing import Judged, PairRule, may_be_chosen
 from mmpr.prompts import ask, is_frame
 from mmpr.rounds import next_round
@@ -128,6 +129,7 @@ async def answer(
     Without `rounds` all n are asked for at once. `others` lend their images where `rejected_view` wants others. All
     its prompts have the `priority`. A fault of the image or a refusal of the engine is a skip; `EngineDead` rises.
     """
+    HOLDER.set(object())  # in its own task: other threads load its images, and these never wait for one another
     stage = Stage.DRAFT if question.answer is None else Stage.SAMPLE
     if stage is Stage.DRAFT and not question.images:
         return Answered(question, skip=Skip(question.id, stage, Reason.NO_IMAGE, "no picture for either side"))

@@ -9,7 +9,7 @@ from typing import Any
 
 from mmpr import pool
 from mmpr.builder.budget import Budget
-from mmpr.builder.chronicle import Chronicle, chronicled
+from mmpr.builder.chronicle import BUILT, Chronicle, chronicled
 from mmpr.builder.chunk import ChunkSettings, ChunkWork
 from mmpr.builder.engine_choice import placement, ray_address, recipe
 from mmpr.builder.evaluation_flow import EVAL, finish_evaluation
@@ -30,11 +30,12 @@ from mmpr.errors import RunFolderError
 from mmpr.log import LogFormat
 from mmpr.pool import Done, Lease, MakeEngine, Pool
 from mmpr.redact import redacted
-from mmpr.run import RunFolder, members_of
+from mmpr.run import RunFolder, members_of, read_manifest
 from mmpr.run.heartbeat import Heartbeat, claimed
 from mmpr.run.merge_members import refuse_evaluation
 from mmpr.settings.config import BuildConfig, Mark, engine_tiles, of_sources, part
 from mmpr.sources import Index, Source, index
+from mmpr.verification import damaged_chunks, file_fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,7 @@ def build(
     """
     budget = budget or Budget(config.deadline, config.max_gpu_hours)
     folder = RunFolder(out)
+    folder.require_room()
     with ExitStack() as stack:
         stopping = stack.enter_context(stop_signal())
         heartbeat = stack.enter_context(claimed(folder))
@@ -133,6 +135,7 @@ def _build(start: _Start, sources: Sequence[Source], counted: Sequence[Index]) -
     outcome, usage = _lease_out(start, run) if run.todo else (None, {})
     if outcome is None:
         start.heartbeat.tell({"phase": "finishing"})
+        start.chronicle.add(BUILT, "every chunk is committed")
         stored = _as_stored(folder, config)
         report = finish_evaluation(folder, stored) if config.evaluate else finish(folder, stored, usage=usage)
         outcome = BuildOutcome(folder, report)
@@ -182,10 +185,12 @@ def pair_again(out: str, overrides: list[str], *, to: str | None = None) -> dict
         RunFolderError: the folder holds no run or an evaluation, is in use, or is damaged; or `to` holds one.
     """
     folder, config = _paired_anew(out, overrides)
+    _refuse_lost(folder)
     with stop_signal():
         if to is not None:
             folder = folder.copy(to)
         with claimed(folder), _swept(folder, abandoned=True), pool.connected(None):
+            _refuse_damaged(folder)
             keep_list(folder, config.exclude)
             folder.change_selection(part(config, Mark.SELECTION))
             return finish(folder, config)
@@ -211,6 +216,30 @@ def _paired_anew(out: str, overrides: list[str]) -> tuple[RunFolder, BuildConfig
         refuse_nameless(config)
     folder.require_identity(part(config, Mark.IDENTITY), defaults=part(BuildConfig(), Mark.IDENTITY))
     return folder, config
+
+
+def _refuse_lost(folder: RunFolder) -> None:
+    """What can be told at once: commits that the dataset was cut from and that are gone, files that are not whole."""
+    manifest, now = read_manifest(folder), len(folder.committed_chunks())
+    if manifest is not None and now < manifest.n_chunks:
+        lost = f"chunks/ has {now} commits, its dataset was cut from {manifest.n_chunks}"
+        raise RunFolderError(f"{folder.url}: {lost}; `mmpr verify {folder.url}` says what to do")
+    for lines in damaged_chunks(folder, thorough=False).values():
+        raise RunFolderError(f"{folder.url}: {lines[0]}")
+
+
+def _refuse_damaged(folder: RunFolder) -> None:
+    """Every byte is read before anything is written: the dataset would hide what is wrong with it."""
+    chunks = [(folder, chunk) for chunk in sorted(folder.committed_chunks())]
+    for fault in pool.map_tasks(_file_fault, chunks):
+        if fault:
+            raise RunFolderError(f"{folder.url}: {fault}; `mmpr verify {folder.url}` says what to do")
+
+
+def _file_fault(chunk: tuple[RunFolder, int]) -> str | None:
+    folder, number = chunk
+    commit = folder.load_commit(number)
+    return next(filter(None, (file_fault(folder, file) for file in (commit.questions, commit.responses))), None)
 
 
 def _lease_out(start: _Start, run: Run) -> tuple[BuildOutcome | None, dict[str, float]]:

@@ -11,6 +11,8 @@ from mmpr.log import stamp
 from mmpr.pool import Died, Event, Failed, UnfitNode
 from mmpr.run import RunFolder
 
+BUILT = "built"  # nothing is left to ask, and the dataset is about to be written: the manifest then names the log
+
 
 class Chronicle:
     """Writes `events.jsonl`; a folder that cannot be written says so elsewhere, and loudly."""

@@ -19,9 +19,9 @@ from mmpr.pool import map_tasks
 from mmpr.reporting.evaluation_report import comparison_report, evaluation_report
 from mmpr.reporting.finished_run import whole_files
 from mmpr.run import ChunkCommit, RunFolder, members_of, read_chunk, write_manifest
-from mmpr.run.commit_records import to_json
 from mmpr.run.dataset import SKIPS, MapTasks, SkipsFile
 from mmpr.run.folder import MANIFEST
+from mmpr.run.json_records import to_json
 from mmpr.run.plan import SkippedRow
 from mmpr.settings.config import BuildConfig, Mark, of_sources, part
 from mmpr.types import Skip

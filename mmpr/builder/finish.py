@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -35,11 +34,13 @@ from mmpr.run import (
     write_manifest,
 )
 from mmpr.run.exclusion import list_name
-from mmpr.run.folder import EXCLUDE
+from mmpr.run.folder import DATA, EXCLUDE
+from mmpr.run.json_records import unsealed
 from mmpr.settings.config import BuildConfig, of_sources
 from mmpr.types import Message
 
-REPORTS = ("README.md", "report.html", "report.json")
+CARD = "README.md"
+REPORTS = (CARD, "report.html", "report.json")
 
 
 def finish(
@@ -151,17 +152,19 @@ def finished_report(folder: RunFolder, name: str = REPORTS[-1]) -> dict[str, Any
             return None
         if not all(_is_there(folder, file) for file in manifest.files):
             return None
-        report: dict[str, Any] = json.loads(folder.store.read_bytes(name))
+        report: dict[str, Any] = unsealed(folder.store.read_bytes(name))
     except (RunFolderError, FileNotFoundError, ValueError):  # finishing it again mends all of these
         return None
     return report if report.get("judge_version", 1) == VERSION else None
 
 
 def _is_there(folder: RunFolder, file: FileRecord) -> bool:
-    """In full length; the list of what is excluded, which every start reads anew, also with the same content."""
+    """In full length; what is small, or read by every start, also with the same content. A card may be edited."""
+    if file.path == CARD:
+        return folder.store.exists(file.path)
     if not folder.store.exists(file.path) or folder.store.size(file.path) != file.n_bytes:
         return False
-    return file.path != EXCLUDE or folder.record(EXCLUDE).sha256 == file.sha256
+    return file.path.startswith(f"{DATA}/") or folder.record(file.path).sha256 == file.sha256
 
 
 def rejudged(config: BuildConfig, judges: Collection[str]) -> Rejudge | None:

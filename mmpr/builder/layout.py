@@ -17,6 +17,7 @@ from mmpr.errors import ConfigError, ResumeError, RunFolderError
 from mmpr.log import stamp
 from mmpr.pool import n_engines
 from mmpr.run import ChunkCommit, RunFolder, members_of
+from mmpr.run.folder import MANIFEST
 from mmpr.settings.config import BuildConfig, Mark, of_sources, part
 from mmpr.settings.mixture import shares
 from mmpr.sources import (
@@ -76,7 +77,13 @@ class Layout:
 
     @classmethod
     def from_json(cls, layout: Mapping[str, Any]) -> Layout:
-        """The inverse of `to_json`."""
+        """The inverse of `to_json`.
+
+        Raises:
+            RunFolderError: a field is missing.
+        """
+        if lost := [name for name in ("chunk_questions", "stops") if not layout.get(name)]:
+            raise RunFolderError(f"run.json is damaged (layout.{lost[0]} is missing); restore it from a copy")
         stops = (tuple(stop) if isinstance(stop, list) else (stop,) for stop in layout["stops"])
         return cls(layout["chunk_questions"], tuple(stops))
 
@@ -110,11 +117,14 @@ def enter(folder: RunFolder, config: BuildConfig, sources: Sequence[Source], cou
             reading=readings(sources),
         )
     folder.add_start({"at": stamp(), "host": platform.node(), **part(config, Mark.OPERATION)})
-    for chunk in {*damaged_chunks(folder, thorough=False), *folder.noted_damage()}:
+    if damaged := {*damaged_chunks(folder, thorough=False), *folder.noted_damage()}:
+        folder.store.delete(MANIFEST)  # the dataset is of other responses than those that are built now
+    for chunk in damaged:
         folder.drop_commit(chunk)  # a torn file is built again rather than believed
     folder.note_damage({})
     folder.sweep()
     leases = _leases(config, layout, counted, folder.committed_chunks())
+    folder.change_layout({**folder.load_run()["layout"], "chunks": len(leases)})  # so that `verify` knows what is left
     committed: dict[int, int] = {}
     for commit in folder.commits():
         lease = leases[commit.chunk]

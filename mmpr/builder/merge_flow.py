@@ -27,13 +27,11 @@ from mmpr.errors import ConfigError, RunFolderError
 from mmpr.log import stamp
 from mmpr.pairing import needs_scores
 from mmpr.run import ChunkCommit, RunFolder
-from mmpr.run.commit_records import to_json
 from mmpr.run.dataset import SKIPS
 from mmpr.run.exclusion import list_name
 from mmpr.run.folder import (
     CHUNKS,
     DATA,
-    DRIVER,
     EXCLUDE,
     MANIFEST,
     MERGING,
@@ -43,9 +41,9 @@ from mmpr.run.folder import (
     sidecar_name,
 )
 from mmpr.run.heartbeat import Heartbeat, claimed
+from mmpr.run.json_records import to_json, unsealed
 from mmpr.run.merge_members import MERGED_FORMAT
 from mmpr.run.merged_chunks import take_chunk
-from mmpr.run.store import TEMPORARY
 from mmpr.run.verdict_counts import VERDICTS
 from mmpr.settings.config import BuildConfig, Mark, part
 from mmpr.verification import check_chunk
@@ -188,7 +186,7 @@ def _whole_already(merge: _Merge) -> dict[str, Any] | None:
     stored = folder.load_run()
     if any(stored.get(name) != json.loads(json.dumps(run[name])) for name in run if name != "versions"):
         return None
-    report: dict[str, Any] = json.loads(folder.store.read_bytes(REPORTS[-1]))
+    report: dict[str, Any] = unsealed(folder.store.read_bytes(REPORTS[-1]))
     folder.store.delete(MERGING)
     return report
 
@@ -196,12 +194,11 @@ def _whole_already(merge: _Merge) -> dict[str, Any] | None:
 def _refuse_foreign(folder: RunFolder) -> None:
     if folder.has_run():
         raise RunFolderError(f"--out {folder.url} holds a run already; choose another folder")
-    if folder.store.is_local and Path(folder.store.path("").rstrip("/")).is_file():
+    if folder.store.is_file():
         raise RunFolderError(f"--out {folder.url} is a file; give a folder")
-    files = {name for name in folder.store.names("") if name != DRIVER and not name.endswith(TEMPORARY)}
-    found = files | set(folder.store.folders())
+    found = folder.foreign()
     if found and MERGING not in found:
-        raise RunFolderError(f"--out {folder.url} has files already; give a new or an empty folder")
+        raise RunFolderError(f"--out {folder.url} has files already ({found[0]}); give a new or an empty folder")
 
 
 def _refuse_damaged(parts: Sequence[MergePart]) -> None:

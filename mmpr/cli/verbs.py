@@ -48,8 +48,9 @@ from mmpr.cli.verb_options import (
     settings_of,
     sorted_words,
 )
-from mmpr.errors import MmprError, SourceError
+from mmpr.errors import MmprError, RunFolderError, SourceError
 from mmpr.log import LogFormat
+from mmpr.termination import EXIT_AGAIN
 from mmpr.types import PairKind
 
 if TYPE_CHECKING:
@@ -184,7 +185,8 @@ def merge(
 
 @app.command(epilog="Example:  mmpr verify runs/mine")
 def verify(folder: Folder) -> None:
-    """Read a run folder again and say what is damaged; exit 1 if anything is."""
+    """Read a run folder again and say what is damaged; exit 1 if anything is, 75 if it is only unfinished."""
+    from mmpr.verification import unfinished
     from mmpr.verification import verify as problems_of
 
     problems = problems_of(folder)
@@ -192,7 +194,10 @@ def verify(folder: Folder) -> None:
         say(" ".join(problem.split()))
     if problems:
         raise typer.Exit(EXIT_ERROR)
-    typer.echo(f"{folder}: sound", err=True)
+    if left := unfinished(folder):
+        say(f"{folder}: {left}", err=True)
+        raise typer.Exit(EXIT_AGAIN)
+    say(f"{folder}: sound", err=True)
 
 
 @app.command(epilog="Examples:  mmpr status runs/mine   |   mmpr status runs --json")
@@ -204,12 +209,24 @@ def status(
     from mmpr.reporting.safe_text import visible_json
     from mmpr.status import read_status, runs_below, status_lines, table_lines
 
-    found = [read_status(run) for run in runs_below(folder)]
+    runs = runs_below(folder)
+    found, damaged = [], []
+    for run in runs:
+        try:
+            found.append(read_status(run))
+        except RunFolderError as error:  # one damaged run hides no other
+            if len(runs) == 1:
+                raise
+            damaged.append(error)
     if as_json:
         lines = [visible_json(json.dumps(one, ensure_ascii=False)) for one in found]
     else:
-        lines = status_lines(found[0]) if len(found) == 1 else table_lines(found)
+        lines = status_lines(found[0]) if len(runs) == 1 else table_lines(found)
     typer.echo("\n".join(lines))
+    for fault in damaged:
+        say(f"mmpr: {last_words(fault)[1]}", err=True)
+    if damaged:
+        raise typer.Exit(EXIT_ERROR)
 
 
 @app.command(epilog="Example:  mmpr report runs/mine")

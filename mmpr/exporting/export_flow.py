@@ -19,6 +19,7 @@ from mmpr.exporting.shard_rows import filtered, row_groups, rows_of, shards_by_s
 from mmpr.run import RunFolder
 from mmpr.run.commit_records import FileRecord
 from mmpr.run.merge_members import by_source
+from mmpr.verification import file_fault
 
 
 def export_run(
@@ -57,6 +58,7 @@ def export_run(
         writer = writer_for(format, root, max_tiles=_tiles(identity))
         counts = claim(root, request, writer.load)
         if counts is None:
+            _refuse_damaged(run, shards)
             counts = _Export(run, writer, root, strict=strict, max_chars=max_chars).write(shards)
             finish(root, request, counts)
     except OSError as error:
@@ -64,6 +66,13 @@ def export_run(
     if strict and counts.left_out:
         raise _refused(counts.left_out[0].reason, counts.left_out[0].first)
     return counts
+
+
+def _refuse_damaged(run: RunFolder, shards: Mapping[str, list[FileRecord]]) -> None:
+    """Every byte is read before anything is written: a flipped bit need not break a file's compression."""
+    for file in (file for files in shards.values() for file in files):
+        if fault := file_fault(run, file):
+            raise RunFolderError(f"{run.url}: {fault}; `mmpr verify {run.url}` says what to do")
 
 
 def _tiles(identity: Mapping[str, Any]) -> int | None:

@@ -13,7 +13,8 @@ from typing import Any
 
 from mmpr.errors import ConfigError
 from mmpr.exporting.export_records import Counts, Format, LeftOut, Unfit
-from mmpr.run.commit_records import FileRecord, to_json
+from mmpr.run.commit_records import FileRecord
+from mmpr.run.json_records import to_json
 
 EXPORT, UNFINISHED = "export.json", "unfinished.json"
 _WRITTEN_AS = 1

@@ -21,7 +21,7 @@ from mmpr.exporting.export_records import Batch, FitPair, Format
 from mmpr.exporting.files import LineFiles, ParquetFiles
 from mmpr.prompts import SYSTEM_MESSAGES
 from mmpr.run.columns import arrow_schema
-from mmpr.run.commit_records import to_json
+from mmpr.run.json_records import to_json
 
 _TRAIN = "train"
 _TRL_COLUMNS = ("images", "prompt", "chosen", "rejected")

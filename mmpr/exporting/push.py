@@ -124,7 +124,7 @@ def _finished(run: RunFolder, *, allow_pocket: bool) -> Manifest:
     refuse_evaluation(stored := run.load_run(), run.url)
     manifest = read_manifest(run)
     if manifest is None or manifest.n_chunks != len(run.committed_chunks()):
-        raise RunFolderError(f"{run.url} is not finished; start its build again (a merged run: `mmpr pair`), then push")
+        raise RunFolderError(f"{run.url} is not finished (no {MANIFEST} of all chunks); build it again, then push")
     refuse_in_use(run)
     if not stored["selection"].get("embed_images", True):
         mend = "`mmpr pair DIR embed_images=true`, then push"

@@ -14,7 +14,7 @@ from mmpr.errors import RunFolderError
 from mmpr.run import RunFolder, read_manifest
 from mmpr.run.chunk_reader import told
 from mmpr.run.commit_records import FileRecord
-from mmpr.run.folder import DATA
+from mmpr.run.folder import DATA, MANIFEST
 from mmpr.run.merge_members import refuse_evaluation
 
 # Rows that are Python objects at once, for each holds its images' bytes anew.
@@ -49,7 +49,7 @@ def shards_by_split(folder: RunFolder) -> dict[str, list[FileRecord]]:
     refuse_evaluation(folder.load_run(), folder.url)
     manifest = read_manifest(folder)
     if manifest is None:
-        raise RunFolderError(f"{folder.url} is not finished: start its build again, then export")
+        raise RunFolderError(f"{folder.url} is not finished (it has no {MANIFEST}): start its build again, then export")
     found: dict[str, list[FileRecord]] = {}
     for file in manifest.files:
         if file.path.startswith(f"{DATA}/") and file.path.endswith(".parquet"):

@@ -14,6 +14,18 @@ _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*", re.IGNORECASE)
 _HOST = re.compile(r"(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>\d{1,5}))?")
 _EXPECTED = "example.org, *.example.org, http://example.org:8080, s3://bucket, or a network of your own like 10.0.0.0/8"
 
+_UNICAST, _NAT64 = ipaddress.IPv6Network("2000::/3"), ipaddress.IPv6Network("64:ff9b::/96")
+_ISATAP = {0x5EFE, 0x2005EFE}  # the upper half of an interface's id, above an IPv4 address
+_SET_ASIDE = tuple(
+    map(
+        ipaddress.ip_network,
+        (
+            *("0.0.0.0/8", "100.64.0.0/10", "192.0.0.0/24", "192.88.99.0/24", "198.18.0.0/15", "240.0.0.0/4"),
+            *("2001::/23", "2001:db8::/32", "3fff::/20"),
+        ),
+    )
+)
+
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -55,7 +67,7 @@ class Allowed:
     def address_refusal(self, host: str, address: str) -> str | None:
         """Why a connection may not be made although its host is allowed: the name leads into a network of one's own."""
         ip = _ip(address)
-        if ip is None or ip.is_multicast or not (ip.is_global or self._lists(ip)):
+        if ip is None or not (self._lists(ip) or all(_is_public(one) or self._lists(one) for one in _ends(ip))):
             mend = f"if that is meant, list {address} in allowed_hosts, too"
             return f"{host} leads to {address}, an address of this machine or its network: {mend}"
         return None
@@ -70,7 +82,7 @@ class Allowed:
         return same and place.host.endswith(f".{above.host}") and _ip(place.host) is None
 
     def _lists(self, address: IpAddress) -> bool:
-        return any(address in network for network in self.networks)
+        return not address.is_multicast and any(address in network for network in self.networks)
 
 
 def place_of(address: str) -> Place | str:
@@ -126,6 +138,31 @@ def _ip(host: str) -> IpAddress | None:
     except ValueError:
         return None
     return (isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped) or found
+
+
+def _ends(address: IpAddress) -> list[IpAddress]:
+    """Where packets to an address may come out: there, and at each IPv4 address that a gateway would read in it.
+
+    `64:ff9b::a9fe:a9fe` is 169.254.169.254 behind a NAT64 gateway, where clouds keep their machines' credentials.
+    """
+    if isinstance(address, ipaddress.IPv4Address):
+        return [address]
+    number = int(address)
+    last = ipaddress.IPv4Address(number & 0xFFFFFFFF)
+    if address in _NAT64:
+        return [last]  # what networks without IPv4 make of every name, by DNS64
+    inside = [one for one in (address.sixtofour, *(address.teredo or ())) if one is not None]
+    if number >> 32 & 0xFFFFFFFF in _ISATAP:
+        inside.append(last)
+    return [address, *inside]
+
+
+def _is_public(address: IpAddress) -> bool:
+    """Whether an address is of the internet, and not set aside for anything: a table that grows with each Python."""
+    if isinstance(address, ipaddress.IPv6Address) and address not in _UNICAST:
+        return False  # ::127.0.0.1, ::ffff:0:127.0.0.1, 64:ff9b:1::/48, fec0::1, and what nobody was given yet
+    set_aside = any(address in network for network in _SET_ASIDE)
+    return address.is_global and not (address.is_multicast or address.is_reserved or set_aside)
 
 
 def _plain(host: str) -> str:

@@ -17,6 +17,7 @@ from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from mmpr.errors import ImageError
+from mmpr.images.decode_budget import DECODING
 from mmpr.images.image_faults import brands, too_large, unreadable, what_it_is
 from mmpr.types import DecodedImage, Reason
 
@@ -29,6 +30,11 @@ _DAMAGE = (
     *(OSError, SyntaxError, ValueError, TypeError, LookupError, AttributeError, RuntimeError, ArithmeticError),
     *(EOFError, AssertionError, struct.error, zlib.error),
 )
+# Bytes a pixel: of RGB as PIL keeps it, of what a file is decoded to before, and of decoders that need more.
+_RGB_BYTES, _DECODER_BYTES = 4, 4
+_OTHER_BYTES = {"JPEG2000": 16, "AVIF": 6, "WEBP": 12}
+_MOST_BYTES_A_PIXEL = 10
+_BAND_PIXELS = 1_000_000
 _EMBEDDED_AS_IS = ("JPEG", "PNG", "WEBP")
 _ORIENTATION = 0x0112
 _WARNINGS = threading.Lock()
@@ -47,16 +53,34 @@ def decode(original: bytes, name: str, max_pixels: int) -> DecodedImage:
             image = _open(original, name)
         if image.width * image.height > max_pixels:
             raise too_large(name, image.width * image.height, f"pixels ({image.width}x{image.height})", max_pixels)
-        with _quiet() if image.format == "TIFF" else nullcontext():  # it measures its tiles by PIL's limit again
-            image.load()
-        with _quiet():
-            turn = image.getexif().get(_ORIENTATION, 1)  # after load: a PNG may keep it behind its pixels
-        as_is = turn not in _turns() and _is_plain(image, original)
-        return _image(_upright_rgb(image, turn), image.format if as_is else None, original)
+        n_pixels = image.width * image.height
+        need = n_pixels * (_RGB_BYTES + _OTHER_BYTES.get(image.format or "", _DECODER_BYTES))
+        if need > (most := max_pixels * _MOST_BYTES_A_PIXEL):
+            raise too_large(name, need, f"bytes to decode {n_pixels:,} pixels of {image.format}", most)
+        with DECODING.held(need) as charge:
+            decoded = _decoded(image, original)
+            charge.keep(decoded.pixels, n_pixels * _RGB_BYTES)
+            return decoded
     except DecompressionBombError as error:
         raise ImageError(Reason.IMAGE_TOO_LARGE, f"{name}: {error}") from error
     except _DAMAGE as error:
         raise unreadable(name, f"damaged or cut short ({error or type(error).__name__})") from error
+
+
+def _decoded(image: ImageFile, original: bytes) -> DecodedImage:
+    with _quiet() if image.format == "TIFF" else nullcontext():  # it measures its tiles by PIL's limit again
+        image.load()
+    with _quiet():
+        turn = image.getexif().get(_ORIENTATION, 1)  # after load: a PNG may keep it behind its pixels
+    as_is = turn not in _turns() and _is_plain(image, original)
+    format_as_is = image.format if as_is else None
+    if as_is and image.mode == "RGB":
+        image.info = {}
+        return _image(image, format_as_is, original)  # one frame, its file closed: a copy would take as much again
+    pixels = _rgb(image)
+    image.close()  # before a turned copy is made
+    del image
+    return _image(pixels.transpose(_turns()[turn]) if turn in _turns() else pixels, format_as_is, original)
 
 
 def _image(pixels: Image, format_as_is: str | None, original: bytes) -> DecodedImage:
@@ -152,12 +176,25 @@ def _turns() -> dict[int, Transpose]:
     }
 
 
-def _upright_rgb(image: Image, turn: int) -> Image:
-    if image.mode == "F" or image.mode.startswith("I"):
-        image = _grey(image)
-    pixels = _on_white(image) if image.has_transparency_data else image.convert("RGB")
-    pixels.info = {}  # else a CMYK profile would be written into an RGB file
-    return pixels.transpose(_turns()[turn]) if turn in _turns() else pixels
+def _rgb(image: Image) -> Image:
+    """The image as RGB, a band of rows at a time: what stands between takes no second image's memory."""
+    from PIL import Image as images
+
+    deep = image.mode == "F" or image.mode.startswith("I")
+    low, high = _range(image) if deep else (0.0, 0.0)
+    pixels = images.new("RGB", image.size)
+    for band, top in _bands(image):
+        if deep:
+            band = _grey(band, low, high)
+        pixels.paste(_on_white(band) if band.has_transparency_data else band.convert("RGB"), (0, top))
+    return pixels
+
+
+def _bands(image: Image) -> Iterator[tuple[Image, int]]:
+    """Bands of at most a million pixels, each with its first row."""
+    rows = max(1, _BAND_PIXELS // max(1, image.width))
+    for top in range(0, image.height, rows):
+        yield image.crop((0, top, image.width, min(top + rows, image.height))), top
 
 
 def _on_white(image: Image) -> Image:
@@ -167,16 +204,24 @@ def _on_white(image: Image) -> Image:
     return images.alpha_composite(images.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
 
 
-def _grey(image: Image) -> Image:
-    """Deep grey as 8 bit: 16-bit values keep their scale (PIL would clip them at 255), others fill the range."""
+def _range(image: Image) -> tuple[float, float]:
+    """What becomes black and white of a deep grey: 16-bit values keep their scale, others fill the range."""
+    import numpy as np
+
+    low, high = np.inf, -np.inf
+    for band, _ in _bands(image):
+        values = np.nan_to_num(np.asarray(band, np.float64))
+        low, high = min(low, float(values.min())), max(high, float(values.max()))
+    if image.mode.startswith("I") and low >= 0 and high <= 65535:
+        return 0.0, 65535.0
+    return (0.0, 1.0) if low >= 0 and high <= 1 else (low, high)
+
+
+def _grey(image: Image, low: float, high: float) -> Image:
+    """Deep grey as 8 bit; PIL would clip it at 255."""
     import numpy as np
     from PIL import Image as images
 
     values = np.nan_to_num(np.asarray(image, np.float64))
-    low, high = float(values.min()), float(values.max())
-    if image.mode.startswith("I") and low >= 0 and high <= 65535:
-        low, high = 0.0, 65535.0
-    elif low >= 0 and high <= 1:
-        low, high = 0.0, 1.0
     scaled = (values - low) * (255 / ((high - low) or 1))
     return images.fromarray(np.rint(scaled).astype(np.uint8))

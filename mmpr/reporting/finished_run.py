@@ -5,6 +5,7 @@ from __future__ import annotations
 from mmpr.errors import RunFolderError
 from mmpr.reporting.tally import shards_of
 from mmpr.run import FileRecord, RunFolder, read_manifest
+from mmpr.run.folder import CHUNKS, MANIFEST
 from mmpr.run.merge_members import refuse_evaluation
 
 _MEND = "its build's command again finishes it, or `mmpr pair` if all is built"
@@ -33,9 +34,10 @@ def whole_files(folder: RunFolder) -> list[FileRecord]:
 def _files(folder: RunFolder) -> list[FileRecord]:
     manifest = read_manifest(folder)
     if manifest is None:
-        raise RunFolderError(f"{folder.url} is not finished; {_MEND}")
+        raise RunFolderError(f"{folder.url} is not finished (it has no {MANIFEST}); {_MEND}")
     if manifest.n_chunks != (now := len(folder.committed_chunks())):
-        raise RunFolderError(f"{folder.url} has {now} chunks, its dataset is of {manifest.n_chunks}; {_MEND}")
+        lost = f"{CHUNKS}/ has {now} chunks, its dataset is of {manifest.n_chunks}"
+        raise RunFolderError(f"{folder.url}: {lost}; {_MEND}")
     return list(manifest.files)
 
 

@@ -12,6 +12,7 @@ from mmpr.reporting.sample import Pick
 from mmpr.run import FileRecord, RunFolder, write_manifest
 from mmpr.run.folder import MANIFEST
 from mmpr.run.heartbeat import claimed
+from mmpr.run.json_records import unsealed
 
 
 def report_again(url: str, options: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -60,7 +61,7 @@ def _report(folder: RunFolder, files: list[FileRecord]) -> tuple[dict[str, Any],
 def _known_usage(folder: RunFolder) -> dict[str, float] | None:
     """What the engines did is told once, at the end of a build: the last report has it."""
     try:
-        usage = json.loads(folder.store.read_bytes(REPORT))["engine_usage"]
+        usage = unsealed(folder.store.read_bytes(REPORT))["engine_usage"]
         return {str(name): value for name, value in usage.items() if isinstance(value, int | float)}
     except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -27,10 +27,12 @@ def read_chunk(
         RunFolderError: a file is missing or damaged; names it.
     """
     stop = commit.questions.rows if stop is None else stop
-    answered = _responses(folder, commit, first, stop)
-    texts = _questions(folder, commit, chunk_tables.WITHOUT_BYTES)
-    rows = [row for place, row in enumerate(texts) if first <= place < stop]
-    encoded = _encoded(folder, commit, rows) if images else {}
+    with told(folder, commit.responses.path):
+        answered = _responses(folder, commit, first, stop)
+    with told(folder, commit.questions.path):
+        texts = _questions(folder, commit, chunk_tables.WITHOUT_BYTES)
+        rows = [row for place, row in enumerate(texts) if first <= place < stop]
+        encoded = _encoded(folder, commit, rows) if images else {}
     for place, (question, shown, skip) in enumerate(rows, start=first):
         yield Committed(question, tuple(_with_bytes(p, encoded) for p in shown), answered.get(place, ()), skip)
 
@@ -82,7 +84,7 @@ def _groups(folder: RunFolder, name: str, columns: list[str] | None) -> Iterator
     except FileNotFoundError:
         raise _damaged(folder, name, "it is missing") from None
     except (pa.ArrowException, OSError) as error:
-        raise _damaged(folder, name, str(error).splitlines()[0]) from error
+        raise _damaged(folder, name, _cause(error)) from error
 
 
 @contextmanager
@@ -94,9 +96,15 @@ def told(folder: RunFolder, name: str) -> Iterator[None]:
     """
     try:
         yield
-    except (pa.ArrowException, OSError) as error:
-        cause = "it is missing" if isinstance(error, FileNotFoundError) else str(error).splitlines()[0]
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:  # whole, and yet of other rows
+        cause = "it is missing" if isinstance(error, FileNotFoundError) else _cause(error)
         raise RunFolderError(f"{folder.url}/{name} cannot be read: {cause}; `mmpr verify` says what to do") from error
+
+
+def _cause(error: Exception) -> str:
+    """The first line of an error's words; a `KeyError` has just the name of a column, others none at all."""
+    words = next((line for line in str(error).splitlines() if line.strip()), "")
+    return words if words and not isinstance(error, KeyError) else f"{type(error).__name__} {words}".strip()
 
 
 def _damaged(folder: RunFolder, name: str, cause: str) -> RunFolderError:

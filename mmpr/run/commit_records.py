@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import json
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from mmpr.run.json_records import record_of, sealed, unsealed
 from mmpr.types import DecodedImage, Pair, Question, Response, Skip, Stage, Verdict
 
 # A pair's side by what it is made of.
 Side = tuple[Stage, int]
+_ATTEMPT, _SHA256 = re.compile("[0-9a-f]{8}"), re.compile("[0-9a-f]{64}")
+_FAR_UNIX_S = 253402300800.0  # the year 10000, which no date can have
 _RECURRING = {"host", "engine", "judge", "source"}  # fields of sidecars that say the same in many
 
 
@@ -195,24 +198,41 @@ class ChunkCommit:
     responses: FileRecord
 
     def to_json(self) -> bytes:
-        return to_json(asdict(self))
+        return sealed(asdict(self))
 
     @classmethod
     def from_json(cls, content: bytes) -> ChunkCommit:
         """Read a sidecar.
 
         Raises:
-            ValueError, KeyError, TypeError: it is none, or cut off.
+            ValueError: it is none, is cut off or changed, or a field cannot be meant so; names the field.
         """
-        fields = json.loads(content, object_hook=_interned)
-        return cls(
-            fields["chunk"],
-            fields["attempt"],
-            ChunkAccount(**fields["account"]),
-            tuple(RowSpan(**span) for span in fields["spans"]),
-            FileRecord(**fields["questions"]),
-            FileRecord(**fields["responses"]),
-        )
+        commit = record_of(cls, unsealed(content, object_hook=_interned))
+        commit._require_sense()
+        return commit
+
+    def _require_sense(self) -> None:
+        """What types cannot say: without a hash (an older mmpr's file) this is all that tells a flipped digit."""
+        account, files = self.account, {"questions": self.questions, "responses": self.responses}
+        counts = {"counts": account.counts, "skips_by_reason": account.skips_by_reason, "tokens": account.tokens}
+        faults = {
+            "chunk": self.chunk < 0,
+            "attempt": _ATTEMPT.fullmatch(self.attempt) is None,
+            "spans": any(not 0 <= span.first <= span.last for span in self.spans),
+            "account.lease.source": type(account.lease.get("source", 0)) is not int,
+            "account.rows_sha256": _SHA256.fullmatch(account.rows_sha256) is None,
+            "account.began": account.began is not None and not 0 <= account.began < _FAR_UNIX_S,
+            **{f"account.{name}": min(of.values(), default=0) < 0 for name, of in counts.items()},
+            **{f"{name}.path": file.path != self._path(name) for name, file in files.items()},
+            **{f"{name}.sha256": _SHA256.fullmatch(file.sha256) is None for name, file in files.items()},
+            **{f"{name}.n_bytes": file.n_bytes < 0 for name, file in files.items()},
+            **{f"{name}.rows": file.rows < 0 for name, file in files.items()},
+        }
+        if wrong := [name for name, is_wrong in faults.items() if is_wrong]:
+            raise ValueError(f"{wrong[0]} cannot be meant so")
+
+    def _path(self, folder: str) -> str:
+        return f"{folder}/{self.chunk:05d}-{self.attempt}.parquet"
 
 
 def _interned(fields: dict[str, Any]) -> dict[str, Any]:
@@ -221,11 +241,6 @@ def _interned(fields: dict[str, Any]) -> dict[str, Any]:
         sys.intern(name): sys.intern(value) if name in _RECURRING and isinstance(value, str) else value
         for name, value in fields.items()
     }
-
-
-def to_json(value: Mapping[str, Any]) -> bytes:
-    """Indented JSON with a line's end; readable, and the same bytes for the same value."""
-    return (json.dumps(value, ensure_ascii=False, indent=1) + "\n").encode()
 
 
 def pair_texts(committed: Committed, pair: Pair) -> tuple[str, str]:

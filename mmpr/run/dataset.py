@@ -18,8 +18,9 @@ import pyarrow.parquet as pq
 from mmpr.errors import RunFolderError
 from mmpr.run.chunk_reader import read_chunk
 from mmpr.run.columns import TEXTS, DatasetRecipe, arrow_schema, pair_rows, pairs_of, side_of, weigh
-from mmpr.run.commit_records import ChunkCommit, Committed, FileRecord, to_json
-from mmpr.run.folder import DATA, MANIFEST, RunFolder
+from mmpr.run.commit_records import ChunkCommit, Committed, FileRecord
+from mmpr.run.folder import DATA, EVENTS, MANIFEST, STARTS, RunFolder
+from mmpr.run.json_records import record_of, sealed, unsealed
 from mmpr.run.plan import SHARD_BYTES, ChunkCensus, ShardPlan, SkippedRow, Totals, plan_shards
 from mmpr.run.selection import ChunkSurvey, Limits, Survey
 from mmpr.run.split import TRAIN, VALIDATION
@@ -185,8 +186,9 @@ def write_manifest(folder: RunFolder, files: Sequence[FileRecord], others: Seque
         others: names of further finished files (card, report), hashed here as they lie.
     """
     records = sorted([*files, *(folder.record(name) for name in others)], key=lambda record: record.path)
-    manifest = {"n_chunks": len(folder.committed_chunks()), "files": [asdict(record) for record in records]}
-    folder.store.write_bytes(MANIFEST, to_json(manifest))
+    logs = [folder.record(name) for name in (STARTS, EVENTS) if folder.store.exists(name)]
+    manifest = Manifest(len(folder.committed_chunks()), tuple(records), tuple(logs), folder.fingerprint())
+    folder.store.write_bytes(MANIFEST, sealed(asdict(manifest)))
 
 
 def read_manifest(folder: RunFolder) -> Manifest | None:
@@ -196,20 +198,32 @@ def read_manifest(folder: RunFolder) -> Manifest | None:
         RunFolderError: it cannot be read.
     """
     try:
-        fields = json.loads(folder.store.read_bytes(MANIFEST))
-        return Manifest(fields["n_chunks"], tuple(FileRecord(**record) for record in fields["files"]))
+        manifest = record_of(Manifest, unsealed(folder.store.read_bytes(MANIFEST)))
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError) as error:
-        raise RunFolderError(f"{folder.url}/{MANIFEST} is damaged; start the run again, it only finishes it") from error
+    except ValueError as error:
+        remedy = f"delete {MANIFEST} and start the run again, it only finishes it"
+        raise RunFolderError(f"{folder.url}/{MANIFEST} is damaged ({error}); {remedy}") from error
+    if outside := [file.path for file in manifest.files if file.path.startswith("/") or ".." in file.path.split("/")]:
+        raise RunFolderError(f"{folder.url}/{MANIFEST} names {outside[0]!r}, outside the run; restore it from a copy")
+    return manifest
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """The chunks a dataset was cut from, and its files by path."""
+    """What a finished run is: of an older mmpr without `logs` and `run`.
+
+    Args:
+        n_chunks: the chunks that the dataset was cut from.
+        files: of the dataset and its reports, by path.
+        logs: files that lines are added to, as they were then: their first `n_bytes` never change.
+        run: `RunFolder.fingerprint` then.
+    """
 
     n_chunks: int
     files: tuple[FileRecord, ...]
+    logs: tuple[FileRecord, ...] = ()
+    run: str | None = None
 
 
 class SkipsFile:

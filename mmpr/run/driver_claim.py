@@ -5,7 +5,6 @@ It is advice, not safety: two drivers at once waste an engine's time, and the si
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import socket
@@ -17,13 +16,18 @@ from typing import Any
 import psutil
 
 from mmpr.errors import DriverReplaced, RunFolderError
-from mmpr.run.commit_records import to_json
 from mmpr.run.folder import DRIVER, RunFolder
+from mmpr.run.json_records import checked, to_json, unsealed
 
 # A claim counts as dead after so many heartbeats in silence.
 _MISSED_BEATS = 4
 _START_TOLERANCE_S = 2.0
-_DEAD = {"token": "", "host": "", "pid": 0, "process_start": 0.0, "heartbeat_s": 0.0, "beat_at": 0.0, "state": {}}
+_DEAD: dict[str, Any] = {
+    **dict.fromkeys(("token", "host"), ""),
+    "pid": 0,
+    **dict.fromkeys(("process_start", "heartbeat_s", "beat_at"), 0.0),
+    "state": {},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +100,10 @@ def read_driver(folder: RunFolder) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     try:
-        return {**_DEAD, **json.loads(content)}
-    except (ValueError, TypeError):
+        found = {**_DEAD, **unsealed(content)}
+        types = {name: type(value) for name, value in _DEAD.items()}
+        return {name: checked(found[name], types[name], name) for name in types}
+    except ValueError:
         return dict(_DEAD)
 
 

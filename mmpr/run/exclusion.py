@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 
 from mmpr.image_tags import without_tags
 from mmpr.prompts import strip_suffix
+from mmpr.run.chunk_reader import told
 from mmpr.run.folder import EXCLUDE, RunFolder
 from mmpr.types import Question, Reason, Skip, Stage
 
@@ -128,18 +129,26 @@ def write_list(folder: RunFolder, listed: Iterable[Listed], *, name: str) -> Non
 
 
 def list_name(folder: RunFolder) -> str | None:
-    """The setting that the folder's list was read by; None where it has none."""
+    """The setting that the folder's list was read by; None where it has none.
+
+    Raises:
+        RunFolderError: it is damaged.
+    """
     if not folder.store.exists(EXCLUDE):
         return None
-    with folder.store.open(EXCLUDE) as file:
+    with told(folder, EXCLUDE), folder.store.open(EXCLUDE) as file:
         return str((pq.read_schema(file).metadata or {}).get(b"exclude", b"").decode())
 
 
 def read_list(folder: RunFolder, *, texts: bool) -> ExcludeList:
-    """The folder's list; `texts`: whether questions count that no image betrays."""
-    with folder.store.open(EXCLUDE) as file:
+    """The folder's list; `texts`: whether questions count that no image betrays.
+
+    Raises:
+        RunFolderError: it is damaged.
+    """
+    with told(folder, EXCLUDE), folder.store.open(EXCLUDE) as file:
         rows: list[dict[str, Any]] = pq.read_table(file).to_pylist()
-    return ExcludeList(Listed(**{**row, **({} if texts else {"question": None})}) for row in rows)
+        return ExcludeList(Listed(**{**row, **({} if texts else {"question": None})}) for row in rows)
 
 
 def question_print(text: str) -> str | None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -16,8 +18,9 @@ from mmpr.errors import CommitRefused, LawBroken, ResumeError, RunFolderError
 from mmpr.redact import redacted
 from mmpr.run import chunk_tables
 from mmpr.run.chunk_tables import FORMAT
-from mmpr.run.commit_records import ChunkAccount, ChunkCommit, Committed, FileRecord, RowSpan, kept_as, to_json
-from mmpr.run.merge_members import MERGED_FORMAT
+from mmpr.run.commit_records import ChunkAccount, ChunkCommit, Committed, FileRecord, RowSpan, kept_as
+from mmpr.run.json_records import checked, record_of, sealed, sealed_line, to_json, unsealed
+from mmpr.run.merge_members import MERGED_FORMAT, Member
 from mmpr.run.store import TEMPORARY, Store
 
 RUN, STARTS, DRIVER, MANIFEST = "run.json", "starts.jsonl", "driver.json", "manifest.json"
@@ -29,7 +32,23 @@ QUESTIONS, RESPONSES, CHUNKS, DATA = "questions", "responses", "chunks", "data"
 # chunks/00012.json, questions/00012-1a2b3c4d.parquet
 _SIDECAR = re.compile(rf"{CHUNKS}/(\d{{5,}})\.json")
 _SIDECARS_A_READ = 1024
+_LEFT = re.compile(rf"(?:^|[./])[0-9a-f]{{8}}{re.escape(TEMPORARY)}$")
+_LAYOUT_COUNTS = ("chunk_questions", "questions", "chunks")
 _ATTEMPT = re.compile(rf"(?:{QUESTIONS}|{RESPONSES})/(\d{{5,}})-[0-9a-f]{{8}}\.parquet")
+
+
+@dataclass(frozen=True, slots=True)
+class _RunFields:
+    """What `run.json` must have, and of which types."""
+
+    format: int
+    source: str
+    layout: dict[str, Any]
+    identity: dict[str, Any]
+    selection: dict[str, Any]
+    versions: dict[str, str]
+    nonce: str = ""
+    members: tuple[Member, ...] = ()
 
 
 def new_attempt() -> str:
@@ -90,8 +109,7 @@ class RunFolder:
             "versions": dict(versions),
             "reading": dict(reading or {}),
         }
-        if self.store.exists(MERGING):
-            raise RunFolderError(f"{self.url} holds a merge that was cut off; merge again or choose another folder")
+        self.require_room()
         self.publish_run(run)
 
     def publish_run(self, run: Mapping[str, Any]) -> None:
@@ -102,7 +120,7 @@ class RunFolder:
         """
         nonce = secrets.token_hex(4)  # tells two first starts apart where a store answers vaguely
         try:
-            self.store.write_exclusive(RUN, to_json({**run, "nonce": nonce}))
+            self.store.write_exclusive(RUN, sealed({**run, "nonce": nonce}))
         except FileExistsError:
             raise RunFolderError(f"{self.url} holds a run already; continue it or choose another folder") from None
 
@@ -113,16 +131,61 @@ class RunFolder:
             RunFolderError: there is none, it is damaged, or a newer mmpr wrote it.
         """
         try:
-            run = json.loads(self.store.read_bytes(RUN))
-            written_as = int(run["format"])
+            run = unsealed(self.store.read_bytes(RUN))
+            written_as = checked(run.get("format"), int, "format")
+            if written_as <= MERGED_FORMAT:
+                record_of(_RunFields, run)
+                _require_layout(run["layout"])
         except FileNotFoundError:
-            raise RunFolderError(f"{self.url} is no run folder: it has no {RUN}") from None
-        except (ValueError, KeyError, TypeError) as error:
+            raise RunFolderError(f"{self.url} is no run folder: {self._runless()}") from None
+        except ValueError as error:
             raise RunFolderError(f"{self.url}/{RUN} is damaged ({error}); restore it from a copy") from error
         if written_as > MERGED_FORMAT:
             known = MERGED_FORMAT
             raise RunFolderError(f"{self.url} has format {written_as}, this mmpr reads up to {known}; update mmpr")
-        return dict(run)
+        return run
+
+    def _runless(self) -> str:
+        """Why there is no run: the chunks of one without its `run.json` are worth a word of their own."""
+        if self.store.is_file():
+            return "it is a file"
+        if self.has_chunks():
+            return f"it has the chunks of one, but no {RUN}; restore that from a copy"
+        return f"it has no {RUN}"
+
+    def has_chunks(self) -> bool:
+        """Whether anything was ever committed here."""
+        return any(_SIDECAR.fullmatch(name) for name in self.store.names(CHUNKS))
+
+    def fingerprint(self) -> str | None:
+        """A hash of what `run.json` says and no start may change, so that another run's is noticed; None without it."""
+        if not self.has_run():
+            return None
+        run = {name: value for name, value in self.load_run().items() if name not in ("layout", "selection")}
+        return hashlib.sha256(to_json(run)).hexdigest()
+
+    def require_room(self) -> None:
+        """Refuse a place for a new run, unless nothing is there or a run is.
+
+        Raises:
+            RunFolderError: it is a file, or has files of somebody else; or its run.json is damaged.
+        """
+        if self.has_run():
+            self.load_run()
+            return
+        if self.store.is_file():
+            raise RunFolderError(f"{self.url} is a file; give a new or an empty folder")
+        if self.store.exists(MERGING):
+            raise RunFolderError(f"{self.url} holds a merge that was cut off; merge again or choose another folder")
+        if self.has_chunks():
+            raise RunFolderError(f"{self.url} is no run folder: {self._runless()}, or give another folder")
+        if found := self.foreign():
+            raise RunFolderError(f"{self.url} has files already ({found[0]}); give a new or an empty folder")
+
+    def foreign(self) -> list[str]:
+        """Names in the folder, less those that a start leaves which was killed before it wrote `run.json`."""
+        names = [*self.store.names(""), *self.store.folders()]
+        return sorted(name for name in names if name != DRIVER and not is_temporary(name))
 
     def require_identity(self, identity: Mapping[str, Any], *, defaults: Mapping[str, Any] | None = None) -> None:
         """Refuse a start whose identity differs from the folder's.
@@ -158,28 +221,39 @@ class RunFolder:
 
     def add_start(self, operation: Mapping[str, Any]) -> None:
         """One more line of `starts.jsonl`: the operational settings of a start."""
-        self.store.append_line(STARTS, json.dumps(operation, ensure_ascii=False))
+        self.store.append_line(STARTS, sealed_line(operation))
 
     def starts(self) -> list[dict[str, Any]]:
         """Every start so far, first to last; a line that a crash cut off is left out."""
-        return self._lines(STARTS)
+        return self._lines(STARTS)[0]
 
     def add_event(self, event: Mapping[str, Any]) -> None:
         """One more line of `events.jsonl`; texts in it are kept without secrets."""
         told = {name: redacted(value) if isinstance(value, str) else value for name, value in event.items()}
-        self.store.append_line(EVENTS, json.dumps(told, ensure_ascii=False))
+        self.store.append_line(EVENTS, sealed_line(told))
 
     def events(self) -> list[dict[str, Any]]:
         """What befell the run so far, first to last; a line that a crash cut off is left out."""
-        return self._lines(EVENTS)
+        return self._lines(EVENTS)[0]
 
-    def _lines(self, name: str) -> list[dict[str, Any]]:
+    def torn_lines(self, name: str) -> list[int]:
+        """Which lines of a log, from 1, are no JSON object: damaged, or cut off by a crash."""
+        return self._lines(name)[1]
+
+    def _lines(self, name: str) -> tuple[list[dict[str, Any]], list[int]]:
+        """The lines of a log that are JSON objects, and the numbers of the others."""
+        try:
+            lines = self.store.read_bytes(name).split(b"\n")
+        except FileNotFoundError:
+            return [], []
         found: list[dict[str, Any]] = []
-        with suppress(FileNotFoundError):
-            for line in self.store.read_bytes(name).splitlines():
-                with suppress(ValueError):
-                    found.append(json.loads(line))
-        return found
+        torn: list[int] = []
+        for number, line in enumerate(lines, start=1):
+            try:
+                found += [_entry(line)] if line else []
+            except ValueError:
+                torn.append(number)
+        return found, torn
 
     # -- commits ----------------------------------------------------------------------------------------------------
 
@@ -267,15 +341,15 @@ class RunFolder:
             attempts: by chunk, so that a commit made since is not meant.
         """
         if attempts:
-            self.store.write_bytes(DAMAGE, to_json({f"{chunk:05d}": attempts[chunk] for chunk in sorted(attempts)}))
+            self.store.write_bytes(DAMAGE, sealed({f"{chunk:05d}": attempts[chunk] for chunk in sorted(attempts)}))
         elif self.store.exists(DAMAGE):
             self.store.delete(DAMAGE)
 
     def noted_damage(self) -> set[int]:
         """The chunks whose commits were found damaged and still stand."""
         try:
-            noted = {int(chunk): attempt for chunk, attempt in json.loads(self.store.read_bytes(DAMAGE)).items()}
-        except (FileNotFoundError, ValueError, AttributeError):
+            noted = {int(chunk): attempt for chunk, attempt in unsealed(self.store.read_bytes(DAMAGE)).items()}
+        except (FileNotFoundError, ValueError):
             return set()
         standing = noted.keys() & self.committed_chunks()
         return {chunk for chunk in standing if self.load_commit(chunk).attempt == noted[chunk]}
@@ -287,8 +361,9 @@ class RunFolder:
             RunFolderError: the new folder holds a run already, or cannot be written.
         """
         other = RunFolder(url, self.store.options)
-        if other.has_run() or other.store.exists(MERGING):
+        if other.has_run():
             raise RunFolderError(f"{other.url} holds a run already; choose another folder")
+        other.require_room()
         for commit in self.commits():
             for name in (commit.questions.path, commit.responses.path, sidecar_name(commit.chunk)):
                 other.store.copy_from(self.store, name)
@@ -313,7 +388,7 @@ class RunFolder:
             named |= {commit.questions.path, commit.responses.path}
             chunks.add(commit.chunk)
         doomed = [name for name in found if name not in named and (abandoned or _chunk_of(name) in chunks)]
-        doomed += [n for f in ("", CHUNKS, QUESTIONS, RESPONSES, DATA) for n in self.store.names(f) if _is_left(n)]
+        doomed += [n for f in ("", CHUNKS, QUESTIONS, RESPONSES, DATA) for n in self.store.names(f) if is_temporary(n)]
         for name in doomed:
             self.store.delete(name)
         return doomed
@@ -326,13 +401,13 @@ class RunFolder:
     def _change_run(self, part: str, values: Mapping[str, Any]) -> None:
         run = self.load_run()
         if run.get(part) != json.loads(json.dumps(values)):
-            self.store.write_bytes(RUN, to_json({**run, part: dict(values)}))
+            self.store.write_bytes(RUN, sealed({**run, part: dict(values)}))
 
     def _parse(self, name: str, content: bytes) -> ChunkCommit:
         try:
             commit = ChunkCommit.from_json(content)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise RunFolderError(f"{self.url}/{name} is damaged; delete it and build again") from error
+        except ValueError as error:
+            raise RunFolderError(f"{self.url}/{name} is damaged ({error}); delete it and build again") from error
         if sidecar_name(commit.chunk) != name:
             raise RunFolderError(f"{self.url}/{name} is the commit of chunk {commit.chunk}; delete it and build again")
         return commit
@@ -377,8 +452,27 @@ def _chunk_of(name: str) -> int | None:
     return int(match[1]) if match else None
 
 
-def _is_left(name: str) -> bool:
-    return name.endswith(TEMPORARY)
+def is_temporary(name: str) -> bool:
+    """Whether a file is what a writer left that was killed; a person's own `notes.tmp` is not."""
+    return _LEFT.search(name) is not None
+
+
+def _entry(line: bytes) -> dict[str, Any]:
+    """One line of a log; raises `ValueError` where it is none."""
+    if not (entry := unsealed(line)):
+        raise ValueError("it says nothing")
+    return entry
+
+
+def _require_layout(layout: Mapping[str, Any]) -> None:
+    """Raises `ValueError` where a layout cannot be meant so; names the field."""
+    counts = {name: checked(layout[name], int, f"layout.{name}") for name in _LAYOUT_COUNTS if name in layout}
+    stops = checked(layout.get("stops", []), tuple[Any, ...], "layout.stops")
+    for place, stop in enumerate(stops):
+        each = stop if isinstance(stop, list) else [stop]
+        counts |= {f"stops[{place}]": checked(one, int, f"layout.stops[{place}]") for one in each}
+    if wrong := [name for name, count in counts.items() if count < 0]:
+        raise ValueError(f"layout.{wrong[0]} is negative")
 
 
 def _require_law(chunk: int, questions: int, account: ChunkAccount) -> None:

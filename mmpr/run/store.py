@@ -89,16 +89,32 @@ class Store:
         self._fs.invalidate_cache()
         return bool(self._fs.exists(self.path(name)))
 
+    def is_file(self) -> bool:
+        """Whether a file lies in the place of this folder."""
+        return self.is_local and Path(self._root).is_file()
+
     def size(self, name: str) -> int:
-        return int(self._fs.size(self.path(name)))
+        """Bytes of a file.
+
+        Raises:
+            FileNotFoundError: there is none.
+            RunFolderError: it cannot be read; a directory in its place cannot.
+        """
+        with _told(self.path(name), "read"):
+            found = self._fs.info(self.path(name))
+            if found["type"] != "file":
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            return int(found["size"])
 
     def read_bytes(self, name: str) -> bytes:
         """All bytes of a file.
 
         Raises:
             FileNotFoundError: there is none.
+            RunFolderError: it cannot be read; a directory in its place cannot.
         """
-        return cast(bytes, self._fs.cat_file(self.path(name)))
+        with _told(self.path(name), "read"):
+            return cast(bytes, self._fs.cat_file(self.path(name)))
 
     def read_many(self, names: list[str]) -> dict[str, bytes]:
         """The bytes of many small files, fetched together where the filesystem can."""
@@ -120,12 +136,13 @@ class Store:
 
     def open(self, name: str) -> IO[bytes]:
         """A file to read at any position."""
-        return cast("IO[bytes]", self._fs.open(self.path(name), "rb"))
+        with _told(self.path(name), "read"):
+            return cast("IO[bytes]", self._fs.open(self.path(name), "rb"))
 
     def sha256(self, name: str) -> tuple[int, str]:
         """Bytes and hash of a file as it lies there, read in blocks."""
         digest, n_bytes = hashlib.sha256(), 0
-        with self.open(name) as file:
+        with _told(self.path(name), "read"), self.open(name) as file:
             while block := file.read(_BLOCK_BYTES):
                 digest.update(block)
                 n_bytes += len(block)
@@ -142,10 +159,13 @@ class Store:
     def _inside(self, folder: str, kind: str) -> list[str]:
         self._fs.invalidate_cache()
         try:
-            found = self._fs.ls(self.path(folder).rstrip("/"), detail=True)
+            with _told(self.path(folder), "read"):
+                found = self._fs.ls(self.path(folder).rstrip("/"), detail=True)
         except FileNotFoundError:
             return []
-        return sorted(PurePosixPath(entry["name"]).name for entry in found if entry["type"] == kind)
+        root = self.path(folder).rstrip("/")  # of a file in the folder's place `ls` gives the file
+        inside = [entry["name"] for entry in found if entry["type"] == kind and entry["name"].rstrip("/") != root]
+        return sorted(PurePosixPath(name).name for name in inside)
 
     def try_writing(self) -> None:
         """Write and delete a small file, as a node does before it is given work.
@@ -189,8 +209,11 @@ class Store:
             with suppress(OSError):
                 os.link(other.path(name), self._local(to))
                 return
-        with other.open(name) as file, self.writer(to) as copy:
-            shutil.copyfileobj(file, cast("IO[bytes]", copy), _BLOCK_BYTES)
+        try:
+            with other.open(name) as file, self.writer(to) as copy:
+                shutil.copyfileobj(file, cast("IO[bytes]", copy), _BLOCK_BYTES)
+        except FileNotFoundError as error:
+            raise RunFolderError(f"{other.path(name)} is missing; `mmpr verify` says what to do") from error
 
     @contextmanager
     def writer(self, name: str) -> Iterator[HashingFile]:
@@ -216,7 +239,7 @@ class Store:
 
     def _local(self, name: str) -> Path:
         path = Path(self.path(name))
-        with _told(str(path.parent), "create"):
+        with _told(str(path.parent), "create", answers=()):
             path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
@@ -252,6 +275,8 @@ class Store:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
+            if path.is_dir():  # which `link` would call a file that another writer made
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
             _link_or_replace(temporary, path, content)
             _sync_folder(path.parent)
         finally:
@@ -312,13 +337,24 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+_READ, _WRITE = "restore it from a copy, or the rights to it", "free space or rights there, then start again"
+_ANSWERS = (FileExistsError, FileNotFoundError)  # existence and absence are answers, not errors
+
+
 @contextmanager
-def _told(path: str, verb: str) -> Iterator[None]:
-    """An operating system's error as one line that names the file; existence and absence are answers, not errors."""
+def _told(path: str, verb: str, *, answers: tuple[type[OSError], ...] = _ANSWERS) -> Iterator[None]:
+    """An operating system's error as one line that names the file."""
     try:
         yield
-    except (FileExistsError, FileNotFoundError):
+    except answers:
         raise
+    except NotADirectoryError as error:
+        if verb == "read":  # something above it is a file: it is not there
+            raise FileNotFoundError(error.errno, error.strerror, path) from error
+        raise RunFolderError(f"cannot {verb} {path}: a file lies in the place of a folder; give another") from error
+    except IsADirectoryError as error:
+        raise RunFolderError(f"cannot {verb} {path}: a directory lies in the place of a file; remove it") from error
     except OSError as error:
         cause = error.strerror or str(error)
-        raise RunFolderError(f"cannot {verb} {path}: {cause}; free space or rights there, then start again") from error
+        remedy = _READ if verb == "read" else _WRITE
+        raise RunFolderError(f"cannot {verb} {path}: {cause}; {remedy}") from error

@@ -6,7 +6,6 @@ again under other settings of the judge gives new verdicts, and leaves the commi
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -15,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from mmpr.errors import RunFolderError
 from mmpr.judging import VERSION
 from mmpr.pairing import FirstRound, first_round
-from mmpr.run.commit_records import Committed, to_json
+from mmpr.run.commit_records import Committed
+from mmpr.run.json_records import sealed, unsealed
 from mmpr.types import Certainty, Outcome, Pair, Verdict
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def _counter(sums: Mapping[str, Any]) -> Counter[str]:
 
 def write_verdicts(folder: RunFolder, counts: VerdictCounts) -> None:
     """Write `verdicts.json`."""
-    folder.store.write_bytes(VERDICTS, to_json(counts.to_json()))
+    folder.store.write_bytes(VERDICTS, sealed(counts.to_json()))
 
 
 def read_verdicts(folder: RunFolder) -> VerdictCounts:
@@ -130,7 +130,7 @@ def read_verdicts(folder: RunFolder) -> VerdictCounts:
     """
     counts = VerdictCounts()
     try:
-        fields = json.loads(folder.store.read_bytes(VERDICTS))
+        fields = unsealed(folder.store.read_bytes(VERDICTS))
         counts.judge_version = int(fields.get("judge_version", 1))
         counts.by_rule.update({rule: _counter(outcomes) for rule, outcomes in fields["by_rule"].items()})
         counts.by_accuracy.update({(int(right), int(n)): int(q) for right, n, q in fields["by_accuracy"]})

@@ -9,7 +9,12 @@ from __future__ import annotations
 
 import base64
 import json
+<<<<<<< HEAD
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+=======
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+>>>>>>> 1e869c8 (What a run folder says is hashed and checked field by field; what comes in is bounded in memory; import torch stays as it is)
 from enum import Enum
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
@@ -18,12 +23,15 @@ from mmpr.errors import SourceError
 from mmpr.sources.cursors import Raw
 from mmpr.sources.file_columns import columns_of_row
 from mmpr.sources.row_faults import RowFault
+from mmpr.sources.row_sizes import value_sizes
 from mmpr.sources.source_records import COLUMNS, RESPONSES, Source
 from mmpr.types import Reason
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+_MOST_IMAGE_BYTES = 200_000_000  # of one row's images; what a decoder takes is bounded elsewhere
+_PIECE_BYTES = 64_000_000
 _PYTHON_ROWS = 16  # that are Python values at once: their images may have some MB each
 _MAGIC = ((b"\x89PNG", "png"), (b"\xff\xd8\xff", "jpeg"), (b"RIFF", "webp"), (b"GIF8", "gif"))
 
@@ -49,10 +57,22 @@ class TableCursor:
             kinds = images_of(batch.schema, self._source)
             hashed = _plainly_hashed(batch.schema.names, self._source) if self._source.plain_hash else None
             labels = _labels((batch.schema.metadata or {}).get(b"huggingface", b"{}"))
+<<<<<<< HEAD
             for values in _values(batch):
                 number = self.ordinal
                 self.ordinal += 1
                 yield _raw(number, values and _worded(values, labels), kinds, hashed)
+=======
+            for rows, n_bytes in bounded_rows(batch, kinds, self._source.max_row_bytes):
+                if n_bytes is not None:  # one row, over the limit
+                    yield Raw(self.ordinal, (b"%d bytes\n" % n_bytes,), TooLong(n_bytes))
+                    self.ordinal += 1
+                    continue
+                for values in _values(rows):
+                    number = self.ordinal
+                    self.ordinal += 1
+                    yield _raw(number, values and _worded(values, labels), kinds)
+>>>>>>> 1e869c8 (What a run folder says is hashed and checked field by field; what comes in is bounded in memory; import torch stays as it is)
 
     def close(self) -> None:
         """Let go of the file."""
@@ -95,6 +115,44 @@ def _plainly_hashed(names: Collection[str], source: Source) -> frozenset[str]:
     return frozenset((*map(source.column, COLUMNS), *more))
 
 
+@dataclass(frozen=True, slots=True)
+class TooLong:
+    """In place of a row's values: it was not made."""
+
+    n_bytes: int
+
+
+def bounded_rows(
+    batch: pa.RecordBatch, images: Mapping[str, ImageReading], most: int
+) -> Iterator[tuple[pa.RecordBatch, int | None]]:
+    """The rows in pieces that are small as Python values; one alone over the limit comes with its size, unread.
+
+    Args:
+        batch: some rows, texts as dictionaries where the file has them so.
+        images: its columns of images, whose bytes have a limit of their own.
+        most: bytes of a row without them.
+    """
+    import numpy as np
+
+    texts, shown = np.zeros(batch.num_rows, np.int64), np.zeros(batch.num_rows, np.int64)
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        sizes = shown if name in images else texts
+        sizes += value_sizes(column)
+    first, held = 0, 0
+    for row, (text, image) in enumerate(zip(texts.tolist(), shown.tolist(), strict=True)):
+        refused = text > most or image > max(most, _MOST_IMAGE_BYTES)
+        if row > first and (refused or held + text + image > _PIECE_BYTES):
+            yield batch.slice(first, row - first), None
+            first, held = row, 0
+        if refused:
+            yield batch.slice(row, 1), text + image
+            first = row + 1
+        else:
+            held += text + image
+    if first < batch.num_rows:
+        yield batch.slice(first), None
+
+
 class ImageReading(Enum):
     """What a file's column of images holds: references, bytes with their names, or bytes alone."""
 
@@ -112,8 +170,16 @@ def images_of(schema: pa.Schema, source: Source) -> dict[str, ImageReading]:
 def _kept(kind: pa.DataType) -> ImageReading:
     import pyarrow.types as kinds
 
+<<<<<<< HEAD
     if kinds.is_list(kind) or kinds.is_large_list(kind) or kinds.is_fixed_size_list(kind):
+=======
+    if kinds.is_dictionary(kind):
         kind = kind.value_type
+    if kinds.is_list(kind) or kinds.is_large_list(kind):
+>>>>>>> 1e869c8 (What a run folder says is hashed and checked field by field; what comes in is bounded in memory; import torch stays as it is)
+        kind = kind.value_type
+        if kinds.is_dictionary(kind):
+            kind = kind.value_type
     if kinds.is_struct(kind) and kind.get_field_index("bytes") >= 0:
         return ImageReading.NAMED if kind.get_field_index("path") >= 0 else ImageReading.NAMELESS
     binary = kinds.is_binary(kind) or kinds.is_large_binary(kind) or kinds.is_binary_view(kind)
@@ -122,6 +188,9 @@ def _kept(kind: pa.DataType) -> ImageReading:
 
 def values(raw: Raw, source: Source) -> dict[str, object]:
     """A row under the file's names, images as references; raises `RowFault` where a text in it is not UTF-8."""
+    if isinstance(raw.content, TooLong):
+        limit = f"the limit is {source.max_row_bytes:,}, and {_MOST_IMAGE_BYTES:,} for pictures"
+        raise RowFault(Reason.BAD_ROW, f"{raw.content.n_bytes:,} bytes long, {limit}: put pictures into files")
     found = cast("dict[str, object] | None", raw.content)
     if found is None:
         raise RowFault(Reason.BAD_ROW, "a text is not UTF-8: convert it and write the file again")
