@@ -279,7 +279,7 @@ def flip(path):
 
 
 def newer(run):
-    stored = json.loads((run / "run.json").read_text())
+    stored = unsealed((run / "run.json").read_bytes())
     (run / "run.json").write_text(json.dumps({**stored, "format": 99}))
 
 

@@ -73,7 +73,7 @@ def test_internvl_gets_the_tiles_of_the_run_where_they_are_known(tmp_path):
     making.finish(run)
     export_run(run.url, "internvl", tmp_path / "to-a")
     assert not any("max_dynamic_patch" in entry for entry in meta(tmp_path / "to-a"))
-    settings = json.loads((tmp_path / "a/run.json").read_text())
+    settings = unsealed((tmp_path / "a/run.json").read_bytes())
     settings["identity"]["max_tiles"] = 12
     (tmp_path / "a/run.json").write_text(json.dumps(settings))
     export_run(run.url, "internvl", tmp_path / "to-b")

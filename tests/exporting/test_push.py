@@ -14,6 +14,7 @@ from mmpr.errors import ConfigError, HubError, MmprError, RunFolderError
 from mmpr.exporting.push import push_run
 from mmpr.reporting.rewritten_reports import report_again
 from mmpr.run import RunFolder
+from mmpr.run.json_records import unsealed
 from mmpr.verification import verify
 
 REPO = "owner/pairs"
@@ -30,7 +31,7 @@ def writer(monkeypatch):
 
 def make(path, *, model="owner/model", rows=None):
     folder = runs.make(path, rows)
-    stored = json.loads((path / "run.json").read_text())
+    stored = unsealed((path / "run.json").read_bytes())
     stored["identity"]["model"] = model
     (path / "run.json").write_text(json.dumps(stored))
     report_again(folder.url)
