@@ -27,6 +27,7 @@ from mmpr.reporting.pair_story import read_story
 from mmpr.reporting.peek import sample_pairs
 from mmpr.reporting.rewritten_reports import report_again
 from mmpr.run import RunFolder, claim_driver, new_attempt
+from mmpr.run.json_records import unsealed
 from mmpr.settings.config import BuildConfig, Mark, part
 from mmpr.status import read_status
 from mmpr.verification import verify

@@ -10,8 +10,6 @@ import pytest
 
 from mmpr._processes import sweep_shared_memory
 
-import pytest
-
 CODE = """
 import os, threading
 from pathlib import Path

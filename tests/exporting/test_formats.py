@@ -12,6 +12,7 @@ from run import making
 from exporting import runs
 from mmpr.exporting import export_run
 from mmpr.prompts import SYSTEM_MESSAGES
+from mmpr.run.json_records import unsealed
 
 SYSTEM, EARLIER = "You are terse.", (("What is this?", "A picture."), ("Of what?", "Of noise."))
 
