@@ -316,7 +316,7 @@ def test_where_the_merged_run_may_not_be(shapes, tmp_path):
     before = files(shapes), files(tmp_path / "m")
     for out, words in (
         (tmp_path / "m", "holds a run already; choose another folder"),
-        (tmp_path / "notes", "has files already; give a new or an empty folder"),
+        (tmp_path / "notes", "has files already .*; give a new or an empty folder"),
         (tmp_path / "notes/mine.txt", "is a file; give a folder"),
         (a, "is .*/a or inside it"),
         (b / "data" / "m", "is .*/b or inside it"),
