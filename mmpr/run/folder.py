@@ -8,7 +8,7 @@ import re
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -49,6 +49,7 @@ class _RunFields:
     versions: dict[str, str]
     nonce: str = ""
     members: tuple[Member, ...] = ()
+    reading: dict[str, Any] = field(default_factory=dict)
 
 
 def new_attempt() -> str:
@@ -161,7 +162,7 @@ class RunFolder:
         """A hash of what `run.json` says and no start may change, so that another run's is noticed; None without it."""
         if not self.has_run():
             return None
-        run = {name: value for name, value in self.load_run().items() if name not in ("layout", "selection")}
+        run = {name: value for name, value in self.load_run().items() if name not in ("layout", "selection", "reading")}
         return hashlib.sha256(to_json(run)).hexdigest()
 
     def require_room(self) -> None:

@@ -9,12 +9,8 @@ from __future__ import annotations
 
 import base64
 import json
-<<<<<<< HEAD
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-=======
-from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
->>>>>>> 1e869c8 (What a run folder says is hashed and checked field by field; what comes in is bounded in memory; import torch stays as it is)
 from enum import Enum
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
@@ -57,12 +53,6 @@ class TableCursor:
             kinds = images_of(batch.schema, self._source)
             hashed = _plainly_hashed(batch.schema.names, self._source) if self._source.plain_hash else None
             labels = _labels((batch.schema.metadata or {}).get(b"huggingface", b"{}"))
-<<<<<<< HEAD
-            for values in _values(batch):
-                number = self.ordinal
-                self.ordinal += 1
-                yield _raw(number, values and _worded(values, labels), kinds, hashed)
-=======
             for rows, n_bytes in bounded_rows(batch, kinds, self._source.max_row_bytes):
                 if n_bytes is not None:  # one row, over the limit
                     yield Raw(self.ordinal, (b"%d bytes\n" % n_bytes,), TooLong(n_bytes))
@@ -71,8 +61,7 @@ class TableCursor:
                 for values in _values(rows):
                     number = self.ordinal
                     self.ordinal += 1
-                    yield _raw(number, values and _worded(values, labels), kinds)
->>>>>>> 1e869c8 (What a run folder says is hashed and checked field by field; what comes in is bounded in memory; import torch stays as it is)
+                    yield _raw(number, values and _worded(values, labels), kinds, hashed)
 
     def close(self) -> None:
         """Let go of the file."""
@@ -170,13 +159,9 @@ def images_of(schema: pa.Schema, source: Source) -> dict[str, ImageReading]:
 def _kept(kind: pa.DataType) -> ImageReading:
     import pyarrow.types as kinds
 
-<<<<<<< HEAD
-    if kinds.is_list(kind) or kinds.is_large_list(kind) or kinds.is_fixed_size_list(kind):
-=======
     if kinds.is_dictionary(kind):
         kind = kind.value_type
-    if kinds.is_list(kind) or kinds.is_large_list(kind):
->>>>>>> 1e869c8 (What a run folder says is hashed and checked field by field; what comes in is bounded in memory; import torch stays as it is)
+    if kinds.is_list(kind) or kinds.is_large_list(kind) or kinds.is_fixed_size_list(kind):
         kind = kind.value_type
         if kinds.is_dictionary(kind):
             kind = kind.value_type
