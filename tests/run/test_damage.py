@@ -31,6 +31,7 @@ from run.damage_kinds import damages, field_damages
 STEP = int(os.environ.get("MMPR_DAMAGE_STEP", "0"))
 # Files that only say what somebody left: nothing of the run depends on them.
 ADVICE = {"driver.json", "damage.json"}
+LOGS = {"starts.jsonl", "events.jsonl"}  # a line that cannot be read is left out, and `verify` names it
 READING = {
     "verify": ("verify", "{run}"),
     "status": ("status", "{run}"),
@@ -171,7 +172,7 @@ def _judged(runs: Runs, verb: str, name: str, run: Path, to: Path) -> str | None
         return None  # what it wrote agrees with what is there
     if verb == "report --json" and name == "report.json":
         return None  # made anew from the run; only what the engines did stood there alone
-    if out != sound_out and name not in ADVICE:
+    if out != sound_out and name not in ADVICE | LOGS:
         return f"other words: {out[:300]!r}"
     if verb == "build" and name.startswith("data/"):
         return None  # a build that finds nothing to do looks at their lengths: `verify` reads them
