@@ -7,7 +7,7 @@ import re
 _REFUSAL = re.compile(
     r"\b(?:can ?not|can't|could not|couldn't|unable to|not able to|impossible to|not possible to|hard to"
     r"|difficult to|fail(?:ed)? to)\s{1,4}"
-    r"(?:be\s{1,4}|accurately\s{1,4}|reliably\s{1,4}|clearly\s{1,4}|definitively\s{1,4})*(?:determine|tell|identif|see|read|answer"
+    r"(?:be\s{1,4}|accurately\s{1,4}|reliably\s{1,4}|clearly\s{1,4}|definitively\s{1,4}){0,4}(?:determine|tell|identif|see|read|answer"
     r"|say|know|find|infer|conclude|view|made|make out|decid|calculat|discern|confirm|provide|assist|help"
     r"|count)\w{0,40}"
     r"|\b(?:unknown|unclear|unanswerable|indeterminate|undetermined|undeterminable|undecidable|inconclusive"

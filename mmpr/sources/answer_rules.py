@@ -24,9 +24,10 @@ _LETTER, _TEXT = AnswerRule.LETTER, AnswerRule.TEXT
 _INDEX0, _INDEX1 = AnswerRule.INDEX0, AnswerRule.INDEX1
 _NUMBER = re.compile(r"-?\d{1,3}(?:\.0+)?")
 _ONE = re.compile(
-    r"(?:option|choice|选项?)?\s*[\(\[（【]?\s*([A-Za-z])\s*[\)\]）】]?\s*[.:、)]?\s*(.*)", re.IGNORECASE | re.DOTALL
+    r"^(?:option|choice|选项?)?\s{0,4}[\(\[（【]?\s{0,4}([A-Za-z])\s{0,4}[\)\]）】]?\s{0,4}[.:、)]?\s*+(.*)",
+    re.IGNORECASE | re.DOTALL,
 )
-_SEVERAL = re.compile(r"[A-J](?:\s*[,、;&/]?\s*(?:and\s+)?[A-J])+")
+_SEVERAL = re.compile(r"^[A-J](?:\s{0,4}[,、;&/]?\s{0,4}(?:and\s{1,4})?[A-J])+")
 
 
 def readings(answer: str, options: Sequence[str]) -> Mapping[AnswerRule, Indices]:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _BLOCK_BYTES = 64_000
 _ROWS_A_MARK = 128
-_KEY = re.compile(rb'("(?:[^"\\]|\\.)*")\s*:\s*')  # of a row in a dict of rows
+_KEY = re.compile(rb'^("(?:[^"\\]|\\.)*+")\s*:\s*')  # of a row in a dict of rows
 
 
 @dataclass(frozen=True, slots=True)

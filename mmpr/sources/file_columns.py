@@ -17,12 +17,12 @@ _NUMBERS, _LETTERS = "#", "@"
 FIELD = re.compile(r"\{(\w+)(?::(\d+))?\}")  # of the form of an image's file: `{image_id:012}.jpg`
 # What a column of images, options or answers is called; of `image_width` and the like none is.
 _IMAGE_NAMES = re.compile(
-    r"(?:.*(?:image|img|picture|photo|screenshot)|pic|figure)s?(?:id|name|file|filename|path|url|data|bytes|b64|base64)?s?\d*"
+    r"^(?:.{0,60}(?:image|img|picture|photo|screenshot)|pic|figure)s?(?:id|name|file|filename|path|url|data|bytes|b64|base64)?s?\d*"
 )
 _OPTION_NAMES = re.compile(
-    r".*(?:choices|options|candidates|alternatives|distractors)|(?:choice|option|distractor)[a-z0-9]?"
+    r"^(?:.{0,60}(?:choices|options|candidates|alternatives|distractors)|(?:choice|option|distractor)[a-z0-9]?)"
 )
-_ANSWER_NAMES = re.compile(r".*answers?|label|labels|gt|gold|target|groundtruth|solution|correct.*")
+_ANSWER_NAMES = re.compile(r"^(?:.{0,60}answers?|label|labels|gt|gold|target|groundtruth|solution|correct.{0,60})")
 _CONTEXT_NAMES = re.compile(r"hints?|contexts?|passage|lecture")
 
 

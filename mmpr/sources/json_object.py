@@ -15,7 +15,8 @@ from mmpr.sources.streams import head
 
 _HEAD_BYTES = 64_000_000  # what stands before the rows (info, licences) is a few kB
 _ASKS = ("question", "query", "problem", "conversations", "messages", "texts", "instruction", "question_text", "text")
-_BLANK = re.compile(r"[\s,]*")
+_BLANK = re.compile(r"[\s,]*+")
+_KEY = re.compile(r"(\"(?:[^\"\\]|\\.){0,400}+\")\s{0,400}+:\s{0,400}+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +66,15 @@ def _is_row(value: object) -> bool:
     return isinstance(value, dict) and any(name in value for name in _ASKS)
 
 
+def _after_blanks(text: str, at: int) -> int:
+    found = _BLANK.match(text, at)
+    return at if found is None else found.end()
+
+
 def _members(text: str, at: int) -> Iterator[tuple[str | None, int]]:
     """The keys of an object that is open at `at`, and where their values begin; ends at what is no member."""
     decoder = json.JSONDecoder()
-    while (key := re.compile(r"[\s,]*(\"(?:[^\"\\]|\\.)*\")\s*:\s*").match(text, at)) is not None:
+    while (key := _KEY.match(text, _after_blanks(text, at))) is not None:
         yield key[1], key.end()
         try:
             _, at = decoder.raw_decode(text, key.end())

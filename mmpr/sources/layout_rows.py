@@ -15,7 +15,7 @@ from mmpr.sources.row_tags import ImageSlots
 from mmpr.sources.source_records import COLUMNS, Source
 from mmpr.types import Reason
 
-_BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{64}|iVBORw0KGgo|/9j/[A-Za-z0-9+/]{40})[A-Za-z0-9+/]*={0,2}\s*$")
+_BASE64 = re.compile(r"^(?:[A-Za-z0-9+/]{64}|iVBORw0KGgo|/9j/[A-Za-z0-9+/]{40})[A-Za-z0-9+/]*+={0,2}\s*$")
 _ABSENT = ("", "nan", "none", "null", "n/a")
 _IMAGE_FILE = re.compile(r"[^\n]{1,300}\.(?:png|jpe?g|webp|gif|bmp|tiff?|avif)", re.IGNORECASE)
 _ADDRESSES = ("path", "url", "image_url", "image", "src", "file", "file_name", "filename")

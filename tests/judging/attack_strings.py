@@ -49,8 +49,8 @@ def patterns(found: list[ModuleType]) -> dict[tuple[str, int], str]:
 
 
 def _held(value: object) -> Iterator[re.Pattern[str]]:
-    if isinstance(value, re.Pattern):
-        yield value
+    if isinstance(value, re.Pattern):  # one of bytes as a pattern of the characters they stand for
+        yield re.compile(value.pattern.decode("latin-1"), value.flags) if isinstance(value.pattern, bytes) else value
     elif isinstance(value, (tuple, list, frozenset)):
         for item in value:
             yield from _held(item)
