@@ -22,7 +22,7 @@ settings.load_profile("mmpr")
 
 # Files that start a Ray cluster of their own in this process: before the shared one is up, for a process joins one.
 OWN_RAY = ("test_cluster.py", "test_metrics.py", "test_places.py")
-STARTS_BUILDS = ("test_faults.py", "test_cluster_jobs.py")  # in processes of their own
+STARTS_BUILDS = ("test_faults.py", "test_signals.py", "test_cluster_jobs.py")  # in processes of their own
 
 
 def pytest_collection_modifyitems(items):

@@ -93,14 +93,18 @@ def test_columns_that_are_not_read_are_named(tmp_path):
 
 
 def test_columns_of_tables_and_headers_are_named(tmp_path):
-    table = pa.table({"question": ["?"], "answer": ["2"], "option_a": ["x"], "n": [1]})
+    table = pa.table({"question": ["?"], "answer": ["2"], "passage": ["x"], "n": [1]})
     pq.write_table(table, tmp_path / "a.parquet")
     with pa.OSFile(str(tmp_path / "a.arrow"), "wb") as file, pa.ipc.new_stream(file, table.schema) as writer:
         writer.write_table(table)
-    (tmp_path / "a.csv").write_text("question,answer,option_a,n\n?,2,x,1\n")
+    (tmp_path / "a.csv").write_text("question,answer,passage,n\n?,2,x,1\n")
     for name in ("a.parquet", "a.arrow", "a.csv"):
         found = column_report(open_source(tmp_path / name))
-        assert (found.read, found.unread, found.suspects) == (("question", "answer"), ("option_a", "n"), ("option_a",))
+        assert (found.read, found.unread, found.suspects) == (
+            ("question", "answer"),
+            ("passage", "n"),
+            ("passage",),
+        )
 
 
 def test_options_that_are_empty_or_right_twice_are_named(tmp_path):

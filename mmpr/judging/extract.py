@@ -318,7 +318,7 @@ _PLACEHOLDER = re.compile(
     re.IGNORECASE,
 )
 _REPEAT = re.compile(r"(.{3,80}?)\1{5,}", re.DOTALL)
-_TAGGED = re.compile(r"<answer>(.{0,2000}?)</answer>", re.IGNORECASE | re.DOTALL)
+_TAGGED = re.compile(r"<answer>((?:(?!<answer>).){0,2000}?)</answer>", re.IGNORECASE | re.DOTALL)
 
 
 def extract(response: str, *, form: str = "final") -> Extraction:

@@ -50,6 +50,7 @@ def question_of(row: dict[str, Any]) -> Question:
         choices=tuple(row.get("choices") or ()),
         answer=(answer,) if isinstance(answer, str) else tuple(answer),
         answer_kind=row.get("answer_kind"),
+        minority_answers=tuple(row.get("minority") or ()),
     )
 
 
