@@ -96,10 +96,10 @@ def test_every_question_without_a_figure_is_a_named_skip_and_the_table_steers_no
         json.dumps({"question": "Is it red?", "answer": "yes", "source": "\x1b[31mred"}),
     ]
     report = run(write_source(3, extra=extra), tmp_path / "run").report
-    assert report["skips_by_reason"] == {"no_answer": 2, "bad_row": 1, "image_missing": 1, "none_judged": 1}
+    assert report["skips_by_reason"] == {"no_answer": 2, "bad_row": 1, "bad_answer": 1, "image_missing": 1}
     skips = {row["row"]: row for row in pq.read_table(tmp_path / "run" / "skips.parquet").to_pylist()}
     assert skips[5]["question_id"] == "none" and "give `answer`" in skips[5]["detail"]
-    assert skips[6]["reason"] == "none_judged" and "'many'" in skips[6]["detail"]
+    assert skips[6]["reason"] == "bad_answer" and "'many'" in skips[6]["detail"]
     lines = evaluation_lines(report)
     assert lines[1] == "8 questions = 3 evaluated + 5 skipped" and lines[2].startswith(
         "skipped: 2 no_answer, 1 bad_row"
