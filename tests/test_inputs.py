@@ -30,7 +30,7 @@ async def build(source, run, *overrides):
     opened, folder, engine = source_of(config), RunFolder(str(run)), ScriptedEngine(script)
     [lease] = ranges(index(opened))
     work = ChunkWork(_settings(config, Opened(folder, (opened,))))
-    await work(engine, Lease(0, lease.to_json()), Beside())
+    await work(engine, Lease(0, lease.to_json(), attempt="0123abcd"), Beside())
     stored = {one.question.id: one for one in read_chunk(folder, folder.committed()[0])}
     return stored, {(prompt.question_id, prompt.stage): prompt for prompt in engine.prompts}
 
@@ -123,7 +123,7 @@ async def test_a_chunks_prompts_go_before_those_of_chunks_leased_later(tmp_path)
     work = ChunkWork(_settings(config, Opened(RunFolder(str(tmp_path / "run")), (opened,))))
     leases = ranges(index(opened), chunk_questions=2)
     for chunk, lease in enumerate(leases):
-        await work(engine, Lease(chunk, lease.to_json()), Beside())
+        await work(engine, Lease(chunk, lease.to_json(), attempt="0123abcd"), Beside())
     priorities = {}
     for prompt in engine.prompts:
         priorities.setdefault(prompt.question_id, set()).add(prompt.priority)

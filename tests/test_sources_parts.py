@@ -232,7 +232,7 @@ async def test_a_release_builds_with_no_option_but_source(tmp_path, prefix):
     source, folder = source_of(config), RunFolder(str(tmp_path / "run"))
     [lease] = ranges(index(source))
     work = ChunkWork(_settings(config, Opened(folder, (source,))))
-    done = await work(ScriptedEngine(script), Lease(0, lease.to_json()), Beside())
+    done = await work(ScriptedEngine(script), Lease(0, lease.to_json(), attempt="0123abcd"), Beside())
     assert done.questions == 3
     stored = list(read_chunk(folder, folder.committed()[0]))
     assert [one.question.source for one in stored] == ["vqav2_en", "vqav2_en", "caption_en"]

@@ -15,7 +15,7 @@ from mmpr.types import Outcome
 
 EXAMPLES = rows("rule_examples.jsonl")
 # What one response cannot show: annotators, a worker that reads or hangs, a fault of ours (see test_hostile.py).
-OF_THE_WORKER = {Rule.MINORITY, Rule.SECOND_OPINION, Rule.TIME_LIMIT, Rule.INTERNAL}
+OF_THE_WORKER = {Rule.SECOND_OPINION, Rule.TIME_LIMIT, Rule.INTERNAL}
 
 
 @pytest.mark.parametrize("row", EXAMPLES, ids=lambda row: row["rule"])
