@@ -101,9 +101,7 @@ def test_every_question_without_a_figure_is_a_named_skip_and_the_table_steers_no
     assert skips[5]["question_id"] == "none" and "give `answer`" in skips[5]["detail"]
     assert skips[6]["reason"] == "bad_answer" and "'many'" in skips[6]["detail"]
     lines = evaluation_lines(report)
-    assert lines[1] == "8 questions = 3 evaluated + 5 skipped" and lines[2].startswith(
-        "skipped: 2 no_answer, 1 bad_"
-    )
+    assert lines[1] == "8 questions = 3 evaluated + 5 skipped" and lines[2].startswith("skipped: 2 no_answer, 1 bad_")
     groups = [line.split("  ")[0] for line in lines[4:]]
     assert groups == ["all", "kind number", "kind yes_no", "source vqa", "source \\x1b[31mred"]
     assert "pass@4" in lines[3] and "50.0% (" in lines[5]
