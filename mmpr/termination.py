@@ -50,6 +50,20 @@ def stop(why: str) -> None:
         raise RunStopped(why)
 
 
+def importing(frame: FrameType | None) -> bool:
+    """Whether the frame that a signal interrupts is part of an import; the signal is then sent again in a moment.
+
+    An exception there leaves half a module behind: C code of numpy's drops it, imports once more, and fails by an
+    error of its own.
+    """
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            _send_again()
+            return True
+        frame = frame.f_back
+    return False
+
+
 def begin() -> None:
     """A new piece of work (a library's second build) may be stopped again."""
     global _stopping
@@ -61,8 +75,9 @@ def _quit(_: int, __: FrameType | None) -> None:
     os._exit(EXIT_AGAIN)
 
 
-def _rise(_: int, __: FrameType | None) -> None:
-    stop(SIGTERM)
+def _rise(_: int, frame: FrameType | None) -> None:
+    if not importing(frame):
+        stop(SIGTERM)
 
 
 def _raise_again(unraisable: sys.UnraisableHookArgs) -> None:
@@ -71,4 +86,10 @@ def _raise_again(unraisable: sys.UnraisableHookArgs) -> None:
         sys.__unraisablehook__(unraisable)
         return
     begin()
-    threading.Timer(_RETRY_S, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    _send_again()
+
+
+def _send_again() -> None:
+    retry = threading.Timer(_RETRY_S, os.kill, (os.getpid(), signal.SIGTERM))
+    retry.daemon = True
+    retry.start()

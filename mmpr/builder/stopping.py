@@ -46,8 +46,9 @@ class StopSignal:
         finally:
             self._gently = None
 
-    def _arrived(self, _: int, __: FrameType | None) -> None:
-        self.request(SIGTERM)
+    def _arrived(self, _: int, frame: FrameType | None) -> None:
+        if self._gently is not None or not termination.importing(frame):
+            self.request(SIGTERM)
 
 
 @contextmanager
