@@ -29,7 +29,8 @@ from pathlib import Path
 import psutil
 
 from mmpr import pool
-from mmpr.builder.finish import finish, judge_options
+from mmpr.builder.finish import finish
+from mmpr.builder.run_recipes import judge_options
 from mmpr.builder.stored_verdicts import judge_key
 from mmpr.run import ChunkAccount, Committed, RunFolder, StoredImage, StoredResponse, new_attempt
 from mmpr.settings.config import BuildConfig, Mark, load, part

@@ -18,11 +18,11 @@ from itertools import islice
 from mmpr import pool
 from mmpr.builder.answer import Answered, AskRecipe, answer
 from mmpr.builder.engine_choice import engine_maker, placement, ray_address, recipe
-from mmpr.builder.finish import judge_options, pair_rule
 from mmpr.builder.image_loader import image_loader
 from mmpr.builder.layout import decided, row_limits, sources_of
 from mmpr.builder.rejected_images import LoadImages
 from mmpr.builder.row_checks import compiled, described
+from mmpr.builder.run_recipes import judge_options, pair_rule
 from mmpr.engines.protocol import Engine
 from mmpr.errors import ImageError
 from mmpr.images import Loader

@@ -17,8 +17,9 @@ from run import making
 from typer.testing import CliRunner
 
 from mmpr.builder.build_flow import build, pair_again
-from mmpr.builder.finish import finish, judge_options
+from mmpr.builder.finish import finish
 from mmpr.builder.merge_flow import merge_runs
+from mmpr.builder.run_recipes import judge_options
 from mmpr.builder.stored_verdicts import judge_key
 from mmpr.cli.verbs import app
 from mmpr.errors import ConfigError, ResumeError, RunFolderError

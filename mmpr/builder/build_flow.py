@@ -14,7 +14,7 @@ from mmpr.builder.chunk import ChunkSettings, ChunkWork
 from mmpr.builder.engine_choice import placement, ray_address, recipe
 from mmpr.builder.evaluation_flow import EVAL, finish_evaluation
 from mmpr.builder.exclude import keep_list
-from mmpr.builder.finish import REPORTS, finish, finished_report, judge_options, pair_rule, preview
+from mmpr.builder.finish import REPORTS, finish, finished_report, preview
 from mmpr.builder.image_loader import image_loader
 from mmpr.builder.layout import Run, decided, enter, identity, refuse_nameless, require_identity, sources_of
 from mmpr.builder.metering import Metering
@@ -22,6 +22,7 @@ from mmpr.builder.node_probe import make_probe
 from mmpr.builder.progress import Progress, Watcher
 from mmpr.builder.progress_views import report_notes, shown
 from mmpr.builder.row_checks import refuse_bad_rows, source_notes
+from mmpr.builder.run_recipes import judge_options, pair_rule
 from mmpr.builder.shared_engines import Shared
 from mmpr.builder.stopping import StopSignal, stop_signal
 from mmpr.builder.stored_settings import stored_settings

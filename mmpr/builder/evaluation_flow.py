@@ -9,7 +9,7 @@ from dataclasses import fields
 from typing import Any
 
 from mmpr.builder.evaluation_results import result_of
-from mmpr.builder.finish import judge_options, rejudged
+from mmpr.builder.run_recipes import judge_options, rejudged
 from mmpr.builder.stored_settings import stored_settings
 from mmpr.builder.stored_verdicts import Rejudge
 from mmpr.errors import ConfigError, LawBroken, RunFolderError, SourceError

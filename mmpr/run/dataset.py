@@ -35,8 +35,10 @@ SKIPS = "skips.parquet"  # not in data/: `data/*.parquet` is what people load, a
 GROUP_ROWS, LEAST_GROUP_BYTES = 256, 4 * 2**20
 GROUP_BYTES = 96_000_000
 _SKIP_ROWS = 65_536
-# The chunk sizes of `datasets`, and its footer key: an upload then sends only the pages that changed.
+# The chunk sizes of `datasets`: an upload then sends only the pages that changed. `datasets` writes the first footer
+# key; the Hub's viewer looks for the second one before it guesses from the sizes of pages.
 _CHUNKING = {"min_chunk_size": 256 * 1024, "max_chunk_size": 1024 * 1024, "norm_level": 0}
+_CHUNKING_KEYS = ("content_defined_chunking", "use_content_defined_chunking")
 # Columns whose least and greatest value stand in the footer, for readers that filter; of long texts these would take a
 # quarter as much as the compressed texts themselves.
 _SHORT = [field.name for field in arrow_schema() if not pa.types.is_nested(field.type) and field.name not in TEXTS]
@@ -87,7 +89,7 @@ def cut_dataset(
     folder.store.delete(MANIFEST)
     totals = Totals()
     chunks = sorted(folder.committed_chunks())  # numbers alone: a task reads the commit that it needs
-    recipe = _select(folder, recipe, chunks, limits, map_tasks)
+    recipe = select_run(folder, recipe, chunks, limits, map_tasks)
     with SkipsFile(folder) as skips:
         censuses = map_tasks(lambda chunk: take_census(folder, folder.load_commit(chunk), recipe=recipe), chunks)
         shards = plan_shards(_counted(censuses, totals, skips), shard_bytes=shard_bytes)
@@ -112,13 +114,13 @@ def count_dataset(
     """
     totals = Totals()
     chunks = sorted(folder.committed_chunks())
-    recipe = _select(folder, recipe, chunks, limits, map_tasks)
+    recipe = select_run(folder, recipe, chunks, limits, map_tasks)
     for census in map_tasks(lambda chunk: take_census(folder, folder.load_commit(chunk), recipe=recipe), chunks):
         totals.add(census)
     return totals
 
 
-def _select(
+def select_run(
     folder: RunFolder, recipe: DatasetRecipe, chunks: Sequence[int], limits: Limits, map_tasks: MapTasks
 ) -> DatasetRecipe:
     """The recipe with what the limits decide about the whole run; nothing is read where there are none."""
@@ -312,7 +314,7 @@ def _parquet(file: HashingFile) -> pq.ParquetWriter:
         write_page_index=True,
         use_content_defined_chunking=_CHUNKING,
     )
-    writer.add_key_value_metadata({"content_defined_chunking": json.dumps(_CHUNKING)})
+    writer.add_key_value_metadata(dict.fromkeys(_CHUNKING_KEYS, json.dumps(_CHUNKING)))
     return writer
 
 

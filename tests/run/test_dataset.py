@@ -84,7 +84,8 @@ def test_the_features_are_written_in_the_literal_form_that_every_version_reads(r
     features = json.loads(footer[b"huggingface"])["info"]["features"]
     assert features["images"] == [{"_type": "Image"}]
     assert '"_type": "List"' not in footer[b"huggingface"].decode()
-    assert json.loads(footer[b"content_defined_chunking"])["min_chunk_size"] == 256 * 1024
+    for key in (b"content_defined_chunking", b"use_content_defined_chunking"):
+        assert json.loads(footer[key])["min_chunk_size"] == 256 * 1024
     assert set(features) == set(arrow_schema().names)
 
 
