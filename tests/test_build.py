@@ -10,9 +10,8 @@ import pytest
 from conftest import scripted_engine
 from PIL import Image
 
-from mmpr.builder.build_flow import build, pair_again
+from mmpr.builder.build_flow import FailureWatch, build, pair_again
 from mmpr.builder.chunk import ChunkReport
-from mmpr.builder.watch import FailureWatch
 from mmpr.errors import ConfigError, ResumeError, RunFolderError, SourceError
 from mmpr.exporting import Format, export_run
 from mmpr.exporting.push import push_run

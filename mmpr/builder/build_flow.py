@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any
 from mmpr import pool
 from mmpr.builder.budget import Budget
 from mmpr.builder.chronicle import BUILT, Chronicle, chronicled
-from mmpr.builder.chunk import ChunkSettings, ChunkWork
+from mmpr.builder.chunk import FAILURES, ChunkReport, ChunkSettings, ChunkWork
 from mmpr.builder.engine_choice import placement, ray_address, recipe
 from mmpr.builder.evaluation_flow import EVAL, finish_evaluation
 from mmpr.builder.exclude import keep_list
@@ -26,7 +27,6 @@ from mmpr.builder.run_recipes import judge_options, pair_rule
 from mmpr.builder.shared_engines import Shared
 from mmpr.builder.stopping import StopSignal, stop_signal
 from mmpr.builder.stored_settings import stored_settings
-from mmpr.builder.watch import FailureWatch
 from mmpr.errors import RunFolderError
 from mmpr.log import LogFormat
 from mmpr.pool import Done, Lease, MakeEngine, Pool
@@ -37,6 +37,9 @@ from mmpr.run.merge_members import refuse_evaluation
 from mmpr.settings.config import BuildConfig, Mark, engine_tiles, of_sources, part
 from mmpr.sources import Index, Source, index
 from mmpr.verification import damaged_chunks, file_fault
+
+_ENOUGH_BY_DEFAULT, _ENOUGH = 200, 50  # questions to judge by: unasked for, and where a fraction was named
+_EVERYWHERE = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,3 +322,37 @@ def _settings_of(config: BuildConfig, folder: RunFolder, source: Source, tiles: 
         evaluate=config.evaluate,
         engine=f"{config.model} {config.revision or ''} {config.dtype}".strip(),
     )
+
+
+class FailureWatch:
+    """Counts the questions of this start that failed, over all and by host, for one broken mount is one host's.
+
+    A run that is mostly broken (a wrong image root) should end early: every question of it costs time.
+
+    Args:
+        fraction: of questions that may fail; None for half of them.
+    """
+
+    def __init__(self, fraction: float | None) -> None:
+        self._fraction = 0.5 if fraction is None else fraction
+        self._enough = _ENOUGH_BY_DEFAULT if fraction is None else _ENOUGH
+        self._questions: Counter[str] = Counter()
+        self._failures: dict[str, Counter[str]] = {}
+
+    def count(self, report: ChunkReport) -> None:
+        """Take a committed chunk into account."""
+        failed = {r.value: report.skips_by_reason.get(r.value, 0) for r in FAILURES}
+        for host in (_EVERYWHERE, report.host):
+            self._questions[host] += report.questions
+            self._failures.setdefault(host, Counter()).update(failed)
+
+    def failing(self) -> str | None:
+        """One line, where too many questions have failed: which, how many, on which host, and why most of them."""
+        for host, n in self._questions.items():
+            failed = self._failures[host].total()
+            if n < self._enough or failed <= self._fraction * n:
+                continue
+            reason, most = self._failures[host].most_common(1)[0]
+            where = f" on {host}" if host else ""
+            return f"{failed} of {n} questions{where} failed, {most} of them with {reason} (max_failure_fraction)"
+        return None

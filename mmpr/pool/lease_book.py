@@ -7,6 +7,7 @@ asked in groups, each announced. A group that ends the engine is split; a questi
 
 from __future__ import annotations
 
+import heapq
 import statistics
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,7 +15,6 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from mmpr.pool.pool_records import Lease
-from mmpr.pool.tail import shares
 
 _DEATHS_TOGETHER = 2  # so often an engine must die with a chunk before the chunk is suspected
 _DEATHS_ALONE = 2  # and so often of a question that was asked alone before that is left out
@@ -140,3 +140,24 @@ def _last_shares(takers: Sequence[Seat], n_waiting: int) -> dict[int, int]:
     usual = statistics.median([seat.pace for seat in takers if seat.pace] or [1.0])
     taken = shares(n_waiting, [seat.n for seat in takers], [seat.pace or usual for seat in takers])
     return {seat.number: n for seat, n in zip(takers, taken, strict=True)}
+
+
+def shares(chunks: int, held: Sequence[int], paces: Sequence[float]) -> list[int]:
+    """How many of the last chunks each engine should take, so that no engine works long after the others stopped.
+
+    Each goes to the engine that would end it first, what it holds counted whole (list scheduling on unlike machines;
+    Graham 1969, Ibarra and Kim 1977).
+
+    Args:
+        chunks: not leased yet.
+        held: chunks that each engine works on.
+        paces: seconds a chunk of each engine, positive.
+    """
+    taken = [0] * len(held)
+    ends = [((n + 1) * pace, i) for i, (n, pace) in enumerate(zip(held, paces, strict=True))]
+    heapq.heapify(ends)
+    for _ in range(chunks if ends else 0):
+        end, i = ends[0]
+        taken[i] += 1
+        heapq.heapreplace(ends, (end + paces[i], i))
+    return taken

@@ -7,7 +7,8 @@ first and comes back last, and until then the folder is an unfinished, resumable
 from __future__ import annotations
 
 import json
-from collections import Counter
+from array import array
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import IO, Any, Protocol, TypeVar, cast
@@ -17,15 +18,15 @@ import pyarrow.parquet as pq
 
 from mmpr.errors import RunFolderError
 from mmpr.run.chunk_reader import read_chunk
-from mmpr.run.columns import TEXTS, DatasetRecipe, arrow_schema, pair_rows, pairs_of, side_of, weigh
+from mmpr.run.columns import TEXTS, DatasetRecipe, arrow_schema, named, pair_rows, pairs_of, side_of, weigh
 from mmpr.run.commit_records import ChunkCommit, Committed, FileRecord
+from mmpr.run.exclusion import ExcludeList, Exclusion, question_print, read_list
 from mmpr.run.folder import DATA, EVENTS, MANIFEST, STARTS, RunFolder
 from mmpr.run.json_records import record_of, sealed, unsealed
 from mmpr.run.plan import SHARD_BYTES, ChunkCensus, ShardPlan, SkippedRow, Totals, plan_shards
-from mmpr.run.selection import ChunkSurvey, Limits, Survey
-from mmpr.run.split import TRAIN, VALIDATION
+from mmpr.run.selection import ChunkSurvey, Kind, Limits, Selection, Survey, pair_key
+from mmpr.run.split import TRAIN, VALIDATION, ties
 from mmpr.run.store import HashingFile
-from mmpr.run.survey import survey_chunk
 from mmpr.run.verdict_counts import VERDICTS, VerdictCounts, write_verdicts
 from mmpr.types import PairKind, Skip
 
@@ -129,11 +130,42 @@ def select_run(
     survey = Survey(limits)
 
     def look(chunk: int) -> ChunkSurvey:
-        return survey_chunk(folder, folder.load_commit(chunk), recipe=recipe, limits=limits)
+        return _survey_chunk(folder, folder.load_commit(chunk), recipe=recipe, limits=limits)
 
     for found in map_tasks(look, chunks):
         survey.add(found)
     return replace(recipe, selection=survey.decide())
+
+
+def _survey_chunk(folder: RunFolder, commit: ChunkCommit, *, recipe: DatasetRecipe, limits: Limits) -> ChunkSurvey:
+    """What one chunk tells the selection; reads images' bytes only to look for them in a list."""
+    keys: defaultdict[Kind, array[int]] = defaultdict(lambda: array("Q"))
+    tied, found = array("Q"), Exclusion()
+    seen: set[str] = set()
+    listed = read_list(folder, texts=limits.exclude_texts) if limits.exclude else ExcludeList(())
+    recipe = replace(recipe.of_chunk(commit.chunk), selection=Selection(exclusion=found))
+    for committed in read_chunk(folder, commit, images=listed.has_images):
+        _look_up(committed, listed, found, seen)
+        if limits.validation_fraction and len(committed.images) > 1:
+            tied.extend(ties([image.sha256 for image in committed.images]))
+        if not limits.counts_pairs:
+            continue
+        pairs = pairs_of(recipe.view(committed), recipe)
+        for pair, name in [] if isinstance(pairs, Skip) else named(committed, pairs):
+            keys[committed.question.source, pair.kind].append(pair_key(pair, name))
+    return ChunkSurvey(dict(keys), tied, found)
+
+
+def _look_up(committed: Committed, listed: ExcludeList, found: Exclusion, seen: set[str]) -> None:
+    """Remember which of a question's images stand in the list, and its text if it does."""
+    for image in committed.images:
+        if image.encoded is None or image.original_sha256 in seen:
+            continue
+        seen.add(image.original_sha256)
+        if detail := listed.image(image.original_sha256, image.encoded):
+            found.add_image(image.sha256, detail)
+    if detail := listed.question(committed.question.text):
+        found.questions[question_print(committed.question.text) or ""] = detail
 
 
 def take_census(folder: RunFolder, commit: ChunkCommit, *, recipe: DatasetRecipe) -> ChunkCensus:
