@@ -8,7 +8,27 @@ from functools import cached_property
 
 from mmpr.judging.clean import fold
 from mmpr.judging.number_words import english_digits
-from mmpr.judging.units import AREA, LENGTH, UNIT, VOLUME, Dimension, Unit, read_unit
+from mmpr.judging.units import (
+    AMPERE,
+    AREA,
+    ENERGY,
+    FORCE,
+    HERTZ,
+    KELVIN,
+    LENGTH,
+    MASS,
+    OHM,
+    POWER,
+    PRESSURE,
+    SPEED,
+    TIME,
+    UNIT,
+    VOLT,
+    VOLUME,
+    Dimension,
+    Unit,
+    read_unit,
+)
 
 _WORD = re.compile(r"[a-z]{1,40}(?:'[a-z]{1,40})?|[\u3400-\u9fff]")
 _PERCENT = re.compile(r"\bper\s?cent|percentage|%|百分(?!点)|百分比|占比")
@@ -17,7 +37,7 @@ _COUNT = re.compile(
     r"|几[\u3400-\u9fff]|个数|数量"
 )
 _MONEY = re.compile(
-    r"[$€£¥₹]|\b(?:cost|price|dollars?|euros?|pounds?|revenue|profit|salary|income|expens\w{1,40}|budget|pay|paid"
+    r"[$€£¥₹]|\bhow much (?:is|are|does|do|did|was|were|will|would|should)\b|\b(?:cost|price|dollars?|euros?|pounds?|revenue|profit|salary|income|expens\w{1,40}|budget|pay|paid"
     r"|money|cash|sales|earn\w{0,40}|worth|fee|tax|bill|total amount|spend\w{0,40}|spent|usd|eur|yuan|cents?)\b|元|价格"
     r"|金额|多少钱|费用|收入"
 )
@@ -70,6 +90,31 @@ _MEASURED = (
         LENGTH,
     ),
 )
+# Words that confirm a unit and exclude none: work is energy or a job, power a watt or an exponent.
+_MAY_MEASURE = tuple(
+    (re.compile(rf"\b(?:{words})\b"), dimension)
+    for words, dimension in (
+        ("how (?:long|tall|high|wide|deep|far|thick)|depth|thickness|altitude|wavelength|side|base", LENGTH),
+        ("how (?:fast|quick)|speed|velocity|pace", SPEED),
+        ("how heavy|weigh|weighs|weight|mass|load", MASS),
+        ("how (?:long|old)|time|duration|period|age|delay", TIME),
+        ("temperature|how (?:hot|warm|cold)", KELVIN),
+        ("force|tension|weight|thrust|load", FORCE),
+        ("energy|work|heat|torque", ENERGY),
+        ("power|wattage", POWER),
+        ("pressure|stress", PRESSURE),
+        ("voltage|potential|emf|battery", VOLT),
+        ("current", AMPERE),
+        ("resistance|resistor|impedance", OHM),
+        ("frequency", HERTZ),
+        ("how big|size|capacity|volume", VOLUME),
+        ("how big|size|area", AREA),
+    )
+)
+_RATE = re.compile(
+    r"\b(?:rates?|share|accuracy|probability|chances?|likelihood|efficiency|humidity|discount|inflation|unemployment"
+    r"|growth|margin|purity|turnout|prevalence|coverage|proportion)\b|概率|比率|增长率|准确率|利率"
+)
 _ORDINAL = re.compile(
     r"\broman|\bquadrant|\bordinal|\bchapter|\btype\b|\bstage\b|\bphase\b|\bgroup\b|\bclass\b|象限|罗马"
 )
@@ -80,6 +125,16 @@ _UNIT_NAMED = re.compile(
     r"\b(?:in|how many|number of|measured in|expressed in|unit:?|units:?)\s{1,4}\(?(?:the\s{1,4})?(?:nearest\s{1,4})?"
     r"|\(\s{0,4}(?:in\s{1,4})?|多少(?:个)?|单位(?:是|为|:)?\s{0,4}\(?|几|[,，]\s{0,4}in\s{1,4}"
 )
+
+
+# Words of a question that is asked elsewhere, in the image or before: `Find the answer to the question in the image.`
+_SILENT_TEXT = """
+a an the is are was were what which it this that these those of to in on for with by at and or as from your you i please
+find give show tell answer answers question questions problem exercise expression solve compute evaluate calculate simplify
+determine value result solution final correct shown image picture figure following below above directly according s based
+"""
+_SILENT = frozenset(_SILENT_TEXT.split())
+_IMAGE_MARK = re.compile(r"<image\s{0,4}\d{0,4}>|image\s{0,4}\d{1,2}")
 
 
 @dataclass(frozen=True)
@@ -111,6 +166,11 @@ class Cues:
     def words(self) -> frozenset[str]:
         """Its words, and each without a plural's s."""
         return self._words
+
+    @cached_property
+    def silent(self) -> bool:
+        """Whether the question says nothing of its answer: what it asks stands elsewhere."""
+        return all(word in _SILENT for word in _WORD.findall(_IMAGE_MARK.sub(" ", self.low)))
 
     def percent(self) -> bool:
         return self.has(_PERCENT)
@@ -154,6 +214,14 @@ class Cues:
     def dimension(self) -> Dimension | None:
         """What the question measures, where it says: an area, a volume or a length."""
         return next((dimension for pattern, dimension in _MEASURED if self.has(pattern)), None)
+
+    def may_measure(self, dimension: Dimension) -> bool:
+        """Whether a word of the question names what a unit of this dimension measures: `how fast` and km/h."""
+        return any(dimension == one and self.has(pattern) for pattern, one in (*_MEASURED, *_MAY_MEASURE))
+
+    def rate(self) -> bool:
+        """Whether it asks for what people give in per cent, and for no unit."""
+        return self.has(_RATE) and self.unit() is None and not self.money() and not self.count()
 
     def ordinal(self) -> bool:
         return self.has(_ORDINAL)

@@ -63,7 +63,8 @@ class Measure:
         if reference.currency is None:
             if reference.percent or reference.unit is not None or self.cues.percent() or self.cues.unit() is not None:
                 return incorrect(Rule.CURRENCY)
-            return value if self.cues.money() or value.outcome != "correct" else ambiguous(Rule.CURRENCY)
+            said = self.cues.money() or self.cues.silent
+            return value if said or value.outcome != "correct" else ambiguous(Rule.CURRENCY)
         return incorrect(Rule.CURRENCY)
 
     def _percent(self, got: Reading) -> Ruling:
@@ -80,7 +81,7 @@ class Measure:
         )
         if reference.percent:
             if raw.outcome == "correct":
-                return raw if self.cues.percent() else ambiguous(Rule.UNIT_MISSING)
+                return raw if self.cues.percent() or self._rated() else ambiguous(Rule.UNIT_MISSING)
             if scaled.outcome == "correct":
                 return scaled if got.form == "fraction" else ambiguous(Rule.NUMBER_PERCENT)
             return incorrect(Rule.NUMBER)
@@ -90,11 +91,13 @@ class Measure:
             return raw if scaled.outcome != "correct" else ambiguous(Rule.NUMBER_PERCENT)
         if scaled.outcome == "correct":
             return scaled
-        return (
-            ambiguous(Rule.NUMBER_PERCENT)
-            if raw.outcome == "correct" and not self.cues.count()
-            else incorrect(Rule.NUMBER_PERCENT)
-        )
+        if raw.outcome != "correct" or self.cues.count():
+            return incorrect(Rule.NUMBER_PERCENT)
+        return raw if self._rated() else ambiguous(Rule.NUMBER_PERCENT)
+
+    def _rated(self) -> bool:
+        """Whether a per cent sign on one side only is left out on the other: `5.3%` for a rate of 5.3; 0.5 may be 50 %."""
+        return abs(self.reading.value) > 1 and (self.cues.silent or self.cues.rate())
 
     def _units(self, got: Reading) -> Ruling:
         reference = self.reading
@@ -117,7 +120,8 @@ class Measure:
             return self._values(reference, got, Rule.UNIT)  # the image's unit, whatever it is
         if expected is None:
             raw = self._values(reference, got, Rule.UNIT)
-            return raw if raw.outcome != "correct" else ambiguous(Rule.UNIT)
+            said = self.cues.silent or (got.unit is not None and self.cues.may_measure(got.unit.dimension))
+            return raw if said or raw.outcome != "correct" else ambiguous(Rule.UNIT)
         if got.unit is None:
             return self._unit_missing(expected, got)
         if got.unit == DEGREE and expected.dimension == KELVIN:  # `26度`, `-9 degrees` where it is warm or cold

@@ -72,6 +72,12 @@ _NONE_AT_ALL = re.compile(
     r"(?:there (?:are|is|were|was)(?:n't| not)? |(?:it|he|she|they) (?:has|have|had) |i (?:see|count) )?"
     r"(?:none|nothing|no|zero|not any|any)\b(?! (?:answer|idea|way|information|data))([a-z ]*)$|(?:没有|无|零)()$"
 )
+# `5 N to the left` may be -5; what stands beside it is a sign.
+_DIRECTION = re.compile(
+    r"\b(?:left|down|downwards?|west|south|back|backwards?|below|loss|lost|owed?|debt|deficit|decreas\w{1,4}|declin\w{1,4}"
+    r"|fell|dropp?\w{0,3}|reduc\w{1,5}|negative|minus|clockwise|opposite)\b|[左下西南]|减少|下降|亏|负"
+)
+_GLUED = re.compile(r"\d[a-zA-Z]{1,2}$")  # `10m` is ten metres, or ten times m
 _PLACES = frozenset(("visible", "present", "here", "there", "all", "such"))
 _ACCOUNTING = re.compile(r"\(\s{0,4}([$€£¥]?\s?\d[\d,]*(?:\.\d{1,60})?)\s{0,4}\)$")
 
@@ -150,7 +156,10 @@ class Number:
         reading, rest_words = read
         ruling = self.measure.judge(reading)
         if ruling.outcome != "correct":
-            return ruling
+            turned = reading.value == -self.measure.reading.value and _DIRECTION.search(low) is not None
+            return ambiguous(ruling.rule) if turned else ruling
+        if self.cues.silent and reading.unit is not None and _GLUED.search(answer) is not None:
+            return ambiguous(Rule.UNIT)
         if rest_words or self._counts(answer, reading):
             return ambiguous(Rule.NUMBER_REST)
         return ambiguous(Rule.SOFT) if guards.soft(low) else ruling

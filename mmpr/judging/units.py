@@ -18,12 +18,12 @@ def _dim(**powers: int) -> Dimension:
     return tuple(powers.get(name, 0) for name in names)
 
 
-LENGTH, _MASS, _TIME = _dim(m=1), _dim(kg=1), _dim(s=1)
-AREA, VOLUME, _SPEED = _dim(m=2), _dim(m=3), _dim(m=1, s=-1)
-_FORCE, _ENERGY, _POWER = _dim(kg=1, m=1, s=-2), _dim(kg=1, m=2, s=-2), _dim(kg=1, m=2, s=-3)
-_PRESSURE, _HERTZ, _ANGLE = _dim(kg=1, m=-1, s=-2), _dim(s=-1), _dim(rad=1)
-_VOLT, _OHM = _dim(kg=1, m=2, s=-3, a=-1), _dim(kg=1, m=2, s=-3, a=-2)
-KELVIN, _BYTE = _dim(k=1), _dim(b=1)
+LENGTH, MASS, TIME = _dim(m=1), _dim(kg=1), _dim(s=1)
+AREA, VOLUME, SPEED = _dim(m=2), _dim(m=3), _dim(m=1, s=-1)
+FORCE, ENERGY, POWER = _dim(kg=1, m=1, s=-2), _dim(kg=1, m=2, s=-2), _dim(kg=1, m=2, s=-3)
+PRESSURE, HERTZ, _ANGLE = _dim(kg=1, m=-1, s=-2), _dim(s=-1), _dim(rad=1)
+VOLT, OHM = _dim(kg=1, m=2, s=-3, a=-1), _dim(kg=1, m=2, s=-3, a=-2)
+KELVIN, AMPERE, _BYTE = _dim(k=1), _dim(a=1), _dim(b=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,25 +75,25 @@ _PREFIX_WORDS = {
 # symbol, words, dimension, factor of the unprefixed unit, prefixes of the symbol
 _SI: tuple[tuple[str, tuple[str, ...], Dimension, Fraction, str], ...] = (
     ("m", ("meter", "metre"), LENGTH, Fraction(1), "pnuµμmcdk"),
-    ("g", ("gram", "gramme"), _MASS, Fraction(1, 1000), "nuµμmk"),
-    ("s", ("second",), _TIME, Fraction(1), "nuµμmp"),
+    ("g", ("gram", "gramme"), MASS, Fraction(1, 1000), "nuµμmk"),
+    ("s", ("second",), TIME, Fraction(1), "nuµμmp"),
     ("L", ("liter", "litre"), VOLUME, Fraction(1, 1000), "uµμmcd"),
     ("l", (), VOLUME, Fraction(1, 1000), "uµμmcd"),
-    ("N", ("newton",), _FORCE, Fraction(1), "mkM"),
-    ("J", ("joule",), _ENERGY, Fraction(1), "mkMG"),
-    ("W", ("watt",), _POWER, Fraction(1), "mkMG"),
-    ("Pa", ("pascal",), _PRESSURE, Fraction(1), "hkMG"),
-    ("Hz", ("hertz",), _HERTZ, Fraction(1), "kMG"),
+    ("N", ("newton",), FORCE, Fraction(1), "mkM"),
+    ("J", ("joule",), ENERGY, Fraction(1), "mkMG"),
+    ("W", ("watt",), POWER, Fraction(1), "mkMG"),
+    ("Pa", ("pascal",), PRESSURE, Fraction(1), "hkMG"),
+    ("Hz", ("hertz",), HERTZ, Fraction(1), "kMG"),
     ("A", ("ampere", "amp"), _dim(a=1), Fraction(1), "muµμk"),
-    ("V", ("volt",), _VOLT, Fraction(1), "muµμk"),
-    ("Ω", ("ohm",), _OHM, Fraction(1), "mkM"),
+    ("V", ("volt",), VOLT, Fraction(1), "muµμk"),
+    ("Ω", ("ohm",), OHM, Fraction(1), "mkM"),
     ("C", ("coulomb",), _dim(a=1, s=1), Fraction(1), "nmuµμ"),
     ("F", ("farad",), _dim(kg=-1, m=-2, s=4, a=2), Fraction(1), "npmuµμ"),
     ("T", ("tesla",), _dim(kg=1, s=-2, a=-1), Fraction(1), "m"),
     ("H", ("henry",), _dim(kg=1, m=2, s=-2, a=-2), Fraction(1), "m"),
     ("mol", ("mole",), _dim(mol=1), Fraction(1), "mk"),
-    ("cal", ("calorie",), _ENERGY, Fraction(4184, 1000), "k"),
-    ("eV", ("electronvolt",), _ENERGY, Fraction(1602176634, 10**28), "kMG"),
+    ("cal", ("calorie",), ENERGY, Fraction(4184, 1000), "k"),
+    ("eV", ("electronvolt",), ENERGY, Fraction(1602176634, 10**28), "kMG"),
     ("B", ("byte",), _BYTE, Fraction(1), "kMGT"),
     ("bit", (), _BYTE, Fraction(1, 8), "kMG"),
 )
@@ -104,35 +104,35 @@ _OTHER: dict[str, Unit] = {
     **dict.fromkeys(("ft", "foot", "feet", "英尺"), Unit(LENGTH, 12 * _INCH)),
     **dict.fromkeys(("yd", "yard", "yards", "码"), Unit(LENGTH, 36 * _INCH)),
     **dict.fromkeys(("mi", "mile", "miles", "英里"), Unit(LENGTH, 63360 * _INCH)),
-    **dict.fromkeys(("lb", "lbs", "pound", "pounds", "磅"), Unit(_MASS, _POUND)),
-    **dict.fromkeys(("oz", "ounce", "ounces", "盎司"), Unit(_MASS, _POUND / 16)),
-    **dict.fromkeys(("ton", "tons", "tonne", "tonnes", "吨"), Unit(_MASS, Fraction(1000))),
-    **dict.fromkeys(("kilo", "kilos", "kgs", "公斤", "千克"), Unit(_MASS, Fraction(1))),
-    **dict.fromkeys(("克",), Unit(_MASS, Fraction(1, 1000))),
-    **dict.fromkeys(("毫克",), Unit(_MASS, Fraction(1, 10**6))),
-    **dict.fromkeys(("斤",), Unit(_MASS, Fraction(1, 2))),
-    **dict.fromkeys(("min", "mins", "minute", "minutes", "分钟"), Unit(_TIME, Fraction(60))),
-    **dict.fromkeys(("h", "hr", "hrs", "hour", "hours", "小时"), Unit(_TIME, Fraction(3600))),
-    **dict.fromkeys(("sec", "secs", "秒"), Unit(_TIME, Fraction(1))),
-    **dict.fromkeys(("毫秒",), Unit(_TIME, Fraction(1, 1000))),
-    **dict.fromkeys(("day", "days", "天"), Unit(_TIME, Fraction(86400))),
-    **dict.fromkeys(("week", "weeks", "周"), Unit(_TIME, Fraction(7 * 86400))),
-    **dict.fromkeys(("month", "months", "个月"), Unit(_TIME, Fraction(2629746))),
-    **dict.fromkeys(("year", "years", "yr", "yrs"), Unit(_TIME, Fraction(31556952))),
-    **dict.fromkeys(("kph", "kmh", "kmph", "km/hr"), Unit(_SPEED, Fraction(10, 36))),
-    **dict.fromkeys(("mph",), Unit(_SPEED, 63360 * _INCH / 3600)),
-    **dict.fromkeys(("knot", "knots", "kn"), Unit(_SPEED, Fraction(1852, 3600))),
+    **dict.fromkeys(("lb", "lbs", "pound", "pounds", "磅"), Unit(MASS, _POUND)),
+    **dict.fromkeys(("oz", "ounce", "ounces", "盎司"), Unit(MASS, _POUND / 16)),
+    **dict.fromkeys(("ton", "tons", "tonne", "tonnes", "吨"), Unit(MASS, Fraction(1000))),
+    **dict.fromkeys(("kilo", "kilos", "kgs", "公斤", "千克"), Unit(MASS, Fraction(1))),
+    **dict.fromkeys(("克",), Unit(MASS, Fraction(1, 1000))),
+    **dict.fromkeys(("毫克",), Unit(MASS, Fraction(1, 10**6))),
+    **dict.fromkeys(("斤",), Unit(MASS, Fraction(1, 2))),
+    **dict.fromkeys(("min", "mins", "minute", "minutes", "分钟"), Unit(TIME, Fraction(60))),
+    **dict.fromkeys(("h", "hr", "hrs", "hour", "hours", "小时"), Unit(TIME, Fraction(3600))),
+    **dict.fromkeys(("sec", "secs", "秒"), Unit(TIME, Fraction(1))),
+    **dict.fromkeys(("毫秒",), Unit(TIME, Fraction(1, 1000))),
+    **dict.fromkeys(("day", "days", "天"), Unit(TIME, Fraction(86400))),
+    **dict.fromkeys(("week", "weeks", "周"), Unit(TIME, Fraction(7 * 86400))),
+    **dict.fromkeys(("month", "months", "个月"), Unit(TIME, Fraction(2629746))),
+    **dict.fromkeys(("year", "years", "yr", "yrs"), Unit(TIME, Fraction(31556952))),
+    **dict.fromkeys(("kph", "kmh", "kmph", "km/hr"), Unit(SPEED, Fraction(10, 36))),
+    **dict.fromkeys(("mph",), Unit(SPEED, 63360 * _INCH / 3600)),
+    **dict.fromkeys(("knot", "knots", "kn"), Unit(SPEED, Fraction(1852, 3600))),
     **dict.fromkeys(("gal", "gallon", "gallons"), Unit(VOLUME, Fraction(3785411784, 10**12))),
     **dict.fromkeys(("hectare", "hectares", "ha", "公顷"), Unit(AREA, Fraction(10000))),
     **dict.fromkeys(("acre", "acres"), Unit(AREA, Fraction(40468564224, 10**7))),
     **dict.fromkeys(("cc", "ccm"), Unit(VOLUME, Fraction(1, 10**6))),
-    **dict.fromkeys(("atm",), Unit(_PRESSURE, Fraction(101325))),
-    **dict.fromkeys(("bar",), Unit(_PRESSURE, Fraction(100000))),
-    **dict.fromkeys(("mmHg",), Unit(_PRESSURE, Fraction(133322387415, 10**9))),
-    **dict.fromkeys(("psi",), Unit(_PRESSURE, Fraction(6894757, 1000))),
-    **dict.fromkeys(("hp",), Unit(_POWER, Fraction(7457, 10))),
-    **dict.fromkeys(("kWh", "kilowatt-hour", "kilowatt-hours", "kilowatt hours"), Unit(_ENERGY, Fraction(3600000))),
-    **dict.fromkeys(("rpm",), Unit(_HERTZ, Fraction(1, 60))),
+    **dict.fromkeys(("atm",), Unit(PRESSURE, Fraction(101325))),
+    **dict.fromkeys(("bar",), Unit(PRESSURE, Fraction(100000))),
+    **dict.fromkeys(("mmHg",), Unit(PRESSURE, Fraction(133322387415, 10**9))),
+    **dict.fromkeys(("psi",), Unit(PRESSURE, Fraction(6894757, 1000))),
+    **dict.fromkeys(("hp",), Unit(POWER, Fraction(7457, 10))),
+    **dict.fromkeys(("kWh", "kilowatt-hour", "kilowatt-hours", "kilowatt hours"), Unit(ENERGY, Fraction(3600000))),
+    **dict.fromkeys(("rpm",), Unit(HERTZ, Fraction(1, 60))),
     **dict.fromkeys(
         ("°C", "℃", "celsius", "degrees celsius", "degree celsius", "degrees c", "deg c", "摄氏度"),
         CELSIUS,
@@ -155,22 +155,22 @@ _OTHER: dict[str, Unit] = {
     **dict.fromkeys(("纳米",), Unit(LENGTH, Fraction(1, 10**9))),
     **dict.fromkeys(("升",), Unit(VOLUME, Fraction(1, 1000))),
     **dict.fromkeys(("毫升",), Unit(VOLUME, Fraction(1, 10**6))),
-    **dict.fromkeys(("牛顿", "牛"), Unit(_FORCE, Fraction(1))),
-    **dict.fromkeys(("焦耳", "焦"), Unit(_ENERGY, Fraction(1))),
-    **dict.fromkeys(("瓦特", "瓦"), Unit(_POWER, Fraction(1))),
-    **dict.fromkeys(("千瓦",), Unit(_POWER, Fraction(1000))),
-    **dict.fromkeys(("帕",), Unit(_PRESSURE, Fraction(1))),
-    **dict.fromkeys(("伏特", "伏"), Unit(_VOLT, Fraction(1))),
+    **dict.fromkeys(("牛顿", "牛"), Unit(FORCE, Fraction(1))),
+    **dict.fromkeys(("焦耳", "焦"), Unit(ENERGY, Fraction(1))),
+    **dict.fromkeys(("瓦特", "瓦"), Unit(POWER, Fraction(1))),
+    **dict.fromkeys(("千瓦",), Unit(POWER, Fraction(1000))),
+    **dict.fromkeys(("帕",), Unit(PRESSURE, Fraction(1))),
+    **dict.fromkeys(("伏特", "伏"), Unit(VOLT, Fraction(1))),
     **dict.fromkeys(("安培", "安"), Unit(_dim(a=1), Fraction(1))),
-    **dict.fromkeys(("欧姆", "欧"), Unit(_OHM, Fraction(1))),
+    **dict.fromkeys(("欧姆", "欧"), Unit(OHM, Fraction(1))),
     **dict.fromkeys(("Å", "angstrom", "angstroms"), Unit(LENGTH, Fraction(1, 10**10))),
-    **dict.fromkeys(("ohms", "Ohm", "Ohms", "Ω"), Unit(_OHM, Fraction(1))),
+    **dict.fromkeys(("ohms", "Ohm", "Ohms", "Ω"), Unit(OHM, Fraction(1))),
     **dict.fromkeys(("kb", "KB"), Unit(_BYTE, Fraction(1000))),
 }
 
 
-_OTHER |= dict.fromkeys(("kilohm", "kilohms"), Unit(_OHM, Fraction(1000)))
-_OTHER |= dict.fromkeys(("megohm", "megohms"), Unit(_OHM, Fraction(10**6)))
+_OTHER |= dict.fromkeys(("kilohm", "kilohms"), Unit(OHM, Fraction(1000)))
+_OTHER |= dict.fromkeys(("megohm", "megohms"), Unit(OHM, Fraction(10**6)))
 
 
 def _table() -> dict[str, Unit]:
