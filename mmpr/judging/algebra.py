@@ -34,7 +34,7 @@ MAX_EXPONENT = 256
 PRIME = 2**61 - 31
 _ROOT_OF_MINUS_ONE = pow(next(g for g in range(2, 99) if pow(g, (PRIME - 1) // 2, PRIME) != 1), (PRIME - 1) // 4, PRIME)
 _EPSILON = 2.0**-51
-_MAX_FIELD_EXPONENT = 10**6
+_MAX_FIELD_EXPONENT = 10**18
 
 CONSTANTS: Mapping[str, complex] = {"π": math.pi, "e": math.e, "i": 1j}
 # π and e stand for themselves in the field: nothing rational holds between them.

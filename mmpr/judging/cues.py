@@ -37,7 +37,8 @@ _COUNT = re.compile(
     r"|几[\u3400-\u9fff]|个数|数量"
 )
 _MONEY = re.compile(
-    r"[$€£¥₹]|\bhow much (?:is|are|does|do|did|was|were|will|would|should)\b|\b(?:cost|price|dollars?|euros?|pounds?|revenue|profit|salary|income|expens\w{1,40}|budget|pay|paid"
+    r"[$€£¥₹]|\bhow much (?:is|are|does|do|did|was|were|will|would|should)\b"
+    r"|\b(?:cost|price|dollars?|euros?|pounds?|revenue|profit|salary|income|expens\w{1,40}|budget|pay|paid"
     r"|money|cash|sales|earn\w{0,40}|worth|fee|tax|bill|total amount|spend\w{0,40}|spent|usd|eur|yuan|cents?)\b|元|价格"
     r"|金额|多少钱|费用|收入"
 )
@@ -129,9 +130,10 @@ _UNIT_NAMED = re.compile(
 
 # Words of a question that is asked elsewhere, in the image or before: `Find the answer to the question in the image.`
 _SILENT_TEXT = """
-a an the is are was were what which it this that these those of to in on for with by at and or as from your you i please
-find give show tell answer answers question questions problem exercise expression solve compute evaluate calculate simplify
-determine value result solution final correct shown image picture figure following below above directly according s based
+a an the is are was were what which it this that these those of to in on for with by at and or as from your you i
+please find give show tell answer answers question questions problem exercise expression solve compute evaluate
+calculate simplify determine value result solution final correct shown image picture figure following below above directly according
+s based
 """
 _SILENT = frozenset(_SILENT_TEXT.split())
 _IMAGE_MARK = re.compile(r"<image\s{0,4}\d{0,4}>|image\s{0,4}\d{1,2}")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from mmpr.judging.rules import Rule, Ruling, ambiguous
+from mmpr.judging.magnitude import beyond
+from mmpr.judging.rules import Ruling
 
 
 class Form(Protocol):
@@ -23,13 +24,13 @@ class Form(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Unread:
-    """A reference that no reader holds: `2024!`, `1/0`. It equals itself, and nothing is shown to differ from it."""
+    """A reference that no reader holds: `2024!`, `1/0`. It equals itself and differs from what is surely smaller."""
 
     text: str
     kind: str = "unread"
 
     def compare(self, answer: str) -> Ruling:
-        return ambiguous(Rule.LIMIT)
+        return beyond(self.text, answer)
 
     def normal(self, answer: str) -> str | None:
         return None

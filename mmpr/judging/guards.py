@@ -167,7 +167,7 @@ def corrected(text: str) -> str | None:
     return None if found is None else (found.group(2) or found.group(4)).strip()
 
 
-_SPLIT_OR = re.compile(r"\s{0,4}(?:,\s{0,4}or\b|\bor\b|\beither\b|或者|或|还是|,)\s{0,4}", re.I)
+_SPLIT_OR = re.compile(r"\s{0,4}(?:,\s{0,4}or\b|\bor\b|\beither\b|或者|或|还是|(?<!\d),|,(?!\d))\s{0,4}", re.I)
 
 
 def candidates(text: str) -> list[str]:

@@ -13,6 +13,7 @@ from mmpr.judging.answer_head import retracts, split_head, without_boilerplate
 from mmpr.judging.clean import clean
 from mmpr.judging.extract import extract
 from mmpr.judging.limits import MAX_ANSWER_CHARS, oversized
+from mmpr.judging.magnitude import beyond
 from mmpr.judging.option_lists import DEFAULTS, JudgeOptions
 from mmpr.judging.reference import Reference, compile_reference
 from mmpr.judging.rules import Rule, Ruling, ambiguous, correct
@@ -166,7 +167,8 @@ def _ruled(reference: Reference, answer: str, opinion: SecondOpinion | None) -> 
     if text in reference.plain:
         return correct(Rule.EXACT)
     if oversized(text):
-        return ambiguous(Rule.LIMIT)
+        found = [beyond(accepted, text) for accepted in reference.plain]
+        return found[0] if all(ruling.outcome is Outcome.INCORRECT for ruling in found) else ambiguous(Rule.LIMIT)
     bare = without_boilerplate(answer)
     head, explanation = split_head(bare)
     if retracts(explanation):

@@ -76,6 +76,17 @@ def read_value(text: str) -> Node:
     return last
 
 
+_TWO_NUMBERS = re.compile(r"[\d.,\s]{1,40}-[\d.,\s]{1,40}$")  # a range or a score, or a difference
+
+
+def is_value(text: str) -> bool:
+    """Whether the whole text is a number that can be computed, with every step of it right: `32 + 8 = 40`."""
+    try:
+        return "≈" not in text and _TWO_NUMBERS.match(text) is None and not algebra.symbols(read_value(text))
+    except (algebra.Unreadable, algebra.Unbounded):
+        return False
+
+
 def _names_a_value(side: str) -> bool:
     """`A`, `f(x)`, `dy/dx`, `the area`: what an equals sign stands behind without claiming anything."""
     return _is_function(side) or _NAME.match(side) is not None or _WORDS.search(side) is not None
@@ -102,12 +113,23 @@ class Expression:
         guarded = _guard(answer)
         if guarded is not None:
             return guarded
+        exact, sign, approximate = answer.rpartition("≈")
+        if sign and exact.strip():
+            return self._approximated(self.compare(exact), self.compare(approximate))
         try:
             return self._against(read_value(answer))
         except algebra.Unbounded:
             return ambiguous(Rule.LIMIT)
         except algebra.Unreadable:
             return ambiguous(Rule.EXPRESSION_UNREAD)
+
+    @staticmethod
+    def _approximated(exact: Ruling, rounded: Ruling) -> Ruling:
+        """`e^3 ≈ 20.09`: the exact side decides, if the rounded one does not contradict it."""
+        if "correct" in (exact.outcome, rounded.outcome) and "incorrect" not in (exact.outcome, rounded.outcome):
+            return correct(Rule.EXPRESSION)
+        proven = exact.certainty is not None and rounded.certainty is not None
+        return different(Rule.EXPRESSION) if proven else ambiguous(Rule.EXPRESSION)
 
     def _both(self, answer: str) -> Ruling | None:
         """`3 + 2i, 3 - 2i` for `3 ± 2i`; None where the answer is no list of two or a side is unread."""

@@ -96,7 +96,7 @@ class Measure:
         return raw if self._rated() else ambiguous(Rule.NUMBER_PERCENT)
 
     def _rated(self) -> bool:
-        """Whether a per cent sign on one side only is left out on the other: `5.3%` for a rate of 5.3; 0.5 may be 50 %."""
+        """Whether a per cent sign that one side lacks is left out: `5.3%` for a rate of 5.3; 0.5 may be 50 %."""
         return abs(self.reading.value) > 1 and (self.cues.silent or self.cues.rate())
 
     def _units(self, got: Reading) -> Ruling:

@@ -6,9 +6,11 @@ whole answer once more: is it the same text in another dress, does one hold the 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import lru_cache
 
 from mmpr.judging import guards
@@ -16,6 +18,7 @@ from mmpr.judging.closed_classes import excluded
 from mmpr.judging.forms import Form
 from mmpr.judging.kinship import akin, contains, numberless, squeezed
 from mmpr.judging.lexicon import synonyms
+from mmpr.judging.maths import is_value
 from mmpr.judging.numbers import read_simple
 from mmpr.judging.prose import core
 from mmpr.judging.rules import Rule, Ruling, ambiguous, correct, different, unlike
@@ -36,6 +39,13 @@ _SIGNED = frozenset(("expression", "equation", "inequality", "matrix", "formula"
 # Where `before 3:15 PM` names other values than 3:15 PM.
 _BOUNDED = frozenset(("date", "time", "year", "number", "tuple", "ratio"))
 _FAILED = {"negated": Rule.NEGATED, "soft": Rule.SOFT, "bound": Rule.BOUND}
+# A sentence that names its value and nothing else: `The perimeter is 7`, `G represents 8`.
+_STATED = re.compile(
+    r"(?!.{0,120}\b(?:not|never|no|than|half|twice|thrice|double|triple|times|dozen|per|every|each|between|from|plus"
+    r"|minus|of the|least|most|or|if|when|before|after)\b)(?:[A-Za-z][A-Za-z' ]{0,100}\s)?"
+    r"(?:is|are|was|were|equals|represents|shows|got|there are)\s{1,4}(?=[-+$€£¥]{0,2}\d)",
+    re.I,
+)
 _COUNTS = re.compile(r"\bhow many\b|\bnumber of\b|\bcount\b|几|多少")
 _COMPOUND = frozenset(("set", "list", "tuple", "multipart"))
 # `e^{3}` is `e^3` and `a + b` is `a+b`; `\\sqrt{3}+1` is not `\\sqrt{3+1}`, nor `2 1/2` `21/2`.
@@ -112,6 +122,9 @@ class Gated:
             return ambiguous(ruling.rule) if contains(self.text, answer) else different(ruling.rule)
         if ruling.rule is Rule.NUMBER_NONE and numberless(answer):
             return unlike(ruling.rule)
+        if self.kind == "number" and (stated := _STATED.match(answer)) is not None:
+            said = self.compare(answer[stated.end() :])
+            return said if said.certainty is Certainty.PROVEN else ambiguous(ruling.rule)
         return different(ruling.rule) if self._understood(answer) else ambiguous(ruling.rule)
 
     def _none(self, answer: str) -> Ruling | None:
@@ -134,6 +147,11 @@ class Gated:
         return not any(c.isdigit() for c in answer) or self.kind in ("text", "ocr")
 
     def _every_candidate(self, answer: str) -> Ruling:
+        if self.kind == "number" and (numbers := _listed(answer)) is not None:
+            wanted = read_simple(self.text)
+            reached = numbers | {sum(numbers), math.prod(numbers)}  # `3 and 4` may be meant for 7
+            apart = wanted is not None and wanted.value not in reached
+            return different(Rule.SEVERAL) if apart else ambiguous(Rule.SEVERAL)
         parts = guards.candidates(answer)
         outcomes = [self.compare(part) for part in parts] if len(parts) > 1 else []
         proven = bool(outcomes) and all(found.certainty is Certainty.PROVEN for found in outcomes)
@@ -149,7 +167,7 @@ class Gated:
 
     def _understood(self, answer: str) -> bool:
         """Whether the whole answer reads as a reference of this kind would."""
-        if self.kind == "number" and read_simple(answer) is not None:
+        if self.kind == "number" and (read_simple(answer) is not None or is_value(answer)):
             return True
         form = self.read(answer)
         if form is None or _GROUPS.get(form.kind, form.kind) != _GROUPS.get(self.kind, self.kind):
@@ -158,6 +176,24 @@ class Gated:
             return True
         texts = [*getattr(form, "texts", ()), *getattr(self.inner, "texts", ())]
         return all(any(c.isdigit() for c in text) for text in texts)
+
+
+_BRACKETED = re.compile(r"[(\[{]([^()\[\]{}]{1,200})[)\]}]$")
+_LISTING = re.compile(r"\s{0,4},\s{0,4}(?:(?:and|or)\s{1,4})?|\s{1,4}(?:and|or)\s{1,4}|;\s{0,4}")
+
+
+def _listed(answer: str) -> frozenset[Fraction] | None:
+    """The values of `(1, 2)`, `7 and 11`; None where a part is more than a number or the commas may group digits."""
+    if (stated := _STATED.match(answer)) is not None:
+        answer = answer[stated.end() :]
+    bracketed = _BRACKETED.match(answer)
+    parts = _LISTING.split(bracketed[1].strip() if bracketed else answer)
+    found = [read_simple(part.strip()) for part in parts]
+    values = [one.value for one in found if one is not None]
+    if len(values) < max(2, len(parts)) or (bracketed is None and "," in answer and ", " not in answer):
+        return None
+    joined = read_simple("".join(part.strip() for part in parts))  # `1, 234` may be 1234
+    return frozenset([*values, *([joined.value] if joined and bracketed is None else [])])
 
 
 @lru_cache(maxsize=2048)

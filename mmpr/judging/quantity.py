@@ -10,7 +10,8 @@ from mmpr.judging import algebra, guards
 from mmpr.judging.cues import Cues, singular, stem
 from mmpr.judging.grammar import FUNCTION_NAMES, number
 from mmpr.judging.identity import same_function
-from mmpr.judging.maths import read_value
+from mmpr.judging.magnitude import beyond
+from mmpr.judging.maths import is_value, read_value
 from mmpr.judging.measures import Measure, same, shown
 from mmpr.judging.numbers import Mention, Reading, closed_value, mentions, plain_numbers, read_closed, read_simple
 from mmpr.judging.rules import Rule, Ruling, ambiguous, correct, different, incorrect
@@ -96,10 +97,12 @@ class Number:
         if simple is not None:
             return self.measure.judge(simple)
         try:
+            if "≈" in answer and (both := self._approximated(answer)) is not None:
+                return both
             mathematical = self._as_mathematics(answer)
             return self._compare_written(answer) if mathematical is None else mathematical
         except algebra.Unbounded:
-            return ambiguous(Rule.LIMIT)
+            return beyond(str(self.measure.reading.value), answer)
 
     def normal(self, answer: str) -> str | None:
         """The number in SI, so that `150 mm` and `15 cm` are one."""
@@ -145,8 +148,6 @@ class Number:
         if (rest := guards.corrected(answer)) is not None:
             ruling = self._compare_written(rest)
             return ambiguous(Rule.NEGATED) if ruling.outcome == "correct" else ruling
-        if "≈" in answer and (both := self._approximated(answer)) is not None:
-            return both
         guarded = self._guard(answer, low)
         if guarded is not None:
             return guarded
@@ -167,10 +168,13 @@ class Number:
     def _approximated(self, answer: str) -> Ruling | None:
         """`5\\sqrt{2} ≈ 7.07`: either side may be the truth, if neither is wrong."""
         exact, _, approximate = answer.rpartition("≈")
-        if read_closed(plain_numbers(_EQUALS.split(exact)[-1].strip())) is None:
+        last = _EQUALS.split(exact)[-1].strip()
+        if read_closed(plain_numbers(last)) is None and not is_value(last):
             return None
-        found = [self._compare_written(side.strip()) for side in (exact, approximate)]
+        found = [self.compare(side.strip()) for side in (exact, approximate)]
         right = [ruling for ruling in found if ruling.outcome == "correct"]
+        if all(ruling.outcome == "incorrect" for ruling in found) and read_simple(approximate.strip()) is not None:
+            return different(Rule.NUMBER)
         return right[0] if right and all(ruling.outcome != "incorrect" for ruling in found) else None
 
     def _counts(self, answer: str, got: Reading) -> bool:
