@@ -132,8 +132,8 @@ _UNIT_NAMED = re.compile(
 _SILENT_TEXT = """
 a an the is are was were what which it this that these those of to in on for with by at and or as from your you i
 please find give show tell answer answers question questions problem exercise expression solve compute evaluate
-calculate simplify determine value result solution final correct shown image picture figure following below above directly according
-s based
+calculate simplify determine value result solution final correct shown image picture figure following below above
+directly according s based
 """
 _SILENT = frozenset(_SILENT_TEXT.split())
 _IMAGE_MARK = re.compile(r"<image\s{0,4}\d{0,4}>|image\s{0,4}\d{1,2}")
