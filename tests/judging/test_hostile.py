@@ -37,8 +37,10 @@ HOSTILE = {
 
 @pytest.mark.parametrize("asked", ASKED, ids=lambda asked: asked.answer[0])
 @pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_mathematics_ends_in_error_or_ambiguous(asked: object, name: str) -> None:
-    assert judge(asked, f"Final answer: {HOSTILE[name]}").outcome in TECHNICAL  # type: ignore[arg-type]
+def test_hostile_mathematics_ends_undecided_or_is_surely_larger(asked: object, name: str) -> None:
+    said = judge(asked, f"Final answer: {HOSTILE[name]}")  # type: ignore[arg-type]
+    vast = asked is ASKED[0] and name in ("tower", "stars", "factorial", "factorials")
+    assert said.outcome is Outcome.INCORRECT if vast else said.outcome in TECHNICAL
 
 
 @pytest.mark.parametrize("asked", ASKED, ids=lambda asked: asked.answer[0])
