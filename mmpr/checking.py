@@ -64,8 +64,8 @@ class Findings:
     def fault(self, reason: str, detail: str) -> None:
         """Count a fault and keep its first few places."""
         self.faults[reason] += 1
-        if len(told := self.examples.setdefault(reason, [])) < _EXAMPLES:
-            told.append(detail)
+        if len(examples := self.examples.setdefault(reason, [])) < _EXAMPLES:
+            examples.append(detail)
 
     def see(self, reference: str) -> bool:
         """Count an image's reference; whether it is the first of its kind."""
@@ -340,10 +340,10 @@ def _say_probe(parts: Sequence[_CheckedPart], probes: Sequence[EngineTrial], say
         of = "" if name is None else f" of {visible_line(name)}"
         for one in probe.answered:
             what = "with a picture   " if one.question.images else "without a picture"
-            told = (
+            ending = (
                 visible_line(one.skip.detail) if one.skip and not one.responses else repr(one.responses[0].text[-160:])
             )
-            say(f"{what}{of}  {len(one.responses)} responses, first ends: {told}")
+            say(f"{what}{of}  {len(one.responses)} responses, first ends: {ending}")
     answered = [one for probe in probes for one in probe.answered]
     made = sum(probe.tokens for probe in probes)
     seconds = max(probe.ended for probe in probes) - min(probe.began for probe in probes)

@@ -224,8 +224,8 @@ def pair_completions(
     kept = [completion for completion, margin in ranked if min_margin is None or margin >= min_margin]
     if not kept:
         best = ranked[0][1]
-        told = "no scores" if math.isinf(best) else f"{best:.2f} nats a token"
-        detail = f"margin {told}, at least {min_margin:g} asked for (min_grounding_margin)"
+        found = "no scores" if math.isinf(best) else f"{best:.2f} nats a token"
+        detail = f"margin {found}, at least {min_margin:g} asked for (min_grounding_margin)"
         return Skip(draft.question_id, Stage.PAIR, Reason.GROUNDING_MARGIN, detail)
     return [
         Pair(

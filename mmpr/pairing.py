@@ -322,8 +322,8 @@ def _why_none(question: Question, judged: Sequence[Judged], rule: PairRule, *, u
     """ALL_CORRECT and ALL_WRONG say so of every response: with undecided ones among them nobody knows."""
     outcomes = Counter(verdict.outcome for _, verdict in judged)
     unsure = sum(v.outcome is Outcome.INCORRECT and not _is_sure(v, rule) for _, v in judged)
-    told = ", ".join(f"{outcomes[o]} {o}" for o in Outcome if outcomes[o]) or "no responses"
-    detail = f"{told} ({unsure} of the incorrect are only likely so)" if unsure else told
+    counted = ", ".join(f"{outcomes[o]} {o}" for o in Outcome if outcomes[o]) or "no responses"
+    detail = f"{counted} ({unsure} of the incorrect are only likely so)" if unsure else counted
     wrong = outcomes[Outcome.INCORRECT] + outcomes[Outcome.UNPARSED]
     n_undecided = outcomes[Outcome.AMBIGUOUS] + outcomes[Outcome.ERROR]
     if usable or (outcomes[Outcome.CORRECT] and wrong - unsure):

@@ -171,8 +171,8 @@ def ask(
     text = with_choices(replace(question, text=strip_suffix(question.text)))
     if question.answer is not None:
         text = (template or VERSIONS[version])[question.language].replace(QUESTION, text)
-    told = question.system or (system and SYSTEM_MESSAGES.get(system, system))
-    turns = [Message("system", told)] if told else []
+    instruction = question.system or (system and SYSTEM_MESSAGES.get(system, system))
+    turns = [Message("system", instruction)] if instruction else []
     spoken = [turn for pair in question.history for turn in pair]
     texts = _place_tags([*spoken, text], question.images)
     turns += [Message("assistant" if i % 2 else "user", text) for i, text in enumerate(texts)]

@@ -119,7 +119,7 @@ def _total(run: Mapping[str, Any]) -> int:
 
 
 def _left_as(run: Mapping[str, Any]) -> tuple[str, ...]:
-    """What is told of questions that are not skipped."""
+    """What is counted of questions that are not skipped."""
     return ("evaluated", "responses", "right") if is_evaluation(run) else ("paired",)
 
 
@@ -168,10 +168,10 @@ def _recent(commits: Sequence[ChunkCommit], starts: Sequence[Mapping[str, Any]])
 
 
 def _overall(commits: Sequence[ChunkCommit], done: int) -> tuple[int, int, float] | None:
-    told = throughput([Spell(c.account.began, c.account.seconds, _tokens(c)) for c in commits])
-    if told is None or told["by"] != "clock":
+    rate = throughput([Spell(c.account.began, c.account.seconds, _tokens(c)) for c in commits])
+    if rate is None or rate["by"] != "clock":
         return None
-    return done, sum(map(_tokens, commits)), max(told["work_s"], 1e-3)
+    return done, sum(map(_tokens, commits)), max(rate["work_s"], 1e-3)
 
 
 def _ends(commits: Sequence[ChunkCommit]) -> list[tuple[float, int, int]]:
@@ -309,16 +309,16 @@ def _rate_words(rate: Mapping[str, float | None]) -> str:
     questions_per_s, tokens_per_s, eta_s = rate["questions_per_s"], rate["tokens_per_s"], rate["eta_s"]
     if questions_per_s is None or tokens_per_s is None:
         return "not known yet"
-    told = f"{questions_per_s:,.2f} questions/s, {tokens_per_s:,.0f} tokens/s"
-    return told + (f"; about {duration(eta_s)} left" if eta_s is not None else "")
+    text = f"{questions_per_s:,.2f} questions/s, {tokens_per_s:,.0f} tokens/s"
+    return text + (f"; about {duration(eta_s)} left" if eta_s is not None else "")
 
 
 def _live_words(live: Mapping[str, Any]) -> str:
-    told = [str(live.get("phase", ""))]
-    told += [f"{live[name]:,} {words}" for name, words in _LIVE if isinstance(live.get(name), int)]
+    parts = [str(live.get("phase", ""))]
+    parts += [f"{live[name]:,} {words}" for name, words in _LIVE if isinstance(live.get(name), int)]
     if isinstance(live.get("busy_share"), float):
-        told.append(f"busy {live['busy_share']:.0%}")
-    return ", ".join(filter(None, told))
+        parts.append(f"busy {live['busy_share']:.0%}")
+    return ", ".join(filter(None, parts))
 
 
 _LIVE = (

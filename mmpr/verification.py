@@ -69,7 +69,7 @@ def verify(folder_url: str, options: dict[str, Any] | None = None) -> list[str]:
         manifest = read_manifest(folder)
         problems += _check_logs(folder, manifest)
         problems += _check_manifest(folder, manifest, len(chunks))
-        if manifest is not None and not problems:  # a damaged file would be told again for each of its pairs
+        if manifest is not None and not problems:  # a damaged file would be reported again for each of its pairs
             problems += _limited(_compare(folder, manifest, commits, paired=not is_evaluation(run)))
     except RunFolderError as error:
         problems.append(str(error))
@@ -106,8 +106,8 @@ def _of_merged(folder: RunFolder, line: str) -> str:
     """The mend of a run that no build can mend."""
     if not line.endswith((_MEND, _AGAIN, "build again")):
         return line
-    mend = f"`mmpr pair {folder.url}` cuts it anew" if line.endswith(_AGAIN) else "merge its runs into another folder"
-    return f"{line.rpartition('; ')[0]}; {mend}"
+    remedy = f"`mmpr pair {folder.url}` cuts it anew" if line.endswith(_AGAIN) else "merge its runs into another folder"
+    return f"{line.rpartition('; ')[0]}; {remedy}"
 
 
 def _note(folder: RunFolder, damaged: Iterable[int]) -> None:
@@ -185,13 +185,13 @@ def _chunk_faults(folder: RunFolder, commit: ChunkCommit) -> Iterator[str]:
             yield f"{commit.questions.path} has {place[0]}:{place[1]} twice"
         places.add(place)
     counted = commit.account.kept + sum(commit.account.skips_by_reason.values())
-    for name, found, told in (
+    for name, found, recorded in (
         (commit.questions.path, n_questions, commit.questions.rows),
         (commit.responses.path, n_responses, commit.responses.rows),
         (sidecar_name(commit.chunk), n_questions, counted),
     ):
-        if found != told:
-            yield f"{name} tells of {told} rows, {found} are there"
+        if found != recorded:
+            yield f"{name} records {recorded} rows, {found} are there"
 
 
 def _question_faults(path: str, committed: Committed) -> Iterator[str]:
@@ -227,7 +227,7 @@ def _rows(folder: RunFolder, commit: ChunkCommit, source: str) -> set[int]:
     try:
         found = [c.question for c in read_chunk(folder, commit, images=False)]
     except RunFolderError:
-        return set()  # told already, by check_chunk
+        return set()  # reported already, by check_chunk
     return {question.row for question in found if question.source == source}
 
 

@@ -14,6 +14,9 @@ from mmpr import pool
 from mmpr.engines.scripted import ScriptedEngine
 from mmpr.types import Stage
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"  # two processes whose torch takes both cores each wait for one another
+
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # Ray's workers cannot import a conftest
 
 settings.register_profile("mmpr", deadline=None)  # a test never asserts on time: machines are shared
@@ -22,6 +25,7 @@ settings.load_profile("mmpr")
 
 # Files that start a Ray cluster of their own in this process: before the shared one is up, for a process joins one.
 OWN_RAY = ("test_cluster.py", "test_metrics.py", "test_places.py")
+TRAINS = ("test_mpo.py", "test_pocket.py")  # minutes of torch, which belong beside the engine's
 STARTS_BUILDS = ("test_faults.py", "test_signals.py", "test_cluster_jobs.py")  # in processes of their own
 
 
@@ -33,6 +37,8 @@ def pytest_collection_modifyitems(items):
         own = item.path.name in OWN_RAY
         if shared or own or item.path.name in STARTS_BUILDS:
             item.add_marker("ray")
+        if item.path.name in TRAINS:
+            item.add_marker("engine")
         engine = item.get_closest_marker("engine") is not None
         order[item] = 3 if shared else 1 if own else 2 if engine else 0
     items.sort(key=order.__getitem__)

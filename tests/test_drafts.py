@@ -17,7 +17,7 @@ from mmpr.engines.scripted import ScriptedEngine
 from mmpr.errors import ConfigError, RequestRefused
 from mmpr.images import Loader
 from mmpr.reporting.pair_story import read_story
-from mmpr.reporting.story_view import tell
+from mmpr.reporting.story_view import print_story
 from mmpr.run import RunFolder, read_chunk
 from mmpr.run.commit_records import Committed, Splice, StoredResponse
 from mmpr.settings.config import BuildConfig
@@ -122,7 +122,7 @@ def test_a_run_keeps_what_the_choice_was_made_by(cluster, write_source, tmp_path
     (row,) = pq.read_table(out / "data").to_pylist()
     assert row["chosen_text"] == DRAFTS[1] and row["chosen_index"] == 1
     console = Console(file=io.StringIO(), width=200)
-    tell(console, read_story(str(out), row["pair_id"]))
+    print_story(console, read_story(str(out), row["pair_id"]))
     assert (
         "Draft: of 3 the one the picture speaks for most: +1.500 nats a token likelier with the picture"
         in console.file.getvalue()

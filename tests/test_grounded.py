@@ -20,7 +20,7 @@ from mmpr.images import Loader
 from mmpr.judging import Judge
 from mmpr.pairing import PairRule, Strategy, pair_responses, sides
 from mmpr.reporting.pair_story import read_story
-from mmpr.reporting.story_view import tell
+from mmpr.reporting.story_view import print_story
 from mmpr.run import RunFolder, read_chunk
 from mmpr.settings.config import BuildConfig, merge
 from mmpr.types import Certainty, Finish, Outcome, Question, Reason, Response, Stage, Verdict
@@ -153,7 +153,7 @@ def test_a_run_keeps_the_gains_and_pairs_go_by_them(cluster, write_source, tmp_p
     rows = [row for row in pq.read_table(out / "data").to_pylist() if row["pair_kind"] == "correctness"]
     assert {row["chosen_text"] for row in rows} == {SEEN}
     console = Console(file=io.StringIO(), width=200)
-    tell(console, read_story(str(out), rows[0]["pair_id"]))
+    print_story(console, read_story(str(out), rows[0]["pair_id"]))
     assert "the right responses to which the picture brings most, in nats, go first" in console.file.getvalue()
     assert "Chosen side: +1.500 nats a token likelier with the picture than without." in console.file.getvalue()
     assert pair_again(str(out), ["strategy=random", "pairs_per_question=4"])["pairs_by_kind"]["correctness"] == 8

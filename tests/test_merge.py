@@ -215,12 +215,12 @@ def test_settings_of_selection_are_the_runs_own_or_the_firsts_or_those_given(sha
     for words, message in (("n=3", "n: the runs have settled it"), ("nn=3", "no setting is named 'nn'")):
         with pytest.raises(ConfigError, match=message):
             merge(tmp_path / "3", tmp_path / "d", shapes / "a", settings=[words])
-    for words, mend in (
+    for words, remedy in (
         ("min_grounding_margin=1", "min_grounding_margin=null"),
         ("strategy=grounded", "strategy=random"),
     ):
         with pytest.raises(
-            ConfigError, match=rf"^{words.removesuffix('=1')}: .*/d was built without grounding; give {mend}"
+            ConfigError, match=rf"^{words.removesuffix('=1')}: .*/d was built without grounding; give {remedy}"
         ):
             merge(tmp_path / "3", tmp_path / "d", shapes / "a", settings=[words])
 

@@ -19,7 +19,7 @@ from mmpr.engines.scripted import ScriptedEngine
 from mmpr.images import Loader
 from mmpr.reporting.pair_story import read_story
 from mmpr.reporting.peek import side_title
-from mmpr.reporting.story_view import tell
+from mmpr.reporting.story_view import print_story
 from mmpr.run import RunFolder, read_chunk
 from mmpr.settings.config import BuildConfig
 from mmpr.types import Continues, Question, Reason, Skip, Stage, View
@@ -220,7 +220,7 @@ def test_a_build_says_everywhere_what_its_rejected_sides_saw(cluster, source, vi
     assert view == "blind" or ("without the picture" not in card and "taken away" not in card)
     assert words in side_title(rows[0], "rejected")
     console = Console(file=io.StringIO(), width=200)
-    tell(console, read_story(str(out), rows[0]["pair_id"]))
+    print_story(console, read_story(str(out), rows[0]["pair_id"]))
     told = " ".join(console.file.getvalue().split())
     assert words in told and (view in ("blind", "image_kept") or rows[0]["rejected_image_sha256"][0] in told)
 

@@ -164,7 +164,7 @@ def test_the_verb_prints_lines_for_people_and_json_for_programs(tmp_path):
     folder = start_run(tmp_path)
     add_chunk(folder, 0, began=NOW)
     with claimed(folder) as heartbeat:
-        heartbeat.tell({"phase": "building"})
+        heartbeat.update({"phase": "building"})
         told = mmpr("status", tmp_path)
     assert told.returncode == 0 and "10 of 40 (25.0%)" in told.stdout and told.stderr == ""
     status = json.loads(mmpr("status", tmp_path, "--json").stdout)

@@ -225,9 +225,9 @@ async def _finish(
         return replace(answered, skip=gains)
     drafts = _with_gains(drafts, gains)
     draft, cut = max(fit, key=lambda one: gains.get(one[0].index, 0.0))
-    told = () if recipe.rejected_view is View.IMAGE_KEPT else tuple(image.sha256 for image in shown)
+    named = () if recipe.rejected_view is View.IMAGE_KEPT else tuple(image.sha256 for image in shown)
     answered = replace(
-        answered, responses=drafts, draft=draft.index, cut=cut, view=recipe.rejected_view, shown_sha256=told
+        answered, responses=drafts, draft=draft.index, cut=cut, view=recipe.rejected_view, shown_sha256=named
     )
     sampling = recipe.sampling(question, Stage.COMPLETION, n=recipe.completions, max_tokens=completion_budget(cut))
     try:

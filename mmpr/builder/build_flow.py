@@ -108,7 +108,7 @@ def build(
         stopping = stack.enter_context(stop_signal())
         heartbeat = stack.enter_context(claimed(folder))
         chronicle = stack.enter_context(chronicled(folder))
-        heartbeat.tell({"phase": "reading the source"})
+        heartbeat.update({"phase": "reading the source"})
         sources = sources_of(config)
         counted = [index(source) for source in sources]
         sources = decided(folder, config, sources, counted)
@@ -138,7 +138,7 @@ def _build(start: _Start, sources: Sequence[Source], counted: Sequence[Index]) -
     _connect(start)
     outcome, usage = _lease_out(start, run) if run.todo else (None, {})
     if outcome is None:
-        start.heartbeat.tell({"phase": "finishing"})
+        start.heartbeat.update({"phase": "finishing"})
         start.chronicle.add(BUILT, "every chunk is committed")
         stored = _as_stored(folder, config)
         report = finish_evaluation(folder, stored) if config.evaluate else finish(folder, stored, usage=usage)
@@ -283,7 +283,7 @@ def _watch(start: _Start, engines: Pool, run: Run, progress: Progress, watchers:
         for watcher in watchers:
             watcher.see(event)
         start.heartbeat.check()
-        start.heartbeat.tell(progress.figures())
+        start.heartbeat.update(progress.figures())
         if isinstance(event, Done):
             failures.count(event.report)
         if failing := failures.failing():

@@ -164,6 +164,6 @@ def _report(
     if questions != len(results) + len(skipped):
         raise LawBroken(f"{questions} questions are not {len(results)} evaluated + {len(skipped)} skipped")
     if not results:
-        told = ", ".join(f"{n:,} {reason}" for reason, n in reasons.most_common(3)) or "it has none"
-        raise SourceError(f"{folder.url}: none of {questions:,} questions can be evaluated ({told}); see {SKIPS}")
+        listed = ", ".join(f"{n:,} {reason}" for reason, n in reasons.most_common(3)) or "it has none"
+        raise SourceError(f"{folder.url}: none of {questions:,} questions can be evaluated ({listed}); see {SKIPS}")
     return evaluation_report(run, results, reasons)

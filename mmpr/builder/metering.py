@@ -39,7 +39,7 @@ class Metering:
     def __init__(self, run: str, progress: Progress) -> None:
         self._meters = Meters(METRICS, {"run": run})
         self._progress = progress
-        self._told: dict[tuple[str, ...], float] = {}
+        self._reported: dict[tuple[str, ...], float] = {}
         self._left()
 
     def see(self, event: Event) -> None:
@@ -84,8 +84,8 @@ class Metering:
     def _upto(self, name: str, total: float, **tags: str) -> None:
         """Add what a total has grown by."""
         key = (name, *tags.values())
-        self._meters.add(name, total - self._told.get(key, 0.0), **tags)
-        self._told[key] = total
+        self._meters.add(name, total - self._reported.get(key, 0.0), **tags)
+        self._reported[key] = total
 
     def close(self) -> None:
         """Engines, requests and chunks are no longer this build's: their gauges fall to nothing."""

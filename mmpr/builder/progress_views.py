@@ -60,7 +60,7 @@ class JsonView:
 
     def __init__(self, figures: progress.Progress, run: str) -> None:
         self._figures, self._run = figures, run
-        self._told = time.monotonic()
+        self._printed_at = time.monotonic()
 
     def see(self, event: Event) -> None:
         if isinstance(event, Done):
@@ -71,8 +71,8 @@ class JsonView:
             log("engine_died", "error", run=self._run, engine=event.engine, host=event.host, words=event.words)
         elif isinstance(event, UnfitNode):
             log("node_unfit", "error", run=self._run, host=event.node, words=event.words)
-        elif time.monotonic() - self._told > _EVERY_S:
-            self._told = time.monotonic()
+        elif time.monotonic() - self._printed_at > _EVERY_S:
+            self._printed_at = time.monotonic()
             log("progress", run=self._run, **self._figures.figures())
 
     def _chunk(self, done: Done) -> None:
@@ -108,8 +108,8 @@ class _Lines:
         if not of.engines:
             return f"engines     {starting} starting"
         rate, busy = of.rates
-        told = f"engines     {of.engines} up, {rate:,.0f} tokens/s, busy {busy:.0%}, {of.running} running"
-        return told + (f", {starting} starting" if starting else "")
+        line = f"engines     {of.engines} up, {rate:,.0f} tokens/s, busy {busy:.0%}, {of.running} running"
+        return line + (f", {starting} starting" if starting else "")
 
     def made(self) -> str:
         if self._figures.evaluates:
@@ -128,16 +128,16 @@ class _PlainLines:
 
     def __init__(self, figures: progress.Progress) -> None:
         self._figures, self._lines = figures, _Lines(figures)
-        self._told = time.monotonic()
+        self._printed_at = time.monotonic()
 
     def see(self, event: Event) -> None:
         if words := words_of(event):
             print(words, file=sys.stderr, flush=True)
-        elif time.monotonic() - self._told > _EVERY_S:
-            self._told = time.monotonic()
+        elif time.monotonic() - self._printed_at > _EVERY_S:
+            self._printed_at = time.monotonic()
             lines = (self._lines.made(), self._lines.skipped(), self._lines.engines(), self._lines.eta())
-            told = "; ".join(" ".join(line.split()) for line in lines if line)
-            print(f"{self._figures.done}/{self._figures.total} questions; {told}", file=sys.stderr, flush=True)
+            text = "; ".join(" ".join(line.split()) for line in lines if line)
+            print(f"{self._figures.done}/{self._figures.total} questions; {text}", file=sys.stderr, flush=True)
 
 
 class _LiveLine:

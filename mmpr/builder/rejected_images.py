@@ -51,8 +51,8 @@ def shown_images(
     shown = _shuffled(images, key) if view is View.SHUFFLED_TILES else _another(question, images, key, others, load)
     if shown is not None:
         return shown
-    told = "its tiles shuffled, it looks as before" if view is View.SHUFFLED_TILES else "its chunk has no other picture"
-    return Skip(question.id, Stage.READ, Reason.NO_CORRUPTED_IMAGE, f"{told} (rejected_view {view})")
+    detail = "its tiles shuffled, it looks as before" if view is View.SHUFFLED_TILES else "its chunk has no other image"
+    return Skip(question.id, Stage.READ, Reason.NO_CORRUPTED_IMAGE, f"{detail} (rejected_view {view})")
 
 
 def _shuffled(images: tuple[DecodedImage, ...], key: str) -> tuple[DecodedImage, ...] | None:

@@ -22,7 +22,7 @@ EXIT_ERROR, EXIT_FAILING, EXIT_INTERRUPTED = 1, 3, 130
 POCKET = "the pocket model: for trying mmpr out, not for training"
 
 
-def last_words(end: MmprError | KeyboardInterrupt) -> tuple[int, str]:
+def error_message(end: MmprError | KeyboardInterrupt) -> tuple[int, str]:
     """The exit code and the line that a verb ends with."""
     if isinstance(end, RunStopped):
         return EXIT_AGAIN, f"stopped ({end}); {AGAIN}"
@@ -33,7 +33,7 @@ def last_words(end: MmprError | KeyboardInterrupt) -> tuple[int, str]:
     return EXIT_ERROR, visible_line(redacted(str(end)))
 
 
-def tell(context: Any, event: str, words: str, *, level: str = "info", **fields: object) -> None:  # noqa: ANN401
+def print_event(context: Any, event: str, words: str, *, level: str = "info", **fields: object) -> None:  # noqa: ANN401
     """What a build says on stderr: a line for people or, with `--log-format json`, an object."""
     if _is_json(context):
         log(event, level, words=words.removeprefix("mmpr: "), **fields)
@@ -52,9 +52,9 @@ def say(text: str, *, err: bool = False) -> None:
     typer.echo(visible(text), err=err)
 
 
-def tell_model(context: typer.Context, chosen: BuildConfig, out: str) -> None:
+def print_model(context: typer.Context, chosen: BuildConfig, out: str) -> None:
     """Which model answers, before anything is paid for."""
-    tell(context, "model", f"model: {POCKET if chosen.is_pocket else chosen.model}", run=out)
+    print_event(context, "model", f"model: {POCKET if chosen.is_pocket else chosen.model}", run=out)
 
 
 def end_build(context: typer.Context, outcome: BuildOutcome, chosen: BuildConfig, *, as_json: bool = False) -> None:
@@ -71,7 +71,7 @@ def end_build(context: typer.Context, outcome: BuildOutcome, chosen: BuildConfig
         typer.Exit: too many questions failed.
     """
     if outcome.failing:
-        _tell_failing(context, outcome)
+        _print_failing(context, outcome)
         raise typer.Exit(EXIT_FAILING)
     if outcome.stopped is not None:
         raise RunStopped(outcome.stopped)
@@ -82,19 +82,19 @@ def end_build(context: typer.Context, outcome: BuildOutcome, chosen: BuildConfig
         say(f"nothing left to do: {_one_line(outcome)}")
     else:
         print_summary(outcome.folder.url, outcome.report)
-    _tell_done(context, outcome, f"made by {POCKET}" if chosen.is_pocket and not outcome.idle else "")
+    _print_done(context, outcome, f"made by {POCKET}" if chosen.is_pocket and not outcome.idle else "")
 
 
-def _tell_done(context: typer.Context, outcome: BuildOutcome, words: str) -> None:
+def _print_done(context: typer.Context, outcome: BuildOutcome, words: str) -> None:
     """Programs hear of every end; people have the results before them."""
     if words or _is_json(context):
         done = "nothing left to do" if outcome.idle else "complete"
-        tell(context, "ended", words or done, run=outcome.folder.url, exit_code=0)
+        print_event(context, "ended", words or done, run=outcome.folder.url, exit_code=0)
 
 
-def _tell_failing(context: typer.Context, outcome: BuildOutcome) -> None:
+def _print_failing(context: typer.Context, outcome: BuildOutcome) -> None:
     words = f"ended: {outcome.failing}; what was done is kept in {outcome.folder.url}"
-    tell(context, "ended", words, level="error", run=outcome.folder.url, exit_code=EXIT_FAILING)
+    print_event(context, "ended", words, level="error", run=outcome.folder.url, exit_code=EXIT_FAILING)
 
 
 def _one_line(outcome: BuildOutcome) -> str:
@@ -110,10 +110,10 @@ def print_summary(folder: str, report: dict[str, Any]) -> None:
     """A finished run in a few lines: the law, the pairs, what is undecided, where they are."""
     _print_counts(report)
     if judged := report.get("abstaining", {}).get("all", {}).get("responses"):
-        told = report["abstaining"]["all"]
+        counts = report["abstaining"]["all"]
         typer.echo(
-            f"judged  {judged:,} responses: {told['correct']:,} right, wrong {told['proven']:,} by proof and "
-            f"{told['likely']:,} likely, {told['unparsed']:,} without an answer, {told['undecided']:,} undecided"
+            f"judged  {judged:,} responses: {counts['correct']:,} right, wrong {counts['proven']:,} by proof and "
+            f"{counts['likely']:,} likely, {counts['unparsed']:,} without an answer, {counts['undecided']:,} undecided"
         )
         _print_warnings(report)
     root = folder.rstrip("/")
@@ -170,11 +170,13 @@ def _print(report: dict[str, Any], lines: list[str]) -> None:
 def end_part(context: typer.Context, ended: Ended) -> None:
     """The last words of one source of a job."""
     if ended.error is not None:
-        code, words = last_words(ended.error)
-        tell(context, "ended", f"mmpr: {ended.part.name}: {words}", level="error", run=ended.part.out, exit_code=code)
+        code, words = error_message(ended.error)
+        print_event(
+            context, "ended", f"mmpr: {ended.part.name}: {words}", level="error", run=ended.part.out, exit_code=code
+        )
     elif ended.outcome is not None and ended.outcome.failing:
-        _tell_failing(context, ended.outcome)
+        _print_failing(context, ended.outcome)
     elif ended.outcome is not None and ended.outcome.report is not None:
         done = "nothing left to do" if ended.outcome.idle else "complete"
         say(f"{ended.part.name}: {done}: {_one_line(ended.outcome)}")
-        _tell_done(context, ended.outcome, "")
+        _print_done(context, ended.outcome, "")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mmpr.cli.messages import LOG_FORMAT, tell_model
+from mmpr.cli.messages import LOG_FORMAT, print_model
 from mmpr.log import LogFormat
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def built(context: typer.Context, out: str, chosen: BuildConfig) -> BuildOutcome
     from mmpr.builder.build_flow import build
     from mmpr.builder.engine_choice import engine_maker
 
-    tell_model(context, chosen, out)
+    print_model(context, chosen, out)
     return build(chosen, out, engine_maker(chosen), log_format=context.meta[LOG_FORMAT], debug=debugging())
 
 

@@ -26,12 +26,12 @@ from mmpr.cli.messages import (
     POCKET,
     end_build,
     end_part,
-    last_words,
+    error_message,
+    print_event,
+    print_model,
     print_preview,
     print_summary,
     say,
-    tell,
-    tell_model,
 )
 from mmpr.cli.verb_options import (
     ConfigOption,
@@ -67,8 +67,8 @@ class _Verbs(TyperGroup):
         except (MmprError, KeyboardInterrupt) as end:
             if debugging():
                 raise
-            code, words = last_words(end)
-            tell(ctx, "ended", f"mmpr: {words}", level="error" if code == EXIT_ERROR else "info", exit_code=code)
+            code, words = error_message(end)
+            print_event(ctx, "ended", f"mmpr: {words}", level="error" if code == EXIT_ERROR else "info", exit_code=code)
             sys.exit(code)
         finally:
             termination.ignore()
@@ -127,7 +127,7 @@ def _build_job(context: typer.Context, job: Path, overrides: list[str]) -> None:
 
     parts = read_job(job, overrides)
     for part in {part.config.model: part for part in parts}.values():
-        tell_model(context, part.config, part.out)
+        print_model(context, part.config, part.out)
     ended = []
     for one in run_job(parts, log_format=context.meta[LOG_FORMAT], debug=debugging()):
         ended.append(one)
@@ -224,7 +224,7 @@ def status(
         lines = status_lines(found[0]) if len(runs) == 1 else table_lines(found)
     typer.echo("\n".join(lines))
     for fault in damaged:
-        say(f"mmpr: {last_words(fault)[1]}", err=True)
+        say(f"mmpr: {error_message(fault)[1]}", err=True)
     if damaged:
         raise typer.Exit(EXIT_ERROR)
 
@@ -251,10 +251,10 @@ def explain(
 ) -> None:
     """Tell a pair's whole story: the question, all responses and verdicts, and why these two became the pair."""
     from mmpr.reporting.pair_story import read_story
-    from mmpr.reporting.story_view import tell
+    from mmpr.reporting.story_view import print_story
     from mmpr.reporting.terminal import stdout_console
 
-    tell(stdout_console(), read_story(folder, pair_id), texts=texts)
+    print_story(stdout_console(), read_story(folder, pair_id), texts=texts)
 
 
 @app.command(epilog="Example:  mmpr peek runs/mine --n 5 --kind dropout_ntp")
@@ -397,8 +397,8 @@ def list_settings(
         return
     chosen = settings_of(config, [])
     for name, mark in marks().items():
-        told = BuildConfig.model_fields[name].description or ""
-        typer.echo(f"{name:22} {getattr(chosen, name)!s:28} {mark or '':10} {told}")
+        description = BuildConfig.model_fields[name].description or ""
+        typer.echo(f"{name:22} {getattr(chosen, name)!s:28} {mark or '':10} {description}")
 
 
 def _list_presets() -> None:

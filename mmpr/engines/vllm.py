@@ -338,8 +338,8 @@ def _environment(settings: VllmSettings) -> dict[str, str]:
 
 
 def _cause(error: BaseException) -> str:
-    told = f"{type(error).__name__}: {error}".splitlines()[0]
-    return last_error_line() or told if "root cause" in told else told
+    message = f"{type(error).__name__}: {error}".splitlines()[0]
+    return last_error_line() or message if "root cause" in message else message
 
 
 def last_error_line() -> str | None:
@@ -378,13 +378,13 @@ def _may_pass(error: Exception) -> bool:
     return bool(names & {"RetryableRequestError", "GenerationError", "QueueOverflowError", "MaxQueuedTokensError"})
 
 
-def _mean_logprob(told: Sequence[Any] | None, token_ids: Sequence[int]) -> float:
+def _mean_logprob(logprobs: Sequence[Any] | None, token_ids: Sequence[int]) -> float:
     """Mean log-probability of the last tokens of a prompt.
 
     Raises:
         RequestRefused: vLLM gave none, or not those.
     """
-    last = (told or [])[-len(token_ids) :]
+    last = (logprobs or [])[-len(token_ids) :]
     try:
         return float(sum(of[token].logprob for of, token in zip(last, token_ids, strict=True)) / len(token_ids))
     except (TypeError, KeyError, ValueError, AttributeError, ZeroDivisionError):
@@ -392,9 +392,9 @@ def _mean_logprob(told: Sequence[Any] | None, token_ids: Sequence[int]) -> float
 
 
 def _refusal(error: Exception) -> RequestRefused:
-    told = str(error).splitlines()[0] if str(error) else type(error).__name__
-    cause = f"{told} ({error.__cause__})" if error.__cause__ and not str(error) else told
-    too_long = "max_model_len" in told or "maximum model length" in told or "context length" in told
+    message = str(error).splitlines()[0] if str(error) else type(error).__name__
+    cause = f"{message} ({error.__cause__})" if error.__cause__ and not str(error) else message
+    too_long = "max_model_len" in message or "maximum model length" in message or "context length" in message
     return RequestRefused(Reason.PROMPT_TOO_LONG if too_long else Reason.ENGINE_REFUSED, cause)
 
 

@@ -71,8 +71,8 @@ def _require_same(root: Path, stored: Any, request: Mapping[str, Any]) -> None: 
         return
     before = before if isinstance(before, dict) else {}
     differing = next((name for name in request if before.get(name) != request[name]), "request")
-    told = {"pairs_sha256": "another run, or this one before it was paired again"}
-    what = told.get(differing, f"{differing} {before.get(differing)!r}, not {request.get(differing)!r}")
+    reasons = {"pairs_sha256": "another run, or this one before it was paired again"}
+    what = reasons.get(differing, f"{differing} {before.get(differing)!r}, not {request.get(differing)!r}")
     raise ConfigError(f"--to {root} holds another export ({what}); delete it or give another folder")
 
 

@@ -214,8 +214,8 @@ class JsonLines:
 
 def internvl_row(pair: FitPair) -> dict[str, Any]:
     """One line of an annotation."""
-    told = [turn.text for turn in pair.turns if turn.role == "system"]
-    system = [text for text in told if text not in SYSTEM_MESSAGES.values()]  # the trainer puts the family's own there
+    found = [turn.text for turn in pair.turns if turn.role == "system"]
+    system = [text for text in found if text not in SYSTEM_MESSAGES.values()]  # the trainer puts the family's own there
     row: dict[str, Any] = {"question": "\n\n".join([*system, pair.columns["question"]]), **_answers(pair)}
     if pair.images:
         row["image"] = pair.images[0] if len(pair.images) == 1 else list(pair.images)

@@ -127,8 +127,8 @@ def _finished(run: RunFolder, *, allow_pocket: bool) -> Manifest:
         raise RunFolderError(f"{run.url} is not finished (no {MANIFEST} of all chunks); build it again, then push")
     refuse_in_use(run)
     if not stored["selection"].get("embed_images", True):
-        mend = "`mmpr pair DIR embed_images=true`, then push"
-        raise ConfigError(f"{run.url} names pictures by paths of this machine (embed_images: false): {mend}")
+        remedy = "`mmpr pair DIR embed_images=true`, then push"
+        raise ConfigError(f"{run.url} names pictures by paths of this machine (embed_images: false): {remedy}")
     if is_pocket(stored) and not allow_pocket:
         raise ConfigError(f"{run.url} is of the pocket model, which is not for training; --allow-pocket pushes it")
     return manifest
@@ -195,7 +195,7 @@ class _Hub:
         self.repo, self.url = repo, ""
         self._api: HfApi = HfApi(endpoint=endpoint, library_name="mmpr")
         self._pauses_s = pauses_s
-        with self._told():
+        with self._named_errors():
             validate_repo_id(repo)
             known = get_token() is not None
         if not known:
@@ -207,7 +207,7 @@ class _Hub:
         Raises:
             HubError: it is there, and public without having been asked for.
         """
-        with self._told():
+        with self._named_errors():
             self.url = str(self._api.create_repo(self.repo, repo_type="dataset", private=not public, exist_ok=True))
             self.repo = "/".join(self.url.rstrip("/").split("/")[-2:])  # a bare name has its owner now
             private = bool(self._api.repo_info(self.repo, repo_type="dataset").private)
@@ -217,12 +217,12 @@ class _Hub:
 
     def revision(self) -> str | None:
         """Its last commit."""
-        with self._told():
+        with self._named_errors():
             return self._api.repo_info(self.repo, repo_type="dataset").sha
 
     def files(self) -> list[str]:
         """The names of its files."""
-        with self._told():
+        with self._named_errors():
             return list(self._api.list_repo_files(self.repo, repo_type="dataset"))
 
     def commit(self, run: RunFolder, names: Sequence[str], stale: Sequence[str], words: str) -> None:
@@ -234,7 +234,7 @@ class _Hub:
             gone = [CommitOperationDelete(name, is_folder=False) for name in stale]
             return self._api.create_commit(self.repo, [*gone, *changes], commit_message=words, repo_type="dataset")
 
-        with self._told():
+        with self._named_errors():
             self._patiently(send)
 
     def _patiently(self, send: Callable[[], T]) -> T:
@@ -249,7 +249,7 @@ class _Hub:
         return send()
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _named_errors(self) -> Iterator[None]:
         from huggingface_hub.errors import HFValidationError
 
         try:
@@ -271,12 +271,12 @@ class _Hub:
             return f"the token may not write to {self.repo}: it needs the right to, and a fine-grained one must name it"
         if status == 404:
             return f"{self.repo} is not there, or not for this token; check owner and name"
-        told = _one_line(_causes(error)[-1])
+        message = _one_line(_causes(error)[-1])
         if status is None:
-            return f"the Hub at {self._api.endpoint} cannot be reached or used ({told}); check the network, push again"
+            return f"the Hub at {self._api.endpoint} cannot be reached ({message}); check the network, push again"
         if not _may_pass(status):
-            return f"the Hub refuses {self.repo} ({status}: {told})"
-        return f"the Hub failed ({status}: {told}); push again later, what was sent is not sent again"
+            return f"the Hub refuses {self.repo} ({status}: {message})"
+        return f"the Hub failed ({status}: {message}); push again later, what was sent is not sent again"
 
 
 def _faults() -> tuple[type[BaseException], ...]:

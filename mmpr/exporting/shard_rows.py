@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from mmpr.errors import RunFolderError
 from mmpr.run import RunFolder, read_manifest
-from mmpr.run.chunk_reader import told
+from mmpr.run.chunk_reader import named_errors
 from mmpr.run.commit_records import FileRecord
 from mmpr.run.folder import DATA, MANIFEST
 from mmpr.run.merge_members import refuse_evaluation
@@ -36,7 +36,7 @@ class RowGroup:
         Raises:
             RunFolderError: they cannot be read.
         """
-        with told(self.folder, self.path):
+        with named_errors(self.folder, self.path):
             return self.parquet.read_row_group(self.index)
 
 
@@ -68,10 +68,10 @@ def row_groups(folder: RunFolder, path: str, only: Collection[int] | None = None
     Raises:
         RunFolderError: the file is missing or damaged.
     """
-    with told(folder, path):
+    with named_errors(folder, path):
         file = folder.store.open(path)
     with file:
-        with told(folder, path):
+        with named_errors(folder, path):
             parquet = pq.ParquetFile(file)
         for index in range(parquet.num_row_groups) if only is None else sorted(only):
             yield RowGroup(folder, path, index, parquet)

@@ -68,8 +68,8 @@ class Allowed:
         """Why a connection may not be made although its host is allowed: the name leads into a network of one's own."""
         ip = _ip(address)
         if ip is None or not (self._lists(ip) or all(_is_public(one) or self._lists(one) for one in _ends(ip))):
-            mend = f"if that is meant, list {address} in allowed_hosts, too"
-            return f"{host} leads to {address}, an address of this machine or its network: {mend}"
+            remedy = f"if that is meant, list {address} in allowed_hosts, too"
+            return f"{host} leads to {address}, an address of this machine or its network: {remedy}"
         return None
 
     def schemes(self) -> list[str]:

@@ -95,8 +95,8 @@ def fetch(address: str, name: str, remote: Remote, max_bytes: int, out: BinaryIO
             raise ImageError(Reason.IMAGE_NOT_ALLOWED, f"{name}: {error}") from error
         except _Failed as error:
             if tries > remote.retries or not error.may_pass:
-                told = f"{name}: {error}" + (f" ({tries} attempts)" if tries > 1 else "")
-                raise ImageError(Reason.IMAGE_UNREACHABLE, " ".join(told.split())) from error
+                message = f"{name}: {error}" + (f" ({tries} attempts)" if tries > 1 else "")
+                raise ImageError(Reason.IMAGE_UNREACHABLE, " ".join(message.split())) from error
             time.sleep(_pause_s(tries, error.wait_s))
     raise AssertionError("an attempt returns or raises")
 

@@ -177,7 +177,7 @@ class Pool:
         if self._slots and all(s.actor is None and s.fills > self._placement.restarts for s in self._slots):
             raise EngineStartError(f"every engine was started {self._placement.restarts + 1} times and died each time")
         if self._slots and all(s.unfit is not None and s.starting is None for s in self._slots):
-            raise EngineStartError(f"no node can do the work; {'; '.join(sorted(_told(self._slots)))}")
+            raise EngineStartError(f"no node can do the work; {'; '.join(sorted(_refusals(self._slots)))}")
         placed = [s.placed for s in self._slots if s.placed is not None]
         if any(s.up for s in self._slots) or (placed and ray.wait(placed, timeout=0)[0]):
             self._placed_at = now
@@ -309,5 +309,5 @@ def _is_from_outside(error: RayActorError) -> bool:
     return bool(getattr(error, "preempted", False)) or "node has died" in str(error)
 
 
-def _told(slots: Iterable[_EngineSlot]) -> set[str]:
+def _refusals(slots: Iterable[_EngineSlot]) -> set[str]:
     return {f"{slot.unfit.node}: {slot.unfit.words}" for slot in slots if slot.unfit is not None}

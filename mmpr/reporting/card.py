@@ -8,7 +8,7 @@ from typing import Any
 
 from mmpr.reporting.card_figures import abstaining_rows, accuracy_rows, code, how_made, rule_rows, views_of
 from mmpr.reporting.card_text import COLUMNS, licence, loading, recipe
-from mmpr.reporting.plain_names import POCKET_LINE, explain, plain, told_kind
+from mmpr.reporting.plain_names import POCKET_LINE, explain, kind_label, plain
 from mmpr.reporting.safe_text import visible_line
 from mmpr.run import dataset_features
 
@@ -107,7 +107,7 @@ def _images(report: Mapping[str, Any]) -> str:
 
 def _opening(report: Mapping[str, Any]) -> str:
     views, counts = views_of(report), report["pairs_by_kind"].items()
-    kinds = "\n".join(f"- **{n:,} {plain(kind)}** pairs: {told_kind(kind, views)}." for kind, n in counts)
+    kinds = "\n".join(f"- **{n:,} {plain(kind)}** pairs: {kind_label(kind, views)}." for kind, n in counts)
     return (
         f"{report['pairs']:,} preference pairs for multimodal models, made by `mmpr` from "
         f"{report['questions']:,} questions with {escape(report['model'])}. {_images(report)}\n\n{kinds}\n\n"
@@ -166,8 +166,8 @@ def _skips(report: Mapping[str, Any]) -> str:
 
 
 def _how(report: Mapping[str, Any]) -> str:
-    told = how_made(report)
-    return "## How\n\n" + "\n".join(f"- {sentences}" for sentences in told) if told else ""
+    sentences_of_all = how_made(report)
+    return "## How\n\n" + "\n".join(f"- {sentences}" for sentences in sentences_of_all) if sentences_of_all else ""
 
 
 def _answers(report: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mmpr.reporting.abstaining import abstaining_cells
-from mmpr.reporting.plain_names import told_view
+from mmpr.reporting.plain_names import view_label
 from mmpr.reporting.safe_text import visible_line
 from mmpr.run.merge_members import by_source
 from mmpr.types import Certainty, View
@@ -59,23 +59,23 @@ def abstaining_rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 def how_made(report: Mapping[str, Any]) -> Sequence[str]:
     """What was done, in sentences, for the kinds of pairs that are there."""
-    told = []
+    sentences = []
     if report["accuracy"]["questions"]:
-        told += _by_member(report, _sampling)
-        told.append(_pairing(report["selection"]))
+        sentences += _by_member(report, _sampling)
+        sentences.append(_pairing(report["selection"]))
     if "dropout_ntp" in report["pairs_by_kind"]:
-        told += _by_member(report, _dropout)
-    return told
+        sentences += _by_member(report, _dropout)
+    return sentences
 
 
-def _by_member(report: Mapping[str, Any], tell: Callable[[Mapping[str, Any]], str]) -> list[str]:
+def _by_member(report: Mapping[str, Any], describe: Callable[[Mapping[str, Any]], str]) -> list[str]:
     """What settings say; where runs of a merged one or sources were made in different ways, each way with its names."""
     names: dict[str, list[str]] = {}
     for member in _members(report):
         for source, asked in by_source(member["identity"]):
             name = "/".join(filter(None, (member["name"], source)))
-            names.setdefault(tell(asked), []).append(code(name))
-    return [f"{', '.join(named)}: {told}" if len(names) > 1 else told for told, named in names.items()]
+            names.setdefault(describe(asked), []).append(code(name))
+    return [f"{', '.join(named)}: {sentences}" if len(names) > 1 else sentences for sentences, named in names.items()]
 
 
 def _members(report: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
@@ -96,7 +96,7 @@ def views_of(report: Mapping[str, Any]) -> set[str]:
 
 def _dropout(asked: Mapping[str, Any]) -> str:
     view, keep, n = asked.get("rejected_view") or View.BLIND, asked.get("keep_fraction"), asked.get("endings") or 1
-    how = "with the picture, its tag and its label taken away" if view == View.BLIND else told_view(view)
+    how = "with the picture, its tag and its label taken away" if view == View.BLIND else view_label(view)
     times = "" if n == 1 else f", {n} times"
     kept = f"Of that draft about {keep} of the tokens stayed; the same model finished it {how}{times}. The "
     if keep == 0:
@@ -120,18 +120,18 @@ def _sampling(asked: Mapping[str, Any]) -> str:
 
 
 def _pairing(paired: Mapping[str, Any]) -> str:
-    told = f"At most {paired.get('pairs_per_question')} pairs a question"
+    sentences = f"At most {paired.get('pairs_per_question')} pairs a question"
     if (uses := paired.get("max_uses")) is not None:
-        told += f", at most {uses} with the same response"
+        sentences += f", at most {uses} with the same response"
     if paired.get("rejected_certainty") == Certainty.LIKELY:
-        told += ", responses that are only likely wrong among the rejected"
+        sentences += ", responses that are only likely wrong among the rejected"
     if paired.get("refusal_negatives"):
-        told += ", refusals among the rejected"
+        sentences += ", refusals among the rejected"
     if strategy := paired.get("strategy"):
-        told += f", taken by the strategy `{strategy}`"
+        sentences += f", taken by the strategy `{strategy}`"
     if window := paired.get("accuracy_window"):
-        told += f", from questions of which {window[0]:g} to {window[1]:g} of the responses are right"
-    return f"{told}."
+        sentences += f", from questions of which {window[0]:g} to {window[1]:g} of the responses are right"
+    return f"{sentences}."
 
 
 def _range(label: str) -> str:

@@ -23,7 +23,7 @@ from mmpr.reporting.card_figures import views_of
 from mmpr.reporting.charts import accuracy_bars, duration, gap_bars, length_curves, rate_curve, rule_bars, shares
 from mmpr.reporting.diff import differing_runs
 from mmpr.reporting.flow import flow_chart
-from mmpr.reporting.plain_names import KINDS, POCKET_LINE, cut_label, explain, plain, told_kind
+from mmpr.reporting.plain_names import KINDS, POCKET_LINE, cut_label, explain, kind_label, plain
 from mmpr.reporting.safe_text import visible
 from mmpr.reporting.sample import Pick, read_picks
 from mmpr.reporting.thumbnails import Thumbnails
@@ -63,7 +63,7 @@ def page(folder: RunFolder, report: Mapping[str, Any], picks: list[Pick]) -> str
         .get_template("page.html")
         .render(
             report=report,
-            kinds={kind: told_kind(kind, views_of(report)) for kind in KINDS},
+            kinds={kind: kind_label(kind, views_of(report)) for kind in KINDS},
             pocket_line=POCKET_LINE,
             flow=flow_chart(report),
             shares=shares(report),

@@ -15,7 +15,7 @@ from mmpr.run import FileRecord, RunFolder
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_MOST_TOLD = 4
+_MOST_NAMED = 4
 
 
 def find_pair(folder: RunFolder, shards: Sequence[FileRecord], pair_id: str) -> Pick:
@@ -31,14 +31,14 @@ def find_pair(folder: RunFolder, shards: Sequence[FileRecord], pair_id: str) -> 
         begins = pc.starts_with(batch.column("pair_id"), pattern=pair_id)
         rows = pc.indices_nonzero(begins).to_pylist() if pair_id else []
         found += [Pick(batch.column("pair_id")[row].as_py(), path, first + row) for row in rows]
-        if len(found) > _MOST_TOLD:
+        if len(found) > _MOST_NAMED:
             break
     if len(found) == 1:
         return found[0]
     named = f"{folder.url} has no pair {visible_line(pair_id)!r}"
     if found:
-        told = ", ".join(pick.pair_id for pick in found[:_MOST_TOLD])
-        raise RunFolderError(f"{named}, but several that begin so: {told}{' ..' if len(found) > _MOST_TOLD else ''}")
+        names = ", ".join(pick.pair_id for pick in found[:_MOST_NAMED])
+        raise RunFolderError(f"{named}, but several that begin so: {names}{' ..' if len(found) > _MOST_NAMED else ''}")
     raise RunFolderError(f"{named}; {_hint(folder, shards, pair_id)}")
 
 
@@ -75,7 +75,7 @@ def _hint(folder: RunFolder, shards: Sequence[FileRecord], given: str) -> str:
         ids, questions = batch.column("pair_id").to_pylist(), batch.column("question_id").to_pylist()
         of_question = [pair_id for pair_id, question in zip(ids, questions, strict=True) if question == given]
         if of_question:
-            return f"it is a question's id, the pairs of which are {', '.join(of_question[:_MOST_TOLD])}"
+            return f"it is a question's id, the pairs of which are {', '.join(of_question[:_MOST_NAMED])}"
         name, distance, _ = extractOne(given, ids, scorer=Levenshtein.distance)
         nearest = min(nearest or (distance, name), (distance, name))
     if skipped := _skip_of(folder, given):

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from mmpr.run import RunFolder
-from mmpr.run.chunk_reader import told
+from mmpr.run.chunk_reader import named_errors
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -24,7 +24,7 @@ def opened(folder: RunFolder, path: str) -> Iterator[Any]:
     """
     import pyarrow.parquet as pq
 
-    with told(folder, path), folder.store.open(path) as file, pq.ParquetFile(file) as parquet:
+    with named_errors(folder, path), folder.store.open(path) as file, pq.ParquetFile(file) as parquet:
         yield parquet
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mmpr.reporting.finished_run import finished_shards
 from mmpr.reporting.page import bare_question
 from mmpr.reporting.parquet_batches import batches
-from mmpr.reporting.plain_names import plain, told_view
+from mmpr.reporting.plain_names import plain, view_label
 from mmpr.reporting.safe_text import visible_line
 from mmpr.reporting.sample import Sampler, read_picks
 from mmpr.reporting.terminal import heading, labelled, sides, styled
@@ -63,18 +63,18 @@ def pair_line(row: Mapping[str, Any]) -> str:
 def side_title(row: Mapping[str, Any], side: str) -> str:
     """`Chosen: cyan (60 tokens, exact)`."""
     answer, rule = row[f"{side}_answer"], row["rule" if side == "chosen" else "rejected_rule"]
-    told = [f"{row[f'{side}_tokens']:,} tokens", *([rule] if rule else [])]
+    details = [f"{row[f'{side}_tokens']:,} tokens", *([rule] if rule else [])]
     if side == "rejected" and row["pair_kind"] == PairKind.DROPOUT_NTP:
-        told.append(told_view(row.get("rejected_view")))
-    words = f"{side.capitalize()}{'' if answer is None else f': {answer}'} ({', '.join(told)})"
+        details.append(view_label(row.get("rejected_view")))
+    words = f"{side.capitalize()}{'' if answer is None else f': {answer}'} ({', '.join(details)})"
     return visible_line(words)
 
 
 def _show_known(console: Console, row: Mapping[str, Any]) -> None:
     images = len(row["image_sha256"] or [])
-    told = ["no picture" if not images else "1 picture" if images == 1 else f"{images} pictures"]
+    details = ["no picture" if not images else "1 picture" if images == 1 else f"{images} pictures"]
     if row["answer"] is not None:
-        told.append(f"known answer: {visible_line(row['answer'])}")
+        details.append(f"known answer: {visible_line(row['answer'])}")
     if row["accuracy"] is not None:
-        told.append(f"{row['accuracy']:.0%} of {row['n_responses']} responses right")
-    console.print(styled((" · ".join(told), "dim")))
+        details.append(f"{row['accuracy']:.0%} of {row['n_responses']} responses right")
+    console.print(styled((" · ".join(details), "dim")))

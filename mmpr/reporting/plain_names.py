@@ -64,22 +64,22 @@ REASONS = {
 }
 
 
-def told_kind(kind: str, views: Collection[str] = ()) -> str:
+def kind_label(kind: str, views: Collection[str] = ()) -> str:
     """What a kind of pair is; of Dropout-NTP also what the rejected sides of these views saw."""
     words = KINDS[PairKind(kind)]
     if kind != PairKind.DROPOUT_NTP or not views:
         return words
-    return f"{words}, written {' or '.join(told_view(view) for view in sorted(views))}"
+    return f"{words}, written {' or '.join(view_label(view) for view in sorted(views))}"
 
 
-def told_view(view: str | None) -> str:
+def view_label(view: str | None) -> str:
     """How an ending of a view was written; a pair that tells none is of a run before there was another."""
     return VIEWS[View(view or View.BLIND)]
 
 
 def cut_label(view: str | None) -> str:
     """What stands at the cut of a rejected side."""
-    return "✂ picture taken away" if view in (None, View.BLIND) else f"✂ {told_view(view)}"
+    return "✂ picture taken away" if view in (None, View.BLIND) else f"✂ {view_label(view)}"
 
 
 def explain(reason: str) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from mmpr.reporting.pair_story import Story
 from mmpr.reporting.peek import pair_line, side_title
-from mmpr.reporting.plain_names import told_kind, told_view
+from mmpr.reporting.plain_names import kind_label, view_label
 from mmpr.reporting.safe_text import visible_line
 from mmpr.reporting.terminal import CHOSEN, REJECTED, SOFT, heading, is_plain, labelled, sides, styled
 from mmpr.run import Splice, StoredResponse
@@ -26,14 +26,14 @@ _ORDERS = {
 }
 
 
-def tell(console: Console, story: Story, *, texts: bool = False) -> None:
+def print_story(console: Console, story: Story, *, texts: bool = False) -> None:
     """The question, all responses, and why these two became the pair.
 
     Args:
         texts: also every response's whole text.
     """
     heading(console, pair_line(story.row))
-    _tell_question(console, story)
+    _print_question(console, story)
     console.print()
     heading(console, _counted(story))
     console.print(_responses(story, plain=is_plain(console)))
@@ -51,7 +51,7 @@ def tell(console: Console, story: Story, *, texts: bool = False) -> None:
     sides(console, titles, both, kept_chars=row["prefix_chars"], view=view)
 
 
-def _tell_question(console: Console, story: Story) -> None:
+def _print_question(console: Console, story: Story) -> None:
     question = story.committed.question
     if question.system:
         labelled(console, "System", question.system)
@@ -149,7 +149,7 @@ def _name(stored: StoredResponse) -> str:
 def _why(story: Story) -> Iterator[str]:
     row, n_pairs = story.row, len(story.siblings)
     kind = PairKind(row["pair_kind"])
-    yield f"Kind: {told_kind(kind, [row.get('rejected_view') or View.BLIND])}."
+    yield f"Kind: {kind_label(kind, [row.get('rejected_view') or View.BLIND])}."
     yield f"Rank: {row['rank'] + 1} of {n_pairs} in its question, best first (`rank` {row['rank']})."
     if kind is PairKind.DROPOUT_NTP:
         yield from _why_cut(story)
@@ -212,4 +212,4 @@ def _seen(splice: Splice) -> str:
     if splice.view == View.BLIND:
         return f"Blind: the ending was written {begun}, without the picture, its tag or its label."
     shown = f" (sha256 {', '.join(splice.shown_sha256)})" if splice.shown_sha256 else ""
-    return f"View {splice.view}: the ending was written {begun}, {told_view(splice.view)}{shown}; tags stayed."
+    return f"View {splice.view}: the ending was written {begun}, {view_label(splice.view)}{shown}; tags stayed."

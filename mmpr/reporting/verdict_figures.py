@@ -71,12 +71,12 @@ def judged_as_paired(committed: Committed, judge: str, selection: Mapping[str, A
         selection: the run's present settings of selection.
         version: of the judge when the dataset was cut.
     """
-    told = json.loads(judge) if judge else {}
-    then = {field.name: told[field.name] for field in fields(JudgeOptions) if field.name in told}
+    stored = json.loads(judge) if judge else {}
+    then = {field.name: stored[field.name] for field in fields(JudgeOptions) if field.name in stored}
     now = {name: selection.get(name, value) for name, value in then.items()}
     if "relative_tolerance" in now:
         now["relative_tolerance"] = now["relative_tolerance"] or None  # none is 0 among the settings
-    is_same = now == then and (not told or told.get("version", 1) == version)
+    is_same = now == then and (not stored or stored.get("version", 1) == version)
     if is_same or not committed.of_stage(Stage.SAMPLE):
         return committed
     with Judge(options=JudgeOptions(**now)) as again:

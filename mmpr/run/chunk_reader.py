@@ -27,9 +27,9 @@ def read_chunk(
         RunFolderError: a file is missing or damaged; names it.
     """
     stop = commit.questions.rows if stop is None else stop
-    with told(folder, commit.responses.path):
+    with named_errors(folder, commit.responses.path):
         answered = _responses(folder, commit, first, stop)
-    with told(folder, commit.questions.path):
+    with named_errors(folder, commit.questions.path):
         texts = _questions(folder, commit, chunk_tables.WITHOUT_BYTES)
         rows = [row for place, row in enumerate(texts) if first <= place < stop]
         encoded = _encoded(folder, commit, rows) if images else {}
@@ -88,7 +88,7 @@ def _groups(folder: RunFolder, name: str, columns: list[str] | None) -> Iterator
 
 
 @contextmanager
-def told(folder: RunFolder, name: str) -> Iterator[None]:
+def named_errors(folder: RunFolder, name: str) -> Iterator[None]:
     """What goes wrong while a file of the run is read, with its name.
 
     Raises:

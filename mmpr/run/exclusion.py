@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from mmpr.image_tags import without_tags
 from mmpr.prompts import strip_suffix
-from mmpr.run.chunk_reader import told
+from mmpr.run.chunk_reader import named_errors
 from mmpr.run.folder import EXCLUDE, RunFolder
 from mmpr.types import Question, Reason, Skip, Stage
 
@@ -136,7 +136,7 @@ def list_name(folder: RunFolder) -> str | None:
     """
     if not folder.store.exists(EXCLUDE):
         return None
-    with told(folder, EXCLUDE), folder.store.open(EXCLUDE) as file:
+    with named_errors(folder, EXCLUDE), folder.store.open(EXCLUDE) as file:
         return str((pq.read_schema(file).metadata or {}).get(b"exclude", b"").decode())
 
 
@@ -146,7 +146,7 @@ def read_list(folder: RunFolder, *, texts: bool) -> ExcludeList:
     Raises:
         RunFolderError: it is damaged.
     """
-    with told(folder, EXCLUDE), folder.store.open(EXCLUDE) as file:
+    with named_errors(folder, EXCLUDE), folder.store.open(EXCLUDE) as file:
         rows: list[dict[str, Any]] = pq.read_table(file).to_pylist()
         return ExcludeList(Listed(**{**row, **({} if texts else {"question": None})}) for row in rows)
 

@@ -230,8 +230,8 @@ class RunFolder:
 
     def add_event(self, event: Mapping[str, Any]) -> None:
         """One more line of `events.jsonl`; texts in it are kept without secrets."""
-        told = {name: redacted(value) if isinstance(value, str) else value for name, value in event.items()}
-        self.store.append_line(EVENTS, sealed_line(told))
+        cleaned = {name: redacted(value) if isinstance(value, str) else value for name, value in event.items()}
+        self.store.append_line(EVENTS, sealed_line(cleaned))
 
     def events(self) -> list[dict[str, Any]]:
         """What befell the run so far, first to last; a line that a crash cut off is left out."""

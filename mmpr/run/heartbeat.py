@@ -42,7 +42,7 @@ class Heartbeat(threading.Thread):
         self._fault: RunFolderError | None = None
         self._state: Mapping[str, Any] = {}
 
-    def tell(self, state: Mapping[str, Any]) -> None:
+    def update(self, state: Mapping[str, Any]) -> None:
         """What the next beat says of the run; plain JSON, replaced as a whole."""
         self._state = state
 

@@ -162,10 +162,10 @@ def _most_format(counts: Mapping[PairKind, int], limits: Limits) -> int:
 def _words(
     source: str, kind: PairKind, most: int, counts: Mapping[PairKind, int], limits: Limits
 ) -> tuple[Reason, str]:
-    told = f"{most:,} of the {counts[kind]:,} {kind} pairs of {source} stay"
+    kept = f"{most:,} of the {counts[kind]:,} {kind} pairs of {source} stay"
     if kind is PairKind.FORMAT and _most_format({k: counts.get(k, 0) for k in PairKind}, limits) < counts[kind]:
-        return Reason.FORMAT_FRACTION, f"{told} (max_format_fraction {limits.max_format_fraction:g})"
-    return Reason.SOURCE_CAP, f"{told} (max_pairs_per_source {limits.max_pairs_per_source:,})"
+        return Reason.FORMAT_FRACTION, f"{kept} (max_format_fraction {limits.max_format_fraction:g})"
+    return Reason.SOURCE_CAP, f"{kept} (max_pairs_per_source {limits.max_pairs_per_source:,})"
 
 
 def _smallest(keys: array[int], n: int) -> npt.NDArray[np.uint64]:

@@ -100,7 +100,7 @@ class Store:
             FileNotFoundError: there is none.
             RunFolderError: it cannot be read; a directory in its place cannot.
         """
-        with _told(self.path(name), "read"):
+        with _named_errors(self.path(name), "read"):
             found = self._fs.info(self.path(name))
             if found["type"] != "file":
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
@@ -113,7 +113,7 @@ class Store:
             FileNotFoundError: there is none.
             RunFolderError: it cannot be read; a directory in its place cannot.
         """
-        with _told(self.path(name), "read"):
+        with _named_errors(self.path(name), "read"):
             return cast(bytes, self._fs.cat_file(self.path(name)))
 
     def read_many(self, names: list[str]) -> dict[str, bytes]:
@@ -136,13 +136,13 @@ class Store:
 
     def open(self, name: str) -> IO[bytes]:
         """A file to read at any position."""
-        with _told(self.path(name), "read"):
+        with _named_errors(self.path(name), "read"):
             return cast("IO[bytes]", self._fs.open(self.path(name), "rb"))
 
     def sha256(self, name: str) -> tuple[int, str]:
         """Bytes and hash of a file as it lies there, read in blocks."""
         digest, n_bytes = hashlib.sha256(), 0
-        with _told(self.path(name), "read"), self.open(name) as file:
+        with _named_errors(self.path(name), "read"), self.open(name) as file:
             while block := file.read(_BLOCK_BYTES):
                 digest.update(block)
                 n_bytes += len(block)
@@ -159,7 +159,7 @@ class Store:
     def _inside(self, folder: str, kind: str) -> list[str]:
         self._fs.invalidate_cache()
         try:
-            with _told(self.path(folder), "read"):
+            with _named_errors(self.path(folder), "read"):
                 found = self._fs.ls(self.path(folder).rstrip("/"), detail=True)
         except FileNotFoundError:
             return []
@@ -179,7 +179,7 @@ class Store:
 
     def delete(self, name: str) -> None:
         """Remove a file; that it is gone already is fine."""
-        with suppress(FileNotFoundError), _told(self.path(name), "delete"):
+        with suppress(FileNotFoundError), _named_errors(self.path(name), "delete"):
             self._fs.rm_file(self.path(name))
 
     def write_bytes(self, name: str, content: bytes) -> None:
@@ -195,7 +195,7 @@ class Store:
             self.write_bytes(name, before + content)
             return
         path = self._local(name)
-        with _told(str(path), "write"), path.open("ab+") as file:
+        with _named_errors(str(path), "write"), path.open("ab+") as file:
             if file.tell() and file.seek(-1, os.SEEK_END) and file.read(1) != b"\n":
                 content = b"\n" + content  # a crash cut the line before off
             file.write(content)
@@ -231,7 +231,7 @@ class Store:
             FileExistsError: another writer was first.
             RunFolderError: it cannot be written at all.
         """
-        with _told(self.path(name), "write"):
+        with _named_errors(self.path(name), "write"):
             if self.is_local:
                 self._link(name, content)
             else:
@@ -239,7 +239,7 @@ class Store:
 
     def _local(self, name: str) -> Path:
         path = Path(self.path(name))
-        with _told(str(path.parent), "create", answers=()):
+        with _named_errors(str(path.parent), "create", answers=()):
             path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
@@ -248,7 +248,7 @@ class Store:
         path = self._local(name)
         temporary = _temporary(path)
         try:
-            with _told(str(path), "write"):
+            with _named_errors(str(path), "write"):
                 with temporary.open("wb") as below:
                     yield (file := HashingFile(below))
                     file.flush()
@@ -264,7 +264,7 @@ class Store:
         with tempfile.SpooledTemporaryFile(_SPOOL_BYTES) as below:
             yield HashingFile(cast("IO[bytes]", below))
             below.seek(0)
-            with _told(self.path(name), "write"), self._fs.open(self.path(name), "wb") as final:
+            with _named_errors(self.path(name), "write"), self._fs.open(self.path(name), "wb") as final:
                 shutil.copyfileobj(below, final, _BLOCK_BYTES)
 
     def _link(self, name: str, content: bytes) -> None:
@@ -342,7 +342,7 @@ _ANSWERS = (FileExistsError, FileNotFoundError)  # existence and absence are ans
 
 
 @contextmanager
-def _told(path: str, verb: str, *, answers: tuple[type[OSError], ...] = _ANSWERS) -> Iterator[None]:
+def _named_errors(path: str, verb: str, *, answers: tuple[type[OSError], ...] = _ANSWERS) -> Iterator[None]:
     """An operating system's error as one line that names the file."""
     try:
         yield

@@ -92,8 +92,8 @@ def _check_names(place: str, entry: Mapping[str, Any], known: Sequence[str]) -> 
     for key in entry:
         if key not in known:
             near = difflib.get_close_matches(str(key), known, n=1)
-            mend = f"did you mean {near[0]!r}?" if near else f"it may have {', '.join(known)}"
-            raise ValueError(f"{place}: no setting of one source is named {str(key)!r}; {mend}")
+            remedy = f"did you mean {near[0]!r}?" if near else f"it may have {', '.join(known)}"
+            raise ValueError(f"{place}: no setting of one source is named {str(key)!r}; {remedy}")
 
 
 def shares(rooms: Sequence[int], weights: Sequence[float], limit: int) -> list[int]:

@@ -161,8 +161,9 @@ def _both(place: str, answer: str, options: tuple[str, ...]) -> str:
     found = readings(answer, options)
     says = {_LETTER: "by letter", _TEXT: "by text", _INDEX0: "counted from 0", _INDEX1: "counted from 1"}
     meant = " or ".join(f"{_shown(options, found[rule])} {says[rule]}" for rule in says if rule in found)
-    mend = "give answer_index=0 or answer_index=1" if found.keys() & {_INDEX0, _INDEX1} else "give the options' letters"
-    return f"{place}: the answer {answer[:40]!r} is {meant}, and no row decides: {mend}"
+    by_index = found.keys() & {_INDEX0, _INDEX1}
+    remedy = "give answer_index=0 or answer_index=1" if by_index else "give the options' letters"
+    return f"{place}: the answer {answer[:40]!r} is {meant}, and no row decides: {remedy}"
 
 
 def _shown(options: Sequence[str], meant: Indices) -> str:

@@ -244,8 +244,8 @@ def _refuse_unread(role: str, has: object, values: Mapping[str, object], found: 
         value = values.get(name)
         if value not in (None, "", [], {}) and (role != "image" or _names_image(value)):
             ours = "choices" if role == "options" else role
-            mend = f"map it with columns.{ours}={name}, or say that there is none with columns.{ours}=''"
-            raise RowFault(Reason.BAD_ROW, f"`{name}` looks like its {role} and is not read: {mend}")
+            remedy = f"map it with columns.{ours}={name}, or say that there is none with columns.{ours}=''"
+            raise RowFault(Reason.BAD_ROW, f"`{name}` looks like its {role} and is not read: {remedy}")
 
 
 def _names_image(value: object) -> bool:

@@ -91,8 +91,8 @@ def _check_tags(row: TaggedRow, *, videos: bool) -> None:
     turns = [row.text, *(turn for pair in row.history for turn in pair)]
     video_tags = sum(turn.count(VIDEO_TAG) for turn in turns)
     if video_tags > videos:
-        mend = f"write one {VIDEO_TAG}, or none" if videos else "name its file in `video`"
-        raise RowFault(Reason.IMAGE_TAGS, f"{video_tags} {VIDEO_TAG} tags for {int(videos)} videos: {mend}")
+        remedy = f"write one {VIDEO_TAG}, or none" if videos else "name its file in `video`"
+        raise RowFault(Reason.IMAGE_TAGS, f"{video_tags} {VIDEO_TAG} tags for {int(videos)} videos: {remedy}")
 
 
 def _text(ours: Mapping[str, object], name: str) -> str | None:
@@ -178,8 +178,8 @@ def _accepted(ours: Mapping[str, object], options: tuple[str, ...], source: Sour
         ):
             raise RowFault(Reason.BAD_ANSWER, "an empty answer: write null where the answer is not known")
         shown = "null" if value is None else repr(value)[:40]
-        mend = "" if not layout.open else "; write null where it is not known"
-        raise RowFault(Reason.ANSWER_WITHHELD, f"its answer is not given out ({shown}){mend}")
+        remedy = "" if not layout.open else "; write null where it is not known"
+        raise RowFault(Reason.ANSWER_WITHHELD, f"its answer is not given out ({shown}){remedy}")
     if options:
         return _option_of(answers, options, source), (), "choice"
     if not (answers.annotated or (source.votes and len(answers.texts) > 1)):

@@ -22,8 +22,8 @@ def check_columns(source: Source, names: Sequence[str]) -> None:
         if not missing and not found.places[role] and (suspects := found.suspects(role)):
             ours = "choices" if role == "options" else role
             if dict(source.columns).get(ours) != "" and not (role == "image" and found.places["video"]):
-                mend = f"columns.{ours}={suspects[0]} reads it, columns.{ours}='' says that there is none"
-                raise SourceError(f"{source.path}: {suspects[0]!r} looks like its {role} and is not read: {mend}")
+                remedy = f"columns.{ours}={suspects[0]} reads it, columns.{ours}='' says that there is none"
+                raise SourceError(f"{source.path}: {suspects[0]!r} looks like its {role} and is not read: {remedy}")
     if missing:
         have = ", ".join(names)
         raise SourceError(f"{source.path}: has no column {missing[0]!r} but {have[:300]}: map it with columns")

@@ -66,8 +66,8 @@ def _only_split(folder: Path) -> Path:
     splits = _object(folder / "dataset_dict.json").get("splits")
     names = [str(split) for split in splits] if isinstance(splits, list) else []
     if len(names) != 1:
-        mend = f"name one, as {folder}/{names[0]}" if names else "save it again"
-        raise SourceError(f"{folder}: has the splits {', '.join(names)}: {mend}")
+        remedy = f"name one, as {folder}/{names[0]}" if names else "save it again"
+        raise SourceError(f"{folder}: has the splits {', '.join(names)}: {remedy}")
     return folder / names[0]
 
 

@@ -18,7 +18,7 @@ from mmpr.errors import RunFolderError
 from mmpr.reporting.pair_story import read_story
 from mmpr.reporting.peek import sample_pairs, show_pairs
 from mmpr.reporting.safe_text import visible, visible_json
-from mmpr.reporting.story_view import tell
+from mmpr.reporting.story_view import print_story
 from mmpr.reporting.verdict_figures import judged_as_paired
 from mmpr.run import Committed, StoredResponse
 from mmpr.types import Finish, Outcome, Question, Response, Stage, Verdict
@@ -78,7 +78,7 @@ def test_a_hostile_pair_steers_no_terminal(run, rows, terminal):
     hostile = next(row for row in rows["correctness"] if row["source_row"] == 0)
     assert TERMINAL in hostile["chosen_text"] and HOSTILE in hostile["question"]
     peeked = printed(show_pairs, [hostile], terminal=terminal)
-    told = printed(tell, read_story(run[0].url, hostile["pair_id"]), terminal=terminal, texts=True)
+    told = printed(print_story, read_story(run[0].url, hostile["pair_id"]), terminal=terminal, texts=True)
     for shown in (peeked, told):
         assert not STEERS.search(STYLE.sub("", shown) if terminal else shown)
         flat = " ".join(STYLE.sub("", shown).split())
@@ -133,7 +133,7 @@ def test_the_cut_of_a_dropout_pair_is_shown_in_both_sides(rows):
 
 def test_a_correctness_pair_is_explained_whole(run, rows):
     row = next(row for row in rows["correctness"] if row["source_row"] != 0)
-    shown = printed(tell, read_story(run[0].url, row["pair_id"]))
+    shown = printed(print_story, read_story(run[0].url, row["pair_id"]))
     assert row["pair_id"] in shown
     assert row["image_sha256"][0] in shown and "448 × 336 PNG" in shown
     table = [line for line in shown.splitlines() if line.startswith("sample ")]
@@ -157,7 +157,7 @@ def test_uses_are_those_of_the_dataset(run, rows):
 
 def test_a_dropout_pair_is_explained_with_its_cut(run, rows):
     row = rows["dropout_ntp"][0]
-    shown = printed(tell, read_story(run[0].url, row["pair_id"]))
+    shown = printed(print_story, read_story(run[0].url, row["pair_id"]))
     assert "none: a draft and another ending of it" in shown
     assert f"({row['prefix_chars']} characters; keep_fraction 0.5)" in shown
     assert "without the picture" in shown and "[✂ picture taken away]" in shown

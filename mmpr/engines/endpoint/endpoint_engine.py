@@ -133,9 +133,9 @@ class EndpointEngine:
         ids = (*(prompt.prefix.token_ids if prompt.prefix else ()), *token_ids)
         whole = replace(prompt, prefix=Prefix(await self._tokenizer.decode(ids), ids))
         body = chat_body(whole, self._profile, max_tiles=self._max_tiles) | {"max_tokens": 1, "prompt_logprobs": 0}
-        reply, told = await self._server.post("chat/completions", self._body | body, read_scored)
+        reply, logprobs = await self._server.post("chat/completions", self._body | body, read_scored)
         _check_prefix(whole, reply)
-        return sum(told[-len(token_ids) :]) / len(token_ids)
+        return sum(logprobs[-len(token_ids) :]) / len(token_ids)
 
     async def count_tokens(self, text: str) -> int:
         """As the server counts: what a prompt takes more with the text as its answer's beginning than without."""

@@ -156,9 +156,9 @@ class Server:
                 Reason.ENGINE_REFUSED, "half a surrogate pair in a text: no JSON can hold it"
             ) from None
         except (httpx.TransportError, httpx.DecodingError, RuntimeError) as error:  # RuntimeError: closed meanwhile
-            raise _Trouble(Kind.GONE, self._told(f"{error}") or type(error).__name__) from None
+            raise _Trouble(Kind.GONE, self._cleaned(f"{error}") or type(error).__name__) from None
         except (httpx.InvalidURL, ValueError) as error:
-            raise EngineError(f"{self.url}: {self._told(str(error))}") from None
+            raise EngineError(f"{self.url}: {self._cleaned(str(error))}") from None
         if not response.is_success:
             raise self._fault(response)
         if self._key and len(self._key) >= _SECRET_CHARS and self._key in response.text:
@@ -166,7 +166,7 @@ class Server:
         try:
             record = read(response.json())
         except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
-            raise _Trouble(Kind.BROKEN, f"no such answer as asked for: {self._told(response.text)}") from None
+            raise _Trouble(Kind.BROKEN, f"no such answer as asked for: {self._cleaned(response.text)}") from None
         self._answered = time.monotonic()
         if isinstance(record, Reply):
             self._tally(record)
@@ -180,8 +180,8 @@ class Server:
                 content += block
                 if len(content) > _MOST_BYTES:
                     raise _Trouble(Kind.BROKEN, f"an answer of more than {_MOST_BYTES // 2**20} MiB")
-        told = {name: value for name, value in response.headers.items() if name.lower() != "content-encoding"}
-        return httpx.Response(response.status_code, headers=told, content=bytes(content), request=response.request)
+        headers = {name: value for name, value in response.headers.items() if name.lower() != "content-encoding"}
+        return httpx.Response(response.status_code, headers=headers, content=bytes(content), request=response.request)
 
     def _tally(self, reply: Reply) -> None:
         self._prompt_tokens += reply.prompt_tokens
@@ -189,7 +189,7 @@ class Server:
         self._generated_tokens += sum(choice.n_tokens for choice in reply.choices)
 
     def _fault(self, response: httpx.Response) -> Exception:
-        words = f"HTTP {response.status_code}: {self._told(_words(response)) or response.reason_phrase}"
+        words = f"HTTP {response.status_code}: {self._cleaned(_words(response)) or response.reason_phrase}"
         if response.status_code in _LATER:
             return _Trouble(Kind.LATER, words, _retry_after(response))
         if response.status_code >= 500 and response.status_code != 501:
@@ -199,7 +199,7 @@ class Server:
             return EngineError(f"{response.url.copy_with(query=None)}: {words}")
         return refusal(words)
 
-    def _told(self, words: str) -> str:
+    def _cleaned(self, words: str) -> str:
         """What a server or a library said, fit for an error: one short line without the key, even if given back."""
         words = words.replace(self._key, HIDDEN) if self._key else words
         words = "".join(char if char.isprintable() else " " for char in words[: 20 * _SHOWN_CHARS])

@@ -141,10 +141,10 @@ def read_scored(answer: Json) -> tuple[Reply, list[float]]:
     Raises:
         ValueError, KeyError, TypeError, AttributeError: it is none.
     """
-    told = [next(iter(of.values()))["logprob"] if of else 0.0 for of in answer["prompt_logprobs"]]
-    if not all(isinstance(logprob, int | float) and math.isfinite(logprob) for logprob in told):
+    logprobs = [next(iter(of.values()))["logprob"] if of else 0.0 for of in answer["prompt_logprobs"]]
+    if not all(isinstance(logprob, int | float) and math.isfinite(logprob) for logprob in logprobs):
         raise ValueError("a log-probability that is no number")
-    return read_reply(answer), [float(logprob) for logprob in told]
+    return read_reply(answer), [float(logprob) for logprob in logprobs]
 
 
 def _text_of(choice: Json) -> str:
@@ -181,5 +181,5 @@ def share_out(total: int, lengths: Sequence[int]) -> list[int]:
 
 
 def refusal(words: str) -> RequestRefused:
-    """The refusal of one request, its reason told from the server's words."""
+    """The refusal of one request, its reason logprobs from the server's words."""
     return RequestRefused(Reason.PROMPT_TOO_LONG if _TOO_LONG.search(words) else Reason.ENGINE_REFUSED, words)
