@@ -37,7 +37,7 @@ from mmpr.settings.config import BuildConfig, Mark, load, part
 from mmpr.types import Certainty, Finish, Outcome, Question, Response, Stage, Verdict
 
 PAIRS_A_QUESTION, RESPONSES, QUESTIONS_A_CHUNK = 8, 10, 128
-_WORDS = "the picture shows a small red round shape left of two green ones so we count again and there are"
+_WORDS = "the image shows a small red round shape left of two green ones so we count again and there are"
 _RESPONSE_WORDS = 100
 
 

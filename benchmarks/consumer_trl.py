@@ -49,8 +49,8 @@ def train_on(folder: str) -> Iterator[Read]:
     _tell(f"{len(losses)} steps of {_PAIRS_A_STEP} pairs, every loss finite ({losses[0]:.3f} to {losses[-1]:.3f})")
     _require_change(before, dict(model.named_parameters()))
     known = _known_images(folder, processor)
-    assert seen and seen.keys() <= known.keys(), "the vision tower saw other pictures than the run's"
-    _tell(f"{seen.total():,} times a picture reached the vision tower, {len(seen):,} different ones, all of the run")
+    assert seen and seen.keys() <= known.keys(), "the vision tower saw other images than the run's"
+    _tell(f"{seen.total():,} times an image reached the vision tower, {len(seen):,} different ones, all of the run")
     for batch in trainer.get_train_dataloader():
         yield from _decoded(batch, processor, known)
 

@@ -176,7 +176,7 @@ def make_run(folder: Path) -> str:
     rows += [making.sampled(row, [shown[row % 20]]) for row in range(300, 340)]
     rows += [making.drafted(row, shown[:2]) for row in range(340, 360)]
     talk = making.sampled(360, shown[:2])
-    earlier = (("What is this?", "A picture."), ("Of what?", "Of noise: 数据."))
+    earlier = (("What is this?", "An image."), ("Of what?", "Of noise: 数据."))
     rows.append(replace(talk, question=replace(talk.question, system="You are terse.", history=earlier)))
     run = making.new_run(str(folder))
     making.commit_all(run, rows, size=128)
@@ -246,9 +246,9 @@ def compare(reading: Reading, told: Path, rows: list[dict[str, Any]]) -> bool:
     by_images: Counter[int] = Counter()
     for (*_, images), n in found.items():
         by_images[len(images)] += n
-    shapes = ", ".join(f"{n:,} with {images} pictures" for images, n in sorted(by_images.items()))
+    shapes = ", ".join(f"{n:,} with {images} images" for images, n in sorted(by_images.items()))
     what = f"{reading.read.__name__.strip('_')}: {found.total():,} of {len(rows):,} pairs ({shapes})"
-    print(f"  {what}: {'all the same' if found == wanted else 'DIFFERENT'}, pictures by their {reading.shown}")
+    print(f"  {what}: {'all the same' if found == wanted else 'DIFFERENT'}, images by their {reading.shown}")
     if found != wanted:
         print(f"    read, not in the run: {list(found - wanted)[:1]}")
         print(f"    in the run, not read: {list(wanted - found)[:1]}")

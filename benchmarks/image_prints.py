@@ -81,9 +81,7 @@ def measure(name: str, images: list[DecodedImage]) -> None:
     one, other = np.triu_indices(len(images), 1)
     different = apart(own[one], own[other])
     false = int((different <= MOST_DIFFERENT_BITS).sum())
-    print(
-        f"{name}: {len(different):,} pairs of different pictures: least {different.min()} bits, {false} taken for one"
-    )
+    print(f"{name}: {len(different):,} pairs of different images: least {different.min()} bits, {false} taken for one")
     for way, make in AGAIN.items():
         same = apart(own, prints([make(image) for image in images]))
         found = float((same <= MOST_DIFFERENT_BITS).mean())

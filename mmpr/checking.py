@@ -249,7 +249,7 @@ def _say_findings(findings: Findings, counted: Index, opened: int, say: Say) -> 
     if findings.kinds:
         say(f"           judged as {', '.join(f'{n:,} {kind}' for kind, n in findings.kinds.most_common())}")
     say(f"           {findings.without_answer:,} without one (Dropout-NTP)")
-    say(f"pictures   {len(findings.images):,} distinct, {opened:,} opened, {findings.text_only:,} questions without")
+    say(f"images   {len(findings.images):,} distinct, {opened:,} opened, {findings.text_only:,} questions without")
     for reason, n in findings.faults.most_common():
         say(f"fault      {n:,} {reason}")
         for detail in findings.examples[reason]:
@@ -339,7 +339,7 @@ def _say_probe(parts: Sequence[_CheckedPart], probes: Sequence[EngineTrial], say
         name = parts[probe.place].name
         of = "" if name is None else f" of {visible_line(name)}"
         for one in probe.answered:
-            what = "with a picture   " if one.question.images else "without a picture"
+            what = "with an image   " if one.question.images else "without an image"
             ending = (
                 visible_line(one.skip.detail) if one.skip and not one.responses else repr(one.responses[0].text[-160:])
             )

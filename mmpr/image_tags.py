@@ -31,7 +31,7 @@ _SOFT = r"""
 """
 _ANY = rf"(?:(?P<sure>{_SURE})|(?P<soft>{_SOFT}))"
 # An image's label and tag: "Image-1: <image>\n", "Frame3: <image>\n", "<image>\n".
-_WORD = "(?:Image|Picture|Figure|Photo|Frame|图片?|图像|帧)"
+_WORD = "(?:Image|Image|Figure|Photo|Frame|图片?|图像|帧)"
 _LABEL = (
     rf"(?:{_WORD}\s{{0,3}}-?\s{{0,3}}(?:\d{{1,4}}|[A-H])\s{{0,3}}[:：]\s{{0,9}}|(?m:^){_WORD}\s{{0,3}}[:：]\s{{0,9}})?"
 )

@@ -153,7 +153,7 @@ def template_fault(template: str) -> str | None:
     if template.count(QUESTION) != 1:
         return f"must say {QUESTION} once, where the question goes; it says so {template.count(QUESTION)} times"
     if has_media_tag(template):
-        return "must have no <image> or <video> tag: pictures are put in front, or where the question has their tags"
+        return "must have no <image> or <video> tag: images are put in front, or where the question has their tags"
     return None
 
 

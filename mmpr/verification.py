@@ -200,7 +200,7 @@ def _question_faults(path: str, committed: Committed) -> Iterator[str]:
         yield f"{place} has neither a response nor a skip"
     for stored in committed.images:
         if hashlib.sha256(stored.encoded or b"").hexdigest() != stored.sha256:
-            yield f"{place}: the bytes of picture {stored.sha256[:12]} are others"
+            yield f"{place}: the bytes of image {stored.sha256[:12]} are others"
 
 
 def _doubled(folder: RunFolder, commits: Iterable[ChunkCommit]) -> Iterator[str]:
@@ -313,7 +313,7 @@ def _leaked(train: _Side, validation: _Side) -> Iterator[str]:
     if validation.files:
         one, other = (np.frombuffer(side.images, dtype=np.uint64) for side in (train, validation))
         for number in np.intersect1d(one, other).tolist():
-            yield f"{DATA}/ has picture {number:016x} in {TRAIN} and in {VALIDATION}; {_cut_again()}"
+            yield f"{DATA}/ has image {number:016x} in {TRAIN} and in {VALIDATION}; {_cut_again()}"
 
 
 def _cut_again() -> str:
@@ -343,7 +343,7 @@ def _row_fault(row: dict[str, Any], committed: Committed) -> str | None:
     checks = {
         "has another text than its responses": (row["chosen_text"], row["rejected_text"]) == texts,
         "has another text in its turns": (_spoken(row["chosen"]), _spoken(row["rejected"])) == texts,
-        "has other pictures than its question": found == expected == row["image_sha256"],
+        "has other images than its question": found == expected == row["image_sha256"],
         "is not what its id says": row["pair_id"] == pair_id(*_place(committed), pair),
         "belongs to another question": row["question_id"] == committed.question.id,
     }

@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from PIL import Image
 
 BEGIN, ANSWER, STOP, IMAGE = "\x02", "\x03", 4, "\x05"
-DESCRIBED = "In the picture there is a red circle and a blue square on a white wall."
+DESCRIBED = "In the image there is a red circle and a blue square on a white wall."
 
 KEY = "not-a-real-key-0123456789"  # of a server that asks for one
 
@@ -105,7 +105,7 @@ class Standin:
         images = [part for part in content if part["type"] == "image_url"]
         for decoded in images:
             if not self.eyes:
-                raise ValueError("this model takes no pictures")
+                raise ValueError("this model takes no images")
             header, _, body = decoded["image_url"]["url"].partition(";base64,")
             image = Image.open(io.BytesIO(base64.b64decode(body)))
             assert header == f"data:image/{image.format.lower()}"

@@ -215,16 +215,16 @@ def test_images_by_path_are_the_files_themselves_and_read_the_same(write_source,
     assert len(paths) == 9 and {path.parent for path in paths} == {tmp_path}
     assert [row["image_sha256"] for row in after] == [row["image_sha256"] for row in before]
     assert decoded(out) == embedded and verify(str(out)) == []
-    assert "Pictures are paths" in (out / "README.md").read_text()
+    assert "Images are paths" in (out / "README.md").read_text()
     export_run(str(out), Format.JSONL, tmp_path / "there")
     assert len(list((tmp_path / "there").glob("images/*/*.png"))) == len({row["image_sha256"][0] for row in before})
     with pytest.raises(ConfigError, match="embed_images=true"):
         push_run(str(out), "me/pairs", allow_pocket=True)
     min(paths).unlink()
-    assert any("has other pictures than its question" in fault for fault in verify(str(out)))
+    assert any("has other images than its question" in fault for fault in verify(str(out)))
     pair_again(str(out), ["embed_images=true"])
     assert table(out) == before and verify(str(out)) == []
-    assert "Pictures are embedded" in (out / "README.md").read_text()
+    assert "Images are embedded" in (out / "README.md").read_text()
 
 
 def decoded(out):
@@ -330,7 +330,7 @@ def test_limit_samples_the_whole_source_and_the_sample_stays(write_source, tmp_p
 
 
 def test_a_given_draft_is_the_chosen_side_and_none_is_sampled(write_source, tmp_path):
-    given = "The picture shows a small grey house with two windows and a red door."
+    given = "The image shows a small grey house with two windows and a red door."
     extra = [json.dumps({"question": "Describe.", "image": "0.png", "chosen": given})]
     run(write_source(1, extra=extra), tmp_path / "run")
     pair = next(row for row in table(tmp_path / "run") if row["source_row"] == 2)

@@ -103,7 +103,7 @@ def test_fault_14_refusals_equal_endings_and_unfinished_texts_are_named():
     "text",
     [
         "I'm unable to view the image you mention.",
-        "I can't see any picture here.",
+        "I can't see any image here.",
         "As no image was provided, I must guess.",
         "抱歉,我无法查看图片。",
     ],
@@ -112,7 +112,7 @@ def test_a_draft_that_refuses_is_no_chosen_side(text):
     assert draft_fault(draft(text))[0] is Reason.DRAFT_REFUSES
 
 
-@pytest.mark.parametrize("text", ["You cannot see the sky in the image.", "The image shows no picture frames."])
+@pytest.mark.parametrize("text", ["You cannot see the sky in the image.", "The image shows no image frames."])
 def test_what_an_image_lacks_is_no_refusal(text):
     assert draft_fault(draft(text)) is None
 

@@ -321,7 +321,7 @@ async def test_scores_are_means_over_the_given_tokens():
     ("standin", "settings", "says"),
     [
         ({"models": ("other", "more")}, {}, r"does not serve the model 'm'; it serves other, more"),
-        ({"continues": "no", "tokenizer": False}, {}, r"does not continue .*'In the picture .*_continues=none"),
+        ({"continues": "no", "tokenizer": False}, {}, r"does not continue .*'In the image .*_continues=none"),
         ({"strips": True, "tokenizer": False}, {}, r"does not continue"),
         ({"owner": "someone", "tokenizer": False}, {"continues": "exact"}, r"lends no tokenizer"),
         ({"refuses": "Count"}, {}, r"HTTP 400: This model's maximum"),

@@ -154,8 +154,8 @@ def test_a_run_keeps_the_gains_and_pairs_go_by_them(cluster, write_source, tmp_p
     assert {row["chosen_text"] for row in rows} == {SEEN}
     console = Console(file=io.StringIO(), width=200)
     print_story(console, read_story(str(out), rows[0]["pair_id"]))
-    assert "the right responses to which the picture brings most, in nats, go first" in console.file.getvalue()
-    assert "Chosen side: +1.500 nats a token likelier with the picture than without." in console.file.getvalue()
+    assert "the right responses to which the image brings most, in nats, go first" in console.file.getvalue()
+    assert "Chosen side: +1.500 nats a token likelier with the image than without." in console.file.getvalue()
     assert pair_again(str(out), ["strategy=random", "pairs_per_question=4"])["pairs_by_kind"]["correctness"] == 8
 
 

@@ -110,7 +110,7 @@ def test_a_row_keeps_all_its_images_or_is_refused(pieces, n):
         ("{image}\nWhat?", 1, "<image>\nWhat?", (0,)),
         ("What does f'{image}.png' name?", 1, "What does f'{image}.png' name?", (0,)),
         ("What does `<img src='a.png'>` need?", 1, "What does `<img src='a.png'>` need?", (0,)),
-        ("Picture 1: <img>a.png</img>\nWhat?", 1, "Picture 1: <image>\nWhat?", (0,)),
+        ("Image 1: <img>a.png</img>\nWhat?", 1, "Image 1: <image>\nWhat?", (0,)),
     ],
 )
 def test_tags_and_what_becomes_of_them(text, images, shown, order):
@@ -145,9 +145,9 @@ def test_a_number_that_no_image_has_is_named():
 
 
 def test_an_image_that_only_the_text_names_is_the_rows():
-    assert inline_images(["Picture 1: <img>a b/c.png</img>\n<img>d.jpg</img>"]) == ["a b/c.png", "d.jpg"]
-    row, (message,) = prompt_of("Picture 1: <img>a.png</img>\nWhat?", ())
-    assert row.images == ("a.png",) and message.text == "Picture 1: <image>\nWhat?"
+    assert inline_images(["Image 1: <img>a b/c.png</img>\n<img>d.jpg</img>"]) == ["a b/c.png", "d.jpg"]
+    row, (message,) = prompt_of("Image 1: <img>a.png</img>\nWhat?", ())
+    assert row.images == ("a.png",) and message.text == "Image 1: <image>\nWhat?"
     assert blind((message,))[0].text == "What?"
 
 

@@ -294,20 +294,20 @@ def test_a_malformed_entry_is_named(entry):
 def test_a_store_that_cannot_be_read_here_is_named_at_the_start():
     with pytest.raises(ConfigError, match=r"allowed_hosts: nosuch:// cannot be read here"):
         Remote(("nosuch://bucket",)).check()
-    Remote(("example.org", "memory://pictures", "10.0.0.0/8")).check()
+    Remote(("example.org", "memory://images", "10.0.0.0/8")).check()
 
 
 def test_an_image_comes_from_a_store_that_fsspec_knows():
     files = fsspec.filesystem("memory")
-    files.pipe("/pictures/a.png", png())
+    files.pipe("/images/a.png", png())
     try:
-        assert loader("memory://pictures").load("memory://pictures/a.png").encoded == png()
-        assert refused(loader("memory://pictures").load, "memory://pictures/b.png").reason is Reason.IMAGE_MISSING
-        assert refused(loader("memory://other").load, "memory://pictures/a.png").reason is Reason.IMAGE_NOT_ALLOWED
-        small = loader("memory://pictures", max_bytes=10)
-        assert refused(small.load, "memory://pictures/a.png").reason is Reason.IMAGE_TOO_LARGE
+        assert loader("memory://images").load("memory://images/a.png").encoded == png()
+        assert refused(loader("memory://images").load, "memory://images/b.png").reason is Reason.IMAGE_MISSING
+        assert refused(loader("memory://other").load, "memory://images/a.png").reason is Reason.IMAGE_NOT_ALLOWED
+        small = loader("memory://images", max_bytes=10)
+        assert refused(small.load, "memory://images/a.png").reason is Reason.IMAGE_TOO_LARGE
     finally:
-        files.rm("/pictures", recursive=True)
+        files.rm("/images", recursive=True)
 
 
 @pytest.mark.parametrize("reference", ["local://etc/passwd", "LOCAL:///etc/passwd", "FILE:///etc/passwd"])

@@ -150,7 +150,7 @@ def test_a_sound_without_an_image_track_is_a_named_skip(tmp_path):
         container.mux([*stream.encode(frame), *stream.encode()])
     error = refused(frame_references(str(tmp_path / "a.mp4"), 2))
     assert error.reason is Reason.VIDEO_UNREADABLE
-    assert "no picture track" in error.detail
+    assert "no image track" in error.detail
 
 
 @pytest.mark.parametrize("text", ["#EXTM3U\n#EXTINF:1,\n/etc/passwd\n", "ffconcat version 1.0\nfile /etc/passwd\n", ""])

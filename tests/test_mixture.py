@@ -53,7 +53,7 @@ def charts(folder, n=12, answer="2.05"):
 
 
 def more(folder, n=6):
-    rows = [{"query": f"Describe picture {i}.", "answer": None} for i in range(n - 2)]
+    rows = [{"query": f"Describe image {i}.", "answer": None} for i in range(n - 2)]
     rows += [{"query": f"How many in {i}?", "answer": "2"} for i in range(2)]
     return write(folder, "more.parquet", rows)
 

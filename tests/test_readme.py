@@ -22,7 +22,7 @@ def test_every_test_that_the_readme_names_exists():
 
 
 def test_the_readmes_tables_of_inputs_sources_and_prompts_name_a_test_in_each_row():
-    for title in ("Sources", "Pictures and videos", "Prompts"):
+    for title in ("Sources", "Images and videos", "Prompts"):
         section = README.split(f"\n## {title}\n")[1].split("\n## ")[0]
         rows = [line for line in section.splitlines() if line.startswith("| ") and "shown by" not in line]
         assert len(rows) > 4 and all("test_" in row for row in rows), title

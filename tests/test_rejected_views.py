@@ -102,7 +102,7 @@ def test_another_image_differs_and_depends_on_place_and_seed_alone(questions):
         assert seen(first, View.OTHER_IMAGE, questions[::-1], seed) == (other,)
     assert len({seen(first, View.OTHER_IMAGE, questions, seed)[0].sha256 for seed in range(8)}) == 2
     skip = seen(first, View.OTHER_IMAGE, [first, copy])
-    assert skip.reason is Reason.NO_CORRUPTED_IMAGE and "no other picture" in skip.detail
+    assert skip.reason is Reason.NO_CORRUPTED_IMAGE and "no other image" in skip.detail
 
 
 def test_an_image_that_cannot_be_opened_is_lent_to_nobody(questions, tmp_path):
@@ -200,10 +200,10 @@ def source(tmp_path):
 @pytest.mark.parametrize(
     ("view", "words"),
     [
-        ("blind", "without the picture"),
-        ("image_kept", "with the picture once more"),
-        ("shuffled_tiles", "with the picture's tiles shuffled"),
-        ("other_picture", "with another question's picture"),
+        ("blind", "without the image"),
+        ("image_kept", "with the image once more"),
+        ("shuffled_tiles", "with the image's tiles shuffled"),
+        ("other_picture", "with another question's image"),
     ],
 )
 def test_a_build_says_everywhere_what_its_rejected_sides_saw(cluster, source, view, words):
@@ -217,7 +217,7 @@ def test_a_build_says_everywhere_what_its_rejected_sides_saw(cluster, source, vi
         assert row["rejected_view"] == view and (view == "image_kept" or row["image_sha256"] != shown)
     card, page = (out / "README.md").read_text(), (out / "report.html").read_text()
     assert words in card and words.replace("'", "&#39;") in page.replace("&#x27;", "&#39;").replace("'", "&#39;")
-    assert view == "blind" or ("without the picture" not in card and "taken away" not in card)
+    assert view == "blind" or ("without the image" not in card and "taken away" not in card)
     assert words in side_title(rows[0], "rejected")
     console = Console(file=io.StringIO(), width=200)
     print_story(console, read_story(str(out), rows[0]["pair_id"]))

@@ -85,7 +85,7 @@ def test_check_with_the_engine_asks_it_and_prints_memory_and_speed(tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    for word in ("with a picture", "without a picture", "memory", "tokens/s"):
+    for word in ("with an image", "without an image", "memory", "tokens/s"):
         assert word in done.stdout
 
 

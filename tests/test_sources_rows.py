@@ -102,8 +102,8 @@ def test_the_file_of_the_original_pipeline_is_read_as_it_is(tmp_path):
 
 def test_images_begin_at_the_image_root(tmp_path):
     images = ["sub/a.png", "../b.png", "/c.png", "data:image/png;base64,AA==", "s3://bucket/d.png"]
-    read = question(tmp_path, {"image": images, "question": "?!"}, image_root=tmp_path / "pictures")
-    root = f"{tmp_path}/pictures"
+    read = question(tmp_path, {"image": images, "question": "?!"}, image_root=tmp_path / "images")
+    root = f"{tmp_path}/images"
     assert read.images == (f"{root}/sub/a.png", f"{root}/../b.png", *images[2:])
 
 

@@ -154,7 +154,7 @@ def test_an_image_under_a_wrong_name_is_found(tmp_path: Path) -> None:
     other = dataclasses.replace(making.image(0), encoded=making.image(1).encoded)
     folder, row = making.new_run(str(tmp_path)), making.sampled(0, [other])
     folder.commit_chunk(0, new_attempt(), [row], making.account([row]))
-    _one_problem(tmp_path, "the bytes of picture", "are others")
+    _one_problem(tmp_path, "the bytes of image", "are others")
 
 
 @pytest.mark.parametrize("name", [SHARD, "skips.parquet"])
@@ -214,7 +214,7 @@ def test_an_exchanged_image_in_the_dataset_is_found(run: Path) -> None:
         return rows
 
     _forge(run, change)
-    _one_problem(run, SHARD, "has other pictures than its question")
+    _one_problem(run, SHARD, "has other images than its question")
 
 
 def test_a_doubled_pair_is_found(run: Path) -> None:

@@ -132,7 +132,7 @@ async def answer(
     HOLDER.set(object())  # in its own task: other threads load its images, and these never wait for one another
     stage = Stage.DRAFT if question.answer is None else Stage.SAMPLE
     if stage is Stage.DRAFT and not question.images:
-        return Answered(question, skip=Skip(question.id, stage, Reason.NO_IMAGE, "no picture for either side"))
+        return Answered(question, skip=Skip(question.id, stage, Reason.NO_IMAGE, "no image for either side"))
     try:
         with engine.clock.preparing():
             images: tuple[DecodedImage, ...] = ()

@@ -76,7 +76,7 @@ def _image(place: str, image: Any, root: Path) -> Listed:  # noqa: ANN401
     elif isinstance(reference, str) and reference:
         place = f"{place}, {reference}"
     else:
-        raise ConfigError(f"exclude: {place}: a picture is a path, or bytes")
+        raise ConfigError(f"exclude: {place}: an image is a path, or bytes")
     try:
         found = images.load(reference, root=root, allow_outside_root=True)
     except ImageError as error:

@@ -17,7 +17,7 @@ METRICS = (
     Metric("mmpr_chunks", "counter", "chunks committed", ("host",)),
     Metric("mmpr_tokens", "counter", "tokens of the engines", ("kind",)),
     Metric("mmpr_engine_busy_seconds", "counter", "seconds an engine had requests at work", ("engine", "host")),
-    Metric(_IMAGES, "counter", "seconds an engine had none, and pictures were coming", ("engine", "host")),
+    Metric(_IMAGES, "counter", "seconds an engine had none, and images were coming", ("engine", "host")),
     Metric("mmpr_engine_deaths", "counter", "engines that ended while they should not", ("host",)),
     Metric("mmpr_gpu_seconds", "counter", "GPU seconds held by engines; without GPUs an engine counts as one"),
     Metric("mmpr_engines", "gauge", "engines", ("state",)),

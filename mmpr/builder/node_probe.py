@@ -67,4 +67,4 @@ def _load(loader: Loader, image: str) -> None:
     try:
         loader.load(image)
     except ImageError as error:
-        raise SourceError(f"picture {image!r} under {loader.root}: {error.detail}") from error
+        raise SourceError(f"image {image!r} under {loader.root}: {error.detail}") from error

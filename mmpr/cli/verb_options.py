@@ -30,8 +30,8 @@ ConfigOption = Annotated[
 LimitOption = Annotated[int | None, typer.Option("--limit", min=1, help="Build a seeded sample of so many questions.")]
 Settings = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings over the file's.")]
 Folder = Annotated[str, typer.Argument(metavar="DIR", help="A run folder.", show_default=False)]
-RootOption = Annotated[str | None, typer.Option(help="Folder of relative picture paths; else the source's.")]
-StrictOption = Annotated[bool, typer.Option("--strict", help="The first bad row or picture ends the run.")]
+RootOption = Annotated[str | None, typer.Option(help="Folder of relative image paths; else the source's.")]
+StrictOption = Annotated[bool, typer.Option("--strict", help="The first bad row or image ends the run.")]
 LogOption = Annotated[LogFormat, typer.Option(help="What goes to stderr: lines for people, or JSON.")]
 
 

@@ -288,7 +288,7 @@ def export(
     from mmpr.exporting import export_run
 
     counts = export_run(folder, format, to, strict=strict, max_chars=max_chars)
-    images = f" and {counts.images:,} pictures" if counts.images else ""
+    images = f" and {counts.images:,} images" if counts.images else ""
     say("\n".join((f"{counts.pairs:,} pairs{images} in {to}", *map(str, counts.left_out))))
     typer.echo(f"load: {counts.load}")
 
@@ -299,7 +299,7 @@ def push(
     repo: Annotated[str, typer.Argument(help="owner/name of a dataset repository.", show_default=False)],
     public: Annotated[bool, typer.Option("--public", help="Everybody may see it; else a new one is private.")] = False,
     with_responses: Annotated[
-        bool, typer.Option("--with-responses", help="Also questions (with pictures' paths), responses and commits.")
+        bool, typer.Option("--with-responses", help="Also questions (with images' paths), responses and commits.")
     ] = False,
     allow_pocket: Annotated[bool, typer.Option("--allow-pocket", help="Also a run of the pocket model.")] = False,
 ) -> None:

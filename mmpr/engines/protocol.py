@@ -160,4 +160,4 @@ def check_tags(prompt: Prompt) -> None:
     """
     tags = count_tags(message.text for message in prompt.messages)
     if tags != len(prompt.images):
-        raise RequestRefused(Reason.IMAGE_TAGS, f"{tags} <image> tags for {len(prompt.images)} pictures")
+        raise RequestRefused(Reason.IMAGE_TAGS, f"{tags} <image> tags for {len(prompt.images)} images")

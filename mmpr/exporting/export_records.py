@@ -37,10 +37,10 @@ class Unfit(StrEnum):
 EXPLAINED = {
     Unfit.EMPTY_TEXT: "question, chosen or rejected is null or blank",
     Unfit.SAME_TEXT: "chosen and rejected are the same",
-    Unfit.MEDIA_TAG: "a text says <image>, <video>, <audio> or <IMG_CONTEXT> where a trainer would look for a picture",
-    Unfit.IMAGE_TAGS: "the prompt has more or fewer <image> tags than pictures",
+    Unfit.MEDIA_TAG: "a text says <image>, <video>, <audio> or <IMG_CONTEXT> where a trainer would look for an image",
+    Unfit.IMAGE_TAGS: "the prompt has more or fewer <image> tags than images",
     Unfit.SAME_WITHIN_MAX_CHARS: "chosen and rejected are the same within --max-chars",
-    Unfit.IMAGE_UNREADABLE: "a picture cannot be decoded",
+    Unfit.IMAGE_UNREADABLE: "an image cannot be decoded",
 }
 
 

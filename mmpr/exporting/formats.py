@@ -200,7 +200,7 @@ class JsonLines:
 
     def __init__(self, root: Path) -> None:
         self._lines = LineFiles(root)
-        self.load = f"{root / 'train.jsonl'}, pictures relative to {root}"
+        self.load = f"{root / 'train.jsonl'}, images relative to {root}"
 
     def add(self, batch: Batch) -> None:
         self._lines.add(f"{batch.split}.jsonl", map(plain_row, batch.pairs))

@@ -128,7 +128,7 @@ def _finished(run: RunFolder, *, allow_pocket: bool) -> Manifest:
     refuse_in_use(run)
     if not stored["selection"].get("embed_images", True):
         remedy = "`mmpr pair DIR embed_images=true`, then push"
-        raise ConfigError(f"{run.url} names pictures by paths of this machine (embed_images: false): {remedy}")
+        raise ConfigError(f"{run.url} names images by paths of this machine (embed_images: false): {remedy}")
     if is_pocket(stored) and not allow_pocket:
         raise ConfigError(f"{run.url} is of the pocket model, which is not for training; --allow-pocket pushes it")
     return manifest

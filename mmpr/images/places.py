@@ -33,7 +33,7 @@ def inside(reference: str, name: str, root: Path | None, allow_outside_root: boo
     except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a name too long, a NUL
         raise ImageError(Reason.IMAGE_MISSING, f"{name}: no such file ({error})") from error
     if root is not None and not allow_outside_root and not path.is_relative_to(root.resolve()):
-        remedy = f"leaves the image root {root}: move the picture, or set --image-root to a folder above both"
+        remedy = f"leaves the image root {root}: move the image, or set --image-root to a folder above both"
         raise ImageError(Reason.IMAGE_OUTSIDE_ROOT, f"{name}: {remedy}")
     return path
 

@@ -92,7 +92,7 @@ def _format(file: BinaryIO, name: str) -> str:
 
 def _check_size(container: InputContainer, name: str, max_pixels: int) -> None:
     if not container.streams.video:
-        raise _unreadable(name, "has no picture track")
+        raise _unreadable(name, "has no image track")
     context = container.streams.video[0].codec_context
     if context is None:
         raise _unreadable(name, "is coded in a way that FFmpeg does not know")

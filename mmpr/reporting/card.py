@@ -101,8 +101,8 @@ def _features(report: Mapping[str, Any], *, decode: bool) -> list[dict[str, Any]
 
 def _images(report: Mapping[str, Any]) -> str:
     if report["selection"].get("embed_images", True):
-        return "Pictures are embedded."
-    return "Pictures are paths of the machine where it was made, or embedded where no file is what was seen."
+        return "Images are embedded."
+    return "Images are paths of the machine where it was made, or embedded where no file is what was seen."
 
 
 def _opening(report: Mapping[str, Any]) -> str:
@@ -146,8 +146,7 @@ def _numbers(report: Mapping[str, Any]) -> str:
     ]
     if len(splits := _splits(report)) > 1:
         rows += [
-            (f"pairs in `{split}`, no picture of which is in the other", f"{n['pairs']:,}")
-            for split, n in splits.items()
+            (f"pairs in `{split}`, no image of which is in the other", f"{n['pairs']:,}") for split, n in splits.items()
         ]
     if report["accuracy"]["mean"] is not None:
         rows.append(("mean accuracy of a question's responses", f"{report['accuracy']['mean']:.1%}"))

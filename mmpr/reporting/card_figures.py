@@ -96,7 +96,7 @@ def views_of(report: Mapping[str, Any]) -> set[str]:
 
 def _dropout(asked: Mapping[str, Any]) -> str:
     view, keep, n = asked.get("rejected_view") or View.BLIND, asked.get("keep_fraction"), asked.get("endings") or 1
-    how = "with the picture, its tag and its label taken away" if view == View.BLIND else view_label(view)
+    how = "with the image, its tag and its label taken away" if view == View.BLIND else view_label(view)
     times = "" if n == 1 else f", {n} times"
     kept = f"Of that draft about {keep} of the tokens stayed; the same model finished it {how}{times}. The "
     if keep == 0:

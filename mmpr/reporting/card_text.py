@@ -8,8 +8,8 @@ from typing import Any
 from mmpr.reporting.safe_text import visible_line
 
 COLUMNS = {
-    "images": "list of pictures, embedded (or by path: `embed_images: false`); empty where there is none",
-    "prompt": "the turns before the answer, with one `image` part for each picture (TRL)",
+    "images": "list of images, embedded (or by path: `embed_images: false`); empty where there is none",
+    "prompt": "the turns before the answer, with one `image` part for each image (TRL)",
     "chosen": "the preferred answer as one assistant turn (TRL)",
     "rejected": "the other answer as one assistant turn (TRL)",
     "question": "the prompt as one text with `<image>` tags",
@@ -21,8 +21,8 @@ COLUMNS = {
     "pair_kind": "`correctness`, `format` or `dropout_ntp`",
     "source": "name of the source",
     "source_row": "row in the source",
-    "image_sha256": "of the embedded pictures",
-    "original_sha256": "of the pictures' files",
+    "image_sha256": "of the embedded images",
+    "original_sha256": "of the images' files",
     "chosen_answer": "final answer found in the chosen side",
     "rejected_answer": "final answer found in the rejected side",
     "rule": "judge's rule that decided the chosen side",
@@ -45,11 +45,11 @@ COLUMNS = {
     "chosen_finish_reason": "`stop`, `length` or `repetition`",
     "rejected_finish_reason": "`stop`, `length` or `repetition`",
     "continued": "Dropout-NTP: `exact` if the engine continued from the prefix's token ids, else `text`",
-    "rejected_view": "Dropout-NTP, what the rejected ending was written with: `blind` (no picture), `image_kept` (the "
+    "rejected_view": "Dropout-NTP, what the rejected ending was written with: `blind` (no image), `image_kept` (the "
     "same), `shuffled_tiles` or `other_picture`; `images` are the question's own in every case",
-    "rejected_image_sha256": "of the pictures that the rejected ending was written with, where they are not the "
+    "rejected_image_sha256": "of the images that the rejected ending was written with, where they are not the "
     "question's",
-    "chosen_score": "mean log-probability per token, given the pictures, of the draft's own rest",
+    "chosen_score": "mean log-probability per token, given the images, of the draft's own rest",
     "rejected_score": "the same of the rejected ending",
     "n_correct": "right ones among the question's first responses",
     "n_wrong": "wrong ones among them, those without a final answer included",
@@ -69,14 +69,14 @@ COLUMNS = {
 _LOADING = """\
 ## Load
 
-Two configs over the same files: `default` decodes pictures, `raw` leaves their bytes untouched. `FOLDER_OR_REPO` is
+Two configs over the same files: `default` decodes images, `raw` leaves their bytes untouched. `FOLDER_OR_REPO` is
 this folder, or its repository on the Hub. Where a trainer wants files of its own, `mmpr export` writes them from this
 folder alone, and leaves out and counts what that trainer would not survive.
 
 ```python
 from datasets import load_dataset
 
-pairs = load_dataset("FOLDER_OR_REPO", "default", split="train")  # PIL pictures
+pairs = load_dataset("FOLDER_OR_REPO", "default", split="train")  # PIL images
 pairs = load_dataset("FOLDER_OR_REPO", "raw", split="train", streaming=True)  # bytes
 ```
 
@@ -89,7 +89,7 @@ config = DPOConfig(
     loss_type=["sigmoid", "bco_pair", "sft"],
     loss_weights=[0.8, 0.2, 1.0],
     beta=0.1,
-    max_length=None,  # cutting a prompt would cut its picture
+    max_length=None,  # cutting a prompt would cut its image
     output_dir="mpo",
 )
 DPOTrainer(model=model, args=config, processing_class=processor, train_dataset=pairs).train()
@@ -97,7 +97,7 @@ DPOTrainer(model=model, args=config, processing_class=processor, train_dataset=p
 
 `mmpr export FOLDER --format trl --to DIR` keeps the four columns that it reads and no other.
 
-**InternVL** (`internvl_chat_mpo.py`) wants a `meta.json` with annotations and pictures:
+**InternVL** (`internvl_chat_mpo.py`) wants a `meta.json` with annotations and images:
 
 ```bash
 mmpr export FOLDER --format internvl --to DIR
@@ -142,7 +142,7 @@ swift rlhf --rlhf_type dpo --use_hf true --dataset REPO:raw \\
   --columns '{"question": "query", "chosen_text": "response", "rejected_text": "rejected_response"}'
 ```
 
-**Anything else**: `mmpr export FOLDER --format jsonl --to DIR` writes one JSON object a pair, with pictures' paths."""
+**Anything else**: `mmpr export FOLDER --format jsonl --to DIR` writes one JSON object a pair, with images' paths."""
 
 _LICENCE = """\
 ## Licence
@@ -152,7 +152,7 @@ own licences allow.
 
 | part | licence | where it is stated |
 | --- | --- | --- |
-| pictures | TODO | |
+| images | TODO | |
 | questions and known answers ({source}) | TODO | |
 | responses ({model}) | TODO: the model's terms for what it writes | |
 | this dataset | TODO: `license`, `license_name`, `license_link` | |"""

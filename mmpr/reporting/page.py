@@ -41,7 +41,7 @@ _PLAIN = [
     *("pair_id", "question_id", "source", "source_row", "answer", "chosen_answer", "rejected_answer", "rule"),
     *("rejected_rule", "accuracy", "n_responses", "continued", "chosen_tokens", "rejected_tokens"),
     *("chosen_finish_reason", "rejected_finish_reason", "chosen_score", "rejected_score"),
-    *("pictures", "n_pictures"),
+    *("images", "n_images"),
 ]
 
 
@@ -76,7 +76,7 @@ def page(folder: RunFolder, report: Mapping[str, Any], picks: list[Pick]) -> str
             style=_part("style.html"),
             script=script,
             script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-            island=island({"pairs": pairs, "pictures": images, "kinds": {k: plain(k) for k in KINDS}}),
+            island=island({"pairs": pairs, "images": images, "kinds": {k: plain(k) for k in KINDS}}),
             n_shown=len(pairs),
         )
     )
@@ -107,9 +107,9 @@ def _browsed(folder: RunFolder, picks: list[Pick]) -> tuple[list[dict[str, Any]]
     for row in read_picks(folder, picks):
         images, hashes = row.pop("images"), row["image_sha256"] or []
         shown = thumbnails.add(images[:_SHOWN_IMAGES], hashes[:_SHOWN_IMAGES])
-        rows[row["pair_id"]] = {**row, "pictures": shown, "n_pictures": len(images)}
+        rows[row["pair_id"]] = {**row, "images": shown, "n_images": len(images)}
     pairs = _within(PAIRS_BYTES, [rows[pick.pair_id] for pick in picks])
-    return pairs, thumbnails.to_json({sha256 for pair in pairs for sha256 in pair["pictures"]})
+    return pairs, thumbnails.to_json({sha256 for pair in pairs for sha256 in pair["images"]})
 
 
 def _within(n_bytes: int, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -72,7 +72,7 @@ def side_title(row: Mapping[str, Any], side: str) -> str:
 
 def _show_known(console: Console, row: Mapping[str, Any]) -> None:
     images = len(row["image_sha256"] or [])
-    details = ["no picture" if not images else "1 picture" if images == 1 else f"{images} pictures"]
+    details = ["no image" if not images else "1 image" if images == 1 else f"{images} images"]
     if row["answer"] is not None:
         details.append(f"known answer: {visible_line(row['answer'])}")
     if row["accuracy"] is not None:

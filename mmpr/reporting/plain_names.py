@@ -11,15 +11,15 @@ POCKET_LINE = "Made by the pocket model: for trying mmpr out, not for training."
 KINDS = {
     PairKind.CORRECTNESS: "chosen matches the known answer, rejected does not",
     PairKind.FORMAT: "chosen matches the known answer, rejected gives no clear final answer",
-    PairKind.DROPOUT_NTP: "chosen is a draft written with the picture, rejected is another ending of its beginning",
+    PairKind.DROPOUT_NTP: "chosen is a draft written with the image, rejected is another ending of its beginning",
 }
 
 # How a rejected ending was written.
 VIEWS = {
-    View.BLIND: "without the picture",
-    View.IMAGE_KEPT: "with the picture once more",
-    View.SHUFFLED_TILES: "with the picture's tiles shuffled",
-    View.OTHER_IMAGE: "with another question's picture",
+    View.BLIND: "without the image",
+    View.IMAGE_KEPT: "with the image once more",
+    View.SHUFFLED_TILES: "with the image's tiles shuffled",
+    View.OTHER_IMAGE: "with another question's image",
 }
 
 REASONS = {
@@ -29,36 +29,36 @@ REASONS = {
     Reason.NO_AGREEMENT: "too few annotators agree on an answer",
     Reason.ANSWER_WITHHELD: "the data set does not give the answer out",
     Reason.NO_ANSWER: "there is no answer to judge responses by",
-    Reason.IMAGE_MISSING: "the picture's file does not exist",
-    Reason.IMAGE_UNREADABLE: "the picture cannot be decoded",
-    Reason.IMAGE_TOO_LARGE: "the picture is over the size limit",
-    Reason.IMAGE_OUTSIDE_ROOT: "the picture lies outside the image root",
-    Reason.IMAGE_TAGS: "image tags and pictures differ in number",
-    Reason.IMAGE_NOT_ALLOWED: "the picture is on a host that allowed_hosts does not name",
-    Reason.IMAGE_UNREACHABLE: "the picture's host does not answer, or refuses",
+    Reason.IMAGE_MISSING: "the image's file does not exist",
+    Reason.IMAGE_UNREADABLE: "the image cannot be decoded",
+    Reason.IMAGE_TOO_LARGE: "the image is over the size limit",
+    Reason.IMAGE_OUTSIDE_ROOT: "the image lies outside the image root",
+    Reason.IMAGE_TAGS: "image tags and images differ in number",
+    Reason.IMAGE_NOT_ALLOWED: "the image is on a host that allowed_hosts does not name",
+    Reason.IMAGE_UNREACHABLE: "the image's host does not answer, or refuses",
     Reason.VIDEO_UNREADABLE: "the video cannot be decoded",
     Reason.VIDEO_TOO_SHORT: "the video has fewer frames than are asked for",
     Reason.PROMPT_TOO_LONG: "the prompt does not fit the model's context",
     Reason.ENGINE_REFUSED: "the engine refused the request",
     Reason.QUARANTINED: "the question ended engines and was set aside",
-    Reason.NO_IMAGE: "there is no picture, which a draft and its endings need",
-    Reason.NO_CORRUPTED_IMAGE: "no other picture was there to be shown, or shuffled it looks as before",
+    Reason.NO_IMAGE: "there is no image, which a draft and its endings need",
+    Reason.NO_CORRUPTED_IMAGE: "no other image was there to be shown, or shuffled it looks as before",
     Reason.DRAFT_UNFINISHED: "the draft ran into its length limit",
     Reason.DRAFT_TOO_SHORT: "the draft is too short to be cut",
     Reason.COMPLETION_UNFINISHED: "the ending ran into its length limit",
     Reason.COMPLETION_EQUAL: "the ending equals the draft's own",
-    Reason.COMPLETION_REFUSES: "the ending says that it sees no picture",
-    Reason.DRAFT_REFUSES: "the draft says that it sees no picture",
+    Reason.COMPLETION_REFUSES: "the ending says that it sees no image",
+    Reason.DRAFT_REFUSES: "the draft says that it sees no image",
     Reason.PREFIX_CHANGED: "the tokenizer changes the kept prefix",
     Reason.ALL_CORRECT: "every response is right: nothing to reject",
     Reason.ALL_WRONG: "every response is wrong: nothing to choose",
     Reason.NONE_JUDGED: "no response could be judged",
     Reason.NONE_USABLE: "no two responses make a usable pair",
-    Reason.GROUNDING_MARGIN: "the ending fits the picture too well",
+    Reason.GROUNDING_MARGIN: "the ending fits the image too well",
     Reason.ACCURACY_WINDOW: "too easy or too hard for the accuracy window",
     Reason.ACCURACY_UNCLEAR: "undecided responses leave open whether it is in the accuracy window",
     Reason.UNDECIDED: "the judge left undecided what could have made a pair",
-    Reason.EXCLUDED: "its picture or text stands in the list of what must not be trained on",
+    Reason.EXCLUDED: "its image or text stands in the list of what must not be trained on",
     Reason.SOURCE_CAP: "the source has reached its cap",
     Reason.FORMAT_FRACTION: "its source has too many format pairs",
 }
@@ -79,7 +79,7 @@ def view_label(view: str | None) -> str:
 
 def cut_label(view: str | None) -> str:
     """What stands at the cut of a rejected side."""
-    return "✂ picture taken away" if view in (None, View.BLIND) else f"✂ {view_label(view)}"
+    return "✂ image taken away" if view in (None, View.BLIND) else f"✂ {view_label(view)}"
 
 
 def explain(reason: str) -> str:

@@ -22,7 +22,7 @@ _ORDERS = {
     "random": "the pairs whose responses are used least go first, a hash decides among equals",
     "length_matched": "the pairs whose sides are closest in tokens go first",
     "hardest": "the wrong responses closest in words to a right one go first",
-    "grounded": "the right responses to which the picture brings most, in nats, go first",
+    "grounded": "the right responses to which the image brings most, in nats, go first",
 }
 
 
@@ -65,7 +65,7 @@ def _print_question(console: Console, story: Story) -> None:
     if compiled := _compiled(story):
         labelled(console, "Compared as", compiled)
     for number, (image, reference) in enumerate(_images(story), start=1):
-        labelled(console, f"Picture {number}", image)
+        labelled(console, f"Image {number}", image)
         labelled(console, "  file", reference)
     labelled(console, "Asked as", visible_line(f"question {question.id!r}, {_chunk(story)}"))
 
@@ -169,7 +169,7 @@ def _why(story: Story) -> Iterator[str]:
 
 
 def _gained(gain: float) -> str:
-    return f"{gain:+.3f} nats a token likelier with the picture"
+    return f"{gain:+.3f} nats a token likelier with the image"
 
 
 def _compared(row: dict[str, object]) -> str:
@@ -189,7 +189,7 @@ def _why_cut(story: Story) -> Iterator[str]:
     draft = story.committed.find((Stage.DRAFT, splice.draft_index if splice else 0)).response
     if draft.gain is not None:
         n = len(story.committed.of_stage(Stage.DRAFT))
-        yield f"Draft: of {n} the one the picture speaks for most: {_gained(draft.gain)}."
+        yield f"Draft: of {n} the one the image speaks for most: {_gained(draft.gain)}."
     if splice is not None:
         yield (
             f"Cut: {splice.prefix_tokens:,} of the draft's {draft.n_tokens:,} tokens stay ({splice.prefix_chars:,} "
@@ -200,7 +200,7 @@ def _why_cut(story: Story) -> Iterator[str]:
         yield _seen(splice)
     if row["chosen_score"] is not None:
         yield (
-            f"Grounding: mean log-probability a token, with the picture: {row['chosen_score']:.3f} of the draft's "
+            f"Grounding: mean log-probability a token, with the image: {row['chosen_score']:.3f} of the draft's "
             f"own rest, {row['rejected_score']:.3f} of the rejected ending."
         )
 
@@ -210,6 +210,6 @@ def _seen(splice: Splice) -> str:
     exact = "from the prefix's own token ids" if splice.continued == "exact" else "from the prefix given as text"
     begun = exact if splice.prefix_tokens else "from the beginning"
     if splice.view == View.BLIND:
-        return f"Blind: the ending was written {begun}, without the picture, its tag or its label."
+        return f"Blind: the ending was written {begun}, without the image, its tag or its label."
     shown = f" (sha256 {', '.join(splice.shown_sha256)})" if splice.shown_sha256 else ""
     return f"View {splice.view}: the ending was written {begun}, {view_label(splice.view)}{shown}; tags stayed."

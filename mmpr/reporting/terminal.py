@@ -98,7 +98,7 @@ def sides(
     """
     kept = kept_chars or 0
     runs = differing_runs(texts[0][kept:], texts[1][kept:])
-    cuts = (None, None) if kept_chars is None else ("✂ with the picture", cut_label(view))
+    cuts = (None, None) if kept_chars is None else ("✂ with the image", cut_label(view))
     shown = [
         _side(texts[0][:kept], side, chosen=chosen, cut=cut)
         for chosen, side, cut in zip((True, False), runs, cuts, strict=True)

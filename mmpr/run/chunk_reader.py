@@ -72,7 +72,7 @@ def _encoded(folder: RunFolder, commit: ChunkCommit, rows: list[chunk_tables.Que
                 if sha256 in wanted and child["encoded"].is_valid:
                     found[sha256] = child["encoded"].as_py()
     if missing := wanted - found.keys():
-        raise _damaged(folder, commit.questions.path, f"it lacks picture {min(missing)}")
+        raise _damaged(folder, commit.questions.path, f"it lacks image {min(missing)}")
     return found
 
 

@@ -160,7 +160,7 @@ def _image_row(stored: StoredImage, written: set[str]) -> dict[str, Any]:
     if stored.sha256 in written:
         row["encoded"] = None
     elif stored.encoded is None:
-        raise ValueError(f"picture {stored.sha256} comes without bytes")
+        raise ValueError(f"image {stored.sha256} comes without bytes")
     written.add(stored.sha256)
     return row
 

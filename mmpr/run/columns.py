@@ -116,7 +116,7 @@ def pairs_of(committed: Committed, recipe: DatasetRecipe) -> list[Pair] | Skip:
         raise LawBroken(f"{place} has the same pair twice")
     n_tags, n_images = count_tags(m.text for m in recipe.messages(committed)), len(committed.images)
     if n_tags != n_images:
-        detail = f"{n_images} pictures, but the prompt has {n_tags} image tags"
+        detail = f"{n_images} images, but the prompt has {n_tags} image tags"
         return Skip(committed.question.id, Stage.SELECT, Reason.IMAGE_TAGS, detail)
     shown = [image.sha256 for image in committed.images]
     if excluded := recipe.selection.exclusion.skip(committed.question, shown):

@@ -100,7 +100,7 @@ class ExcludeList:
         import numpy as np
 
         if place := self._files.get(original_sha256):
-            return f"its picture is {place}, byte for byte"
+            return f"its image is {place}, byte for byte"
         found = image_print(opened(encoded)) if self._places else None
         if found is None:
             return None
@@ -108,7 +108,7 @@ class ExcludeList:
         nearest = int(bits.argmin())
         if bits[nearest] > MOST_DIFFERENT_BITS:
             return None
-        return f"its picture looks like {self._places[nearest]} ({bits[nearest]} of {_FREQUENCIES**2} bits differ)"
+        return f"its image looks like {self._places[nearest]} ({bits[nearest]} of {_FREQUENCIES**2} bits differ)"
 
     def question(self, text: str) -> str | None:
         """What a skip says of a question whose text stands in the list; None if it does not."""

@@ -61,7 +61,7 @@ class BuildConfig(BaseModel):
     sources: Annotated[dict[str, dict[str, Any]], _I] = Field(
         default_factory=dict, description="several instead of one, each with settings of its own; see README, Sources"
     )
-    image_root: Annotated[str | None, _I] = Field(default=None, description="folder of relative picture paths")
+    image_root: Annotated[str | None, _I] = Field(default=None, description="folder of relative image paths")
     columns: Annotated[dict[str, str], _I] = Field(default_factory=dict, description="our column: the source's name")
     answer_index: Annotated[Literal[0, 1] | None, _I] = Field(
         default=None,
@@ -89,16 +89,14 @@ class BuildConfig(BaseModel):
     )
 
     # -- images and videos --------------------------------------------------------------------------------------
-    max_pixels: Annotated[Count, _I] = Field(default=100_000_000, description="larger pictures are skipped")
-    max_image_bytes: Annotated[Count, _I] = Field(
-        default=100_000_000, description="larger files of pictures are skipped"
-    )
+    max_pixels: Annotated[Count, _I] = Field(default=100_000_000, description="larger images are skipped")
+    max_image_bytes: Annotated[Count, _I] = Field(default=100_000_000, description="larger files of images are skipped")
     video_frames: Annotated[Count, _I] = Field(default=8, description="frames a video, spread evenly over it")
     video_tiles: Annotated[Count, _I] = Field(default=1, description="448x448 tiles a frame of a video")
     max_video_bytes: Annotated[Count, _I] = Field(default=2_000_000_000, description="larger videos are skipped")
     allowed_hosts: Annotated[list[str], _I] = Field(
         default_factory=list,
-        description="where pictures may be fetched: example.org, *.example.org, s3://bucket; none by default",
+        description="where images may be fetched: example.org, *.example.org, s3://bucket; none by default",
     )
 
     # -- model ----------------------------------------------------------------------------------------------------
@@ -111,7 +109,7 @@ class BuildConfig(BaseModel):
         description="run Python files of the model's repository, in every engine, with the rights of Ray's workers: "
         "on a shared cluster with all that these may read and write; pin revision to what you have read",
     )
-    max_tiles: Annotated[Count | None, _I] = Field(default=6, description="448x448 tiles a picture, thumbnail aside")
+    max_tiles: Annotated[Count | None, _I] = Field(default=6, description="448x448 tiles an image, thumbnail aside")
     context_tokens: Annotated[Count | None, _I] = 16384
     vllm: Annotated[dict[str, Any], _I] = Field(default_factory=dict, description="further vLLM engine arguments")
 
@@ -123,7 +121,7 @@ class BuildConfig(BaseModel):
         default="auto", description="how a prefix is continued: by token ids, as text, not at all; auto: what it can"
     )
     endpoint_image_tag: Annotated[str, _I] = Field(
-        default="auto", description="what stands for a picture amid a text; parts: the text is cut there"
+        default="auto", description="what stands for an image amid a text; parts: the text is cut there"
     )
     endpoint_body: Annotated[dict[str, Any], _I] = Field(
         default_factory=dict, description="further fields of each request; no keys, they would be stored"
@@ -148,7 +146,7 @@ class BuildConfig(BaseModel):
 
     # -- Dropout-NTP ----------------------------------------------------------------------------------------------
     draft_max_tokens: Annotated[Count, _I] = 2048
-    drafts: Annotated[Count, _I] = Field(default=1, description="the one the picture speaks for most is chosen")
+    drafts: Annotated[Count, _I] = Field(default=1, description="the one the image speaks for most is chosen")
     rejected_view: Annotated[View, _I] = Field(
         default=View.BLIND, description="what rejected endings see: blind, image_kept, shuffled_tiles, other_picture"
     )
@@ -160,7 +158,7 @@ class BuildConfig(BaseModel):
     )
     min_side_tokens: Annotated[Count, _I] = Field(default=8, description="tokens on each side of the cut")
     grounding: Annotated[bool, _I] = Field(
-        default=False, description="score right responses with and without the picture, halves behind a cut with it"
+        default=False, description="score right responses with and without the image, halves behind a cut with it"
     )
 
     # -- judge and pairs ------------------------------------------------------------------------------------------
@@ -175,7 +173,7 @@ class BuildConfig(BaseModel):
     )
     box_iou: Annotated[float, _S] = Field(default=0.5, gt=0, le=1, description="least IoU of a right box")
     min_grounding_margin: Annotated[float | None, _S] = Field(
-        default=None, description="nats a token that the draft's half must be likelier by, given the picture"
+        default=None, description="nats a token that the draft's half must be likelier by, given the image"
     )
     pairs_per_question: Annotated[Count, _S] = 4
     max_uses: Annotated[Count | None, _S] = Field(
@@ -204,16 +202,16 @@ class BuildConfig(BaseModel):
         default=None, description="most format pairs as a share of a source's correctness and format pairs"
     )
     validation_fraction: Annotated[Fraction, _S] = Field(
-        default=0.0, description="share of pictures held out, with all their questions, as the validation split"
+        default=0.0, description="share of images held out, with all their questions, as the validation split"
     )
     exclude: Annotated[str | None, _S] = Field(
-        default=None, description="a benchmark's list (.jsonl, .parquet, .txt): its pictures and questions are skipped"
+        default=None, description="a benchmark's list (.jsonl, .parquet, .txt): its images and questions are skipped"
     )
     exclude_texts: Annotated[bool, _S] = Field(
-        default=True, description="exclude questions by their text alone too, not only by their pictures"
+        default=True, description="exclude questions by their text alone too, not only by their images"
     )
     embed_images: Annotated[bool, _S] = Field(
-        default=True, description="pictures' bytes in data/; off: paths of local files, where these are what was seen"
+        default=True, description="images' bytes in data/; off: paths of local files, where these are what was seen"
     )
     shard_bytes: Annotated[Count, _S] = Field(default=500_000_000, description="uncompressed bytes a Parquet file")
 
@@ -231,7 +229,7 @@ class BuildConfig(BaseModel):
     ray_address: Annotated[str | None, _O] = Field(
         default=None, description="None: RAY_ADDRESS, else this machine alone"
     )
-    fetch_timeout_s: Annotated[Seconds, _O] = Field(default=60.0, description="to fetch one picture or video")
+    fetch_timeout_s: Annotated[Seconds, _O] = Field(default=60.0, description="to fetch one image or video")
     fetch_retries: Annotated[int, _O] = Field(default=3, ge=0, description="after a fault that may pass")
     endpoint_url: Annotated[EndpointUrl | None, _O] = Field(
         default=None, description="base URL of an OpenAI-compatible server, such as http://host:8000/v1"
@@ -260,7 +258,7 @@ class BuildConfig(BaseModel):
     max_failure_fraction: Annotated[Fraction | None, _O] = Field(
         default=None, description="of questions that failed: exit 3; None: half of 200 or more"
     )
-    strict: Annotated[bool, _O] = Field(default=False, description="the first bad row or picture ends the run")
+    strict: Annotated[bool, _O] = Field(default=False, description="the first bad row or image ends the run")
 
     @model_validator(mode="before")
     @classmethod

@@ -174,8 +174,8 @@ def _kept(kind: pa.DataType) -> ImageReading:
 def values(raw: Raw, source: Source) -> dict[str, object]:
     """A row under the file's names, images as references; raises `RowFault` where a text in it is not UTF-8."""
     if isinstance(raw.content, TooLong):
-        limit = f"the limit is {source.max_row_bytes:,}, and {_MOST_IMAGE_BYTES:,} for pictures"
-        raise RowFault(Reason.BAD_ROW, f"{raw.content.n_bytes:,} bytes long, {limit}: put pictures into files")
+        limit = f"the limit is {source.max_row_bytes:,}, and {_MOST_IMAGE_BYTES:,} for images"
+        raise RowFault(Reason.BAD_ROW, f"{raw.content.n_bytes:,} bytes long, {limit}: put images into files")
     found = cast("dict[str, object] | None", raw.content)
     if found is None:
         raise RowFault(Reason.BAD_ROW, "a text is not UTF-8: convert it and write the file again")

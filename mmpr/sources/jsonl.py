@@ -173,7 +173,7 @@ def values(raw: Raw, source: Source) -> dict[str, object]:
 def parse(line: Line, source: Source) -> dict[str, object]:
     """The object that a line writes, numbers as they are written; raises `RowFault` where it is none."""
     if line.long_sha256 is not None:
-        raise _bad(f"{line.size_bytes:,} bytes long, the limit is {source.max_row_bytes:,}: put pictures into files")
+        raise _bad(f"{line.size_bytes:,} bytes long, the limit is {source.max_row_bytes:,}: put images into files")
     text = line.text
     if b"\0" in text:
         raise _bad(f"a NUL byte at column {text.index(0) + 1}: write the file again as UTF-8 text")

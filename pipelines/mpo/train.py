@@ -69,7 +69,7 @@ class TrainingRecipe(BaseModel):
     revision: str | None = None
     trust_remote_code: bool = Field(default=False, description="run the checkpoint's own code for its tokenizer")
     dtype: str = "float32"
-    max_tiles: int | None = Field(default=None, description="of a picture; None: the checkpoint's own")
+    max_tiles: int | None = Field(default=None, description="of an image; None: the checkpoint's own")
     beta: float = Field(default=0.1, gt=0)
     weights: Weights = Weights()
     freeze_vision: bool = Field(default=False, description="leave the vision part and its projector as they are")

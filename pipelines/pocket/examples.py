@@ -1,4 +1,4 @@
-"""Training examples: a picture's tiles as InternVL cuts them, and the conversation as token ids."""
+"""Training examples: an image's tiles as InternVL cuts them, and the conversation as token ids."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def _clear(looks: Sequence[Look], difficulty: Difficulty) -> list[bool]:
 
 
 def tiles_of(pixels: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
-    """A picture's tiles and, where there are several, the thumbnail behind them."""
+    """An image's tiles and, where there are several, the thumbnail behind them."""
     tiles = cut_tiles(pixels)
     if len(tiles) > 1:
         tiles += cut_tiles(np.asarray(Image.fromarray(pixels).resize((TILE, TILE), Image.Resampling.BICUBIC)))
@@ -158,7 +158,7 @@ def response_weights(tokenizer: Tokenizer, response: str, reasoning_weight: floa
 
 
 def encode_talk(tokenizer: Tokenizer, talk: Talk, n_tiles: int, shape: Shape) -> tuple[list[int], int]:
-    """Token ids of the whole ChatML exchange, and where the response begins; as vLLM's processor fills in pictures."""
+    """Token ids of the whole ChatML exchange, and where the response begins; as vLLM's processor fills in images."""
 
     def ids_of(text: str) -> list[int]:
         return list(tokenizer.encode(text, add_special_tokens=False).ids)
@@ -193,7 +193,7 @@ def draw_batches(
     habits: Mapping[Habit, float] = WORKED_OUT,
     candour: Candour = PLAIN,
 ) -> Iterator[Batch]:
-    """Fresh exchanges about fresh pictures, as many batches as there are difficulties; no picture comes twice.
+    """Fresh exchanges about fresh images, as many batches as there are difficulties; no image comes twice.
 
     Four batches are drawn at once and cut from them by length, so that little of a batch is padding.
     """

@@ -79,7 +79,7 @@ class DraftFigures:
 
 
 def questions_of(folder: RunFolder) -> Iterator[Committed]:
-    """Every committed question of a run, pictures left out."""
+    """Every committed question of a run, images left out."""
     for commit in folder.committed().values():
         yield from read_chunk(folder, commit, images=False)
 
@@ -113,7 +113,7 @@ def _figures(asked: Sequence[Committed]) -> KindFigures:
 @dataclass(frozen=True, slots=True)
 class Halves:
     """Statements of both halves of a Dropout-NTP pair behind the cut; `margin`: how much likelier the chosen one is
-    given the picture, in nats a token, if the run scored it.
+    given the image, in nats a token, if the run scored it.
     """
 
     chosen: Statements
@@ -245,7 +245,7 @@ def table(
             f"| ratio over {d.pairs} pairs | | {d.ratio:.2f} (95 %: {d.ratio_low:.2f} to {d.ratio_high:.2f}) |",
         ]
     if grounding:
-        lines += ["", "| least margin given the picture | pairs | rejected half falser |", "|---|---|---|"]
+        lines += ["", "| least margin given the image | pairs | rejected half falser |", "|---|---|---|"]
         lines += [f"| {margin} nats a token | {f['pairs']} | {f['falser']:.1%} |" for margin, f in grounding.items()]
     if drafts is not None:
         told = f"{drafts.ratio:.2f} (95 %: {drafts.ratio_low:.2f} to {drafts.ratio_high:.2f})"

@@ -112,7 +112,7 @@ def make_language(shape: Shape) -> LlamaForCausalLM:
 
 
 def hidden_states(language: LlamaForCausalLM, seen: Tensor, ids: Tensor, image_id: int) -> Tensor:
-    """Last hidden states (batch, tokens, width) of token ids whose picture tokens are filled with what was seen."""
+    """Last hidden states (batch, tokens, width) of token ids whose image tokens are filled with what was seen."""
     embedded = language.model.embed_tokens(ids)
     here = (ids == image_id).unsqueeze(-1)
     embedded = embedded.masked_scatter(here, seen.reshape(-1, seen.shape[-1]).to(embedded.dtype))

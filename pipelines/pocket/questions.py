@@ -1,4 +1,4 @@
-"""Fresh questions of the pocket world, as a user would write them: `vqa.jsonl`, pictures, and the truth beside them.
+"""Fresh questions of the pocket world, as a user would write them: `vqa.jsonl`, images, and the truth beside them.
 
 python -m pipelines.pocket.questions --n 200 --open-fraction 0.35 --seed 1 --out runs/demo-questions
 """
@@ -36,7 +36,7 @@ def write_questions(out: Path, *, n: int, open_fraction: float, seed: int) -> No
         image.save(out / row["image"])
         rows.append(json.dumps(row, ensure_ascii=False))
         scenes.append(json.dumps({"id": row["id"], "scene": asdict(scene)}))
-    # the questions last: whoever finds them finds their pictures
+    # the questions last: whoever finds them finds their images
     (out / "scenes.jsonl").write_text("\n".join(scenes) + "\n", encoding="utf-8")
     (out / "vqa.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
 

@@ -4,7 +4,7 @@
 
 End to end from nothing such a model stalls: it finds where shapes are and never learns their colour. So the vision part
 first learns, from each token alone, what its cell holds and where it is; the language part then only copies and counts.
-Nothing repeats: every picture is drawn afresh, and made hard to see step by step, so that errors are perception's own.
+Nothing repeats: every image is drawn afresh, and made hard to see step by step, so that errors are perception's own.
 It may be ended at any time: the same command goes on, and ends with the same weights.
 
 The last lesson gives the model the habits that a vision-language model has from its training texts before anyone tells
@@ -63,7 +63,7 @@ class Lesson:
     Args:
         steps: of `LANGUAGE_BATCH` exchanges each.
         pace: of the highest learning rates, the share that this lesson reaches.
-        ramp: share of the steps over which pictures become as hard to see as they are.
+        ramp: share of the steps over which images become as hard to see as they are.
         thaw: share of the steps after which the vision part learns too, at a tenth of the rate.
         reasoning_weight: of the tokens that reason, against those that say what is seen.
         kinds: of questions.

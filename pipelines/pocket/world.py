@@ -1,6 +1,6 @@
-"""Pictures of coloured shapes on a grid. Everything is drawn from a seeded generator; pure numpy and PIL.
+"""Images of coloured shapes on a grid. Everything is drawn from a seeded generator; pure numpy and PIL.
 
-A tile is 64x64 pixels of 4x4 cells, 16 pixels each. A picture of several tiles is what InternVL's dynamic resolution
+A tile is 64x64 pixels of 4x4 cells, 16 pixels each. An image of several tiles is what InternVL's dynamic resolution
 cuts back into these tiles, and it adds a thumbnail.
 """
 
@@ -28,7 +28,7 @@ COLOURS = {
 }
 SHAPES = ("circle", "square", "triangle", "diamond", "cross")
 
-# (tiles wide, tiles high) and how often: most pictures are one tile, so that prompts stay short
+# (tiles wide, tiles high) and how often: most images are one tile, so that prompts stay short
 LAYOUTS = {(1, 1): 0.68, (2, 1): 0.12, (1, 2): 0.1, (3, 1): 0.04, (2, 2): 0.06}
 # A tile shows where it is by its floor: its tokens say so without counting the tokens before them.
 _FLOOR_BY_COLUMN = ((236, 236, 236), (206, 218, 240), (240, 216, 206))
@@ -37,7 +37,7 @@ _FLOOR_BY_ROW = (1.0, 0.84)
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """One coloured shape in its cell; rows and columns count from 1 over the whole picture."""
+    """One coloured shape in its cell; rows and columns count from 1 over the whole image."""
 
     row: int
     column: int
@@ -47,7 +47,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """The truth of a picture; `marks` in reading order."""
+    """The truth of an image; `marks` in reading order."""
 
     tiles_wide: int
     tiles_high: int
@@ -193,10 +193,10 @@ def paint(
 
 
 def draw_pixels(scene: Scene, rng: np.random.Generator, difficulty: Difficulty = FULL) -> NDArray[np.uint8]:
-    """A fresh picture of the scene."""
+    """A fresh image of the scene."""
     return paint(scene, draw_looks(scene, rng, difficulty), rng, difficulty)
 
 
 def draw_image(scene: Scene, rng: np.random.Generator) -> Image.Image:
-    """A fresh RGB picture of the scene."""
+    """A fresh RGB image of the scene."""
     return Image.fromarray(draw_pixels(scene, rng))

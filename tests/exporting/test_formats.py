@@ -14,7 +14,7 @@ from mmpr.exporting import export_run
 from mmpr.prompts import SYSTEM_MESSAGES
 from mmpr.run.json_records import unsealed
 
-SYSTEM, EARLIER = "You are terse.", (("What is this?", "A picture."), ("Of what?", "Of noise."))
+SYSTEM, EARLIER = "You are terse.", (("What is this?", "An image."), ("Of what?", "Of noise."))
 
 
 def texts(rows):
@@ -122,7 +122,7 @@ def test_llamafactory_gets_earlier_turns_and_the_system_message_in_their_columns
     told = next(row for row in rows if row["history"])
     assert told["system"] == SYSTEM and told["prompt"].endswith("in 0?") and "<image>" not in told["prompt"]
     opening = "Image-1: <image>\nImage-2: <image>\nWhat is this?"
-    assert told["history"] == [[opening, "A picture."], ["Of what?", "Of noise."]]
+    assert told["history"] == [[opening, "An image."], ["Of what?", "Of noise."]]
     assert [(row["system"], row["history"]) for row in rows if row != told][-1] == ("", [])
 
 

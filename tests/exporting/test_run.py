@@ -162,7 +162,7 @@ def test_the_command_line_tells_what_was_written_left_out_and_how_to_load_it(run
     done = mmpr("export", run.url, "--format", "swift", "--to", tmp_path / "to")
     assert done.returncode == 0 and done.stderr == ""
     written, left_out, load = done.stdout.splitlines()
-    assert written == f"{len(rows)} pairs and 4 pictures in {tmp_path / 'to'}"
+    assert written == f"{len(rows)} pairs and 4 images in {tmp_path / 'to'}"
     assert left_out.startswith("left out: 2 empty_text") and "bad-1" in left_out
     assert load.startswith("load: ROOT_IMAGE_DIR=")
     done = mmpr("export", run.url, "--format", "swift", "--to", tmp_path / "strict", "--strict")

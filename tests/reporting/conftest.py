@@ -75,7 +75,7 @@ def counted(row: int, text: str | None = None) -> Committed:
         right = rng.random() < 0.6
         told = reference if right else str(len(shown) + rng.choice([-1, 1, 2]))
         listed = ", ".join(f"a {c} {s}" for c, s in rng.sample(shown, len(shown)))
-        body = f"I look at the picture row by row. I see {listed}. Counting them one after another gives {told}."
+        body = f"I look at the image row by row. I see {listed}. Counting them one after another gives {told}."
         body += f" {TERMINAL} {HOSTILE}" if row == 0 else ""
         body += f"\n\nFinal Answer: {told}" if index != 5 else " So there are quite a few of them."
         verdict = Verdict(Outcome.CORRECT, told, "number", reference)
@@ -91,7 +91,7 @@ def counted(row: int, text: str | None = None) -> Committed:
 def described(row: int) -> Committed:
     """An open question: a draft and its blind ending."""
     shot, shown = image(row)
-    told = [f"There is a {c} {s} in the picture." for c, s in shown]
+    told = [f"There is a {c} {s} in the image." for c, s in shown]
     text, blind = " ".join(told), "There is a grey dog beside it. The dog looks at a red ball."
     prefix = " ".join(told[: len(told) // 2]) + " "
     question = Question(f"d{row}", "open <b>scenes</b>", row, "Describe the image in detail.", images=("p",))

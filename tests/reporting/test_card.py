@@ -40,7 +40,7 @@ def test_the_front_matter_names_two_configs_over_the_same_files(run):
     assert [config["config_name"] for config in front["configs"]] == ["default", "raw"]
     assert {config["data_files"][0]["path"] for config in front["configs"]} == {"data/train-*.parquet"}
     assert front["license"] == "other"
-    assert "## Licence" in parts(run[0])[1] and "| pictures | TODO | |" in parts(run[0])[1]
+    assert "## Licence" in parts(run[0])[1] and "| images | TODO | |" in parts(run[0])[1]
 
 
 @pytest.mark.parametrize("streaming", [False, True])

@@ -109,7 +109,7 @@ def test_noisy_photographs_stay_within_five_megabytes():
         file = io.BytesIO()
         Image.frombytes("RGB", (400, 300), rng.randbytes(360_000)).save(file, "JPEG", quality=95)
         thumbnails.add([{"bytes": file.getvalue()}], [f"{n}"])
-    thumbnails.add([{"bytes": b"no picture"}], ["broken"])
+    thumbnails.add([{"bytes": b"no image"}], ["broken"])
     shown = thumbnails.to_json([f"{n}" for n in range(60)] + ["broken"])
     assert len(shown) == 60
     assert sum(len(one["uri"]) for one in shown.values()) < 2_300_000

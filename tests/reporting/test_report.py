@@ -64,14 +64,14 @@ def test_shares_are_made_of_the_usage(run):
     assert (usage["busy_share"], usage["generated_tokens_per_s"]) == (0.9, 100.0)
     assert (usage["waiting_for_pictures_share"], usage["waiting_for_work_share"]) == (0.06, 0.04)
     page = run[0].store.read_bytes("report.html").decode()
-    assert "busy for 90%, waited for pictures for 6% and for work for 4%" in page
+    assert "busy for 90%, waited for images for 6% and for work for 4%" in page
 
 
 def test_what_an_older_report_does_not_tell_of_its_engines_is_not_made_up():
     folder, totals, files = make_run(memory(), n=16)
     told = write_reports(folder, totals, files, usage={"busy_s": 90.0, "alive_s": 100.0})["engine_usage"]
     assert told["busy_share"] == 0.9 and "waiting_for_work_share" not in told
-    assert "waited for pictures" not in folder.store.read_bytes("report.html").decode()
+    assert "waited for images" not in folder.store.read_bytes("report.html").decode()
 
 
 @pytest.mark.parametrize("name", ["questions", "paired", "skipped", "pairs"])

@@ -124,8 +124,8 @@ def test_no_line_is_wider_than_the_terminal(rows, width):
 
 def test_the_cut_of_a_dropout_pair_is_shown_in_both_sides(rows):
     shown = printed(show_pairs, rows["dropout_ntp"][:1])
-    assert shown.count("[✂ with the picture]") == shown.count("[✂ picture taken away]") == 1
-    assert "picture taken away]There is a grey dog" in shown
+    assert shown.count("[✂ with the image]") == shown.count("[✂ image taken away]") == 1
+    assert "image taken away]There is a grey dog" in shown
 
 
 # -- explain ------------------------------------------------------------------------------------------------------
@@ -160,7 +160,7 @@ def test_a_dropout_pair_is_explained_with_its_cut(run, rows):
     shown = printed(print_story, read_story(run[0].url, row["pair_id"]))
     assert "none: a draft and another ending of it" in shown
     assert f"({row['prefix_chars']} characters; keep_fraction 0.5)" in shown
-    assert "without the picture" in shown and "[✂ picture taken away]" in shown
+    assert "without the image" in shown and "[✂ image taken away]" in shown
 
 
 def test_the_beginning_of_an_id_is_enough_where_it_is_one_pairs_only(run, rows):

@@ -45,7 +45,7 @@ from mmpr.types import (
     Verdict,
 )
 
-DRAFT = "The picture shows a red circle above two green squares."
+DRAFT = "The image shows a red circle above two green squares."
 
 
 def image(seed: int, side: int = 24) -> StoredImage:

@@ -197,7 +197,7 @@ def test_a_prompt_whose_tags_are_not_its_images_becomes_a_skip(url: str) -> None
     totals, _ = cut_dataset(folder, recipe)
     assert totals.skips_by_reason == {"image_tags": 1}
     (skip,) = pq.read_table(folder.store.open("skips.parquet")).to_pylist()
-    assert skip["detail"] == "1 pictures, but the prompt has 0 image tags"
+    assert skip["detail"] == "1 images, but the prompt has 0 image tags"
 
 
 @pytest.mark.parametrize("size", [1, 4, 7, 40])

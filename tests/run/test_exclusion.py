@@ -84,17 +84,17 @@ def test_an_image_of_one_colour_is_only_found_by_its_file() -> None:
     red, blue = (Image.new("RGB", (40, 30), colour) for colour in ("red", "blue"))
     assert image_print(red) is None
     asked = ExcludeList([Listed("a", hashlib.sha256(encode(red)).hexdigest(), None), listed(1)])
-    assert asked.image(hashlib.sha256(encode(red)).hexdigest(), encode(red)) == "its picture is a, byte for byte"
+    assert asked.image(hashlib.sha256(encode(red)).hexdigest(), encode(red)) == "its image is a, byte for byte"
     assert asked.image(hashlib.sha256(encode(blue)).hexdigest(), encode(blue)) is None
 
 
 def test_the_words_say_which_entry_matched_and_how() -> None:
     asked = ExcludeList(map(listed, range(5)))
     same = stored(encode(scene(3)))
-    assert asked.image(same.sha256, same.encoded or b"") == "its picture is bench.jsonl line 3, byte for byte"
+    assert asked.image(same.sha256, same.encoded or b"") == "its image is bench.jsonl line 3, byte for byte"
     smaller = stored(encode(AGAIN["smaller"](scene(3))))
     told = asked.image(smaller.sha256, smaller.encoded or b"") or ""
-    assert told.startswith("its picture looks like bench.jsonl line 3 (") and told.endswith(" of 256 bits differ)")
+    assert told.startswith("its image looks like bench.jsonl line 3 (") and told.endswith(" of 256 bits differ)")
     other = stored(encode(scene(9)))
     assert asked.image(other.sha256, other.encoded or b"") is None
 
@@ -152,8 +152,8 @@ def test_questions_of_the_list_are_named_skips_and_no_others(url: str) -> None:
     found = skips(folder)
     assert sorted(found) == [2, 7, 12, 17, 20]
     assert {(skip["stage"], skip["reason"]) for skip in found.values()} == {("select", "excluded")}
-    assert found[2]["detail"] == "its picture is bench.jsonl line 2, byte for byte"
-    assert found[12]["detail"].startswith("its picture looks like bench.jsonl line 2 (")
+    assert found[2]["detail"] == "its image is bench.jsonl line 2, byte for byte"
+    assert found[12]["detail"].startswith("its image looks like bench.jsonl line 2 (")
     assert found[20]["detail"] == "its text is bench.jsonl line 8"
     assert totals.questions == totals.paired + totals.skipped == 21
     assert list_name(folder) == "bench.jsonl"

@@ -174,7 +174,7 @@ def test_the_card_tells_both_splits(run: RunFolder) -> None:
     assert [(split["name"], split["num_examples"]) for split in described] == [
         (split, len(table(run, split))) for split in ("train", VALIDATION)
     ]
-    assert "pairs in `validation`, no picture of which is in the other" in body
+    assert "pairs in `validation`, no image of which is in the other" in body
 
 
 def test_verify_names_an_image_on_both_sides(tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ async def _check_tiles(server: Server, settings: EndpointSettings, profile: Prof
     refused = await _image_refused(EndpointEngine(server, settings, profile))
     if refused and not await _image_refused(EndpointEngine(server, replace(settings, max_tiles=None), profile)):
         raise EngineStartError(
-            f"{server.url} does not let requests say how pictures are cut (max_tiles: {settings.max_tiles}): start it "
+            f"{server.url} does not let requests say how images are cut (max_tiles: {settings.max_tiles}): start it "
             f"with --trust-request-mm-kwargs, or leave that to it with max_tiles=null; it says: {refused}"
         )
 
