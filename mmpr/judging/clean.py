@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 
 _SUPERSCRIPT = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻", "0123456789+-")
 _SUPERSCRIPTS = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻]+")
@@ -197,3 +198,9 @@ def clean(text: str) -> str:
     text = plain_latex(text)
     text = " ".join(trim(text).split())
     return _LOOSE_DOT.sub(r"\1", text) if " ." in text else text
+
+
+@lru_cache(maxsize=256)
+def cleaned(answer: str) -> str:
+    """`clean` of one answer line, remembered: extraction and the readers ask for it in turn."""
+    return clean(answer)

@@ -6,7 +6,7 @@ import re
 from collections import deque
 from dataclasses import dataclass
 
-from mmpr.judging.clean import brace_end, clean, fold
+from mmpr.judging.clean import brace_end, cleaned, fold
 from mmpr.judging.limits import MAX_ANSWER_CHARS, MAX_NESTING, nesting
 from mmpr.judging.rules import Rule
 
@@ -43,9 +43,8 @@ class Statement:
     stop: int | None = None
 
 
-_KEY = re.compile(
-    r"answer|\bans(?=\s?[:=])|答案|回答(?=[:：])|정답|\\boxed|\\fbox|####|option|choice|[故应所因][以此]?选|正确的?选项"
-)
+_KEYS = ("answer", "\\boxed", "option", "choice", "####", "\\fbox")
+_OTHER_KEYS = re.compile(r"\bans(?=\s?[:=])|答案|回答(?=[:：])|정답|[故应所因][以此]?选|正确的?选项")
 _COLON = re.compile(
     r"[*_`\" \t]{0,20}+(?:\([^()\n]{0,60}+\)|\[[^\[\]\n]{0,40}+\])?[*_`\" \t]{0,20}+(?:is|are|为|是)?[*_`\" \t]{0,20}+"
     r"(?:[:：]|=>|->|-(?=\s)|→|—|\\colon)[*_` \t]{0,20}+"
@@ -107,8 +106,7 @@ _SPECIAL = re.compile(r"(?:<\|?/?(?:s|im_end|endoftext|eot_id|end_of_turn|eos)\|
 
 def _statements(text: str, low: str) -> list[Statement]:
     """Every statement of an answer, first to last."""
-    keys = deque(_KEY.finditer(low), maxlen=_MAX_KEYS)
-    found = [one for key in keys if (one := _stated(text, low, key.start(), key.group())) is not None]
+    found = [one for at, key in _keys(low) if (one := _stated(text, low, at, key)) is not None]
     if "</answer>" in low:
         found += [
             Statement(m.start(), m.start(1), "tag", True, m.end(1))
@@ -116,6 +114,22 @@ def _statements(text: str, low: str) -> list[Statement]:
             if "\n" not in m.group(1).strip()
         ]
     return sorted(found, key=lambda one: one.start)
+
+
+def _keys(low: str) -> list[tuple[int, str]]:
+    """The last words that may state an answer, with their places."""
+    found: list[tuple[int, str]] = []
+    for key in _KEYS:
+        at = low.rfind(key)
+        for _ in range(_MAX_KEYS):
+            if at < 0:
+                break
+            found.append((at, key))
+            at = low.rfind(key, 0, at)
+    if not low.isascii() or low.count("ans") > low.count("answer"):
+        found += [(m.start(), m.group()) for m in deque(_OTHER_KEYS.finditer(low), maxlen=_MAX_KEYS)]
+    found.sort()
+    return found[-_MAX_KEYS:]
 
 
 def _stated(text: str, low: str, at: int, key: str) -> Statement | None:
@@ -328,6 +342,8 @@ def extract(response: str, *, form: str = "final") -> Extraction:
         form: what was asked for: `final`, `boxed`, `think` (a closed think block and a box) or `any`.
     """
     text = response[-_MAX_TEXT_CHARS:].rstrip()
+    if (answer := _plainly_stated(text)) is not None:
+        return Extraction(answer, None, form not in ("final", "any"))
     text = fold(_SPECIAL.sub("", text) if text.endswith(">") else text)
     thought = "</think>" in response
     if "<think>" in text or "</think>" in text:
@@ -351,6 +367,33 @@ def extract(response: str, *, form: str = "final") -> Extraction:
     }.get(form, True)
     found = _finish(text, span)
     return found if found.answer is None or asked else Extraction(found.answer, found.rule, True)
+
+
+# Most responses end in `Final answer: 13 cm`, or in such a line under a heading. What could be a mark, a box, a tag, a
+# placeholder or another statement takes the long way.
+_STATING_LINE = re.compile(r"[*#> ]{0,6}(?:final answer|最终答案|答案)[*]{0,2}:[*]{0,2} {0,4}(?=[^\s*])", re.I)
+_HEADING_LINE = re.compile(r"[*#> ]{0,6}final answer[*:]{0,4}$", re.I)
+_PLAIN_ANSWER = re.compile(r"[\w(+$¥€£-](?:[^*_`\\{}\[\]<>\"#|$]{0,58}[^\W_%°)])?[)%°]?\.?$")
+_UNFINISHED = (" is", " are", " be", " equals")
+_STATING_WORDS = ("ans", "option", "choice", "答案", "回答", "정답", "选")
+
+
+def _plainly_stated(text: str) -> str | None:
+    """What the last line says, where it states a plain answer and nothing else in the text can matter."""
+    start = text.rfind("\n") + 1
+    line = fold(text[start:])
+    if (stated := _STATING_LINE.match(line)) is not None:
+        answer = line[stated.end() :]
+    elif start and _HEADING_LINE.match(text, text.rfind("\n", 0, start - 1) + 1, start - 1) is not None:
+        answer = line.strip()
+    else:
+        return None
+    low = answer.lower()
+    if _PLAIN_ANSWER.match(answer) is None or low.endswith(_UNFINISHED) or any(word in low for word in _STATING_WORDS):
+        return None
+    if answer.count("(") != answer.count(")") or text.count(answer) >= _LOOP_LINES or "think>" in text:
+        return None
+    return None if _PLACEHOLDER.match(cleaned(answer)) is not None else answer
 
 
 def _without_thought(text: str) -> str | None:
@@ -438,8 +481,8 @@ def _finish(text: str, span: str) -> Extraction:
     if opened is None or _is_cut(text, opened) or (_unfinished(opened) and text.rstrip().endswith(span)):
         return Extraction(None, Rule.CUT)
     answer = opened.strip().lstrip("}").rstrip("# ").strip()
-    bare = clean(answer)
-    if not bare or _PLACEHOLDER.match(bare) is not None or _PLACEHOLDER.match(answer) is not None:
+    bare = cleaned(answer)
+    if not bare or _PLACEHOLDER.match(bare) or (bare != answer and _PLACEHOLDER.match(answer)):
         return Extraction(None, Rule.PLACEHOLDER if answer else Rule.EMPTY)
     if _loops(text, span):
         return Extraction(None, Rule.LOOP)

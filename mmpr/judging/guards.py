@@ -3,6 +3,28 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
+
+# A text of these characters and without these words holds nothing that a pattern of this page looks for.
+_UNSUSPECTED = re.compile(r"[\w $%.,:;/()\[\]\\{}^|\"=*°π√·×-]*+$", re.A)
+_GUARD_WORDS_TEXT = """
+n na no none nothing not nor never neither cannot unable impossible hard difficult fail failed unknown unclear
+unanswerable indeterminate undetermined undeterminable undecidable inconclusive illegible unreadable insufficient lack
+lacks sorry apologise apologize more most least less fewer greater larger smaller higher lower over under above below
+exceed exceeds beyond up upwards minimum maximum almost nearly just without except excluding other anything rather
+longer probably possibly maybe perhaps likely might could may seem seems appear appears presumably guess guessing or
+either versus vs between from to range instead opposed wrong incorrect false untrue unsure uncertain before after until
+till by since later earlier prior
+"""
+_GUARD_WORDS = frozenset(_GUARD_WORDS_TEXT.split())
+_WORDS = re.compile(r"[a-z]+")
+
+
+@lru_cache(maxsize=256)
+def harmless(text: str) -> bool:
+    """Whether no guard of this page can find anything in the text, as in most answers."""
+    return _UNSUSPECTED.match(text) is not None and _GUARD_WORDS.isdisjoint(_WORDS.findall(text.lower()))
+
 
 _REFUSAL = re.compile(
     r"\b(?:can ?not|can't|could not|couldn't|unable to|not able to|impossible to|not possible to|hard to"
@@ -65,7 +87,7 @@ def _found(pattern: re.Pattern[str], low: str, question: str) -> bool:
 
 
 _NONE = re.compile(
-    r"(?:there (?:are|is|were|was) |i see |it has )?(?:none|no|nothing|没有|无|一个也没有|没有任何)"
+    r"(?:there (?:are|is|were|was) |i see |it has )?(?:(?:none|no|nothing)\b|没有|无|一个也没有|没有任何)"
     r"(?:\s{0,4}of (?:them|these))?"
     r"(?P<thing>(?:\s?(?!are\b|is\b|were\b)[\w-]+){0,3}?)"
     r"(?:\s{0,4}(?:are|is|were|was))?(?:\s{0,4}(?:visible|shown|present|there|in the (?:image|picture"
@@ -75,28 +97,30 @@ _NONE = re.compile(
 
 def says_none(low: str, question: str) -> bool:
     """`none`, `There are none`, `no sheep` where the question counts sheep: zero of them."""
+    if harmless(low):
+        return False
     found = _NONE.match(low.strip())
     return found is not None and all(word in question for word in found.group("thing").split())
 
 
 def refuses(low: str) -> bool:
     """`cannot be determined`, `unknown`, `无法确定`."""
-    return _REFUSAL.search(low) is not None
+    return not harmless(low) and _REFUSAL.search(low) is not None
 
 
 def bounded(low: str, question: str = "") -> bool:
     """`at least 6`, `more than 13`, `至少`."""
-    return _found(_BOUND, low, question)
+    return not harmless(low) and _found(_BOUND, low, question)
 
 
 def negated(low: str, question: str = "") -> bool:
     """`not 6`, `不是B`."""
-    return _found(_NEGATED, low, question)
+    return not harmless(low) and _found(_NEGATED, low, question)
 
 
 def soft(low: str) -> bool:
     """`probably 6`, `6?`: an answer that its own writer doubts."""
-    return _SOFT.search(low) is not None
+    return not harmless(low) and _SOFT.search(low) is not None
 
 
 _HEDGE = re.compile(
@@ -109,7 +133,7 @@ _HEDGE = re.compile(
 
 def without_hedge(text: str) -> str | None:
     """`probably 6` -> `6`, or None where the text does not open with a hedge."""
-    found = _HEDGE.match(text)
+    found = None if harmless(text) else _HEDGE.match(text)
     return None if found is None else text[found.end() :]
 
 
@@ -137,6 +161,8 @@ def unreliable(low: str, known: str) -> str | None:
         low: the answer in lower case.
         known: what the question and the reference say themselves, which is no hedge of the answer.
     """
+    if harmless(low):
+        return None
     for name, pattern in (("negated", _TAKEN_BACK), ("soft", _DOUBTED), ("bound", _LIMITED)):
         if (found := pattern.search(low)) is not None and found.group().strip() not in known:
             return name
@@ -145,17 +171,17 @@ def unreliable(low: str, known: str) -> str | None:
 
 def alternatives(low: str) -> bool:
     """`5 or 6`, `A或B`."""
-    return _OR.search(low) is not None
+    return not harmless(low) and _OR.search(low) is not None
 
 
 def ranged(low: str, question: str = "") -> bool:
     """`between 5 and 6`, `5-6`, `5 to 6`."""
-    return _found(_RANGE, low, question)
+    return not (harmless(low) and "-" not in low) and _found(_RANGE, low, question)
 
 
 def without_contrast(text: str) -> tuple[str, bool]:
     """`13, not 12` -> `13`: the excluded value is no candidate. Also says whether something was cut."""
-    found = _CONTRAST.search(text)
+    found = None if harmless(text) else _CONTRAST.search(text)
     if found is None or not text[: found.start()].strip():
         return text, False
     return text[: found.start()].strip(), True
@@ -163,7 +189,7 @@ def without_contrast(text: str) -> tuple[str, bool]:
 
 def corrected(text: str) -> str | None:
     """`not a cat but a dog` -> `a dog`, or None."""
-    found = _NOT_BUT.match(text)
+    found = None if harmless(text) else _NOT_BUT.match(text)
     return None if found is None else (found.group(2) or found.group(4)).strip()
 
 

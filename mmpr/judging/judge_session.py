@@ -10,7 +10,7 @@ from typing import Protocol
 
 from mmpr.errors import JudgeError
 from mmpr.judging.answer_head import retracts, split_head, without_boilerplate
-from mmpr.judging.clean import clean
+from mmpr.judging.clean import clean, cleaned
 from mmpr.judging.extract import extract
 from mmpr.judging.limits import MAX_ANSWER_CHARS, oversized
 from mmpr.judging.magnitude import beyond
@@ -163,9 +163,11 @@ def rule_answer(reference: Reference, answer: str, *, opinion: SecondOpinion | N
 
 
 def _ruled(reference: Reference, answer: str, opinion: SecondOpinion | None) -> Ruling:
-    text = clean(answer)
+    text = cleaned(answer)
     if text in reference.plain:
         return correct(Rule.EXACT)
+    if _ONE_PART.match(text) is not None:
+        return _best(reference, text, opinion)
     if oversized(text):
         found = [beyond(accepted, text) for accepted in reference.plain]
         return found[0] if all(ruling.outcome is Outcome.INCORRECT for ruling in found) else ambiguous(Rule.LIMIT)
@@ -173,16 +175,25 @@ def _ruled(reference: Reference, answer: str, opinion: SecondOpinion | None) -> 
     head, explanation = split_head(bare)
     if retracts(explanation):
         return ambiguous(Rule.SEVERAL)
-    whole = _best(reference, text if bare == answer else clean(bare), opinion)
+    whole = _best(reference, text if bare == answer else cleaned(bare), opinion)
     contradicted = whole.rule in (Rule.YES_NO_CONFLICT, Rule.CHOICE_CONFLICT)
     if not explanation or not head or contradicted or whole.outcome is Outcome.CORRECT:
         return whole
     return _best(reference, clean(head), opinion)
 
 
+# Without an end of a sentence, a clause or a formula, and without a tower of powers: the head is all there is.
+_ONE_PART = re.compile(
+    r"(?:[^\W\d_]|\d(?![eE])|[ %/()\[\]°:'=<>≤≥π√×·]|\.(?=\d)|(?<![^ ])\$(?=\d[^$]*$)|-(?=\d)|(?<=[A-Za-z])-(?=[A-Za-z])){0,60}$"
+)
+
+
 def _best(reference: Reference, text: str, opinion: SecondOpinion | None) -> Ruling:
-    found = [form.compare(text) for form in reference.forms]
-    best = min(found, key=lambda ruling: (_RANK[ruling.outcome], ruling.certainty is Certainty.PROVEN))
+    if len(reference.forms) == 1:
+        best = reference.forms[0].compare(text)
+    else:
+        found = [form.compare(text) for form in reference.forms]
+        best = min(found, key=lambda ruling: (_RANK[ruling.outcome], ruling.certainty is Certainty.PROVEN))
     if opinion is None or best.rule not in _UNREAD or best.outcome is not Outcome.AMBIGUOUS:
         return best
     return _asked(reference, text, best, opinion)

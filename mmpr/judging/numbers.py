@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import lru_cache
 
 from mmpr.judging import algebra
 from mmpr.judging.number_words import digits
@@ -104,7 +105,9 @@ def read_simple(text: str) -> Reading | None:
     if found is None:
         return None
     decimals = found.group(1)
-    return Reading(Fraction(text) if decimals else Fraction(int(text)), len(decimals) if decimals else 0)
+    if not decimals:
+        return Reading(Fraction(int(text)))
+    return Reading(Fraction(int(text.replace(".", "")), 10 ** len(decimals)), len(decimals))
 
 
 _FRAC = re.compile(
@@ -175,6 +178,7 @@ _SPACED_GROUPS = re.compile(r"(?<=\d)(?:\{,\}|,\s{0,4}\\!\s{0,4})(?=\d{3}(?!\d))
 _INDIAN = re.compile(r"(?<![\d,.])\d{1,2}(?:,\d{2})+,\d{3}(?![\d,])")
 
 
+@lru_cache(maxsize=256)
 def plain_numbers(text: str) -> str:
     """`2\\frac{1}{2}` -> `2 1/2`, `3 out of 4` -> `3/4`, `1 hour 45 minutes` -> `105 min`, words as digits."""
     if "\\frac" in text:
@@ -203,7 +207,8 @@ def _finer(found: re.Match[str], held: int) -> str:
     return str(value) if value.denominator == 1 else f"{float(value):.6f}".rstrip("0")
 
 
-def mentions(text: str) -> list[Mention]:
+@lru_cache(maxsize=256)
+def mentions(text: str) -> tuple[Mention, ...]:
     """Every number of the text, in order.
 
     Raises:
@@ -215,7 +220,7 @@ def mentions(text: str) -> list[Mention]:
         mention = _mention(text, match, follows=bool(found))
         found.append(mention)
         at = max(mention.end, match.end())
-    return found
+    return tuple(found)
 
 
 def _mention(text: str, match: re.Match[str], *, follows: bool) -> Mention:
@@ -295,6 +300,7 @@ _ALGEBRAIC = re.compile(r"(?:[\d\s.,+\-*/^(){}\[\]π√∛×·÷!|]|\\(?:frac|sq
 _X_TIMES = re.compile(r"(?<=\d)\s{0,4}x\s{0,4}(?=\d)")
 
 
+@lru_cache(maxsize=256)
 def read_closed(text: str) -> Mention | None:
     """A closed form at the start of the text: `2\\sqrt{5}`, `π/3 radians`, `(3+4)*2`; None where there is none.
 

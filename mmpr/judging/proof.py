@@ -68,6 +68,10 @@ class Gated:
 
     def compare(self, answer: str) -> Ruling:
         """What the family says, with every INCORRECT examined; a hedge decides nothing in favour of the answer."""
+        simple = self.kind == "number" and read_simple(answer) is not None
+        if simple:  # `-13.5`: no guard, no other dress, nothing that was not understood
+            ruling = self.inner.compare(answer)
+            return ruling if ruling.outcome is not Outcome.INCORRECT else different(ruling.rule)
         hedged = guards.without_hedge(answer)
         if hedged is not None:
             found = self.compare(hedged)
@@ -129,7 +133,7 @@ class Gated:
 
     def _none(self, answer: str) -> Ruling | None:
         """`There are none` counts zero, where the question counts."""
-        if _COUNTS.search(self.question) is None or not guards.says_none(answer.casefold(), self.question):
+        if not guards.says_none(answer.casefold(), self.question) or _COUNTS.search(self.question) is None:
             return None
         zero = read_simple(self.text)
         if zero is None:
@@ -167,7 +171,7 @@ class Gated:
 
     def _understood(self, answer: str) -> bool:
         """Whether the whole answer reads as a reference of this kind would."""
-        if self.kind == "number" and (read_simple(answer) is not None or is_value(answer)):
+        if self.kind == "number" and is_value(answer):
             return True
         form = self.read(answer)
         if form is None or _GROUPS.get(form.kind, form.kind) != _GROUPS.get(self.kind, self.kind):

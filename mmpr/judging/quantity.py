@@ -304,17 +304,17 @@ class Number:
         """A closed form counts where it is more than a first number and nothing numeric follows."""
         return not any(c.isdigit() for c in text[closed.end :])
 
-    def _predicate(self, text: str, found: list[Mention]) -> list[Mention]:
+    def _predicate(self, text: str, found: tuple[Mention, ...]) -> tuple[Mention, ...]:
         """`the area of the 3 by 4 rectangle is 12`: numbers that restate the question before the verb do not count."""
         verbs = list(re.finditer(r"\b(?:is|are|was|were|equals?|of)\b|[:：]|是|为|等于|有", text))
         for verb in reversed(verbs):
-            after = [m for m in found if m.start >= verb.end()]
+            after = tuple(m for m in found if m.start >= verb.end())
             before = [m for m in found if m.end <= verb.start()]
             if len(after) == 1 and all(text[m.start : m.end].strip() in self.cues.low for m in before):
                 return after
         return found
 
-    def _several(self, text: str, found: list[Mention]) -> Ruling | tuple[Reading, tuple[str, ...]]:
+    def _several(self, text: str, found: tuple[Mention, ...]) -> Ruling | tuple[Reading, tuple[str, ...]]:
         first = found[0].reading
         if all(same(first, m.reading) for m in found[1:]):
             return first, self._unexplained(text[: found[0].start] + " " + text[found[-1].end :])
