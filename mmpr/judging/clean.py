@@ -32,6 +32,8 @@ _AFTER_NFKC = str.maketrans(
         "\u202f": " ",
     }
 )
+_FOLDED = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻¼-¾⅐-⅞" + "".join(map(chr, _BEFORE_NFKC)) + "]")
+_FOLDED_AFTER = re.compile("[" + "".join(map(chr, _AFTER_NFKC)) + "]")
 
 
 # LaTeX that was escaped twice on its way here; a row of a matrix ends in two backslashes as well, before no command.
@@ -47,9 +49,11 @@ def fold(text: str) -> str:
         text = _TWICE_ESCAPED.sub(r"\\", text)
     if text.isascii():
         return text
-    text = _SUPERSCRIPTS.sub(lambda run: "^{" + run.group().translate(_SUPERSCRIPT) + "}", text)
-    text = _VULGAR_AFTER_DIGIT.sub(" ", text).translate(_BEFORE_NFKC)
-    return unicodedata.normalize("NFKC", text).translate(_AFTER_NFKC)
+    if _FOLDED.search(text) is not None:
+        text = _SUPERSCRIPTS.sub(lambda run: "^{" + run.group().translate(_SUPERSCRIPT) + "}", text)
+        text = _VULGAR_AFTER_DIGIT.sub(" ", text).translate(_BEFORE_NFKC)
+    text = unicodedata.normalize("NFKC", text)
+    return text.translate(_AFTER_NFKC) if _FOLDED_AFTER.search(text) is not None else text
 
 
 # `9**9` is a power: only stars with no word character on one of their sides are bold.

@@ -63,9 +63,8 @@ _HALF = re.compile(r"(?:^|(?<=\bis )|(?<=: ))half\b(?! past)", re.I)  # not the 
 _AND_A_HALF = re.compile(r"\b(\d{1,60})\s{1,4}and\s{1,4}(\d{1,60}/\d{1,60})\b")
 _POINT = re.compile(r"\b(\d{1,60})\s{1,4}point\s{1,4}((?:\d\s?)*\d)\b", re.I)
 _SIGN = re.compile(r"\b(?:negative|minus)\s{1,4}(?=[\d(.$π√\\])", re.I)
-_ANY_WORD = re.compile(
-    rf"\b(?:{_WORD}|dozen|half|halves|thirds?|quarters?|fourths?|fifths?|negative|minus|point)\b", re.I
-)
+_NUMBER_WORDS = frozenset((*_UNITS, *_TENS, *_SCALES, *_PARTS, "hundred", "dozen", "dozens", "negative", "minus", "point"))
+_LETTERS = re.compile(r"[a-z]+")
 
 
 def _value(run: str) -> list[int]:
@@ -120,7 +119,7 @@ def _part(found: re.Match[str]) -> str:
 
 def english_digits(text: str) -> str:
     """`thirty-five percent` -> `35 percent`, `three quarters` -> `3/4`, `half a dozen` -> `6`."""
-    if _ANY_WORD.search(text) is None:
+    if _NUMBER_WORDS.isdisjoint(_LETTERS.findall(text.lower())):
         return text
     text = _DOZEN.sub(_dozen, text)
     text = _RUN.sub(_spelled, text)

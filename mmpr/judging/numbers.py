@@ -94,6 +94,7 @@ _MENTION = re.compile(
     (?:\s?(?P<after>{_AFTER}))?""",
     re.VERBOSE,
 )
+_DIGIT = re.compile(r"\d")
 _MAX_DIGITS = 60
 _MAX_POWER = 400
 _SIMPLE = re.compile(r"[-+]?\d{1,18}(?:\.(\d{1,18}))?$")
@@ -163,6 +164,7 @@ _COMPOUNDS = (
     ),
 )
 _AFTER_DIGIT = re.compile(r"\d\s{0,4}-?\s{0,4}['′¢a-zA-Z小分]")
+_NUMERALS = re.compile(r"\d[\d.]*")
 _FEET_MARK = re.compile(rf"^\s{{0,4}}{_COUNT}\s{{0,4}}['′]\s{{0,4}}{_LAST}$")
 _CENTS = (
     (
@@ -194,12 +196,18 @@ def _one_unit(text: str) -> str:
     """Quantities in two units as one: `5 ft 10 in` -> `70 in`, `4 dollars and 50 cents` -> `$4.50`."""
     if len(text) > 400 or _AFTER_DIGIT.search(text) is None:
         return text
+    if len(_NUMERALS.findall(text)) < 2:
+        return _CENTS_ALONE.sub(_in_cents, text) if "cent" in text.lower() or "¢" in text else text
     for pattern, held, name in _COMPOUNDS:
         text = pattern.sub(lambda m, held=held, name=name: _finer(m, held) + " " + name, text)  # type: ignore[misc]
     text = _FEET_MARK.sub(lambda m: _finer(m, 12) + " in", text)
     for pattern, sign in _CENTS:
         text = pattern.sub(lambda m, sign=sign: f"{sign}{m.group(1)}.{int(m.group(2)):02}", text)  # type: ignore[misc]
-    return _CENTS_ALONE.sub(lambda m: f"¢{int(m.group(1)) // 100}.{int(m.group(1)) % 100:02}", text)
+    return _CENTS_ALONE.sub(_in_cents, text)
+
+
+def _in_cents(found: re.Match[str]) -> str:
+    return f"¢{int(found.group(1)) // 100}.{int(found.group(1)) % 100:02}"
 
 
 def _finer(found: re.Match[str], held: int) -> str:
@@ -216,7 +224,11 @@ def mentions(text: str) -> tuple[Mention, ...]:
     """
     found: list[Mention] = []
     at = 0
-    while (match := _MENTION.search(text, at)) is not None:
+    # A number begins at most so many characters before its first digit: with a sign, a currency, a point and blanks.
+    while (digit := _DIGIT.search(text, at)) is not None:
+        match = _MENTION.search(text, max(at, digit.start() - 12))
+        if match is None:
+            break
         mention = _mention(text, match, follows=bool(found))
         found.append(mention)
         at = max(mention.end, match.end())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from mmpr.judging import guards
 from mmpr.judging.aliases import ALIASES, HAN_CLASSIFIERS
@@ -86,14 +87,18 @@ _TRAILING_REASON = re.compile(
     r"\s{0,4}(?:[,;]\s{0,4}(?:since|because|as|which|who|where|so|due to|based on|given)\b|\s(?:because|since)\b|[,]?"
     r"(?:因为|由于)|\s\((?!\s?(?:or|not|maybe|perhaps|possibly|and)\b)).*$"
 )
+_MAYBE_REASON = re.compile(r"[,;(因由]|\s(?:bec|sin)")
 _COMPANY = re.compile(r"[,\s]{1,4}(?:inc|corp|corporation|ltd|llc|co|company|gmbh|plc|incorporated|limited)$")
 _TITLE = re.compile(r"^(?:mr|mrs|ms|dr|prof|sir|president|king|queen|st|saint)\s{1,4}")
 
 
+@lru_cache(maxsize=512)
 def spelled(text: str) -> str:
     """Lower case, without punctuation, in American spelling, blanks single."""
     text = text.casefold()
-    if _DIGIT.search(text) is not None:  # `2.5` is not 25, `[-2, 3)` is not `(-2, 3]`
+    if text.replace(" ", "").isalpha():
+        text = " ".join(text.split())
+    elif _DIGIT.search(text) is not None:  # `2.5` is not 25, `[-2, 3)` is not `(-2, 3]`
         text = " ".join(_QUOTING.sub(" ", text).split()).rstrip(".,")
     else:
         text = _DASH.sub(" ", text)
@@ -104,13 +109,16 @@ def spelled(text: str) -> str:
     return text
 
 
+@lru_cache(maxsize=512)
 def core(text: str) -> str:
     """`It is a small cat.` -> `small cat`: without opening words, articles and closing reasons."""
     low = text.casefold().strip()
-    low = _OPENING.sub("", low)
+    if (opening := _OPENING.match(low)) is not None:
+        low = low[opening.end() :]
     if HAN.search(low) is not None:
         low = HAN_CLASSIFIERS.sub("", _OPENING_HAN.sub("", low))
-    low = _TRAILING_REASON.sub("", low) or low
+    if _MAYBE_REASON.search(low) is not None:
+        low = _TRAILING_REASON.sub("", low) or low
     words = spelled(low)
     while (found := _ARTICLE.match(words)) is not None and found.end() < len(words):
         words = words[found.end() :]

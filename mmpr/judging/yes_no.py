@@ -153,7 +153,7 @@ def _contradicts(said: bool, rest: str) -> bool:
 def compile_yes_no(text: str, cues: Cues, *, forced: bool) -> YesNo | None:
     """The truth as yes or no, or None; `t` and `f` count only where the source says so."""
     low = text.casefold().strip(" .,!。")
-    negative = _NEGATION.search(cues.low) is not None
+    negative = cues.has(_NEGATION)
     if low in ("0", "1") and cues.yes_no() and not cues.count():
         return YesNo(low == "1", cues.words(), negative, digits=True)
     if low not in _REFERENCES or (len(low) == 1 and low in "ytnf√×" and not forced):
