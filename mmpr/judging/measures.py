@@ -33,12 +33,13 @@ class Measure:
 
     def _scale_apart(self, got: Reading) -> bool:
         """`5` and `5000` where the question speaks of thousands; `0.5` and `50` where one side says per cent."""
-        a, b = self.reading.value, got.value
-        if not a or not b or (ratio := max(a / b, b / a)) not in _SCALE_STEPS:
-            return False
         sides = (self.reading, got)
         hung = [(side.unit is not None, side.currency is not None, side.percent) for side in sides]
-        return (hung[0] != hung[1] and not self.cues.count()) or (ratio > 100 and self.cues.has(_SCALE_ASKED))
+        one_sided, scaled = hung[0] != hung[1] and not self.cues.count(), self.cues.has(_SCALE_ASKED)
+        a, b = self.reading.value, got.value
+        if not (one_sided or scaled) or not a or not b or (ratio := max(a / b, b / a)) not in _SCALE_STEPS:
+            return False
+        return one_sided or (ratio > 100 and scaled)
 
     def _judged(self, got: Reading) -> Ruling:
         reference = self.reading

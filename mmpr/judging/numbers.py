@@ -100,6 +100,7 @@ _MAX_POWER = 400
 _SIMPLE = re.compile(r"[-+]?\d{1,18}(?:\.(\d{1,18}))?$")
 
 
+@lru_cache(maxsize=256)
 def read_simple(text: str) -> Reading | None:
     """The quick way for `13`, `-5`, `0.38`."""
     found = _SIMPLE.match(text)
@@ -296,15 +297,20 @@ def _ten_to(power: str) -> Fraction:
 _INCH_AS_WORD = re.compile(r"in\s{1,4}[a-zA-Z]|a\s|(?:min|bar|C|A|F|B|V|T|H)\s{1,4}[a-z]")
 
 
-def _unit_after(text: str, end: int) -> tuple[int, Unit | None]:
-    start = end
-    while start < len(text) and text[start] in " -{":
-        start += 1
-    match = UNIT.match(text, start)
-    if match is None or _INCH_AS_WORD.match(text, start) is not None:  # `5 in the jar`
-        return end, None
+@lru_cache(maxsize=256)
+def _unit_first(tail: str) -> tuple[int, Unit | None]:
+    """The unit that what follows a number begins with, and how long it is."""
+    start = len(tail) - len(tail.lstrip(" -{"))
+    match = UNIT.match(tail, start)
+    if match is None or _INCH_AS_WORD.match(tail, start) is not None:  # `5 in the jar`
+        return 0, None
     unit = read_unit(match.group().strip())
-    return (end, None) if unit is None else (match.end(), unit)
+    return (0, None) if unit is None else (match.end(), unit)
+
+
+def _unit_after(text: str, end: int) -> tuple[int, Unit | None]:
+    length, unit = _unit_first(text[end:]) if end < len(text) else (0, None)
+    return end + length, unit
 
 
 _CLOSED = re.compile(r"[π√^!(*×·/+]|\\(?:frac|sqrt|pi)|sqrt|\bpi\b|(?<=\d)\s{0,4}-\s{0,4}(?=\d)")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from math import pi
 
 Dimension = tuple[int, ...]
@@ -191,9 +193,18 @@ def _table() -> dict[str, Unit]:
 _TABLE = _table()
 _LOWER = {name.lower(): unit for name, unit in _TABLE.items() if len(name) > 3}
 _NAMES = "|".join(re.escape(name) for name in sorted(_TABLE, key=len, reverse=True))
-_LONG = "|".join(re.escape(name) for name in sorted(_LOWER, key=len, reverse=True))
+
+
+def _any_case(names: Iterable[str]) -> str:
+    """A pattern of names in any case, the longer first. One class a first letter: the others are skipped at once."""
+    by_first: dict[str, list[str]] = {}
+    for name in sorted(names, key=len, reverse=True):
+        by_first.setdefault(name[0], []).append(re.escape(name[1:]))
+    return "|".join(f"[{re.escape(c + c.upper())}](?i:{'|'.join(rest)})" for c, rest in by_first.items())
+
+
 _ONE = (
-    rf"(?:(?i:square|sq\.?|cubic|cu\.?)\s?|平方|立方)?(?:(?i:{_LONG})|{_NAMES})(?![A-Za-zµμΩ])"
+    rf"(?:[sS](?i:quare|q\.?)\s?|[cC](?i:ubic|u\.?)\s?|平方|立方)?(?:{_any_case(_LOWER)}|{_NAMES})(?![A-Za-zµμΩ])"
     r"(?:\s?(?:\^|\*\*)\s?[{(]?\s?-?[1-4]\s?[)}]?|(?<=[a-z])[23](?!\d)|\s(?i:squared|cubed))?"
 )
 UNIT = re.compile(rf"{_ONE}(?:\s?(?:/|(?i:per\s|a\s(?=second|minute|hour|day))|每|·|\*|⋅)\s?{_ONE}|\s{_ONE}(?=$|\W))*")
@@ -203,6 +214,7 @@ _SQUARE = re.compile(r"(?:square|sq\.?|平方)\s?", re.I)
 _CUBIC = re.compile(r"(?:cubic|cu\.?|立方)\s?", re.I)
 
 
+@lru_cache(maxsize=512)
 def read_unit(text: str) -> Unit | None:
     """The unit that the whole text names, or None."""
     factor, dimension, offset, at = Fraction(1), _NONE, Fraction(0), 0
