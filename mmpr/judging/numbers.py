@@ -297,6 +297,24 @@ def _ten_to(power: str) -> Fraction:
 _INCH_AS_WORD = re.compile(r"in\s{1,4}[a-zA-Z]|a\s|(?:min|bar|C|A|F|B|V|T|H)\s{1,4}[a-z]")
 
 
+# `13`, `-5 cm`, `$4.50`, `3/4`, `62 %`, `9.8 m/s^2`: no words, no two units, no other way to read them.
+_QUANTITY = re.compile(
+    r"-?[$€£]?\d{1,15}(?:(?:,\d{3})*(?:\.\d{1,15})?\s?(?:[%°]|[A-Za-z°µΩ]{1,16}(?:/[A-Za-z]{1,9})?(?:\^\{?-?\d\}?|[²³])?)?|/\d{1,15})$"
+)
+
+
+@lru_cache(maxsize=256)
+def read_quantity(text: str) -> Reading | None:
+    """The quick way for a text that is one number with its currency, per cent or unit; None for any other."""
+    if (simple := read_simple(text)) is not None or _QUANTITY.match(text) is None:
+        return simple
+    found = mentions(text)
+    reading = found[0].reading
+    if len(found) > 1 or found[0].start or found[0].end < len(text):
+        return None
+    return None if reading.form == "fraction" and reading.value.denominator == 1 else reading
+
+
 @lru_cache(maxsize=256)
 def _unit_first(tail: str) -> tuple[int, Unit | None]:
     """The unit that what follows a number begins with, and how long it is."""

@@ -14,12 +14,13 @@ from fractions import Fraction
 from functools import lru_cache
 
 from mmpr.judging import guards
+from mmpr.judging.algebra import Unbounded
 from mmpr.judging.closed_classes import excluded
 from mmpr.judging.forms import Form
 from mmpr.judging.kinship import akin, contains, numberless, squeezed
 from mmpr.judging.lexicon import synonyms
 from mmpr.judging.maths import is_value
-from mmpr.judging.numbers import read_simple
+from mmpr.judging.numbers import read_quantity, read_simple
 from mmpr.judging.prose import core
 from mmpr.judging.rules import Rule, Ruling, ambiguous, correct, different, unlike
 from mmpr.types import Certainty, Outcome
@@ -68,8 +69,7 @@ class Gated:
 
     def compare(self, answer: str) -> Ruling:
         """What the family says, with every INCORRECT examined; a hedge decides nothing in favour of the answer."""
-        simple = self.kind == "number" and read_simple(answer) is not None
-        if simple:  # `-13.5`: no guard, no other dress, nothing that was not understood
+        if self._plain_quantity(answer):  # no guard, no other dress, nothing that was not understood
             ruling = self.inner.compare(answer)
             return ruling if ruling.outcome is not Outcome.INCORRECT else different(ruling.rule)
         hedged = guards.without_hedge(answer)
@@ -85,6 +85,12 @@ class Gated:
             calm = self.compare(answer.rstrip("! "))
             return ruling if calm.certainty is Certainty.PROVEN else ambiguous(ruling.rule)
         return ruling if ruling.outcome is not Outcome.INCORRECT else self._examined(answer, ruling)
+
+    def _plain_quantity(self, answer: str) -> bool:
+        try:
+            return self.kind == "number" and read_quantity(answer) is not None
+        except Unbounded:
+            return False
 
     def normal(self, answer: str) -> str | None:
         return self.inner.normal(answer)

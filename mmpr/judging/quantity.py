@@ -13,7 +13,7 @@ from mmpr.judging.identity import same_function
 from mmpr.judging.magnitude import beyond
 from mmpr.judging.maths import is_value, read_value
 from mmpr.judging.measures import Measure, same, shown
-from mmpr.judging.numbers import Mention, Reading, closed_value, mentions, plain_numbers, read_closed, read_simple
+from mmpr.judging.numbers import Mention, Reading, closed_value, mentions, plain_numbers, read_closed, read_quantity, read_simple
 from mmpr.judging.rules import Rule, Ruling, ambiguous, correct, different, incorrect
 
 # Words that say nothing about a number's meaning.
@@ -93,10 +93,9 @@ class Number:
 
     def compare(self, answer: str) -> Ruling:
         """The answer's one number against the truth's, with all that hangs on both."""
-        simple = read_simple(answer)
-        if simple is not None:
-            return self.measure.judge(simple)
         try:
+            if (quantity := read_quantity(answer)) is not None:
+                return self._settled(quantity, (), answer)
             if "≈" in answer and (both := self._approximated(answer)) is not None:
                 return both
             mathematical = self._as_mathematics(answer)
@@ -154,16 +153,19 @@ class Number:
         read = self._read(answer)
         if isinstance(read, Ruling):
             return read
-        reading, rest_words = read
+        return self._settled(*read, answer)
+
+    def _settled(self, reading: Reading, rest_words: tuple[str, ...], answer: str) -> Ruling:
+        """The ruling of the answer's one reading, in view of what else the answer holds."""
         ruling = self.measure.judge(reading)
         if ruling.outcome != "correct":
-            turned = reading.value == -self.measure.reading.value and _DIRECTION.search(low) is not None
+            turned = reading.value == -self.measure.reading.value and _DIRECTION.search(answer.lower()) is not None
             return ambiguous(ruling.rule) if turned else ruling
         if self.cues.silent and reading.unit is not None and _GLUED.search(answer) is not None:
             return ambiguous(Rule.UNIT)
         if rest_words or self._counts(answer, reading):
             return ambiguous(Rule.NUMBER_REST)
-        return ambiguous(Rule.SOFT) if guards.soft(low) else ruling
+        return ambiguous(Rule.SOFT) if guards.soft(answer.lower()) else ruling
 
     def _approximated(self, answer: str) -> Ruling | None:
         """`5\\sqrt{2} ≈ 7.07`: either side may be the truth, if neither is wrong."""
