@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from mmpr.judging.cues import stem
 from mmpr.judging.lexicon import related
@@ -39,6 +40,7 @@ def numberless(text: str) -> bool:
     return words is not None and len(text) > 2 and _NUMBERLIKE.search(text.casefold()) is None
 
 
+@lru_cache(maxsize=256)
 def squeezed(text: str) -> str:
     """Without blanks, braces, hyphens, punctuation, markup and case: two texts equal so are not surely different."""
     return _SQUEEZED.sub("", text.casefold())

@@ -11,7 +11,6 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import lru_cache
 
 from mmpr.judging import guards
 from mmpr.judging.algebra import Unbounded
@@ -147,10 +146,12 @@ class Gated:
         return correct(Rule.NUMBER_NONE) if zero.value == 0 else different(Rule.NUMBER_NONE)
 
     def _same_dressed(self, answer: str, ruling: Ruling) -> Ruling | None:
-        if _bare(answer) == _bare(self.text):
+        if _unspaced(answer) == _unspaced(self.text) and _bare(answer) == _bare(self.text):
             return correct(ruling.rule)
+        if not self._letters(answer):
+            return None
         same = squeezed(answer)
-        return ambiguous(ruling.rule) if same and same == squeezed(self.text) and self._letters(answer) else None
+        return ambiguous(ruling.rule) if same and same == squeezed(self.text) else None
 
     def _letters(self, answer: str) -> bool:
         """Whether a hyphen or dot that was squeezed out cannot have been a sign or a decimal point."""
@@ -206,7 +207,10 @@ def _listed(answer: str) -> frozenset[Fraction] | None:
     return frozenset([*values, *([joined.value] if joined and bracketed is None else [])])
 
 
-@lru_cache(maxsize=2048)
+def _unspaced(text: str) -> str:
+    return text.replace(" ", "").replace("{", "").replace("}", "")
+
+
 def _bare(text: str) -> str:
     return _BLANKS.sub("", _SCRIPT.sub(r"\1", text))
 

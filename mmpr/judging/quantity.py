@@ -366,7 +366,7 @@ class Number:
         low = rest.lower().replace("\\", " ")
         if not low.strip(" .,:;!?-()[]{}'\"|"):
             return ()
-        if self.cues.count() and self.cues.words() & _OF_PEOPLE:
+        if self.cues.count() and not self.cues.words().isdisjoint(_OF_PEOPLE):
             low = _PEOPLE.sub(" ", low)
         return tuple(
             word
@@ -408,6 +408,10 @@ def compile_number(text: str, cues: Cues, *, relative_tolerance: float | None, f
     return Number(Measure(reading, cues, relative_tolerance), cues)
 
 
+def _known(word: str, cues: Cues) -> bool:
+    return word in FILLER or word in cues.words()
+
+
 # `0,111` has a decimal comma, if anything; `9月` is a month.
 _NO_NUMBER = re.compile(r"[-+]?0,\d|\d{1,2}\s{0,4}[月日号]$")
 _HYPHENATED = re.compile(r"^\d{1,60}+(?:\s{0,4}-\s{0,4}\d{1,60}+)+$")  # a telephone number or a range, no difference
@@ -429,13 +433,12 @@ def _reference_reading(text: str, cues: Cues, *, forced: bool) -> Reading | None
     words = _WORD.findall(rest.lower())
     if re.search(r"[-+*/^=<>]", rest) is not None and not forced:  # `1 - x` is no 1
         return None
-    known = cues.words() | FILLER
     if cues.count() and len(words) <= 2 and not plain[: found[0].start].strip():
         return found[0].reading  # `2 dogs`, where the question asks how many
     if plain[: found[0].start].strip() or not words:
         return found[0].reading if forced else None
     return (
         found[0].reading
-        if forced or (len(words) <= 3 and all(w in known or singular(w) in known for w in words))
+        if forced or (len(words) <= 3 and all(_known(w, cues) or _known(singular(w), cues) for w in words))
         else None
     )

@@ -18,6 +18,7 @@ Compile = Callable[[str], Form]
 
 _OPEN, _CLOSE = "([{<", ")]}>"
 _AND = re.compile(r"\s{0,4}(?:,\s{0,4})?(?:\band\b|&|和|以及|及|与|\bthen\b|->|→)\s{0,4}", re.I)
+_PARTED = re.compile(r"[,;、&→>\x02和及与]|and|then", re.I)
 _THOUSANDS = re.compile(r"(?<!\d)\d{1,3}(?:,\d{3})+(?!\d)")
 _LEAD = re.compile(r"^[^()\[\]{}]*?(?:\b(?:is|are|were|was|include[sd]?|be|at)\b\s{0,4}:?|[:：]|是|为|有)\s{0,4}", re.I)
 _NAME = re.compile(r"^\s{0,4}(?:[a-zA-Z](?:_?\{?\d\}?)?|[xyz]-?coordinate|[a-z]\d)\s{0,4}=\s{0,4}")
@@ -25,6 +26,8 @@ _NAME = re.compile(r"^\s{0,4}(?:[a-zA-Z](?:_?\{?\d\}?)?|[xyz]-?coordinate|[a-z]\
 
 def split(text: str) -> list[str]:
     """At commas, semicolons and "and" outside brackets; `1,234` stays one number where other commas have blanks."""
+    if _PARTED.search(text) is None:
+        return [text.strip()] if text.strip(" .") else []
     if ", " in text or ";" in text or "、" in text:
         text = _THOUSANDS.sub(lambda m: m.group().replace(",", "\x01"), text)
     text = _AND.sub(" \x02 ", text)
@@ -444,6 +447,8 @@ _SCORE = re.compile(r"\bscore|\bresult of\b|\bwon\b|比分")
 
 def compile_ratio(text: str, cues: Cues, *, forced: bool) -> Ratio | None:
     """The truth as a ratio: `2:3`, or `2 to 3` and `2/3` where the question asks for one."""
+    if not (forced or ":" in text or cues.ratio()):
+        return None
     plain = plain_numbers(text)
     plain = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", plain)
     shaped = (

@@ -54,6 +54,13 @@ _NUMERIC = re.compile(r"(?<!\d)(\d{1,2})[-/.](\d{1,2})[-/.](\d{4}|\d{2})(?!\d)")
 _YEAR_MONTH = re.compile(r"(?<![\d/.-])(\d{4})[-/](0[1-9]|1[0-2])(?![\d/-])")
 _YEAR_ONLY = re.compile(r"(?<!\d)(\d{4})(?!\d)")
 _MONTH_ONLY = re.compile(rf"\b({_MONTH})\b", re.I)
+# What any date holds: a year, two marks between digits, a Chinese character or a month's name.
+_MAYBE_DATE = re.compile(
+    r"\d{4}|\d[-/.]\d{1,2}[-/.]\d|[^\x00-\x7f]|[jJfFmMaAsSoOnNdD](?i:an|eb|ar|pr|ay|u[nlg]|ep|ct|ov|ec)"
+)
+_DATE_WORDS = re.compile(
+    rf"\b(?:{_MONTH}|{'|'.join(_DAYS)}|the|of|in|on)\b|\d{{1,60}}|st\b|nd\b|rd\b|th\b|[\s,./年月日号-]"
+)
 _ORDINAL = re.compile(
     rf"\b(twenty|thirty)?[\s-]?({'|'.join(ORDINALS)}|thirtieth)\b(?=\s{{1,4}}(?:of|{_MONTH})\b)|(?<=\s)(twenty"
     rf"|thirty)?[\s-]?({'|'.join(ORDINALS)}|thirtieth)\b(?=,|\s{{1,4}}\d)",
@@ -71,6 +78,8 @@ def _ordinal(found: re.Match[str]) -> str:
 
 def read_dates(text: str) -> list[Fields]:
     """Every reading of the date that the text holds, as (year, month, day); two where day and month could swap."""
+    if _MAYBE_DATE.search(text) is None:
+        return []
     text = _ORDINAL.sub(_ordinal, text)
     text = chinese_digits(text) if not text.isascii() else text
     for pattern in _WORDED:
@@ -156,11 +165,7 @@ def compile_date(text: str, *, forced: bool) -> Date | None:
     if not readings:
         return None
     fields = readings[0]
-    bare = re.sub(
-        rf"\b(?:{_MONTH}|{'|'.join(_DAYS)}|the|of|in|on)\b|\d{{1,60}}|st\b|nd\b|rd\b|th\b|[\s,./年月日号-]",
-        "",
-        text.lower(),
-    )
+    bare = _DATE_WORDS.sub("", text.lower())
     if (bare and not forced) or (not forced and (fields[1] is None or (fields[0] is None and fields[2] is None))):
         return None
     return Date(fields, _weekday(text), "")
