@@ -344,8 +344,12 @@ def extract(response: str, *, form: str = "final") -> Extraction:
     text = response[-_MAX_TEXT_CHARS:].rstrip()
     if (answer := _plainly_stated(text)) is not None:
         return Extraction(answer, None, form not in ("final", "any"))
+    return searched(text, form, thought="</think>" in response)
+
+
+def searched(text: str, form: str, *, thought: bool) -> Extraction:
+    """The same by every statement that the text holds."""
     text = fold(_SPECIAL.sub("", text) if text.endswith(">") else text)
-    thought = "</think>" in response
     if "<think>" in text or "</think>" in text:
         said = _without_thought(text)
         if said is None:
@@ -374,7 +378,6 @@ def extract(response: str, *, form: str = "final") -> Extraction:
 _STATING_LINE = re.compile(r"[*#> ]{0,6}(?:final answer|最终答案|答案)[*]{0,2}:[*]{0,2} {0,4}(?=[^\s*])", re.I)
 _HEADING_LINE = re.compile(r"[*#> ]{0,6}final answer[*:]{0,4}$", re.I)
 _PLAIN_ANSWER = re.compile(r"[\w(+$¥€£-](?:[^*_`\\{}\[\]<>\"#|$]{0,58}[^\W_%°)])?[)%°]?\.?$")
-_UNFINISHED = (" is", " are", " be", " equals")
 _STATING_WORDS = ("ans", "option", "choice", "答案", "回答", "정답", "选")
 
 
@@ -388,8 +391,10 @@ def _plainly_stated(text: str) -> str | None:
         answer = line.strip()
     else:
         return None
+    if _PLAIN_ANSWER.match(answer) is None or _GOES_ON.search(answer[-8:]) is not None:
+        return None
     low = answer.lower()
-    if _PLAIN_ANSWER.match(answer) is None or low.endswith(_UNFINISHED) or any(word in low for word in _STATING_WORDS):
+    if any(word in low for word in _STATING_WORDS):
         return None
     if answer.count("(") != answer.count(")") or text.count(answer) >= _LOOP_LINES or "think>" in text:
         return None

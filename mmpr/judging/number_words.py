@@ -63,7 +63,9 @@ _HALF = re.compile(r"(?:^|(?<=\bis )|(?<=: ))half\b(?! past)", re.I)  # not the 
 _AND_A_HALF = re.compile(r"\b(\d{1,60})\s{1,4}and\s{1,4}(\d{1,60}/\d{1,60})\b")
 _POINT = re.compile(r"\b(\d{1,60})\s{1,4}point\s{1,4}((?:\d\s?)*\d)\b", re.I)
 _SIGN = re.compile(r"\b(?:negative|minus)\s{1,4}(?=[\d(.$π√\\])", re.I)
-_NUMBER_WORDS = frozenset((*_UNITS, *_TENS, *_SCALES, *_PARTS, "hundred", "dozen", "dozens", "negative", "minus", "point"))
+_NUMBER_WORDS = frozenset(
+    (*_UNITS, *_TENS, *_SCALES, *_PARTS, "hundred", "dozen", "dozens", "negative", "minus", "point")
+)
 _LETTERS = re.compile(r"[a-z]+")
 
 

@@ -13,7 +13,16 @@ from mmpr.judging.identity import same_function
 from mmpr.judging.magnitude import beyond
 from mmpr.judging.maths import is_value, read_value
 from mmpr.judging.measures import Measure, same, shown
-from mmpr.judging.numbers import Mention, Reading, closed_value, mentions, plain_numbers, read_closed, read_quantity, read_simple
+from mmpr.judging.numbers import (
+    Mention,
+    Reading,
+    closed_value,
+    mentions,
+    plain_numbers,
+    read_closed,
+    read_quantity,
+    read_simple,
+)
 from mmpr.judging.rules import Rule, Ruling, ambiguous, correct, different, incorrect
 
 # Words that say nothing about a number's meaning.
