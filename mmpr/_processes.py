@@ -50,9 +50,6 @@ def watch_imports() -> None:
         sys.meta_path.insert(0, _Waiting())
 
 
-mend_torch = watch_imports  # what the metadata of an editable install names that is older than this file
-
-
 class _Waiting:
     """Finds nothing; fixes torch when a package is first looked for that would fail without it, and is gone."""
 

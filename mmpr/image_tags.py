@@ -79,11 +79,6 @@ class _FoundTag:
         return self.text == IMAGE_TAG
 
 
-def has_image_tag(text: str) -> bool:
-    """Whether a text has a sure tag of any dialect."""
-    return any(tag.sure for tag in _tags(text))
-
-
 def inline_images(texts: Sequence[str]) -> list[str]:
     """What the texts write between `<img>` and `</img>`, as Qwen-VL's rows name their images."""
     return [found["path"].strip() for text in texts for found in _TAG.finditer(text) if found["path"]]

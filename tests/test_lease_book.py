@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmpr.pool import Lease
-from mmpr.pool.lease_book import LeaseBook, Seat, shares
+from mmpr.pool.lease_book import LeaseBook, LeaseHolder, shares
 
 ROOM = 3
 
@@ -46,8 +46,10 @@ def simulate(n_engines, chunks, *, rows=64, lost=(), deadly=frozenset(), restart
 
     while done < chunks:
         book.look_ahead(n_engines * ROOM)
-        seats = [Seat(i, len(own), any(one.alone for one in own.values())) for i, own in held.items() if i not in down]
-        for engine, lease in book.hand_out(seats, ROOM):
+        holders = [
+            LeaseHolder(i, len(own), any(one.alone for one in own.values())) for i, own in held.items() if i not in down
+        ]
+        for engine, lease in book.hand_out(holders, ROOM):
             plan(engine, lease)
         now, _, what, engine, about = heapq.heappop(events)
         if what == "back":
@@ -106,7 +108,7 @@ def test_a_node_lost_again_and_again_blames_nobody():
     book.open([Lease(0, None)])
     book.look_ahead(1)
     for _ in range(5):
-        ((_, lease),) = book.hand_out([Seat(0, 0)], ROOM)
+        ((_, lease),) = book.hand_out([LeaseHolder(0, 0)], ROOM)
         assert not lease.alone
         book.take_back([lease], "its node has died", from_outside=True, announced=lambda _: ())
 
@@ -117,9 +119,9 @@ def test_suspects_go_to_several_engines_at_once():
     twice = [Lease(chunk, None) for chunk in range(6)]
     for _ in range(2):
         book.take_back(twice, "died", from_outside=False, announced=lambda _: ())
-        list(book.hand_out([Seat(0, 0)], 99))
+        list(book.hand_out([LeaseHolder(0, 0)], 99))
     book.take_back(twice, "died", from_outside=False, announced=lambda _: ())
-    engines = [number for number, lease in book.hand_out([Seat(i, 0) for i in range(12)], ROOM) if lease.alone]
+    engines = [number for number, lease in book.hand_out([LeaseHolder(i, 0) for i in range(12)], ROOM) if lease.alone]
     assert len(set(engines)) == len(engines) >= 6
 
 

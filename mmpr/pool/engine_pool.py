@@ -17,7 +17,7 @@ from mmpr.engines.protocol import Pulse
 from mmpr.errors import EngineDead, EngineStartError, MmprError, TaskFailed
 from mmpr.pool.cluster import first_line, last_line, n_engines
 from mmpr.pool.engine_actor import EngineActor, Ledger
-from mmpr.pool.lease_book import LeaseBook, Seat
+from mmpr.pool.lease_book import LeaseBook, LeaseHolder
 from mmpr.pool.pool_records import Beat, Died, Done, Event, Failed, Lease, MakeEngine, Placement, Probe, UnfitNode, Work
 
 _POLL_S = 0.2  # how long the driver sleeps when nothing has come back
@@ -207,11 +207,11 @@ class Pool:
             return
         now = time.monotonic()
         up = {slot.number: slot for slot in self._slots if slot.up}
-        seats = [
-            Seat(number, len(slot.leases), any(lease.alone for lease in slot.leases.values()), slot.pace(now))
+        holders = [
+            LeaseHolder(number, len(slot.leases), any(lease.alone for lease in slot.leases.values()), slot.pace(now))
             for number, slot in up.items()
         ]
-        for number, lease in self._book.hand_out(seats, room):
+        for number, lease in self._book.hand_out(holders, room):
             self._lease(up[number], lease)
 
     def _lease(self, slot: _EngineSlot, lease: Lease) -> None:

@@ -22,7 +22,7 @@ _FAILURES = 3  # so often a chunk's work is tried that fails for a cause that no
 
 
 @dataclass(slots=True)
-class Seat:
+class LeaseHolder:
     """An engine that may take chunks.
 
     Args:
@@ -67,31 +67,31 @@ class LeaseBook:
         """Whether no chunk waits; after `look_ahead` none comes either."""
         return not (self._waiting or self._suspects)
 
-    def hand_out(self, seats: Sequence[Seat], room: int) -> Iterator[tuple[int, Lease]]:
+    def hand_out(self, holders: Sequence[LeaseHolder], room: int) -> Iterator[tuple[int, Lease]]:
         """The number of an engine and the chunk that it takes now, until every engine has `room` of them."""
-        free = sorted((seat for seat in seats if not seat.lone), key=lambda seat: seat.n)
+        free = sorted((holder for holder in holders if not holder.lone), key=lambda holder: holder.n)
         # The emptiest engines take the suspects, each as soon as it holds nothing else. Half of the engines go on with
         # the other chunks, so that a run is not held up by what may be nobody's fault.
-        kept = free[: min(len(self._suspects), max(1, len(seats) // 2))] if self._suspects else []
-        for seat in kept:
-            if seat.n == 0:
-                seat.n, seat.lone = 1, True
-                yield seat.number, self._suspects.popleft()
-        yield from self._hand_out_plain([seat for seat in free if seat not in kept], room)
+        kept = free[: min(len(self._suspects), max(1, len(holders) // 2))] if self._suspects else []
+        for holder in kept:
+            if holder.n == 0:
+                holder.n, holder.lone = 1, True
+                yield holder.number, self._suspects.popleft()
+        yield from self._hand_out_plain([holder for holder in free if holder not in kept], room)
 
-    def _hand_out_plain(self, takers: Sequence[Seat], room: int) -> Iterator[tuple[int, Lease]]:
+    def _hand_out_plain(self, takers: Sequence[LeaseHolder], room: int) -> Iterator[tuple[int, Lease]]:
         left: dict[int, int] | None = None  # of the last chunks, by engine
         while self._waiting:
             if left is None and len(self._waiting) < len(takers) * room:
                 left = _last_shares(takers, len(self._waiting))
-            due = [seat for seat in takers if seat.n < room and (left is None or left[seat.number])]
+            due = [holder for holder in takers if holder.n < room and (left is None or left[holder.number])]
             if not due:
                 return
-            seat = min(due, key=lambda seat: seat.n)
+            holder = min(due, key=lambda holder: holder.n)
             if left is not None:
-                left[seat.number] -= 1
-            seat.n += 1
-            yield seat.number, self._waiting.popleft()
+                left[holder.number] -= 1
+            holder.n += 1
+            yield holder.number, self._waiting.popleft()
             self.look_ahead(len(self._waiting) + 1)
 
     def take_back(
@@ -135,11 +135,11 @@ class LeaseBook:
         return replace(lease, suspects=(), quarantined=(*lease.quarantined, (rows[0], words)))
 
 
-def _last_shares(takers: Sequence[Seat], n_waiting: int) -> dict[int, int]:
+def _last_shares(takers: Sequence[LeaseHolder], n_waiting: int) -> dict[int, int]:
     """How many of the last chunks each engine gets, by its number, when each goes where it ends first."""
-    usual = statistics.median([seat.pace for seat in takers if seat.pace] or [1.0])
-    taken = shares(n_waiting, [seat.n for seat in takers], [seat.pace or usual for seat in takers])
-    return {seat.number: n for seat, n in zip(takers, taken, strict=True)}
+    usual = statistics.median([holder.pace for holder in takers if holder.pace] or [1.0])
+    taken = shares(n_waiting, [holder.n for holder in takers], [holder.pace or usual for holder in takers])
+    return {holder.number: n for holder, n in zip(takers, taken, strict=True)}
 
 
 def shares(chunks: int, held: Sequence[int], paces: Sequence[float]) -> list[int]:

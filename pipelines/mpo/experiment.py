@@ -115,7 +115,7 @@ class Measured:
     right_by_seed: list[float] = field(default_factory=list)
 
 
-class Bench:
+class Experiment:
     """The experiment's folder: one of each step's results, made when it is first asked for."""
 
     def __init__(self, out: Path, *, train_questions: int, test_questions: int) -> None:
@@ -298,11 +298,11 @@ def main() -> None:
     parser.add_argument("--train-questions", type=int, default=1500)
     parser.add_argument("--test-questions", type=int, default=500)
     given = parser.parse_args()
-    bench = Bench(given.out, train_questions=given.train_questions, test_questions=given.test_questions)
+    experiment = Experiment(given.out, train_questions=given.train_questions, test_questions=given.test_questions)
     rows: list[Measured] = []
     for row in ROWS:
         if row.name in given.rows:
-            rows.append(measured(row.name, [bench.answers(row, seed) for seed in given.seeds]))
+            rows.append(measured(row.name, [experiment.answers(row, seed) for seed in given.seeds]))
             print(table(rows[-1:]), flush=True)
             _keep(given.out / "results.json", rows, given)
     print(table(rows))
