@@ -4,10 +4,10 @@
     python -m benchmarks.bench_engine --questions 1000 --runs 5 --chunk-questions 32 128 --json engine.json
 
 Both arms answer the same questions with the pocket model: n responses of each with an answer, a draft and its blind
-ending of the others. The bare arm gets its prompts ready-made, images decoded, as three calls (drafts, samples,
-endings). `bound` gives the engine (vLLM's own processes: scheduler and worker) one core and everything else the other,
-in both arms; `shared` binds nothing. Tokens a second from the first to the last 5 % of the tokens; `end to end` from
-the first token to the end of the engine's work. Arms alternate, each bare run between builds of other chunk sizes; a
+completion of the others. The bare arm gets its prompts ready-made, images decoded, as three calls (drafts, samples,
+completions). `bound` gives the engine (vLLM's own processes: scheduler and worker) one core and everything else the
+other, in both arms; `shared` binds nothing. Tokens a second from the first to the last 5 % of the tokens; `end to
+end` from the first token to the end of the engine's work. Arms alternate, each bare run between builds of other chunk sizes; a
 ratio is the median over the runs of a build to the bare run beside it.
 """
 
@@ -163,7 +163,7 @@ def _shown(prompt: Prompt) -> dict[str, Any]:
 
 
 def run_bare(room: Path, log: Path) -> None:
-    """The same prompts through `LLM.generate`; blind endings continue this arm's own drafts."""
+    """The same prompts through `LLM.generate`; blind completions continue this arm's own drafts."""
     config = settings_of(room)
     how = recipe(config)
     prompts = [prompt for _, prompt in asked(config)]

@@ -1,7 +1,6 @@
-"""Dropout-NTP (arXiv 2411.10442, section 3.2): cut a draft, take the image away, pair draft and blind ending.
+"""Dropout-NTP (arXiv 2411.10442, section 3.2): cut a draft, take the image away, pair draft and blind completion.
 
-What the ending is written with can be something else than nothing (`View`): the cut, the faults and the pairs are the
-same.
+A `View` says what the completion is written with, nothing by default; the cut, the faults and the pairs are the same.
 
 The original pipeline cuts by spaces, so that Chinese is not cut at all, and glues stripped strings. Here the cut is
 made in tokens and every text is decoded from the tokens that really ran. Only where a server tells no tokens is the cut
@@ -113,7 +112,7 @@ def _whole(draft: Response, continues: Continues, min_side_tokens: int) -> Cut |
 
 
 def follows(prefix: str, completion: str) -> bool:
-    """Whether an ending can be the text behind a prefix that `cut_text` cut: there no word begins without its blank.
+    """Whether a completion can be the text behind a prefix that `cut_text` cut: there no word begins without its blank.
 
     A server that takes blanks off its texts gives "and" behind "a cat," where " and" was.
     """
@@ -150,22 +149,22 @@ def draft_fault(draft: Response) -> tuple[Reason, str] | None:
 
 
 def completion_fault(rest: str, completion: Response) -> tuple[Reason, str] | None:
-    """Why an ending cannot be the rejected side, or None; `rest` is the draft's own text behind the cut."""
+    """Why a completion cannot be the rejected side, or None; `rest` is the draft's own text behind the cut."""
     if completion.finish_reason is not Finish.STOP:
-        return Reason.COMPLETION_UNFINISHED, f"the ending ran into its limit of {completion.n_tokens} tokens"
+        return Reason.COMPLETION_UNFINISHED, f"the completion ran into its limit of {completion.n_tokens} tokens"
     if not completion.text.strip():
-        return Reason.COMPLETION_UNFINISHED, "the ending is empty"
+        return Reason.COMPLETION_UNFINISHED, "the completion is empty"
     if completion.text.split() == rest.split():
-        return Reason.COMPLETION_EQUAL, "the ending repeats the draft's own"
+        return Reason.COMPLETION_EQUAL, "the completion repeats the draft's own"
     if refusal := _REFUSES.search(completion.text):
-        return Reason.COMPLETION_REFUSES, f"the ending says {refusal[0]!r}"
+        return Reason.COMPLETION_REFUSES, f"the completion says {refusal[0]!r}"
     if has_media_tag(completion.text):
-        return Reason.IMAGE_TAGS, "the ending has an image tag"
+        return Reason.IMAGE_TAGS, "the completion has an image tag"
     return None
 
 
 def usable_completions(rest: str, completions: Sequence[Response]) -> list[Response] | tuple[Reason, str]:
-    """The endings that can be rejected sides, each text once.
+    """The completions that can be rejected sides, each text once.
 
     Args:
         rest: the draft's own text behind the cut.
@@ -197,24 +196,24 @@ def without_images(prompt: Prompt) -> Prompt:
 
 
 def completion_budget(cut: Cut) -> int:
-    """Tokens an ending may take: twice what was cut off; a longer one has lost the thread."""
+    """Tokens a completion may take: twice what was cut off; a longer one has lost the thread."""
     return 2 * cut.remaining_tokens
 
 
-Scored = tuple[Response, tuple[float, float] | None]  # an ending; the scores of the draft's half and its own
+Scored = tuple[Response, tuple[float, float] | None]  # a completion; the scores of the draft's half and its own
 
 
 def pair_completions(
     draft: Response, completions: Sequence[Scored], *, min_margin: float | None = None, most: int | None = None
 ) -> list[Pair] | Skip:
-    """One pair an ending; the greatest margins first, else in the endings' order.
+    """One pair a completion; the greatest margins first, else in the endings' order.
 
     Args:
         draft: the chosen side.
         endings: usable ones, each with its scores (mean log-probability a token given the image), if it has any.
-        min_margin: a pair stays where the draft's half is by so much likelier than the ending, given the image: a
-            blind ending that the image does not speak against may well be true.
-        most: pairs; None for one of each ending.
+        min_margin: a pair stays where the draft's half is by so much likelier than the completion, given the image: a
+            blind completion that the image does not speak against may well be true.
+        most: pairs; None for one of each completion.
 
     Returns:
         At least one pair, or the skip that says why there is none.

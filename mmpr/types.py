@@ -81,7 +81,7 @@ class Continues(StrEnum):
 
 
 class View(StrEnum):
-    """What the engine sees while it writes the rejected ending of a draft; the draft was written with the image.
+    """What the engine sees while it writes the rejected completion of a draft; the draft was written with the image.
 
     BLIND: no image (Dropout-NTP, arXiv 2411.10442). IMAGE_KEPT: the same image, for measuring what taking it away
     brings. SHUFFLED_TILES: the image with its parts in another order, a corrupted image as in POVID (arXiv
@@ -219,10 +219,10 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What an engine answered. An ending's `text` is what follows the prefix in `decode(prefix ids + ending ids)`.
+    """What an engine answered. The `text` of a completion is what follows the prefix in `decode(prefix ids + its ids)`.
 
-    `token_ids` are kept for drafts and endings only. `seed` is None where the request carried none. `round` counts the
-    requests of one question and stage, from 0. `gain`: nats a token that the image brings it, where it was scored.
+    `token_ids` are kept for drafts and completions only. `seed` is None where the request carried none. `round` counts
+    the requests of one question and stage, from 0. `gain`: nats a token that the image brings it, where it was scored.
     `thoughts` are kept apart from `text` where a model thinks. `model` wrote it; None: the run's own.
     """
 

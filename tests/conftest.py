@@ -53,7 +53,7 @@ def cluster():
 
 
 def script(prompt, index):
-    """Half of the answers right, one in four without a final answer; drafts and endings long enough to be cut."""
+    """Half of the answers right, one in four without a final answer; drafts and completions long enough to be cut."""
     if prompt.stage is Stage.SAMPLE:
         answer = ("2", "3", "2", None)[index % 4]
         reasoning = f"Response {index} of {prompt.question_id} counts what it sees."

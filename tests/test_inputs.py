@@ -114,7 +114,7 @@ async def test_an_instruction_and_a_system_message_of_ones_own_reach_the_engine(
 
 
 async def test_a_chunks_prompts_go_before_those_of_chunks_leased_later(tmp_path):
-    """Drafts, endings and later rounds alike: else chunks in flight would all end at once."""
+    """Drafts, completions and later rounds alike: else chunks in flight would all end at once."""
     Image.new("RGB", (4, 3), "blue").save(tmp_path / "a.png")
     asks = [{"image": "a.png", "question": "How many?", "answer": 2}, {"image": "a.png", "question": "Describe."}]
     source = write(tmp_path, **{f"q{i}": asks[i % 2] for i in range(6)})

@@ -1,4 +1,4 @@
-"""What rejected endings are written with, by `rejected_view`: in parts, then in whole builds with scripted engines."""
+"""What rejected completions are written with, by `rejected_view`: in parts, then in whole builds."""
 
 import io
 import json
@@ -32,7 +32,7 @@ COMPLETIONS = ("a cat", "a dog", "a  cat", "I cannot see the image", "a fox")
 
 
 def script(prompt, index):
-    """An ending tells what was seen."""
+    """A completion tells what was seen."""
     if prompt.stage is Stage.DRAFT:
         return DRAFT
     seen = "+".join(image.sha256[:12] for image in prompt.images) or "nothing"

@@ -192,7 +192,7 @@ async def test_at_temperature_0_only_the_own_image_gives_the_drafts_own_end_agai
     before = engine.pulse().prompt_tokens
     answered = await answer(asked[0], engine, recipe, lambda given: tuple(shown[one] for one in given), others=asked)
     seen = engine.pulse().prompt_tokens - before
-    assert seen > (16 if view is View.BLIND else 2 * 16)  # an image's tokens, for the draft and the ending
+    assert seen > (16 if view is View.BLIND else 2 * 16)  # an image's tokens, for the draft and the completion
     draft, completion = answered.responses
     assert (answered.cut.prefix.text + completion.text == draft.text) is (view is View.IMAGE_KEPT)
     if view is View.OTHER_IMAGE:

@@ -94,13 +94,13 @@ class Rounds:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """What came of asking one question: its responses, or the skip that ended it, or both (endings that all failed).
+    """What came of asking one question: its responses, or the skip that ended it, or both (no completion is usable).
 
     `images` are without pixels. `verdicts` are those of the responses where rounds gave them, else none. `cut` is
-    where the draft was cut for its endings, `view` what they were written with, `shown_sha256` tells their images,
-    if these are not the question's. `scores`, by an ending's index: of the draft's own rest and of the ending, as
+    where the draft was cut for its completions, `view` what they were written with, `shown_sha256` are their images,
+    if these are not the question's. `scores`, by a completion's index: of the draft's own rest and of it, as
     `Engine.score` gives them with the question's own image in sight. `draft` is the index of the draft that the
-    endings go on from.
+    completions go on from.
     """
 
     question: Question
@@ -124,7 +124,7 @@ async def answer(
     others: Sequence[Question] = (),
     priority: int = 0,
 ) -> Answered:
-    """Ask one question: with a known answer up to n responses, without one a draft and its rejected endings.
+    """Ask one question: with a known answer up to n responses, without one a draft and its rejected completions.
 
     Without `rounds` all n are asked for at once. `others` lend their images where `rejected_view` wants others. All
     its prompts have the `priority`. A fault of the image or a refusal of the engine is a skip; `EngineDead` rises.
@@ -215,7 +215,7 @@ async def _drafts(question: Question, prompt: Prompt, engine: Engine, recipe: As
 async def _finish(
     answered: Answered, prompt: Prompt, shown: tuple[DecodedImage, ...], engine: Engine, recipe: AskRecipe
 ) -> Answered:
-    """Choose a draft, cut it and have it ended, by one request however many endings there are."""
+    """Choose a draft, cut it and have it ended, by one request however many completions there are."""
     question, drafts = answered.question, answered.responses
     fit = await _fit(drafts, engine, recipe)
     if isinstance(fit, tuple):
@@ -287,7 +287,7 @@ async def _score(answered: Answered, prompt: Prompt, engine: Engine) -> Answered
     """How likely the engine finds each half behind the cut when it sees the image: one prefill each."""
     draft, cut = answered.responses[answered.draft], answered.cut
     completions = [response for response in answered.responses if response.stage is Stage.COMPLETION]
-    assert cut is not None, "an ending without a cut"
+    assert cut is not None, "a completion without a cut"
     usable = usable_completions(draft.text[len(cut.prefix.text) :], completions)
     assert isinstance(usable, list), "scores of a question that is a skip"
     seeing = replace(prompt, stage=Stage.SCORE, prefix=cut.prefix)

@@ -97,7 +97,7 @@ class ChunkWork:
         self._gate: Admission | None = None
         self._slots: dict[JudgeOptions, ActorJudge] = {}
         # A chunk's prompts go before those of chunks leased later: else all in flight would end at once, each waiting
-        # for its last endings behind the others' queue, and the engine would stand still until new ones came.
+        # for its last completions behind the others' queue, and the engine would stand still until new ones came.
         self._order = itertools.count()
 
     async def __call__(self, engine: Engine, lease: Lease, context: WorkContext) -> ChunkReport:

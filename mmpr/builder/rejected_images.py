@@ -1,4 +1,4 @@
-"""The images that a question's rejected endings are written with: none, its own, or corrupted ones.
+"""The images that a question's rejected completions are written with: none, its own, or corrupted ones.
 
 Which ones depends on the question's place, the run's seed and the rows of its chunk alone, so that a chunk that is
 built again shows the same.
@@ -29,7 +29,7 @@ def shown_images(
     others: Sequence[Question],
     load: LoadImages,
 ) -> tuple[DecodedImage, ...] | Skip:
-    """What the endings of a question are written with; as many images as it has, or none. May open files.
+    """What the completions of a question are written with; as many images as it has, or none. May open files.
 
     Args:
         question: one with images.

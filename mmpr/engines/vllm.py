@@ -264,7 +264,7 @@ class VllmEngine:
         whole = self.decode(prompt.prefix.token_ids + ids)
         if not whole.startswith(prompt.prefix.text):
             raise RequestRefused(
-                Reason.PREFIX_CHANGED, "prefix and ending decode to a text that the prefix does not begin"
+                Reason.PREFIX_CHANGED, "prefix and completion decode to a text that the prefix does not begin"
             )
         return whole[len(prompt.prefix.text) :]
 

@@ -89,7 +89,7 @@ def code(text: str) -> str:
 
 
 def views_of(report: Mapping[str, Any]) -> set[str]:
-    """What the rejected endings of a run were written with; a view for each way in which its parts were made."""
+    """What the rejected completions of a run were written with; a view for each way in which its parts were made."""
     asked = (settings for member in _members(report) for _, settings in by_source(member["identity"]))
     return {settings.get("rejected_view") or View.BLIND for settings in asked}
 
@@ -101,7 +101,7 @@ def _dropout(asked: Mapping[str, Any]) -> str:
     kept = f"Of that draft about {keep} of the tokens stayed; the same model finished it {how}{times}. The "
     if keep == 0:
         kept = f"Nothing of that draft stayed; the same model answered anew {how}{times}. The "
-    rejected = "an answer so given" if keep == 0 else "its kept part with an ending so written"
+    rejected = "an answer so given" if keep == 0 else "its kept part with a completion so written"
     return (
         f"A question without a known answer was answered once. {kept}draft is the chosen side, {rejected} the rejected "
         f"one{'; completions equal to another, unfinished or refusing ones were left out' if n > 1 else ''}."

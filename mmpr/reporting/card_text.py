@@ -45,12 +45,12 @@ COLUMNS = {
     "chosen_finish_reason": "`stop`, `length` or `repetition`",
     "rejected_finish_reason": "`stop`, `length` or `repetition`",
     "continued": "Dropout-NTP: `exact` if the engine continued from the prefix's token ids, else `text`",
-    "rejected_view": "Dropout-NTP, what the rejected ending was written with: `blind` (no image), `image_kept` (the "
-    "same), `shuffled_tiles` or `other_picture`; `images` are the question's own in every case",
-    "rejected_image_sha256": "of the images that the rejected ending was written with, where they are not the "
+    "rejected_view": "Dropout-NTP, what the rejected completion was written with: `blind` (no image), `image_kept` "
+    "(the same), `shuffled_tiles` or `other_picture`; `images` are the question's own in every case",
+    "rejected_image_sha256": "of the images that the rejected completion was written with, where they are not the "
     "question's",
     "chosen_score": "mean log-probability per token, given the images, of the draft's own rest",
-    "rejected_score": "the same of the rejected ending",
+    "rejected_score": "the same of the rejected completion",
     "n_correct": "right ones among the question's first responses",
     "n_wrong": "wrong ones among them, those without a final answer included",
     "n_undecided": "those among them that the judge left undecided: accuracy lies between `n_correct` / all and "

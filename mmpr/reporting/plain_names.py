@@ -11,10 +11,10 @@ POCKET_LINE = "Made by the pocket model: for trying mmpr out, not for training."
 KINDS = {
     PairKind.CORRECTNESS: "chosen matches the known answer, rejected does not",
     PairKind.FORMAT: "chosen matches the known answer, rejected gives no clear final answer",
-    PairKind.DROPOUT_NTP: "chosen is a draft written with the image, rejected is another ending of its beginning",
+    PairKind.DROPOUT_NTP: "chosen is a draft written with the image, rejected is another completion of its beginning",
 }
 
-# How a rejected ending was written.
+# How a rejected completion was written.
 VIEWS = {
     View.BLIND: "without the image",
     View.IMAGE_KEPT: "with the image once more",
@@ -41,20 +41,20 @@ REASONS = {
     Reason.PROMPT_TOO_LONG: "the prompt does not fit the model's context",
     Reason.ENGINE_REFUSED: "the engine refused the request",
     Reason.QUARANTINED: "the question ended engines and was set aside",
-    Reason.NO_IMAGE: "there is no image, which a draft and its endings need",
+    Reason.NO_IMAGE: "there is no image, which a draft and its completions need",
     Reason.NO_CORRUPTED_IMAGE: "no other image was there to be shown, or shuffled it looks as before",
     Reason.DRAFT_UNFINISHED: "the draft ran into its length limit",
     Reason.DRAFT_TOO_SHORT: "the draft is too short to be cut",
-    Reason.COMPLETION_UNFINISHED: "the ending ran into its length limit",
-    Reason.COMPLETION_EQUAL: "the ending equals the draft's own",
-    Reason.COMPLETION_REFUSES: "the ending says that it sees no image",
+    Reason.COMPLETION_UNFINISHED: "the completion ran into its length limit",
+    Reason.COMPLETION_EQUAL: "the completion equals the draft's own",
+    Reason.COMPLETION_REFUSES: "the completion says that it sees no image",
     Reason.DRAFT_REFUSES: "the draft says that it sees no image",
     Reason.PREFIX_CHANGED: "the tokenizer changes the kept prefix",
     Reason.ALL_CORRECT: "every response is right: nothing to reject",
     Reason.ALL_WRONG: "every response is wrong: nothing to choose",
     Reason.NONE_JUDGED: "no response could be judged",
     Reason.NONE_USABLE: "no two responses make a usable pair",
-    Reason.GROUNDING_MARGIN: "the ending fits the image too well",
+    Reason.GROUNDING_MARGIN: "the completion fits the image too well",
     Reason.ACCURACY_WINDOW: "too easy or too hard for the accuracy window",
     Reason.ACCURACY_UNCLEAR: "undecided responses leave open whether it is in the accuracy window",
     Reason.UNDECIDED: "the judge left undecided what could have made a pair",
@@ -73,7 +73,7 @@ def kind_label(kind: str, views: Collection[str] = ()) -> str:
 
 
 def view_label(view: str | None) -> str:
-    """How an ending of a view was written; a pair that tells none is of a run before there was another."""
+    """How a completion of a view was written; a pair that tells none is of a run before there was another."""
     return VIEWS[View(view or View.BLIND)]
 
 

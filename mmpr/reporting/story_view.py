@@ -60,7 +60,7 @@ def _print_question(console: Console, story: Story) -> None:
     labelled(console, "Question", question.text)
     if question.choices:
         labelled(console, "Choices", "\n".join(question.choices))
-    known = " | ".join(question.answer) if question.answer is not None else "none: a draft and another ending of it"
+    known = " | ".join(question.answer) if question.answer is not None else "none: a draft and another completion of it"
     labelled(console, "Known answer", known)
     if compiled := _compiled(story):
         labelled(console, "Compared as", compiled)
@@ -201,15 +201,15 @@ def _why_cut(story: Story) -> Iterator[str]:
     if row["chosen_score"] is not None:
         yield (
             f"Grounding: mean log-probability a token, with the image: {row['chosen_score']:.3f} of the draft's "
-            f"own rest, {row['rejected_score']:.3f} of the rejected ending."
+            f"own rest, {row['rejected_score']:.3f} of the rejected completion."
         )
 
 
 def _seen(splice: Splice) -> str:
-    """What the rejected ending went on from, and with which image."""
+    """What the rejected completion went on from, and with which image."""
     exact = "from the prefix's own token ids" if splice.continued == "exact" else "from the prefix given as text"
     begun = exact if splice.prefix_tokens else "from the beginning"
     if splice.view == View.BLIND:
-        return f"Blind: the ending was written {begun}, without the image, its tag or its label."
+        return f"Blind: the completion was written {begun}, without the image, its tag or its label."
     shown = f" (sha256 {', '.join(splice.shown_sha256)})" if splice.shown_sha256 else ""
-    return f"View {splice.view}: the ending was written {begun}, {view_label(splice.view)}{shown}; tags stayed."
+    return f"View {splice.view}: the completion was written {begun}, {view_label(splice.view)}{shown}; tags stayed."

@@ -94,7 +94,7 @@ def sides(
         titles: what stands over each.
         texts: both whole texts.
         kept_chars: characters of the prefix that both share, where a cut is shown behind it.
-        view: what the rejected ending behind the cut was written with.
+        view: what the rejected completion behind the cut was written with.
     """
     kept = kept_chars or 0
     runs = differing_runs(texts[0][kept:], texts[1][kept:])

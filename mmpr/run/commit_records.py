@@ -46,11 +46,11 @@ class StoredImage:
 
 @dataclass(frozen=True, slots=True)
 class Splice:
-    """Where an ending continues its draft: the rejected text is `draft.text[:prefix_chars] + ending.text`.
+    """Where a completion continues its draft: the rejected text is `draft.text[:prefix_chars] + completion.text`.
 
     `continued` is `exact` where the engine ran the prefix's token ids, `text` where it was only given their text.
-    `scores`: mean log-probability per token, given the images, of the draft's own rest and of the ending.
-    `view` is what the ending was written with; `shown_sha256` its images' hashes where they are not the question's.
+    `scores`: mean log-probability per token, given the images, of the draft's own rest and of the completion.
+    `view` is what the completion was written with; `shown_sha256` its images' hashes where they are not the question's.
     """
 
     draft_index: int
@@ -64,7 +64,7 @@ class Splice:
 
 @dataclass(frozen=True, slots=True)
 class StoredResponse:
-    """A response that was paid for. Drafts and endings have no verdict; endings have a splice.
+    """A response that was paid for. Drafts and completions have no verdict; completions have a splice.
 
     `judge_version` is the `mmpr.judging.VERSION` that gave the verdict; None where there is none, or an mmpr before
     version 2 gave it.
@@ -109,7 +109,7 @@ class Committed:
         raise KeyError(f"{self.question.source}:{self.question.row} has no response {side[0].value} {side[1]}")
 
     def text_of(self, side: Side) -> str:
-        """A side's whole text: an ending stands behind the kept part of its draft."""
+        """A side's whole text: a completion stands behind the kept part of its draft."""
         stored = self.find(side)
         if stored.splice is None:
             return stored.response.text

@@ -148,13 +148,13 @@ class BuildConfig(BaseModel):
     draft_max_tokens: Annotated[Count, _I] = 2048
     drafts: Annotated[Count, _I] = Field(default=1, description="the one the image speaks for most is chosen")
     rejected_view: Annotated[View, _I] = Field(
-        default=View.BLIND, description="what rejected endings see: blind, image_kept, shuffled_tiles, other_picture"
+        default=View.BLIND, description="what the rejected side sees: blind, image_kept, shuffled_tiles, other_picture"
     )
     keep_fraction: Annotated[float, _I] = Field(
         default=0.5, ge=0, lt=1, description="share of the draft's tokens kept; 0: the whole answer is written anew"
     )
     endings: Annotated[Count, _I] = Field(
-        default=1, description="rejected endings a draft, in one request; each can make a pair"
+        default=1, description="rejected completions a draft, in one request; each can make a pair"
     )
     min_side_tokens: Annotated[Count, _I] = Field(default=8, description="tokens on each side of the cut")
     grounding: Annotated[bool, _I] = Field(

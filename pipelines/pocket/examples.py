@@ -35,7 +35,7 @@ END_OF_TEXT, END_OF_TURN, IMAGE_START, IMAGE_END, IMAGE = 2, 4, 5, 6, 7
 _MEAN = np.array([0.485, 0.456, 0.406], dtype=np.float32)  # of ImageNet, as InternVL normalises
 _STD = np.array([0.229, 0.224, 0.225], dtype=np.float32)
 
-_OPEN, _CHINESE, _BLIND = 0.25, 0.15, 0.05  # shares of the training texts; blind ones keep blind endings fluent
+_OPEN, _CHINESE, _BLIND = 0.25, 0.15, 0.05  # shares of the training texts; blind ones keep blind completions fluent
 _VERSIONS, _VERSION_SHARES = ("final", "boxed", "think"), (0.7, 0.15, 0.15)
 
 WORKED_OUT: Mapping[Habit, float] = {Habit.WORKED_OUT: 1.0}

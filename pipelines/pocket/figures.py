@@ -138,7 +138,7 @@ def halves(questions: Sequence[Committed], scenes: dict[str, Scene]) -> list[Hal
         pairs = make_pairs(one, PairRule(pairs_per_question=len(one.responses)))
         for pair in pairs if isinstance(pairs, list) else ():
             splice = one.find(pair.rejected).splice
-            assert splice is not None, "an ending that continues nothing"
+            assert splice is not None, "a completion that continues nothing"
             start, scene, scores = splice.prefix_chars, scenes[one.question.id], splice.scores
             chosen, rejected = (count_statements(text, scene, start=start) for text in pair_texts(one, pair))
             found.append(Halves(chosen, rejected, scores[0] - scores[1] if scores else None))

@@ -89,7 +89,7 @@ def counted(row: int, text: str | None = None) -> Committed:
 
 
 def described(row: int) -> Committed:
-    """An open question: a draft and its blind ending."""
+    """An open question: a draft and its blind completion."""
     shot, shown = image(row)
     told = [f"There is a {c} {s} in the image." for c, s in shown]
     text, blind = " ".join(told), "There is a grey dog beside it. The dog looks at a red ball."

@@ -158,7 +158,7 @@ def test_uses_are_those_of_the_dataset(run, rows):
 def test_a_dropout_pair_is_explained_with_its_cut(run, rows):
     row = rows["dropout_ntp"][0]
     shown = printed(print_story, read_story(run[0].url, row["pair_id"]))
-    assert "none: a draft and another ending of it" in shown
+    assert "none: a draft and another completion of it" in shown
     assert f"({row['prefix_chars']} characters; keep_fraction 0.5)" in shown
     assert "without the image" in shown and "[✂ image taken away]" in shown
 

@@ -72,7 +72,7 @@ def sampled(row: int, shown: Sequence[StoredImage] = (), *, right: int = 2, wron
 
 
 def drafted(row: int, shown: Sequence[StoredImage]) -> Committed:
-    """An open question with its draft and a blind ending."""
+    """An open question with its draft and a blind completion."""
     name = f"q{row}"
     question = Question(name, "vqa", row, "Describe the image.", images=_references(shown))
     draft = Response(name, Stage.DRAFT, 0, DRAFT, tuple(range(11)), 11, Finish.STOP)

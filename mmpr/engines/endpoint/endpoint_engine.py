@@ -31,9 +31,9 @@ T = TypeVar("T")
 class EndpointEngine:
     """A server as an engine. Make it with `await start_endpoint(settings)`.
 
-    On vLLM serve a blind ending continues the draft's own token ids through `/v1/completions`, with the server's own
-    tokenizer. Elsewhere, and where images stay, the server is given the prefix as text: there vLLM tells which ids
-    ran, and with other servers what comes back must follow the prefix verbatim.
+    On vLLM serve a blind completion continues the draft's own token ids through `/v1/completions`, with the
+    server's own tokenizer. Elsewhere, and where images stay, the server is given the prefix as text: there vLLM says
+    which ids ran, and with other servers what comes back must follow the prefix verbatim.
     """
 
     def __init__(self, server: Server, settings: EndpointSettings, profile: Profile) -> None:
@@ -53,7 +53,7 @@ class EndpointEngine:
         check_tags(prompt)
         refuse_chat_tokens(prompt)
         if self._profile.way is Way.NONE and prompt.stage is Stage.DRAFT:
-            raise RequestRefused(Reason.ENGINE_REFUSED, "no blind endings from this server (endpoint_continues: none)")
+            raise RequestRefused(Reason.ENGINE_REFUSED, "the server makes no completions (endpoint_continues: none)")
         path, body = await self._asked(prompt)
         choices = await self._choices(prompt, path, body, sampling)
         return [await self._response(prompt, choice, sampling, sampling.first + i) for i, choice in enumerate(choices)]
@@ -117,7 +117,7 @@ class EndpointEngine:
         if prefix.token_ids:
             whole = await self._tokenizer.decode(prefix.token_ids + (choice.ids or ()))
             if whole != prefix.text + choice.text:
-                raise RequestRefused(Reason.PREFIX_CHANGED, "prefix and ending decode to another text than apart")
+                raise RequestRefused(Reason.PREFIX_CHANGED, "prefix and completion decode to another text than apart")
         elif not follows(prefix.text, choice.text):
             seam = f"{prefix.text[-20:]!r} and {choice.text[:20]!r}"
             raise RequestRefused(Reason.PREFIX_CHANGED, f"the server's text does not follow the prefix: {seam}")

@@ -16,8 +16,8 @@ class EndpointSettings:
         url: the base URL as OpenAI's clients take it; usually ends in /v1.
         model: the model's name on the server.
         key_env: the environment variable that holds the key; None sends no key.
-        continues: `exact` (token ids), `text`, `none` (no blind endings), or `auto`: the first of exact and text that
-            the server can do.
+        continues: `exact` (token ids), `text`, `none` (no blind completions), or `auto`: the first of exact and text
+            that the server can do.
         image_tag: what stands where an image goes amid a text; `parts`: the text is cut there, as OpenAI has it;
             `auto`: what the server is known to take.
         max_tiles: tiles an image, told to vLLM and LMDeploy with each request; other servers have their own.

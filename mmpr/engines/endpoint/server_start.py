@@ -142,7 +142,7 @@ def _prompt(question: str) -> Prompt:
 
 
 async def _why_not(engine: EndpointEngine, top_k: int) -> str:
-    """Why an engine cannot be used for blind endings, or "".
+    """Why an engine cannot be used for blind completions, or "".
 
     It is asked for an answer at temperature 0, and then to go on from that answer's middle: a server that continues
     gives the answer's end once more, one that begins anew its beginning.
@@ -173,7 +173,7 @@ async def _cut(engine: EndpointEngine, draft: Response) -> Cut | tuple[Reason, s
 
 
 def _goes_on(completion: str, whole: str, prefix: str) -> bool:
-    """Whether the ending is the whole's end rather than its beginning."""
+    """Whether the completion is the whole's end rather than its beginning."""
     rest = whole[len(prefix) :]
     return _alike(completion, rest) >= min(_LEAST_ALIKE, len(rest)) and _alike(completion, rest) > _alike(
         completion, whole
