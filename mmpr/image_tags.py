@@ -81,11 +81,13 @@ class _FoundTag:
 
 def inline_images(texts: Sequence[str]) -> list[str]:
     """What the texts write between `<img>` and `</img>`, as Qwen-VL's rows name their images."""
-    return [found["path"].strip() for text in texts for found in _TAG.finditer(text) if found["path"]]
+    return [found["path"].strip() for text in texts if _may_have_tags(text) for found in _TAG.finditer(text) if found["path"]]
 
 
 def without_tags(text: str) -> str:
     """Text with every image's tag and label taken out, whatever its dialect, and nothing else changed."""
+    if not _may_have_tags(text):
+        return text
     return _LABELLED.sub(lambda match: match[0] if _found(match).is_code else "", text)
 
 
@@ -184,9 +186,12 @@ def _is_mention(text: str, tag: _FoundTag) -> bool:
 
 
 def _tags(text: str) -> list[_FoundTag]:
-    if not any(sign in text for sign in "<[{"):
-        return []
-    return [_found(match) for match in _TAG.finditer(text)]
+    return [_found(match) for match in _TAG.finditer(text)] if _may_have_tags(text) else []
+
+
+def _may_have_tags(text: str) -> bool:
+    """Whether a text is worth a search: every tag has one of these signs, and most texts have none."""
+    return any(sign in text for sign in "<[{")
 
 
 def _found(match: re.Match[str]) -> _FoundTag:

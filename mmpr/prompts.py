@@ -95,8 +95,8 @@ _CJK = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]")
 
 def language_of(text: str) -> str:
     """`zh` where at least a fifth of the characters that are not blank are Chinese, else `en`."""
-    visible = [c for c in text if not c.isspace()]
-    return "zh" if 5 * len(_CJK.findall(text)) >= max(1, len(visible)) else "en"
+    n_visible = sum(map(len, text.split()))
+    return "zh" if 5 * len(_CJK.findall(text)) >= max(1, n_visible) else "en"
 
 
 def count_tags(texts: Iterable[str]) -> int:

@@ -26,8 +26,14 @@ def table(**columns):
     return pa.table({"question": ["How many?"] * 300, "answer": ["2"] * 300, **columns})
 
 
+def write_shared(text, n_rows, path):
+    """A file of so many rows of one text, which it holds once."""
+    questions = pa.DictionaryArray.from_arrays(np.zeros(n_rows, np.int32), [text])
+    pq.write_table(pa.table({"question": questions}), path, dictionary_pagesize_limit=2**30, store_schema=False)
+
+
 def test_a_long_text_that_all_rows_share_is_a_named_skip_of_each(tmp_path):
-    pq.write_table(table(question=["x" * LONG] * 300), tmp_path / "a.parquet")
+    write_shared("x" * LONG, 300, tmp_path / "a.parquet")
     rows = read(tmp_path / "a.parquet")
     assert len(rows) == 300 and all(isinstance(row, Skip) and "12,0" in row.detail for row in rows)
 
@@ -57,7 +63,7 @@ print(n, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 
 
 def test_a_file_of_few_bytes_does_not_take_gigabytes(tmp_path):
-    pq.write_table(table(question=["x" * LONG] * 300), tmp_path / "a.parquet")
+    write_shared("x" * LONG, 300, tmp_path / "a.parquet")
     done = subprocess.run(
         [sys.executable, "-c", CODE, tmp_path / "a.parquet"], capture_output=True, text=True, check=True
     )

@@ -1,7 +1,8 @@
 """Parquet files: the same columns as JSON lines; a row's number is its 0-based place in the file.
 
 A row group is read page by page and never held: a lease that begins within one passes the batches before it. Memory
-is bounded by the largest page that the file's writer made.
+is bounded by the largest page that the file's writer made, and by batches of fewer rows where a page's values may stand
+in many rows each.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ _BUFFER_BYTES = 1_000_000
 _MOST_PACKED_BYTES, _MOST_PACKING, _MOST_LIST_VALUES = 100_000_000, 100, 20_000_000
 _MOST_SHARED_BYTES = 500_000_000
 _LONG_NESTED_BYTES = 1_000_000
-_DICTIONARIES = {"RLE_DICTIONARY", "PLAIN_DICTIONARY", "DELTA_BYTE_ARRAY"}
+_MOST_REPEATED_BYTES = 32_000_000  # of a batch, where each of its rows has the longest value that a page may hold
+_LONG_DICTIONARY_BYTES = 4_000_000
+_I32, _DICTIONARY_PAGE = 0x15, 2  # of a page's header: a field of 32 bits, and the type that stands in the first
 
 
 def names(source: Source) -> list[str]:
@@ -56,19 +59,19 @@ def cursor(source: Source, span: Span, *, images: bool = True) -> TableCursor:
 
 def _batches(source: Source, group: int, images: bool) -> Iterator[pa.RecordBatch]:
     with _open(source) as file:
-        columns, size = wanted(file.schema_arrow, source), _BATCH_ROWS
+        columns, most = wanted(file.schema_arrow, source), _BATCH_ROWS
         _refuse_bombs(file, columns, source)
         kinds = images_of(file.schema_arrow, source)
         if embedded := [name for name, kind in kinds.items() if kind is not ImageReading.REFERENCES]:
             if images:
-                size = _BATCH_IMAGE_ROWS
+                most = _BATCH_IMAGE_ROWS
             else:
                 columns = _without_bytes(file, columns, embedded)
         if _has_long_nested(file, columns):
-            size = min(size, _BATCH_IMAGE_ROWS)
-        groups = range(group, file.num_row_groups)
-        if columns and len(groups):
-            yield from file.iter_batches(size, row_groups=groups, columns=columns)
+            most = _BATCH_IMAGE_ROWS
+        for each in range(group, file.num_row_groups) if columns else ():
+            size = min(most, _batch_rows(file, each, columns, source))
+            yield from file.iter_batches(size, row_groups=[each], columns=columns)
 
 
 def _without_bytes(file: pq.ParquetFile, columns: list[str], embedded: list[str]) -> list[str]:
@@ -78,26 +81,78 @@ def _without_bytes(file: pq.ParquetFile, columns: list[str], embedded: list[str]
     return [name for name in columns if name not in embedded] + paths
 
 
-def _texts(path: str) -> list[str]:
-    """The columns of texts and bytes: kept as a dictionary, a long value that many rows share is held once."""
+def _chunks(file: pq.ParquetFile, group: int, columns: list[str]) -> Iterator[pq.ColumnChunkMetaData]:
+    """What a row group keeps of these columns: of one with fields, of each."""
+    footer = file.metadata.row_group(group)
+    for chunk in map(footer.column, range(footer.num_columns)):
+        path = chunk.path_in_schema
+        if any(path == name or path.startswith(f"{name}.") for name in columns):
+            yield chunk
+
+
+def _batch_rows(file: pq.ParquetFile, group: int, columns: list[str], source: Source) -> int:
+    """Rows at once: few where a long value may stand in each of them, as one of a dictionary or as what others begin
+    with. Both are bounded by the bytes that they are kept in.
+    """
+    import pyarrow.types as kinds
+
+    shared = {field.name for field in file.schema_arrow if kinds.is_dictionary(field.type)}
+    repeated = 0
+    for chunk in _chunks(file, group, columns):
+        if "DELTA_BYTE_ARRAY" in chunk.encodings:
+            repeated += chunk.total_uncompressed_size
+        elif chunk.path_in_schema not in shared:
+            repeated += _dictionary_bytes(source.path, chunk)
+    return max(1, min(_BATCH_ROWS, _MOST_REPEATED_BYTES // max(1, repeated)))
+
+
+def _shared_texts(path: str) -> list[str]:
+    """Columns that pyarrow shall keep as dictionaries: long values that many rows share are then held once.
+
+    Not where a dictionary was full and plain values follow it: it would hold all of these until the row group ends.
+    """
     import pyarrow.parquet as pq
 
-    footer = pq.read_metadata(path)
-    groups = [footer.row_group(group) for group in range(footer.num_row_groups)]
-    chunks = [group.column(i) for group in groups for i in range(group.num_columns)]
-    shared = {one.path_in_schema for one in chunks if _DICTIONARIES & set(one.encodings)}
-    texts = {one.path_in_schema for one in chunks if one.physical_type == "BYTE_ARRAY"}
-    # pyarrow reads none in a list or record so, where these fall into several pieces
-    return sorted(name for name in shared & texts if "." not in name)
+    footer, found = pq.read_metadata(path), dict[str, bool]()
+    for group in map(footer.row_group, range(footer.num_row_groups)):
+        for chunk in map(group.column, range(group.num_columns)):
+            # pyarrow reads none in a list or record so, where these fall into several pieces
+            if chunk.physical_type == "BYTE_ARRAY" and "." not in chunk.path_in_schema:
+                unpacked = chunk.total_uncompressed_size
+                long = unpacked > _LONG_DICTIONARY_BYTES and 2 * _dictionary_bytes(path, chunk) > unpacked
+                found[chunk.path_in_schema] = found.get(chunk.path_in_schema, True) and long
+    return [name for name, long in found.items() if long]
+
+
+def _dictionary_bytes(path: str, chunk: pq.ColumnChunkMetaData) -> int:
+    """How large a chunk's dictionary is unpacked; 0: it has none."""
+    first = min(chunk.dictionary_page_offset or chunk.data_page_offset, chunk.data_page_offset)
+    with open(path, "rb", buffering=0) as pages:
+        pages.seek(first)
+        return _unpacked_dictionary(pages.read(32))
+
+
+def _unpacked_dictionary(header: bytes) -> int:
+    """How large a page is unpacked, by the beginning of its header in Thrift's compact form; 0: no dictionary."""
+    numbers, at = [], 0
+    for _ in range(2):
+        if header[at : at + 1] != bytes((_I32,)):
+            return 0
+        number, shift, at = 0, 0, at + 1
+        while at < len(header):
+            number |= (header[at] & 0x7F) << shift
+            shift, at = shift + 7, at + 1
+            if header[at - 1] < 0x80:
+                break
+        numbers.append(number >> 1)  # zigzag: sizes and types are not negative
+    return numbers[1] if numbers[0] == _DICTIONARY_PAGE else 0
 
 
 def _has_long_nested(file: pq.ParquetFile, columns: list[str]) -> bool:
     """Whether values in lists or records may be long: they come one by one, however many are the same."""
     for group in range(file.num_row_groups):
-        footer = file.metadata.row_group(group)
-        for chunk in map(footer.column, range(footer.num_columns)):
-            top, _, inner = chunk.path_in_schema.partition(".")
-            if inner and top in columns and chunk.total_uncompressed_size > _LONG_NESTED_BYTES:
+        for chunk in _chunks(file, group, columns):
+            if "." in chunk.path_in_schema and chunk.total_uncompressed_size > _LONG_NESTED_BYTES:
                 return True
     return False
 
@@ -105,17 +160,14 @@ def _has_long_nested(file: pq.ParquetFile, columns: list[str]) -> bool:
 def _refuse_bombs(file: pq.ParquetFile, columns: list[str], source: Source) -> None:
     """Raises `SourceError` for pages that no data set has: a reader holds a page, and the values of a row's lists."""
     for group in range(file.num_row_groups):
-        footer = file.metadata.row_group(group)
-        for i in range(footer.num_columns):
-            chunk = footer.column(i)
-            if chunk.path_in_schema.partition(".")[0] not in columns:
-                continue
+        n_rows = file.metadata.row_group(group).num_rows
+        for chunk in _chunks(file, group, columns):
             large = chunk.total_uncompressed_size > _MOST_PACKED_BYTES
             packed = large and chunk.total_uncompressed_size > _MOST_PACKING * chunk.total_compressed_size
             nested = "." in chunk.path_in_schema
             # one long value that the lists of many rows share
             shared = nested and chunk.total_uncompressed_size > _MOST_PACKING * chunk.total_compressed_size
-            each = _BATCH_IMAGE_ROWS * chunk.total_uncompressed_size * chunk.num_values // max(1, footer.num_rows)
+            each = _BATCH_IMAGE_ROWS * chunk.total_uncompressed_size * chunk.num_values // max(1, n_rows)
             if packed or (nested and chunk.num_values > _MOST_LIST_VALUES) or (shared and each > _MOST_SHARED_BYTES):
                 what = f"{chunk.num_values:,} values, {chunk.total_uncompressed_size:,} bytes unpacked"
                 raise SourceError(
@@ -132,7 +184,7 @@ def _open(source: Source) -> Iterator[pq.ParquetFile]:
     try:
         # either default would hold a whole row group's packed bytes
         with pq.ParquetFile(
-            source.path, buffer_size=_BUFFER_BYTES, pre_buffer=False, read_dictionary=_texts(source.path)
+            source.path, buffer_size=_BUFFER_BYTES, pre_buffer=False, read_dictionary=_shared_texts(source.path)
         ) as file:
             yield file
     except (OSError, pa.ArrowException) as error:

@@ -137,7 +137,7 @@ def test_no_row_group_is_held_while_the_next_is_read(tmp_path):
         (arrow_few, python_few), (arrow_many, python_many) = (
             peaks(run.url, format, tmp_path / f"{format}-{n}") for n, run in enumerate((few, many))
         )
-        assert arrow_many < 1.4 * arrow_few, format  # 1.26 since schema 2: to be looked at
+        assert arrow_many < 1.25 * arrow_few, format
         assert python_many < 1.25 * python_few, format
 
 
@@ -146,6 +146,7 @@ def peaks(run, format, to):
         "import sys, tracemalloc, pyarrow as pa\n"
         "from mmpr.exporting import export_run\n"
         "run, format, to = sys.argv[1:]\n"
+        "pa.set_cpu_count(1)\n"  # which columns are decoded at once is chance otherwise
         "export_run(run, format, to + '-first')\n"  # what it imports stays
         "tracemalloc.start()\n"
         "export_run(run, format, to)\n"
