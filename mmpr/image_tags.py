@@ -81,7 +81,13 @@ class _FoundTag:
 
 def inline_images(texts: Sequence[str]) -> list[str]:
     """What the texts write between `<img>` and `</img>`, as Qwen-VL's rows name their images."""
-    return [found["path"].strip() for text in texts if _may_have_tags(text) for found in _TAG.finditer(text) if found["path"]]
+    return [
+        found["path"].strip()
+        for text in texts
+        if _may_have_tags(text)
+        for found in _TAG.finditer(text)
+        if found["path"]
+    ]
 
 
 def without_tags(text: str) -> str:

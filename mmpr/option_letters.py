@@ -57,7 +57,9 @@ def _letters_in(text: str, choices: Sequence[str]) -> list[set[str]]:
     """By option: the letters that the text writes it behind, whatever the case and the white space."""
     words = [_plain(choice) for choice in choices]
     plain = _plain(text)
-    if not words or not all(word and word in plain for word in words):  # nearly always; and one option that is missing decides
+    if not words or not all(
+        word and word in plain for word in words
+    ):  # nearly always; and one option that is missing decides
         return [set() for _ in choices]
     items = [(found[1].upper(), found.end()) for found in _ITEM.finditer(plain)]
     return [{one for one, at in items if _stands_at(plain, at, word)} for word in words]

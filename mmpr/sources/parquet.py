@@ -10,6 +10,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmpr.errors import SourceError
@@ -127,7 +128,7 @@ def _shared_texts(path: str) -> list[str]:
 def _dictionary_bytes(path: str, chunk: pq.ColumnChunkMetaData) -> int:
     """How large a chunk's dictionary is unpacked; 0: it has none."""
     first = min(chunk.dictionary_page_offset or chunk.data_page_offset, chunk.data_page_offset)
-    with open(path, "rb", buffering=0) as pages:
+    with Path(path).open("rb", buffering=0) as pages:
         pages.seek(first)
         return _unpacked_dictionary(pages.read(32))
 
