@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -78,7 +79,6 @@ def compile_reference(question: Question, *, options: JudgeOptions = DEFAULTS) -
     kind = None if hint is None else kind_named(hint)
     if hint is not None and kind is None:
         raise JudgeError(f"{question.id}: answer_kind {hint!r} is not known")
-    cues = read_cues(question.text)
     plain = tuple(clean(unwrapped(answer)) or answer.strip() for answer in question.answer)  # `**` is all dress
     choices = question.choices or _listed_options(question, plain)
     for raw, text in zip(question.answer, plain, strict=True):
@@ -88,7 +88,8 @@ def compile_reference(question: Question, *, options: JudgeOptions = DEFAULTS) -
             )
     if kind is None and question.choices:
         kind = "choice"  # an answer beside options is one of them, never a free text
-    forms = tuple(_compile(text, kind, cues, choices, options, question.id) for text in plain)
+    reader = Reader(read_cues(question.text), options)
+    forms = tuple(_compile(text, kind, reader, choices, question.id) for text in plain)
     written = tuple(answer.strip() for answer in question.answer)
     return Reference(forms, plain, written, options.format, _minority(question, options))
 
@@ -127,44 +128,162 @@ def _listed_options(question: Question, plain: tuple[str, ...]) -> tuple[str, ..
     return tuple(text for _, text in labelled_options(question.text))
 
 
-def _gated(form: Form, text: str, cues: Cues, options: JudgeOptions) -> Gated:
-    """The form behind the gate that no INCORRECT passes without proof."""
+@dataclass(frozen=True)
+class Reader:
+    """Reads texts as the answers of one question are read: its cues and the source's options decide.
 
-    def read(answer: str) -> Form | None:
+    What was read is remembered, because responses to one question share their answers and parts of answers.
+    """
+
+    cues: Cues
+    options: JudgeOptions
+    _read: dict[str, Form | None] = field(default_factory=dict, repr=False, compare=False)
+
+    def gated(self, form: Form, text: str) -> Gated:
+        """The form behind the gate that no INCORRECT passes without proof."""
+        return Gated(form, text, self.cues.low, self.known)
+
+    def known(self, text: str) -> Form | None:
+        """The first kind whose grammar the text fits; None where it is too large for one."""
+        if text not in self._read:
+            if len(self._read) >= _MAX_READ:
+                self._read.clear()
+            try:
+                self._read[text] = self.free(text)
+            except JudgeError:
+                self._read[text] = None
+        return self._read[text]
+
+    def free(self, text: str) -> Form:
+        """The first kind whose grammar the text fits, narrow kinds first.
+
+        Raises:
+            JudgeError: the text is too large for its kind.
+        """
+        if text in ("0", "1") and (said := compile_yes_no(text, self.cues, forced=False)) is not None:
+            return said
+        for kind in _kinds_of(text):
+            if kind == "number" and _DIGIT_CODE.match(text) is not None and self.cues.code():
+                return compile_code(text, self.cues)  # `00125` and a telephone number are strings, not quantities
+            if (form := self.under(kind, text)) is not None:
+                return form
+        return compile_text(text, self.cues)
+
+    def under(self, kind: str, text: str, *, forced: bool = False) -> Form | None:
+        """The text under one kind, or None where it does not fit; `forced`: the source says that it is of this kind.
+
+        Raises:
+            JudgeError: the text is too large for the kind.
+        """
         try:
-            return _compile_free(answer, cues, options)
-        except JudgeError:
+            return _COMPILERS[kind](self, text, forced)
+        except Unbounded as err:
+            raise JudgeError(f"the answer {text[:40]!r} is too large: {err}") from err
+
+    def part_of(self, whole: str) -> Callable[[str], Form]:
+        """How a part of the text is read: under its own kind, or as text where it is the whole again."""
+
+        def element(part: str) -> Form:
+            form = self.free(part) if part != whole else compile_text(part, self.cues)
+            return self.gated(form, part)
+
+        return element
+
+    def collection(self, text: str, *, forced: bool, ordered: bool | None) -> Form | None:
+        return compile_collection(text, self.cues, self.part_of(text), ordered=ordered, forced=forced)
+
+    def maths(self, text: str, *, forced: bool) -> Form | None:
+        if self.cues.code() and not forced:
             return None
+        return compile_maths(text, forced=forced, question=self.cues.text)
 
-    return Gated(form, text, cues.low, read)
+    def code(self, text: str, *, forced: bool) -> Form | None:
+        return compile_code(text, self.cues) if forced or _reads_as_code(text, self.cues) else None
+
+    def box(self, text: str, *, forced: bool) -> Form | None:
+        said = self.options
+        return compile_box(
+            text, self.cues, form=said.box_format, threshold=said.box_iou, band=said.box_band, forced=forced
+        )
 
 
-def _compile(
-    text: str, kind: str | None, cues: Cues, choices: tuple[str, ...], options: JudgeOptions, name: str
-) -> Gated:
+_MAX_READ = 256
+_COMPILERS: dict[str, Callable[[Reader, str, bool], Form | None]] = {
+    "number": lambda reader, text, forced: compile_number(
+        text, reader.cues, relative_tolerance=reader.options.relative_tolerance, forced=forced
+    ),
+    "year": lambda reader, text, forced: compile_year(text, reader.cues, forced=forced),
+    "date": lambda reader, text, forced: compile_date(text, forced=forced),
+    "time": lambda reader, text, forced: compile_time(text, reader.cues, forced=forced),
+    "roman": lambda reader, text, forced: compile_roman(text, reader.cues, forced=forced),
+    "ratio": lambda reader, text, forced: compile_ratio(text, reader.cues, forced=forced),
+    "yes_no": lambda reader, text, forced: compile_yes_no(text, reader.cues, forced=forced),
+    "matrix": lambda reader, text, forced: compile_matrix(text),
+    "formula": lambda reader, text, forced: compile_formula(text, reader.cues),
+    "box": lambda reader, text, forced: reader.box(text, forced=forced),
+    "multipart": lambda reader, text, forced: compile_multipart(text, reader.cues, reader.part_of(text), forced=forced),
+    "range": lambda reader, text, forced: compile_range(text, reader.cues, forced=forced),
+    "slots": lambda reader, text, forced: compile_slots(text, reader.part_of(text)),
+    "interval": lambda reader, text, forced: compile_interval(text, reader.cues, forced=forced),
+    "tuple": lambda reader, text, forced: compile_tuple(text, reader.part_of(text)),
+    "set": lambda reader, text, forced: reader.collection(text, forced=forced, ordered=reader.options.ordered),
+    "list": lambda reader, text, forced: reader.collection(
+        text, forced=forced, ordered=True if reader.options.ordered is None else reader.options.ordered
+    ),
+    "equation": lambda reader, text, forced: reader.maths(text, forced=forced),
+    "expression": lambda reader, text, forced: reader.maths(text, forced=forced),
+    "code": lambda reader, text, forced: reader.code(text, forced=forced),
+    "ocr": lambda reader, text, forced: reader.code(text, forced=forced),
+    "text": lambda reader, text, forced: compile_text(text, reader.cues),
+}
+
+_ALL = (
+    *("box", "matrix", "formula", "yes_no", "multipart", "date", "range", "time", "interval"),
+    *("slots", "ratio", "year", "number", "roman", "tuple", "code", "set", "equation"),
+)
+# What digits, lower-case words, and words with numbers alone can be: most answers are one of the three.
+_SIMPLE = re.compile(r"[-+]?\d{1,15}(?:\.\d{1,15})?$")
+_PLAIN_WORDS = re.compile(r"^[A-Za-z]?[a-z]{2,40}(?: [A-Za-z]?[a-z]{2,40}){0,8}$")
+_MIXED = re.compile(r"(?!.*(?:and|then))(?:[A-Za-z0-9 %$°/'-]|\.(?=\d)){1,80}$", re.I)
+_OF_DIGITS = ("year", "number")
+_OF_WORDS = ("yes_no", "date", "time", "interval", "number", "roman", "code", "set")
+_OF_BOTH = ("box", "formula", "yes_no", "date", "range", "time", "ratio", "year", "number", "roman", "code", "set")
+_DIGIT_CODE = re.compile(r"^(?:0\d{1,60}|\d{6,}|[\d\s()+.-]{7,})$")
+
+
+def _kinds_of(text: str) -> tuple[str, ...]:
+    """The kinds that a text may be of by its characters, the first that fits counts."""
+    if _SIMPLE.match(text) is not None:
+        return _OF_DIGITS
+    if _PLAIN_WORDS.match(text) is not None:
+        return _OF_WORDS
+    return (*_OF_BOTH, "equation") if _MIXED.match(text) is not None else _ALL
+
+
+def _compile(text: str, kind: str | None, reader: Reader, choices: tuple[str, ...], name: str) -> Gated:
     if kind in (None, "choice"):
-        chosen = _compile_choice(text, cues, choices, options, forced=kind == "choice")
+        chosen = _compile_choice(text, reader, choices, forced=kind == "choice")
         if chosen is not None:
-            return _gated(chosen, text, cues, options)
+            return reader.gated(chosen, text)
     if kind == "choice":
         raise JudgeError(f"{name}: the answer {text[:40]!r} is none of the {len(choices)} options")
+    form: Form | None
     try:
-        form = _compile_free(text, cues, options) if kind is None else _compile_as(kind, text, cues, options)
+        form = reader.free(text) if kind is None else reader.under(kind, text, forced=True)
     except JudgeError:
         if kind is not None:
             raise
         form = Unread(text)
     if form is None:
         raise JudgeError(f"{name}: the answer {text[:40]!r} is no {kind}")
-    return _gated(form, text, cues, options)
+    return reader.gated(form, text)
 
 
 _LETTER_ASKED = re.compile(r"\b(?:which|what|option|choice|letter|figure|point|label|select|choose)\b|哪|选")
 
 
-def _compile_choice(
-    text: str, cues: Cues, choices: tuple[str, ...], options: JudgeOptions, *, forced: bool
-) -> Choice | None:
+def _compile_choice(text: str, reader: Reader, choices: tuple[str, ...], *, forced: bool) -> Choice | None:
+    cues = reader.cues
     if not choices:
         lettered = (
             _LETTER_REFERENCE.match(text) is not None
@@ -178,10 +297,12 @@ def _compile_choice(
     cleaned = bare([clean(choice[:MAX_REFERENCE_CHARS]) for choice in choices])
     indices = reference_indices(text, cleaned)
     if indices is None:
-        indices = _by_value(text, cleaned, cues, options)
-    if indices is None:
-        return None
-    return built(indices, cleaned, tuple(_option(choice, cues, options) for choice in cleaned), _letters(cues, cleaned))
+        form = reader.free(text)
+        equal = [i for i, choice in enumerate(cleaned) if form.compare(choice).outcome == "correct"]
+        if len(equal) != 1:
+            return None
+        indices = frozenset(equal)
+    return built(indices, cleaned, tuple(_option(choice, reader) for choice in cleaned), _letters(cues, cleaned))
 
 
 def _letters(cues: Cues, choices: tuple[str, ...]) -> dict[str, int]:
@@ -196,60 +317,14 @@ def _letters(cues: Cues, choices: tuple[str, ...]) -> dict[str, int]:
 _ONLY_WORDS = re.compile(r"^(?:[A-Za-z]|[A-Za-z]{3}[A-Za-z ,.']*)$")
 
 
-def _option(choice: str, cues: Cues, options: JudgeOptions) -> Form | None:
+def _option(choice: str, reader: Reader) -> Form | None:
     """An option under its own kind where that is not text, which is compared as text anyway."""
     if len(choice) > MAX_REFERENCE_CHARS:
         return None
     if _ONLY_WORDS.match(choice) is not None and choice.casefold() not in ("yes", "no", "true", "false"):
-        return _gated(compile_text(choice, cues), choice, cues, options) if len(choice) > 1 else None
-    form = _compile_free(choice, cues, options)
-    return None if form is None or form.kind in ("ocr", "multipart") else _gated(form, choice, cues, options)
-
-
-def _by_value(text: str, choices: tuple[str, ...], cues: Cues, options: JudgeOptions) -> frozenset[int] | None:
-    form = _compile_free(text, cues, options)
-    if form is None:
-        return None
-    equal = [i for i, choice in enumerate(choices) if form.compare(choice).outcome == "correct"]
-    return frozenset(equal) if len(equal) == 1 else None
-
-
-def _compile_free(text: str, cues: Cues, options: JudgeOptions) -> Form | None:
-    """The first kind whose grammar the text fits, narrow kinds first."""
-    simple = _SIMPLE.match(text) is not None
-    worded = not simple and _PLAIN_WORDS.match(text) is not None
-    if text in ("0", "1") and (said := compile_yes_no(text, cues, forced=False)) is not None:
-        return said
-    if not simple:
-        for narrow in _NARROW_OF_WORDS if worded else _NARROW:
-            if (form := _grammar(narrow, text, cues, options, forced=False)) is not None:
-                return form
-    for kind in _WIDE_OF_DIGITS if simple else _WIDE_OF_WORDS if worded else _WIDE:
-        if kind == "number" and _is_code(text, cues):
-            return compile_code(text, cues)
-        if (form := _grammar(kind, text, cues, options, forced=False)) is not None:
-            return form
-    return compile_text(text, cues)
-
-
-_NARROW = ("box", "matrix", "formula", "yes_no", "multipart", "date", "range", "time", "interval")
-_WIDE = ("slots", "ratio", "year", "number", "roman", "tuple", "code", "set", "equation", "text")
-# What lower-case words and digits alone can be: most answers are one of the two.
-_PLAIN_WORDS = re.compile(r"^[A-Za-z]?[a-z]{2,40}(?: [A-Za-z]?[a-z]{2,40}){0,8}$")
-_NARROW_OF_WORDS = ("yes_no", "date", "time", "interval")
-_WIDE_OF_WORDS = ("number", "roman", "code", "set", "text")
-_WIDE_OF_DIGITS = ("year", "number")
-_SIMPLE = re.compile(r"[-+]?\d{1,15}(?:\.\d{1,15})?$")
-_DIGIT_CODE = re.compile(r"^(?:0\d{1,60}|\d{6,}|[\d\s()+.-]{7,})$")
-
-
-def _is_code(text: str, cues: Cues) -> bool:
-    """`00125` and a telephone number are strings, not quantities."""
-    return _DIGIT_CODE.match(text) is not None and cues.code()
-
-
-def _compile_as(kind: str, text: str, cues: Cues, options: JudgeOptions) -> Form | None:
-    return _grammar(kind, text, cues, options, forced=True)
+        return reader.gated(compile_text(choice, reader.cues), choice) if len(choice) > 1 else None
+    form = reader.free(choice)
+    return None if form.kind in ("ocr", "multipart") else reader.gated(form, choice)
 
 
 _CODE_SHAPE = re.compile(
@@ -261,61 +336,7 @@ _CODE_SHAPE = re.compile(
 _CLEAR_CODE = re.compile(r"@|://|www\.|\.(?:com|org|net)\b|^\d{1,60}(?:-\d{1,60})+$|^(?=.*[A-Z]{2})(?=.*\d{2})")
 
 
-def _grammar(kind: str, text: str, cues: Cues, options: JudgeOptions, *, forced: bool) -> Form | None:
-    def element(part: str) -> Form:
-        form = _compile_free(part, cues, options) if part != text else None
-        return _gated(form or compile_text(part, cues), part, cues, options)
-
-    try:
-        if kind in ("number", "year", "date", "time", "roman", "ratio", "yes_no"):
-            return _single(kind, text, cues, options, forced=forced)
-        if kind == "matrix":
-            return compile_matrix(text)
-        if kind == "formula":
-            return compile_formula(text, cues)
-        if kind == "box":
-            return compile_box(
-                text, cues, form=options.box_format, threshold=options.box_iou, band=options.box_band, forced=forced
-            )
-        if kind == "multipart":
-            return compile_multipart(text, cues, element, forced=forced)
-        if kind == "range":
-            return compile_range(text, cues, forced=forced)
-        if kind == "slots":
-            return compile_slots(text, element)
-        if kind == "interval":
-            return compile_interval(text, cues, forced=forced)
-        if kind == "tuple":
-            return compile_tuple(text, element)
-        if kind in ("set", "list"):
-            ordered = True if kind == "list" and options.ordered is None else options.ordered
-            return compile_collection(text, cues, element, ordered=ordered, forced=forced)
-        if kind in ("equation", "expression"):
-            return None if cues.code() and not forced else compile_maths(text, forced=forced, question=cues.text)
-        if kind in ("code", "ocr"):
-            return compile_code(text, cues) if forced or _reads_as_code(text, cues) else None
-    except Unbounded as err:
-        raise JudgeError(f"the answer {text[:40]!r} is too large: {err}") from err
-    return compile_text(text, cues)
-
-
 def _reads_as_code(text: str, cues: Cues) -> bool:
     clear = cues.code() or _CLEAR_CODE.search(text) is not None  # `2x-1` has the shape of a code, too
     shaped = clear and _CODE_SHAPE.match(text) is not None and not guards.refuses(text)
     return shaped or (cues.code() and any(c.isdigit() for c in text)) or cues.transcribes()
-
-
-def _single(kind: str, text: str, cues: Cues, options: JudgeOptions, *, forced: bool) -> Form | None:
-    if kind == "number":
-        return compile_number(text, cues, relative_tolerance=options.relative_tolerance, forced=forced)
-    if kind == "year":
-        return compile_year(text, cues, forced=forced)
-    if kind == "date":
-        return compile_date(text, forced=forced)
-    if kind == "time":
-        return compile_time(text, cues, forced=forced)
-    if kind == "roman":
-        return compile_roman(text, cues, forced=forced)
-    if kind == "ratio":
-        return compile_ratio(text, cues, forced=forced)
-    return compile_yes_no(text, cues, forced=forced)
