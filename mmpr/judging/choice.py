@@ -269,12 +269,15 @@ class Choice:
         low, texts = answer.casefold(), " ".join(self.texts).casefold()
         if guards.negated(low) and not guards.negated(texts):
             return ambiguous(Rule.NEGATED)
-        agreeing = [i for i in range(len(self.texts)) if self._agrees(answer, i)]
+        rulings = [None if option is None else option.compare(answer) for option in self.options]
+        agreeing = [
+            i
+            for i, ruling in enumerate(rulings)
+            if same_words(core(answer), self.cores[i]) or (ruling is not None and ruling.outcome is Outcome.CORRECT)
+        ]
         if len(agreeing) == 1:
             return frozenset(agreeing), Rule.CHOICE_TEXT
-        unitless = [
-            i for i, o in enumerate(self.options) if o is not None and o.compare(answer).rule is Rule.UNIT_MISSING
-        ]
+        unitless = [i for i, ruling in enumerate(rulings) if ruling is not None and ruling.rule is Rule.UNIT_MISSING]
         if not agreeing and len(unitless) == 1:  # `5` where one option is `5 cm`
             return frozenset(unitless), Rule.CHOICE_TEXT
         return self._contained(answer)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from functools import cache
+from functools import cache, lru_cache
 
 from mmpr.judging.number_words import digits
 
@@ -90,6 +90,7 @@ def _calendar() -> dict[str, tuple[str, int]]:
     return {**names, "sept": ("month", 9), "tues": ("weekday", 1), "thurs": ("weekday", 3)}
 
 
+@lru_cache(maxsize=512)
 def member(words: str) -> tuple[str, object] | None:
     """The closed class that a phrase belongs to and which member it is, or None.
 

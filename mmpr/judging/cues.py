@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from mmpr.judging.clean import fold
 from mmpr.judging.number_words import english_digits
@@ -145,7 +145,7 @@ class Cues:
 
     low: str
     text: str
-    _said: dict[re.Pattern[str], bool] = field(default_factory=dict, repr=False, compare=False)
+    _said: dict[int, bool] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
     def _words(self) -> frozenset[str]:
@@ -161,8 +161,9 @@ class Cues:
         return self._asked_decimals()
 
     def has(self, pattern: re.Pattern[str]) -> bool:
-        if (said := self._said.get(pattern)) is None:
-            said = self._said[pattern] = pattern.search(self.low) is not None
+        key = id(pattern)  # its hash is computed over all its code each time
+        if (said := self._said.get(key)) is None:
+            said = self._said[key] = pattern.search(self.low) is not None
         return said
 
     def words(self) -> frozenset[str]:
@@ -274,6 +275,7 @@ def read_cues(question: str) -> Cues:
     return Cues(text.lower(), text)
 
 
+@lru_cache(maxsize=4096)
 def stem(word: str) -> str:
     """`playing`, `played`, `plays` -> `play`: to see whether a word restates the question."""
     word = singular(_PAST.get(word, word))
@@ -286,6 +288,7 @@ def stem(word: str) -> str:
 _KEEP_S = ("ss", "us", "is")
 
 
+@lru_cache(maxsize=4096)
 def singular(word: str) -> str:
     """`cats` -> `cat`, `boxes` -> `box`, `glass` stays: enough to compare two words."""
     if word in _IRREGULAR:

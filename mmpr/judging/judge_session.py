@@ -182,6 +182,10 @@ def _ruled(reference: Reference, answer: str, opinion: SecondOpinion | None) -> 
     return _best(reference, clean(head), opinion)
 
 
+def _standing(ruling: Ruling) -> tuple[int, bool]:
+    return _RANK[ruling.outcome], ruling.certainty is Certainty.PROVEN
+
+
 # Without an end of a sentence, a clause or a formula, and without a tower of powers: the head is all there is.
 _ONE_PART = re.compile(
     r"(?:[^\W\d_]|\d(?![eE])|[ %/()\[\]°:'=<>≤≥π√×·]|\.(?=\d)|(?<![^ ])\$(?=\d[^$]*$)|-(?=\d)"
@@ -190,11 +194,11 @@ _ONE_PART = re.compile(
 
 
 def _best(reference: Reference, text: str, opinion: SecondOpinion | None) -> Ruling:
-    if len(reference.forms) == 1:
-        best = reference.forms[0].compare(text)
-    else:
-        found = [form.compare(text) for form in reference.forms]
-        best = min(found, key=lambda ruling: (_RANK[ruling.outcome], ruling.certainty is Certainty.PROVEN))
+    best = reference.forms[0].compare(text)
+    for form in reference.forms[1:]:
+        if best.outcome is Outcome.CORRECT:
+            return best
+        best = min(best, form.compare(text), key=_standing)
     if opinion is None or best.rule not in _UNREAD or best.outcome is not Outcome.AMBIGUOUS:
         return best
     return _asked(reference, text, best, opinion)

@@ -7,7 +7,7 @@ decided, and read by binary search.
 from __future__ import annotations
 
 import gzip
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 
 # Steps from a word up to a parent that makes two words brothers: `hat` and `cap` are headdress.
@@ -56,7 +56,7 @@ _ENDINGS = (
 )
 
 
-@cache
+@lru_cache(maxsize=4096)
 def senses(phrase: str) -> tuple[str, ...]:
     """The synsets of a word or phrase in any of its forms, most common first; empty where it is not known."""
     if found := _line(f"l:{phrase}"):
@@ -72,7 +72,7 @@ def senses(phrase: str) -> tuple[str, ...]:
     return ()
 
 
-@cache
+@lru_cache(maxsize=4096)
 def _pointers(synset: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """What a synset is a kind of, and what else it is related to."""
     found = _line(f"s:{synset}")
@@ -104,7 +104,7 @@ def synonyms(a: str, b: str) -> bool:
     return False
 
 
-@cache
+@lru_cache(maxsize=4096)
 def related(a: str, b: str) -> bool:
     """Whether any sense of one word is a sense, a kind, a part, a relative or a brother of one of the other's."""
     mine, theirs = senses(a), senses(b)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
+from functools import lru_cache
 
 _UNITS_TEXT = """
 zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen
@@ -119,6 +120,7 @@ def _part(found: re.Match[str]) -> str:
     return f"{1 if count in ('a', 'an') else int(count)}/{_PARTS[found.group(2).lower()]}"
 
 
+@lru_cache(maxsize=256)
 def english_digits(text: str) -> str:
     """`thirty-five percent` -> `35 percent`, `three quarters` -> `3/4`, `half a dozen` -> `6`."""
     if _NUMBER_WORDS.isdisjoint(_LETTERS.findall(text.lower())):

@@ -260,7 +260,8 @@ def _mention(text: str, match: re.Match[str], *, follows: bool) -> Mention:
 def _number(literal: str) -> Fraction:
     if len(literal) > _MAX_DIGITS:
         raise algebra.Unbounded("a number of more than 60 digits")
-    return Fraction(literal.replace(",", "").replace(" ", ""))
+    whole, _, decimals = literal.replace(",", "").replace(" ", "").partition(".")
+    return Fraction(int(whole + decimals), 10 ** len(decimals))
 
 
 def _value(match: re.Match[str]) -> tuple[Fraction, int | None, str]:

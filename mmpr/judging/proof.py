@@ -221,7 +221,7 @@ _OR = re.compile(r"\s{0,4},?\s{1,4}or\s{1,4}")
 def offers(question: str, a: str, b: str) -> bool:
     """Whether the question offers both as alternatives: one ends what stands before an "or", the other begins what
     follows it."""
-    for match in _OR.finditer(question):
+    for match in _OR.finditer(question) if "or" in question else ():
         before = " " + core(question[: match.start()][-200:])
         after = core(question[match.end() : match.end() + 200]) + " "
         for last, first in ((a, b), (b, a)):

@@ -142,7 +142,8 @@ def same_words(a: str, b: str) -> bool:
     return bool(_forms(a) & _forms(b))
 
 
-def _forms(text: str) -> set[str]:
+@lru_cache(maxsize=512)
+def _forms(text: str) -> frozenset[str]:
     forms = {text, _COMPANY.sub("", text), _TITLE.sub("", text), english_digits(text)}
     for form in list(forms):
         before, _, last = form.rpartition(" ")
@@ -151,7 +152,7 @@ def _forms(text: str) -> set[str]:
     before, _, last = text.rpartition(" ")
     if before and singular(last) in ALIASES:
         forms.add(before + " " + ALIASES[singular(last)])
-    return {_ARTICLE.sub("", form) for form in forms}
+    return frozenset(_ARTICLE.sub("", form) for form in forms)
 
 
 @dataclass(frozen=True, slots=True)
