@@ -73,7 +73,7 @@ _CODE = re.compile(
     r"\b(?:invoice|serial|licen[sc]e|plate|order|phone|telephone|tracking|account|flight|ticket|model|part|reference|"
     r"room|id|zip|postal|registration|product|receipt|card|bib|jersey|contact|fax|po|case|document) (?:number"
     r"|no\b|code|#|id)|\be-?mail|\burl\b|\bwebsite|\bcode\b|"
-    r"\bwhat (?:does|do) .{0,80} (?:say|read)\b|\bwhat is written|\btext\b|\bwritten on|\bprinted on"
+    r"\bwhat (?:does|do) .{0,80} (?:say|read)\b|\bwhat is written|(?<!\\)\btext\b|\bwritten on|\bprinted on"
     r"|\blicen[sc]e plate|\bphone\b|\baddress\b|\bpassword|\busername|"
     r"编号|号码|车牌|邮箱|网址|写着|写的|文字|发票号|电话"
 )

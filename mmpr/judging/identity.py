@@ -190,10 +190,14 @@ def substituted(node: Node, name: str, by: Node) -> Node:
 
 def linear_root(node: Node, name: str) -> Node | None:
     """The value of a symbol where a node that is linear in it is zero, as minus the rest over the slope."""
-    at = [substituted(node, name, number(value)) for value in (0, 1, 2)]
+    at = [substituted(node, name, number(value)) for value in (0, 1)]
     slope = difference(at[1], at[0])
-    bent = same_function(Node("+", (at[2], _by(-2, at[1]), at[0])), number(0)) is not True
-    if bent or same_function(slope, number(0)) is not False:
+    # `|x| - 3` is straight from 0 to 2: a place below zero and one between whole numbers bend it
+    straight = all(
+        same_function(Node("+", (substituted(node, name, number(t)), _by(-t, slope), _by(-1, at[0]))), number(0))
+        for t in (Fraction(2), Fraction(-5), Fraction(7, 3))
+    )
+    if not straight or same_function(slope, number(0)) is not False:
         return None
     return Node("/", (_by(-1, at[0]), slope))
 
@@ -202,10 +206,14 @@ def solved_for(node: Node, name: str) -> Node | None:
     """A value of a symbol where a node that is linear or quadratic in it is zero; None where it is neither."""
     if (root := linear_root(node, name)) is not None:
         return root
-    at = [substituted(node, name, number(value)) for value in (0, 1, 2, 3)]
+    at = [substituted(node, name, number(value)) for value in (0, 1, 2, 3, -2)]
     cubic = Node("+", (at[3], _by(-3, at[2]), _by(3, at[1]), _by(-1, at[0])))
+    below = Node("+", (at[4], _by(-3, at[2]), _by(8, at[1]), _by(-6, at[0])))  # that of a square through 0, 1 and 2
     twice_square = Node("+", (at[2], _by(-2, at[1]), at[0]))
-    if same_function(cubic, number(0)) is not True or same_function(twice_square, number(0)) is not False:
+    if (
+        any(same_function(rest, number(0)) is not True for rest in (cubic, below))
+        or same_function(twice_square, number(0)) is not False
+    ):
         return None
     slope = Node("+", (at[1], _by(-1, at[0]), _by(Fraction(-1, 2), twice_square)))
     under = Node("+", (Node("*", (slope, slope)), _by(-2, Node("*", (twice_square, at[0])))))

@@ -7,11 +7,12 @@ import re
 from dataclasses import dataclass
 
 from mmpr.judging import algebra, guards
+from mmpr.judging.clean import brace_end
 from mmpr.judging.cues import Cues
 from mmpr.judging.grammar import difference
 from mmpr.judging.identity import linear_root
 from mmpr.judging.number_words import digits
-from mmpr.judging.rules import Rule, Ruling, ambiguous, incorrect, ruled
+from mmpr.judging.rules import Rule, Ruling, ambiguous, correct, different, incorrect
 
 # low, low belongs, high, high belongs
 Piece = tuple[float, bool, float, bool]
@@ -20,10 +21,19 @@ _NUMBER = r"[-+]?(?:∞|oo|inf(?:inity)?|[^\s,<>≤≥=\[\]]+?)"
 _BRACKETS = re.compile(
     r"([\[(])\s{0,4}([^,;\[\]()]*(?:\([^()]*\)[^,;\[\]()]*)*)\s{0,4}[,;]\s{0,4}([^,;\[\]()]*(?:\([^()]*\)[^,;\[\]()]*)*)\s{0,4}([\])])"
 )
-_CHAIN = re.compile(r"^(.+?)\s{0,4}(<|≤|>|≥)\s{0,4}([a-zA-Zθ]|f\(x\)|[a-z]\([a-z]\))\s{0,4}(<|≤|>|≥)\s{0,4}(.+)$")
-_SIMPLE = re.compile(r"^([a-zA-Zθ]|f\(x\)|[a-z]\([a-z]\))\s{0,4}(<|≤|>|≥)\s{0,4}(.+)$")
+_CHAIN = re.compile(
+    r"^(.+?)\s{0,4}(<|≤|>|≥)\s{0,4}([a-zA-Zθ]|\|[a-yA-Y]\||f\(x\)|[a-z]\([a-z]\))\s{0,4}(<|≤|>|≥)\s{0,4}(.+)$"
+)
+_SIMPLE = re.compile(r"^([a-zA-Zθ]|\|[a-yA-Y]\||f\(x\)|[a-z]\([a-z]\))\s{0,4}([<≤>≥=≠])\s{0,4}(.+)$")
 _SIMPLE_TURNED = re.compile(r"^([^<>≤≥a-zA-Z]+?)\s{0,4}(<|≤|>|≥)\s{0,4}([a-zA-Zθ]|f\(x\)|[a-z]\([a-z]\))$")
 _UNION = re.compile(r"\s{0,4}(?:∪|\bU\b|\bunion\b|\bor\b|或|并)\s{0,4}")
+_MEETING = re.compile(r"\s{0,4}(?:∩|\bintersect(?:ion|ed with)?\b|交)\s{0,4}")
+_WITHOUT = re.compile(r"\s{0,4}(?:\\(?:setminus|backslash)|∖|(?<=[ℝR])\s{0,4}(?:-|\\)\s{0,4}(?=\{))\s{0,4}")
+_EXCEPT = re.compile(
+    r"^(?:all real(?: number)?s?|ℝ|R)(?: [a-zA-Z])?,?\s{1,4}(?:except|excluding|other than|but not)(?: for)?(?: [a-zA-Z] =)?\s",
+    re.I,
+)
+_FINITE = re.compile(r"\{([^{}<>≤≥|:]{0,200})\}$")
 _ALL_REAL = re.compile(
     r"^(?:all real(?: number)?s?|ℝ|R|x ∈ R|\(-∞,\s{0,4}∞\)|全体实数|所有实数|一切实数|任意实数)$", re.I
 )
@@ -36,8 +46,11 @@ _MEMBER = re.compile(
 )
 
 
+_ABS = re.compile(r"\babs\(([a-zA-Z])\)")
+
+
 def _ascii(text: str) -> str:
-    text = text.replace("<=", "≤").replace(">=", "≥").replace("=<", "≤").replace("\\ ", " ")
+    text = _ABS.sub(r"|\1|", text).replace("<=", "≤").replace(">=", "≥").replace("=<", "≤").replace("\\ ", " ")
     text = re.sub(r"\b(?:is )?(?:greater|more) than or equal to\b|\bat least\b|大于等于|大于或等于|不小于", "≥", text)
     text = re.sub(r"\b(?:is )?(?:less|smaller) than or equal to\b|\bat most\b|小于等于|小于或等于|不大于", "≤", text)
     text = re.sub(r"\b(?:is )?(?:greater|more) than\b|大于", ">", text)
@@ -78,27 +91,114 @@ def read_pieces(text: str) -> list[Piece]:
     text = _MEMBER.sub("", text).strip()
     if text.endswith("}") and "{" not in text:
         text = text[:-1].strip()
-    if text.startswith("{") and text.endswith("}"):
+    if text.startswith("{") and brace_end(text, 0) == len(text) - 1 and _FINITE.match(text) is None:
         text = _MEMBER.sub("", text[1:-1]).strip()
-    parts = [part for part in _UNION.split(text) if part.strip()]
-    pieces = [_piece(_MEMBER.sub("", part).strip()) for part in parts]
-    return sorted(pieces)
+    return _united(text)
 
 
-def _piece(text: str) -> Piece:
+_WHOLE: Piece = (-math.inf, False, math.inf, False)
+
+
+def _united(text: str) -> list[Piece]:
+    """The union of its parts, of which each may be an intersection or a difference."""
+    return merged([piece for part in _apart(_UNION, text) for piece in _met(part)])
+
+
+def _met(text: str) -> list[Piece]:
+    found = [_outside_of(part) for part in _apart(_MEETING, text)]
+    common = found[0]
+    for others in found[1:]:
+        common = [piece for a in common for b in others if _holds(piece := _meet(a, b))]
+    return common
+
+
+def _outside_of(text: str) -> list[Piece]:
+    """`[0, 3] ∖ {1}`, `all real numbers except 1`."""
+    if (excepted := _EXCEPT.match(text)) is not None:
+        parts = ["ℝ", "{" + re.sub(r"\s(?:and|or)\s", ",", text[excepted.end() :]).strip("{} ") + "}"]
+    else:
+        parts = _apart(_WITHOUT, text)
+    left = _members(_MEMBER.sub("", parts[0]).strip())
+    for taken in (piece for part in parts[1:] for piece in _members(part)):
+        outside = [(-math.inf, False, taken[0], not taken[1]), (taken[2], not taken[3], math.inf, False)]
+        left = [piece for a in left for b in outside if _holds(piece := _meet(a, b))]
+    return left
+
+
+def _members(text: str) -> list[Piece]:
+    """A finite set, everything, a bracketed union, or one interval."""
+    if _ALL_REAL.match(text) is not None:
+        return [_WHOLE]
+    if text in ("∅", "\\emptyset", "\\varnothing"):
+        return []
+    if (found := _FINITE.match(text)) is not None:
+        return [(value, True, value, True) for value in map(_bound, filter(str.strip, found[1].split(",")))]
+    if text[:1] == "(" and text[-1:] == ")" and re.search("[∪∩∖]", text) is not None:
+        return _united(text[1:-1])
+    return _piece(text)
+
+
+def _apart(separator: re.Pattern[str], text: str) -> list[str]:
+    """The parts of a text between separators outside brackets, `(0, 1]` and `[0, 1)` among them."""
+    parts, start = [], 0
+    for found in separator.finditer(text):
+        before = text[: found.start()]
+        depth = sum(map(before.count, "([{")) - sum(map(before.count, ")]}"))
+        if depth == 0 and found.start() >= start:
+            parts.append(text[start : found.start()])
+            start = found.end()
+    return [part.strip() for part in (*parts, text[start:]) if part.strip()]
+
+
+def _holds(piece: Piece) -> bool:
+    return piece[0] < piece[2] or (piece[0] == piece[2] and piece[1] and piece[3])
+
+
+def merged(pieces: list[Piece]) -> list[Piece]:
+    """The same numbers in the fewest pieces: `[0, 1] ∪ [1, 2]` is `[0, 2]`."""
+    found: list[Piece] = []
+    for piece in sorted(filter(_holds, pieces), key=lambda one: (one[0], not one[1])):
+        if found and (piece[0] < found[-1][2] or (piece[0] == found[-1][2] and (piece[1] or found[-1][3]))):
+            last = found.pop()
+            high, closed = max((last[2], last[3]), (piece[2], piece[3]))
+            piece = (last[0], last[1], high, closed)
+        found.append(piece)
+    return found
+
+
+def _piece(text: str) -> list[Piece]:
     if (found := _BRACKETS.fullmatch(text)) is not None:
-        return _bound(found.group(2)), found.group(1) == "[", _bound(found.group(3)), found.group(4) == "]"
+        return [(_bound(found.group(2)), found.group(1) == "[", _bound(found.group(3)), found.group(4) == "]")]
     both = re.split(r"\s{1,4}and\s{1,4}|\s{0,4}(?:,|且|和|∧|&)\s{0,4}", text)
     if len(both) == 2 and all(re.search(r"[<>≤≥]", part) for part in both):
-        return _meet(_piece(both[0]), _piece(both[1]))
+        return [piece for a in _piece(both[0]) for b in _piece(both[1]) if _holds(piece := _meet(a, b))]
     if (found := _CHAIN.match(text)) is not None:
-        return _chain(found)
+        return _of(found.group(3), _chain(found))
     if (found := _SIMPLE.match(text)) is not None:
-        return _half(found.group(2), _bound(found.group(3)))
+        return _related(found.group(1), found.group(2), _bound(found.group(3)))
     if (found := _SIMPLE_TURNED.match(text)) is not None:
         turned = {"<": ">", ">": "<", "≤": "≥", "≥": "≤"}[found.group(2)]
-        return _half(turned, _bound(found.group(1)))
-    return _linear(text)
+        return [_half(turned, _bound(found.group(1)))]
+    return [_linear(text)]
+
+
+def _related(name: str, sign: str, value: float) -> list[Piece]:
+    """`x < 3`, `x = 3`, `x ≠ 3`, `|x| < 3`."""
+    if sign == "=":
+        return _of(name, (value, True, value, True))
+    if sign == "≠" and name[0] != "|":
+        return [(-math.inf, False, value, False), (value, False, math.inf, False)]
+    if sign == "≠":
+        raise algebra.Unreadable(name)
+    return _of(name, _half(sign, value))
+
+
+def _of(name: str, piece: Piece) -> list[Piece]:
+    """The piece, or where it is one of |x|, those of x."""
+    if name[0] != "|":
+        return [piece]
+    low, low_in, high, high_in = _meet(piece, (0.0, True, math.inf, False))
+    return merged([(low, low_in, high, high_in), (-high, high_in, -low, low_in)])
 
 
 _SIGN = re.compile("[<>≤≥]")
@@ -145,16 +245,17 @@ class Interval:
     """One or several intervals as truth."""
 
     pieces: tuple[Piece, ...]
+    whole: bool = False  # the question asks for whole numbers, of which `1 < x < 5` and `2 ≤ x ≤ 4` hold the same
     kind: str = "interval"
 
     def compare(self, answer: str) -> Ruling:
         low = answer.casefold()
         if guards.refuses(low):
             return incorrect(Rule.REFUSAL)
-        if re.search(r"\bnot\b|不是|≠", low):
+        if re.search(r"\bnot\b|不是", low):
             return incorrect(Rule.NEGATED)
         try:
-            return ruled(self._same(self._read(answer)), Rule.INTERVAL)
+            return self._ruled(self._read(answer))
         except algebra.Unbounded:
             return ambiguous(Rule.LIMIT)
         except algebra.Unreadable:
@@ -179,16 +280,20 @@ class Interval:
                 return read_pieces(shorter)
             found = _BRACKETS.findall(answer)
             if len(found) == 1 and re.fullmatch(r"[A-Za-z\s,'.:]*", _BRACKETS.sub("", answer)):
-                return [_piece(_BRACKETS.search(answer).group())]  # type: ignore[union-attr]
+                return _piece(_BRACKETS.search(answer).group())  # type: ignore[union-attr]
             raise
 
-    def _same(self, pieces: list[Piece]) -> bool:
+    def _ruled(self, pieces: list[Piece]) -> Ruling:
+        if self.whole and pieces != list(self.pieces):
+            return ambiguous(Rule.INTERVAL)
         if len(pieces) != len(self.pieces):
-            return False
-        return all(
-            _equal(a[0], b[0]) and _equal(a[2], b[2]) and a[1] == b[1] and a[3] == b[3]
-            for a, b in zip(pieces, self.pieces, strict=True)
-        )
+            return different(Rule.INTERVAL)
+        ends = [pair for a, b in zip(pieces, self.pieces, strict=True) for pair in ((a[0], b[0]), (a[2], b[2]))]
+        if any((a[1], a[3]) != (b[1], b[3]) for a, b in zip(pieces, self.pieces, strict=True)):
+            return different(Rule.INTERVAL)
+        if all(_equal(a, b) for a, b in ends):
+            return correct(Rule.INTERVAL)
+        return ambiguous(Rule.INTERVAL) if all(_near(a, b) for a, b in ends) else different(Rule.INTERVAL)
 
     def _unread(self, answer: str) -> Ruling:
         """End points alone do not say whether they belong."""
@@ -205,11 +310,20 @@ def _equal(a: float, b: float) -> bool:
     return a == b or (math.isfinite(a) and math.isfinite(b) and algebra.close(a, b))
 
 
+def _near(a: float, b: float) -> bool:
+    """Whether one may be the other, rounded: 2.6667 and 8/3."""
+    return _equal(a, b) or (math.isfinite(a) and math.isfinite(b) and algebra.close(a, b, relative=5e-3))
+
+
 def _shown(pieces: list[Piece]) -> str:
     return " ∪ ".join(f"{'[' if a else '('}{low:.12g}, {high:.12g}{']' if b else ')'}" for low, a, high, b in pieces)
 
 
-_MIXED = re.compile(r"\[[^\[\](),]{0,80},[^\[\]()]{0,80}\)|\([^\[\](),]{0,80},[^\[\]()]{0,80}\]|∞|∪")
+_WHOLE_NUMBERS = re.compile(r"\b(?:integers?|integral|whole|natural|counting)\b|整数|自然数")
+_MIXED = re.compile(
+    r"\[[^\[\](),]{0,80},[^\[\]()]{0,80}\)|\([^\[\](),]{0,80},[^\[\]()]{0,80}\]|∞|∪"
+    r"|[}\])]\s{0,4}∩|∩\s{0,4}[{\[(]|\\setminus|all real numbers? except"
+)
 
 
 def compile_interval(text: str, cues: Cues, *, forced: bool) -> Interval | None:
@@ -218,6 +332,6 @@ def compile_interval(text: str, cues: Cues, *, forced: bool) -> Interval | None:
     if not forced and not shaped and not (cues.interval() and not cues.point() and _BRACKETS.search(text)):
         return None
     try:
-        return Interval(tuple(read_pieces(text)))
+        return Interval(tuple(read_pieces(text)), _WHOLE_NUMBERS.search(cues.low) is not None)
     except (algebra.Unreadable, algebra.Unbounded):
         return None

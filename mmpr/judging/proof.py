@@ -80,6 +80,8 @@ class Gated:
         ruling = self.inner.compare(answer)
         if ruling.outcome is Outcome.CORRECT:
             return self._stood_by(answer, ruling)
+        if self.kind in ("text", "ocr") and _same_tokens(answer, self.text):
+            return correct(ruling.rule)
         if answer.endswith("!") and ruling.outcome is Outcome.INCORRECT:  # `42!`: a factorial, or joy
             calm = self.compare(answer.rstrip("! "))
             return ruling if calm.certainty is Certainty.PROVEN else ambiguous(ruling.rule)
@@ -213,6 +215,17 @@ def _unspaced(text: str) -> str:
 
 def _bare(text: str) -> str:
     return _BLANKS.sub("", _SCRIPT.sub(r"\1", text))
+
+
+_SEPARATED = re.compile(r"[^\W_]+(?:[\s/,&;:|·'\"().-]{1,3}[^\W_]+){1,12}[.)]?$")
+_DECIMAL = re.compile(r"\d\.\d")
+
+
+def _same_tokens(a: str, b: str) -> bool:
+    """The same words or groups of digits between other marks: `black/white` and `black white`, `333-3333`."""
+    if any(_SEPARATED.match(text) is None or _DECIMAL.search(text) for text in (a, b)):
+        return False
+    return re.findall(r"[^\W_]+", a.casefold()) == re.findall(r"[^\W_]+", b.casefold())
 
 
 _OR = re.compile(r"\s{0,4},?\s{1,4}or\s{1,4}")

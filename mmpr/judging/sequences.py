@@ -11,10 +11,13 @@ from mmpr.judging import algebra, guards
 from mmpr.judging.cues import Cues
 from mmpr.judging.forms import Form
 from mmpr.judging.intervals import Interval, read_pieces
+from mmpr.judging.maths import is_value
 from mmpr.judging.numbers import mentions, plain_numbers
-from mmpr.judging.rules import Rule, Ruling, ambiguous, correct, incorrect, ruled
+from mmpr.judging.rules import Rule, Ruling, ambiguous, correct, different, incorrect, ruled
+from mmpr.types import Certainty
 
 Compile = Callable[[str], Form]
+_MAX_MEMBERS = 32
 
 _OPEN, _CLOSE = "([{<", ")]}>"
 _AND = re.compile(r"\s{0,4}(?:,\s{0,4})?(?:\band\b|&|和|以及|及|与|\bthen\b|->|→)\s{0,4}", re.I)
@@ -189,7 +192,9 @@ class Collection:
         return ", ".join(self.texts)
 
     def _readings(self, answer: str) -> list[list[str]]:
-        inner, _ = unbracketed(answer)
+        answer = _NAMED_SET.sub("", answer)
+        points = all(_POINT.match(text) for text in self.texts)
+        inner, _ = unbracketed(answer, ("{}", "[]") if points else ("{}", "[]", "()", "<>"))
         if "/" in inner and not any(c.isdigit() for c in inner):
             inner = inner.replace("/", ", ")
         if self.numeric and (values := solutions(answer)) is not None:
@@ -197,6 +202,7 @@ class Collection:
         if self.numeric:
             inner = re.sub(r"\s{1,4}\bor\b\s{1,4}|或", ", ", inner)
             inner = re.sub(r"(?<![\w.)])±\s{0,4}(\d[\d./]*)", r"\1, -\1", inner)
+            inner = _BOTH_SIGNS.sub(r"\1+\2,\1-\2", inner)
         readings = [split(_clean_chain(inner))]
         shorter = _LEAD.sub("", inner)
         if shorter != inner and shorter.strip():
@@ -210,7 +216,7 @@ class Collection:
                 return correct(Rule.SET)
             if self._matched(parts) == len(parts):
                 return incorrect(Rule.LIST_ORDER)
-            return ambiguous(Rule.SET) if "incorrect" not in outcomes else incorrect(Rule.SET)
+            return ambiguous(Rule.SET) if "incorrect" not in outcomes else self._apart(parts)
         if len(parts) == len(self.elements):
             return self._same_count(parts)
         distinct = list(dict.fromkeys(part.casefold() for part in parts))
@@ -220,14 +226,26 @@ class Collection:
             and self._matched(distinct) == len(distinct)
         ):
             return ambiguous(Rule.SET_REPEATS)
-        return incorrect(Rule.SET)
+        return self._apart(parts)
 
     def _same_count(self, parts: list[str]) -> Ruling:
         matched = self._matched(parts)
         if matched == len(parts):
             return correct(Rule.SET)
         loose = self._matched(parts, loose=True)
-        return ambiguous(Rule.SET) if loose == len(parts) else incorrect(Rule.SET)
+        return ambiguous(Rule.SET) if loose == len(parts) else self._apart(parts)
+
+    def _apart(self, parts: list[str]) -> Ruling:
+        """Different where one member of either side is proven to be none of the other's; a lone part may be one of
+        several that a question would take."""
+        many = max(len(parts), len(self.elements)) > _MAX_MEMBERS
+        if many or (parts == [".".join(self.texts)]):  # `0,111` may be one number
+            return incorrect(Rule.SET)
+        table = [[e.compare(part).certainty is Certainty.PROVEN for part in parts] for e in self.elements]
+        lonely_part = any(all(column) for column in zip(*table, strict=True))
+        if lonely_part or (len(parts) > 1 and any(all(row) for row in table)):
+            return different(Rule.SET)
+        return incorrect(Rule.SET)
 
     def _matched(self, parts: list[str], *, loose: bool = False) -> int:
         """How many parts find an element of their own."""
@@ -247,32 +265,45 @@ def _clean_chain(text: str) -> str:
     return re.sub(r"(?<=[\w)])\s{0,4}[<>]\s{0,4}(?=[\w(-])", ", ", text)
 
 
+# `k = {1, 2}`, `x ∈ {1, 2}`, `(x, y) = (1, 2), (2, 1)`: the name of what the members are values of.
+_NAMED_SET = re.compile(
+    r"^\s{0,4}(?:\(\s{0,4}[a-z](?:\s{0,4},\s{0,4}[a-z]){1,3}\s{0,4}\)|[A-Za-z]\w?)\s{0,4}(?:=|∈|\bin\b)\s{0,4}"
+    r"(?=[{(\[\d+-])"
+)
+_BOTH_SIGNS = re.compile(r"([^,;±]{1,80})±([^,;±]{1,80})")  # `1 ± √2`
+_POINT = re.compile(r"\([^(),]{1,80}(?:,[^(),]{1,80}){1,5}\)$")
+
+
 def compile_collection(
     text: str, cues: Cues, compiled: Compile, *, ordered: bool | None, forced: bool
 ) -> Collection | None:
     """The truth as a set or list; text lists need three parts, an "and" or a question that asks for several."""
-    inner, brackets = unbracketed(solutions(text) or text, ("{}", "[]"))
+    inner, brackets = unbracketed(solutions(text) or _NAMED_SET.sub("", text), ("{}", "[]"))
+    if "," in inner and not re.search(r"[a-zA-Z]{3,}", inner):
+        inner = re.sub(r"\s{1,4}or\s{1,4}", ", ", inner)  # `21, 16 or 11`
     if inner.count("/") > 1 and not any(c.isdigit() or c in ",;" for c in inner):
         inner = inner.replace("/", ", ")
     parts = [part.rstrip(".") for part in split(inner)]
     if len(parts) < 2 and not (brackets == "{}" and parts and forced):
         return None
     numeric = all(
-        re.search(r"\d", part) and len(mentions_or_none(part)) == 1 and not re.search(r"[a-zA-Z]{4,}", part)
+        re.search(r"\d", part)
+        and ((len(mentions_or_none(part)) == 1 and not re.search(r"[a-zA-Z]{4,}", part)) or is_value(part))
         for part in parts
     )
     asks = (
         re.search(r"\blist\b|\bwhich\b.*s\b|\bname (?:the|all)\b|\bwhat are\b|哪些|\ball\b|\bcolou?rs\b|分别", cues.low)
         is not None
     )
-    if not (numeric or forced or brackets or asks or len(parts) >= 3):
+    points = all(_POINT.match(part) for part in parts)
+    if not (numeric or forced or brackets or asks or points or len(parts) >= 3):
         return None
     wanted = cues.ordered() if ordered is None else ordered
     return Collection(
         tuple(compiled(part) for part in parts),
         tuple(parts),
         wanted,
-        numeric,
+        numeric or points,
         numeric and brackets == "[]" and len(parts) == 2,
     )
 
@@ -291,6 +322,9 @@ _NAMED = re.compile(
 )
 
 
+_OF_INTERVALS = re.compile(r"[<>≤≥∞∪∈]|^\[[^\[\]()]{1,80}\)$|^\([^\[\]()]{1,80}\]$")
+
+
 @dataclass(frozen=True, slots=True)
 class Tuple:
     """Coordinates and other values in order."""
@@ -305,7 +339,7 @@ class Tuple:
             return incorrect(Rule.REFUSAL)
         if guards.negated(low):
             return incorrect(Rule.NEGATED)
-        if re.search(r"[<>≤≥∞∪∈]", answer) is not None and "<" not in answer[:1]:
+        if _OF_INTERVALS.search(answer) is not None and "<" not in answer[:1]:
             return self._as_interval(answer)
         parts, exact_form = self._parts(answer)
         if len(parts) != len(self.elements):
