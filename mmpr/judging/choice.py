@@ -10,7 +10,7 @@ from mmpr.judging.answer_head import retracts
 from mmpr.judging.clean import fold
 from mmpr.judging.forms import Form
 from mmpr.judging.kinship import akin
-from mmpr.judging.prose import core, same_words, spelled
+from mmpr.judging.prose import STOP, core, same_words, spelled
 from mmpr.judging.rules import Rule, Ruling, ambiguous, correct, different, incorrect, unlike
 from mmpr.types import Certainty, Outcome
 
@@ -73,6 +73,8 @@ _OFFICIAL = re.compile(
 )
 _LONE_LETTER = re.compile(r"(?<![\w'])([B-HJ-Z]|A(?=\s{1,4}(?:and|or|is)\b)|A$)(?![\w'])")
 _DIGIT_CHOICE = re.compile(r"(?:option|choice|选项)\s{0,4}[(\[]?(\d{1,2})[)\]]?$", re.I)
+# `The designer of the chair is Dutch`: what a sentence says last.
+_SAYS = r"\b(?:is|are|was|were|be|depicts?|shows?|represents?|called|named)\s(?:an?\s|the\s)?"
 _AROUND_TEXT_WORDS = """
 the a an is it its in of because since as only gas answer here that was are i think believe from diagram picture image
 must be this shows color
@@ -292,7 +294,18 @@ class Choice:
         if len(longest) > 1:
             wrong = guards.alternatives(answer.casefold()) and not set(longest) & self.reference
             return different(Rule.SEVERAL) if wrong else ambiguous(Rule.SEVERAL)
-        return self._sentence(words.strip(), longest[0]) if longest else None
+        return self._sentence(words.strip(), longest[0]) if longest else self._told_apart(answer)
+
+    def _told_apart(self, answer: str) -> Meant | None:
+        """`blue` where the options are a red car, a blue boat and a green tree: words that one option alone has."""
+        said = set(core(answer).split()) - STOP
+        if not said or len(said) > 2 or not all(word.isalpha() for word in said):
+            return None
+        words = [set(text.split()) - STOP for text in self.cores]
+        holding = [i for i, own in enumerate(words) if said & own]
+        plain = len(holding) == 1 and said <= words[holding[0]] and len(words[holding[0]]) == 2
+        joined = plain and re.search(r"\b(?:and|or|not|no|both|neither)\b|[,/&]", self.texts[holding[0]])
+        return (frozenset(holding), Rule.CHOICE_TEXT) if plain and not joined else None
 
     def _sentence(self, words: str, index: int) -> Meant | Ruling:
         """An option within more words: a whole sentence of it, or its official name, is the option."""
@@ -308,6 +321,7 @@ class Choice:
             "was",
         )
         whole = _OFFICIAL.sub("", words) == option or len(option.split()) >= 3
+        whole = whole or re.search(rf"{_SAYS}{re.escape(option)}$", words) is not None
         if whole or explained or all(word in _AROUND_TEXT for word in rest):
             return frozenset((index,)), Rule.CHOICE_TEXT
         return ambiguous(Rule.CHOICE_NEAR)
@@ -359,6 +373,19 @@ def _held(option: str, words: str, han: bool) -> bool:
     if not option:
         return False
     return f" {option} " in words or (han and not option.isascii() and option in words)
+
+
+_OTHERS_DENIED = re.compile(
+    r"[,.;]\s{0,4}(?:it |this |that )?(?:can(?:'t|not)|could(?:n't| not)|isn't|is not|not)\s(?:be )?"
+    r"((?:\(?[A-Z]\)?(?:,? (?:or|and|nor) |, )?){1,8})\.?$"
+)
+
+
+def without_other_letters(answer: str) -> str:
+    """`D, it can't be A or B` -> `D`: other options are denied, not the one that is named."""
+    found = _OTHERS_DENIED.search(answer)
+    own = answer.lstrip(" (")[:1]
+    return answer if found is None or own in re.findall("[A-Z]", found[1]) else answer[: found.start()]
 
 
 def label(index: int) -> str:

@@ -64,6 +64,7 @@ _FORM = re.compile(
 _COMMAND = re.compile(r"\\([a-zA-Z]{1,40}|.)[*]?")
 _SPACED_THOUSANDS = re.compile(r"(?<=\d),\\!\s?(?=\d{3})")
 _DEGREE = re.compile(r"\^\s{0,4}\{?\s{0,4}(?:\\circ|\\degree|∘|°)\s{0,4}\}?")
+_EMPTY_SET = re.compile(r"\\\{\s{0,4}\\\}|\\(?:emptyset|varnothing)(?![a-zA-Z])")
 _SYMBOLS = {
     **dict.fromkeys((",", ";", ":", " ", "quad", "qquad", "space", "enspace", "thinspace"), " "),
     **dict.fromkeys(
@@ -150,6 +151,7 @@ def plain_latex(text: str) -> str:
     """LaTeX's dress taken off; what carries meaning (`\\frac`, `\\sqrt`, functions, Greek) stays."""
     text = text.replace("{,}", ",")
     if "\\" in text:
+        text = _EMPTY_SET.sub("∅", text)
         text = _DEGREE.sub("°", _unwrap_forms(text))
         text = _SPACED_THOUSANDS.sub(",", text)
         text = text.replace("\\mathbb{R}", "ℝ").replace("\\mathbb R", "ℝ").replace("~", " ")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from functools import cache, lru_cache
 
@@ -34,6 +35,10 @@ day night|open closed|on off|positive negative|increase decrease|increasing decr
 """
 _OPPOSITES = {
     frozenset(pair.split()) for line in _OPPOSITES_TEXT.strip().splitlines() for pair in line.split("|") if pair.strip()
+}
+_INFINITE = {
+    **dict.fromkeys(("infinity", "∞", "+infinity", "+∞", "positive infinity", "plus infinity", "正无穷"), math.inf),
+    **dict.fromkeys(("-infinity", "-∞", "negative infinity", "minus infinity", "负无穷"), -math.inf),
 }
 _NUMBER = re.compile(r"[-+]?\d{1,60}(?:\.\d{1,60})?$")
 _SHORT_NAMES = {
@@ -101,6 +106,8 @@ def member(words: str) -> tuple[str, object] | None:
         return "colour", _COLOURS[words]
     if len(words) == 1 and "a" <= words <= "z":
         return "letter", words
+    if words in _INFINITE:
+        return "number", _INFINITE[words]
     number = digits(words)
     if _NUMBER.match(number) is not None:
         return "number", float(number)

@@ -55,11 +55,12 @@ _IS = re.compile(
     r"[*_` \t]{1,20}+(?:is|are|would be|should be|must be|=)[ \t]{1,4}(?:then |thus |therefore |simply |just |option )?"
     r"|(?: letter)?[*_` \t]{0,20}+(?:is|are)[*_ \t]{1,20}+(?:[:：])?[*_` \t]{0,20}+"
 )
+_DIRECT = re.compile(r"[ \t]{1,4}(?=[-+$]?\d[\d.,]{0,20}(?:\s|$))")  # `.., final answer 10`
 _IS_ZH = re.compile(r"[*_` \t]{0,20}+(?:应该|应当|应)?(?:就)?(?:为|是|选|:|：)[ \t]{0,20}+")
 _FINAL = re.compile(r"(?:^|[^a-z])final[\s*_]{1,20}(?:and correct |correct )?$")
 _LINE_HEAD = re.compile(
     r"(?:^|\n)[\s>#*_`\-•]{0,20}+"
-    r"(?:(?:the|my|our|so|thus|hence|therefore|correct|right|short|best|final|integer|numerical|is),? *)*$"
+    r"(?:(?:the|my|our|so|thus|hence|therefore|correct|right|short|best|final|integer|numerical|numeric|is),? *)*$"
 )
 _AFTER_THE = re.compile(r"\b(?:the|my|correct|best|right)[ *_]+$")
 _FINAL_ZH = re.compile(r"(?:最终|最后)(?:的)?$")
@@ -98,10 +99,12 @@ _BEST_CHOICE = re.compile(
 _THEREFORE = re.compile(
     r"(?:^|[.!:]\s{1,4}|\n\s{0,4})(?:therefore|thus|hence|so|in conclusion|consequently|因此|所以),?\s[^\n.!?]{3,160}?"
     r"(?:\b(?:is|are|equals|would be)\b|=|是|为)\s{0,4}(?:equal to |approximately |about )?(?P<value>\*{0,3}\$?\(?"
-    r"(?:[-+$]?\d[\d.,:/%°]{0,14}|\\frac\S{3,20}|[A-Z]\)?(?![\w']))(?:\s?[\w/^%°²³\\{}]{1,14}){0,2}\$?\*{0,3})[.!\s]{0,8}$",
+    r"(?:[-+$]?\d[\d.,:/%°]{0,14}|\([-\d.,/\s]{3,30}\)|\\frac\S{3,20}|[A-Z]\)?(?![\w']))(?:\s?[\w/^%°²³\\{}]{1,14}){0,2}\$?\*{0,3})[.!\s]{0,8}$",
     re.I,
 )
-_SPECIAL = re.compile(r"(?:<\|?/?(?:s|im_end|endoftext|eot_id|end_of_turn|eos)\|?>\s{0,4}){1,8}$")
+_SPECIAL = re.compile(
+    r"(?:<\|?/?(?:s|im_start|im_end|endoftext|eot_id|end_of_turn|eos)\|?>\s{0,4}(?:user|assistant|system)?\s{0,4}){1,8}$"
+)
 
 
 def _statements(text: str, low: str) -> list[Statement]:
@@ -178,6 +181,8 @@ def _answer(text: str, low: str, at: int, after: int) -> Statement | None:
         return None
     if final and (match := _HEADING.match(text, after)) is not None and _LINE_HEAD.search(head[: head.rfind("final")]):
         return Statement(at, match.end(), "final", True)
+    if final and (match := _DIRECT.match(text, after)) is not None:
+        return Statement(at, match.end(), "final", False)
     if (match := _IS.match(text, after)) is not None:
         if final or "\\boxed" in _line(text, match.end()):
             return Statement(at, match.end(), "final", "\\boxed" in _line(text, match.end()))
@@ -349,7 +354,7 @@ def extract(response: str, *, form: str = "final") -> Extraction:
 
 def searched(text: str, form: str, *, thought: bool) -> Extraction:
     """The same by every statement that the text holds."""
-    text = fold(_SPECIAL.sub("", text) if text.endswith(">") else text)
+    text = fold(_SPECIAL.sub("", text).rstrip() if ">" in text[-12:] else text)
     if "<think>" in text or "</think>" in text:
         said = _without_thought(text)
         if said is None:
@@ -472,7 +477,7 @@ def _last_box(text: str, at: int) -> str:
     """The last box without a trigger; several on one line belong together."""
     start = text.rfind("\n", 0, at) + 1
     line = _line(text, start)
-    if line.count("\\boxed") > 1:
+    if 1 < line.count("\\boxed") <= _MAX_KEYS:  # more are a loop, of which the end counts
         return line[line.find("\\boxed") :]
     end = brace_end(text, text.find("{", at)) if "{" in text[at : at + 10] else -1
     return text[at : end + 1] if end >= 0 else text[at:]
@@ -494,7 +499,7 @@ def _finish(text: str, span: str) -> Extraction:
     return Extraction(answer.strip("*` \t"), None)
 
 
-_CORRECTION = re.compile(r"\b(?:no|wait|actually|rather|sorry|correction)\b|不对|不是", re.I)
+_CORRECTION = re.compile(r"\b(?:no|wait|actually|rather|sorry|correction|then|instead)\b|不对|不是", re.I)
 
 
 def _after_correction(span: str) -> str:

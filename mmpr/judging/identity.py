@@ -81,6 +81,21 @@ def _same(a: Node, b: Node) -> bool | None:
     return said
 
 
+def proportional_in_field(a: Node, b: Node, names: frozenset[str]) -> bool | None:
+    """True where two rational expressions are one but for a number; None where the field does not show it."""
+    ratios: set[int] = set()
+    for seed in (3, 5, 7):
+        point = {name: pow(seed * 7919 + 104729 * k, 13, algebra.PRIME) for k, name in enumerate(sorted(names))}
+        try:
+            x, y = algebra.residue(a, point), algebra.residue(b, point)
+        except ZeroDivisionError:
+            return None
+        if not x or not y:
+            return None
+        ratios.add(x * pow(y, -1, algebra.PRIME) % algebra.PRIME)
+    return True if len(ratios) == 1 and names else None
+
+
 def _in_field(a: Node, b: Node, names: frozenset[str]) -> bool | None:
     agreed = 0
     for seed in (3, 5, 7, 11, 13):

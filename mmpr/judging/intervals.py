@@ -30,7 +30,8 @@ _UNION = re.compile(r"\s{0,4}(?:∪|\bU\b|\bunion\b|\bor\b|或|并)\s{0,4}")
 _MEETING = re.compile(r"\s{0,4}(?:∩|\bintersect(?:ion|ed with)?\b|交)\s{0,4}")
 _WITHOUT = re.compile(r"\s{0,4}(?:\\(?:setminus|backslash)|∖|(?<=[ℝR])\s{0,4}(?:-|\\)\s{0,4}(?=\{))\s{0,4}")
 _EXCEPT = re.compile(
-    r"^(?:all real(?: number)?s?|ℝ|R)(?: [a-zA-Z])?,?\s{1,4}(?:except|excluding|other than|but not)(?: for)?(?: [a-zA-Z] =)?\s",
+    r"^(?:all real(?: number)?s?|ℝ|R)(?: [a-zA-Z])?,?\s{1,4}(?:except|excluding|other than|but not)(?: for)?"
+    r"(?: [a-zA-Z] =)?\s",
     re.I,
 )
 _FINITE = re.compile(r"\{([^{}<>≤≥|:]{0,200})\}$")

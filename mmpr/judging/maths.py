@@ -9,7 +9,15 @@ from fractions import Fraction
 from mmpr.judging import algebra, guards
 from mmpr.judging.algebra import Node
 from mmpr.judging.grammar import FUNCTION_NAMES, difference, number
-from mmpr.judging.identity import branches, same_function, same_renamed, same_sets, solved_for, substituted
+from mmpr.judging.identity import (
+    branches,
+    proportional_in_field,
+    same_function,
+    same_renamed,
+    same_sets,
+    solved_for,
+    substituted,
+)
 from mmpr.judging.rules import Rule, Ruling, ambiguous, correct, different, incorrect
 
 _RELATION = re.compile(r"<=|>=|=<|[<>≤≥]")
@@ -193,6 +201,7 @@ class Equation:
     text: str
     left: Node = field(repr=False)
     right: Node = field(repr=False)
+    asked: bool = True  # whether the question asks for an equation, so that one side is not all of it
     kind: str = "equation"
 
     def compare(self, answer: str) -> Ruling:
@@ -257,7 +266,7 @@ class Equation:
             return ambiguous(Rule.EQUATION_SIDE)
         said = same_function(self.right, node)
         if said:
-            lonely = not algebra.symbols(self.right) or "_" in self.left.name  # `a_n = 3n - 2`
+            lonely = not self.asked or not algebra.symbols(self.right) or "_" in self.left.name  # `a_n = 3n - 2`
             return correct(Rule.EQUATION) if lonely else ambiguous(Rule.EQUATION_SIDE)
         both_values = not algebra.symbols(self.right) and not algebra.symbols(node)
         return different(Rule.EQUATION_SIDE) if said is False and both_values else ambiguous(Rule.EQUATION_SIDE)
@@ -280,6 +289,8 @@ class Equation:
 def proportional(a: Node, b: Node) -> bool | None:
     """Whether both differ by a factor that is a number and not zero. None where no point shows it."""
     names = algebra.symbols(a) | algebra.symbols(b)
+    if (said := proportional_in_field(a, b, names)) is not None:
+        return said
     first: tuple[Node, Node] | None = None
     for point in algebra.points(names):
         values = {name: _rational(value) for name, value in point.items()}
@@ -398,6 +409,9 @@ _LOOKS_MATHEMATICAL = re.compile(
     r"[+*/^=√π·×<>≤≥∞∅±_|!]|\\[a-z]|\d\s{0,4}[a-zA-Zθ]\b|\b[a-z]\s{0,4}-\s{0,4}\w|-\s{0,4}[a-zA-Z]\b"
     rf"|\b(?:{'|'.join(FUNCTION_NAMES)})\b"
 )
+_ASKS_EQUATION = re.compile(
+    r"equation|\b(?:line|curve|circle|parabola|ellipse|plane|relation|law|formula)\b|方程|解析式"
+)
 _LETTERS = re.compile(r"[A-Za-z]++(?:[-/][A-Za-z]++)*+")
 
 
@@ -416,7 +430,7 @@ def compile_maths(text: str, *, forced: bool, question: str = "") -> Expression 
         return None
     if len(nodes) == 2:
         turned = nodes[1].head == "sym" and not algebra.symbols(nodes[0])  # `2 = x`
-        return Equation(text, nodes[turned], nodes[not turned])
+        return Equation(text, nodes[turned], nodes[not turned], _ASKS_EQUATION.search(question.lower()) is not None)
     if len(nodes) == 1 and (forced or _LETTERS.fullmatch(text.strip()) is None):
         return Expression(text, nodes[0], frozenset(_GIVEN.findall(question)))
     return None

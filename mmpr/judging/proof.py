@@ -14,6 +14,7 @@ from fractions import Fraction
 
 from mmpr.judging import guards
 from mmpr.judging.algebra import Unbounded
+from mmpr.judging.choice import without_other_letters
 from mmpr.judging.closed_classes import excluded
 from mmpr.judging.forms import Form
 from mmpr.judging.kinship import akin, contains, numberless, squeezed
@@ -81,7 +82,7 @@ class Gated:
         if ruling.outcome is Outcome.CORRECT:
             return self._stood_by(answer, ruling)
         if self.kind in ("text", "ocr") and _same_tokens(answer, self.text):
-            return correct(ruling.rule)
+            return correct(Rule.TEXT if self.kind == "text" else Rule.OCR)
         if answer.endswith("!") and ruling.outcome is Outcome.INCORRECT:  # `42!`: a factorial, or joy
             calm = self.compare(answer.rstrip("! "))
             return ruling if calm.certainty is Certainty.PROVEN else ambiguous(ruling.rule)
@@ -107,6 +108,8 @@ class Gated:
         texts = getattr(self.inner, "texts", ())
         if self.kind == "choice" and guards.refuses(" ".join(texts).casefold()):
             return ruling  # an option says that it cannot be determined
+        if self.kind == "choice":
+            low = without_other_letters(answer).casefold()
         failed = guards.unreliable(low, " ".join((self.question.rstrip("? "), self.text, *texts)).casefold())
         if failed is None or (
             failed == "negated" and self.kind == "yes_no" and not low.startswith(self.text.casefold())
@@ -125,7 +128,7 @@ class Gated:
             return same
         if ruling.certainty is not None:
             return ruling
-        if ruling.rule is Rule.SEVERAL:
+        if ruling.rule is Rule.SEVERAL or (self.kind == "number" and _listed(answer) is not None):
             return self._every_candidate(answer)
         if self.kind == "text":
             return self._open_text(answer, ruling)
@@ -192,6 +195,7 @@ class Gated:
 
 
 _BRACKETED = re.compile(r"[(\[{]([^()\[\]{}]{1,200})[)\]}]$")
+_THOUSANDS = re.compile(r"[-+]?\d{1,3}(?:,\d{3}){1,20}$")
 _LISTING = re.compile(r"\s{0,4},\s{0,4}(?:(?:and|or)\s{1,4})?|\s{1,4}(?:and|or)\s{1,4}|;\s{0,4}")
 
 
@@ -203,10 +207,12 @@ def _listed(answer: str) -> frozenset[Fraction] | None:
     parts = _LISTING.split(bracketed[1].strip() if bracketed else answer)
     found = [read_simple(part.strip()) for part in parts]
     values = [one.value for one in found if one is not None]
-    if len(values) < max(2, len(parts)) or (bracketed is None and "," in answer and ", " not in answer):
+    if len(values) < max(2, len(parts)) or (bracketed is None and _THOUSANDS.match(answer) is not None):
         return None
-    joined = read_simple("".join(part.strip() for part in parts))  # `1, 234` may be 1234
-    return frozenset([*values, *([joined.value] if joined and bracketed is None else [])])
+    if bracketed is None:  # `1, 234` may be 1234, `1,5` one and a half
+        joined = [read_simple(mark.join(part.strip() for part in parts)) for mark in ("", ".")]
+        values += [one.value for one in joined if one is not None]
+    return frozenset(values)
 
 
 def _unspaced(text: str) -> str:

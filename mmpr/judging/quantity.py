@@ -9,7 +9,8 @@ from fractions import Fraction
 from mmpr.judging import algebra, guards
 from mmpr.judging.cues import Cues, singular, stem
 from mmpr.judging.grammar import FUNCTION_NAMES, number
-from mmpr.judging.identity import same_function
+from mmpr.judging.identity import renamed, same_function
+from mmpr.judging.lexicon import senses
 from mmpr.judging.magnitude import beyond
 from mmpr.judging.maths import is_value, read_value
 from mmpr.judging.measures import Measure, same, shown
@@ -37,7 +38,7 @@ marked labelled labeled length width year grew rose increased contain contains c
 weighs weigh indicates indicate displays stands lasts takes take covers makes make gives become becomes
 represents comes remains remain left needed required counted present amounts totals because when can who whom
 whose adds up points pts according current believe think estimate estimated rounded using based data altitude off whole
-cubic respectively
+cubic respectively counting counted
 的 是 为 有 共 约 个 只 条 本 张 人 位 名 枚 颗 辆 棵 朵 件 台 双 头 匹 把 块 图 中 答 案 总 数 等 于 大 概
 这 它 得 到 即 了 在 一 里 所 以 因 此 年 面 积 长 度 值 结 果 应 该 份 道 处 座 群 根 支 片 层 家 间 架 艘
 """
@@ -52,7 +53,8 @@ _SCALE_WORDS = ("hundred", "thousand", "million", "billion", "trillion")
 _PEOPLE = re.compile(r"\b(?:people|persons?|individuals|inhabitants|residents)\b")
 _WORD = re.compile(r"[a-z∠]{1,40}(?:'[a-z]{1,40})?|[\u3400-\u9fff]|[\\=<>≈±~#@&+*/^]")
 _EXPRESSION = re.compile(
-    rf"\\(?!frac|sqrt|pi)[a-z]|[a-zA-Z]\s?\^|\d\s?i\b|\||\b(?:{'|'.join(FUNCTION_NAMES)})\b|[a-zA-Z] ?[-+*] ?[a-zA-Z\d]"
+    rf"\\(?!frac|sqrt|pi)[a-z]|\d\s?\\frac[^+]{{0,60}}[+-]|[a-zA-Z]\s?\^|\d\s?i\b|\|"
+    rf"|\b(?:{'|'.join(FUNCTION_NAMES)})\b|[a-zA-Z] ?[-+*] ?[a-zA-Z\d]"
 )
 _LEAD = re.compile(
     r"^(?:(?:so|thus|hence|therefore|answer|the answer(?: is)?|i (?:believe|think)(?: that)?(?: it(?:'s| is))?"
@@ -138,6 +140,8 @@ class Number:
             node = read_value(answer)
         except algebra.Unreadable:
             return None
+        if algebra.symbols(node) == {"I"}:  # as computer algebra writes the root of -1
+            node = renamed(node, {"I": "i"})
         if not algebra.symbols(node):
             reading = closed_value(node)
             return different(Rule.NUMBER) if reading is None else self.measure.judge(reading)
@@ -172,6 +176,8 @@ class Number:
             return ambiguous(ruling.rule) if turned else ruling
         if self.cues.silent and reading.unit is not None and _GLUED.search(answer) is not None:
             return ambiguous(Rule.UNIT)
+        if rest_words and self.cues.silent and _counted(answer, rest_words):
+            rest_words = ()
         if rest_words or self._counts(answer, reading):
             return ambiguous(Rule.NUMBER_REST)
         return ambiguous(Rule.SOFT) if guards.soft(answer.lower()) else ruling
@@ -198,7 +204,7 @@ class Number:
 
     def _guard(self, answer: str, low: str) -> Ruling | None:
         if self._says_none(low):
-            if not self.cues.count():
+            if not self.cues.count() and not (self.cues.silent and self.measure.reading.value == 0):
                 return ambiguous(Rule.NUMBER_NONE)
             return correct(Rule.NUMBER_NONE) if self.measure.reading.value == 0 else different(Rule.NUMBER_NONE)
         if guards.refuses(low):
@@ -259,7 +265,9 @@ class Number:
 
     def _decimal_comma(self, comma: re.Match[str]) -> Ruling:
         value = Fraction(f"{comma.group(1)}.{comma.group(2)}")
-        return ambiguous(Rule.NUMBER_COMMA) if value == self.measure.reading.value else incorrect(Rule.NUMBER)
+        if value != self.measure.reading.value:
+            return incorrect(Rule.NUMBER)
+        return correct(Rule.NUMBER) if self.measure.reading.decimals else ambiguous(Rule.NUMBER_COMMA)
 
     def _last_side(self, text: str) -> str | Ruling:
         """`6 + 5 + 2 = 13` -> `13`; the sides before must be a label or agree with the last."""
@@ -385,6 +393,12 @@ class Number:
             and singular(word) not in self.cues.words()
             and stem(word) not in self.cues.words()
         )
+
+
+def _counted(answer: str, rest: tuple[str, ...]) -> bool:
+    """`33 eggs`: a number and the noun that it counts, nothing else."""
+    found = re.fullmatch(r"[-+]?[\d.,]{1,20}\s([a-z]{3,20}s)\W{0,2}", answer)
+    return found is not None and rest == (found[1],) and any(sense.startswith("n") for sense in senses(found[1]))
 
 
 def _stands_in(literal: str, question: str) -> bool:

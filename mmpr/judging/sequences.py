@@ -161,6 +161,7 @@ class Collection:
     ordered: bool
     numeric: bool
     pair: bool = False  # `[0, 1]`
+    braced: bool = False  # `{1, 2}`, where repeats say nothing
     kind: str = "set"
 
     def compare(self, answer: str) -> Ruling:
@@ -174,6 +175,8 @@ class Collection:
         found: Ruling = incorrect(Rule.SET)
         for reading in self._readings(answer):
             ruling = self._parts(reading)
+            if ruling.rule is Rule.SET_REPEATS and self.braced and answer[:1] + answer[-1:] == "{}":
+                return correct(Rule.SET)
             if ruling.outcome == "correct":
                 return ambiguous(Rule.SOFT) if guards.soft(low) else ruling
             if ruling.outcome == "ambiguous" or found.rule == Rule.SET:
@@ -305,6 +308,7 @@ def compile_collection(
         wanted,
         numeric or points,
         numeric and brackets == "[]" and len(parts) == 2,
+        brackets == "{}",
     )
 
 
@@ -483,6 +487,9 @@ def compile_ratio(text: str, cues: Cues, *, forced: bool) -> Ratio | None:
     """The truth as a ratio: `2:3`, or `2 to 3` and `2/3` where the question asks for one."""
     if not (forced or ":" in text or cues.ratio()):
         return None
+    named, sign, terms = text.partition("=")
+    if sign and ":" in named and re.search(r"\d", named) is None:  # `S_1:S = 7:32`
+        text = terms
     plain = plain_numbers(text)
     plain = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", plain)
     shaped = (

@@ -333,7 +333,9 @@ def compile_time(text: str, cues: Cues, *, forced: bool) -> Time | None:
     if not forced:
         if _TIME_REFERENCE.search(text) is None or cues.ratio():
             return None
-        if not cues.time() and not re.search(r"[ap]\.?\s?m\b|o'?clock|past|点|noon|midday|midnight", text, re.I):
+        if not cues.time() and not re.search(
+            r":0\d|:\d\d:|[ap]\.?\s?m\b|o'?clock|past|点|noon|midday|midnight", text, re.I
+        ):
             return None
         if "." in text and ":" not in text and not re.search(r"[ap]\.?\s?m", text, re.I):
             return None
