@@ -16,7 +16,6 @@ KNOWN_MISSES = {
     "lookalikes_3.jsonl": ["third-set_list-004"],
     "lookalikes_4.jsonl": ["fourth-latex_expr-004"],
     "lookalikes_5.jsonl": ["fifth-angle-003"],
-    "tricky_responses.jsonl": ["tricky-018"],
 }
 # A mismatch without proof (a hedge, a refusal, open text akin to the reference) is dropped, not called wrong; which
 # ones these are is frozen in test_frozen.
