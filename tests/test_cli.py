@@ -43,7 +43,31 @@ def test_a_missing_source_is_one_line_that_names_it(tmp_path):
 
 def test_an_unknown_setting_is_one_line_with_the_nearest_name(tmp_path):
     done = mmpr("build", "--source", "x.jsonl", "--out", tmp_path / "run", "temprature=1")
-    assert done.returncode == 1 and "did you mean 'temperature'" in one_line(done)
+    assert done.returncode == 2 and one_line(done).startswith("mmpr: no setting is named 'temprature'; did you mean")
+
+
+def test_a_setting_given_as_an_option_is_answered_with_how_it_is_given():
+    for words, hint in (
+        (("--temperature", "0.5"), "temperature=0.5"),
+        (("--top-k=7",), "top_k=7"),
+        (("--vllm.block_size", "32", "n=3"), "vllm.block_size=32"),
+        (("--seeded",), "seeded=.."),
+    ):
+        done = mmpr("build", "--source", "x.jsonl", "--out", "run", *words)
+        assert done.returncode == 2 and f"it is a setting: {hint}\n" in done.stderr
+
+
+def test_version_help_and_completion_answer_everybody():
+    assert re.fullmatch(r"mmpr \d+\.\d+\.\d+\n", mmpr("--version").stdout)
+    assert mmpr("-h").stdout == mmpr("--help").stdout and "Usage" in mmpr("build", "-h").stdout
+    assert "complet" in mmpr("--show-completion", "bash").stdout
+
+
+def test_settings_are_json_for_programs():
+    found = json.loads(mmpr("settings", "--json", "--config", "internvl3-8b").stdout)
+    assert found["model"]["value"] == "OpenGVLab/InternVL3-8B" and found["model"]["mark"] == "identity"
+    assert json.loads(mmpr("settings", "--schema").stdout)["properties"].keys() == found.keys()
+    assert mmpr("settings", "--schema", "--json").returncode == 2
 
 
 def test_usage_errors_exit_with_2():

@@ -1,10 +1,13 @@
+import json
 from pathlib import Path
 
 import pytest
 import yaml
+from jsonschema import Draft202012Validator
 
 from mmpr.errors import ConfigError
 from mmpr.settings.config import BuildConfig, Mark, load, marks, merge, part
+from mmpr.settings.file_schema import file_schema
 from mmpr.settings.presets import preset_names
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
@@ -177,3 +180,45 @@ def test_a_window_is_low_then_high_and_survives_storage():
     assert merge({**part(config, Mark.IDENTITY), **part(config, Mark.SELECTION)}, []) == config
     with pytest.raises(ConfigError, match="low at most high"):
         load(None, ["accuracy_window=[0.8, 0.2]"], pocket=True)
+
+
+def test_the_fault_comes_first_and_the_file_after_it(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("n: many\n")
+    with pytest.raises(ConfigError, match=r"^n: .*got 'many'\) \(in .*c\.yaml\)$"):
+        load(path, ["temperature=0.5"], pocket=True)
+    with pytest.raises(ConfigError, match=r"^temperature: .*\(got 'x'\)$"):
+        load(None, ["n=3", "temperature=x", "top_k=7"], pocket=True)
+    path.write_text("sources: 3\n")
+    with pytest.raises(ConfigError, match=r"^sources: expected a list.*\(in .*c\.yaml\)$"):
+        load(path, [], pocket=True)
+
+
+def test_the_schema_for_editors_is_up_to_date_and_takes_every_shipped_file():
+    path = CONFIGS[0].with_name("settings.schema.json")
+    remedy = "make it anew: mmpr settings --schema > configs/settings.schema.json"
+    assert json.loads(path.read_text()) == file_schema(), remedy
+    validator = Draft202012Validator(file_schema())
+    for config in CONFIGS:
+        assert "# yaml-language-server: $schema=settings.schema.json" in config.read_text().splitlines()
+        assert list(validator.iter_errors(yaml.safe_load(config.read_text()))) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "sound"),
+    [
+        ("n: 3\ntemperature: 0.5", True),
+        ("n: many", False),
+        ("temprature: 1", False),
+        ("prompt_template: ask.txt", True),
+        ("sources: [{source: a.jsonl, max_tiles: 6, weight: 2}]", True),
+        ("sources: {a: {source: a.jsonl, prompt_template: ask.txt}}", True),
+        ("sources: [{max_tiles: 6}]", False),
+        ("sources: [{source: a.jsonl, model: x}]", False),
+        ("deadline: 12:30", True),
+        ("accuracy_window: [0.2, 0.8]", True),
+        ("accuracy_window: [0.2]", False),
+    ],
+)
+def test_the_schema_takes_what_a_file_may_say(text, sound):
+    assert Draft202012Validator(file_schema()).is_valid(yaml.safe_load(text)) is sound

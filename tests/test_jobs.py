@@ -281,7 +281,7 @@ def test_a_build_past_its_deadline_ends_with_75_and_one_that_mostly_fails_with_3
 def test_a_secret_reaches_neither_the_run_folder_nor_what_is_told(write_source, tmp_path):
     source, token = write_source(9), f"hf_{'q' * 34}"
     done = drive("--source", source, "--out", tmp_path / "run", f"vllm.hf_token={token}")
-    assert done.returncode == 1 and "holds a secret" in done.stderr and token not in done.stderr
+    assert done.returncode == 2 and "holds a secret" in done.stderr and token not in done.stderr
     assert not (tmp_path / "run").exists()
 
 

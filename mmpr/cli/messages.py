@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from mmpr.errors import MmprError, RunStopped
+from mmpr.errors import ConfigError, MmprError, RunStopped
 from mmpr.log import LogFormat, log
 from mmpr.redact import redacted
 from mmpr.termination import AGAIN, EXIT_AGAIN
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mmpr.settings.config import BuildConfig
 
 LOG_FORMAT = "mmpr.log_format"  # in the context that all verbs share
-EXIT_ERROR, EXIT_FAILING, EXIT_INTERRUPTED = 1, 3, 130
+EXIT_ERROR, EXIT_USAGE, EXIT_FAILING, EXIT_INTERRUPTED = 1, 2, 3, 130
 POCKET = "the pocket model: for trying mmpr out, not for training"
 
 
@@ -30,7 +30,7 @@ def error_message(end: MmprError | KeyboardInterrupt) -> tuple[int, str]:
         return EXIT_INTERRUPTED, f"interrupted; {AGAIN}"
     from mmpr.reporting.safe_text import visible_line
 
-    return EXIT_ERROR, visible_line(redacted(str(end)))
+    return EXIT_USAGE if isinstance(end, ConfigError) else EXIT_ERROR, visible_line(redacted(str(end)))
 
 
 def print_event(context: Any, event: str, words: str, *, level: str = "info", **fields: object) -> None:  # noqa: ANN401

@@ -1,7 +1,7 @@
 """The command line: verbs, and the one place where an error becomes a sentence. Only results go to stdout.
 
-Exit codes: 0 complete, 1 known error, 2 usage, 3 complete but too many questions failed, 75 stopped and to be run
-again, 130 Ctrl-C.
+Exit codes: 0 complete, 1 known error, 2 usage or a wrong setting, 3 complete but too many questions failed, 75 stopped
+and to be run again, 130 Ctrl-C.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from mmpr import termination
+from mmpr import __version__, termination
 from mmpr.cli.eval_verb import evaluate
 from mmpr.cli.messages import (
     EXIT_ERROR,
     EXIT_FAILING,
+    EXIT_USAGE,
     LOG_FORMAT,
     POCKET,
     end_build,
@@ -33,6 +34,7 @@ from mmpr.cli.messages import (
     print_summary,
     say,
 )
+from mmpr.cli.settings_verb import list_settings
 from mmpr.cli.verb_options import (
     ConfigOption,
     Folder,
@@ -57,18 +59,40 @@ if TYPE_CHECKING:
     from mmpr.judging.rollouts import Judged
 
 
+_UsageError: Any = typer.BadParameter.__mro__[1]  # of the click that typer is made with, its own or the real one
+
+
+def _setting_hint(option: str, words: list[str]) -> str:
+    """For `--temperature 0.5`, how that setting is given; nothing where no setting has the option's name."""
+    from mmpr.settings.config import marks
+
+    name = option.lstrip("-").replace("-", "_")
+    if name.partition(".")[0] not in marks():
+        return ""
+    place = next((i for i, word in enumerate(words) if word.partition("=")[0] == option), len(words))
+    _, equals, value = words[place].partition("=") if place < len(words) else ("", "", "")
+    value = value if equals else next(iter(words[place + 1 : place + 2]), "..")
+    return f"; it is a setting: {name}={value}"
+
+
 class _Verbs(TyperGroup):
-    """Turns what ends a verb into one line on stderr and an exit code; typer itself would say nothing of Ctrl-C."""
+    """Turns what ends a verb into one line on stderr and an exit code; typer itself would print nothing of Ctrl-C."""
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401  whatever a verb returns
         termination.rise()
+        words = list(getattr(ctx, "args", ()))
         try:
             return super().invoke(ctx)
+        except _UsageError as error:
+            if option := getattr(error, "option_name", None):
+                error.message += _setting_hint(option, words)
+            raise
         except (MmprError, KeyboardInterrupt) as end:
             if debugging():
                 raise
-            code, words = error_message(end)
-            print_event(ctx, "ended", f"mmpr: {words}", level="error" if code == EXIT_ERROR else "info", exit_code=code)
+            code, line = error_message(end)
+            failed = code in (EXIT_ERROR, EXIT_USAGE)
+            print_event(ctx, "ended", f"mmpr: {line}", level="error" if failed else "info", exit_code=code)
             sys.exit(code)
         finally:
             termination.ignore()
@@ -79,10 +103,26 @@ app = typer.Typer(
     cls=_Verbs,
     help="Build multimodal preference pairs from questions about images.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"mmpr {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options_of_all(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Build multimodal preference pairs from questions about images."""
+
 
 _MISSING = "missing; give --source (or sources in --config) and --out, or --job"
 _Form = StrEnum("_Form", ("final", "boxed", "think", "any"))
@@ -384,29 +424,7 @@ def _printed(verdicts: Iterable[Judged], *, strict: bool) -> Iterator[Judged]:
         yield verdict
 
 
-@app.command(name="settings", epilog="Examples:  mmpr settings --presets   |   mmpr settings --config internvl3-38b")
-def list_settings(
-    config: ConfigOption = None,
-    presets: Annotated[bool, typer.Option("--presets", help="List the names that --config takes, instead.")] = False,
-) -> None:
-    """List every setting: its value here, what a change of it means on resume, and what it is."""
-    from mmpr.settings.config import BuildConfig, marks
-
-    if presets:
-        _list_presets()
-        return
-    chosen = settings_of(config, [])
-    for name, mark in marks().items():
-        description = BuildConfig.model_fields[name].description or ""
-        typer.echo(f"{name:22} {getattr(chosen, name)!s:28} {mark or '':10} {description}")
-
-
-def _list_presets() -> None:
-    from mmpr.settings.config import load
-    from mmpr.settings.presets import preset_names
-
-    for name in preset_names():
-        chosen = load(Path(name), [], pocket=False)
-        context = "the model's own" if chosen.context_tokens is None else f"{chosen.context_tokens:,}"
-        size = f"{chosen.tensor_parallel_size} GPU(s) an engine, {chosen.max_tiles} tiles, context {context}"
-        typer.echo(f"{name:22} {chosen.model:34} {'CPU' if chosen.is_pocket else size}")
+app.command(
+    name="settings",
+    epilog="Examples:  mmpr settings --presets   |   mmpr settings --config internvl3-38b --json",
+)(list_settings)

@@ -149,7 +149,7 @@ def _numbers(report: Mapping[str, Any]) -> str:
             (f"pairs in `{split}`, no image of which is in the other", f"{n['pairs']:,}") for split, n in splits.items()
         ]
     if report["accuracy"]["mean"] is not None:
-        rows.append(("mean accuracy of a question's responses", f"{report['accuracy']['mean']:.1%}"))
+        rows.append(("mean accuracy of a question's first responses", f"{report['accuracy']['mean']:.1%}"))
     sources = [(f"from {escape(name)}", f"{counts['pairs']:,}") for name, counts in report["by_source"].items()]
     if len(sources) > 1:
         rows += sources[:20]
@@ -173,9 +173,7 @@ def _answers(report: Mapping[str, Any]) -> str:
     rows = accuracy_rows(report)
     if not rows:
         return ""
-    words = (
-        "Questions by the share of their responses that are right; all wrong or all right leaves nothing to compare."
-    )
+    words = "Questions by the share of their first responses that are right; all or none leaves nothing to compare."
     histogram = table(("right", "questions", ""), rows)
     head = ("rule of the judge", "right", "wrong, proven", "wrong, likely", "no final answer", "undecided")
     rules = table(head, rule_rows(report))

@@ -111,8 +111,10 @@ def _dropout(asked: Mapping[str, Any]) -> str:
 def _sampling(asked: Mapping[str, Any]) -> str:
     names = ("temperature", "top_k", "top_p", "max_tokens")
     sampling = ", ".join(f"{name} {asked[name]}" for name in names if asked.get(name) is not None)
+    rounds = f"in rounds, the first of {asked.get('first_round')}, until it had its pairs; "
+    times, rounds = ("up to ", rounds) if asked.get("adaptive") else ("", "")
     return (
-        f"A question with a known answer was answered {asked.get('n')} times ({sampling}; instruction "
+        f"A question with a known answer was answered {times}{asked.get('n')} times ({rounds}{sampling}; instruction "
         f"`{asked.get('prompt_version')}`). A judge made of rules, not of a model, compared the final answer of each "
         "response with the known one: right and finished responses can be chosen; those proven wrong, and those "
         "without a clear final answer, can be rejected; what the judge left undecided is in no pair."

@@ -23,7 +23,7 @@ from mmpr.reporting.card_figures import views_of
 from mmpr.reporting.charts import accuracy_bars, duration, gap_bars, length_curves, rate_curve, rule_bars, shares
 from mmpr.reporting.diff import differing_runs
 from mmpr.reporting.flow import flow_chart
-from mmpr.reporting.plain_names import KINDS, POCKET_LINE, cut_label, explain, kind_label, plain
+from mmpr.reporting.plain_names import KINDS, POCKET_LINE, accuracy_label, cut_label, explain, kind_label, plain
 from mmpr.reporting.safe_text import visible
 from mmpr.reporting.sample import Pick, read_picks
 from mmpr.reporting.thumbnails import Thumbnails
@@ -39,7 +39,7 @@ _SHOWN_GROUPS = 12
 PAIRS_BYTES = 2_400_000  # with the images' budget and the page's own 60 kB: under 5 MB
 _PLAIN = [
     *("pair_id", "question_id", "source", "source_row", "answer", "chosen_answer", "rejected_answer", "rule"),
-    *("rejected_rule", "accuracy", "n_responses", "continued", "chosen_tokens", "rejected_tokens"),
+    *("rejected_rule", "continued", "chosen_tokens", "rejected_tokens"),
     *("chosen_finish_reason", "rejected_finish_reason", "chosen_score", "rejected_score"),
     *("images", "n_images"),
 ]
@@ -132,6 +132,7 @@ def _shown(row: Mapping[str, Any], limit: int) -> dict[str, Any]:
     return {
         **{name: _harmless(row[name]) for name in _PLAIN},
         "kind": row["pair_kind"],
+        "accuracy": accuracy_label(row),
         "question": visible(_clip(bare_question(row["question"]), limit)),
         "prefix": visible(chosen[:kept]),
         "cut": cut_label(row.get("rejected_view")),

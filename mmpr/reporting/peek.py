@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mmpr.reporting.finished_run import finished_shards
 from mmpr.reporting.page import bare_question
 from mmpr.reporting.parquet_batches import batches
-from mmpr.reporting.plain_names import plain, view_label
+from mmpr.reporting.plain_names import accuracy_label, plain, view_label
 from mmpr.reporting.safe_text import visible_line
 from mmpr.reporting.sample import Sampler, read_picks
 from mmpr.reporting.terminal import heading, labelled, sides, styled
@@ -75,6 +75,6 @@ def _show_known(console: Console, row: Mapping[str, Any]) -> None:
     details = ["no image" if not images else "1 image" if images == 1 else f"{images} images"]
     if row["answer"] is not None:
         details.append(f"known answer: {visible_line(row['answer'])}")
-    if row["accuracy"] is not None:
-        details.append(f"{row['accuracy']:.0%} of {row['n_responses']} responses right")
+    if accuracy := accuracy_label(row):
+        details.append(accuracy)
     console.print(styled((" · ".join(details), "dim")))

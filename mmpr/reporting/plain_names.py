@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from typing import Any
 
 from mmpr.types import PairKind, Reason, View
 
@@ -80,6 +81,25 @@ def view_label(view: str | None) -> str:
 def cut_label(view: str | None) -> str:
     """What stands at the cut of a rejected side."""
     return "✂ image taken away" if view in (None, View.BLIND) else f"✂ {view_label(view)}"
+
+
+def accuracy_label(row: Mapping[str, Any]) -> str | None:
+    """`3 of the first 4 right (1 undecided), 6 asked`; None for a pair whose responses nobody judges.
+
+    Accuracy is the first round's: later rounds were asked for because of what the first gave.
+
+    Args:
+        row: a pair of the dataset; one of an older mmpr counts only the responses that could be judged.
+    """
+    right, decided, undecided = row.get("n_correct"), row.get("accuracy_n") or 0, row.get("n_undecided") or 0
+    if right is None and row["accuracy"] is not None:
+        right = round(row["accuracy"] * decided)
+    if right is None or not decided + undecided:
+        return None
+    first, asked = decided + undecided, row["n_responses"]
+    of = f"{first}" if first == asked else f"the first {first}"
+    label = f"{right} of {of} right" + (f" ({undecided} undecided)" if undecided else "")
+    return label if first == asked else f"{label}, {asked} asked"
 
 
 def explain(reason: str) -> str:

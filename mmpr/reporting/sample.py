@@ -20,7 +20,17 @@ _PAIRS_A_READ = 16
 _COLUMNS = [
     *("images", "image_sha256", "pair_id", "pair_kind", "question_id", "source", "source_row", "question"),
     *("chosen_text", "rejected_text", "answer", "chosen_answer", "rejected_answer", "rule", "rejected_rule"),
-    *("accuracy", "n_responses", "prefix_chars", "continued", "chosen_tokens", "rejected_tokens"),
+    *(
+        "accuracy",
+        "accuracy_n",
+        "n_correct",
+        "n_undecided",
+        "n_responses",
+        "prefix_chars",
+        "continued",
+        "chosen_tokens",
+        "rejected_tokens",
+    ),
     *("chosen_finish_reason", "rejected_finish_reason", "chosen_score", "rejected_score"),
     *("chosen_index", "rejected_index", "rank", "keep_fraction", "rejected_view"),
 ]

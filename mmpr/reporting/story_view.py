@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from mmpr.reporting.pair_story import Story
 from mmpr.reporting.peek import pair_line, side_title
-from mmpr.reporting.plain_names import kind_label, view_label
+from mmpr.reporting.plain_names import accuracy_label, kind_label, view_label
 from mmpr.reporting.safe_text import visible_line
 from mmpr.reporting.terminal import CHOSEN, REJECTED, SOFT, heading, is_plain, labelled, sides, styled
 from mmpr.run import Splice, StoredResponse
@@ -99,9 +99,8 @@ def _compiled(story: Story) -> str | None:
 def _counted(story: Story) -> str:
     n = len(story.committed.responses)
     right = sum(stored.verdict.outcome is Outcome.CORRECT for stored in story.committed.responses if stored.verdict)
-    share = story.row["accuracy"]
-    judged = "" if share is None else f", {right} right: accuracy {share:.0%} of those that could be judged"
-    return f"All {n} responses{judged}"
+    accuracy = accuracy_label(story.row)
+    return f"All {n} responses" + (f", {right} right; accuracy: {accuracy}" if accuracy else "")
 
 
 def _responses(story: Story, *, plain: bool) -> Table:

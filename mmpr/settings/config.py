@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from mmpr.errors import ConfigError
 from mmpr.pairing import Strategy, needs_scores
 from mmpr.pocket import POCKET
-from mmpr.redact import redacted, secrets_in
+from mmpr.redact import secrets_in
 from mmpr.settings.field_types import (
     Count,
     EndpointUrl,
@@ -33,6 +33,7 @@ from mmpr.settings.mixture import spread
 from mmpr.settings.presets import override_setting, preset, read_settings, read_templates
 from mmpr.types import Certainty, View
 
+_DEFAULTS = "defaults"
 _NOT_SHOWN = frozenset(("endpoint_url", "endpoint_key_env"))  # where a key may have been given by mistake
 # Fields that a request has from elsewhere.
 _ENDPOINT_FIELDS = frozenset(
@@ -382,30 +383,35 @@ def load(file: Path | None, overrides: list[str], *, pocket: bool) -> BuildConfi
         ConfigError: names the file or the override, the field, and what it may be.
     """
     values = read_settings(file) if file else preset(POCKET if pocket else "internvl2-8b") or {}
-    return merge(values, overrides, place=str(file) if file else "defaults")
+    return merge(values, overrides, place=str(file) if file else _DEFAULTS)
 
 
 def merge(values: dict[str, Any], overrides: list[str], *, place: str = "run.json") -> BuildConfig:
-    """Settings from plain values with `key=value` over them; `place` stands in the error.
+    """Settings from plain values with `key=value` over them; `place` ends the error about what no override says.
 
     Raises:
-        ConfigError: names the place, the field, and what it may be.
+        ConfigError: names the field, what it may be, and the place.
     """
     try:
         values = spread(values, _selection())  # first, for overrides reach into it: sources.charts.max_tiles=6
     except ValueError as error:
-        raise ConfigError(f"{place}: {error}") from None
+        raise ConfigError(f"{error}{_in(place)}") from None
     for override in overrides:
         override_setting(values, override)
-        name = override.partition("=")[0]
-        place = f"{place}, {name if name in _NOT_SHOWN else redacted(override)}"
     read_templates(values)
     for entry in values["sources"].values():
         read_templates(entry)
     try:
         return BuildConfig(**values)
     except ValidationError as error:
-        raise ConfigError(f"{place}: {_explain(error)}") from None
+        overridden = {override.partition("=")[0].partition(".")[0] for override in overrides}
+        at_fault = str(next(iter(error.errors()[0]["loc"]), ""))
+        # what the caller has just written needs no place; a setting of the file does
+        raise ConfigError(_explain(error) + ("" if at_fault in overridden else _in(place))) from None
+
+
+def _in(place: str) -> str:
+    return "" if place == _DEFAULTS else f" (in {place})"
 
 
 def _explain(error: ValidationError) -> str:
