@@ -23,12 +23,13 @@ def file_schema() -> dict[str, Any]:
     fields["deadline"]["anyOf"].append({"type": "integer"})  # 12:30 in YAML 1.1
     own = {name: {key: part for key, part in fields[name].items() if key != "default"} for name in PER_SOURCE}
     weight = {"type": "number", "exclusiveMinimum": 0}
-    entry = {
+    schema["$defs"]["Source"] = {
         "type": "object",
         "properties": {"source": {"type": "string"}, "name": {"type": "string"}, "weight": weight, **own},
         "required": ["source"],
         "additionalProperties": False,
     }
+    entry = {"$ref": "#/$defs/Source"}
     fields["sources"] = {
         "anyOf": [{"type": "array", "items": entry}, {"type": "object", "additionalProperties": entry}],
         "description": fields["sources"]["description"],
