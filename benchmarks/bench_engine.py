@@ -7,8 +7,8 @@ Both arms answer the same questions with the pocket model: n responses of each w
 completion of the others. The bare arm gets its prompts ready-made, images decoded, as three calls (drafts, samples,
 completions). `bound` gives the engine (vLLM's own processes: scheduler and worker) one core and everything else the
 other, in both arms; `shared` binds nothing. Tokens a second from the first to the last 5 % of the tokens; `end to
-end` from the first token to the end of the engine's work. Arms alternate, each bare run between builds of other chunk sizes; a
-ratio is the median over the runs of a build to the bare run beside it.
+end` from the first token to the end of the engine's work. Arms alternate, each bare run between builds of other chunk
+sizes; a ratio is the median over the runs of a build to the bare run beside it.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +11,14 @@ from mmpr.run.chunk_reader import named_errors
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
 _BATCH_ROWS = 8192
 
 
 @contextmanager
 def opened(folder: RunFolder, path: str) -> Iterator[Any]:
-    """A `ParquetFile`; what goes wrong inside the block is told with the file's name.
+    """A `ParquetFile`; what goes wrong inside the block is reported with the file's name.
 
     Raises:
         RunFolderError: the file is missing or damaged.
@@ -35,7 +36,18 @@ def batches(folder: RunFolder, path: str, columns: list[str]) -> Iterator[pa.Rec
         RunFolderError: the file is missing or damaged.
     """
     with opened(folder, path) as parquet:
+        require_columns(parquet, columns)
         yield from parquet.iter_batches(_BATCH_ROWS, columns=columns)
+
+
+def require_columns(parquet: pq.ParquetFile, columns: Sequence[str]) -> None:
+    """Refuse a file without these columns: pyarrow leaves out those that it does not find.
+
+    Raises:
+        ValueError: a bit of the footer flipped, and a column has another name.
+    """
+    if missing := [name for name in columns if name not in parquet.schema_arrow.names]:
+        raise ValueError(f"it has no column {missing[0]}")
 
 
 def column_names(folder: RunFolder, path: str) -> list[str]:

@@ -10,7 +10,7 @@ from hashlib import blake2b
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from mmpr.reporting.parquet_batches import opened
+from mmpr.reporting.parquet_batches import opened, require_columns
 from mmpr.run import RunFolder
 
 if TYPE_CHECKING:
@@ -85,6 +85,7 @@ def read_picks(folder: RunFolder, picks: list[Pick], *, images: bool = True) -> 
     by_place = sorted(picks, key=lambda pick: (pick.path, pick.row))
     for path, group in groupby(by_place, key=lambda pick: pick.path):
         with opened(folder, path) as parquet:
+            require_columns(parquet, columns)
             yield from _rows(parquet, [pick.row for pick in group], columns)
 
 
