@@ -142,10 +142,10 @@ def pairs_of(question: Question, found: Sides, rule: PairRule) -> list[Pair]:
 
 def sides(judged: Sequence[Judged], rule: PairRule) -> Sides:
     """The responses that may stand in pairs, near-equal ones once: chosen, wrong, and those without a clear answer."""
-    distinct = partial(_without_duplicates, rule=rule)
+    distinct = partial(without_duplicates, rule=rule)
     chosen = distinct([j for j in judged if may_be_chosen(j)])
     wrong = distinct([j for j in judged if _is_wrong(j, rule)])
-    unparsed = distinct([j for j in judged if _is_format_negative(j, rule)]) if rule.format_pairs else []
+    unparsed = distinct([j for j in judged if rule.format_pairs and _is_format_negative(j, rule)])
     return chosen, wrong, unparsed
 
 
@@ -165,6 +165,11 @@ def may_be_chosen(judged: Judged) -> bool:
     response, verdict = judged
     right = verdict.outcome is Outcome.CORRECT and not verdict.off_format
     return right and response.finish_reason is Finish.STOP and _is_usable(response)
+
+
+def may_be_rejected(judged: Judged, rule: PairRule) -> bool:
+    """Whether it is surely wrong, or has no final answer where that counts, and text that a trainer can take."""
+    return _is_wrong(judged, rule) or (rule.format_pairs and _is_format_negative(judged, rule))
 
 
 def _is_wrong(judged: Judged, rule: PairRule) -> bool:
@@ -188,7 +193,7 @@ def _is_format_negative(judged: Judged, rule: PairRule) -> bool:
     return rule.unfinished_negatives or response.finish_reason is Finish.STOP
 
 
-def _without_duplicates(side: Sequence[Judged], *, rule: PairRule) -> list[Judged]:
+def without_duplicates(side: Sequence[Judged], *, rule: PairRule) -> list[Judged]:
     """Of near-equal responses with one answer the first by a hash of its text; two errors are never one.
 
     With GROUNDED the one that is to go first stays, the hash decides between equals.
@@ -199,7 +204,7 @@ def _without_duplicates(side: Sequence[Judged], *, rule: PairRule) -> list[Judge
     """
     grounded, similarity = rule.strategy is Strategy.GROUNDED, rule.near_duplicate
     ordered = sorted(side, key=lambda j: (hashlib.sha256(j[0].text.encode()).digest(), j[0].index))
-    ordered.sort(key=lambda j: _grounding_cost(j[0]) if grounded else 0.0)
+    ordered.sort(key=lambda j: grounding_cost(j[0]) if grounded else 0.0)
     if similarity is None:
         return ordered
     from rapidfuzz.distance import Indel
@@ -292,7 +297,7 @@ def _costs(chosen: Sequence[Judged], rejected: Sequence[Judged], strategy: Strat
     if strategy is Strategy.RANDOM or not rejected:
         return [[0.0] * len(rejected) for _ in chosen]
     if strategy is Strategy.GROUNDED:
-        return [[_grounding_cost(c)] * len(rejected) for c, _ in chosen]
+        return [[grounding_cost(c)] * len(rejected) for c, _ in chosen]
     if strategy is Strategy.LENGTH_MATCHED:
         return [[float(abs(c.n_tokens - r.n_tokens)) for r, _ in rejected] for c, _ in chosen]
     from rapidfuzz.distance import Indel
@@ -301,7 +306,8 @@ def _costs(chosen: Sequence[Judged], rejected: Sequence[Judged], strategy: Strat
     return [[Indel.normalized_distance(a, b) for b in words[len(chosen) :]] for a in words[: len(chosen)]]
 
 
-def _grounding_cost(chosen: Response) -> float:
+def grounding_cost(chosen: Response) -> float:
+    """The less the more the image brings a response: minus its gain in nats; 0 where it was not scored."""
     return -chosen.n_tokens * (chosen.gain or 0.0)
 
 

@@ -13,10 +13,10 @@ import mmpr
 ROOT = Path(mmpr.__file__).parent
 ROOMS = [
     *("types", "errors", "redact", "log", "_processes", "termination", "pocket"),
-    *("image_tags", "option_letters", "prompts", "judging", "pairing", "rounds", "evaluation", "dropout"),
-    *("images", "sources", "run", "verification", "exporting", "reporting", "status"),
+    *("image_tags", "option_letters", "prompts", "judging", "rewards", "pairing", "rounds", "evaluation", "dropout"),
+    *("images", "sources", "run", "verification", "reporting", "status"),
     *("engines", "pool"),
-    *("settings", "builder", "checking", "cli", "__main__"),
+    *("settings", "builder", "exporting", "checking", "cli", "__main__"),
 ]
 FILES = sorted(path for path in ROOT.rglob("*.py") if "checkpoint" not in path.parts and path != ROOT / "__init__.py")
 

@@ -117,7 +117,7 @@ def test_everything_works_on_a_merged_run(shapes, tmp_path):
         assert story.commit.account.engine == row["model"]
         assert story.row["chosen_text"] == row["chosen_text"]
     assert len(sample_pairs(out, n_pairs=5, kind=None, seed=0)) == 5
-    assert export_run(out, "internvl", tmp_path / "exported").pairs == len(rows)
+    assert export_run(out, "internvl", tmp_path / "exported").rows == len(rows)
     before = files(out)
     report_again(out)
     assert {name for name, content in files(out).items() if before.get(name) != content} <= {"manifest.json"}

@@ -19,6 +19,7 @@ from typer.core import TyperGroup
 
 from mmpr import __version__, termination
 from mmpr.cli.eval_verb import evaluate
+from mmpr.cli.export_verb import export
 from mmpr.cli.messages import (
     EXIT_ERROR,
     EXIT_FAILING,
@@ -126,7 +127,6 @@ def options_of_all(
 
 _MISSING = "missing; give --source (or sources in --config) and --out, or --job"
 _Form = StrEnum("_Form", ("final", "boxed", "think", "any"))
-_Format = StrEnum("_Format", ("internvl", "llamafactory", "swift", "trl", "jsonl"))  # mmpr.exporting's needs pyarrow
 
 
 @app.command(epilog="Examples:  mmpr build --source vqa.jsonl --out runs/mine n=16   |   mmpr build --job jobs.yaml")
@@ -314,23 +314,10 @@ def peek(
         typer.echo(f"{folder}: no pair{f' of kind {kind.value}' if kind else ''}", err=True)
 
 
-@app.command(epilog="Example:  mmpr export runs/mine --format internvl --to exports/internvl")
-def export(
-    folder: Folder,
-    format: Annotated[_Format, typer.Option("--format", help="Whose format.", show_default=False)],
-    to: Annotated[Path, typer.Option("--to", help="A new or empty folder on this machine.", show_default=False)],
-    strict: Annotated[bool, typer.Option("--strict", help="The first pair that is unfit ends the export.")] = False,
-    max_chars: Annotated[
-        int | None, typer.Option(min=1, help="Characters of prompt and answer within which pairs must differ.")
-    ] = None,
-) -> None:
-    """Write a finished run's pairs in a trainer's own format; pairs it would not survive are left out and told."""
-    from mmpr.exporting import export_run
-
-    counts = export_run(folder, format, to, strict=strict, max_chars=max_chars)
-    images = f" and {counts.images:,} images" if counts.images else ""
-    say("\n".join((f"{counts.pairs:,} pairs{images} in {to}", *map(str, counts.left_out))))
-    typer.echo(f"load: {counts.load}")
+app.command(
+    epilog="Examples:  mmpr export runs/mine --format internvl --to exports/internvl   |   "
+    "mmpr export runs/mine --format verl --to exports/verl --accuracy 0.2:0.8"
+)(export)
 
 
 @app.command(epilog="Example:  mmpr push runs/mine owner/name")

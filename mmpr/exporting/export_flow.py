@@ -1,21 +1,23 @@
-"""An export from its start to its end: the folder is claimed, every row group checked and written, the counts told."""
+"""An export from its start to its end: the folder is claimed, everything checked and written, the counts reported."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 
 from mmpr.errors import ConfigError, RunFolderError
 from mmpr.exporting.export_folder import claim, finish, request_of
-from mmpr.exporting.export_records import EXPLAINED, Batch, Counts, FitPair, Format, LeftOut, Unfit
+from mmpr.exporting.export_records import Batch, Counts, FitPair, Format, LeftOuts, Unfit
 from mmpr.exporting.fitness import text_fault, turns_of
-from mmpr.exporting.formats import Writer, writer_for
+from mmpr.exporting.formats import writer_for
 from mmpr.exporting.image_files import ImageFiles
 from mmpr.exporting.shard_rows import filtered, row_groups, rows_of, shards_by_split, with_images
+from mmpr.exporting.training_flow import FAULTS, TrainingExport, refused
+from mmpr.exporting.training_records import TrainingChoice
 from mmpr.run import RunFolder
 from mmpr.run.commit_records import FileRecord
 from mmpr.run.merge_members import by_source
@@ -29,48 +31,68 @@ def export_run(
     *,
     strict: bool = False,
     max_chars: int | None = None,
+    accuracy: tuple[float, float] | None = None,
+    per_question: int | None = None,
     options: dict[str, Any] | None = None,
 ) -> Counts:
-    """Write a finished run's pairs in a trainer's own format; memory is bounded by one row group.
+    """Write a finished run in a trainer's own format: its pairs, or a training set of its questions and responses.
 
-    Pairs that the trainer would not survive are left out and counted. Running it again completes an export that was
+    What the trainer would not survive is left out and counted. Running it again completes an export that was
     interrupted and changes nothing in one that is complete.
 
     Args:
         folder: local path or fsspec URL of the run folder.
         format: a `Format` or its value.
         to: a new or empty folder on this machine.
-        strict: the first pair that is unfit ends the export.
-        max_chars: most characters of prompt and answer that the trainer keeps; pairs that differ only behind them are
-            left out.
+        strict: the first pair or question that is unfit ends the export.
+        max_chars: most characters of prompt and answer that the trainer keeps. Pairs that differ only behind them are
+            left out, and of training sets what is longer.
+        accuracy: of training sets: least and greatest share of right responses of a question, both included. It must
+            lie inside whatever the undecided responses are.
+        per_question: of sets of responses: most of a question with one label.
         options: what fsspec's filesystem takes.
 
     Raises:
-        ConfigError: no such format; `to` has other files or cannot be written.
-        RunFolderError: the run is not finished or damaged; with `strict`, a pair is unfit.
+        ConfigError: no such format, or it has no use for an argument; `to` has other files or cannot be written.
+        RunFolderError: the run is not finished or damaged; with `strict`, something is unfit.
     """
     format, root = _format(format), Path(to)
     run = RunFolder(folder, options)
-    identity = run.load_run()["identity"]
-    shards = shards_by_split(run)
-    request = request_of(format, [file for files in shards.values() for file in files], max_chars=max_chars)
+    choice = TrainingChoice(accuracy, per_question, max_chars, strict)
+    choice.require_fit(format)
+    export = PairExport if format.unit == "pairs" else TrainingExport
+    job: _ExportJob = export(run, format, root, choice)
     try:
-        writer = writer_for(format, root, max_tiles=_tiles(identity))
-        counts = claim(root, request, writer.load)
+        counts = claim(root, job.request, job.load)
         if counts is None:
-            _refuse_damaged(run, shards)
-            counts = _Export(run, writer, root, strict=strict, max_chars=max_chars).write(shards)
-            finish(root, request, counts)
+            _refuse_damaged(run, job.files)
+            counts = job.write()
+            finish(root, job.request, counts)
     except OSError as error:
         raise ConfigError(f"cannot write {root}: {error.strerror or error}; free space or rights there") from error
-    if strict and counts.left_out:
-        raise _refused(counts.left_out[0].reason, counts.left_out[0].first)
+    unfit = [one for one in counts.left_out if format.unit == "pairs" or one.reason in FAULTS]
+    if strict and unfit:
+        raise refused(unfit[0].reason, unfit[0].first)
     return counts
 
 
-def _refuse_damaged(run: RunFolder, shards: Mapping[str, list[FileRecord]]) -> None:
+class _ExportJob(Protocol):
+    """What is exported. `files` are those of the run that it reads, `request` what makes two exports the same."""
+
+    load: str
+
+    @property
+    def files(self) -> Sequence[FileRecord]: ...
+
+    @property
+    def request(self) -> dict[str, Any]: ...
+
+    def write(self) -> Counts: ...
+
+
+def _refuse_damaged(run: RunFolder, files: Sequence[FileRecord]) -> None:
     """Every byte is read before anything is written: a flipped bit need not break a file's compression."""
-    for file in (file for files in shards.values() for file in files):
+    for file in files:
         if fault := file_fault(run, file):
             raise RunFolderError(f"{run.url}: {fault}; `mmpr verify {run.url}` says what to do")
 
@@ -81,28 +103,34 @@ def _tiles(identity: Mapping[str, Any]) -> int | None:
     return each.pop() if len(each) == 1 else None
 
 
-class _Export:
-    """One export while it is written."""
+class PairExport:
+    """The run's pairs, from the shards of its dataset; memory is bounded by one row group."""
 
-    def __init__(self, run: RunFolder, writer: Writer, root: Path, *, strict: bool, max_chars: int | None) -> None:
-        self._run = run
-        self._writer = writer
-        self._images = ImageFiles(None if writer.embeds else root)
-        self._strict = strict
-        self._max_chars = max_chars
-        self._n_pairs = 0
-        self._left_out: Counter[Unfit] = Counter()
-        self._first: dict[Unfit, str] = {}
+    def __init__(self, run: RunFolder, format: Format, root: Path, choice: TrainingChoice) -> None:
+        self._run, self._choice = run, choice
+        self._shards = shards_by_split(run)
+        self.files = [file for files in self._shards.values() for file in files]
+        self.request = request_of(format, self.files, max_chars=choice.max_chars)
+        self._writer = writer_for(format, root, max_tiles=_tiles(run.load_run()["identity"]))
+        self.load = self._writer.load
+        self._images = ImageFiles(None if self._writer.embeds else root)
+        self._n_pairs: Counter[str] = Counter()  # by split
+        self._left_out = LeftOuts()
 
-    def write(self, shards: dict[str, list[FileRecord]]) -> Counts:
+    def write(self) -> Counts:
+        """Write everything but the mark that says so.
+
+        Raises:
+            RunFolderError: a shard is damaged; with `strict`, a pair is unfit.
+        """
         try:
-            for split, files in shards.items():
+            for split, files in self._shards.items():
                 self._write_split(split, [file.path for file in files])
             self._writer.end()
         finally:
             self._writer.close()
-        left_out = tuple(LeftOut(why, self._left_out[why], self._first[why]) for why in Unfit if why in self._first)
-        return Counts(self._n_pairs, self._images.count(), left_out, self._writer.load)
+        load = self.load if self._n_pairs["train"] else ""
+        return Counts(self._n_pairs.total(), self._images.count(), self._left_out.all(), load)
 
     def _write_split(self, split: str, paths: list[str]) -> None:
         """Pairs with images first, then those without, from the row groups that were seen to have some.
@@ -132,7 +160,7 @@ class _Export:
         kept = filtered(rows, pa.array([pair is not None for pair in fit], pa.bool_()))
         pairs = [pair for pair in fit if pair is not None]
         self._writer.add(Batch(split, path, pairs, kept))
-        self._n_pairs += len(pairs)
+        self._n_pairs[split] += len(pairs)
 
     def _check(self, path: str, rows: pa.Table) -> Iterator[FitPair | None]:
         """Every row's pair, or None and a count."""
@@ -140,15 +168,14 @@ class _Export:
             checked = self._fit(row)
             if isinstance(checked, Unfit):
                 place = f"pair {row['pair_id']} of {path}"
-                if self._strict:
-                    raise _refused(checked, place)
-                self._left_out[checked] += 1
-                self._first.setdefault(checked, place)
+                if self._choice.strict:
+                    raise refused(checked, place)
+                self._left_out.add(checked, place)
             yield None if isinstance(checked, Unfit) else checked
 
     def _fit(self, row: dict[str, Any]) -> FitPair | Unfit:
         turns = turns_of(row)
-        if fault := text_fault(row, turns, max_chars=self._max_chars):
+        if fault := text_fault(row, turns, max_chars=self._choice.max_chars):
             return fault
         images = self._images.place(row["images"] or ())
         if images is None:
@@ -162,7 +189,3 @@ def _format(format: Format | str) -> Format:
     except ValueError:
         known = ", ".join(one.value for one in Format)
         raise ConfigError(f"there is no format {str(format)!r}; it may be {known}") from None
-
-
-def _refused(why: Unfit, place: str) -> RunFolderError:
-    return RunFolderError(f"{place} is unfit: {why.value} ({EXPLAINED[why]}); without --strict it is left out")

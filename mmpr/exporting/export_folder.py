@@ -7,12 +7,11 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from mmpr.errors import ConfigError
-from mmpr.exporting.export_records import Counts, Format, LeftOut, Unfit
+from mmpr.exporting.export_records import Counts, Format, LeftOut, reason_named
 from mmpr.run.commit_records import FileRecord
 from mmpr.run.json_records import to_json
 
@@ -58,9 +57,10 @@ def claim(root: Path, request: Mapping[str, Any], load: str) -> Counts | None:
 
 
 def finish(root: Path, request: Mapping[str, Any], counts: Counts) -> None:
-    """Say that the export is complete."""
-    left_out = [asdict(one) for one in counts.left_out]
-    stored = {"pairs": counts.pairs, "pictures": counts.images, "left_out": left_out}  # without `load`: folders move
+    """Say that the export is complete. `pairs` are its rows, of whatever kind: the name of the first exports."""
+    left_out = [{"reason": one.reason, "pairs": one.rows, "first": one.first} for one in counts.left_out]
+    loads = bool(counts.load)  # not the line itself: folders move
+    stored = {"pairs": counts.rows, "pictures": counts.images, "left_out": left_out, "loads": loads}
     _write(root / EXPORT, {"request": request, "counts": stored})
     (root / UNFINISHED).unlink(missing_ok=True)
 
@@ -79,8 +79,9 @@ def _require_same(root: Path, stored: Any, request: Mapping[str, Any]) -> None: 
 def _counts(root: Path, stored: Any, load: str) -> Counts:  # noqa: ANN401
     try:
         counts = stored["counts"]
-        left_out = tuple(LeftOut(Unfit(one["reason"]), one["pairs"], one["first"]) for one in counts["left_out"])
-        return Counts(counts["pairs"], counts["pictures"], left_out, load)
+        left_out = tuple(LeftOut(reason_named(one["reason"]), one["pairs"], one["first"]) for one in counts["left_out"])
+        loads = counts.get("loads", counts["pairs"] > 0)  # an older mmpr did not write it
+        return Counts(counts["pairs"], counts["pictures"], left_out, load if loads else "")
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"{root / EXPORT} is damaged; delete {root} and export again") from error
 

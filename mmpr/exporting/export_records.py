@@ -1,37 +1,79 @@
-"""What passes through an export: rows that are fit, row group by row group, and what is told at the end."""
+"""What passes through an export: rows that are fit, row group by row group, and what is reported at the end."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from mmpr.types import Message
+from mmpr.types import Message, Reason
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
 class Format(StrEnum):
-    """Whose format the pairs are written in; JSONL is nobody's and everybody's."""
+    """Whose format is written. The first five hold the run's pairs; JSONL is nobody's and everybody's.
+
+    The others hold what a run knows besides its pairs: prompts for reinforcement learning with their reference answers
+    (VERL to OPENRLHF), and judged responses (KTO unpaired, SFT right ones, ORM with an outcome label).
+    """
 
     INTERNVL = "internvl"
     LLAMAFACTORY = "llamafactory"
     SWIFT = "swift"
     TRL = "trl"
     JSONL = "jsonl"
+    VERL = "verl"
+    GRPO = "grpo"
+    EASYR1 = "easyr1"
+    SWIFT_GRPO = "swift-grpo"
+    OPENRLHF = "openrlhf"
+    KTO = "kto"
+    SFT = "sft"
+    ORM = "orm"
+
+    @property
+    def unit(self) -> str:
+        """What one row is, in the plural."""
+        if self in _OF_PAIRS:
+            return "pairs"
+        return "responses" if self in OF_RESPONSES else "prompts"
+
+
+_OF_PAIRS = frozenset((Format.INTERNVL, Format.LLAMAFACTORY, Format.SWIFT, Format.TRL, Format.JSONL))
+OF_RESPONSES = frozenset((Format.KTO, Format.SFT, Format.ORM))
 
 
 class Unfit(StrEnum):
-    """Why a pair is left out: each would stop a trainer or silently teach it something else."""
+    """Why a pair, a question or a response is left out."""
 
+    # would stop a trainer, or silently teach it something else
     EMPTY_TEXT = "empty_text"
     SAME_TEXT = "same_text"
     MEDIA_TAG = "media_tag"
     IMAGE_TAGS = "image_tags"
     SAME_WITHIN_MAX_CHARS = "same_within_max_chars"
     IMAGE_UNREADABLE = "picture_unreadable"
+    # questions
+    NO_REFERENCE = "no_reference"
+    REFERENCE_UNFIT = "reference_unfit"
+    PROMPT_BEYOND_MAX_CHARS = "prompt_beyond_max_chars"
+    # responses
+    RESPONSE_EMPTY = "response_empty"
+    RESPONSE_TAG = "response_tag"
+    BEYOND_MAX_CHARS = "beyond_max_chars"
+    UNDECIDED = "undecided"
+    UNPROVEN = "unproven"
+    OFF_FORMAT = "off_format"
+    NO_FINAL_ANSWER = "no_final_answer"
+    UNFINISHED = "unfinished"
+    REFUSAL = "refusal"
+    WRONG = "wrong"
+    NEAR_DUPLICATE = "near_duplicate"
+    PER_QUESTION = "per_question"
 
 
 EXPLAINED = {
@@ -41,7 +83,39 @@ EXPLAINED = {
     Unfit.IMAGE_TAGS: "the prompt has more or fewer <image> tags than images",
     Unfit.SAME_WITHIN_MAX_CHARS: "chosen and rejected are the same within --max-chars",
     Unfit.IMAGE_UNREADABLE: "an image cannot be decoded",
+    Unfit.NO_REFERENCE: "questions without a reference answer",
+    Unfit.REFERENCE_UNFIT: "questions whose reference answer cannot be judged by",
+    Unfit.PROMPT_BEYOND_MAX_CHARS: "questions whose prompt alone is longer than --max-chars",
+    Unfit.RESPONSE_EMPTY: "responses without text",
+    Unfit.RESPONSE_TAG: "responses that say <image>, <video> or <audio>",
+    Unfit.BEYOND_MAX_CHARS: "responses that end behind --max-chars",
+    Unfit.UNDECIDED: "responses that the judge cannot decide",
+    Unfit.UNPROVEN: "responses that are likely wrong, without proof: rejected_certainty=likely takes them",
+    Unfit.OFF_FORMAT: "responses that are right, but not in the form that was asked for",
+    Unfit.NO_FINAL_ANSWER: "responses without a final answer",
+    Unfit.UNFINISHED: "responses that ended at their length limit",
+    Unfit.REFUSAL: "responses that refuse",
+    Unfit.WRONG: "responses that are wrong",
+    Unfit.NEAR_DUPLICATE: "responses that say what another one of the question says, see near_duplicate",
+    Unfit.PER_QUESTION: "responses behind the first --per-question",
 }
+_OF_QUESTIONS = {
+    Reason.ACCURACY_WINDOW: "questions whose share of right responses lies outside --accuracy",
+    Reason.ACCURACY_UNCLEAR: "questions that may lie outside --accuracy, for the judge cannot decide some responses",
+    Reason.EXCLUDED: "questions that stand in the list of `exclude`",
+}
+
+
+def explained(reason: Unfit | Reason) -> str:
+    """A reason for a person."""
+    if isinstance(reason, Unfit):
+        return EXPLAINED[reason]
+    return _OF_QUESTIONS.get(reason, "questions that were skipped when they were read or asked")
+
+
+def reason_named(name: str) -> Unfit | Reason:
+    """The reason of a name; raises ValueError where there is none."""
+    return Unfit(name) if name in set(Unfit) else Reason(name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +141,32 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """How many pairs one reason left out, and where the first of them lies."""
+    """How many rows one reason left out, and where the first of them lies."""
 
-    reason: Unfit
-    pairs: int
+    reason: Unfit | Reason
+    rows: int
     first: str
 
     def __str__(self) -> str:
-        return f"left out: {self.pairs:,} {self.reason.value} ({EXPLAINED[self.reason]}); the first is {self.first}"
+        return f"left out: {self.rows:,} {self.reason.value} ({explained(self.reason)}); the first is {self.first}"
+
+
+class LeftOuts:
+    """Counts what an export leaves out."""
+
+    def __init__(self) -> None:
+        self._rows: Counter[Unfit | Reason] = Counter()
+        self._first: dict[Unfit | Reason, str] = {}
+
+    def add(self, reason: Unfit | Reason, place: str) -> None:
+        """One more; `place` names it."""
+        self._rows[reason] += 1
+        self._first.setdefault(reason, place)
+
+    def all(self) -> tuple[LeftOut, ...]:
+        """By reason, in the order of `Unfit`, then of `Reason`; one of either by the same name counts once."""
+        reasons = dict.fromkeys((*Unfit, *Reason))
+        return tuple(LeftOut(why, self._rows[why], self._first[why]) for why in reasons if why in self._first)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +174,13 @@ class Counts:
     """A finished export.
 
     Args:
-        pairs: written.
+        rows: written, of all splits.
         images: files written; 0 where images are embedded.
-        left_out: by reason, in the order of `Unfit`.
-        load: one line: how the trainer is pointed at it.
+        left_out: by reason.
+        load: one line: how the trainer is pointed at it; empty where there is no row to train on.
     """
 
-    pairs: int
+    rows: int
     images: int
     left_out: tuple[LeftOut, ...]
     load: str

@@ -23,17 +23,36 @@ def text_fault(row: Mapping[str, Any], turns: Sequence[Message], *, max_chars: i
         max_chars: characters of prompt and answer together that a trainer keeps; None: all.
     """
     chosen, rejected = row["chosen_text"] or "", row["rejected_text"] or ""
-    if not (chosen.strip() and rejected.strip() and turns and turns[-1].text.strip()):
+    if not (chosen.strip() and rejected.strip()) or _is_blank(turns):
         return Unfit.EMPTY_TEXT
     if chosen.strip() == rejected.strip():  # InternVL strips answers: a line's end alone is no difference
         return Unfit.SAME_TEXT
-    if _has_stray_tag(turns, (chosen, rejected)):
+    if says_media(chosen) or says_media(rejected):
         return Unfit.MEDIA_TAG
-    if count_tags(turn.text for turn in turns) != len(row["images"] or ()):
-        return Unfit.IMAGE_TAGS
+    if fault := prompt_fault(turns, len(row["images"] or ())):
+        return fault
     if max_chars is not None and _same_within(chosen, rejected, max_chars - sum(len(turn.text) for turn in turns)):
         return Unfit.SAME_WITHIN_MAX_CHARS
     return None
+
+
+def prompt_fault(turns: Sequence[Message], n_images: int) -> Unfit | None:
+    """Why what is asked is unfit, whatever the answer; or None."""
+    if _is_blank(turns):
+        return Unfit.EMPTY_TEXT
+    system = any(turn.role == "system" and IMAGE_TAG in turn.text for turn in turns)  # no trainer counts that one
+    if system or any(tag in turn.text for tag in _OTHER_MEDIA for turn in turns):
+        return Unfit.MEDIA_TAG
+    return Unfit.IMAGE_TAGS if count_tags(turn.text for turn in turns) != n_images else None
+
+
+def says_media(answer: str) -> bool:
+    """Whether a trainer would look for an image, a video or a sound where an answer only speaks of one."""
+    return has_media_tag(answer) or any(tag in answer for tag in _OTHER_MEDIA)
+
+
+def _is_blank(turns: Sequence[Message]) -> bool:
+    return not turns or not turns[-1].text.strip()
 
 
 def turns_of(row: Mapping[str, Any]) -> tuple[Message, ...]:
@@ -46,12 +65,6 @@ def turns_of(row: Mapping[str, Any]) -> tuple[Message, ...]:
     if not spoken or spoken[-1].role != "user" or row["question"] is None:
         return ()
     return tuple(turns) if len(spoken) > 1 else (*turns[:-1], Message("user", row["question"]))
-
-
-def _has_stray_tag(turns: Sequence[Message], answers: Sequence[str]) -> bool:
-    asked = [turn.text for turn in turns]
-    system = any(turn.role == "system" and IMAGE_TAG in turn.text for turn in turns)  # no trainer counts that one
-    return system or any(map(has_media_tag, answers)) or any(t in s for t in _OTHER_MEDIA for s in (*asked, *answers))
 
 
 def _same_within(chosen: str, rejected: str, n_chars: int) -> bool:

@@ -74,9 +74,10 @@ class InternVL:
 
     `image` is a path for one image (a list of one gets no `<image>` tag of its own), a list for several, and absent
     for none (null raises, and the trainer then takes a random other row). The trainer opens annotations with no
-    encoding, so they are ASCII, and relative to where it was started, so `meta.json` has absolute paths. Its rows hold
-    one text: a system message and earlier turns go in front of the question, but the family's own, which the trainer
-    puts there itself.
+    encoding, so they are ASCII, and relative to where it was started, so `meta.json` has absolute paths. Rows of
+    several images have files of their own, one for each number: the trainer divides `max_dynamic_patch` by it, the
+    engine cut every image into as many tiles. A row holds one text: earlier turns go in front of the question, and so
+    does a system message, unless the trainer reads it from a field of its own (`internvl_row`).
     """
 
     embeds = False
@@ -85,13 +86,16 @@ class InternVL:
         self._root = root
         self._max_tiles = max_tiles
         self._names = SafeNames()
+        self._n_images: dict[str, int] = {}
         self._lines = LineFiles(root, ascii_only=True)
         self.load = f"--meta_path {shlex.quote(str(root / 'meta.json'))}"
 
     def add(self, batch: Batch) -> None:
         rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
         for pair in batch.pairs:
-            name = self._names.of(pair.columns["source"], pair.columns["pair_kind"])
+            several = f"_{len(pair.images)}images" if len(pair.images) > 1 else ""
+            name = self._names.of(pair.columns["source"], f"{pair.columns['pair_kind']}{several}")
+            self._n_images[name] = max(1, len(pair.images))
             rows[f"{_annotations(batch.split)}/{name}.jsonl"].append(internvl_row(pair))
         for name, found in rows.items():
             self._lines.add(name, found)
@@ -111,7 +115,8 @@ class InternVL:
     def _entry(self, name: str, n_rows: int) -> dict[str, Any]:
         root = self._root.resolve()
         entry = {"root": str(root), "annotation": str(root / name), "repeat_time": 1, "data_augment": False}
-        tiles = {} if self._max_tiles is None else {"max_dynamic_patch": self._max_tiles}
+        n_images = self._n_images[Path(name).stem]
+        tiles = {} if self._max_tiles is None else {"max_dynamic_patch": self._max_tiles * n_images}
         return {**entry, **tiles, "length": n_rows}
 
 
@@ -212,11 +217,19 @@ class JsonLines:
         pass
 
 
+# The trainer puts the family's greeting there itself; InternVL3.5's `internvl_think` is an instruction, and stays.
+_GREETINGS = frozenset(text for name, text in SYSTEM_MESSAGES.items() if name != "internvl_think")
+_READS_SYSTEM_PROMPT = re.compile(r"internvl[-_]?3[._-]5", re.I)
+
+
 def internvl_row(pair: FitPair) -> dict[str, Any]:
-    """One line of an annotation."""
-    found = [turn.text for turn in pair.turns if turn.role == "system"]
-    system = [text for text in found if text not in SYSTEM_MESSAGES.values()]  # the trainer puts the family's own there
-    row: dict[str, Any] = {"question": "\n\n".join([*system, pair.columns["question"]]), **_answers(pair)}
+    """One line of an annotation. InternVL3.5's trainer reads `system_prompt`; those before would drop the message."""
+    system = [turn.text for turn in pair.turns if turn.role == "system" and turn.text not in _GREETINGS]
+    apart = bool(system) and _READS_SYSTEM_PROMPT.search(pair.columns["model"] or "") is not None
+    question = pair.columns["question"] if apart else "\n\n".join([*system, pair.columns["question"]])
+    row: dict[str, Any] = {"question": question, **_answers(pair)}
+    if apart:
+        row["system_prompt"] = "\n\n".join(system)
     if pair.images:
         row["image"] = pair.images[0] if len(pair.images) == 1 else list(pair.images)
     return row

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager
 
 import pyarrow as pa
@@ -32,7 +32,8 @@ def read_chunk(
     with named_errors(folder, commit.questions.path):
         texts = _questions(folder, commit, chunk_tables.WITHOUT_BYTES)
         rows = [row for place, row in enumerate(texts) if first <= place < stop]
-        encoded = _encoded(folder, commit, rows) if images else {}
+        wanted = {image.sha256 for _, shown, _ in rows for image in shown}
+        encoded = read_encoded(folder, commit, wanted) if images else {}
     for place, (question, shown, skip) in enumerate(rows, start=first):
         yield Committed(question, tuple(_with_bytes(p, encoded) for p in shown), answered.get(place, ()), skip)
 
@@ -59,9 +60,12 @@ def _questions(folder: RunFolder, commit: ChunkCommit, columns: list[str]) -> It
     return chunk_tables.read_questions(_groups(folder, commit.questions.path, columns))
 
 
-def _encoded(folder: RunFolder, commit: ChunkCommit, rows: list[chunk_tables.QuestionRow]) -> dict[str, bytes]:
-    """The bytes of the images that the rows show; they may stand with an earlier question of the chunk."""
-    wanted = {image.sha256 for _, shown, _ in rows for image in shown}
+def read_encoded(folder: RunFolder, commit: ChunkCommit, wanted: Set[str]) -> dict[str, bytes]:
+    """The bytes of images by sha256; they may stand with an earlier question of the chunk.
+
+    Raises:
+        RunFolderError: a file is missing or damaged, or the chunk does not have one of the images.
+    """
     found: dict[str, bytes] = {}
     if not wanted:
         return found

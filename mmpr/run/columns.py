@@ -24,9 +24,9 @@ from mmpr.run.commit_records import Committed, StoredImage, StoredResponse
 from mmpr.run.selection import Selection
 from mmpr.types import Message, Pair, PairKind, Reason, Skip, Stage
 
-_IMAGES = pa.list_(pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())]))
+IMAGES_TYPE = pa.list_(pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())]))
 _PARTS = pa.list_(pa.struct([("type", pa.string()), ("text", pa.string())]))
-_TURNS = pa.list_(pa.struct([("role", pa.string()), ("content", _PARTS)]))
+TURNS_TYPE = pa.list_(pa.struct([("role", pa.string()), ("content", _PARTS)]))
 TEXTS = ("question", "chosen_text", "rejected_text", "answer")  # plain columns of any length
 # What the text columns of a row take besides their texts, for planning.
 _ROW_BYTES = 512
@@ -83,9 +83,13 @@ class DatasetRecipe:
 
 def arrow_schema() -> pa.Schema:
     """The columns of `data/train-*.parquet` with the Hugging Face features in the schema's metadata."""
-    plain = pa.schema(_fields())
-    features = {field.name: _feature(field.type) for field in plain}
-    return plain.with_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    return with_features(pa.schema(_fields()))
+
+
+def with_features(schema: pa.Schema) -> pa.Schema:
+    """A schema with the Hugging Face features in its metadata: a list of `IMAGES_TYPE` becomes images."""
+    features = {field.name: _feature(field.type) for field in schema}
+    return schema.with_metadata({"huggingface": json.dumps({"info": {"features": features}})})
 
 
 def dataset_features(*, decode: bool) -> list[dict[str, Any]]:
@@ -153,8 +157,8 @@ def pair_rows(committed: Committed, pairs: Sequence[Pair], recipe: DatasetRecipe
 def _fields() -> list[pa.Field]:
     strings = pa.list_(pa.string())
     types = {
-        "images": _IMAGES,
-        **dict.fromkeys(("prompt", "chosen", "rejected"), _TURNS),
+        "images": IMAGES_TYPE,
+        **dict.fromkeys(("prompt", "chosen", "rejected"), TURNS_TYPE),
         **dict.fromkeys(TEXTS, pa.string()),
         **dict.fromkeys(("pair_id", "question_id", "pair_kind", "source"), pa.string()),
         "source_row": pa.int64(),
@@ -185,7 +189,7 @@ def _fields() -> list[pa.Field]:
 
 
 def _feature(kind: pa.DataType) -> Any:  # noqa: ANN401
-    if kind == _IMAGES.value_type:
+    if kind == IMAGES_TYPE.value_type:
         return {"_type": "Image"}
     if pa.types.is_list(kind):
         return [_feature(kind.value_type)]
@@ -195,7 +199,7 @@ def _feature(kind: pa.DataType) -> Any:  # noqa: ANN401
 
 
 def _yaml_feature(kind: pa.DataType, *, decode: bool) -> dict[str, Any]:
-    if kind == _IMAGES:
+    if kind == IMAGES_TYPE:
         return {"list": "image" if decode else {"image": {"decode": False}}}
     if pa.types.is_list(kind):
         inner = _yaml_feature(kind.value_type, decode=decode)
@@ -217,7 +221,7 @@ def _question_columns(committed: Committed, recipe: DatasetRecipe) -> dict[str, 
             {"bytes": image.encoded if path is None else None, "path": path}
             for image, path in _placed(committed, recipe)
         ],
-        "prompt": [{"role": m.role, "content": _parts(m.text)} for m in messages],
+        "prompt": [{"role": m.role, "content": content_parts(m.text)} for m in messages],
         "question": "\n\n".join(m.text for m in messages if m.role != "system"),
         "answer": None if question.answer is None else " | ".join(question.answer),
         "question_id": question.id,
@@ -318,7 +322,7 @@ def _judging_columns(chosen: StoredResponse, rejected: StoredResponse) -> dict[s
     }
 
 
-def _parts(text: str) -> list[dict[str, str | None]]:
+def content_parts(text: str) -> list[dict[str, str | None]]:
     """A turn's text as content parts: one image part for every tag, the blank line behind it taken off."""
     first, *others = text.split(IMAGE_TAG)
     parts: list[dict[str, str | None]] = [{"type": "text", "text": first}] if first.strip() else []

@@ -14,7 +14,7 @@ from mmpr.exporting import Unfit, export_run
 from mmpr.exporting.export_records import EXPLAINED
 from mmpr.exporting.fitness import text_fault, turns_of
 from mmpr.prompts import ask
-from mmpr.run.columns import _parts
+from mmpr.run.columns import content_parts
 from mmpr.types import Message, Question
 
 
@@ -65,9 +65,9 @@ def test_every_kind_of_damage_is_left_out_under_its_name(run, tmp_path, format):
     mixed = [row for pair in zip(rows[: len(bad)], bad, strict=True) for row in pair] + rows[len(bad) :]
     runs.forge(run, mixed, group_rows=7)
     counts = export_run(run.url, format, tmp_path / "damaged")
-    assert counts.pairs == len(rows)
+    assert counts.rows == len(rows)
     reasons = [why for _, why in DAMAGE.values()]
-    assert {one.reason: one.pairs for one in counts.left_out} == {why: reasons.count(why) for why in set(reasons)}
+    assert {one.reason: one.rows for one in counts.left_out} == {why: reasons.count(why) for why in set(reasons)}
     runs.forge(run, rows, group_rows=7)
     export_run(run.url, format, tmp_path / "sound")
     damaged, sound = runs.files_in(tmp_path / "damaged"), runs.files_in(tmp_path / "sound")
@@ -87,7 +87,7 @@ def test_a_strict_export_ends_at_the_first_one_and_says_where_and_why(run, tmp_p
     assert "the-bad-one" in str(told.value) and why.value in str(told.value) and "\n" not in str(told.value)
     assert not (tmp_path / "to/export.json").exists()
     counts = export_run(run.url, "swift", tmp_path / "to")  # without strict it goes on
-    assert counts.pairs == len(rows) and [one.reason for one in counts.left_out] == [why]
+    assert counts.rows == len(rows) and [one.reason for one in counts.left_out] == [why]
     with pytest.raises(RunFolderError, match="the-bad-one"):  # complete, but not what strict asks for
         export_run(run.url, "swift", tmp_path / "to", strict=True)
 
@@ -96,7 +96,7 @@ def test_a_left_out_pair_of_several_images_leaves_none_behind(run, tmp_path):
     row = next(row for row in runs.rows_of(run) if len(row["images"]) == 3)
     broken = {**row, "images": [*row["images"][:2], {"bytes": b"no", "path": None}]}
     runs.forge(run, [broken])
-    assert export_run(run.url, "jsonl", tmp_path / "to").pairs == 0
+    assert export_run(run.url, "jsonl", tmp_path / "to").rows == 0
     assert runs.images_in(tmp_path / "to") == []
 
 
@@ -105,9 +105,9 @@ def test_pairs_that_differ_only_behind_the_trainers_length_are_left_out(run, tmp
     row = {**with_images(rows), "chosen_text": "the same start, then A", "rejected_text": "the same start, then B"}
     runs.forge(run, [row])
     enough = len(row["question"]) + len("the same start, then A")
-    assert export_run(run.url, "trl", tmp_path / "a", max_chars=enough).pairs == 1
+    assert export_run(run.url, "trl", tmp_path / "a", max_chars=enough).rows == 1
     counts = export_run(run.url, "trl", tmp_path / "b", max_chars=enough - 1)
-    assert counts.pairs == 0 and counts.left_out[0].reason is Unfit.SAME_WITHIN_MAX_CHARS
+    assert counts.rows == 0 and counts.left_out[0].reason is Unfit.SAME_WITHIN_MAX_CHARS
 
 
 def test_every_reason_is_explained():
@@ -134,7 +134,7 @@ def test_turns_come_back_from_a_row_as_they_were_asked(text, history, n_images, 
     question = Question("q", "s", 0, text, system, tuple(history), ("p.png",) * n_images)
     messages = ask(question, "final")
     row = {
-        "prompt": [{"role": m.role, "content": _parts(m.text)} for m in messages],
+        "prompt": [{"role": m.role, "content": content_parts(m.text)} for m in messages],
         "question": "\n\n".join(m.text for m in messages if m.role != "system"),
     }
     assert turns_of(row) == messages

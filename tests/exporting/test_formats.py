@@ -158,7 +158,7 @@ def test_trl_loads_the_folder_with_images_and_only_its_four_columns(sound, tmp_p
     pairs = datasets.load_dataset(str(tmp_path / "to"), split="train", cache_dir=str(tmp_path / "cache"))
     expected = runs.rows_of(sound)
     assert pairs.column_names == ["images", "prompt", "chosen", "rejected"]
-    assert counts.pairs == len(pairs) == len(expected) and counts.images == 0
+    assert counts.rows == len(pairs) == len(expected) and counts.images == 0
     for row, before in zip(pairs, expected, strict=True):  # in order: types stand in the file
         assert [image.size for image in row["images"]] == [(24, 24)] * len(before["images"])
         assert row["chosen"][0]["content"] == [{"type": "text", "text": before["chosen_text"]}]
@@ -216,7 +216,7 @@ def test_each_image_is_written_once_under_its_hash(sound, tmp_path, format):
 def test_the_validation_split_never_mixes_with_the_training_pairs(run, tmp_path, format):
     rows = runs.rows_of(run)
     runs.forge(run, {runs.SHARD: rows[:-6], "data/validation-00000-of-00001.parquet": rows[-6:]})
-    assert export_run(run.url, format, tmp_path / "to").pairs == len(rows)
+    assert export_run(run.url, format, tmp_path / "to").rows == len(rows)
     files = runs.files_in(tmp_path / "to")
     held_out = [name for name in files if "validation" in name]
     assert held_out
@@ -232,11 +232,11 @@ def test_the_validation_split_never_mixes_with_the_training_pairs(run, tmp_path,
 def test_a_run_of_texts_alone_has_no_images(tmp_path, format):
     run = runs.make(tmp_path / "run", [making.sampled(row) for row in range(3)])
     counts = export_run(run.url, format, tmp_path / "to")
-    assert counts.pairs == 12 and counts.images == 0 and not (tmp_path / "to/images").exists()
+    assert counts.rows == 12 and counts.images == 0 and not (tmp_path / "to/images").exists()
 
 
 @pytest.mark.parametrize("format", runs.FORMATS)
 def test_a_run_without_a_pair_is_an_empty_export(tmp_path, format):
     run = runs.make(tmp_path / "run", [making.skipped(0)])
-    assert export_run(run.url, format, tmp_path / "to").pairs == 0
+    assert export_run(run.url, format, tmp_path / "to").rows == 0
     assert (tmp_path / "to/export.json").exists()

@@ -1,0 +1,231 @@
+"""A training set from its start to its end: chunk by chunk from the committed questions and responses, no engine asked.
+
+The dataset in `data/` repeats a question with every pair and has neither its options nor its other accepted answers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from mmpr.builder.run_recipes import judge_options, limits, pair_rule, run_parts, run_recipe
+from mmpr.builder.stored_settings import stored_settings
+from mmpr.errors import RunFolderError
+from mmpr.exporting.export_records import Counts, Format, LeftOuts, Unfit, explained
+from mmpr.exporting.files import LineFiles, ParquetFiles
+from mmpr.exporting.image_files import ImageFiles
+from mmpr.exporting.training_formats import SHAPES, Row, TrainingShape
+from mmpr.exporting.training_records import TrainingChoice, TrainingExample
+from mmpr.exporting.training_rows import Omission, PartRules, example_of
+from mmpr.judging import VERSION
+from mmpr.run import ChunkCommit, RunFolder, members_of, read_chunk, read_manifest
+from mmpr.run.chunk_reader import read_encoded
+from mmpr.run.dataset import GROUP_BYTES, GROUP_ROWS, select_run
+from mmpr.run.merge_members import refuse_evaluation
+from mmpr.types import Reason
+
+# What is wrong with a question itself, whatever was answered: `--strict` ends at the first one.
+FAULTS: frozenset[Unfit | Reason] = frozenset(
+    (Unfit.EMPTY_TEXT, Unfit.MEDIA_TAG, Unfit.IMAGE_TAGS, Unfit.IMAGE_UNREADABLE, Unfit.REFERENCE_UNFIT)
+)
+_TEXTS = "texts-"  # before the name of a file of rows without an image, until the end
+
+
+class TrainingExport:
+    """One training set.
+
+    Args:
+        run: a finished run.
+        format: one of `SHAPES`.
+        root: the export's folder.
+        choice: what of the run is wanted.
+
+    Raises:
+        ConfigError: the format has no use for the choice, or this mmpr cannot read the run's settings.
+        RunFolderError: the run is not finished, or an evaluation.
+    """
+
+    def __init__(self, run: RunFolder, format: Format, root: Path, choice: TrainingChoice) -> None:
+        choice.require_fit(format)
+        self._run, self._format, self._root, self._choice = run, format, root, choice
+        self._shape = SHAPES[format]
+        self._stored = run.load_run()
+        refuse_evaluation(self._stored, run.url)
+        manifest = read_manifest(run)
+        if manifest is None or manifest.n_chunks != len(run.committed_chunks()):
+            raise RunFolderError(f"{run.url} is not finished: start its build again, then export")
+        self.files = [file for commit in run.commits() for file in (commit.questions, commit.responses)]
+        self.load = self._shape.load(root)
+        self._left_out = LeftOuts()
+        self._writer = _TrainingWriter(root, self._shape)
+
+    @property
+    def request(self) -> dict[str, Any]:
+        """What makes two training sets the same; the judge's version and the run's settings are part of it."""
+        made_of = [[file.path, file.sha256] for file in self.files]
+        content = json.dumps([made_of, self._stored["selection"], VERSION], sort_keys=True)
+        wanted = {name: value for name, value in asdict(self._choice).items() if name != "strict"}
+        return {
+            "written_as": 1,
+            "format": self._format.value,
+            **json.loads(json.dumps(wanted)),  # a tuple and the list it is stored as are equal
+            "responses_sha256": hashlib.sha256(content.encode()).hexdigest(),
+        }
+
+    def write(self) -> Counts:
+        """Write everything but the mark that says so; memory is bounded by a chunk's texts and a row group's images.
+
+        Raises:
+            RunFolderError: a committed file is missing or damaged; with `strict`, a question is unfit.
+        """
+        try:
+            for commit, part in self._parts():
+                self._add_chunk(commit, part)
+            self._writer.end()
+        finally:
+            self._writer.close()
+        n_rows = self._writer.n_rows
+        loads = self.load if n_rows["train"] else ""
+        return Counts(n_rows.total(), self._writer.images.count(), self._left_out.all(), loads)
+
+    def _parts(self) -> Iterator[tuple[ChunkCommit, PartRules]]:
+        """Every commit with the rules that hold for it, in source order.
+
+        What a benchmark excludes stays out, and the split is that of the pairs; caps on pairs say nothing here.
+        """
+        config, members = stored_settings(self._stored, []), members_of(self._stored)
+        asked = replace(limits(config), max_pairs_per_source=None, max_format_fraction=None)
+        chunks = sorted(self._run.committed_chunks())
+        recipe = select_run(self._run, run_recipe(config, members, self._run.commits()), chunks, asked, map)
+        parts = list(run_parts(config, members, self._run.commits()))
+        firsts = [part.first for part in parts]
+        for commit in self._run.commits():
+            own = parts[bisect_right(firsts, commit.chunk) - 1].config
+            yield commit, PartRules(recipe.of_chunk(commit.chunk), pair_rule(own), judge_options(own))
+
+    def _add_chunk(self, commit: ChunkCommit, part: PartRules) -> None:
+        """Write a chunk's examples, as many at once as their images' bytes allow."""
+        batch: list[TrainingExample] = []
+        sizes: dict[str, int] = {}
+        for committed in map(part.recipe.view, read_chunk(self._run, commit, images=False)):
+            example, omitted = example_of(committed, part, self._format, self._choice)
+            self._leave_out(omitted)
+            if example is None:
+                continue
+            sizes |= {image.sha256: image.n_bytes for image in example.images}
+            batch.append(example)
+            if sum(sizes.values()) > GROUP_BYTES:
+                self._add_batch(commit, batch)
+                batch, sizes = [], {}
+        self._add_batch(commit, batch)
+
+    def _add_batch(self, commit: ChunkCommit, batch: Sequence[TrainingExample]) -> None:
+        encoded = read_encoded(self._run, commit, {image.sha256 for one in batch for image in one.images})
+        for example in batch:
+            if not self._writer.add(example, [encoded[image.sha256] for image in example.images]):
+                question = example.question
+                place = f"question {question.id} ({question.source}:{question.row})"
+                self._leave_out([(Unfit.IMAGE_UNREADABLE, place)])
+
+    def _leave_out(self, omitted: Sequence[Omission]) -> None:
+        for reason, place in omitted:
+            if self._choice.strict and reason in FAULTS:
+                raise refused(reason, place)
+            self._left_out.add(reason, place)
+
+
+def refused(reason: Unfit | Reason, place: str) -> RunFolderError:
+    """What ends a strict export."""
+    return RunFolderError(f"{place} is unfit: {reason.value} ({explained(reason)}); without --strict it is left out")
+
+
+class _TrainingWriter:
+    """The files of one training set, a file a split; rows without an image last, for types are guessed from the first
+    rows of JSON lines."""
+
+    def __init__(self, root: Path, shape: TrainingShape) -> None:
+        self._root, self._shape = root, shape
+        self._embeds = shape.schema is not None
+        self.images = ImageFiles(None if self._embeds else root)
+        self._lines = LineFiles(root)
+        self._groups: dict[str, _RowGroup] = {}
+        self.n_rows: Counter[str] = Counter()
+
+    def add(self, example: TrainingExample, encoded: Sequence[bytes]) -> bool:
+        """Write an example's rows; False where one of its images cannot be decoded."""
+        stored = [{"bytes": content, "path": None} for content in encoded]
+        names = self.images.place(stored)
+        if names is None:
+            return False
+        shown: Sequence[Any] = stored if self._embeds else names
+        if self._shape.absolute:
+            shown = [str(self._root.resolve() / name) for name in names]
+        rows = self._shape.rows(example, shown, self.n_rows[example.split])
+        self._write(example.split, rows, n_bytes=sum(map(len, encoded)), has_image=bool(encoded))
+        self.n_rows[example.split] += len(rows)
+        return True
+
+    def _write(self, split: str, rows: Sequence[Row], *, n_bytes: int, has_image: bool) -> None:
+        if self._shape.schema is None:
+            self._lines.add(f"{'' if has_image else _TEXTS}{split}.jsonl", rows)
+            return
+        group = self._groups.setdefault(split, _RowGroup(self._root, f"{split}.parquet", self._shape.schema))
+        for row in rows:
+            group.add(row, n_bytes)
+
+    def end(self) -> None:
+        """Complete the files, and write those that the trainer wants beside them."""
+        for group in self._groups.values():
+            group.end()
+        for name in list(self._lines.n_rows):
+            if name.startswith(_TEXTS):
+                self._append(self._root / name, self._root / name.removeprefix(_TEXTS))
+        for name, content in self._shape.files.items():
+            (self._root / name).write_text(content, encoding="utf-8")
+
+    def _append(self, texts: Path, lines: Path) -> None:
+        """Move the lines without an image behind those with one."""
+        with lines.open("ab" if self._lines.n_rows[lines.name] else "wb") as file, texts.open("rb") as rest:
+            while block := rest.read(2**20):
+                file.write(block)
+        texts.unlink()
+
+    def close(self) -> None:
+        """Let go of what is open, also after an error."""
+        for group in self._groups.values():
+            group.close()
+
+
+class _RowGroup:
+    """Gathers rows of one Parquet file into groups, bounded in rows and in expanded bytes."""
+
+    def __init__(self, root: Path, name: str, schema: pa.Schema) -> None:
+        self._files = ParquetFiles(root)
+        self._name, self._schema = name, schema
+        self._rows: list[Row] = []
+        self._n_bytes = 0
+
+    def add(self, row: Row, n_bytes: int) -> None:
+        if self._rows and (len(self._rows) >= GROUP_ROWS or self._n_bytes + n_bytes > GROUP_BYTES):
+            self._flush()
+        self._rows.append(row)
+        self._n_bytes += n_bytes
+
+    def end(self) -> None:
+        self._flush()
+        self._files.close()
+
+    def close(self) -> None:
+        self._files.close()
+
+    def _flush(self) -> None:
+        self._files.add(self._name, pa.Table.from_pylist(self._rows, schema=self._schema))
+        self._rows, self._n_bytes = [], 0

@@ -1,0 +1,294 @@
+"""Training sets as each trainer reads them: one function a format, from an example to its rows.
+
+Read in verl 0.9.1, TRL 1.16.0, ms-swift 4.6.0, EasyR1 (2026-07), OpenRLHF 0.11 (2026-08) and LLaMA-Factory 0.9.5.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from mmpr.exporting.export_records import Format
+from mmpr.exporting.training_records import LabelledResponse, TrainingExample, difficulty
+from mmpr.run.columns import IMAGES_TYPE, TURNS_TYPE, content_parts, with_features
+from mmpr.types import Message
+
+Row = dict[str, Any]
+REWARD_FILE = "reward.py"
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingShape:
+    """One format.
+
+    Args:
+        rows: an example's rows. Its images come as the row holds them: as embedded bytes or as paths; `number` is that
+            of the first row in its split.
+        load: how the trainer is pointed at the folder, in one line.
+        schema: of Parquet with embedded images; None: JSON lines with images as files.
+        files: further files by name: `reward.py`, where the trainer loads its reward function from a file.
+        absolute: images' paths are absolute, for a trainer that opens them as they stand.
+    """
+
+    rows: Callable[[TrainingExample, Sequence[Any], int], list[Row]]
+    load: Callable[[Path], str]
+    schema: pa.Schema | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
+    absolute: bool = False
+
+
+# -- what all rows have ------------------------------------------------------------------------------------------------
+
+_FIGURES = [
+    ("question_id", pa.string()),
+    ("source", pa.string()),
+    ("source_row", pa.int64()),
+    ("accuracy", pa.float64()),
+    ("n_correct", pa.int32()),
+    ("n_wrong", pa.int32()),
+    ("n_undecided", pa.int32()),
+    ("difficulty", pa.string()),
+    ("model", pa.string()),
+]
+
+
+def _figures(example: TrainingExample) -> Row:
+    """Where a question comes from, and how hard it was for the model that answered. Accuracy is null if undecided."""
+    first = example.first
+    return {
+        "question_id": example.question.id,
+        "source": example.question.source,
+        "source_row": example.question.row,
+        "accuracy": first.accuracy,
+        "n_correct": first.n_correct,
+        "n_wrong": first.n_wrong,
+        "n_undecided": first.n_undecided,
+        "difficulty": difficulty(first).value,
+        "model": example.model,
+    }
+
+
+def _plain_turns(turns: Sequence[Message]) -> list[Row]:
+    """Turns whose content is text with `<image>` tags."""
+    return [{"role": turn.role, "content": turn.text} for turn in turns]
+
+
+def _part_turns(turns: Sequence[Message]) -> list[Row]:
+    """Turns whose content is parts, one for each image, as in the run's own pairs."""
+    return [{"role": turn.role, "content": content_parts(turn.text)} for turn in turns]
+
+
+def _one_text(turns: Sequence[Message]) -> str:
+    """The whole conversation for a trainer that takes one text."""
+    return "\n\n".join(turn.text for turn in turns)
+
+
+# -- prompts -----------------------------------------------------------------------------------------------------------
+
+
+def verl_rows(example: TrainingExample, images: Sequence[Any], number: int) -> list[Row]:
+    """One row; `ground_truth` is what `mmpr.rewards.compute_score` reads."""
+    extra = {
+        "split": example.split,
+        "index": number,
+        "question": example.question.text,
+        "answer": " | ".join(example.question.answer or ()),
+        **_figures(example),
+    }
+    row = {
+        "data_source": example.question.source,
+        "prompt": _plain_turns(example.turns),
+        "images": list(images),
+        "ability": example.kind or "",
+        "reward_model": {"style": "rule", "ground_truth": example.reference},
+        "extra_info": extra,
+    }
+    return [row]
+
+
+def grpo_rows(example: TrainingExample, images: Sequence[Any], number: int) -> list[Row]:
+    """One row; TRL hands every column to `mmpr.rewards.reward_func`, which reads `reference`."""
+    prompt = _part_turns(example.turns)
+    return [{"prompt": prompt, "images": list(images), "reference": example.reference, **_figures(example)}]
+
+
+def easyr1_rows(example: TrainingExample, images: Sequence[Any], number: int) -> list[Row]:
+    """One row under EasyR1's default keys; a prompt is one text there, system message and earlier turns in front."""
+    prompt = _one_text(example.turns)
+    return [{"prompt": prompt, "answer": example.reference, "images": list(images), **_figures(example)}]
+
+
+def swift_grpo_rows(example: TrainingExample, images: Sequence[Any], number: int) -> list[Row]:
+    """One line; ms-swift keeps `solution` for the reward."""
+    messages = _plain_turns(example.turns)
+    return [{"messages": messages, "images": list(images), "solution": example.reference, **_figures(example)}]
+
+
+def openrlhf_rows(example: TrainingExample, images: Sequence[Any], number: int) -> list[Row]:
+    """One line; OpenRLHF opens the images as it comes to them, and names data sources by `datasource`."""
+    row = {"input": _plain_turns(example.turns), "images": list(images), "label": example.reference}
+    return [{**row, "datasource": example.question.source, **_figures(example)}]
+
+
+# -- responses ---------------------------------------------------------------------------------------------------------
+
+
+def kto_rows(example: TrainingExample, images: Sequence[Any], number: int) -> list[Row]:
+    """A row a response: wanted or not."""
+    prompt, kind = _part_turns(example.turns), "dropout_ntp" if example.question.answer is None else "correctness"
+    return [
+        {
+            "images": list(images),
+            "prompt": prompt,
+            "completion": _part_turns([Message("assistant", one.text)]),
+            "label": one.label,
+            "kind": kind,
+            **_figures(example),
+        }
+        for one in example.responses
+    ]
+
+
+def sft_rows(example: TrainingExample, images: Sequence[Any], number: int) -> list[Row]:
+    """A line a response that is proven right: the conversation to its end."""
+    asked = _plain_turns(example.turns)
+    return [
+        {"messages": [*asked, {"role": "assistant", "content": one.text}], "images": list(images), **_figures(example)}
+        for one in example.responses
+    ]
+
+
+def orm_rows(example: TrainingExample, images: Sequence[Any], number: int) -> list[Row]:
+    """A line a response with its outcome, and what the judge decided by."""
+    return [
+        {
+            "prompt": _plain_turns(example.turns),
+            "response": one.text,
+            "label": one.label,
+            "images": list(images),
+            **_verdict(one),
+            **_figures(example),
+        }
+        for one in example.responses
+    ]
+
+
+def _verdict(one: LabelledResponse) -> Row:
+    verdict = one.verdict
+    if verdict is None:
+        return {}
+    certainty = verdict.certainty.value if verdict.certainty else "proven"
+    return {"outcome": verdict.outcome.value, "certainty": certainty, "rule": str(verdict.rule)}
+
+
+# -- the table ---------------------------------------------------------------------------------------------------------
+
+
+def _schema(*columns: tuple[str, pa.DataType]) -> pa.Schema:
+    return with_features(pa.schema([("images", IMAGES_TYPE), *columns]))
+
+
+_PLAIN_TURNS = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+_VERL = _schema(
+    ("data_source", pa.string()),
+    ("prompt", _PLAIN_TURNS),
+    ("ability", pa.string()),
+    ("reward_model", pa.struct([("style", pa.string()), ("ground_truth", pa.string())])),
+    (
+        "extra_info",
+        pa.struct(
+            [
+                ("split", pa.string()),
+                ("index", pa.int64()),
+                ("question", pa.string()),
+                ("answer", pa.string()),
+                *_FIGURES,
+            ]
+        ),
+    ),
+)
+_GRPO = _schema(("prompt", TURNS_TYPE), ("reference", pa.string()), *_FIGURES)
+_EASYR1 = _schema(("prompt", pa.string()), ("answer", pa.string()), *_FIGURES)
+_KTO = _schema(
+    ("prompt", TURNS_TYPE), ("completion", TURNS_TYPE), ("label", pa.bool_()), ("kind", pa.string()), *_FIGURES
+)
+
+_VERL_REWARD = "from mmpr.rewards import compute_score\n"
+_EASYR1_REWARD = """from mmpr.rewards import easyr1_compute_score as compute_score
+
+REWARD_NAME, REWARD_TYPE = "mmpr", "batch"
+"""
+_SWIFT_REWARD = """from swift.rewards import orms
+
+from mmpr.rewards import SwiftReward
+
+orms["mmpr"] = SwiftReward
+"""
+_OPENRLHF_REWARD = "from mmpr.rewards import openrlhf_reward_func as reward_func\n"
+_LLAMAFACTORY_TAGS = {"role_tag": "role", "content_tag": "content", "user_tag": "user", "assistant_tag": "assistant"}
+_LLAMAFACTORY_INFO = {
+    "mmpr": {
+        "file_name": "train.jsonl",
+        "formatting": "sharegpt",
+        "columns": {"messages": "messages", "images": "images"},
+        "tags": {**_LLAMAFACTORY_TAGS, "system_tag": "system"},
+    }
+}
+
+
+def _in(root: Path, name: str) -> str:
+    return shlex.quote(str(root / name))
+
+
+def _load_verl(root: Path) -> str:
+    reward = _in(root, REWARD_FILE)
+    return f"data.train_files={_in(root, 'train.parquet')} reward.custom_reward_function.path={reward}"
+
+
+def _load_parquet(root: Path) -> str:
+    return f'datasets.load_dataset("parquet", data_files="{root / "train.parquet"}", split="train")'
+
+
+def _load_grpo(root: Path) -> str:
+    return f"reward_funcs=mmpr.rewards.reward_func, train_dataset={_load_parquet(root)}"
+
+
+def _load_easyr1(root: Path) -> str:
+    reward = _in(root, REWARD_FILE)
+    return f"data.train_files={_in(root, 'train.parquet')} worker.reward.reward_function={reward}:compute_score"
+
+
+def _load_swift(root: Path) -> str:
+    files = f"--dataset {_in(root, 'train.jsonl')} --external_plugins {_in(root, REWARD_FILE)}"
+    return f"ROOT_IMAGE_DIR={shlex.quote(str(root))} swift rlhf --rlhf_type grpo {files} --reward_funcs mmpr"
+
+
+def _load_openrlhf(root: Path) -> str:
+    keys = "--data.input_key input --data.label_key label --data.apply_chat_template"
+    return f"--data.prompt_dataset {_in(root, 'train.jsonl')} {keys} --reward.remote_url {_in(root, REWARD_FILE)}"
+
+
+def _load_sft(root: Path) -> str:
+    return f"ROOT_IMAGE_DIR={shlex.quote(str(root))} swift sft --dataset {_in(root, 'train.jsonl')}"
+
+
+def _load_lines(root: Path) -> str:
+    return f"{root / 'train.jsonl'}, images relative to {root}"
+
+
+SHAPES: dict[Format, TrainingShape] = {
+    Format.VERL: TrainingShape(verl_rows, _load_verl, _VERL, {REWARD_FILE: _VERL_REWARD}),
+    Format.GRPO: TrainingShape(grpo_rows, _load_grpo, _GRPO),
+    Format.EASYR1: TrainingShape(easyr1_rows, _load_easyr1, _EASYR1, {REWARD_FILE: _EASYR1_REWARD}),
+    Format.SWIFT_GRPO: TrainingShape(swift_grpo_rows, _load_swift, None, {REWARD_FILE: _SWIFT_REWARD}),
+    Format.OPENRLHF: TrainingShape(openrlhf_rows, _load_openrlhf, None, {REWARD_FILE: _OPENRLHF_REWARD}, absolute=True),
+    Format.KTO: TrainingShape(kto_rows, _load_parquet, _KTO),
+    Format.SFT: TrainingShape(sft_rows, _load_sft, None, {"dataset_info.json": json.dumps(_LLAMAFACTORY_INFO)}),
+    Format.ORM: TrainingShape(orm_rows, _load_lines),
+}

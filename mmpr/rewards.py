@@ -1,0 +1,402 @@
+"""The judge as a reward function for reinforcement learning: right 1, wrong 0, undecided nothing.
+
+A reference answer travels as one line of JSON (`write_reference`) that holds all that its verdicts depend on: a reward
+is the verdict that the run itself gave, for every response. All functions are safe in threads, and compile a reference
+answer once. Whatever else a trainer passes along is ignored.
+
+| trainer | its function |
+|---|---|
+| verl | `compute_score` |
+| TRL | `reward_func` |
+| EasyR1 | `easyr1_compute_score` |
+| ms-swift | `SwiftReward` |
+| OpenRLHF | `openrlhf_reward_func` |
+
+Each takes `format_weight`, the share of a reward that the asked form earns (0 by default: the answer is all that
+counts), and, where a trainer takes nothing but numbers, `undecided`: what a response earns that the judge cannot
+decide. In TRL that is None, which its `GRPOTrainer` takes for "no reward from this function".
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from functools import lru_cache
+from threading import Lock
+from typing import Any, TypeAlias
+
+from mmpr.errors import ConfigError, JudgeError
+from mmpr.judging import JudgeOptions, Reference
+from mmpr.judging.judge_session import compiled, judge_compiled
+from mmpr.judging.symbolic import SymbolicProcess
+from mmpr.types import Outcome, Question, Verdict
+
+REFERENCE_VERSION = 1
+# What an undecided response earns where a trainer takes nothing but numbers.
+UNDECIDED = 0.0
+
+_MARK = "mmpr_reference"
+_COMPILED = 8192  # reference answers that stay compiled: a step's prompts, many times over
+_SECOND_READER_S = 1.0
+_LINE_REWARDS = 1024
+_log = logging.getLogger(__name__)
+
+# A reference answer as a trainer passes it: what `write_reference` wrote, or plain accepted answers.
+GroundTruth: TypeAlias = str | float | Sequence[str | float]
+
+
+# -- the reference answer ---------------------------------------------------------------------------------------------
+
+
+def write_reference(question: Question, options: JudgeOptions) -> str:
+    """A question's reference answer as one line of JSON: all accepted answers, the options, the kind, the tolerance.
+
+    Args:
+        question: with at least one accepted answer; its text is part of it, for it says what is asked (a unit, a year).
+        options: how its source's answers are judged.
+    """
+    stored = {
+        _MARK: REFERENCE_VERSION,
+        "answer": list(question.answer or ()),
+        "choices": list(question.choices),
+        "answer_kind": question.answer_kind,
+        "minority_answers": list(question.minority_answers),
+        "question": question.text,
+        "options": asdict(options),
+    }
+    return json.dumps(stored, ensure_ascii=False)
+
+
+def read_reference(text: str) -> tuple[Question, JudgeOptions]:
+    """What `write_reference` wrote: a question that is judged as the run's own was, and how.
+
+    Raises:
+        JudgeError: it is damaged, or of a newer mmpr.
+    """
+    try:
+        stored = json.loads(text)
+        version = stored[_MARK]
+        if version != REFERENCE_VERSION:
+            raise JudgeError(
+                f"a reference answer has version {version}, this mmpr reads {REFERENCE_VERSION}; update it"
+            )
+        question = Question(
+            id="reward",
+            source="",
+            row=0,
+            text=str(stored["question"]),
+            choices=tuple(map(str, stored["choices"])),
+            answer=tuple(map(str, stored["answer"])),
+            answer_kind=stored["answer_kind"],
+            minority_answers=tuple(map(str, stored["minority_answers"])),
+        )
+        known = {field.name for field in fields(JudgeOptions)}
+        options = JudgeOptions(**{name: value for name, value in stored["options"].items() if name in known})
+    except (ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
+        raise JudgeError(f"a reference answer is damaged ({text[:60]!r}); export the run again") from error
+    return question, options
+
+
+@lru_cache(maxsize=_COMPILED)
+def _compiled(reference: str | tuple[str, ...]) -> Reference | Verdict:
+    """A reference answer ready to judge by, or the verdict of every response where it cannot be judged by."""
+    if isinstance(reference, str) and reference.lstrip().startswith(f'{{"{_MARK}"'):
+        return compiled(*read_reference(reference))
+    answer = (reference,) if isinstance(reference, str) else reference
+    return compiled(Question(id="reward", source="", row=0, text="", answer=answer), JudgeOptions(format="any"))
+
+
+def _hashable(reference: GroundTruth) -> str | tuple[str, ...]:
+    if isinstance(reference, str):
+        return reference
+    return tuple(map(str, reference)) if isinstance(reference, Sequence) else str(reference)
+
+
+# -- one response -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Reward:
+    """What a response earns.
+
+    Args:
+        accuracy: 1 where it is right, 0 where it is wrong or has no final answer, None where the judge cannot decide.
+        format: 1 where it has a final answer in the form that was asked for, else 0.
+    """
+
+    accuracy: float | None
+    format: float
+
+    def total(self, *, undecided: float = UNDECIDED, format_weight: float = 0.0) -> float:
+        """One number; `undecided` stands for the accuracy that nobody knows."""
+        accuracy = undecided if self.accuracy is None else self.accuracy
+        return (1.0 - format_weight) * accuracy + format_weight * self.format
+
+
+_ACCURACY = {Outcome.CORRECT: 1.0, Outcome.INCORRECT: 0.0, Outcome.UNPARSED: 0.0}
+
+
+def reward_of(verdict: Verdict) -> Reward:
+    """A verdict as a reward: as `accuracy` counts it, a response without a final answer is wrong."""
+    in_form = verdict.answer is not None and not verdict.off_format
+    return Reward(_ACCURACY.get(verdict.outcome), float(in_form))
+
+
+def verdict_on(response: str, reference: GroundTruth) -> Verdict:
+    """The verdict on one response.
+
+    Args:
+        response: the whole text that the model wrote.
+        reference: what `write_reference` wrote. Else the accepted answer, or a sequence of accepted ones, judged
+            without the question's text and in any form.
+
+    Raises:
+        JudgeError: the reference answer is damaged, or of a newer mmpr.
+    """
+    known = _compiled(_hashable(reference))
+    return known if isinstance(known, Verdict) else judge_compiled(known, response, opinion=_SECOND_READER)
+
+
+class _SharedReader:
+    """One second reader of mathematics for all threads, started at the first expression that our own cannot read.
+
+    A forked process starts its own: two that write to one pipe would read each other's replies.
+    """
+
+    def __init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """Forget the worker without ending it; after a fork it is the parent's."""
+        self._lock = Lock()
+        self._worker = SymbolicProcess(time_limit_s=_SECOND_READER_S)
+
+    def equal(self, reference: str, answer: str) -> bool | None:
+        """As `SymbolicProcess.equal`; threads take turns."""
+        with self._lock:
+            return self._worker.equal(reference, answer)
+
+
+_SECOND_READER = _SharedReader()
+os.register_at_fork(after_in_child=_SECOND_READER.begin)
+
+
+class _ShareLog:
+    """Logs the undecided share where a trainer hands in one response a call and takes no metrics."""
+
+    def __init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """Count from nothing, in a forked process too."""
+        self._lock = Lock()
+        self._pending: list[Reward] = []
+
+    def add(self, reward: Reward) -> None:
+        """Count one more; every so many give a line."""
+        with self._lock:
+            self._pending.append(reward)
+            if len(self._pending) < _LINE_REWARDS:
+                return
+            counted, self._pending = self._pending, []
+        undecided_share(counted)
+
+
+_SHARE_LOG = _ShareLog()
+os.register_at_fork(after_in_child=_SHARE_LOG.begin)
+
+
+# -- trainers ---------------------------------------------------------------------------------------------------------
+
+
+def _rewards(responses: Sequence[str], references: Sequence[GroundTruth]) -> list[Reward]:
+    return [reward_of(verdict_on(text, given)) for text, given in zip(responses, references, strict=True)]
+
+
+def undecided_share(rewards: Sequence[Reward]) -> float:
+    """Share of the responses that the judge could not decide, 0 to 1; also a line of the log."""
+    share = sum(reward.accuracy is None for reward in rewards) / max(1, len(rewards))
+    _log.info("%.1f %% of %d responses undecided", 100 * share, len(rewards))
+    return share
+
+
+def compute_score(
+    data_source: str = "",
+    solution_str: str = "",
+    ground_truth: GroundTruth = "",
+    extra_info: Mapping[str, Any] | None = None,
+    *,
+    undecided: float = UNDECIDED,
+    format_weight: float = 0.0,
+    **_: object,
+) -> dict[str, float]:
+    """verl's `custom_reward_function`: one response.
+
+    Returns:
+        `score`, and for verl's metrics `acc`, `format` and `undecided`, each 0 or 1.
+    """
+    reward = reward_of(verdict_on(solution_str, ground_truth))
+    _SHARE_LOG.add(reward)
+    return {
+        "score": reward.total(undecided=undecided, format_weight=format_weight),
+        "acc": reward.accuracy or 0.0,
+        "format": reward.format,
+        "undecided": float(reward.accuracy is None),
+    }
+
+
+def reward_func(
+    completions: Sequence[str | Sequence[Mapping[str, Any]]],
+    reference: Sequence[GroundTruth] | None = None,
+    *,
+    solution: Sequence[GroundTruth] | None = None,
+    format_weight: float = 0.0,
+    log_metric: Callable[[str, float], object] | None = None,
+    log_extra: Callable[[str, list[str]], object] | None = None,
+    **_: object,
+) -> list[float | None]:
+    """TRL's `reward_funcs`: a batch. `format_weight` other than 0: pass a `functools.partial`.
+
+    Args:
+        completions: texts, or conversations of one assistant turn.
+        reference: the column of that name, as `mmpr export --format grpo` writes it.
+        solution: the same of a data set that calls it so.
+        format_weight: share of a reward that the asked form earns.
+        log_metric: TRL's; gets the share of undecided responses each step.
+        log_extra: TRL's; gets the rule that decided on each response.
+
+    Returns:
+        One reward a completion; None where the judge cannot decide.
+
+    Raises:
+        JudgeError: there is neither column, or a reference answer is damaged.
+    """
+    references = solution if reference is None else reference
+    if references is None:
+        raise JudgeError("the data set has neither a column `reference` nor `solution`: export the run with grpo")
+    verdicts = [verdict_on(_text(given), known) for given, known in zip(completions, references, strict=True)]
+    rewards = [reward_of(verdict) for verdict in verdicts]
+    share = undecided_share(rewards)
+    if log_metric is not None:
+        log_metric("mmpr/undecided", share)
+    if log_extra is not None:
+        log_extra("verdict", [f"{verdict.outcome} ({verdict.rule})" for verdict in verdicts])
+    return [None if one.accuracy is None else one.total(format_weight=format_weight) for one in rewards]
+
+
+def _text(completion: str | Sequence[Mapping[str, Any]]) -> str:
+    """The text of a completion: itself, or its last turn's, whose content may be parts."""
+    if isinstance(completion, str):
+        return completion
+    content = completion[-1]["content"] if completion else ""
+    if isinstance(content, str) or content is None:
+        return content or ""
+    return "".join(part.get("text") or "" for part in content)
+
+
+def easyr1_compute_score(
+    reward_inputs: Sequence[Mapping[str, Any]], *, undecided: float = UNDECIDED, format_weight: float = 0.0
+) -> list[dict[str, float]]:
+    """EasyR1's reward function of type `batch`.
+
+    Args:
+        reward_inputs: each with `response` and `ground_truth`.
+        undecided: what a response earns that the judge cannot decide.
+        format_weight: share of a reward that the asked form earns.
+
+    Returns:
+        Each `overall`, `format`, `accuracy` and `undecided`; EasyR1 logs the mean of each at every step.
+    """
+    rewards = _rewards([one["response"] for one in reward_inputs], [one["ground_truth"] for one in reward_inputs])
+    return [
+        {
+            "overall": one.total(undecided=undecided, format_weight=format_weight),
+            "format": one.format,
+            "accuracy": undecided if one.accuracy is None else one.accuracy,
+            "undecided": float(one.accuracy is None),
+        }
+        for one in rewards
+    ]
+
+
+class SwiftReward:
+    """ms-swift's outcome reward: `orms["mmpr"] = SwiftReward`.
+
+    Args:
+        args: ms-swift's own; not read.
+        undecided: what a response earns that the judge cannot decide.
+        format_weight: share of a reward that the asked form earns.
+    """
+
+    def __init__(
+        self, args: object = None, *, undecided: float = UNDECIDED, format_weight: float = 0.0, **_: object
+    ) -> None:
+        self._undecided, self._format_weight = undecided, format_weight
+
+    def __call__(self, completions: Sequence[str], solution: Sequence[GroundTruth], **_: object) -> list[float]:
+        """One reward a completion; `solution` is the column of that name."""
+        rewards = _rewards([_text(completion) for completion in completions], solution)
+        undecided_share(rewards)
+        return [one.total(undecided=self._undecided, format_weight=self._format_weight) for one in rewards]
+
+
+def openrlhf_reward_func(
+    queries: Sequence[str],
+    prompts: Sequence[str],
+    labels: Sequence[GroundTruth],
+    *,
+    undecided: float = UNDECIDED,
+    format_weight: float = 0.0,
+    **_: object,
+) -> dict[str, Any]:
+    """OpenRLHF's `reward_func`.
+
+    Args:
+        queries: prompt and response as one text, special tokens included.
+        prompts: the prompts alone.
+        labels: reference answers.
+        undecided: what a response earns that the judge cannot decide.
+        format_weight: share of a reward that the asked form earns.
+
+    Returns:
+        `rewards`, `scores` (accuracy, 0 to 1) and `extra_logs`, as tensors.
+
+    Raises:
+        JudgeError: a query does not hold its prompt.
+    """
+    import torch
+
+    rewards = _rewards([_response_of(*both) for both in zip(queries, prompts, strict=True)], labels)
+    totals = [one.total(undecided=undecided, format_weight=format_weight) for one in rewards]
+    for one in rewards:  # OpenRLHF hands in one a call
+        _SHARE_LOG.add(one)
+    scores = [undecided if one.accuracy is None else one.accuracy for one in rewards]
+    unknown = [float(one.accuracy is None) for one in rewards]
+    return {
+        "rewards": torch.tensor(totals),
+        "scores": torch.tensor(scores),
+        "extra_logs": {"undecided": torch.tensor(unknown), "format": torch.tensor([one.format for one in rewards])},
+    }
+
+
+_END_TOKENS = re.compile(r"(?:\s*(?:<\|[^<>|\s]{1,40}\|>|</s>|<eos>|<pad>|<end_of_turn>))+\s*$")
+_TAIL_CHARS = (400, 100, 40)
+
+
+def _response_of(query: str, prompt: str) -> str:
+    """What follows the prompt, without the tokens that end a turn.
+
+    A query of a vision model holds more than its prompt, for one image tag became hundreds of image tokens: then what
+    follows the prompt's own end counts.
+    """
+    if query.startswith(prompt):
+        return _END_TOKENS.sub("", query[len(prompt) :])
+    for n_chars in _TAIL_CHARS:
+        before, tail, response = query.partition(prompt[-n_chars:])
+        if tail and before:
+            return _END_TOKENS.sub("", response)
+    raise JudgeError(f"a query does not hold its prompt, which ends in {prompt[-40:]!r}")
