@@ -88,11 +88,11 @@ def read_reference(text: str) -> tuple[Question, JudgeOptions]:
             id="reward",
             source="",
             row=0,
-            text=str(stored["question"]),
-            choices=tuple(map(str, stored["choices"])),
-            answer=tuple(map(str, stored["answer"])),
+            text=stored["question"],
+            choices=tuple(stored["choices"]),
+            answer=tuple(stored["answer"]),
             answer_kind=stored["answer_kind"],
-            minority_answers=tuple(map(str, stored["minority_answers"])),
+            minority_answers=tuple(stored["minority_answers"]),
         )
         known = {field.name for field in fields(JudgeOptions)}
         options = JudgeOptions(**{name: value for name, value in stored["options"].items() if name in known})
@@ -174,11 +174,20 @@ class _SharedReader:
         """Forget the worker without ending it; after a fork it is the parent's."""
         self._lock = Lock()
         self._worker = SymbolicProcess(time_limit_s=_SECOND_READER_S)
+        self._starts = True
 
     def equal(self, reference: str, answer: str) -> bool | None:
-        """As `SymbolicProcess.equal`; threads take turns."""
+        """As `SymbolicProcess.equal`, one thread at a time; None where no worker starts."""
         with self._lock:
-            return self._worker.equal(reference, answer)
+            if not self._starts:
+                return None
+            try:
+                return self._worker.equal(reference, answer)
+            except (EOFError, OSError):
+                self._starts = False
+                self._worker.close()
+                _log.warning("no second reader of mathematics (is math-verify installed?): such answers stay undecided")
+                return None
 
 
 _SECOND_READER = _SharedReader()

@@ -37,7 +37,7 @@ def read_as_internvl(meta_path):
         assert content.count("\n") == entry["length"] > 0
         for line in content.split("\n")[:-1]:
             row = json.loads(line)
-            assert row.keys() - {"image"} == {"question", "chosen", "rejected"}
+            assert row.keys() - {"image", "system_prompt"} == {"question", "chosen", "rejected"}
             question, image = row["question"], row.get("image", ())
             assert image is not None and "video" not in row
             if isinstance(image, str) and "<image>" not in question:
@@ -60,12 +60,13 @@ def test_internvl_reads_every_pair_with_its_images(sound, tmp_path):
     assert {0, 1, 3} == {len(sizes) for *_, sizes in read}
 
 
-def test_internvl_has_an_annotation_for_each_source_and_kind(sound, tmp_path):
+def test_internvl_has_an_annotation_for_each_source_and_kind_and_number_of_several_images(sound, tmp_path):
     export_run(sound.url, "internvl", tmp_path)
     names = {path.stem for path in (tmp_path / "annotations").iterdir()}
     assert names == set(json.loads((tmp_path / "meta.json").read_text()))
     hostile = next(name for name in names if name.startswith("docs"))
-    assert names == {"vqa_correctness", "vqa_dropout_ntp", hostile} and hostile.endswith("_correctness")
+    several = {"vqa_correctness_3images"}
+    assert names == {"vqa_correctness", "vqa_dropout_ntp", hostile} | several and hostile.endswith("_correctness")
 
 
 def test_internvl_gets_the_tiles_of_the_run_where_they_are_known(tmp_path):
@@ -78,7 +79,10 @@ def test_internvl_gets_the_tiles_of_the_run_where_they_are_known(tmp_path):
     settings["identity"]["max_tiles"] = 12
     (tmp_path / "a/run.json").write_text(json.dumps(settings))
     export_run(run.url, "internvl", tmp_path / "to-b")
-    assert {entry["max_dynamic_patch"] for entry in meta(tmp_path / "to-b")} == {12}
+    for name, entry in json.loads((tmp_path / "to-b/meta.json").read_text()).items():
+        for row in runs.lines(entry["annotation"]):  # the trainer divides by the number of a row's images
+            n_images = len(row["image"]) if isinstance(row.get("image"), list) else 1
+            assert entry["max_dynamic_patch"] // n_images == 12, name
 
 
 def meta(folder):
@@ -97,6 +101,19 @@ def test_internvl_is_not_told_its_own_system_message_which_the_trainer_knows(tmp
     export_run(runs.make(tmp_path / "run", [row]).url, "internvl", tmp_path / "to")
     asked = {question for _, question, *_ in read_as_internvl(tmp_path / "to/meta.json")}
     assert asked and not any(SYSTEM_MESSAGES["internvl2_5"] in question for question in asked)
+
+
+def test_internvl_keeps_the_thinking_instruction_where_its_trainer_reads_it(tmp_path):
+    row = runs.changed(making.sampled(0, [making.image(0)]), system=SYSTEM_MESSAGES["internvl_think"])
+    run = runs.make(tmp_path / "run", [row])
+    for model, apart in (("OpenGVLab/InternVL3-8B", False), ("OpenGVLab/InternVL3_5-8B", True)):
+        runs.forge(run, [{**one, "model": model} for one in runs.rows_of(run)])
+        export_run(run.url, "internvl", tmp_path / str(apart))
+        read = list(read_as_internvl(tmp_path / str(apart) / "meta.json"))
+        assert len(read) == 4
+        for _, question, found, _ in read:
+            assert found.get("system_prompt") == (SYSTEM_MESSAGES["internvl_think"] if apart else None)
+            assert (SYSTEM_MESSAGES["internvl_think"] in question) is not apart
 
 
 # -- LLaMA-Factory: parser.py, converter.py ----------------------------------------------------------------------------
@@ -238,5 +255,6 @@ def test_a_run_of_texts_alone_has_no_images(tmp_path, format):
 @pytest.mark.parametrize("format", runs.FORMATS)
 def test_a_run_without_a_pair_is_an_empty_export(tmp_path, format):
     run = runs.make(tmp_path / "run", [making.skipped(0)])
-    assert export_run(run.url, format, tmp_path / "to").rows == 0
+    counts = export_run(run.url, format, tmp_path / "to")
+    assert counts.rows == 0 and counts.load == ""  # there is no file to load
     assert (tmp_path / "to/export.json").exists()
