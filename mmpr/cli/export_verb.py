@@ -64,7 +64,7 @@ def export(
     counts = export_run(
         folder, format, to, strict=strict, max_chars=max_chars, accuracy=window, per_question=per_question
     )
-    images = f" and {counts.images:,} pictures" if counts.images else ""
+    images = f" and {counts.images:,} images" if counts.images else ""
     say("\n".join((f"{counts.rows:,} {Format(format.value).unit}{images} in {to}", *map(str, counts.left_out))))
     if counts.load:
         say(f"load: {counts.load}")

@@ -1,5 +1,7 @@
 """Finished runs with settings and verdicts of their own: what training sets are made of."""
 
+from dataclasses import replace
+
 from run import making
 
 from mmpr.builder.run_recipes import judge_options, limits, run_recipe

@@ -486,7 +486,7 @@ def test_the_command_line_reports_rows_left_outs_and_the_trainers_line(run, tmp_
     command = [sys.executable, "-m", "mmpr", "export", run.url, "--format", "swift-grpo", "--to", str(tmp_path / "to")]
     done = subprocess.run([*command, "--accuracy", "0.2:0.7"], capture_output=True, text=True, check=True)
     written, *left_out, load = done.stdout.splitlines()
-    assert " prompts and 3 pictures in " in written
+    assert " prompts and 3 images in " in written
     assert any("accuracy_unclear" in line for line in left_out) and load.startswith("load: ROOT_IMAGE_DIR=")
     assert "--reward_funcs mmpr" in load and done.stderr == ""
     done = subprocess.run([*command, "--accuracy", "most"], capture_output=True, text=True, check=False)
