@@ -6,7 +6,7 @@ import re
 from functools import lru_cache
 
 # A text of these characters and without these words holds nothing that a pattern of this page looks for.
-_UNSUSPECTED = re.compile(r"[\w $%.,:;/()\[\]\\{}^|\"=*°π√·×-]*+$", re.A)
+_UNSUSPECTED = re.compile(r"^[\w $%.,:;/()\[\]\\{}^|\"=*°π√·×-]*+$", re.A)
 _GUARD_WORDS_TEXT = """
 n na no none nothing not nor never neither cannot unable impossible hard difficult fail failed unknown unclear
 unanswerable indeterminate undetermined undeterminable undecidable inconclusive illegible unreadable insufficient lack
