@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 from mmpr.builder.rejected_images import LoadImages, shown_images
+from mmpr.builder.work_threads import WorkThreads
 from mmpr.dropout import (
     Cut,
     completion_budget,
@@ -24,14 +24,13 @@ from mmpr.dropout import (
 )
 from mmpr.engines.protocol import Engine, Sampling
 from mmpr.errors import ImageError, RequestRefused
+from mmpr.images import hosts_of
 from mmpr.images.decode_budget import HOLDER
 from mmpr.pairing import Judged, PairRule, may_be_chosen
 from mmpr.prompts import ask, is_frame
 from mmpr.rounds import next_round
 from mmpr.types import Continues, DecodedImage, Prompt, Question, Reason, Response, Skip, Stage, Verdict, View
 
-# Of their own: a fetch may sleep for seconds, and what judges and makes tokens in other threads must not wait for it.
-_IMAGE_THREADS = ThreadPoolExecutor(16, "mmpr-images")
 JudgeRound = Callable[[Question, Sequence[Response]], Awaitable[Sequence[Verdict]]]
 
 
@@ -123,38 +122,39 @@ async def answer(
     rounds: Rounds | None = None,
     others: Sequence[Question] = (),
     priority: int = 0,
+    opened: tuple[DecodedImage, ...] | None = None,
+    threads: WorkThreads | None = None,
 ) -> Answered:
     """Ask one question: with a known answer up to n responses, without one a draft and its rejected completions.
 
     Without `rounds` all n are asked for at once. `others` lend their images where `rejected_view` wants others. All
-    its prompts have the `priority`. A fault of the image or a refusal of the engine is a skip; `EngineDead` rises.
+    its prompts have the `priority`. `opened` are its images where they are open already. A fault of the image or a
+    refusal of the engine is a skip; `EngineDead` rises.
     """
-    HOLDER.set(object())  # in its own task: other threads load its images, and these never wait for one another
+    threads = threads or WorkThreads()
     stage = Stage.DRAFT if question.answer is None else Stage.SAMPLE
     if stage is Stage.DRAFT and not question.images:
         return Answered(question, skip=Skip(question.id, stage, Reason.NO_IMAGE, "no image for either side"))
     try:
-        with engine.clock.preparing():
-            images: tuple[DecodedImage, ...] = ()
-            if question.images:
-                loop = asyncio.get_running_loop()
-                images = await loop.run_in_executor(_IMAGE_THREADS, load_images, question.images)
+        images = await open_images(question, engine, load_images, threads) if opened is None else opened
     except ImageError as error:
-        return Answered(question, skip=Skip(question.id, Stage.READ, error.reason, error.detail))
+        return unopened(question, error)
     answered = Answered(question, tuple(replace(image, pixels=None) for image in images))
     messages = ask(question, recipe.prompt_version, template=recipe.prompt_template, system=recipe.system_message)
     prompt = Prompt(question.id, stage, messages, images, max_tiles=recipe.tiles(question), priority=priority)
     try:
         if stage is Stage.SAMPLE:
             if rounds is not None:
-                return await _sample_in_rounds(answered, prompt, engine, recipe, rounds)
+                return await _sample_in_rounds(answered, prompt, engine, recipe, rounds, threads)
             sampling = recipe.sampling(question, stage, n=recipe.n, max_tokens=recipe.max_tokens)
             return replace(answered, responses=tuple(await engine.generate(prompt, sampling)))
+        lenders = others if recipe.rejected_view is View.OTHER_IMAGE else ()
         with engine.clock.preparing():
-            shown = await asyncio.to_thread(
-                shown_images, question, images, recipe.rejected_view, seed=recipe.view_seed, others=others,
-                load=load_images,
-            )  # fmt: skip
+            async with threads.fetching(hosts_of(reference for one in lenders for reference in one.images)):
+                shown = await threads.wait(
+                    shown_images, question, images, recipe.rejected_view, seed=recipe.view_seed, others=others,
+                    load=load_images,
+                )  # fmt: skip
         if isinstance(shown, Skip):
             return replace(answered, skip=shown)
         drafts = await _drafts(question, prompt, engine, recipe)
@@ -165,13 +165,43 @@ async def answer(
         return replace(answered, skip=Skip(question.id, stage, error.reason, error.detail))
 
 
+def unopened(question: Question, error: ImageError) -> Answered:
+    """A question one of whose images is none."""
+    return Answered(question, skip=Skip(question.id, Stage.READ, error.reason, error.detail))
+
+
+async def open_images(
+    question: Question,
+    engine: Engine,
+    load_images: LoadImages,
+    threads: WorkThreads,
+    admit: Callable[[], Awaitable[object]] | None = None,
+) -> tuple[DecodedImage, ...]:
+    """A question's images; to be called in the question's own task.
+
+    Args:
+        admit: awaited as soon as the images' hosts have room for it, before anything is opened.
+
+    Raises:
+        ImageError: of the first that is none.
+    """
+    HOLDER.set(object())  # what it holds decoded never keeps that same question waiting
+    if not question.images:
+        return ()
+    async with threads.fetching(hosts_of(question.images)):
+        if admit is not None:
+            await admit()
+        with engine.clock.preparing():
+            return await threads.wait(load_images, question.images)
+
+
 async def _sample_in_rounds(
-    answered: Answered, prompt: Prompt, engine: Engine, recipe: AskRecipe, rounds: Rounds
+    answered: Answered, prompt: Prompt, engine: Engine, recipe: AskRecipe, rounds: Rounds, threads: WorkThreads
 ) -> Answered:
     """Round after round, each judged before the next is decided on; every response that was begun is kept."""
     question, judged, n_rounds = answered.question, list[Judged](), 0
     plan = partial(next_round, question, rule=rounds.rule, first=rounds.first, cap=recipe.n)
-    while n := await asyncio.to_thread(plan, judged):  # pairs long responses: up to seconds
+    while n := await threads.compute(plan, judged):  # pairs long responses: up to seconds
         rounds.announce(n)
         sampling = recipe.sampling(question, prompt.stage, n=n, max_tokens=recipe.max_tokens, first=len(judged))
         try:

@@ -8,17 +8,19 @@ import itertools
 import socket
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
 from mmpr.builder.admission import Admission
-from mmpr.builder.answer import Answered, AskRecipe, Rounds, answer
+from mmpr.builder.answer import Answered, AskRecipe, Rounds, answer, open_images, unopened
 from mmpr.builder.evaluation_results import count_results, no_answer
 from mmpr.builder.pair_rule import count
 from mmpr.builder.row_checks import judgeable
 from mmpr.builder.stored_verdicts import judge_key, with_verdicts
+from mmpr.builder.work_threads import ThreadOptions, WorkThreads
 from mmpr.engines.protocol import Engine
-from mmpr.errors import CommitRefused, MmprError, RunFolderError, SourceError, TaskFailed
+from mmpr.errors import CommitRefused, ImageError, MmprError, RunFolderError, SourceError, TaskFailed
 from mmpr.images import Loader
 from mmpr.judging import VERSION, Judge, JudgeOptions
 from mmpr.pairing import PairRule
@@ -70,6 +72,7 @@ class ChunkSettings:
     loader: Loader
     max_tiles: int
     tokens_in_flight: int
+    threads: ThreadOptions
     strict: bool
     evaluate: bool
     engine: str  # one line for the sidecar: the model as it is served
@@ -94,7 +97,7 @@ class ChunkWork:
     def __init__(self, settings: Sequence[ChunkSettings]) -> None:
         """`settings` are those of each source of the build, in its order."""
         self._settings = settings
-        self._gate: Admission | None = None
+        self._room: ActorRoom | None = None
         self._slots: dict[JudgeOptions, ActorJudge] = {}
         # A chunk's prompts go before those of chunks leased later: else all in flight would end at once, each waiting
         # for its last completions behind the others' queue, and the engine would stand still until new ones came.
@@ -104,14 +107,14 @@ class ChunkWork:
         began = time.time()
         leased = LeaseRange.from_json(lease.payload)
         settings = self._settings[leased.source]
-        rows, sha256 = await asyncio.to_thread(_read, settings, leased)
-        gate = self._gate = self._gate or Admission(settings.tokens_in_flight)
+        room = self._room = self._room or ActorRoom.of(settings)
+        rows, sha256 = await room.threads.compute(_read, settings, leased)
         if settings.judge not in self._slots:  # sources that are judged alike share one
-            self._slots[settings.judge] = ActorJudge(settings)
+            self._slots[settings.judge] = ActorJudge(settings, room.threads)
         slot = self._slots[settings.judge]
         dangerous = dict(lease.quarantined)
         others = [question for question, _ in rows if question.row not in dangerous]
-        ask = functools.partial(_ask, engine, settings, gate, slot, others, next(self._order))
+        ask = functools.partial(_ask, engine, settings, room, slot, others, next(self._order))
         answered = await (_in_groups(rows, lease, context, ask) if lease.alone else _together(rows, ask))
         if settings.strict:
             _refuse_faults(answered, settings.source)
@@ -140,17 +143,42 @@ async def _commit(
     return await context.beside(judge_and_commit, settings, attempt, answered)
 
 
+@dataclass(frozen=True, slots=True)
+class ActorRoom:
+    """What an actor's chunks share.
+
+    Args:
+        opened: the questions with images, from before these are opened to the end.
+        asked: the questions that the engine has; one without images is not kept by those that still wait for theirs.
+    """
+
+    threads: WorkThreads
+    opened: Admission
+    asked: Admission
+
+    @classmethod
+    def of(cls, settings: ChunkSettings) -> ActorRoom:
+        budget = settings.tokens_in_flight
+        return cls(WorkThreads(settings.threads), Admission(budget), Admission(budget))
+
+    def learn(self, n_tokens: int) -> None:
+        """Count one response's length."""
+        self.opened.learn(n_tokens)
+        self.asked.learn(n_tokens)
+
+
 class ActorJudge:
     """An actor's own judge, for the rounds: one thread's work at a time, off the event loop."""
 
-    def __init__(self, settings: ChunkSettings) -> None:
+    def __init__(self, settings: ChunkSettings, threads: WorkThreads) -> None:
+        self._threads = threads
         self._judge = Judge(options=settings.judge, time_limit_s=settings.judge_time_limit_s)
         self._free = asyncio.Lock()
 
     async def judge(self, question: Question, responses: Sequence[Response]) -> list[Verdict]:
         """A verdict on each response."""
         async with self._free:
-            return await asyncio.to_thread(self._judge.judge_all, question, [r.text for r in responses])
+            return await self._threads.compute(self._judge.judge_all, question, [r.text for r in responses])
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +213,7 @@ async def _in_groups(rows: list[Row], lease: Lease, context: WorkContext, ask: A
 async def _ask(
     engine: Engine,
     settings: ChunkSettings,
-    gate: Admission,
+    room: ActorRoom,
     slot: ActorJudge,
     others: Sequence[Question],
     priority: int,
@@ -200,17 +228,26 @@ async def _ask(
     n_responses = (first or recipe.n) if question.answer is not None else recipe.drafts + recipe.completions
     tiles = recipe.tiles(question) or settings.max_tiles
     prompt_tokens = len(question.text) // 3 + len(question.images) * (tiles + 1) * _TILE_TOKENS
-    async with gate.question(n_responses, prompt_tokens) as held:
+    async with AsyncExitStack() as kept:
+        cost = n_responses, prompt_tokens
+        try:
+            admit = functools.partial(kept.enter_async_context, room.opened.question(*cost))
+            images = await open_images(question, engine, settings.loader, room.threads, admit)
+        except ImageError as error:
+            return unopened(question, error)
+        held = await kept.enter_async_context(room.asked.question(*cost))
         rounds = Rounds(settings.rule, first, slot.judge, held.expect) if first else None
         try:
-            answered = await answer(question, engine, recipe, settings.loader, rounds, others, priority)
+            answered = await answer(
+                question, engine, recipe, settings.loader, rounds, others, priority, images, room.threads
+            )
         except MmprError:
             raise
         except Exception as error:  # noqa: BLE001 one request's fault, of whatever type, is one question's skip
             words = " ".join(f"{type(error).__name__}: {error}".split())[:_SHOWN_CHARS]
             return Answered(question, skip=Skip(question.id, Stage.SAMPLE, Reason.ENGINE_REFUSED, words))
     for response in answered.responses:
-        gate.learn(response.n_tokens)
+        room.learn(response.n_tokens)
     return answered
 
 

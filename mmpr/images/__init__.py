@@ -6,7 +6,7 @@ eight frames of a video, each from the middle of its eighth.
 """
 
 from mmpr.images.frames import frame_references
-from mmpr.images.loading import Loader, load
+from mmpr.images.loading import Loader, hosts_of, load
 from mmpr.images.remote import Remote
 
-__all__ = ["Loader", "Remote", "frame_references", "load"]
+__all__ = ["Loader", "Remote", "frame_references", "hosts_of", "load"]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from mmpr.images.allowed import place_of
 from mmpr.images.decoding import decode
 from mmpr.images.frames import Frame, frame_of
 from mmpr.images.image_faults import shown, unreadable
@@ -113,6 +114,13 @@ def load(
 ) -> DecodedImage:
     """One image of this machine; arguments and errors as of `Loader`, which may also fetch."""
     return Loader(root, max_pixels, max_bytes, allow_outside_root=allow_outside_root).load(reference)
+
+
+def hosts_of(references: Iterable[str]) -> frozenset[str]:
+    """The servers and stores that images and videos are fetched from; none for files of this machine."""
+    addresses = {_video_of(reference) or reference for reference in references}
+    places = [place_of(address) for address in addresses if _is_remote(address)]
+    return frozenset(place.host for place in places if not isinstance(place, str))
 
 
 def _video_of(reference: str) -> str | None:

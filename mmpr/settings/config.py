@@ -224,6 +224,11 @@ class BuildConfig(BaseModel):
     tokens_in_flight: Annotated[Count, _O] = Field(
         default=400_000, description="prompt and response tokens an engine holds"
     )
+    io_threads: Annotated[Count, _O] = Field(default=32, description="threads an engine has to open and fetch images")
+    cpu_threads: Annotated[Count, _O] = Field(default=4, description="threads an engine has to read rows and judge")
+    fetches_per_host: Annotated[Count, _O] = Field(
+        default=8, description="questions an engine fetches images for at once from one server or store"
+    )
     accelerator: Annotated[str | None, _O] = Field(
         default=None, description="Ray's name of the GPUs' type (A100, H100, L4) that engines ask for; None: any"
     )

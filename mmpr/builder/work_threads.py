@@ -1,0 +1,97 @@
+"""The threads beside an engine's event loop: some that wait for files and servers, others that compute.
+
+What waits never holds what computes, and no server holds all that wait: a question without an image, with a file of
+this machine, or with an image of another server is opened and judged while a slow server keeps its own waiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextvars import copy_context
+from dataclasses import dataclass
+from typing import ParamSpec, TypeVar
+
+from mmpr.errors import ImageError
+from mmpr.types import Reason
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_ALL_HOSTS = "*"
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadOptions:
+    """How many threads an engine's actor has; the fields are those of `BuildConfig` of the same names."""
+
+    io_threads: int = 32
+    cpu_threads: int = 4
+    fetches_per_host: int = 8
+
+
+class WorkThreads:
+    """Made once an actor, and used from its event loop alone; threads begin when there is work for them."""
+
+    def __init__(self, options: ThreadOptions = ThreadOptions()) -> None:
+        self._io = ThreadPoolExecutor(options.io_threads, "mmpr-io")
+        self._cpu = ThreadPoolExecutor(options.cpu_threads, "mmpr-cpu")
+        self._hosts = HostSlots(options.fetches_per_host, in_all=max(1, options.io_threads * 3 // 4))
+
+    async def wait(self, function: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
+        """Call what opens files or asks servers."""
+        return await _called(self._io, function, *arguments, **named)
+
+    async def compute(self, function: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
+        """Call what takes a core."""
+        return await _called(self._cpu, function, *arguments, **named)
+
+    def fetching(self, hosts: Collection[str]) -> AbstractAsyncContextManager[None]:
+        """Around what fetches from all these hosts, or from none; waits until each has room for one more."""
+        return self._hosts.held(hosts)
+
+
+class HostSlots:
+    """So many fetches from one host at once, and from all: the rest of the threads is left to files.
+
+    A host that could not be reached has one slot until it answers: many silent ones do not fill all slots, either.
+    """
+
+    def __init__(self, per_host: int, *, in_all: int) -> None:
+        self._per_host, self._in_all = per_host, in_all
+        self._busy: Counter[str] = Counter()
+        self._silent: set[str] = set()
+        self._room = asyncio.Condition()
+
+    @asynccontextmanager
+    async def held(self, hosts: Collection[str]) -> AsyncIterator[None]:
+        """A slot of each host, all taken together: what waits for one holds none of another."""
+        wanted = {*hosts, _ALL_HOSTS} if hosts else set[str]()
+        async with self._room:
+            await self._room.wait_for(lambda: all(self._busy[host] < self._most(host) for host in wanted))
+            self._busy.update(wanted)
+        try:
+            yield
+        except ImageError as error:
+            if error.reason is Reason.IMAGE_UNREACHABLE:
+                self._silent.update(hosts)
+            raise
+        else:
+            self._silent.difference_update(hosts)
+        finally:
+            async with self._room:
+                self._busy -= Counter(wanted)
+                self._room.notify_all()
+
+    def _most(self, host: str) -> int:
+        if host == _ALL_HOSTS:
+            return self._in_all
+        return 1 if host in self._silent else self._per_host
+
+
+async def _called(pool: ThreadPoolExecutor, function: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
+    context = copy_context()  # the budget of decoded bytes looks there for whose images these are
+    return await asyncio.get_running_loop().run_in_executor(pool, lambda: context.run(function, *arguments, **named))
