@@ -29,7 +29,8 @@ def imports(path):
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
-            yield from ([f"{node.module}.{n.name}" for n in node.names] if node.module == "mmpr" else [node.module])
+            names = [f"mmpr.{n.name}" for n in node.names if n.name != "__version__"]
+            yield from (names if node.module == "mmpr" else [node.module])
         elif isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
 

@@ -37,8 +37,12 @@ ALL = [RIGHT, WRONG, UNSURE, SILENT, BOXED]
 
 @pytest.fixture(scope="module", autouse=True)
 def second_reader():
-    yield
-    rewards._SECOND_READER._worker.close()
+    """With time enough on a busy machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rewards, "_SECOND_READER_S", 60.0)
+        rewards._SECOND_READER.begin()
+        yield
+        rewards._SECOND_READER._worker.close()
 
 
 def test_right_is_one_wrong_is_zero_and_undecided_is_nothing():
@@ -203,7 +207,7 @@ HARD = Question("q", "s", 0, "What is it?", answer=("\\int_0^1 x\\,dx",))
 def test_mathematics_that_only_the_second_reader_knows_is_rewarded_as_the_run_judged_it():
     said = ["Final Answer: \\frac{1}{2}", "Final Answer: 0.5", "Final Answer: \\frac{1}{3}"]
     text = write_reference(HARD, JudgeOptions())
-    with Judge() as one:
+    with Judge(time_limit_s=60.0) as one:
         verdicts = one.judge_all(HARD, said)
     with ThreadPoolExecutor(8) as threads:
         found = list(threads.map(lambda one: verdict_on(one, text), said * 8))
