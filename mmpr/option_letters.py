@@ -13,8 +13,13 @@ MOST_OPTIONS = 26  # one a letter; no reader agrees with another on what comes b
 # `A.`, `(A)`, `[A]`, `A)`, `A:`, `A、`, and their full-width forms; Markdown's stars may stand around them.
 _OPEN = r"[\(\[（【]?\s*"
 _ITEM = re.compile(rf"(?<![a-z0-9]){_OPEN}([a-z])\s*[\)\].:、．：）】]+\**\s*")
-# A colon alone proves no letter: "A:B" is a ratio.
-_OWN_LETTER = re.compile(rf"\s*\**{_OPEN}([A-Za-z])(?:\s*[\)\].、．）】]+[:：]?|\s*:(?=\s)|\s*：)\**\s*(?=\S)")
+_OWN_LETTER = re.compile(rf"\s*\**{_OPEN}([A-Za-z])(?:\s*[\)\].、．）】]+[:：]?|\s*[:：])\**\s*(?=\S)")
+# What begins so and has no letter of its own: the ratios `A:B` and `A:BC`, `a.png`, `B.C.`, `a.m.`, `a.D`, `b.org`.
+_NO_LETTER = re.compile(
+    r"[a-z]:[a-z]{1,2}|[a-z]\.(?:[a-z]\.?|(?:[a-z]\.){2,9}|png|jpe?g|webp|gif|bmp|tiff?|svg|avif|pdf|txt|csv|json|mp[34]"
+    r"|com|org|net|html?|py|js|exe)",
+    re.IGNORECASE,
+)
 
 
 def letter(place: int) -> str:
@@ -30,6 +35,8 @@ def bare(choices: Sequence[str]) -> tuple[str, ...]:
     choices = [choice.strip() for choice in choices]
     found = [_OWN_LETTER.match(choice) for choice in choices]
     if len(found) < 2 or any(one is None or one[1].upper() != letter(i) for i, one in enumerate(found)):
+        return tuple(choices)
+    if any(_NO_LETTER.fullmatch(choice) for choice in choices):
         return tuple(choices)
     return tuple(choice[one.end() :] if one else choice for choice, one in zip(choices, found, strict=True))
 

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from mmpr.errors import SourceError
 from mmpr.judging import judge
 from mmpr.judging.reference import compile_reference
-from mmpr.sources import index, open_source, settled
+from mmpr.option_letters import bare
+from mmpr.prompts import ask
+from mmpr.sources import index, open_source, ranges, rows_hash, settled
 from mmpr.sources.answer_rules import AnswerRule, as_written, chosen
 from mmpr.types import Outcome, Question, Reason
 from tests.source_files import read_all
@@ -64,6 +66,18 @@ ROWS = [
     ("pope", {"image": "a.png", "text": "Is it?", "label": "yes", "question_id": 1}, ("yes",)),
     ("ocrbench", {**ASKED, "dataset": "d", "question_type": "t", "answer": ["x", "X"]}, ("x", "X")),
     ("clevr-math", {**ASKED, "template": "t", "label": 3}, ("3",)),
+    ("mmmu-pro-vision", {"options": "['x1', 'x2']", "image": "a.png", "answer": "B", "subject": "Art"}, ("B",)),
+    ("a-okvqa-direct", {**ASKED, "direct_answers": str(["x"] * 8 + ["y"] * 2)}, ("x",)),
+    ("vqa-originals", {"question_id": 1, "image_id": 7, "question": "Q?", "answers": [{"answer": "x"}] * 3}, ("x",)),
+    ("vizwiz-hub", {**ASKED, "question_id": "1.jpg", "category": "c", "answers": ["x"] * 7 + ["y"] * 3}, ("x", "y")),
+    ("geoqa", {"question": "Find x.", "image": "a.png", "choices": ["1", "2"], "label": 1, "target_number": 2}, ("B",)),
+    ("tabmwp", {"question": "How much?", "table": "pen | 5", "ans_type": "i", "answer": "5", "unit": "$"}, ("5",)),
+    ("mmvp", {"Index": 1, "Question": "Is it?", "Options": "(a) Yes (b) No", "Correct Answer": "(b)"}, ("B",)),
+    ("mmiu", {"question": "Q?", "options": "A: up\nB: down", "output": "B", "input_image_path": ["a.png"]}, ("B",)),
+    ("hallusionbench", {**ASKED, "gt_answer": "0", "visual_input": "1"}, ("No",)),
+    ("figureqa", {"image_index": 3, "question_string": "Is it?", "answer": 1, "color1_id": 2}, ("Yes",)),
+    ("plotqa", {"image_index": 3, "question_string": "How many?", "answer": 0.7}, ("0.7",)),
+    ("nlvr2", {"question": "Is it?", "left_image": "a.png", "right_image": "b.png", "answer": "yes"}, ("yes",)),
     (
         "reasoning",
         {"problem": "Find x.", "image": "a.png", "solution": "<answer> 3 </answer>"},
@@ -72,12 +86,16 @@ ROWS = [
 ]
 
 
+ROWS_BY_NAME = {layout: row for layout, row, _ in ROWS}
+
+
 @pytest.mark.parametrize(("layout", "row", "answer"), ROWS, ids=[layout for layout, _, _ in ROWS])
 def test_a_layout_is_recognised_and_its_answer_read(tmp_path, layout, row, answer):
     source = opened(lines(tmp_path, row))
     (question,) = read_all(source)
     assert source.layout == layout
-    assert isinstance(question, Question) and question.answer == answer and question.images
+    assert isinstance(question, Question) and question.answer == answer
+    assert question.images or layout == "tabmwp"
     assert compile_reference(question)
 
 
@@ -220,3 +238,228 @@ def test_the_cauldron_has_its_turns_in_texts(tmp_path):
     source = opened(lines(tmp_path, {"images": ["a.png"], "texts": turns}))
     (row,) = read_all(source)
     assert source.layout == "the-cauldron" and (row.text, row.draft, len(row.images)) == ("Which?", "A disc.", 1)
+
+
+def test_the_first_rows_may_show_that_answers_are_not_those_of_the_layout(tmp_path):
+    row = {**ABC, "hint": "", "lecture": "", "topic": "t"}
+    rows = [{**row, "answer": answer} for answer in "BAC"]
+    assert [one.answer for one in read_all(opened(lines(tmp_path, *rows)))] == [("B",), ("A",), ("C",)]
+    *good, stray = read_all(opened(lines(tmp_path, *({**row, "answer": answer} for answer in (1, 1, "C")))))
+    assert [one.answer for one in good] == [("B",), ("B",)] and stray.reason is Reason.BAD_ANSWER
+
+
+def test_ai2d_counts_from_0_unless_a_row_proves_that_it_does_not(tmp_path):
+    def answers(*given):
+        rows = [{"question": "Q?", "options": ["x1", "x2", "x3"], "answer": one, "image": IMAGE} for one in given]
+        source = opened(table(tmp_path, *rows))
+        assert source.layout == "ai2d"
+        return [row.answer for row in read_all(source)]
+
+    assert answers("2", "1") == [("C",), ("B",)]
+    assert answers("3", "1") == [("C",), ("A",)]
+
+
+def test_a_column_whose_name_says_index_is_one_from_0(tmp_path):
+    row = {**ASKED, "options": ["1", "2", "3"], "answer_idx": 1}
+    assert [one.answer for one in read_all(opened(lines(tmp_path, row)))] == [("B",)]
+
+
+def test_the_setting_chooses_the_base_and_not_whether_there_is_an_index(tmp_path):
+    source = open_source(lines(tmp_path, *({**ABC, "answer": answer} for answer in ("blue", "red"))))
+    assert [row.answer for row in read_all(settled(source, index(source), answer_index=0))] == [("blue",), ("red",)]
+    source = open_source(lines(tmp_path, *({**ABC, "answer": answer} for answer in (0, 1, 3))))
+    zero, one, three = read_all(settled(source, index(source), answer_index=1))
+    assert (zero.reason, one.answer, three.answer) == (Reason.BAD_ANSWER, ("A",), ("C",))
+
+
+def test_options_that_are_letters_are_read_by_what_the_other_rows_prove(tmp_path):
+    corner = {**ASKED, "choices": ["D", "C", "B", "A"], "answer": "A"}
+    for other, answer in (("B", "A"), ("blue", "D")):
+        first, _ = read_all(opened(lines(tmp_path, corner, {**ABC, "answer": other})))
+        assert first.answer == (answer,)
+    with pytest.raises(
+        SourceError, match="'D' by letter or 'A' by text, and no row decides: give the options' letters"
+    ):
+        opened(lines(tmp_path, corner))
+
+
+def test_of_a_source_with_letters_and_texts_a_row_that_is_both_is_a_skip(tmp_path):
+    corner = {**ASKED, "choices": ["D", "C", "B", "A"], "answer": "A"}
+    rows = [{**ABC, "answer": "B"}, {**ABC, "answer": "blue"}, {**ABC, "answer": "C"}, corner]
+    *good, unclear = read_all(opened(lines(tmp_path, *rows)))
+    assert [one.answer for one in good] == [("B",), ("blue",), ("C",)] and unclear.reason is Reason.BAD_ANSWER
+
+
+def test_two_readings_that_tie_are_shown_and_no_third(tmp_path):
+    rows = [{**ABC, "choices": ["3", "1", "2"], "answer": answer} for answer in ("3", "1")]
+    with pytest.raises(SourceError, match=r"line 1: the answer '3' is '3' by text or '2' counted from 1, and no row"):
+        opened(lines(tmp_path, *rows))
+
+
+@pytest.mark.parametrize(
+    ("text", "options"),
+    [
+        ("A. 25; B. 50; C. 75", ("25", "50", "75")),
+        ("(a) Open (b) Closed", ("Open", "Closed")),
+        ("A: up\nB: down", ("up", "down")),
+        ("up\ndown", ("up", "down")),
+        ("['up', 'down']", ("up", "down")),
+    ],
+)
+def test_options_in_one_text_are_a_list(tmp_path, text, options):
+    (row,) = read_all(opened(lines(tmp_path, {**ASKED, "option": text, "answer": "B"})))
+    assert row.choices == options and row.answer == ("B",)
+
+
+def test_options_in_one_text_that_is_no_list_are_a_skip(tmp_path):
+    (row,) = read_all(opened(lines(tmp_path, {**ASKED, "options": "B. 50; A. 25", "answer": "B"})))
+    assert row.reason is Reason.BAD_ROW and "`options` is" in row.detail
+
+
+def test_a_table_is_put_before_the_question_and_an_input_behind(tmp_path):
+    (row,) = read_all(opened(lines(tmp_path, ROWS_BY_NAME["tabmwp"])))
+    assert row.text == "Table: pen | 5\nHow much? (Unit: $)"
+    (row,) = read_all(
+        opened(
+            lines(
+                tmp_path, {"instruction": "<image>Translate.", "input": "Hi", "output": "Salut.", "images": ["a.png"]}
+            )
+        )
+    )
+    assert (row.text, row.draft, len(row.images)) == ("<image>Translate.\nHi", "Salut.", 1)
+
+
+def test_a_query_has_its_response_as_draft_or_as_the_short_answer_that_it_asks_for(tmp_path):
+    short = "What?\nAnswer the question using a single word or phrase."
+    rows = [{"query": query, "response": "A disc.", "images": ["a.png"]} for query in ("What?", short)]
+    source = opened(lines(tmp_path, *rows))
+    first, second = read_all(source)
+    assert source.layout == "query-response"
+    assert (first.draft, first.answer, second.answer) == ("A disc.", None, ("A disc.",))
+
+
+def test_a_prompt_of_turns_is_read_with_the_answer_beside_it(tmp_path):
+    row = {"prompt": [{"role": "user", "content": "<image>What?"}], "images": ["a.png"]}
+    verl = {**row, "data_source": "x", "reward_model": {"style": "rule", "ground_truth": "disc"}}
+    trl = {
+        **row,
+        "chosen": [{"role": "assistant", "content": "A disc."}],
+        "rejected": [{"role": "assistant", "content": "No."}],
+    }
+    first, second = read_all(opened(lines(tmp_path, verl, trl)))
+    assert (first.text, first.answer, len(first.images)) == ("<image>What?", ("disc",), 1)
+    assert (second.draft, len(second.images)) == ("A disc.", 1)
+
+
+def test_an_answer_that_is_not_read_leaves_no_open_question(tmp_path):
+    (row,) = read_all(opened(lines(tmp_path, {**ASKED, "expert_answers": ["x"]})))
+    assert row.reason is Reason.BAD_ROW and "columns.answer=expert_answers" in row.detail
+
+
+def test_a_column_of_image_files_under_any_name_is_never_left_out(tmp_path):
+    (row,) = read_all(opened(lines(tmp_path, {"question": "Q?", "answer": "x", "map_id": "map_1.png"})))
+    assert row.reason is Reason.BAD_ROW and "columns.image=map_id" in row.detail
+
+
+def test_parts_of_an_answer_are_no_variants(tmp_path):
+    both, either = read_all(opened(lines(tmp_path, *({**ASKED, "answer": one} for one in ("1<AND>2", "11<OR>eleven")))))
+    assert both.reason is Reason.BAD_ANSWER and either.answer == ("11", "eleven")
+
+
+def test_the_annotations_beside_vqa_questions_are_their_answers(tmp_path):
+    names = ("v2_OpenEnded_mscoco_val2014_questions.json", "v2_mscoco_val2014_annotations.json")
+    asked = [{"image_id": 7, "question": f"Q{i}?", "question_id": i} for i in range(300)]
+    votes = [[{"answer": f"x{i}", "answer_id": j} for j in range(10)] for i in range(300)]
+    told = [{"question_id": i, "image_id": 7, "multiple_choice_answer": "x", "answers": votes[i]} for i in range(299)]
+    (tmp_path / names[0]).write_text(json.dumps({"info": {}, "questions": asked}))
+    (tmp_path / names[1]).write_text(json.dumps({"info": {}, "annotations": told[::-1]}, indent=1))
+    for path in (tmp_path / names[0], tmp_path):
+        *rows, last = read_all(opened(path), chunk_questions=70)
+        assert [row.answer for row in rows] == [(f"x{i}",) for i in range(299)]
+        assert rows[0].images == (f"{tmp_path}/COCO_val2014_000000000007.jpg",)
+        assert last.reason is Reason.ANSWER_WITHHELD
+    with pytest.raises(SourceError, match="answers without their questions: give the file of questions"):
+        open_source(tmp_path / names[1])
+
+
+def test_an_annotation_that_changes_changes_the_hash_of_its_row(tmp_path):
+    hashes = set()
+    for answer in "xy":
+        (tmp_path / "questions.json").write_text(
+            json.dumps({"questions": [{"question": "Q?", "question_id": 1, "image_id": 2}]})
+        )
+        (tmp_path / "annotations.json").write_text(
+            json.dumps({"annotations": [{"question_id": 1, "answers": [{"answer": answer}]}]})
+        )
+        source = open_source(tmp_path / "questions.json")
+        (lease,) = ranges(index(source))
+        hashes.add(rows_hash(source, lease))
+    assert len(hashes) == 2
+
+
+def test_original_a_okvqa_has_its_image_by_number(tmp_path):
+    row = {"question": "Q?", "choices": ["x1", "x2"], "correct_choice_idx": 1, "direct_answers": ["x2"] * 10}
+    (read,) = read_all(opened(lines(tmp_path, {**row, "split": "val", "image_id": 7})))
+    assert read.images and read.images[0].endswith("000000000007.jpg")
+
+
+def test_iconqa_names_its_options_by_file(tmp_path):
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    images = [(name, kind) for name in ("query_image", "choice_image_0", "choice_image_1")]
+    schema = pa.schema([*((name, pa.string()) for name in ("question", "choices", "answer", "ques_type")), *images])
+    row = {"question": "Which?", "ques_type": "choose_img", **{name: IMAGE for name, _ in images}}
+    rows = [{**row, "choices": "choice_0.png,choice_1.png", "answer": f"choice_{i}.png"} for i in (1, 0)]
+    text = {
+        "question": "Which?",
+        "ques_type": "choose_txt",
+        "query_image": IMAGE,
+        "choices": "cat,dog",
+        "answer": "dog",
+    }
+    second, first, text = read_all(opened(table(tmp_path, *rows, text, schema=schema)))
+    assert (second.answer, first.answer, len(first.images)) == (("B",), ("A",), 3)
+    assert (text.choices, text.answer, len(text.images)) == (("cat", "dog"), ("dog",), 1)
+
+
+def test_small_floats_within_lists_have_their_shortest_text(tmp_path):
+    small = pa.list_(pa.float32())
+    schema = pa.schema([("question", pa.string()), ("choices", small), ("answer", pa.float32())])
+    (row,) = read_all(opened(table(tmp_path, {"question": "Q?", "choices": [2.2, 3.1], "answer": 3.1}, schema=schema)))
+    assert (row.choices, row.answer) == (("2.2", "3.1"), ("3.1",))
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "read"), [(pa.float64(), 7.0, "7"), (pa.binary(2), b"\x01\xff", "01ff"), (pa.int64(), 7, "7")]
+)
+def test_an_id_of_any_type_is_a_text(tmp_path, kind, given, read):
+    schema = pa.schema([("id", kind), ("question", pa.string()), ("answer", pa.string())])
+    (row,) = read_all(opened(table(tmp_path, {"id": given, "question": "Q?", "answer": "x"}, schema=schema)))
+    assert row.id == read
+
+
+TEXTS = st.text("aXb.c :()12,é", min_size=1, max_size=6).map(str.strip).filter(bool)
+
+
+@given(
+    st.lists(TEXTS, min_size=2, max_size=6, unique_by=lambda text: text.casefold().rstrip(".")),
+    st.integers(0, 3),
+    st.sampled_from(["choices", "options", "lettered", "columns", "text"]),
+    st.data(),
+)
+def test_a_row_never_loses_an_image_or_an_option_between_reading_and_prompt(tmp_path_factory, options, n, form, data):
+    options = list(bare(options))
+    place = data.draw(st.integers(0, len(options) - 1))
+    letters = "ABCDEF"[: len(options)]
+    given = {
+        "lettered": {"choices": dict(zip(letters, options, strict=True))},
+        "columns": dict(zip(letters, options, strict=True)),
+        "text": {"options": json.dumps(options)},
+    }.get(form, {form: options})
+    row = {"question": "Which one of them?", "image": [f"{i}.png" for i in range(n)], **given, "answer": letters[place]}
+    path = lines(tmp_path_factory.mktemp("row"), row, {**ABC, "answer": "B"})
+    row, _ = read_all(opened(path))
+    assert isinstance(row, Question)
+    (message,) = ask(row, "final")
+    assert len(row.images) == n and message.text.count("<image>") == n
+    assert message.text.endswith("\n".join(f"{one}. {option}" for one, option in zip(letters, options, strict=True)))
+    assert compile_reference(row).show() == letters[place]

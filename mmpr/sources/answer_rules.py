@@ -12,15 +12,24 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from mmpr.judging.choice import reference_indices
 from mmpr.judging.clean import clean
 from mmpr.judging.reference import unwrapped
-from mmpr.option_letters import MOST_OPTIONS, letter
+from mmpr.option_letters import MOST_OPTIONS, bare, letter
 from mmpr.sources.layouts import AnswerRule
 from mmpr.sources.row_faults import RowFault
 from mmpr.types import Reason
 
 Indices = frozenset[int]
-_LETTER, _TEXT = AnswerRule.LETTER, AnswerRule.TEXT
+
+
+class OptionPlace(str):
+    """The 0-based place of the right option, known without a rule."""
+
+    __slots__ = ()
+
+
+_LETTER, _TEXT, _EITHER = AnswerRule.LETTER, AnswerRule.TEXT, AnswerRule.EITHER
 _INDEX0, _INDEX1 = AnswerRule.INDEX0, AnswerRule.INDEX1
 _NUMBER = re.compile(r"-?\d{1,3}(?:\.0+)?")
 _ONE = re.compile(
@@ -83,6 +92,8 @@ def chosen(answer: str, options: Sequence[str], rule: AnswerRule | None) -> Indi
         return None  # nothing says which
     if rule in (_INDEX0, _INDEX1):
         return found.get(rule)
+    if rule is _EITHER and _LETTER in found and _TEXT in found and found[_LETTER] != found[_TEXT]:
+        return None
     first, second = (_TEXT, _LETTER) if rule is _TEXT else (_LETTER, _TEXT)
     meant = found.get(first, found.get(second))
     if meant is None and (said := _YES.get(answer.strip().casefold())):  # a typed `true` beside `yes` and `no`
@@ -91,19 +102,25 @@ def chosen(answer: str, options: Sequence[str], rule: AnswerRule | None) -> Indi
 
 
 def as_written(answer: str, options: Sequence[str], meant: Indices) -> str:
-    """The answer as the judge reads it one way only: its own text, else its letter, with the text if need be."""
+    """The answer as the judge reads it, and in that one way only: its own text, else its letter.
+
+    Raises:
+        RowFault: there is no such form.
+    """
     if len(meant) > 1:
         return "".join(letter(place) for place in sorted(meant))
     (place,) = meant
-    own = options[place]
-    if answer == own and options.index(own) == place and (len(own) > 1 or not own.isalpha()):
-        return answer
-    named = letter(place)
-    return f"{named}. {own}" if any(clean(option).casefold() == named.casefold() for option in options) else named
+    own, cleaned = options[place], bare([clean(option) for option in options])
+    forms: tuple[str, ...] = (*((answer,) if answer == own else ()), letter(place), f"{letter(place)}. {own}")
+    for form in forms:
+        if reference_indices(clean(unwrapped(form)), cleaned) == meant:
+            return form
+    raise RowFault(Reason.BAD_ANSWER, f"the answer {answer[:40]!r} is several of its options: give them other texts")
 
 
 _Row = tuple[str, str, tuple[str, ...]]  # its place, its answer, its options
 _NAMED = "named"  # by letter or text
+_MIXED = 10
 
 
 @dataclass(slots=True)
@@ -133,36 +150,59 @@ class RuleProofs:
                 if ways[way] != ways[other]:
                     self.differing.setdefault(frozenset((way, other)), row)
 
-    def decided(self) -> AnswerRule | None:
-        """The rule that most rows can be read by; None where no row has an answer beside options.
+    def decided(self, prior: AnswerRule | None = None, *, margin: int = 1) -> AnswerRule | None:
+        """The rule that most rows can be read by; `prior` where no row has an answer beside options.
+
+        Args:
+            prior: what the layout or the setting says; it stands unless another way reads so many rows more (`margin`),
+                or it reads none.
 
         Raises:
             RowFault: nothing decides between two; shows both readings of one row.
         """
         if not self.support:
-            return None
+            return prior
         most = max(self.support.values())
+        before = self._way(prior)
+        if self.support[before] and most - self.support[before] < margin:
+            return self._named_rule(prior) if before == _NAMED else prior
         first, *others = [way for way in (_NAMED, _INDEX0, _INDEX1) if self.support[way] == most]
         for other in others:
             if row := self.differing.get(frozenset((first, other))):
-                raise RowFault(Reason.BAD_ANSWER, _both(*row))
+                raise RowFault(Reason.BAD_ANSWER, _both(*row, (first, other)))
             if first != _NAMED:  # a 0 in one row, and as many rows with the number of options
                 raise RowFault(Reason.BAD_ANSWER, "as many answers are counted from 0 as from 1: give answer_index")
-        if first != _NAMED:
-            return AnswerRule(first)
+        return AnswerRule(first) if first != _NAMED else self._named_rule(prior)
+
+    def _way(self, prior: AnswerRule | None) -> str:
+        return _NAMED if prior in (_LETTER, _TEXT) else prior or ""
+
+    def _named_rule(self, prior: AnswerRule | None) -> AnswerRule:
+        """Letters or texts: what the rows prove that can be read in one of these ways only, else what is known before.
+
+        Where a tenth of those proves the other way, a row that can be read in both says nothing.
+        """
         unclear = self.differing.get(frozenset((_LETTER, _TEXT)))
-        if unclear and self.letters == self.texts:
-            raise RowFault(Reason.BAD_ANSWER, _both(*unclear))
-        return _TEXT if self.texts > self.letters else _LETTER
+        if unclear and min(self.letters, self.texts) * _MIXED > self.letters + self.texts:
+            return _EITHER
+        if self.texts != self.letters:
+            return _TEXT if self.texts > self.letters else _LETTER
+        if prior in (_LETTER, _TEXT):
+            return prior
+        if unclear:
+            raise RowFault(Reason.BAD_ANSWER, _both(*unclear, (_LETTER, _TEXT)))
+        return _LETTER
 
 
-def _both(place: str, answer: str, options: tuple[str, ...]) -> str:
+def _both(place: str, answer: str, options: tuple[str, ...], ways: Sequence[str]) -> str:
     """Both readings of one row, and what to do."""
     found = readings(answer, options)
     says = {_LETTER: "by letter", _TEXT: "by text", _INDEX0: "counted from 0", _INDEX1: "counted from 1"}
-    meant = " or ".join(f"{_shown(options, found[rule])} {says[rule]}" for rule in says if rule in found)
-    by_index = found.keys() & {_INDEX0, _INDEX1}
-    remedy = "give answer_index=0 or answer_index=1" if by_index else "give the options' letters"
+    rules = [rule for rule in says if rule in found and (rule in ways or (_NAMED in ways and rule in (_LETTER, _TEXT)))]
+    meant = " or ".join(f"{_shown(options, found[rule])} {says[rule]}" for rule in rules)
+    remedy = "give the options' letters"
+    if {_INDEX0, _INDEX1} & set(rules):
+        remedy = "give answer_index=0 or answer_index=1"
     return f"{place}: the answer {answer[:40]!r} is {meant}, and no row decides: {remedy}"
 
 

@@ -13,7 +13,8 @@ from decimal import Decimal
 
 from mmpr.judging.clean import clean
 from mmpr.judging.reference import unwrapped
-from mmpr.sources.row_faults import NumberText, wrong
+from mmpr.sources.row_faults import NumberText, RowFault, wrong
+from mmpr.types import Reason
 
 _MAX_LITERAL = 100_000  # characters of a list that stands as text: `ast` is slow, and hungry, beyond
 _EXPECTED = "a text, a number, true or false, a list of these, or null"
@@ -41,13 +42,20 @@ def answers_in(value: object, withheld: Sequence[str] = ()) -> Answers | None:
         RowFault: it is of another kind.
     """
     cells = list(_cells(value))
-    texts = tuple("" if cell is None and value is None else text_of(cell) for cell in cells)
+    texts = tuple(one for cell in cells for one in _variants("" if cell is None and value is None else text_of(cell)))
     absent = (*_NOTHING, *withheld)
     if all(text.strip().lower() in absent for text in texts):
         return None
     annotated = _is_annotated(value)
     kept = texts if annotated else tuple(text for text in texts if text.strip())
     return Answers(kept, annotated or repeats(kept))
+
+
+def _variants(text: str) -> list[str]:
+    """MM-Vet's `11<OR>eleven` is two accepted answers; raises `RowFault` for `x<AND>y`, of which all are needed."""
+    if "<AND>" in text:
+        raise RowFault(Reason.BAD_ANSWER, f"the answer {text[:40]!r} is several at once: no rule judges by all of them")
+    return [one.strip() for one in text.split("<OR>")] if "<OR>" in text else [text]
 
 
 def repeats(texts: Sequence[str]) -> bool:

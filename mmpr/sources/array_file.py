@@ -11,12 +11,16 @@ import json
 import re
 from array import array
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from mmpr.errors import SourceError
 from mmpr.sources import jsonl
 from mmpr.sources.cursors import Raw, RowCursor
+from mmpr.sources.json_object import rows_inside
 from mmpr.sources.source_records import Index, Source, Span
 from mmpr.sources.streams import unpacked
 
@@ -28,17 +32,22 @@ if TYPE_CHECKING:
 
 _BLOCK_BYTES = 64_000
 _ROWS_A_MARK = 128
+_QUESTION_ID = re.compile(rb'"question_id"\s*:\s*(\d{1,18})\b')
 _KEY = re.compile(rb'^("(?:[^"\\]|\\.)*+")\s*:\s*')  # of a row in a dict of rows
 
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """What stands between two commas. Over the limit there is no `text`, only its hash."""
+    """What stands between two commas: `blank_bytes` of white space, and an element.
+
+    Over the limit there is no `text`, only its hash.
+    """
 
     offset: int
     text: bytes
     size_bytes: int
     long_sha256: bytes | None
+    blank_bytes: int = 0
 
 
 def index(source: Source) -> Index:
@@ -72,11 +81,43 @@ def values(raw: Raw, source: Source) -> dict[str, object]:
 
 
 def _rows(source: Source, span: Span) -> Iterator[Raw]:
-    with unpacked(source) as file:
+    with unpacked(source) as file, ExitStack() as stack:
+        annotations = stack.enter_context(Path(source.annotations).open("rb")) if source.annotations else None
         file.seek(span.offset)
         for number, piece in enumerate(_pieces(file, span.offset, source), span.number):
-            line = jsonl.Line(number, piece.text, piece.size_bytes, True, piece.long_sha256)
+            text = piece.text if annotations is None else _annotated(piece.text, annotations, source)
+            line = jsonl.Line(number, text, piece.size_bytes, True, piece.long_sha256)
             yield Raw(number, jsonl.fingerprint(line), line)
+
+
+def _annotated(text: bytes, annotations: BinaryIO, source: Source) -> bytes:
+    """A question with the columns of its annotation; as it is where it has none."""
+    found = _QUESTION_ID.search(text) if text.startswith(b"{") and text.endswith(b"}") else None
+    place = Path(source.annotations).stat()
+    ids, offsets, sizes = _annotation_places(source, place.st_size, place.st_mtime_ns)
+    at = int(ids.searchsorted(int(found[1]))) if found else len(ids)
+    if found is None or at == len(ids) or int(ids[at]) != int(found[1]):
+        return text
+    annotations.seek(int(offsets[at]))
+    return text[:-1] + b", " + annotations.read(int(sizes[at]))[1:]  # both are objects: `{..}`
+
+
+@lru_cache(maxsize=4)
+def _annotation_places(source: Source, size: int, written_ns: int) -> tuple[npt.NDArray[np.int64], ...]:
+    """Where the annotation of each question stands: ids in order, offsets and sizes; one pass, once a process."""
+    import numpy as np
+
+    inside = rows_inside(Path(source.annotations), None, asking=("answers",))
+    if inside is None:
+        raise SourceError(f"{source.annotations}: holds no annotations: one JSON object with a list `annotations`")
+    file_of = replace(source, path=source.annotations, rows_at=inside.offset, keyed=False, annotations="")
+    found = array("q")
+    with unpacked(file_of) as file:
+        for piece in _pieces(file, enter(file, file_of), file_of):
+            if (question := _QUESTION_ID.search(piece.text)) is not None:
+                found.extend((int(question[1]), piece.offset + piece.blank_bytes, piece.size_bytes))
+    table = np.array(found, np.int64).reshape(-1, 3)
+    return tuple(table[np.argsort(table[:, 0], kind="stable")].T)
 
 
 def enter(file: BinaryIO, source: Source) -> int:
@@ -173,11 +214,12 @@ class _Growing:
     def __init__(self, offset: int, max_bytes: int) -> None:
         self._offset, self._max_bytes = offset, max_bytes
         self._kept: list[bytes] = []
-        self._size = 0
+        self._size = self._blank = 0
         self._digest: _Hash | None = None
 
     def add(self, text: bytes) -> None:
         if not self._size:
+            self._blank += len(text) - len(text.lstrip())
             text = text.lstrip()
         self._size += len(text)
         self._kept.append(text)
@@ -194,4 +236,4 @@ class _Growing:
         text = text.rstrip()
         if len(text) > self._max_bytes:
             return _Piece(self._offset, b"", len(text), hashlib.sha256(text).digest())
-        return _Piece(self._offset, text, len(text), None) if text else None
+        return _Piece(self._offset, text, len(text), None, self._blank) if text else None

@@ -88,9 +88,9 @@ def wanted(schema: pa.Schema, source: Source) -> list[str]:
     return list(dict.fromkeys((*columns_of_row(source, schema.names).read, *extra)))
 
 
-def image_columns(names: Iterable[str], source: Source) -> list[str]:
-    """The columns that hold images."""
-    groups = columns_of_row(source, names).places["image"]
+def image_columns(names: Iterable[str], source: Source, role: str = "image") -> list[str]:
+    """The columns that hold images, or the options that may be some."""
+    groups = columns_of_row(source, names).places[role]
     return [column for group in groups for column in group]
 
 
@@ -152,8 +152,10 @@ class ImageReading(Enum):
 
 def images_of(schema: pa.Schema, source: Source) -> dict[str, ImageReading]:
     """How this file keeps its images, by column."""
-    columns = (name for name in image_columns(schema.names, source) if name in schema.names)
-    return {name: _kept(schema.field(name).type) for name in columns}
+    columns = [name for name in image_columns(schema.names, source) if name in schema.names]
+    options = [name for name in image_columns(schema.names, source, "options") if name in schema.names]
+    kinds = {name: _kept(schema.field(name).type) for name in (*columns, *options)}
+    return {name: kind for name, kind in kinds.items() if name in columns or kind is not ImageReading.REFERENCES}
 
 
 def _kept(kind: pa.DataType) -> ImageReading:
@@ -179,7 +181,9 @@ def values(raw: Raw, source: Source) -> dict[str, object]:
     found = cast("dict[str, object] | None", raw.content)
     if found is None:
         raise RowFault(Reason.BAD_ROW, "a text is not UTF-8: convert it and write the file again")
-    columns = [name for name in image_columns(found.keys(), source) if name in found]
+    columns = [
+        name for role in ("image", "options") for name in image_columns(found.keys(), source, role) if name in found
+    ]
     return {**found, **{name: _each(found[name], _reference) for name in columns}}
 
 
@@ -225,16 +229,31 @@ def _values(batch: pa.RecordBatch) -> list[dict[str, Any] | None]:
 
 def _shortened(batch: pa.RecordBatch, rows: list[dict[str, Any] | None]) -> list[dict[str, Any] | None]:
     """float32 and float16 as they are written: 3.1, and not the 3.0999999046325684 that lies closest to it."""
+    for column in batch.schema:
+        if (written := _as_written(column.type)) is not None:
+            for row in rows:
+                if row is not None:
+                    row[column.name] = written(row[column.name])
+    return rows
+
+
+def _as_written(kind: pa.DataType) -> Callable[[Any], Any] | None:
+    """What shortens the small floats of a value of this type; None where it has none."""
     import numpy as np
     import pyarrow.types as kinds
 
-    for column in batch.schema:
-        if kinds.is_float32(column.type) or kinds.is_float16(column.type):
-            kind = np.float32 if kinds.is_float32(column.type) else np.float16
-            for row in rows:
-                if row is not None and row[column.name] is not None:
-                    row[column.name] = float(str(kind(row[column.name])))
-    return rows
+    if kinds.is_float32(kind) or kinds.is_float16(kind):
+        small = np.float32 if kinds.is_float32(kind) else np.float16
+        return lambda value: None if value is None else float(str(small(value)))
+    if kinds.is_list(kind) or kinds.is_large_list(kind) or kinds.is_fixed_size_list(kind):
+        inner = _as_written(kind.value_type)
+        return inner and (lambda values: values and [inner(value) for value in values])
+    if kinds.is_struct(kind):
+        fields = {field.name: written for field in kind if (written := _as_written(field.type)) is not None}
+        return (
+            (lambda struct: struct and {**struct, **{n: w(struct[n]) for n, w in fields.items()}}) if fields else None
+        )
+    return None
 
 
 @lru_cache(maxsize=16)

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from mmpr.sources.layouts import LAYOUTS, PLAIN, RowLayout, layout_named
-from mmpr.sources.source_records import COLUMNS, Source
+from mmpr.sources.source_records import COLUMNS, Format, Source
 
 Group = tuple[str, ...]  # one column, or several that make one list
-ROLES = ("question", "image", "options", "answer", "hint", "id", "source")  # that a layout may place
+ROLES = ("question", "image", "options", "answer", "hint", "more", "id", "source")  # that a layout may place
 _OURS = {"options": "choices"}  # where our column has another name than the role
-_NUMBERS, _LETTERS = "#", "@"
+_NUMBERS, _LETTERS, _BOTH = "#", "@", "&"
 FIELD = re.compile(r"\{(\w+)(?::(\d+))?\}")  # of the form of an image's file: `{image_id:012}.jpg`
 # What a column of images, options or answers is called; of `image_width` and the like none is.
 _IMAGE_NAMES = re.compile(
-    r"^(?:.{0,60}(?:image|img|picture|photo|screenshot)|pic|figure)s?(?:id|name|file|filename|path|url|data|bytes|b64|base64)?s?\d*"
+    r"^(?:.{0,60}(?:image|img|picture|photo|screenshot)|pic|figure)s?(?:id|name|file|filename|path|url|data|bytes|b64|base64|list)?s?\d*"
 )
 _OPTION_NAMES = re.compile(
     r"^(?:.{0,60}(?:choices|options|candidates|alternatives|distractors)|(?:choice|option|distractor)[a-z0-9]?)"
@@ -43,17 +43,20 @@ class FileColumns:
     def suspects(self, role: str) -> tuple[str, ...]:
         """Columns that are not read and are called like ones of this role: image, options, answer or hint."""
         names = {"image": _IMAGE_NAMES, "options": _OPTION_NAMES, "answer": _ANSWER_NAMES, "hint": _CONTEXT_NAMES}[role]
-        return tuple(name for name in self.unread if names.fullmatch(_plain(name)))
+        found = (name for name in self.unread if names.fullmatch(_plain(name)))
+        known = role == "image" and self.places["image"]  # then a `figure_id` is a number in a catalogue
+        return tuple(name for name in found if not known or not _plain(name).endswith("id"))
 
 
-def recognised(names: Iterable[str], *, separated: bool) -> RowLayout:
-    """The layout of a file with such columns; `separated`: of a CSV or TSV file."""
+def recognised(names: Iterable[str], format: Format) -> RowLayout:
+    """The layout of a file of this format with such columns."""
     plain = frozenset(map(_plain, names))
-    return next((one for one in LAYOUTS if _has_marks(one, plain, separated=separated)), PLAIN)
+    kind = "table" if format in ("parquet", "arrow") else format
+    return next((one for one in LAYOUTS if (not one.formats or kind in one.formats) and _has_marks(one, plain)), PLAIN)
 
 
-def _has_marks(layout: RowLayout, plain: frozenset[str], *, separated: bool) -> bool:
-    if layout.separated and not separated:
+def _has_marks(layout: RowLayout, plain: frozenset[str]) -> bool:
+    if layout.alone and plain != set(layout.marks):
         return False
     for mark in layout.marks:
         there = any(_plain(name) in plain for name in mark.removeprefix("!").split("|"))
@@ -84,9 +87,10 @@ def _found(layout: str, mapped: tuple[tuple[str, str], ...], names: Group) -> Fi
         places[role] = tuple(dict.fromkeys((*(exact if known is PLAIN else ()), *(group for group in tried if group))))
     for ours in COLUMNS:
         if ours not in ("choices", *ROLES):
-            theirs = own.get(ours) or by_plain.get(ours, ours)
+            spellings = (ours, *(known.draft if ours == "chosen" else ()))
+            theirs = own.get(ours) or next((by_plain[one] for one in spellings if one in by_plain), ours)
             places[ours] = ((theirs,),) if _top(theirs, names) in names else ()
-    more = [known.kind, known.unit, *(field for form in known.files for field, _ in FIELD.findall(form))]
+    more = [known.kind, known.unit, known.turns, *(field for form in known.files for field, _ in FIELD.findall(form))]
     wanted = {_top(column, names) for groups in places.values() for group in groups for column in group}
     wanted |= {by_plain[_plain(name)] for name in more if _plain(name) in by_plain}
     read = tuple(name for name in names if name in wanted)
@@ -95,6 +99,9 @@ def _found(layout: str, mapped: tuple[tuple[str, str], ...], names: Group) -> Fi
 
 def _group(spelling: str, names: Group, by_plain: Mapping[str, str]) -> Group:
     """The columns that a layout's spelling means here; none where it means none."""
+    if _BOTH in spelling:
+        several = tuple(by_plain.get(_plain(one), "") for one in spelling.split(_BOTH))
+        return several if all(several) else ()
     if spelling == _LETTERS:
         lettered = sorted(name for name in names if len(name) == 1 and "A" <= name <= "Z")
         return tuple(lettered) if "A" in lettered else ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,10 @@ from mmpr.sources.source_records import Compression
 from mmpr.sources.streams import head
 
 _HEAD_BYTES = 64_000_000  # what stands before the rows (info, licences) is a few kB
-_ASKS = ("question", "query", "problem", "conversations", "messages", "texts", "instruction", "question_text", "text")
+_ASKS = (
+    *("question", "query", "problem", "conversations", "messages", "texts", "instruction", "question_text", "text"),
+    "question_string",
+)
 _BLANK = re.compile(r"[\s,]*+")
 _KEY = re.compile(r"(\"(?:[^\"\\]|\\.){0,400}+\")\s{0,400}+:\s{0,400}+")
 
@@ -27,8 +30,21 @@ class RowsInside:
     keyed: bool
 
 
-def rows_inside(path: Path, compression: Compression | None) -> RowsInside | None:
+def annotations_beside(path: Path) -> Path | None:
+    """The file with the answers to a file of questions, as VQA names them: `v2_mscoco_train2014_annotations.json`."""
+    if "questions" not in path.name:
+        return None
+    name = path.name.replace("questions", "annotations")
+    plain = name.replace("OpenEnded_", "").replace("MultipleChoice_", "")
+    found = (path.with_name(one) for one in (plain, name))
+    return next((one for one in found if one != path and one.is_file()), None)
+
+
+def rows_inside(path: Path, compression: Compression | None, *, asking: Sequence[str] = _ASKS) -> RowsInside | None:
     """Where the rows are of a file that is one object of rows; None where it is JSON lines.
+
+    Args:
+        asking: the keys of a row; it has one of them.
 
     Raises:
         SourceError: it is one object that holds neither.
@@ -37,7 +53,7 @@ def rows_inside(path: Path, compression: Compression | None) -> RowsInside | Non
     start = text.find("{")
     first, _, rest = text[start:].partition("\n")
     alone = _whole(first)
-    if alone is not None and (rest.strip() or _is_row(alone)):
+    if alone is not None and (rest.strip() or _is_row(alone, asking)):
         return None
     for key, at in _members(text, start + 1):
         inner = re.compile(r"[\[{]\s*").match(text, at)
@@ -45,9 +61,14 @@ def rows_inside(path: Path, compression: Compression | None) -> RowsInside | Non
             continue
         if text[at] == "[":
             element = _decoded(text, inner.end())
-            if isinstance(element, dict) and _is_row(element):
+            if isinstance(element, dict) and _is_row(element, asking):
                 return RowsInside(len(text[: at + 1].encode("utf-8", "surrogateescape")), keyed=False)
-        elif key is not None and _is_row(_decoded(text, at)):
+            if isinstance(element, dict) and {"question_id", "answers"} <= element.keys():
+                raise SourceError(
+                    f"{path}: has answers without their questions: give the file of questions that belongs to it, "
+                    "beside which it is found"
+                )
+        elif key is not None and _is_row(_decoded(text, at), asking):
             return RowsInside(len(text[: start + 1].encode("utf-8", "surrogateescape")), keyed=True)
     if alone is None and not rest.strip().startswith("{") and _whole(text[start:]) is None and "\n" in text.strip():
         return None  # lines, the first of which is broken
@@ -62,8 +83,8 @@ def _whole(text: str) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def _is_row(value: object) -> bool:
-    return isinstance(value, dict) and any(name in value for name in _ASKS)
+def _is_row(value: object, asking: Sequence[str]) -> bool:
+    return isinstance(value, dict) and any(name in value for name in asking)
 
 
 def _after_blanks(text: str, at: int) -> int:

@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping
 
 from mmpr.image_tags import IMAGE_TAG
+from mmpr.option_letters import letter
+from mmpr.sources.answer_rules import OptionPlace
 from mmpr.sources.answer_texts import literal_list
 from mmpr.sources.csv_file import image_of
 from mmpr.sources.file_columns import FIELD, FileColumns, columns_of_row, value_at
@@ -13,11 +15,14 @@ from mmpr.sources.layouts import RowLayout, layout_named
 from mmpr.sources.row_faults import NumberText, RowFault
 from mmpr.sources.row_tags import ImageSlots
 from mmpr.sources.source_records import COLUMNS, Source
+from mmpr.sources.turns import is_turns, reply_to
 from mmpr.types import Reason
 
 _BASE64 = re.compile(r"^(?:[A-Za-z0-9+/]{64}|iVBORw0KGgo|/9j/[A-Za-z0-9+/]{40})[A-Za-z0-9+/]*+={0,2}\s*$")
 _ABSENT = ("", "nan", "none", "null", "n/a")
 _IMAGE_FILE = re.compile(r"[^\n]{1,300}\.(?:png|jpe?g|webp|gif|bmp|tiff?|avif)", re.IGNORECASE)
+# The next letter of `A. one; B. two`: at the beginning, on a line of its own, or behind a space.
+_LETTERED = re.compile(r"(?<=[\s;,；])[(（\[]?([A-Za-z])\s?[)）\].:、：．]\s*(?=\S)")
 _ADDRESSES = ("path", "url", "image_url", "image", "src", "file", "file_name", "filename")
 
 
@@ -29,21 +34,46 @@ def ours_of(values: Mapping[str, object], source: Source) -> dict[str, object]:
     """
     found, layout = columns_of_row(source, values.keys()), layout_named(source.layout)
     ours = {name: first_value(values, found, name) for name in COLUMNS if name != "choices"}
-    ours["choices"] = options_of(values, found)
+    ours["choices"] = options_of(values, found, comma=layout.comma)
     ours["image"] = _images(values, found, source)
+    _take_turns(ours, values, layout)
     ours["question"] = _asked(values, ours, found, layout)
+    if layout.draft and "chosen" not in values:
+        ours.update(_given_reply(ours, source))
     _show_options(ours, values, source)
+    if layout.words:
+        ours["answer"] = dict(layout.words).get(_scalar_text(ours["answer"]), ours["answer"])
     if layout.kind and ours["answer_kind"] is None:
         ours["answer_kind"] = dict(layout.kinds).get(str(values.get(layout.kind)))
-    if source.layout == "the-cauldron" and ours["conversations"] is None:
-        ours["conversations"] = value_at(values, "texts")
-    for role, has in (("image", ours["image"] or ours["video"]), ("options", ours["choices"])):
+    given = any(ours[name] is not None for name in ("answer", "chosen", "conversations", "messages"))
+    for role, has in (("image", ours["image"] or ours["video"]), ("options", ours["choices"]), ("answer", given)):
         _refuse_unread(role, has, values, found, source)
     return ours
 
 
+def _take_turns(ours: dict[str, object], values: Mapping[str, object], layout: RowLayout) -> None:
+    """Turns that stand where a question may: The Cauldron's `texts`, the `prompt` of verl and TRL."""
+    if layout.turns and ours["conversations"] is None:
+        ours["conversations"] = value_at(values, layout.turns)
+    asked = ours["question"]
+    if is_turns(asked) and ours["messages"] is None:
+        ours.update(messages=asked, question=None)
+
+
+def _given_reply(ours: Mapping[str, object], source: Source) -> dict[str, object]:
+    """The reply beside a question: the answer to one that asks for a few words, else a draft."""
+    question, reply = ours["question"], ours["chosen"]
+    if source.rollouts or not isinstance(question, str) or not isinstance(reply, str):
+        return {"chosen": None}
+    return {"chosen": None, **reply_to(question, reply, ours)}
+
+
+def _scalar_text(value: object) -> str:
+    return str(value).strip() if isinstance(value, str | int) and not isinstance(value, bool) else ""
+
+
 def _show_options(ours: dict[str, object], values: Mapping[str, object], source: Source) -> None:
-    """Options that are images follow the row's own, and stand as tags."""
+    """Options that are images follow the row's own, and stand as tags; an answer may be the name of one's file."""
     options, images = ours["choices"], ours["image"]
     if not isinstance(options, list) or not options or not all(map(_is_image, options)):
         return
@@ -52,13 +82,21 @@ def _show_options(ours: dict[str, object], values: Mapping[str, object], source:
     question = ours["question"]
     if own and isinstance(question, str) and IMAGE_TAG not in question:
         question = f"{IMAGE_TAG}\n" * len(own) + question
-    ours.update(image=[*own, *shown], choices=[IMAGE_TAG] * len(shown), question=question)
+    files = [option.get("path") if isinstance(option, Mapping) else option for option in options]
+    answer = ours["answer"]
+    if isinstance(answer, str) and files.count(answer) == 1:
+        answer = OptionPlace(files.index(answer))
+    elif isinstance(answer, str) and (named := re.fullmatch(r"choice_(\d{1,2})\.\w{3,4}", answer)):  # IconQA's
+        answer = OptionPlace(named[1])
+    ours.update(image=[*own, *shown], choices=[IMAGE_TAG] * len(shown), question=question, answer=answer)
 
 
 def _is_image(option: object) -> bool:
     if isinstance(option, Mapping):
         return bool(option.get("bytes") or option.get("path"))
-    return isinstance(option, str) and _IMAGE_FILE.fullmatch(option) is not None
+    if not isinstance(option, str):
+        return False
+    return option.startswith("data:image/") or _IMAGE_FILE.fullmatch(option) is not None
 
 
 def first_value(values: Mapping[str, object], found: FileColumns, role: str) -> object:
@@ -82,21 +120,25 @@ def _asked(values: Mapping[str, object], ours: Mapping[str, object], found: File
     for group in found.places["hint"]:
         hint = value_at(values, group[0])
         if isinstance(hint, str) and hint.strip().lower() not in _ABSENT:
-            word = "Context" if "context" in group[0].lower() else "Hint"
-            question = f"{word}: {hint.strip()}\n{question}"
+            word = next((word for word in ("Context", "Table") if word.lower() in group[0].lower()), "Hint")
+            question = f"{word}:{chr(10) if chr(10) in hint.strip() else ' '}{hint.strip()}\n{question}"
+    for group in found.places["more"]:
+        more = value_at(values, group[0])
+        if isinstance(more, str) and more.strip():
+            question = f"{question}\n{more.strip()}"
     unit = values.get(layout.unit) if layout.unit else None
     if unit and not values.get("query"):
         question = f"{question} (Unit: {unit})"
     return question
 
 
-def options_of(values: Mapping[str, object], found: FileColumns) -> object:
+def options_of(values: Mapping[str, object], found: FileColumns, *, comma: bool = False) -> object:
     """The row's options as a list or `{letter: text}`; None where it has none. Raises `RowFault`."""
     for group in found.places["options"]:
         if len(group) > 1:
             options: object = _lettered_columns(group, [value_at(values, column) for column in group])
         else:
-            options = _listed_options(group[0], value_at(values, group[0]))
+            options = _listed_options(group[0], value_at(values, group[0]), comma=comma)
         if options:
             return options
     return None
@@ -121,12 +163,12 @@ def _is_absent(cell: object) -> bool:
     )
 
 
-def _listed_options(name: str, value: object) -> object:
+def _listed_options(name: str, value: object, *, comma: bool) -> object:
     """Options as a list: of texts, of `{label, text}`, pairs or a struct of lists; a text may write the list."""
     if isinstance(value, str) and not isinstance(value, NumberText):
-        if not value.strip():
+        if _is_absent(value):
             return None
-        listed = literal_list(value) if name != "choices" or value.startswith('["') else None
+        listed = _listed_in_text(name, value, comma=comma)
         if listed is None:
             raise RowFault(
                 Reason.BAD_ROW,
@@ -146,6 +188,24 @@ def _listed_options(name: str, value: object) -> object:
             [(_first_of(one, ("label", "letter", "key", "id")), text) for one, text in zip(value, texts, strict=True)]
         )
     return value
+
+
+def _listed_in_text(name: str, text: str, *, comma: bool) -> list[object] | None:
+    """A list in Python or JSON, `A. one; B. two`, `(a) one (b) two`, a line each; with `comma` also `one,two`."""
+    if text.strip().startswith("["):
+        return literal_list(text) if name != "choices" or text.startswith('["') else None
+    lettered = _LETTERED.split(f"\n{text.strip()}")
+    letters, texts = lettered[1::2], [one.strip(" \t\n,;") for one in lettered[2::2]]
+    if (
+        len(texts) > 1
+        and not lettered[0].strip()
+        and [one.upper() for one in letters] == list(map(letter, range(len(texts))))
+    ):
+        return list(texts)
+    lines = [line.strip() for line in text.strip().splitlines()]
+    if len(lines) > 1 and all(lines):
+        return list(lines)
+    return [one.strip() for one in text.split(",")] if comma else None
 
 
 def _first_of(struct: Mapping[str, object], names: tuple[str, ...]) -> object:
@@ -233,17 +293,18 @@ def filled(form: str, values: Mapping[str, object]) -> str:
 
 
 def _refuse_unread(role: str, has: object, values: Mapping[str, object], found: FileColumns, source: Source) -> None:
-    """A row that names images or options in a column that is not read is never read as a row without them."""
-    if (
-        has
-        or source.rollouts
-        or (role in ("image", "options") and dict(source.columns).get("choices" if role == "options" else role) == "")
-    ):
+    """A row that names images, options or an answer in a column that is not read is never asked without them."""
+    ours = "choices" if role == "options" else role
+    if has or source.rollouts or dict(source.columns).get(ours) == "":
         return
-    for name in found.suspects(role):
+    suspects = found.suspects(role)
+    if role == "image":
+        suspects += tuple(name for name in found.unread if name not in suspects and _is_image(values.get(name)))
+    if role == "answer" and not layout_named(source.layout).open:
+        return  # it is withheld
+    for name in suspects:
         value = values.get(name)
-        if value not in (None, "", [], {}) and (role != "image" or _names_image(value)):
-            ours = "choices" if role == "options" else role
+        if value not in (None, "", [], {}) and not isinstance(value, bool) and (role != "image" or _names_image(value)):
             remedy = f"map it with columns.{ours}={name}, or say that there is none with columns.{ours}=''"
             raise RowFault(Reason.BAD_ROW, f"`{name}` looks like its {role} and is not read: {remedy}")
 

@@ -5,7 +5,7 @@ there. A name matches in any spelling: `imageId`, `image_id` and `Image ID` are 
 name, its marks, and what differs from `PLAIN`; docs/sources.md shows one and names the test of each.
 
 A column may be a group: `image_#` is `image_1`, `image_2`, .. in order, `choice_@` is `choice_a`, `choice_b`, .., and
-`@` the columns A, B, C, ... A dot goes into a struct: `reward_model.ground_truth`.
+`@` the columns A, B, C, ..; `left_image&right_image` are both. A dot goes into a struct: `reward_model.ground_truth`.
 """
 
 from __future__ import annotations
@@ -20,29 +20,31 @@ class AnswerRule(StrEnum):
     """How an answer that stands beside options names one of them.
 
     LETTER and TEXT both take a letter and an option's text; of an answer that is both (options `C, A, B`, answer `A`),
-    LETTER takes the letter and TEXT the text.
+    LETTER takes the letter and TEXT the text; EITHER, of a source that has answers of both ways, takes neither.
     """
 
     LETTER = "letter"
     TEXT = "text"
+    EITHER = "letter or text"
     INDEX0 = "index0"
     INDEX1 = "index1"
 
 
-_QUESTION = ("question", "query", "problem", "instruction", "question_text", "prompt", "text")
+_QUESTION = ("question", "query", "problem", "instruction", "question_text", "question_string", "prompt", "text")
 _IMAGE = (
     *("image", "images", "decoded_image", "image_#", "image_path", "image_paths", "img", "imgs", "img_path", "imgname"),
     *("image_filename", "image_file", "image_name", "img_name", "file_name", "filename", "image_url", "image_urls"),
     *("img_url", "picture", "pictures", "photo", "pic", "figure", "image_base64", "image_bytes", "file_path"),
+    *("image_list", "img_list", "input_image", "input_images", "input_image_path", "figure_path"),
 )
 _OPTIONS = (
     *("choices", "options", "candidates", "multiple_choices", "answer_choices", "answer_options", "option_list"),
-    *("choice_@", "option_@", "choice_#", "option_#", "@"),
+    *("choice_@", "option_@", "choice_#", "option_#", "@", "option"),
 )
 _ANSWER = (
     *("answer", "answers", "correct_answer", "correct_choice_idx", "correct_choice", "correct_option", "answer_idx"),
     *("answer_index", "correct_idx", "correct_index", "label", "ground_truth", "gt_answer", "gt", "gold", "target"),
-    *("multiple_choice_answer", "direct_answers", "reward_model.ground_truth", "solution"),
+    *("multiple_choice_answer", "direct_answers", "reward_model.ground_truth", "answer_letter", "solution"),
 )
 
 
@@ -54,7 +56,11 @@ class RowLayout:
         name: as `mmpr check` reports it.
         marks: columns that a file of it has, all of them; `a|b` is either, `!a` is one that it has not.
         question, image, options, answer, hint, id, source: where our columns are; a hint is put before the question.
-        rule: how an answer names an option; None: the setting `answer_index` or the rows decide.
+        more: what is put behind the question.
+        turns: the column of turns, if it is called neither `conversations` nor `messages`.
+        draft: the reply of a row without an answer.
+        rule: how an answer names an option, unless the rows prove another way; None: the setting `answer_index` or the
+            rows decide.
         votes: whether several answers are those of annotators, of whom a share must agree; else each is accepted.
         kinds: of the column `kind`, what its values say of the answer.
         kind: the column that says what kind of answer a row has.
@@ -63,7 +69,11 @@ class RowLayout:
         withheld: what stands for an answer that is not given out, besides nothing, `?` and, beside options, -1.
         open: whether a row without an answer is a question to be completed (Dropout-NTP); else its answer is withheld.
         asked: the question of rows that have theirs in the image.
-        separated: whether it is of CSV and TSV files only.
+        words: what answers stand for: 1 for yes.
+        comma: whether options may stand in one text, between commas.
+        formats: of files that may have it; none: all. `table` is Parquet or Arrow.
+        alone: whether a file of it has no other columns than its marks. These are common ones: each row that proves
+            another way than `rule` counts.
     """
 
     name: str
@@ -73,6 +83,9 @@ class RowLayout:
     options: Columns = _OPTIONS
     answer: Columns = _ANSWER
     hint: Columns = ()
+    more: Columns = ()
+    turns: str = ""
+    draft: Columns = ()
     id: Columns = ("id", "question_id", "qid", "pid", "index")
     source: Columns = ("source",)
     rule: AnswerRule | None = None
@@ -84,7 +97,10 @@ class RowLayout:
     withheld: Columns = ()
     open: bool = False
     asked: str = ""
-    separated: bool = False
+    words: tuple[tuple[str, str], ...] = ()
+    comma: bool = False
+    formats: Columns = ()
+    alone: bool = False
 
 
 _INDEX0, _LETTER = AnswerRule.INDEX0, AnswerRule.LETTER
@@ -93,6 +109,8 @@ _COCO = (
     *("COCO_{data_subtype}_{image_id:012}.jpg", "{data_subtype}/COCO_{data_subtype}_{image_id:012}.jpg"),
     *("{data_subtype}/{image_id:012}.jpg", "{split}2017/{image_id:012}.jpg", "{image_id:012}.jpg"),
 )
+_COCO_IMAGE = (*_IMAGE, "image_id")  # the number in a file's name, where no column holds the image
+_YES_NO = (("0", "No"), ("1", "Yes"))
 _IN_IMAGE = "Answer the question that is shown in the image."
 PLAIN = RowLayout("plain", id=("id",), open=True)
 
@@ -136,11 +154,19 @@ LAYOUTS = (
     RowLayout(
         "a-okvqa",
         ("choices", "correct_choice_idx|direct_answers"),
+        image=_COCO_IMAGE,
         answer=("correct_choice_idx",),
         rule=_INDEX0,
         files=_COCO,
     ),
-    RowLayout("a-okvqa-direct", ("direct_answers", "!choices"), answer=("direct_answers",), votes=True, files=_COCO),
+    RowLayout(
+        "a-okvqa-direct",
+        ("direct_answers", "!choices"),
+        image=_COCO_IMAGE,
+        answer=("direct_answers",),
+        votes=True,
+        files=_COCO,
+    ),
     RowLayout(
         "scienceqa",
         ("choices", "answer", "hint", "lecture|skill|topic|task|grade"),
@@ -148,11 +174,18 @@ LAYOUTS = (
         rule=_INDEX0,
         files=("{image}", "{split}/{id}/{image}", "images/{split}/{id}/{image}"),
     ),
+    RowLayout("ai2d", ("question", "options", "answer", "image"), rule=_INDEX0, formats=("table",), alone=True),
+    RowLayout(
+        "geoqa",
+        ("choices", "label", "manual_program|target_number|formal_point|problem_form|choice_nums"),
+        answer=("label",),
+        rule=_INDEX0,
+    ),
     RowLayout("m3cot", ("choices", "answer", "context", "rationale|topic|domain"), hint=("context",), rule=_LETTER),
     RowLayout(
         "seed-bench",
         ("choice_a", "choice_b", "answer"),
-        image=("image", "images", "data_id"),
+        image=(*_IMAGE, "data_id"),
         rule=_LETTER,
         options=("choice_@",),
     ),
@@ -165,7 +198,7 @@ LAYOUTS = (
         options=("@",),
         answer=("answer",),
         rule=_LETTER,
-        separated=True,
+        formats=("csv",),
     ),
     RowLayout(
         "mmbench",
@@ -177,15 +210,60 @@ LAYOUTS = (
     ),
     RowLayout("mmstar", ("index", "question", "answer", "l2_category|meta_info"), id=("index",), rule=_LETTER),
     RowLayout(
+        "tabmwp",
+        ("question", "table", "table_title|table_for_pd|ans_type"),
+        answer=("answer",),
+        hint=("table",),
+        unit="unit",
+        rule=AnswerRule.TEXT,
+    ),
+    RowLayout(
         "iconqa",
         ("question", "answer", "ques_type|choice_image_0|query_image"),
         id=("question_id", "id", "pid"),
         image=("query_image", "image"),
-        options=("choices", "options", "choice_image_#"),
+        options=("choice_image_#", "choices", "options"),
+        answer=("answer",),
+        rule=_INDEX0,
+        comma=True,
     ),
+    RowLayout(
+        "mmvp",
+        ("index", "question", "options", "correct_answer", "!image"),
+        image=("index",),
+        answer=("correct_answer",),
+        rule=_LETTER,
+        files=("MMVP Images/{index}.jpg", "images/{index}.jpg", "{index}.jpg"),
+    ),
+    RowLayout("mmiu", ("input_image_path", "options", "output"), answer=("output",), rule=_LETTER),
+    RowLayout(
+        "hallusionbench",
+        ("gt_answer", "visual_input", "question"),
+        image=("image", "filename"),
+        answer=("gt_answer",),
+        id=("question_id",),
+        words=_YES_NO,
+    ),
+    RowLayout(
+        "figureqa",
+        ("image_index", "question_string", "answer", "color1_id|color1_name"),
+        image=("image_index",),
+        id=(),
+        words=_YES_NO,
+        files=("png/{image_index}.png", "{image_index}.png"),
+    ),
+    RowLayout(
+        "plotqa",
+        ("image_index", "question_string", "answer"),
+        image=("image_index",),
+        id=(),
+        files=("png/{image_index}.png", "{image_index}.png"),
+    ),
+    RowLayout("nlvr2", ("left_image", "right_image", "question"), image=("left_image&right_image",)),
     RowLayout(
         "vqav2",
         ("answers", "multiple_choice_answer"),
+        image=_COCO_IMAGE,
         answer=("answers", "multiple_choice_answer"),
         votes=True,
         files=_COCO,
@@ -214,10 +292,16 @@ LAYOUTS = (
     RowLayout("st-vqa", ("file_path", "question", "answers"), image=("file_path",)),
     RowLayout("vizwiz", ("answers", "answerable"), votes=True, files=("{image}", "train/{image}", "val/{image}")),
     RowLayout("vizwiz-hub", ("answers", "question_id", "category"), votes=True),
-    RowLayout("ok-vqa", ("answers", "question_id", "answer_type|question_type|confidence"), votes=True, files=_COCO),
+    RowLayout(
+        "ok-vqa",
+        ("answers", "question_id", "answer_type|question_type|confidence"),
+        image=_COCO_IMAGE,
+        votes=True,
+        files=_COCO,
+    ),
     RowLayout(
         "gqa",
-        ("imageId", "question"),
+        ("imageId", "question", "fullAnswer|isBalanced|semantic|semanticStr"),
         image=("image", "imageId"),
         id=("id", "question_id"),
         answer=("answer",),
@@ -247,8 +331,18 @@ LAYOUTS = (
     RowLayout("ocrbench", ("question", "answer|answers", "dataset|dataset_name", "question_type|type"), id=("id",)),
     RowLayout("pope", ("text", "label", "image", "question_id"), question=("text",), answer=("label",)),
     RowLayout("clevr-math", ("template", "question", "label", "image"), answer=("label",)),
-    RowLayout("the-cauldron", ("texts", "images"), open=True, id=()),
+    RowLayout("the-cauldron", ("texts", "images"), turns="texts", open=True, id=()),
     RowLayout("reasoning", ("problem", "solution|answer"), question=("problem",), id=("id",)),
+    RowLayout(
+        "alpaca",
+        ("instruction", "output"),
+        question=("instruction",),
+        more=("input",),
+        draft=("output",),
+        open=True,
+        id=("id",),
+    ),
+    RowLayout("query-response", ("query", "response"), question=("query",), draft=("response",), open=True, id=("id",)),
     RowLayout("llava", ("conversations",), open=True, id=("id",)),
     RowLayout("messages", ("messages",), open=True, id=("id",)),
 )

@@ -10,7 +10,7 @@ from pathlib import Path
 from mmpr.errors import SourceError
 from mmpr.sources import arrow, csv_file, parquet
 from mmpr.sources.hub import fetched, hub_name
-from mmpr.sources.json_object import rows_inside
+from mmpr.sources.json_object import annotations_beside, rows_inside
 from mmpr.sources.kinds import kind_of
 from mmpr.sources.recognition import recognise
 from mmpr.sources.source_parts import file_stem, files_of, is_recipe, recipe_parts, shared_root
@@ -106,6 +106,8 @@ def _file(source: Source) -> Source:
     source = replace(source, format=format, compression=compression, delimiter=delimiter)
     if format == "jsonl" and ".json" in path.suffixes and (inside := rows_inside(path, compression)):
         source = replace(source, format="json", rows_at=inside.offset, keyed=inside.keyed)
+        if (answers := annotations_beside(path)) is not None:
+            source = replace(source, annotations=str(answers))
         format = "json"
     names = {"parquet": parquet.names, "arrow": arrow.names, "csv": csv_file.names}.get(format)
     if format == "csv":

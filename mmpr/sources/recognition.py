@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -21,10 +23,15 @@ from mmpr.sources.row_faults import RowFault
 from mmpr.sources.row_reader import raw_values
 from mmpr.sources.rows import listed_choices
 from mmpr.sources.schema import check_columns
-from mmpr.sources.source_records import Index, LeaseRange, Source, Span
-from mmpr.sources.streams import unpacked
+from mmpr.sources.source_records import PART_ROWS, Index, LeaseRange, Source, Span
+from mmpr.sources.streams import head, unpacked
 
+_PROVING_ROWS = 500  # that may show that the answers of a file are not those of its layout
+_LAYOUT_MARGIN = 3  # a stray label of a published set proves nothing
+_HEAD_BYTES = 4096
 _ROWS = 200  # that are looked at for a layout: the keys of JSON's rows may differ
+# `answer_idx`, and the class that GeoQA calls `label`: counted from 0 unless a row shows another way.
+_INDEX_NAME = re.compile(r"(?:idx|index|Idx|Index)$|^label$")
 _TABLES = ("parquet", "arrow", "csv")
 
 
@@ -37,7 +44,7 @@ def recognise(source: Source, names: list[str] | None) -> Source:
     sample = list(islice(_first_rows(source), _ROWS)) if names is None or source.format != "csv" else []
     seen = names if names is not None else list(dict.fromkeys(name for row in sample for name in row))
     if seen:
-        found = replace(source, layout=recognised(seen, separated=source.format == "csv").name)
+        found = replace(source, layout=recognised(seen, source.format).name)
         if names is not None:
             check_columns(found, seen)
         else:
@@ -49,13 +56,23 @@ def recognise(source: Source, names: list[str] | None) -> Source:
         found = source
     layout = layout_named(found.layout)
     votes = layout.votes or any(_repeats(found, row) for row in sample)
-    return replace(found, votes=votes, answers=_of_layout(found), image_files=_image_files(found, sample))
+    return replace(found, votes=votes, answers=_of_layout(found, seen), image_files=_image_files(found, sample))
 
 
-def _of_layout(source: Source) -> AnswerRule | None:
-    """The layout's rule, unless other columns are mapped in the place of its own."""
+def _of_layout(source: Source, names: Iterable[str]) -> AnswerRule | None:
+    """The layout's rule, unless other columns are mapped in the place of its own; of a column that its name says."""
     mapped = dict(source.columns)
-    return None if "answer" in mapped or "choices" in mapped else layout_named(source.layout).rule
+    rule = None if "answer" in mapped or "choices" in mapped else layout_named(source.layout).rule
+    found = columns_of_row(source, tuple(names)).places
+    if rule is None and found["options"] and found["answer"] and _INDEX_NAME.search(found["answer"][0][0]):
+        return AnswerRule.INDEX0
+    return rule
+
+
+def _margin(source: Source) -> int:
+    """By how many rows another way than the layout's has to be proven."""
+    layout = layout_named(source.layout)
+    return 1 if layout.alone or layout.rule is None else _LAYOUT_MARGIN
 
 
 def _first_rows(source: Source) -> Iterator[Mapping[str, object]]:
@@ -119,9 +136,8 @@ def _repeats(source: Source, values: Mapping[str, object]) -> bool:
 def _image_files(source: Source, sample: list[Mapping[str, object]]) -> str:
     """The form of an image's path that a file exists of, else the layout's first that the rows can fill."""
     layout = layout_named(source.layout)
-    split = next(
-        (s for s in ("train2014", "val2014", "test2015", "train2017", "val2017") if s in source.path), "train2014"
-    )
+    said = source.path + head(source.path, source.compression, _HEAD_BYTES).decode("utf-8", "replace")  # `data_subtype`
+    split = next((s for s in ("train2014", "val2014", "test2015", "train2017", "val2017") if s in said), "train2014")
     forms = [form.replace("{data_subtype}", split) for form in layout.files]
     possible = []
     for values in sample:
@@ -142,42 +158,63 @@ def _image_files(source: Source, sample: list[Mapping[str, object]]) -> str:
 
 
 def settled(source: Source, counted: Index, *, answer_index: int | None = None) -> Source:
-    """The source with the rule by which its answers name options, where neither its layout nor the setting says it.
+    """The source with the rule by which its answers name options.
+
+    Without a layout's rule all rows decide it; else the first ones may show that the layout's is not theirs.
 
     Args:
         source: opened; it may have several files.
         counted: its index.
-        answer_index: the setting: 0 or 1, or None.
+        answer_index: the setting: 0 or 1, or None; that options have an index is still for the rows to show.
 
     Raises:
         SourceError: its answers can be read in two ways, and no row decides.
     """
-    if answer_index is not None:
-        return _ruled(
-            source, {part.name: AnswerRule(f"index{answer_index}") for part in source.parts or (source,)}, force=True
-        )
     parts = source.parts or (source,)
-    open_parts = [part for part in parts if part.answers is None and _may_have_options(part)]
-    if not open_parts:
-        return source
-    proofs: dict[str, RuleProofs] = {part.name: RuleProofs() for part in parts}
-    for lease in ranges(counted):
-        for part, number, values in raw_values(source, lease, hashlib.sha256()):
-            if values is not None and part.answers is None:
-                _prove(proofs[part.name], part, number, values)
-    rules: dict[str, AnswerRule | None] = {}
-    for name, seen in proofs.items():
+    rules = {part.name: part.answers for part in parts}
+    open_parts = {part.name: part for part in parts if not part.is_settled and _may_have_options(part)}
+    proofs = {name: RuleProofs() for name in open_parts}
+    for part, number, values in _rows_to_prove(source, counted, open_parts):
+        _prove(proofs[part.name], part, number, values)
+    for name, part in open_parts.items():
+        prior, margin = part.answers, _margin(part)
+        if answer_index is not None:
+            prior, margin = AnswerRule(f"index{answer_index}"), 1
+            del proofs[name].support[AnswerRule(f"index{1 - answer_index}")]
         try:
-            rules[name] = seen.decided()
+            rules[name] = proofs[name].decided(prior, margin=margin)
         except RowFault as fault:
             raise SourceError(fault.text) from None
-    return _ruled(source, rules, force=False)
+
+    def ruled(part: Source) -> Source:
+        return replace(part, answers=rules.get(part.name))
+
+    return replace(ruled(source), parts=tuple(map(ruled, source.parts)))
+
+
+def _rows_to_prove(
+    source: Source, counted: Index, wanted: Mapping[str, Source]
+) -> Iterator[tuple[Source, int, Mapping[str, object]]]:
+    """The rows that decide, by file: all, but of layouts with a rule the first ones."""
+    parts, seen = source.parts or (source,), Counter[str]()
+
+    def enough(part: Source) -> bool:
+        known = wanted.get(part.name)
+        return known is None or (known.answers is not None and seen[part.name] >= _PROVING_ROWS)
+
+    for lease in ranges(counted) if wanted else ():
+        if all(enough(parts[span.number // PART_ROWS]) for span in lease.spans):
+            continue
+        for part, number, values in raw_values(source, lease, hashlib.sha256()):
+            if values is not None and not enough(part):
+                seen[part.name] += 1
+                yield part, number, values
 
 
 def _prove(proofs: RuleProofs, part: Source, number: int, values: Mapping[str, object]) -> None:
     found, layout = columns_of_row(part, values.keys()), layout_named(part.layout)
     try:
-        options = listed_choices(options_of(values, found))
+        options = listed_choices(options_of(values, found, comma=layout.comma))
         if not options:
             return
         answers = answers_in(first_value(values, found, "answer"), (*layout.withheld, "-1"))
@@ -185,13 +222,6 @@ def _prove(proofs: RuleProofs, part: Source, number: int, values: Mapping[str, o
         return
     for answer in answers.texts if answers else ():
         proofs.see(part.place(number), answer, options)
-
-
-def _ruled(source: Source, rules: Mapping[str, AnswerRule | None], *, force: bool) -> Source:
-    def one(part: Source) -> Source:
-        return replace(part, answers=rules.get(part.name)) if force or part.answers is None else part
-
-    return replace(one(source), parts=tuple(one(part) for part in source.parts))
 
 
 def reading_of(source: Source) -> dict[str, Any]:
@@ -229,6 +259,6 @@ def as_recorded(source: Source, reading: Mapping[str, Any]) -> Source:
             raise ConfigError(f"{part.path}: was read as {kept['layout']}, which this mmpr does not know: update it")
         rule = AnswerRule(kept["answers"]) if kept["answers"] else None
         values = {name: kept[name] for name in ("layout", "votes", "image_files", "plain_hash")}
-        return replace(part, answers=rule, **values)
+        return replace(part, answers=rule, is_settled=rule is not None, **values)
 
     return replace(one(source), parts=tuple(one(part) for part in source.parts))

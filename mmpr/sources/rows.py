@@ -1,16 +1,17 @@
-"""One row's values -> a `Question`, or a `Skip` that names the file, the row and the mend."""
+"""One row's values -> a `Question`, or a `Skip` that names the file, the row and the fix."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from uuid import UUID
 
 from mmpr.image_tags import without_tags
 from mmpr.images import frame_references
-from mmpr.option_letters import MOST_OPTIONS, bare
+from mmpr.option_letters import MOST_OPTIONS, bare, letter
 from mmpr.prompts import VIDEO_TAG, language_of, with_frames
-from mmpr.sources.answer_rules import as_written, chosen, none_of_them, readings
+from mmpr.sources.answer_rules import OptionPlace, as_written, chosen, none_of_them, readings
 from mmpr.sources.answer_texts import Answers, agreed, answers_in, text_of
 from mmpr.sources.layout_rows import ours_of
 from mmpr.sources.layouts import layout_named
@@ -46,7 +47,9 @@ def _question(ours: Mapping[str, object], source: Source, row: int) -> Question:
     language = _language(_text(ours, "language") or source.language, text)
     video = _video(ours["video"])
     if not without_tags(text.replace(VIDEO_TAG, "")).strip():
-        raise RowFault(Reason.EMPTY_QUESTION, "no question: give `question` a text")
+        raise RowFault(
+            Reason.EMPTY_QUESTION, "no question: give `question` a text, or map its column with columns.question"
+        )
     numbered = isinstance(ours["image"], ImageSlots)
     given = TaggedRow(text, history, listed_choices(ours["choices"]), _images(ours["image"]), numbered)
     if not source.rollouts:
@@ -104,7 +107,11 @@ def _text(ours: Mapping[str, object], name: str) -> str | None:
 
 def _label(ours: Mapping[str, object], name: str) -> str | None:
     value = ours[name]
-    return str(value) if isinstance(value, NumberText | int) and not isinstance(value, bool) else _text(ours, name)
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, NumberText | int | UUID) and not isinstance(value, bool):
+        return str(value)
+    return text_of(value) if isinstance(value, float) else _text(ours, name)
 
 
 def _draft(ours: Mapping[str, object]) -> str | None:
@@ -169,6 +176,8 @@ def _accepted(ours: Mapping[str, object], options: tuple[str, ...], source: Sour
     """
     layout, value = layout_named(source.layout), ours["answer"]
     kind = _text(ours, "answer_kind") or source.answer_kind
+    if isinstance(value, OptionPlace) and int(value) < len(options):
+        return (letter(int(value)),), (), "choice"
     answers = answers_in(value, (*layout.withheld, *(("-1",) if options else ())))
     if answers is None:
         if value is None and layout.open:
@@ -179,6 +188,8 @@ def _accepted(ours: Mapping[str, object], options: tuple[str, ...], source: Sour
             raise RowFault(Reason.BAD_ANSWER, "an empty answer: write null where the answer is not known")
         shown = "null" if value is None else repr(value)[:40]
         remedy = "" if not layout.open else "; write null where it is not known"
+        if layout.name == "vqa-originals":
+            remedy = ": put the file of annotations beside that of the questions" if not source.annotations else ""
         raise RowFault(Reason.ANSWER_WITHHELD, f"its answer is not given out ({shown}){remedy}")
     if options:
         return _option_of(answers, options, source), (), "choice"

@@ -15,7 +15,7 @@ def check_columns(source: Source, names: Sequence[str]) -> None:
     found, layout = columns_of_row(source, names), layout_named(source.layout)
     mapped = [theirs for _, theirs in source.columns if theirs]
     missing = [theirs for theirs in mapped if theirs not in names and theirs.partition(".")[0] not in names]
-    asking = any(found.places[ours] for ours in ASKING) or layout.asked or layout.name == "the-cauldron"
+    asking = any(found.places[ours] for ours in ASKING) or layout.asked or layout.turns
     if not missing and not asking:
         missing = [source.column("question")]
     for role in ("image", "options"):

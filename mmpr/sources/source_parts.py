@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmpr.errors import SourceError
+from mmpr.sources.json_object import annotations_beside
 from mmpr.sources.kinds import unpacked_name
 
 _ENDINGS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow")
@@ -49,6 +50,8 @@ def files_of(folder: Path) -> list[Path]:
 def _by_name(folder: Path) -> list[Path]:
     found = sorted(file for file in folder.iterdir() if _kind(file) in _ENDINGS and file.name not in _ABOUT)
     found = [file for file in found if not file.name.startswith((".", "_")) and not file.is_dir()]
+    answers = {annotations_beside(file) for file in found}
+    found = [file for file in found if file not in answers]
     if not found:
         inner = "; name its meta.json" if (folder / "meta.json").is_file() else ""
         raise SourceError(f"{folder}: is a folder without files of questions ({', '.join(_ENDINGS)}){inner}")

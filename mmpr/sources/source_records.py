@@ -45,7 +45,8 @@ class Source:
     files of a source that has several; `rollouts`: its rows bring responses,
     and need no images; `layout`, `answers` (how an answer names an option), `votes` (several answers are annotators',
     of whom the share `agreement` must say the same) and `image_files` (the path of an image that a row names by number)
-    are found once. `plain_hash`: rows are hashed as before there were layouts. `rows_at` and
+    are found once; `is_settled`: `answers` is what a run recorded. `annotations` is the file that has the answers to
+    the questions. `plain_hash`: rows are hashed as before there were layouts. `rows_at` and
     `keyed` place the rows in a file that is one JSON object. `stem` is what such
     a file is called in ids. `among_others`: of a build that has other sources, too.
     """
@@ -67,9 +68,11 @@ class Source:
     keyed: bool = False
     layout: str = "plain"
     answers: AnswerRule | None = None
+    is_settled: bool = False
     votes: bool = False
     agreement: float = 0.3
     image_files: str = ""
+    annotations: str = ""
     plain_hash: bool = False
     rollouts: bool = False
     parts: tuple[Source, ...] = field(default=(), repr=False)

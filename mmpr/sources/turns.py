@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -27,6 +28,7 @@ _ROLES = {
 }
 
 Turn = tuple[str, str]  # role, text
+_TURNS_TEXT = re.compile(r'\s*\[\s*\{\s*"(?:role|from|content|value)"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +65,24 @@ def columns_of(name: str, value: object, ours: Mapping[str, object]) -> dict[str
         "system": system or None,
         "image": _addresses(name, "image", media.images, ours),
         "video": _addresses(name, "video", media.videos, ours),
-        **_reply(question, reply, ours),
+        **reply_to(question, reply, ours),
     }
     return {column: own for column, own in found.items() if ours[column] is None}
 
 
-def _reply(question: str, reply: str, ours: Mapping[str, object]) -> dict[str, object]:
+def is_turns(value: object) -> bool:
+    """Whether a value is a list of turns, or such a list as text."""
+    if isinstance(value, str) and not isinstance(value, NumberText) and _TURNS_TEXT.match(value):
+        value = _decoded(value)
+    return isinstance(value, list) and bool(value) and all(isinstance(one, dict) and _says_who(one) for one in value)
+
+
+def _says_who(turn: Mapping[str, object]) -> bool:
+    return isinstance(turn.get("role", turn.get("from")), str)
+
+
+def reply_to(question: str, reply: str, ours: Mapping[str, object]) -> dict[str, object]:
+    """What a reply is in a row without an answer: a draft, or to a question that asks for a few words the answer."""
     if not reply.strip() or ours["answer"] is not None:
         return {}
     return {"answer" if strip_suffix(question) != question.rstrip() else "chosen": reply}
