@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 from mmpr.errors import SourceError
 from mmpr.sources.column_tables import ImageReading, TableCursor, images_of, values, wanted
+from mmpr.sources.column_tables import image_typed as typed_in
 from mmpr.sources.source_records import Index, Source, Span
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["cursor", "index", "names", "values"]
+__all__ = ["cursor", "image_typed", "index", "names", "values"]
 
 _FILE = b"ARROW1"  # the file format has a footer; the stream format, which `datasets` writes, has none
 
@@ -23,6 +24,12 @@ def names(source: Source) -> list[str]:
     """The columns of the file's schema."""
     with _mapped(source) as table:
         return list(table.schema.names)
+
+
+def image_typed(source: Source) -> list[str]:
+    """The columns that hold images by their type."""
+    with _mapped(source) as table:
+        return typed_in(table.schema)
 
 
 def index(source: Source) -> Index:

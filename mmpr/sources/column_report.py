@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -16,24 +15,20 @@ from mmpr.sources.source_records import Source
 
 _ROWS = 200  # of JSON, whose rows may each have other keys
 _PARTS = 20
-_LOOKS = re.compile(
-    r"^(?:.{0,60}(?:image|img|picture|photo|screenshot)s?(?:path|file|filename|name|url|bytes|b64|base64)?s?\d*|pics?|figures?"
-    r"|.{0,60}(?:choices|options|candidates|alternatives|distractors)|(?:choice|option|distractor)[a-z0-9]?"
-    r"|hints?|contexts?|passage|lecture|.{0,60}answers?)$"
-)
 
 
 @dataclass(frozen=True, slots=True)
 class ColumnReport:
-    """A source's columns by the file's names, in its order."""
+    """A source's columns by the file's names, in its order.
+
+    Args:
+        read, unread: all of them.
+        suspects: that are not read, and are called like ones of images, options, answers, hints or contexts.
+    """
 
     read: tuple[str, ...]
     unread: tuple[str, ...]
-
-    @property
-    def suspects(self) -> tuple[str, ...]:
-        """Columns that are not read, and are called like ones of images, options, answers, hints or contexts."""
-        return tuple(name for name in self.unread if _LOOKS.fullmatch(re.sub(r"[^a-z0-9]", "", name.lower())))
+    suspects: tuple[str, ...]
 
 
 def column_report(source: Source) -> ColumnReport:
@@ -44,7 +39,8 @@ def column_report(source: Source) -> ColumnReport:
     """
     names = list(dict.fromkeys(name for part in (source.parts or (source,))[:_PARTS] for name in _names(part)))
     found = columns_of_row((source.parts or (source,))[0], names)
-    return ColumnReport(found.read, found.unread)
+    suspects = {name for role in ("image", "options", "answer", "hint") for name in found.suspects(role)}
+    return ColumnReport(found.read, found.unread, tuple(name for name in found.unread if name in suspects))
 
 
 def _names(part: Source) -> Iterator[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 _MOST_IMAGE_BYTES = 200_000_000  # of one row's images; what a decoder takes is bounded elsewhere
 _PIECE_BYTES = 64_000_000
 _PYTHON_ROWS = 16  # that are Python values at once: their images may have some MB each
+_IMAGE_BYTES = re.compile(r"jpe?g|png|webp|ima?ge?|picture|photo")
+_NO_IMAGE = re.compile(r"audio|sound|speech|video|mp[34]|wav|pdf")
 _MAGIC = ((b"\x89PNG", "png"), (b"\xff\xd8\xff", "jpeg"), (b"RIFF", "webp"), (b"GIF8", "gif"))
 
 
@@ -156,6 +159,19 @@ def images_of(schema: pa.Schema, source: Source) -> dict[str, ImageReading]:
     options = [name for name in image_columns(schema.names, source, "options") if name in schema.names]
     kinds = {name: _kept(schema.field(name).type) for name in (*columns, *options)}
     return {name: kind for name, kind in kinds.items() if name in columns or kind is not ImageReading.REFERENCES}
+
+
+def image_typed(schema: pa.Schema) -> list[str]:
+    """The columns that hold images by their type, as `datasets` writes them; plain bytes count if they are called `jpg`."""
+    import pyarrow.types as kinds
+
+    names = []
+    for column in schema:
+        kept, plain = _kept(column.type), kinds.is_binary(column.type) or kinds.is_large_binary(column.type)
+        called = _IMAGE_BYTES if plain else _NO_IMAGE
+        if kept is not ImageReading.REFERENCES and bool(called.search(column.name.lower())) == plain:
+            names.append(column.name)
+    return names
 
 
 def _kept(kind: pa.DataType) -> ImageReading:

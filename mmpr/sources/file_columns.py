@@ -22,7 +22,11 @@ _IMAGE_NAMES = re.compile(
 _OPTION_NAMES = re.compile(
     r"^(?:.{0,60}(?:choices|options|candidates|alternatives|distractors)|(?:choice|option|distractor)[a-z0-9]?)"
 )
-_ANSWER_NAMES = re.compile(r"^(?:.{0,60}answers?|label|labels|gt|gold|target|groundtruth|solution|correct.{0,60})")
+# `gpt_answer` and the like are a model's.
+_ANSWER_NAMES = re.compile(
+    r"^(?!gpt|model|llm|pred|generated|reject|wrong|incorrect|difficult)"
+    r"(?:.{0,60}answers?(?:key|text|letter|label|value|idx|index|id)?|.{0,60}groundtruth.{0,20}|correct.{1,60})"
+)
 _CONTEXT_NAMES = re.compile(r"hints?|contexts?|passage|lecture")
 
 

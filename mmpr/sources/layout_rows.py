@@ -26,6 +26,12 @@ _LETTERED = re.compile(r"(?<=[\s;,；])[(（\[]?([A-Za-z])\s?[)）\].:、：．]
 _ADDRESSES = ("path", "url", "image_url", "image", "src", "file", "file_name", "filename")
 
 
+class LabelledOptions(list[object]):
+    """Options with labels that are no letters: ARC's 1, 2, 3, 4, by which an answer names one."""
+
+    labels: list[str]
+
+
 def ours_of(values: Mapping[str, object], source: Source) -> dict[str, object]:
     """The row under the names in `COLUMNS`; an answer is as the row has it.
 
@@ -35,6 +41,8 @@ def ours_of(values: Mapping[str, object], source: Source) -> dict[str, object]:
     found, layout = columns_of_row(source, values.keys()), layout_named(source.layout)
     ours = {name: first_value(values, found, name) for name in COLUMNS if name != "choices"}
     ours["choices"] = options_of(values, found, comma=layout.comma)
+    if (place := labelled_place(ours["choices"], ours["answer"])) is not None:
+        ours["answer"] = place
     ours["image"] = _images(values, found, source)
     _take_turns(ours, values, layout)
     ours["question"] = _asked(values, ours, found, layout)
@@ -144,6 +152,13 @@ def options_of(values: Mapping[str, object], found: FileColumns, *, comma: bool 
     return None
 
 
+def labelled_place(options: object, answer: object) -> OptionPlace | None:
+    """The place of the option that an answer names by the row's own label."""
+    labels = options.labels if isinstance(options, LabelledOptions) else []
+    named = str(answer).strip().upper() if isinstance(answer, str | int) else ""
+    return OptionPlace(labels.index(named)) if labels.count(named) == 1 else None
+
+
 def _lettered_columns(group: tuple[str, ...], cells: list[object]) -> list[object]:
     """Options of a column each; the last ones may be empty, as rows have different numbers of options."""
     there = [None if _is_absent(cell) else cell for cell in cells]
@@ -168,7 +183,7 @@ def _listed_options(name: str, value: object, *, comma: bool) -> object:
     if isinstance(value, str) and not isinstance(value, NumberText):
         if _is_absent(value):
             return None
-        listed = _listed_in_text(name, value, comma=comma)
+        listed = _listed_in_text(value, comma=comma)
         if listed is None:
             raise RowFault(
                 Reason.BAD_ROW,
@@ -178,24 +193,24 @@ def _listed_options(name: str, value: object, *, comma: bool) -> object:
     if isinstance(value, Mapping):
         lists = {name: each for name, each in value.items() if isinstance(each, list)}
         if "text" in lists and len(lists) == len(value):
-            return _by_label(list(zip(lists.get("label") or lists["text"], lists["text"], strict=False)))
+            return by_label(list(zip(lists.get("label") or lists["text"], lists["text"], strict=False)))
         return value
     if isinstance(value, list) and value and all(isinstance(one, tuple) and len(one) == 2 for one in value):
         return dict(value)
     if isinstance(value, list) and value and all(isinstance(one, Mapping) for one in value):
         texts = [_first_of(one, ("text", "value", "content", "option", "choice", "answer")) for one in value]
-        return _by_label(
+        return by_label(
             [(_first_of(one, ("label", "letter", "key", "id")), text) for one, text in zip(value, texts, strict=True)]
         )
     return value
 
 
-def _listed_in_text(name: str, text: str, *, comma: bool) -> list[object] | None:
+def _listed_in_text(text: str, *, comma: bool) -> list[object] | None:
     """A list in Python or JSON, `A. one; B. two`, `(a) one (b) two`, a line each; with `comma` also `one,two`."""
     if text.strip().startswith("["):
-        return literal_list(text) if name != "choices" or text.startswith('["') else None
+        return literal_list(text)
     lettered = _LETTERED.split(f"\n{text.strip()}")
-    letters, texts = lettered[1::2], [one.strip(" \t\n,;") for one in lettered[2::2]]
+    letters, texts = lettered[1::2], [one.strip(" \t\n,;，；") for one in lettered[2::2]]
     if (
         len(texts) > 1
         and not lettered[0].strip()
@@ -212,11 +227,14 @@ def _first_of(struct: Mapping[str, object], names: tuple[str, ...]) -> object:
     return next((struct[name] for name in names if struct.get(name) is not None), None)
 
 
-def _by_label(pairs: list[tuple[object, object]]) -> object:
+def by_label(pairs: list[tuple[object, object]]) -> list[object]:
+    """Options in the order of their letters; with other labels as they are, each with its own."""
     labels = [str(label).strip().upper() for label, _ in pairs]
-    if labels and sorted(labels) == [chr(ord("A") + place) for place in range(len(labels))]:
+    if labels and sorted(labels) == [letter(place) for place in range(len(labels))]:
         return [text for _, (_, text) in sorted(zip(labels, pairs, strict=True), key=lambda one: one[0])]
-    return [text for _, text in pairs]
+    options = LabelledOptions(text for _, text in pairs)
+    options.labels = labels
+    return options
 
 
 def _images(values: Mapping[str, object], found: FileColumns, source: Source) -> object:

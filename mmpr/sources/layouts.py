@@ -44,7 +44,14 @@ _OPTIONS = (
 _ANSWER = (
     *("answer", "answers", "correct_answer", "correct_choice_idx", "correct_choice", "correct_option", "answer_idx"),
     *("answer_index", "correct_idx", "correct_index", "label", "ground_truth", "gt_answer", "gt", "gold", "target"),
-    *("multiple_choice_answer", "direct_answers", "reward_model.ground_truth", "answer_letter", "solution"),
+    *(
+        "multiple_choice_answer",
+        "direct_answers",
+        "reward_model.ground_truth",
+        "answer_letter",
+        "answer_key",
+        "solution",
+    ),
 )
 
 
@@ -345,6 +352,7 @@ LAYOUTS = (
     RowLayout("query-response", ("query", "response"), question=("query",), draft=("response",), open=True, id=("id",)),
     RowLayout("llava", ("conversations",), open=True, id=("id",)),
     RowLayout("messages", ("messages",), open=True, id=("id",)),
+    RowLayout("conversation", ("conversation", "!question"), turns="conversation", open=True, id=("id",)),
 )
 
 

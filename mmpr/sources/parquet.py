@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING
 
 from mmpr.errors import SourceError
 from mmpr.sources.column_tables import ImageReading, TableCursor, images_of, values, wanted
+from mmpr.sources.column_tables import image_typed as typed_in
 from mmpr.sources.source_records import Index, Source, Span
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-__all__ = ["cursor", "index", "names", "values"]
+__all__ = ["cursor", "image_typed", "index", "names", "values"]
 
 _BATCH_ROWS = 256
 _BATCH_IMAGE_ROWS = 16  # of some MB each
@@ -39,6 +40,12 @@ def names(source: Source) -> list[str]:
     """The columns of the file's schema."""
     with _open(source) as file:
         return list(file.schema_arrow.names)
+
+
+def image_typed(source: Source) -> list[str]:
+    """The columns that hold images by their type."""
+    with _open(source) as file:
+        return typed_in(file.schema_arrow)
 
 
 def index(source: Source) -> Index:

@@ -16,7 +16,7 @@ from mmpr.sources import array_file, arrow, csv_file, parquet
 from mmpr.sources.answer_rules import RuleProofs
 from mmpr.sources.answer_texts import answers_in
 from mmpr.sources.file_columns import columns_of_row, recognised
-from mmpr.sources.layout_rows import filled, first_value, options_of
+from mmpr.sources.layout_rows import filled, first_value, labelled_place, options_of
 from mmpr.sources.layouts import AnswerRule, layout_named
 from mmpr.sources.ranges import ranges
 from mmpr.sources.row_faults import RowFault
@@ -46,6 +46,7 @@ def recognise(source: Source, names: list[str] | None) -> Source:
     if seen:
         found = replace(source, layout=recognised(seen, source.format).name)
         if names is not None:
+            found = _with_image(found, seen)
             check_columns(found, seen)
         else:
             _check_mapped(found, seen)
@@ -57,6 +58,28 @@ def recognise(source: Source, names: list[str] | None) -> Source:
     layout = layout_named(found.layout)
     votes = layout.votes or any(_repeats(found, row) for row in sample)
     return replace(found, votes=votes, answers=_of_layout(found, seen), image_files=_image_files(found, sample))
+
+
+def _with_image(source: Source, names: list[str]) -> Source:
+    """A table with its only column of image type mapped, where none is called like one.
+
+    Raises:
+        SourceError: there are several.
+    """
+    places = columns_of_row(source, names).places
+    if (
+        source.format not in ("parquet", "arrow")
+        or places["image"]
+        or places["video"]
+        or "image" in dict(source.columns)
+    ):
+        return source
+    typed = {"parquet": parquet, "arrow": arrow}[source.format].image_typed(source)
+    if len(typed) > 1:
+        raise SourceError(
+            f"{source.path}: {' and '.join(typed)} hold images: columns.image={typed[0]} reads one of them"
+        )
+    return replace(source, columns=tuple(sorted((*source.columns, ("image", typed[0]))))) if typed else source
 
 
 def _of_layout(source: Source, names: Iterable[str]) -> AnswerRule | None:
@@ -214,10 +237,11 @@ def _rows_to_prove(
 def _prove(proofs: RuleProofs, part: Source, number: int, values: Mapping[str, object]) -> None:
     found, layout = columns_of_row(part, values.keys()), layout_named(part.layout)
     try:
-        options = listed_choices(options_of(values, found, comma=layout.comma))
-        if not options:
+        given, answer = options_of(values, found, comma=layout.comma), first_value(values, found, "answer")
+        options = listed_choices(given)
+        if not options or labelled_place(given, answer) is not None:
             return
-        answers = answers_in(first_value(values, found, "answer"), (*layout.withheld, "-1"))
+        answers = answers_in(answer, (*layout.withheld, "-1"))
     except RowFault:
         return
     for answer in answers.texts if answers else ():
