@@ -167,9 +167,11 @@ def test_an_answer_in_a_cell_is_text_as_it_stands(tmp_path):
     assert [row.answer for row in read_all(open_source(tmp_path / "a.csv"))] == [("[2,3]",), ("0.50",)]
 
 
-def test_a_cell_with_a_python_list_is_named_and_never_run(tmp_path):
-    (tmp_path / "a.csv").write_text("question,choices\nWhich?,\"['red', 'blue']\"\n")
-    [skip] = read_all(open_source(tmp_path / "a.csv"))
+def test_a_cell_with_a_python_list_is_that_list_and_an_expression_is_named_and_never_run(tmp_path):
+    rows = ["Which?,\"['red', 'blue']\"", "Which?,\"[open('ran', 'w')]\""]
+    (tmp_path / "a.csv").write_text("\n".join(("question,choices", *rows)))
+    question, skip = read_all(open_source(tmp_path / "a.csv"))
+    assert question.choices == ("red", "blue")
     assert "`choices` is " in skip.detail and "give a list" in skip.detail
 
 
