@@ -162,7 +162,7 @@ def images_of(schema: pa.Schema, source: Source) -> dict[str, ImageReading]:
 
 
 def image_typed(schema: pa.Schema) -> list[str]:
-    """The columns that hold images by their type, as `datasets` writes them; plain bytes count if they are called `jpg`."""
+    """The columns that hold images by their type, as `datasets` writes them; of plain bytes those called `jpg`."""
     import pyarrow.types as kinds
 
     names = []
