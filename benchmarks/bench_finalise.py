@@ -31,7 +31,7 @@ import psutil
 from mmpr import pool
 from mmpr.builder.finish import finish
 from mmpr.builder.run_recipes import judge_options
-from mmpr.builder.stored_verdicts import judge_key
+from mmpr.judging import judge_key
 from mmpr.run import ChunkAccount, Committed, RunFolder, StoredImage, StoredResponse, new_attempt
 from mmpr.settings.config import BuildConfig, Mark, load, part
 from mmpr.types import Certainty, Finish, Outcome, Question, Response, Stage, Verdict

@@ -1,3 +1,120 @@
-"""mmpr builds multimodal preference pairs: correctness, format and Dropout-NTP (arXiv 2411.10442)."""
+"""mmpr builds multimodal preference pairs: correctness, format and Dropout-NTP (arXiv 2411.10442).
+
+`import mmpr` imports nothing else; each name below is loaded when it is first used. `docs/api.md` shows them all.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from mmpr.api import build, compare, evaluate, export, merge, open_run, pair, read_source, verify
+    from mmpr.errors import (
+        ConfigError,
+        EngineError,
+        EngineStartError,
+        HubError,
+        ImageError,
+        JudgeError,
+        MissingExtra,
+        MmprError,
+        ResumeError,
+        RunFailing,
+        RunFolderError,
+        RunStopped,
+        SourceError,
+    )
+    from mmpr.judging import Judge, JudgeOptions
+    from mmpr.judging.judge_session import judge_response as judge
+    from mmpr.opened_run import Evaluation, Run, RunTable
+    from mmpr.types import (
+        Certainty,
+        Finish,
+        Message,
+        Outcome,
+        Pair,
+        PairKind,
+        Prompt,
+        Question,
+        Reason,
+        Response,
+        Skip,
+        Stage,
+        Verdict,
+    )
+
+_HOMES = {
+    "mmpr.api": ("build", "compare", "evaluate", "export", "merge", "open_run", "pair", "read_source", "verify"),
+    "mmpr.errors": (
+        *("ConfigError", "EngineError", "EngineStartError", "HubError", "ImageError", "JudgeError", "MissingExtra"),
+        *("MmprError", "ResumeError", "RunFailing", "RunFolderError", "RunStopped", "SourceError"),
+    ),
+    "mmpr.judging": ("Judge", "JudgeOptions", "judge"),
+    "mmpr.opened_run": ("Evaluation", "Run", "RunTable"),
+    "mmpr.types": (
+        *("Certainty", "Finish", "Message", "Outcome", "Pair", "PairKind", "Prompt", "Question", "Reason"),
+        *("Response", "Skip", "Stage", "Verdict"),
+    ),
+}
+_INSIDE = {"judge": "judge_response"}  # names that are others where they live
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "Certainty",
+    "ConfigError",
+    "EngineError",
+    "EngineStartError",
+    "Evaluation",
+    "Finish",
+    "HubError",
+    "ImageError",
+    "Judge",
+    "JudgeError",
+    "JudgeOptions",
+    "Message",
+    "MissingExtra",
+    "MmprError",
+    "Outcome",
+    "Pair",
+    "PairKind",
+    "Prompt",
+    "Question",
+    "Reason",
+    "Response",
+    "ResumeError",
+    "Run",
+    "RunFailing",
+    "RunFolderError",
+    "RunStopped",
+    "RunTable",
+    "Skip",
+    "SourceError",
+    "Stage",
+    "Verdict",
+    "__version__",
+    "build",
+    "compare",
+    "evaluate",
+    "export",
+    "judge",
+    "merge",
+    "open_run",
+    "pair",
+    "read_source",
+    "verify",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'mmpr' has no attribute {name!r}")
+    found = getattr(importlib.import_module(_HOME_OF[name]), _INSIDE.get(name, name))
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -13,6 +13,8 @@ MmprError
 │   ├── ResumeError      a start whose identity differs from the folder's; names the changed field
 │   ├── DriverReplaced   another driver has taken the run over
 │   └── CommitRefused    another attempt has committed this chunk: this one's files do not count
+├── RunFailing           so many questions failed that the build was ended; what was done is kept
+├── MissingExtra         a package that an extra of mmpr installs is not there; names the extra
 ├── TaskFailed           a chunk's work failed for a cause that nobody foresaw; it is tried again
 ├── HubError             the Hugging Face Hub refuses a push, or does not answer
 └── LawBroken            questions != paired + skipped: a fault of mmpr itself
@@ -91,6 +93,14 @@ class DriverReplaced(RunFolderError):
 
 class CommitRefused(RunFolderError):
     """Another attempt has committed this chunk."""
+
+
+class RunFailing(MmprError):
+    """So many questions failed that the build was ended (`max_failure_fraction`)."""
+
+
+class MissingExtra(MmprError):
+    """A package is missing that one of mmpr's extras installs."""
 
 
 class TaskFailed(MmprError):

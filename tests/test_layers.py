@@ -16,7 +16,7 @@ ROOMS = [
     *("image_tags", "option_letters", "prompts", "judging", "rewards", "pairing", "rounds", "evaluation", "dropout"),
     *("images", "sources", "run", "verification", "reporting", "status"),
     *("engines", "pool"),
-    *("settings", "builder", "exporting", "checking", "cli", "__main__"),
+    *("opened_run", "settings", "builder", "exporting", "checking", "api", "cli", "__main__"),
 ]
 FILES = sorted(path for path in ROOT.rglob("*.py") if "checkpoint" not in path.parts and path != ROOT / "__init__.py")
 

@@ -20,10 +20,10 @@ from mmpr.builder.build_flow import build, pair_again
 from mmpr.builder.finish import finish
 from mmpr.builder.merge_flow import merge_runs
 from mmpr.builder.run_recipes import judge_options
-from mmpr.builder.stored_verdicts import judge_key
 from mmpr.cli.verbs import app
 from mmpr.errors import ConfigError, ResumeError, RunFolderError
 from mmpr.exporting import export_run
+from mmpr.judging import judge_key
 from mmpr.reporting.pair_story import read_story
 from mmpr.reporting.peek import sample_pairs
 from mmpr.reporting.rewritten_reports import report_again

@@ -13,11 +13,11 @@ from mmpr.builder.budget import Budget
 from mmpr.builder.chronicle import BUILT, Chronicle, chronicled
 from mmpr.builder.chunk import FAILURES, ChunkReport, ChunkSettings, ChunkWork
 from mmpr.builder.engine_choice import placement, ray_address, recipe
-from mmpr.builder.evaluation_flow import EVAL, finish_evaluation
+from mmpr.builder.evaluation_flow import finish_evaluation
 from mmpr.builder.exclude import keep_list
 from mmpr.builder.finish import REPORTS, finish, finished_report, preview
 from mmpr.builder.image_loader import image_loader
-from mmpr.builder.layout import Run, decided, enter, identity, refuse_nameless, require_identity, sources_of
+from mmpr.builder.layout import EnteredRun, decided, enter, identity, refuse_nameless, require_identity, sources_of
 from mmpr.builder.metering import Metering
 from mmpr.builder.node_probe import make_probe
 from mmpr.builder.progress import Progress, Watcher
@@ -32,6 +32,7 @@ from mmpr.errors import RunFolderError
 from mmpr.log import LogFormat
 from mmpr.pool import Done, Lease, MakeEngine, Pool
 from mmpr.redact import redacted
+from mmpr.reporting.evaluation_report import EVAL
 from mmpr.run import RunFolder, members_of, read_manifest
 from mmpr.run.heartbeat import Heartbeat, claimed
 from mmpr.run.merge_members import refuse_evaluation
@@ -247,7 +248,7 @@ def _file_fault(chunk: tuple[RunFolder, int]) -> str | None:
     return next(filter(None, (file_fault(folder, file) for file in (commit.questions, commit.responses))), None)
 
 
-def _lease_out(start: _Start, run: Run) -> tuple[BuildOutcome | None, dict[str, float]]:
+def _lease_out(start: _Start, run: EnteredRun) -> tuple[BuildOutcome | None, dict[str, float]]:
     """Work off the chunks that are not committed; no outcome when all are, and what the engines did."""
     config, shared, stopping = start.config, start.shared, start.stopping
     if why := start.budget.spent():
@@ -277,7 +278,9 @@ def _lease_out(start: _Start, run: Run) -> tuple[BuildOutcome | None, dict[str, 
     return None, progress.usage()
 
 
-def _watch(start: _Start, engines: Pool, run: Run, progress: Progress, watchers: Sequence[Watcher]) -> str | None:
+def _watch(
+    start: _Start, engines: Pool, run: EnteredRun, progress: Progress, watchers: Sequence[Watcher]
+) -> str | None:
     """Let the engines run to their end, or until too many questions have failed: then why."""
     failures = FailureWatch(start.config.max_failure_fraction)
     for event in engines.run([Lease(chunk, rows.to_json()) for chunk, rows in run.todo.items()]):
@@ -294,7 +297,7 @@ def _watch(start: _Start, engines: Pool, run: Run, progress: Progress, watchers:
     return None
 
 
-def _settings(config: BuildConfig, run: Run) -> tuple[ChunkSettings, ...]:
+def _settings(config: BuildConfig, run: EnteredRun) -> tuple[ChunkSettings, ...]:
     """What chunks of each source need to know."""
     of_all = zip(of_sources(config), run.sources, strict=True)
     return tuple(_settings_of(one.config, run.folder, source, engine_tiles(config)) for one, source in of_all)

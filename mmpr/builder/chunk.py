@@ -17,12 +17,12 @@ from mmpr.builder.answer import Answered, AskRecipe, Rounds, answer, open_images
 from mmpr.builder.evaluation_results import count_results, no_answer
 from mmpr.builder.pair_rule import count
 from mmpr.builder.row_checks import judgeable
-from mmpr.builder.stored_verdicts import judge_key, with_verdicts
+from mmpr.builder.stored_verdicts import with_verdicts
 from mmpr.builder.work_threads import ThreadOptions, WorkThreads
 from mmpr.engines.protocol import Engine
 from mmpr.errors import CommitRefused, ImageError, MmprError, RunFolderError, SourceError, TaskFailed
 from mmpr.images import Loader
-from mmpr.judging import VERSION, Judge, JudgeOptions
+from mmpr.judging import VERSION, JudgeOptions, judge_key, open_judge
 from mmpr.pairing import PairRule
 from mmpr.pool import Lease, WorkContext
 from mmpr.run import ChunkAccount, ChunkCommit, Committed, RunFolder, Splice, StoredImage, StoredResponse
@@ -172,7 +172,7 @@ class ActorJudge:
 
     def __init__(self, settings: ChunkSettings, threads: WorkThreads) -> None:
         self._threads = threads
-        self._judge = Judge(options=settings.judge, time_limit_s=settings.judge_time_limit_s)
+        self._judge = open_judge(settings.judge, time_limit_s=settings.judge_time_limit_s)
         self._free = asyncio.Lock()
 
     async def judge(self, question: Question, responses: Sequence[Response]) -> list[Verdict]:
@@ -267,7 +267,7 @@ def judge_and_commit(settings: ChunkSettings, attempt: Attempt, answered: list[A
     Raises:
         RunFolderError: the folder cannot be written (full, read-only); names the path.
     """
-    with Judge(options=settings.judge, time_limit_s=settings.judge_time_limit_s) as judge:
+    with open_judge(settings.judge, time_limit_s=settings.judge_time_limit_s) as judge:
         committed = [_stored(one) if one.verdicts else with_verdicts(_stored(one), judge) for one in answered]
     counted = count_results(committed, settings.judge) if settings.evaluate else count(committed, settings.rule)
     counts, skips = counted

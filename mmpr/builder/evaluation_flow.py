@@ -16,7 +16,7 @@ from mmpr.errors import ConfigError, LawBroken, RunFolderError, SourceError
 from mmpr.evaluation import Result, compare
 from mmpr.judging import JudgeOptions
 from mmpr.pool import map_tasks
-from mmpr.reporting.evaluation_report import comparison_report, evaluation_report
+from mmpr.reporting.evaluation_report import EVAL, comparison_report, evaluation_report
 from mmpr.reporting.finished_run import whole_files
 from mmpr.run import ChunkCommit, RunFolder, members_of, read_chunk, write_manifest
 from mmpr.run.dataset import SKIPS, MapTasks, SkipsFile
@@ -26,7 +26,6 @@ from mmpr.run.plan import SkippedRow
 from mmpr.settings.config import BuildConfig, Mark, of_sources, part
 from mmpr.types import Skip
 
-EVAL = "eval.json"
 # Which questions are asked, and from where: not how.
 _PLACES = frozenset(("source", "image_root", "columns", "limit", "chunk_questions", "adaptive", "evaluate", "sources"))
 

@@ -26,12 +26,15 @@ from mmpr.sources import (
     Source,
     as_recorded,
     hashed_plainly,
+    index,
     open_source,
     ranges,
+    read_range,
     reading_of,
     rows_hash,
     settled,
 )
+from mmpr.types import Question, Skip
 from mmpr.verification import damaged_chunks
 
 _DEFAULT_CHUNK = 128
@@ -40,7 +43,7 @@ _LEAST_CHUNK = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class EnteredRun:
     """One start of a run: what it reads and writes, every chunk's rows, and what earlier starts committed.
 
     `committed` says how many questions each of these chunks has.
@@ -88,7 +91,7 @@ class Layout:
         return cls(layout["chunk_questions"], tuple(stops))
 
 
-def enter(folder: RunFolder, config: BuildConfig, sources: Sequence[Source], counted: Sequence[Index]) -> Run:
+def enter(folder: RunFolder, config: BuildConfig, sources: Sequence[Source], counted: Sequence[Index]) -> EnteredRun:
     """Write `run.json` at the first start; later ones must agree with it, and may find new rows.
 
     Damaged chunks lose their commits here, and are built again.
@@ -130,7 +133,7 @@ def enter(folder: RunFolder, config: BuildConfig, sources: Sequence[Source], cou
         lease = leases[commit.chunk]
         _refuse_changed_rows(sources[lease.source], lease, commit)
         committed[commit.chunk] = commit.questions.rows
-    return Run(folder, tuple(sources), leases, committed)
+    return EnteredRun(folder, tuple(sources), leases, committed)
 
 
 def _reenter(folder: RunFolder, config: BuildConfig, counted: Sequence[Index]) -> Layout:
@@ -239,6 +242,20 @@ def decided(
     )
 
 
+def read_rows(config: BuildConfig) -> Iterator[Question | Skip]:
+    """The rows that a build of these settings would ask, in their order, without any run folder.
+
+    Raises:
+        ConfigError, SourceError: as for `sources_of` and `decided`.
+    """
+    opened = sources_of(config)
+    counted = [index(source) for source in opened]
+    sources = decided(None, config, opened, counted)
+    layout = Layout(_DEFAULT_CHUNK, (tuple(rows.n_rows for rows in counted),))
+    for lease in _leases(config, layout, counted, set()).values():
+        yield from read_range(sources[lease.source], lease)
+
+
 def readings(sources: Sequence[Source]) -> dict[str, Any]:
     """How every source's rows are read, by name, for `run.json`."""
     return {name: how for source in sources for name, how in reading_of(source).items()}
@@ -299,8 +316,8 @@ def _ranges(config: BuildConfig, layout: Layout, counted: Sequence[Index]) -> It
     limits: Sequence[int | None] = row_limits(config, layout.stops[0])
     firsts: tuple[int, ...] = (0,) * len(counted)
     for stops in layout.stops:
-        for place, (index, first, stop, limit) in enumerate(zip(counted, firsts, stops, limits, strict=True)):
-            rows = index.upto(stop)
+        for place, (counts, first, stop, limit) in enumerate(zip(counted, firsts, stops, limits, strict=True)):
+            rows = counts.upto(stop)
             size, seed = layout.chunk_questions, config.seed
             for lease in ranges(rows, chunk_questions=size, limit=limit, seed=seed, first_row=first):
                 yield replace(lease, source=place)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from mmpr.builder.layout import Run
+from mmpr.builder.layout import EnteredRun
 from mmpr.errors import ImageError, SourceError
 from mmpr.images import Loader
 from mmpr.run import RunFolder
@@ -42,7 +42,7 @@ class NodeProbe:
             _load(self.loader, self.image)
 
 
-def make_probe(run: Run, loaders: Sequence[Loader]) -> NodeProbe:
+def make_probe(run: EnteredRun, loaders: Sequence[Loader]) -> NodeProbe:
     """A probe of what this run's next chunk needs; `loaders` are the sources' own."""
     rows = next(iter(run.todo.values()))
     source, loader = run.sources[rows.source], loaders[rows.source]

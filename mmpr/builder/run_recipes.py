@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from itertools import accumulate, groupby
 
 from mmpr.builder.pair_rule import make_pairs
-from mmpr.builder.stored_verdicts import Rejudge, judge_key, kind_of
-from mmpr.judging import JudgeOptions
+from mmpr.builder.stored_verdicts import Rejudge, kind_of
+from mmpr.judging import JudgeOptions, judge_key
 from mmpr.pairing import PairRule
 from mmpr.prompts import ask
 from mmpr.run import ChunkCommit, Committed, DatasetRecipe, Limits, Member, RunColumns
@@ -133,4 +133,5 @@ def judge_options(config: BuildConfig) -> JudgeOptions:
         box_format=config.box_format,
         box_iou=config.box_iou,
         format=config.prompt_version,
+        judge=config.judge,
     )

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 from mmpr.errors import JudgeError
-from mmpr.judging import VERSION, Judge, JudgeOptions, compile_reference
+from mmpr.judging import VERSION, Judge, JudgeOptions, OwnJudge, compile_reference, open_judge
 from mmpr.run import Committed
 from mmpr.types import Stage
 
 
-def judge_key(options: JudgeOptions) -> str:
-    """One line that tells one way of judging from another, the judge's own version included; stands in every commit."""
-    return json.dumps({**asdict(options), "version": VERSION}, sort_keys=True)
-
-
-def with_verdicts(committed: Committed, judge: Judge) -> Committed:
+def with_verdicts(committed: Committed, judge: Judge | OwnJudge) -> Committed:
     """The question with a verdict on every sampled response, whatever it had before."""
     samples = [stored for stored in committed.responses if stored.response.stage is Stage.SAMPLE]
     if not samples:
@@ -45,11 +39,11 @@ class Rejudge:
 
     def __init__(self, options: JudgeOptions, time_limit_s: float) -> None:
         self._options, self._time_limit_s = options, time_limit_s
-        self._judge: Judge | None = None
+        self._judge: Judge | OwnJudge | None = None
 
     def __call__(self, committed: Committed) -> Committed:
         if self._judge is None:
-            self._judge = Judge(options=self._options, time_limit_s=self._time_limit_s)
+            self._judge = open_judge(self._options, time_limit_s=self._time_limit_s)
         return with_verdicts(committed, self._judge)
 
     def __reduce__(self) -> tuple[type[Rejudge], tuple[JudgeOptions, float]]:

@@ -66,6 +66,7 @@ class JudgeOptions:
         ordered: whether lists are compared in order; None reads it from the question.
         format: the form that was asked for: `final` ("Final answer: .."), `boxed`, `think` (a closed think block and
             a box) or `any`. A clear answer in another form is judged, and its verdict says `off_format`.
+        judge: `module:name` of a judge of somebody's own (`mmpr.judging.own_judge`); None: the rules.
     """
 
     answer_kind: str | None = None
@@ -75,6 +76,7 @@ class JudgeOptions:
     box_band: float = 0.02
     ordered: bool | None = None
     format: str = "final"
+    judge: str | None = None
 
     def __post_init__(self) -> None:
         if self.answer_kind is not None and kind_named(self.answer_kind) is None:

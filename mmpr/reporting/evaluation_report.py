@@ -13,6 +13,7 @@ from mmpr.reporting.safe_text import visible_line
 from mmpr.reporting.terminal import aligned
 from mmpr.run import is_pocket
 
+EVAL = "eval.json"
 LEVEL = 0.05  # a difference with a smaller p is called real
 _MOST_GROUPS = 30  # of a table; eval.json has all
 _TEST = f"paired permutation test, {FLIPS:,} flips of the signs of the questions' differences"

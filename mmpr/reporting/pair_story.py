@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from mmpr.errors import RunFolderError
+from mmpr.judging import VERSION
 from mmpr.reporting.finished_run import finished_shards
 from mmpr.reporting.pair_lookup import find_pair, siblings
 from mmpr.reporting.sample import read_picks
 from mmpr.reporting.verdict_figures import judged_as_paired
 from mmpr.run import ChunkCommit, Committed, RunFolder, by_member, members_of, read_chunk, read_verdicts
+from mmpr.run.verdict_counts import VERDICTS
 from mmpr.types import Stage
 
 
@@ -68,6 +70,22 @@ def read_story(url: str, pair_id: str) -> Story:
         path=pick.path,
         selection=selection,
     )
+
+
+def questions_as_paired(folder: RunFolder) -> Iterator[Committed]:
+    """Every committed question, with the verdicts that its pairs were made from, without the images' bytes.
+
+    A run whose dataset is not cut yet has the verdicts that cutting it would go by.
+
+    Raises:
+        RunFolderError: the folder holds no run, or a committed file is missing or damaged.
+    """
+    run = folder.load_run()
+    version = read_verdicts(folder).judge_version if folder.store.exists(VERDICTS) else VERSION
+    for commit in sorted(folder.committed().values(), key=lambda one: one.chunk):
+        selection = _selection(run, commit)
+        for committed in read_chunk(folder, commit, images=False):
+            yield judged_as_paired(committed, commit.account.judge, selection, version=version)
 
 
 def _selection(run: Mapping[str, Any], commit: ChunkCommit) -> dict[str, Any]:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
 _BATCH_ROWS = 8192
+_IMAGE_ROWS = 64  # rows that may hold megabytes each
 
 
 @contextmanager
@@ -38,6 +39,17 @@ def batches(folder: RunFolder, path: str, columns: list[str]) -> Iterator[pa.Rec
     with opened(folder, path) as parquet:
         require_columns(parquet, columns)
         yield from parquet.iter_batches(_BATCH_ROWS, columns=columns)
+
+
+def all_batches(folder: RunFolder, path: str, *, images: bool = True) -> Iterator[pa.RecordBatch]:
+    """Every column of a file of the dataset, or every one but the images, whatever mmpr wrote it.
+
+    Raises:
+        RunFolderError: the file is missing or damaged.
+    """
+    with opened(folder, path) as parquet:
+        columns = [name for name in parquet.schema_arrow.names if images or name != "images"]
+        yield from parquet.iter_batches(_IMAGE_ROWS if images else _BATCH_ROWS, columns=columns)
 
 
 def require_columns(parquet: pq.ParquetFile, columns: Sequence[str]) -> None:

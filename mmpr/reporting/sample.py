@@ -20,20 +20,11 @@ _PAIRS_A_READ = 16
 _COLUMNS = [
     *("images", "image_sha256", "pair_id", "pair_kind", "question_id", "source", "source_row", "question"),
     *("chosen_text", "rejected_text", "answer", "chosen_answer", "rejected_answer", "rule", "rejected_rule"),
-    *(
-        "accuracy",
-        "accuracy_n",
-        "n_correct",
-        "n_undecided",
-        "n_responses",
-        "prefix_chars",
-        "continued",
-        "chosen_tokens",
-        "rejected_tokens",
-    ),
+    *("accuracy", "n_responses", "prefix_chars", "continued", "chosen_tokens", "rejected_tokens"),
     *("chosen_finish_reason", "rejected_finish_reason", "chosen_score", "rejected_score"),
-    *("chosen_index", "rejected_index", "rank", "keep_fraction", "rejected_view"),
+    *("chosen_index", "rejected_index", "rank", "keep_fraction"),
 ]
+_LATER = ["accuracy_n", "n_correct", "n_undecided", "rejected_view"]  # an older mmpr's dataset may not have them
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -86,7 +77,7 @@ def read_picks(folder: RunFolder, picks: list[Pick], *, images: bool = True) -> 
     for path, group in groupby(by_place, key=lambda pick: pick.path):
         with opened(folder, path) as parquet:
             require_columns(parquet, columns)
-            yield from _rows(parquet, [pick.row for pick in group], columns)
+            yield from _rows(parquet, [pick.row for pick in group], [*columns, *_LATER])
 
 
 def _rows(parquet: Any, wanted: list[int], columns: list[str]) -> Iterator[dict[str, Any]]:  # noqa: ANN401

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
 from typing import Any
 
-from mmpr.judging import Judge, JudgeOptions
+from mmpr.judging import Judge, JudgeOptions, OwnJudge, open_judge
+from mmpr.judging.own_judge import own_label
 from mmpr.pairing import FirstRound
 from mmpr.reporting.tally import short
 from mmpr.run import Committed, StoredResponse, VerdictCounts
@@ -76,15 +77,17 @@ def judged_as_paired(committed: Committed, judge: str, selection: Mapping[str, A
     now = {name: selection.get(name, value) for name, value in then.items()}
     if "relative_tolerance" in now:
         now["relative_tolerance"] = now["relative_tolerance"] or None  # none is 0 among the settings
-    is_same = now == then and (not stored or stored.get("version", 1) == version)
+    options = JudgeOptions(**{**now, "judge": selection.get("judge")})
+    own = {name: stored[name] for name in ("judge_name", "judge_version") if name in stored}
+    is_same = now == then and own == own_label(options) and (not stored or stored.get("version", 1) == version)
     if is_same or not committed.of_stage(Stage.SAMPLE):
         return committed
-    with Judge(options=JudgeOptions(**now)) as again:
+    with open_judge(options) as again:
         anew = tuple(_judged(stored, committed, again) for stored in committed.responses)
     return replace(committed, responses=anew)
 
 
-def _judged(stored: StoredResponse, committed: Committed, judge: Judge) -> StoredResponse:
+def _judged(stored: StoredResponse, committed: Committed, judge: Judge | OwnJudge) -> StoredResponse:
     if stored.response.stage is not Stage.SAMPLE:
         return stored
     return replace(stored, verdict=judge.judge(committed.question, stored.response.text))

@@ -23,6 +23,7 @@ from mmpr.settings.field_types import (
     EndpointUrl,
     Fraction,
     Moment,
+    OwnJudgePlace,
     Seconds,
     SystemMessage,
     Template,
@@ -165,6 +166,9 @@ class BuildConfig(BaseModel):
     # -- judge and pairs ------------------------------------------------------------------------------------------
     per_source: Annotated[dict[str, dict[str, Any]], _S] = Field(
         default_factory=dict, description="what entries of sources say of selection, by name; filled from them"
+    )
+    judge: Annotated[OwnJudgePlace | None, _S] = Field(
+        default=None, description="module:name of a judge of your own; None: the rules (docs/api.md)"
     )
     answer_kind: Annotated[str | None, _S] = Field(default=None, description="kind of all answers; None: found by row")
     relative_tolerance: Annotated[Fraction, _S] = Field(default=0.0, description="0.05 for charts; never years, counts")

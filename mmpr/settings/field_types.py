@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from mmpr.prompts import SYSTEM_MESSAGES, template_fault
 
 _URL = re.compile(r"https?://[^\s/@?#]+(?:/[^\s?#@]*)?")
+_PLACE = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*(?:\.[^\W\d]\w*)*")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -62,6 +63,13 @@ def _variable(name: str) -> str:
     return name
 
 
+def _importable(place: str) -> str:
+    if not _PLACE.fullmatch(place):
+        raise ValueError("must be module:name of a judge that every node can import")
+    return place
+
+
+OwnJudgePlace = Annotated[str, AfterValidator(_importable)]
 EndpointUrl = Annotated[str, AfterValidator(_plain_url)]
 Variable = Annotated[str, AfterValidator(_variable)]
 Moment = Annotated[str, BeforeValidator(_moment_text)]

@@ -1,0 +1,209 @@
+"""A run folder as a Python program reads it: its report, its pairs, its questions with all that was answered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from mmpr.errors import RunFolderError
+from mmpr.reporting.evaluation_report import EVAL
+from mmpr.reporting.finished_run import finished_shards, whole_files
+from mmpr.reporting.pair_story import Story, questions_as_paired, read_story
+from mmpr.reporting.parquet_batches import all_batches
+from mmpr.reporting.report_files import REPORT
+from mmpr.run import Committed, RunFolder
+from mmpr.run.json_records import unsealed
+from mmpr.types import Question, Response, Verdict
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+Item = TypeVar("Item")
+DatasetRow = dict[str, Any]  # a row of the dataset under the names of its columns (README, "Columns")
+
+
+@dataclass(frozen=True, slots=True)
+class RunTable(Generic[Item]):
+    """Something of a run, one item after another, or as a whole table; each use reads the folder again.
+
+    Iterating holds a chunk or a batch in memory, `to_arrow` and `to_pandas` everything.
+    """
+
+    _items: Callable[[], Iterator[Item]] = field(repr=False)
+    _rows: Callable[[], Iterator[DatasetRow]] = field(repr=False)
+    _table: Callable[[], pa.Table] | None = field(default=None, repr=False)
+
+    def __iter__(self) -> Iterator[Item]:
+        return self._items()
+
+    def to_arrow(self) -> pa.Table:
+        """All rows; images, where there are any, as `{bytes, path}` as they are stored.
+
+        Raises:
+            RunFolderError: a file of the run is missing or damaged.
+        """
+        import pyarrow as pa
+
+        return self._table() if self._table is not None else pa.Table.from_pylist(list(self._rows()))
+
+    def to_pandas(self) -> pd.DataFrame:
+        """The same as a data frame; raises as `to_arrow` does."""
+        frame: pd.DataFrame = self.to_arrow().to_pandas()
+        return frame
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedResponse:
+    """One response of a run with its question and, of samples, its verdict."""
+
+    question: Question
+    response: Response
+    verdict: Verdict | None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run folder. Cheap to make; what is asked of it is read then.
+
+    Args:
+        url: local path or fsspec URL.
+    """
+
+    url: str
+
+    @property
+    def report(self) -> Mapping[str, Any]:
+        """What `report.json` (or, of an evaluation, `eval.json`) says.
+
+        Raises:
+            RunFolderError: the run is not finished, or the file is missing or damaged.
+        """
+        folder = RunFolder(self.url)
+        named = {file.path for file in whole_files(folder)}
+        name = EVAL if EVAL in named else REPORT
+        try:
+            report: Mapping[str, Any] = unsealed(folder.store.read_bytes(name))
+        except (FileNotFoundError, ValueError) as error:
+            fault = "missing" if isinstance(error, FileNotFoundError) else "damaged"
+            raise RunFolderError(f"{self.url}/{name} is {fault}; `mmpr report {self.url}` writes it anew") from None
+        return report
+
+    def pairs(self, *, split: str | None = None, images: bool = True) -> RunTable[DatasetRow]:
+        """The dataset: a row a pair.
+
+        Args:
+            split: `train` or `validation`; None for both.
+            images: whether to read the images' bytes too.
+
+        Raises:
+            RunFolderError: the run is an evaluation, or not finished.
+        """
+        folder = RunFolder(self.url)
+        paths = [file.path for file in finished_shards(folder) if split is None or f"/{split}-" in f"/{file.path}"]
+
+        def rows() -> Iterator[DatasetRow]:
+            for path in paths:
+                for batch in all_batches(folder, path, images=images):
+                    yield from batch.to_pylist()
+
+        def table() -> pa.Table:
+            import pyarrow as pa
+
+            found = [batch for path in paths for batch in all_batches(folder, path, images=images)]
+            return pa.Table.from_batches(found) if found else pa.table({})
+
+        return RunTable(rows, rows, table)
+
+    def questions(self) -> RunTable[Committed]:
+        """Every committed question with its responses, their verdicts as they were paired, and its skip; any run."""
+        folder = RunFolder(self.url)
+        folder.load_run()
+
+        def items() -> Iterator[Committed]:
+            return questions_as_paired(folder)
+
+        return RunTable(items, lambda: map(_question_row, items()))
+
+    def responses(self) -> RunTable[JudgedResponse]:
+        """Every response that was paid for, drafts and completions included; any run."""
+        folder = RunFolder(self.url)
+        folder.load_run()
+
+        def items() -> Iterator[JudgedResponse]:
+            for one in questions_as_paired(folder):
+                for stored in one.responses:
+                    yield JudgedResponse(one.question, stored.response, stored.verdict)
+
+        return RunTable(items, lambda: map(_response_row, items()))
+
+    def explain(self, pair_id: str) -> Story:
+        """A pair's whole story: its row, its question's other pairs, all responses and verdicts.
+
+        Args:
+            pair_id: whole, or its beginning where no other begins the same.
+
+        Raises:
+            RunFolderError: the run is not finished, or has no such pair; the message has a hint.
+        """
+        return read_story(self.url, pair_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """How right a model is: what `mmpr eval --json` prints, and the figures as a table.
+
+    Args:
+        report: as `eval.json` has it.
+    """
+
+    report: Mapping[str, Any]
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A row for all questions, then one a kind of answer and one a source, with every figure as a column.
+
+        Intervals of 95 % are columns `right.value`, `right.low`, `right.high`, and so on.
+        """
+        import pandas as pd
+
+        groups = [("all", "", self.report["all"])]
+        groups += [("kind", name, own) for name, own in self.report["by_kind"].items()]
+        groups += [("source", name, own) for name, own in self.report["by_source"].items()]
+        return pd.json_normalize([{"group": group, "name": name, **own} for group, name, own in groups])
+
+
+def _place(question: Question) -> DatasetRow:
+    return {"question_id": question.id, "source": question.source, "source_row": question.row}
+
+
+def _question_row(one: Committed) -> DatasetRow:
+    question = one.question
+    return {
+        **_place(question),
+        "question": question.text,
+        "choices": list(question.choices),
+        "answer": None if question.answer is None else list(question.answer),
+        "n_images": len(one.images),
+        "n_responses": len(one.responses),
+        "skip_reason": one.skip.reason.value if one.skip else None,
+        "skip_detail": one.skip.detail if one.skip else None,
+    }
+
+
+def _response_row(one: JudgedResponse) -> DatasetRow:
+    response, verdict = one.response, one.verdict
+    return {
+        **_place(one.question),
+        "stage": response.stage.value,
+        "index": response.index,
+        "round": response.round,
+        "text": response.text,
+        "n_tokens": response.n_tokens,
+        "finish_reason": response.finish_reason.value,
+        "outcome": verdict.outcome.value if verdict else None,
+        "certainty": verdict.certainty.value if verdict and verdict.certainty else None,
+        "off_format": verdict.off_format if verdict else None,
+        "answer": verdict.answer if verdict else None,
+        "rule": str(verdict.rule) if verdict else None,
+    }
