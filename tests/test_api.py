@@ -11,7 +11,10 @@ from conftest import scripted_engine
 
 import mmpr
 from mmpr.builder import engine_choice
-from mmpr.judging.own_judge import load_judge, place_of
+from mmpr.builder.run_recipes import judge_options, rejudged
+from mmpr.judging import JudgeOptions, judge_key
+from mmpr.judging.own_judge import OwnJudge, load_judge, place_of
+from mmpr.settings.config import BuildConfig
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
@@ -110,22 +113,19 @@ def test_a_judge_of_ones_own_is_found_by_name_and_has_name_and_version():
         mmpr.build("x.jsonl", "run", judge="nothing")
 
 
-def test_a_new_version_of_a_judge_judges_again(write_source, tmp_path, cluster, monkeypatch):
-    settings = {"n": 4, "max_tokens": 256, "make_engine": scripted_engine}
-    run = mmpr.build(write_source(6), tmp_path / "run", judge="my_judge:last_word", **settings)
-    key = next(iter(run.questions())).responses[0]
-    assert key.verdict is None or key.verdict.rule == "last-word"
-    assert mmpr.pair(run, judge=None).report["pairs"] == run.report["pairs"]
+def test_a_new_version_of_a_judge_judges_again(monkeypatch):
+    config = BuildConfig(judge="my_judge:last_word")
+    key = judge_key(judge_options(config))
+    assert rejudged(config, {key}) is None
     monkeypatch.setattr(my_judge.last_word, "version", "2")
-    from mmpr.judging import JudgeOptions, judge_key
+    assert rejudged(config, {key}) is not None and rejudged(BuildConfig(), {key}) is not None
 
-    assert '"judge_version": "2"' in judge_key(JudgeOptions(judge="my_judge:last_word"))
-    assert '"judge"' not in judge_key(JudgeOptions())
+
+def test_the_key_of_the_rules_is_the_key_of_runs_from_before_there_were_other_judges():
+    assert '"judge' not in judge_key(JudgeOptions())
 
 
 def test_what_a_judge_of_ones_own_does_wrong_is_that_responses_error():
-    from mmpr.judging.own_judge import OwnJudge
-
     own = OwnJudge("my_judge:last_word")
     question = mmpr.Question(id="q", source="s", row=0, text="?", answer=(1,))  # .lower() of a number
     (verdict,) = own.judge_all(question, ["It is 1."])
