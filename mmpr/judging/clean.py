@@ -43,12 +43,17 @@ _TWICE_ESCAPED = re.compile(
 )
 
 
+_DASHED = re.compile(r"(?<=\d)\s?—\s?(?=\d)")  # `1999—2004`
+
+
 def fold(text: str) -> str:
     """NFKC with what NFKC would break kept: superscripts stay exponents, `2½` stays two and a half."""
     if "\\\\" in text:
         text = _TWICE_ESCAPED.sub(r"\\", text)
     if text.isascii():
         return text
+    if "—" in text:
+        text = _DASHED.sub("-", text)
     if _FOLDED.search(text) is not None:
         text = _SUPERSCRIPTS.sub(lambda run: "^{" + run.group().translate(_SUPERSCRIPT) + "}", text)
         text = _VULGAR_AFTER_DIGIT.sub(" ", text).translate(_BEFORE_NFKC)
@@ -59,7 +64,7 @@ def fold(text: str) -> str:
 # `9**9` is a power: only stars with no word character on one of their sides are bold.
 _BOLD = re.compile(r"(?<![A-Za-z0-9)*])\*{1,3}(?=\S)|(?<=\S)\*{1,3}(?![A-Za-z0-9(*])|(?<!\w)__(?=\w)|(?<=\w)__(?!\w)")
 _FORM = re.compile(
-    r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mathsf|mbox|hbox|operatorname|emph|bm)\s{0,4}\{"
+    r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mathsf|mbox|hbox|operatorname|emph|bm|ce)\s{0,4}\{"
 )
 _COMMAND = re.compile(r"\\([a-zA-Z]{1,40}|.)[*]?")
 _SPACED_THOUSANDS = re.compile(r"(?<=\d),\\!\s?(?=\d{3})")

@@ -95,6 +95,9 @@ def _calendar() -> dict[str, tuple[str, int]]:
     return {**names, "sept": ("month", 9), "tues": ("weekday", 1), "thurs": ("weekday", 3)}
 
 
+_ON_DAY = re.compile(r"(?:in |on |during )?(?:the month of |month of )?(?=[a-z])")
+
+
 @lru_cache(maxsize=512)
 def member(words: str) -> tuple[str, object] | None:
     """The closed class that a phrase belongs to and which member it is, or None.
@@ -113,6 +116,8 @@ def member(words: str) -> tuple[str, object] | None:
         return "number", float(number)
     if words in _calendar():
         return _calendar()[words]
+    if (found := _ON_DAY.match(words)) is not None and words[found.end() :] in _calendar():
+        return _calendar()[words[found.end() :]]
     code = _territories().get(words.removeprefix("the "))
     return None if code is None else ("country", code)
 

@@ -320,6 +320,7 @@ def _shown(pieces: list[Piece]) -> str:
     return " ∪ ".join(f"{'[' if a else '('}{low:.12g}, {high:.12g}{']' if b else ')'}" for low, a, high, b in pieces)
 
 
+_EXCLUDES = re.compile(r"\s{0,4}[a-zA-Z]\s{0,4}≠")
 _WHOLE_NUMBERS = re.compile(r"\b(?:integers?|integral|whole|natural|counting)\b|整数|自然数")
 _MIXED = re.compile(
     r"\[[^\[\](),]{0,80},[^\[\]()]{0,80}\)|\([^\[\](),]{0,80},[^\[\]()]{0,80}\]|∞|∪"
@@ -330,6 +331,7 @@ _MIXED = re.compile(
 def compile_interval(text: str, cues: Cues, *, forced: bool) -> Interval | None:
     """The truth as intervals: its own brackets or signs say so, or the question does."""
     shaped = _MIXED.search(text) is not None or re.search(r"[<>≤≥]", text) is not None
+    shaped = shaped or _EXCLUDES.match(text) is not None
     if not forced and not shaped and not (cues.interval() and not cues.point() and _BRACKETS.search(text)):
         return None
     try:

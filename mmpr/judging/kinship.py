@@ -13,7 +13,8 @@ _SQUEEZED = re.compile(r"[\s{}\-_$*`'\"“”‘’.,;:!?()\[\]\\/|~]+")
 _WORD = re.compile(r"[a-z]{1,40}|\d{1,60}(?:\.\d{1,60})?|[\u3400-\u9fff]")
 _NUMBERLIKE = re.compile(
     r"\d|\b(?:no|none|nothing|nobody|zero|one|once|twice|thrice|double|triple|half|both|pair|couple|dozen|single|all"
-    r"|every|neither|few|several|first|second|third|last)\b|[零一二两三四五六七八九十百千万半双]"
+    r"|every|neither|few|several|first|second|third|last|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|\w{3,5}teen|\w{3,5}ty"
+    r"|hundred|thousand|million|billion|quarter|percent)\b|[零一二两三四五六七八九十百千万半双]"
 )
 _MATHEMATICAL = re.compile(r"[\\^_=<>≤≥+*/|∞√π∪∩∅]|\b[a-z]\b\s{0,4}[-+]|\w\(|\b(?:sqrt|sin|cos|tan|log|ln|exp)\b")
 
@@ -83,7 +84,7 @@ def _share_words(a: str, b: str) -> bool:
         return True
     return (
         related(a, b)
-        or any(x == y or stem(x) == stem(y) or _same_root(stem(x), stem(y)) for x in mine for y in theirs)
+        or any(stem(x) == stem(y) or _same_root(x, y) or _same_root(stem(x), stem(y)) for x in mine for y in theirs)
         or any(_KIN.get(x, x) == _KIN.get(y, y) or related(x, y) for x in mine for y in theirs)
     )
 
@@ -99,11 +100,15 @@ def _same_root(a: str, b: str) -> bool:
 def _initials(a: str, b: str) -> bool:
     """`NYC` and `New York City`, `e. coli` and `Escherichia coli`."""
     for short, long in ((a, b), (b, a)):
+        if any(len(word) == 1 and other.startswith(word) for word in short.split() for other in long.split()):
+            return True  # `Albert T.` and `Turing`
         letters = short.replace(" ", "").replace(".", "")
         words = long.split()
         firsts = "".join(word[0] for word in words)
         telling = "".join(word[0] for word in words if word not in STOP)
         if 1 < len(letters) <= 6 and letters in (firsts, telling):
+            return True
+        if 3 <= len(letters) <= 6 and len(words) > 1 and firsts.startswith(letters[:-1]):  # `NYC` and `New York`
             return True
         if len(letters) <= 4 and all(c in long for c in letters) and long.startswith(letters[:1]):
             return True

@@ -12,6 +12,7 @@ from mmpr.judging.grammar import FUNCTION_NAMES, difference, number
 from mmpr.judging.identity import (
     branches,
     proportional_in_field,
+    renamed,
     same_function,
     same_renamed,
     same_sets,
@@ -35,7 +36,7 @@ _TAIL = re.compile(
 )
 _GIVEN = re.compile(r"(?<![a-zA-Z\\])([a-zA-Z](?:_\w)?)\s?=\s?[-\d(\\]")
 _LIST = re.compile(r"\s{0,4}+(?:,\s{0,4}+(?:and|or)?|\band\b|\bor\b|;)\s{0,4}+")
-_FUNCTION_NAME = re.compile(r"^\s{0,4}+[a-zA-Z]'{0,3}\s{0,4}+\(\s{0,4}+([a-zA-Z])\s{0,4}+\)\s{0,4}+$")
+_FUNCTION_NAME = re.compile(r"^\s{0,4}+[a-zA-Z](?:'{1,3}|\^\{?-1\}?)?\s{0,4}+\(\s{0,4}+([a-zA-Z])\s{0,4}+\)\s{0,4}+$")
 _DERIVATIVE = re.compile(
     r"^\s{0,4}+\\frac\s{0,4}\{\s{0,4}d\s{0,4}([a-zA-Z])\s{0,4}\}\s{0,4}\{\s{0,4}d\s{0,4}[a-zA-Z]\s{0,4}\}\s{0,4}$"
 )
@@ -163,6 +164,8 @@ class Expression:
 
     def _against(self, node: Node) -> Ruling:
         said = same_function(self.node, node)
+        if said is False and "j" in algebra.symbols(self.node) ^ algebra.symbols(node):  # `3 - 4j`, as engineers write
+            said = same_function(renamed(self.node, {"j": "i"}), renamed(node, {"j": "i"})) or said
         if said is False and (same_renamed(self.node, node) or _constant_of_integration(self.text, node)):
             return ambiguous(Rule.EXPRESSION_SYMBOLS)
         if said is False and self.given & (algebra.symbols(self.node) ^ algebra.symbols(node)):  # 4 for 2a, where a = 2
@@ -245,7 +248,10 @@ class Equation:
         return [_side(self._function_as_symbol(part)) for part in parts]
 
     def _function_as_symbol(self, part: str) -> str:
-        return self.left.name if self.left.head == "sym" and _is_function(part) else part
+        if not _is_function(part):
+            return part
+        names = algebra.symbols(difference(self.left, self.right))
+        return self.left.name if self.left.head == "sym" else "y" if "y" in names and "f" not in names else part
 
     def _compare(self, text: str) -> Ruling:
         sides = self._sides(text)

@@ -113,6 +113,10 @@ class Measure:
             )
         )
         expected = self._as_temperature(expected, got.unit)
+        if reference.unit is None and reference.form == "closed" and got.unit == DEGREE:  # `π/3` and 60°
+            turned = replace(got, value=got.value * DEGREE.factor, unit=None, decimals=None, form="closed")
+            if (in_radians := self._values(reference, turned, Rule.UNIT)).outcome == "correct":
+                return in_radians
         if expected is None and self.cues.count():  # `8 kg` are no 8 chairs
             return incorrect(Rule.UNIT)
         if expected is None and self.cues.dimension() is not None and got.unit is not None:

@@ -332,7 +332,7 @@ def _unit_after(text: str, end: int) -> tuple[int, Unit | None]:
     return end + length, unit
 
 
-_CLOSED = re.compile(r"[π√^!(*×·/+]|\\(?:frac|sqrt|pi)|sqrt|\bpi\b|(?<=\d)\s{0,4}-\s{0,4}(?=\d)")
+_CLOSED = re.compile(r"[π√∛^!(*×·/+]|\\(?:frac|sqrt|pi)|sqrt|\bpi\b|(?<=\d)\s{0,4}-\s{0,4}(?=\d)")
 _ALGEBRAIC = re.compile(r"(?:[\d\s.,+\-*/^(){}\[\]π√∛×·÷!|]|\\(?:frac|sqrt|pi)|\b(?:sqrt|pi)(?![a-z]))+")
 _X_TIMES = re.compile(r"(?<=\d)\s{0,4}x\s{0,4}(?=\d)")
 

@@ -165,8 +165,7 @@ class Gated:
     def _every_candidate(self, answer: str) -> Ruling:
         if self.kind == "number" and (numbers := _listed(answer)) is not None:
             wanted = read_simple(self.text)
-            reached = numbers | {sum(numbers), math.prod(numbers)}  # `3 and 4` may be meant for 7
-            apart = wanted is not None and wanted.value not in reached
+            apart = wanted is not None and wanted.value not in numbers
             return different(Rule.SEVERAL) if apart else ambiguous(Rule.SEVERAL)
         parts = guards.candidates(answer)
         outcomes = [self.compare(part) for part in parts] if len(parts) > 1 else []
@@ -200,7 +199,8 @@ _LISTING = re.compile(r"\s{0,4},\s{0,4}(?:(?:and|or)\s{1,4})?|\s{1,4}(?:and|or)\
 
 
 def _listed(answer: str) -> frozenset[Fraction] | None:
-    """The values of `(1, 2)`, `7 and 11`; None where a part is more than a number or the commas may group digits."""
+    """What `(1, 2)` or `7 and 11` may mean: each value, their sum (`3 and 4` for 7), their product, and where nothing
+    brackets them one number of all digits; None where a part is more than a number."""
     if (stated := _STATED.match(answer)) is not None:
         answer = answer[stated.end() :]
     bracketed = _BRACKETED.match(answer)
@@ -211,8 +211,14 @@ def _listed(answer: str) -> frozenset[Fraction] | None:
         return None
     if bracketed is None:  # `1, 234` may be 1234, `1,5` one and a half
         joined = [read_simple(mark.join(part.strip() for part in parts)) for mark in ("", ".")]
-        values += [one.value for one in joined if one is not None]
-    return frozenset(values)
+        found += joined
+    return frozenset(
+        (
+            sum(values, Fraction(0)),
+            math.prod(values, start=Fraction(1)),
+            *(one.value for one in found if one is not None),
+        )
+    )
 
 
 def _unspaced(text: str) -> str:

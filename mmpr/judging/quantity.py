@@ -89,6 +89,7 @@ _DIRECTION = re.compile(
     r"\b(?:left|down|downwards?|west|south|back|backwards?|below|loss|lost|owed?|debt|deficit|decreas\w{1,4}|declin\w{1,4}"
     r"|fell|dropp?\w{0,3}|reduc\w{1,5}|negative|minus|clockwise|opposite)\b|[左下西南]|减少|下降|亏|负"
 )
+_TWO_TERMS = re.compile(r"(\d{1,9})\s?(?::|\bto\b)\s?(\d{1,9})$")  # `3:4` where the reference writes 3/4
 _GLUED = re.compile(r"\d[a-zA-Z]{1,2}$")  # `10m` is ten metres, or ten times m
 _PLACES = frozenset(("visible", "present", "here", "there", "all", "such"))
 _ACCOUNTING = re.compile(r"\(\s{0,4}([$€£¥]?\s?\d[\d,]*(?:\.\d{1,60})?)\s{0,4}\)$")
@@ -104,6 +105,8 @@ class Number:
 
     def compare(self, answer: str) -> Ruling:
         """The answer's one number against the truth's, with all that hangs on both."""
+        if self.cues.ratio() and (found := _TWO_TERMS.match(answer)) is not None and int(found[2]):
+            return self.measure.judge(Reading(Fraction(int(found[1]), int(found[2])), None, "fraction"))
         try:
             if (quantity := read_quantity(answer)) is not None:
                 return self._settled(quantity, (), answer)
@@ -436,7 +439,7 @@ def _known(word: str, cues: Cues) -> bool:
 
 
 # `0,111` has a decimal comma, if anything; `9月` is a month.
-_NO_NUMBER = re.compile(r"[-+]?0,\d|\d{1,2}\s{0,4}[月日号]$")
+_NO_NUMBER = re.compile(r"[-+]?0,\d|\(\d{1,3},\d{3}\)$|\d{1,2}\s{0,4}[月日号]$")
 _HYPHENATED = re.compile(r"^\d{1,60}+(?:\s{0,4}-\s{0,4}\d{1,60}+)+$")  # a telephone number or a range, no difference
 
 

@@ -23,6 +23,7 @@ from mmpr.judging.maths import compile_maths
 from mmpr.judging.matrices import compile_matrix
 from mmpr.judging.multipart import compile_multipart
 from mmpr.judging.option_lists import DEFAULTS, JudgeOptions, kind_named
+from mmpr.judging.periods import compile_period
 from mmpr.judging.proof import Gated
 from mmpr.judging.prose import compile_text
 from mmpr.judging.quantity import compile_number
@@ -213,6 +214,7 @@ _COMPILERS: dict[str, Callable[[Reader, str, bool], Form | None]] = {
         text, reader.cues, relative_tolerance=reader.options.relative_tolerance, forced=forced
     ),
     "year": lambda reader, text, forced: compile_year(text, reader.cues, forced=forced),
+    "period": lambda reader, text, forced: None if reader.cues.code() else compile_period(text),
     "date": lambda reader, text, forced: compile_date(text, forced=forced),
     "time": lambda reader, text, forced: compile_time(text, reader.cues, forced=forced),
     "roman": lambda reader, text, forced: compile_roman(text, reader.cues, forced=forced),
@@ -238,7 +240,7 @@ _COMPILERS: dict[str, Callable[[Reader, str, bool], Form | None]] = {
 }
 
 _ALL = (
-    *("box", "matrix", "formula", "yes_no", "multipart", "date", "range", "time", "interval"),
+    *("box", "matrix", "formula", "yes_no", "multipart", "period", "date", "range", "time", "interval"),
     *("slots", "ratio", "year", "number", "roman", "tuple", "code", "set", "equation"),
 )
 # What digits, lower-case words, and words with numbers alone can be: most answers are one of the three.
@@ -246,8 +248,22 @@ _SIMPLE = re.compile(r"[-+]?\d{1,15}(?:\.\d{1,15})?$")
 _PLAIN_WORDS = re.compile(r"^[A-Za-z]?[a-z]{2,40}(?: [A-Za-z]?[a-z]{2,40}){0,8}$")
 _MIXED = re.compile(r"^(?!.*(?:and|then))(?:[A-Za-z0-9 %$°/'-]|\.(?=\d)){1,80}$", re.I)
 _OF_DIGITS = ("year", "number")
-_OF_WORDS = ("yes_no", "date", "time", "interval", "number", "roman", "code", "set")
-_OF_BOTH = ("box", "formula", "yes_no", "date", "range", "time", "ratio", "year", "number", "roman", "code", "set")
+_OF_WORDS = ("yes_no", "period", "date", "time", "interval", "number", "roman", "code", "set")
+_OF_BOTH = (
+    "box",
+    "formula",
+    "yes_no",
+    "period",
+    "date",
+    "range",
+    "time",
+    "ratio",
+    "year",
+    "number",
+    "roman",
+    "code",
+    "set",
+)
 _DIGIT_CODE = re.compile(r"^(?:0\d{1,60}|\d{6,}|[\d\s()+.-]{7,})$")
 
 
@@ -257,7 +273,7 @@ def _kinds_of(text: str) -> tuple[str, ...]:
         return _OF_DIGITS
     if _PLAIN_WORDS.match(text) is not None:
         return _OF_WORDS
-    return (*_OF_BOTH, "equation") if _MIXED.match(text) is not None else _ALL
+    return (*_OF_BOTH, "equation") if _MIXED.match(text) is not None and " real " not in text else _ALL
 
 
 def _compile(text: str, kind: str | None, reader: Reader, choices: tuple[str, ...], name: str) -> Gated:

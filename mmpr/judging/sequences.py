@@ -172,6 +172,8 @@ class Collection:
             return incorrect(Rule.REFUSAL)
         if guards.negated(low) and not guards.negated(" ".join(self.texts).casefold()):
             return incorrect(Rule.NEGATED)
+        if self.numeric and len(set(_ASSIGNED.findall(answer))) > 1:  # `x = 2 and y = -3` are values of two unknowns
+            return ambiguous(Rule.SET)
         found: Ruling = incorrect(Rule.SET)
         for reading in self._readings(answer):
             ruling = self._parts(reading)
@@ -201,6 +203,8 @@ class Collection:
         if "/" in inner and not any(c.isdigit() for c in inner):
             inner = inner.replace("/", ", ")
         if self.numeric and (values := solutions(answer)) is not None:
+            return [split(values)]
+        if self.numeric and (values := _members_of(answer)) is not None:
             return [split(values)]
         if self.numeric:
             inner = re.sub(r"\s{1,4}\bor\b\s{1,4}|或", ", ", inner)
@@ -273,6 +277,21 @@ _NAMED_SET = re.compile(
     r"^\s{0,4}(?:\(\s{0,4}[a-z](?:\s{0,4},\s{0,4}[a-z]){1,3}\s{0,4}\)|[A-Za-z]\w?)\s{0,4}(?:=|∈|\bin\b)\s{0,4}"
     r"(?=[{(\[\d+-])"
 )
+_ASSIGNED = re.compile(r"(?<![a-zA-Z\\])([a-zA-Z])\s?=")
+
+
+def _members_of(answer: str) -> str | None:
+    """`{1, 2} ∪ {3}` -> `1, 2, 3`, where the algebra of sets leaves whole numbers alone."""
+    if re.search("[∪∩]", answer) is None:
+        return None
+    try:
+        pieces = read_pieces(answer)
+    except (algebra.Unreadable, algebra.Unbounded):
+        return None
+    whole = all(low == high and abs(low) < 1e9 and low == int(low) for low, _, high, _ in pieces)
+    return ", ".join(str(int(low)) for low, *_ in pieces) if pieces and whole else None
+
+
 _BOTH_SIGNS = re.compile(r"([^,;±]{1,80})±([^,;±]{1,80})")  # `1 ± √2`
 _POINT = re.compile(r"\([^(),]{1,80}(?:,[^(),]{1,80}){1,5}\)$")
 
@@ -485,7 +504,7 @@ _SCORE = re.compile(r"\bscore|\bresult of\b|\bwon\b|比分")
 
 def compile_ratio(text: str, cues: Cues, *, forced: bool) -> Ratio | None:
     """The truth as a ratio: `2:3`, or `2 to 3` and `2/3` where the question asks for one."""
-    if not (forced or ":" in text or cues.ratio()):
+    if not (forced or ":" in text or "比" in text or cues.ratio()):
         return None
     named, sign, terms = text.partition("=")
     if sign and ":" in named and re.search(r"\d", named) is None:  # `S_1:S = 7:32`
@@ -494,7 +513,7 @@ def compile_ratio(text: str, cues: Cues, *, forced: bool) -> Ratio | None:
     plain = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", plain)
     shaped = (
         re.fullmatch(
-            r"\s{0,4}\d{1,60}(?:\.\d{1,60})?(?:/\d{1,60})?(?:\s{0,4}:\s{0,4}\d{1,60}(?:\.\d{1,60})?(?:/\d{1,60})?)+\s{0,4}",
+            r"\s{0,4}\d{1,60}(?:\.\d{1,60})?(?:/\d{1,60})?(?:\s{0,4}[:比]\s{0,4}\d{1,60}(?:\.\d{1,60})?(?:/\d{1,60})?)+\s{0,4}",
             plain,
         )
         is not None

@@ -20,6 +20,7 @@ _SPLIT = re.compile(
     re.I,
 )
 _CLOCK = re.compile(r"\d\s{0,4}[ap]\.?\s?m\b|\d:\d\d", re.I)
+_CLOCK_WORDS = re.compile(r"\d\s{0,4}(?:minutes?|mins?)\s{1,4}to\s{1,4}\d{1,2}$|quarter to", re.I)  # `5 minutes to 3`
 _WORD_AFTER = re.compile(r"\s{0,4}([a-z]{3,40}|[\u3400-\u9fff]{1,4})$", re.I)
 
 
@@ -119,7 +120,7 @@ def _in_si(reading: Reading) -> Fraction:
 
 def compile_range(text: str, cues: Cues, *, forced: bool) -> Range | None:
     """The reference as a range where its writing can be nothing else."""
-    if not forced and (cues.code() or cues.ratio()):
+    if not forced and (cues.code() or cues.ratio() or _CLOCK_WORDS.search(text) is not None):
         return None
     try:
         found = read_range(text)

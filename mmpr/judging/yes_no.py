@@ -150,12 +150,17 @@ def _contradicts(said: bool, rest: str) -> bool:
     return (_OPPOSITE_OF_YES if said else _OPPOSITE_OF_NO).search(rest) is not None
 
 
+_SPOKEN = re.compile(r"(yes|no)[,.;] (?:it|they|he|she|there|the|this|that|these|those|you|we|i)\b")
+
+
 def compile_yes_no(text: str, cues: Cues, *, forced: bool) -> YesNo | None:
     """The truth as yes or no, or None; `t` and `f` count only where the source says so."""
     low = text.casefold().strip(" .,!。")
     negative = cues.has(_NEGATION)
     if low in ("0", "1") and cues.yes_no() and not cues.count():
         return YesNo(low == "1", cues.words(), negative, digits=True)
+    if (spoken := _SPOKEN.match(low)) is not None and cues.yes_no() and " or " not in cues.low:
+        low = spoken[1]  # `Yes, it is` where the question asks for no more
     if low not in _REFERENCES or (len(low) == 1 and low in "ytnf√×" and not forced):
         return None
     asked = cues.yes_no() and " or " not in cues.low  # `Is it left or right?`
