@@ -31,7 +31,10 @@ class SecondOpinion(Protocol):
 
 
 # What a fault of ours can raise on one hostile input; anything else is no input's fault and rises.
-INTERNAL = (ArithmeticError, LookupError, ValueError, TypeError, AttributeError, RecursionError, MemoryError)
+INTERNAL = (
+    *(ArithmeticError, LookupError, ValueError, TypeError, AttributeError),
+    *(RuntimeError, AssertionError, MemoryError, re.error, JudgeError),
+)
 
 
 def judge(question: Question, response: str, *, options: JudgeOptions = DEFAULTS) -> Verdict:
@@ -104,11 +107,11 @@ def compiled(question: Question, options: JudgeOptions) -> Reference | Verdict:
 def judge_compiled(reference: Reference, response: str, *, opinion: SecondOpinion | None = None) -> Verdict:
     """The same with a reference answer compiled before, and a second opinion for mathematics if one is handed in."""
     try:
-        return _judged(reference, response, opinion)
+        return _judged(reference, response, None if opinion is None else _Budget(opinion))
     except TimeLimit:
         return Verdict(Outcome.ERROR, None, Rule.TIME_LIMIT, reference.show())
     except INTERNAL:
-        return Verdict(Outcome.ERROR, None, Rule.INTERNAL, reference.show())
+        return Verdict(Outcome.ERROR, None, Rule.INTERNAL, " | ".join(reference.plain))  # `show` may be what fails
 
 
 def _judged(reference: Reference, response: str, opinion: SecondOpinion | None) -> Verdict:
@@ -210,13 +213,23 @@ _ASKING_S = 0.5
 _COMMAND = re.compile(r"\\[a-zA-Z]")
 
 
+class _Budget:
+    """A second opinion that is asked no more once half a second of one response is spent, whatever is compared."""
+
+    def __init__(self, opinion: SecondOpinion) -> None:
+        self._opinion = opinion
+        self._until: float | None = None
+
+    def equal(self, reference: str, answer: str) -> bool | None:
+        now = time.monotonic()
+        self._until = self._until or now + _ASKING_S
+        return None if now > self._until else self._opinion.equal(reference, answer)
+
+
 def _asked(reference: Reference, text: str, ruling: Ruling, opinion: SecondOpinion) -> Ruling:
     """The same by a second reader, where ours cannot read the mathematics. Its "equal" counts; what it holds to be
     unequal it may only have misread."""
-    deadline = time.monotonic() + _ASKING_S
     for accepted in reference.plain:
-        if time.monotonic() > deadline:  # a list of references shares one budget
-            return ruling
         if _COMMAND.search(accepted + text) is not None and opinion.equal(accepted, text):
             return correct(Rule.SECOND_OPINION)
     return ruling

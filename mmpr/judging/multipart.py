@@ -160,12 +160,16 @@ def compile_multipart(text: str, cues: Cues, compiled: Compile, *, forced: bool)
     named = [m for m in pieces if m is not None and ":" in m.group()]
     if len(named) >= 2 and len(named) == len(pieces):
         names = tuple(frozenset(singular(w) for w in _WORD.findall(m.group(1).casefold())) - _STOP for m in named)
-        labels = tuple("abcdefgh"[: len(named)])
+        labels = _labels(len(named))
         return _built(labels, tuple(m.group(2) for m in named), _distinct(names), compiled)
     if forced and len(pieces) >= 2:
         texts = tuple(split(text))
-        return _built(tuple("abcdefghijkl"[: len(texts)]), texts, (frozenset(),) * len(texts), compiled)
+        return _built(_labels(len(texts)), texts, (frozenset(),) * len(texts), compiled)
     return None
+
+
+def _labels(count: int) -> tuple[str, ...]:
+    return tuple(chr(ord("a") + i) if i < 26 else str(i + 1) for i in range(count))
 
 
 def _built(

@@ -145,8 +145,13 @@ _HAN_PART = re.compile(rf"([{_HAN}\d]{{1,40}})分之([{_HAN}\d]{{1,40}})")
 _HAN_HALF = re.compile(r"(?<![\w])一半|二分之一")
 
 
+_MAX_HAN = 40  # characters of the longest number that anybody writes out
+
+
 def han_value(run: str) -> Fraction | None:
     """`一百零五` -> 105, `三点五` -> 3.5, `二零一六` -> 2016; None where it is no number."""
+    if len(run) > _MAX_HAN:
+        return None
     whole, _, decimals = run.partition("点")
     if decimals:
         value = han_value(whole)

@@ -39,6 +39,8 @@ from mmpr.types import Question
 
 # A longer truth is a passage, which no rule of this package judges.
 MAX_REFERENCE_CHARS = 2_000
+# All accepted answers of a question, and all its options: more is no question that anybody asks.
+_MAX_ALL_CHARS = 200_000
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,8 @@ def compile_reference(question: Question, *, options: JudgeOptions = DEFAULTS) -
     """
     if not question.answer:
         raise JudgeError(f"{question.id}: the question has no answer to judge by")
+    if sum(map(len, question.answer)) > _MAX_ALL_CHARS:
+        raise JudgeError(f"{question.id}: its answers hold more than {_MAX_ALL_CHARS} characters together")
     hint = question.answer_kind or options.answer_kind
     kind = None if hint is None else kind_named(hint)
     if hint is not None and kind is None:
@@ -318,6 +322,8 @@ def _compile_choice(text: str, reader: Reader, choices: tuple[str, ...], *, forc
         if len(equal) != 1:
             return None
         indices = frozenset(equal)
+    if sum(map(len, cleaned)) > _MAX_ALL_CHARS:  # compared as texts only
+        return built(indices, cleaned, (None,) * len(cleaned), {})
     return built(indices, cleaned, tuple(_option(choice, reader) for choice in cleaned), _letters(cues, cleaned))
 
 

@@ -8,7 +8,7 @@ from types import TracebackType
 from mmpr.judging.judge_session import INTERNAL, SecondOpinion, compiled, judge_compiled, normal_compiled
 from mmpr.judging.option_lists import DEFAULTS, JudgeOptions
 from mmpr.judging.reference import Reference
-from mmpr.judging.symbolic import SymbolicProcess
+from mmpr.judging.symbolic import SymbolicProcess, TimeLimit
 from mmpr.types import Question, Verdict
 
 
@@ -24,19 +24,25 @@ _MAX_REMEMBERED = 20_000
 
 
 class _Remembered:
-    """A second opinion that is asked once for each pair."""
+    """A second opinion that is asked once for each pair, also for one that it takes too long over."""
 
     def __init__(self, opinion: SecondOpinion) -> None:
         self._opinion = opinion
-        self._said: dict[tuple[str, str], bool | None] = {}
+        self._said: dict[tuple[str, str], bool | TimeLimit | None] = {}
 
     def equal(self, reference: str, answer: str) -> bool | None:
         pair = (reference, answer)
         if pair not in self._said:
             if len(self._said) >= _MAX_REMEMBERED:
                 self._said.clear()
-            self._said[pair] = self._opinion.equal(reference, answer)
-        return self._said[pair]
+            try:
+                self._said[pair] = self._opinion.equal(reference, answer)
+            except TimeLimit as err:
+                self._said[pair] = err
+        said = self._said[pair]
+        if isinstance(said, TimeLimit):
+            raise said
+        return said
 
 
 class Judge:
