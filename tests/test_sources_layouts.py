@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,6 +19,7 @@ from mmpr.option_letters import bare
 from mmpr.prompts import ask
 from mmpr.sources import index, open_source, ranges, rows_hash, settled
 from mmpr.sources.answer_rules import AnswerRule, as_written, chosen
+from mmpr.sources.layouts import LAYOUTS
 from mmpr.types import Outcome, Question, Reason
 from tests.source_files import read_all
 
@@ -463,3 +466,24 @@ def test_a_row_never_loses_an_image_or_an_option_between_reading_and_prompt(tmp_
     assert len(row.images) == n and message.text.count("<image>") == n
     assert message.text.endswith("\n".join(f"{one}. {option}" for one, option in zip(letters, options, strict=True)))
     assert compile_reference(row).show() == letters[place]
+
+
+def test_mixed_rows_of_chats_are_read_each_in_its_own_way(tmp_path):
+    turns = [{"role": "user", "content": "<image>What?"}, {"role": "assistant", "content": "A disc."}]
+    rows = [
+        {"conversation": turns, "images": ["a.png"]},
+        {"messages": turns, "images": ["a.png"]},
+        {"instruction": "<image>What", "input": "is it?", "output": "A disc.", "images": ["a.png"]},
+        {"query": "<image>What?", "response": "A disc.", "images": ["a.png"]},
+        {"texts": [{"user": "What?", "assistant": "A disc."}], "images": ["a.png"]},
+    ]
+    read = read_all(opened(lines(tmp_path, *rows)))
+    assert {row.draft for row in read} == {"A disc."} and {len(row.images) for row in read} == {1}
+    assert read[2].text == "<image>What\nis it?"
+
+
+def test_the_manual_has_every_layout_and_a_test_of_each():
+    manual = (Path(__file__).parents[1] / "docs" / "sources.md").read_text()
+    told = dict(re.findall(r"^\| ([a-z0-9-]+) \|.*\| `([\w/.]+)` \|$", manual, re.MULTILINE))
+    assert list(told) == [layout.name for layout in LAYOUTS]
+    assert all(test in globals() or (Path(__file__).parents[1] / test).is_file() for test in told.values())

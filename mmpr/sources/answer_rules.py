@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from mmpr.judging.choice import reference_indices
 from mmpr.judging.clean import clean
@@ -42,7 +43,7 @@ _SEVERAL = re.compile(r"^[A-J](?:\s{0,4}[,、;&/]?\s{0,4}(?:and\s{1,4})?[A-J])+"
 def readings(answer: str, options: Sequence[str]) -> Mapping[AnswerRule, Indices]:
     """What an answer means under each rule that fits it: the places of options, nearly always one."""
     text = clean(unwrapped(answer))
-    cleaned = [clean(option) for option in options]
+    cleaned = _cleaned(tuple(options))
     found: dict[AnswerRule, Indices] = {}
     if (lettered := _by_letter(text, cleaned)) is not None:
         found[_LETTER] = lettered
@@ -55,6 +56,11 @@ def readings(answer: str, options: Sequence[str]) -> Mapping[AnswerRule, Indices
         if 1 <= number <= len(options):
             found[_INDEX1] = frozenset((number - 1,))
     return found
+
+
+@lru_cache(maxsize=256)
+def _cleaned(options: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(clean(option) for option in options)
 
 
 def _by_letter(text: str, cleaned: Sequence[str]) -> Indices | None:
@@ -110,7 +116,7 @@ def as_written(answer: str, options: Sequence[str], meant: Indices) -> str:
     if len(meant) > 1:
         return "".join(letter(place) for place in sorted(meant))
     (place,) = meant
-    own, cleaned = options[place], bare([clean(option) for option in options])
+    own, cleaned = options[place], bare(_cleaned(tuple(options)))
     forms: tuple[str, ...] = (*((answer,) if answer == own else ()), letter(place), f"{letter(place)}. {own}")
     for form in forms:
         if reference_indices(clean(unwrapped(form)), cleaned) == meant:

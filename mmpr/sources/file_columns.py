@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from mmpr.sources.layouts import LAYOUTS, PLAIN, RowLayout, layout_named
@@ -57,6 +58,26 @@ def recognised(names: Iterable[str], format: Format) -> RowLayout:
     plain = frozenset(map(_plain, names))
     kind = "table" if format in ("parquet", "arrow") else format
     return next((one for one in LAYOUTS if (not one.formats or kind in one.formats) and _has_marks(one, plain)), PLAIN)
+
+
+def recognised_rows(rows: Sequence[Iterable[str]], format: Format) -> RowLayout:
+    """The layout of most rows of JSON, of which each has its own keys; where none has one, of all their keys."""
+    found = Counter(recognised(keys, format).name for keys in rows)
+    del found[PLAIN.name]
+    if not found:
+        return recognised((name for keys in rows for name in keys), format)
+    most = max(found.values())
+    return next(one for one in LAYOUTS if found[one.name] == most)
+
+
+@lru_cache(maxsize=512)
+def of_row(source: Source, names: Group) -> Source:
+    """The source as one of its rows is laid out: rows of chats may be of several kinds in one file of JSON."""
+    layout = layout_named(source.layout)
+    if source.format not in ("json", "jsonl") or not layout.open or _has_marks(layout, frozenset(map(_plain, names))):
+        return source
+    own = recognised(names, source.format)
+    return replace(source, layout=own.name) if own.open else source
 
 
 def _has_marks(layout: RowLayout, plain: frozenset[str]) -> bool:

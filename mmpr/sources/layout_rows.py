@@ -10,7 +10,7 @@ from mmpr.option_letters import letter
 from mmpr.sources.answer_rules import OptionPlace
 from mmpr.sources.answer_texts import literal_list
 from mmpr.sources.csv_file import image_of
-from mmpr.sources.file_columns import FIELD, FileColumns, columns_of_row, value_at
+from mmpr.sources.file_columns import FIELD, FileColumns, columns_of_row, of_row, value_at
 from mmpr.sources.layouts import RowLayout, layout_named
 from mmpr.sources.row_faults import NumberText, RowFault
 from mmpr.sources.row_tags import ImageSlots
@@ -38,6 +38,7 @@ def ours_of(values: Mapping[str, object], source: Source) -> dict[str, object]:
     Raises:
         RowFault: it names images, options or an answer in a way that is not understood.
     """
+    source = of_row(source, tuple(values))
     found, layout = columns_of_row(source, values.keys()), layout_named(source.layout)
     ours = {name: first_value(values, found, name) for name in COLUMNS if name != "choices"}
     ours["choices"] = options_of(values, found, comma=layout.comma)

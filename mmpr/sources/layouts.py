@@ -358,4 +358,7 @@ LAYOUTS = (
 
 def layout_named(name: str) -> RowLayout:
     """The layout of this name; `PLAIN` where none has it."""
-    return next((layout for layout in LAYOUTS if layout.name == name), PLAIN)
+    return _BY_NAME.get(name, PLAIN)
+
+
+_BY_NAME = {layout.name: layout for layout in LAYOUTS}

@@ -15,7 +15,7 @@ from mmpr.errors import ConfigError, SourceError
 from mmpr.sources import array_file, arrow, csv_file, parquet
 from mmpr.sources.answer_rules import RuleProofs
 from mmpr.sources.answer_texts import answers_in
-from mmpr.sources.file_columns import columns_of_row, recognised
+from mmpr.sources.file_columns import columns_of_row, recognised, recognised_rows
 from mmpr.sources.layout_rows import filled, first_value, labelled_place, options_of
 from mmpr.sources.layouts import AnswerRule, layout_named
 from mmpr.sources.ranges import ranges
@@ -44,7 +44,8 @@ def recognise(source: Source, names: list[str] | None) -> Source:
     sample = list(islice(_first_rows(source), _ROWS)) if names is None or source.format != "csv" else []
     seen = names if names is not None else list(dict.fromkeys(name for row in sample for name in row))
     if seen:
-        found = replace(source, layout=recognised(seen, source.format).name)
+        by_row = recognised_rows([tuple(row) for row in sample], source.format) if names is None else None
+        found = replace(source, layout=(by_row or recognised(seen, source.format)).name)
         if names is not None:
             found = _with_image(found, seen)
             check_columns(found, seen)
