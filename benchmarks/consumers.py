@@ -1,9 +1,13 @@
-"""TRL trains on mmpr's pairs, LLaMA-Factory and ms-swift read its exports, `datasets` old and new its folders.
+"""TRL trains on mmpr's pairs and prompts, verl, LLaMA-Factory and ms-swift read its exports, `datasets` its folders.
 
 Each does so with its own code, in an environment of its own.
 
     python benchmarks/consumers.py
     python benchmarks/consumers.py --run runs/demo --only trl --environments ~/consumers
+    python benchmarks/consumers.py --only easyr1 --easyr1 ~/EasyR1
+
+EasyR1 is read from a clone, for it is no package. OpenRLHF does not install without CUDA: its rows are read by its
+schema.
 
 Without `--run` a run is made on the spot in which 1,200 pairs without an image come before those with one, two, or a
 whole conversation. Every pair that comes out at the other end is compared with the run: its turns, both answers, and
@@ -47,20 +51,24 @@ class Reading:
         read: runs in the consumer's environment, on that folder.
         asked: what it gives as asked: the question's `text` with tags, all `turns` with their roles, or `nothing`.
         shown: what it gives of an image: its `size`, or the sha256 of its `bytes` or its `pixels`.
+        rows: what it reads: `pairs`, `prompts` (undecided responses earn 0; `prompts-none`: None), `kto` or `sft`.
     """
 
     format: str
     read: Callable[[str], Iterator[Read]]
     asked: str = "text"
     shown: str = "size"
+    rows: str = "pairs"
 
 
 @dataclass(frozen=True)
 class Consumer:
-    """Who reads, and how."""
+    """Who reads, and how. `home`: whose environment it shares; `clone`: the option that says where its code is."""
 
     packages: tuple[str, ...]
     readings: tuple[Reading, ...]
+    home: str | None = None
+    clone: str | None = None
 
 
 def read_swift(folder: str) -> Iterator[Read]:
@@ -145,17 +153,56 @@ def _oldest(package: str) -> str:
     return f"{package}=={bound}"
 
 
+def _training(name: str) -> Callable[[str], Iterator[Read]]:
+    """A reader of `consumer_training`, imported in the consumer's environment."""
+
+    def read(folder: str) -> Iterator[Read]:
+        yield from getattr(importlib.import_module("consumer_training"), name)(folder)
+
+    read.__name__ = name
+    return read
+
+
 _EXPORTED = Reading("trl", read_trl_export, asked="nothing")
 _CONFIGS = (Reading("run", read_default, shown="pixels"), Reading("run", read_raw, shown="bytes"))
+_TRL = ("trl==1.16.0", "transformers==5.19.0", "torch", "pillow")
 CONSUMERS = {
     "datasets-oldest": Consumer((_oldest("datasets"), "pillow"), _CONFIGS),
-    "datasets-newest": Consumer(("datasets", "pillow"), _CONFIGS),
-    "trl": Consumer(
-        ("trl==1.16.0", "transformers==5.19.0", "torch", "pillow"),
-        (Reading("run", train_trl, asked="turns", shown="bytes"), _EXPORTED),
+    "datasets-newest": Consumer(
+        ("datasets", "pillow"), (*_CONFIGS, Reading("openrlhf", _training("read_openrlhf"), "all", rows="prompts"))
     ),
-    "swift": Consumer(("ms-swift==4.6.0", "torch"), (Reading("swift", read_swift), _EXPORTED)),
-    "llamafactory": Consumer(("llamafactory==0.9.5", "torch"), (Reading("llamafactory", read_llamafactory), _EXPORTED)),
+    "trl": Consumer(
+        _TRL,
+        (
+            Reading("run", train_trl, asked="turns", shown="bytes"),
+            _EXPORTED,
+            Reading("grpo", _training("train_grpo"), asked="turns", rows="prompts-none"),
+            Reading("kto", _training("read_kto"), asked="turns", rows="kto"),
+        ),
+    ),
+    "easyr1": Consumer(
+        _TRL, (Reading("easyr1", _training("read_easyr1"), "all", rows="prompts"),), home="trl", clone="EASYR1"
+    ),
+    "verl": Consumer(
+        ("verl==0.9.1", "torch", "pillow"), (Reading("verl", _training("read_verl"), "all", rows="prompts"),)
+    ),
+    "swift": Consumer(
+        ("ms-swift==4.6.0", "torch"),
+        (
+            Reading("swift", read_swift),
+            _EXPORTED,
+            Reading("swift-grpo", _training("read_swift_grpo"), "all", rows="prompts"),
+            Reading("sft", _training("read_swift_sft"), "all", rows="sft"),
+        ),
+    ),
+    "llamafactory": Consumer(
+        ("llamafactory==0.9.5", "torch"),
+        (
+            Reading("llamafactory", read_llamafactory),
+            _EXPORTED,
+            Reading("sft", _training("read_llamafactory_sft"), "all", rows="sft"),
+        ),
+    ),
 }
 
 
@@ -168,22 +215,35 @@ def read_and_tell(name: str, exports: Path, run: str) -> None:
 
 def make_run(folder: Path) -> str:
     """A run of every shape, texts first, with its card."""
-    sys.path[:0] = [str(HERE.parent / "tests"), str(HERE.parent)]
-    making = importlib.import_module("shards.making")
-    shards, report = importlib.import_module("mmpr.run"), importlib.import_module("mmpr.reporting")
-    shown = [making.decoded(seed, side=16 + seed) for seed in range(20)]
+    making, run, report = _tests("run.making"), _tests("mmpr.run"), _tests("mmpr.reporting")
+    shown = [making.image(seed, side=16 + seed) for seed in range(20)]
     rows = [making.sampled(row) for row in range(300)]
     rows += [making.sampled(row, [shown[row % 20]]) for row in range(300, 340)]
     rows += [making.drafted(row, shown[:2]) for row in range(340, 360)]
     talk = making.sampled(360, shown[:2])
-    earlier = (("What is this?", "An image."), ("Of what?", "Of noise: 数据."))
+    earlier = (("What is this?", "A picture."), ("Of what?", "Of noise: 数据."))
     rows.append(replace(talk, question=replace(talk.question, system="You are terse.", history=earlier)))
-    run = making.new_run(str(folder))
-    making.commit_all(run, rows, size=128)
-    totals, files = shards.cut_dataset(run, making.recipe())
-    report.write_reports(run, totals, files)
-    shards.write_manifest(run, files, ("README.md", "report.html", "report.json"))
+    made = making.new_run(str(folder))
+    making.commit_all(made, rows, size=128)
+    totals, files = run.cut_dataset(made, making.recipe())
+    report.write_reports(made, totals, files)
+    run.write_manifest(made, files, ("README.md", "report.html", "report.json"))
     return str(folder)
+
+
+def make_training_run(folder: Path) -> str:
+    """A run whose responses the judge has judged, of every kind of answer; those without an image first."""
+    signals = _tests("exporting.signals")
+    rows = [signals.asked(row) for row in range(20 * len(signals.ASKED))]
+    rows.sort(key=lambda row: len(row.images) > 0)
+    rows = [replace(row, question=replace(row.question, row=place)) for place, row in enumerate(rows)]
+    return str(signals.make(folder, rows, size=16).store.url)
+
+
+def _tests(name: str) -> Any:  # noqa: ANN401
+    """A module of the package or of its tests."""
+    sys.path[:0] = [place for place in (str(HERE.parent / "tests"), str(HERE.parent)) if place not in sys.path]
+    return importlib.import_module(name)
 
 
 def expected(run: str) -> list[dict[str, Any]]:
@@ -207,6 +267,50 @@ def expected(run: str) -> list[dict[str, Any]]:
                 }
             )
     return rows
+
+
+def expected_training(run: str) -> dict[str, list[dict[str, Any]]]:
+    """What readings of training sets should give, from the run's questions and responses, by the rows they read."""
+    recipes, stored_settings = _tests("mmpr.builder.run_recipes"), _tests("mmpr.builder.stored_settings")
+    rewards, pairing, mmpr_run = _tests("mmpr.rewards"), _tests("mmpr.pairing"), _tests("mmpr.run")
+    folder = mmpr_run.RunFolder(run)
+    config = stored_settings.stored_settings(folder.load_run(), [])
+    recipe, rule = recipes.run_recipe(config, (), folder.commits()), recipes.pair_rule(config)
+    rows: dict[str, list[dict[str, Any]]] = {"prompts": [], "prompts-none": [], "kto": [], "sft": []}
+    for commit in folder.commits():
+        for one in map(recipe.view, mmpr_run.read_chunk(folder, commit)):
+            if one.skip is not None or one.question.answer is None:
+                continue
+            shared = _shared(recipe.messages(one), [image.encoded for image in one.images])
+            reference = rewards.write_reference(one.question, recipes.judge_options(config))
+            earned = [rewards.reward_of(verdict).accuracy for _, verdict in one.judged]
+            rows["prompts-none"].append({**shared, "answers": (reference, json.dumps(earned))})
+            zero = [0.0 if reward is None else reward for reward in earned]
+            rows["prompts"].append({**shared, "answers": (reference, json.dumps(zero))})
+            right, *wrong = pairing.sides(one.judged, rule)
+            rows["sft"] += [{**shared, "answers": (response.text, "")} for response, _ in right]
+            labelled = [(True, right), *((False, side) for side in wrong)]
+            rows["kto"] += [
+                {**shared, "answers": (response.text, str(label))} for label, side in labelled for response, _ in side
+            ]
+    return rows
+
+
+def said_in(run: str) -> dict[str, list[str]]:
+    """All judged responses of a run by question."""
+    mmpr_run = _tests("mmpr.run")
+    folder = mmpr_run.RunFolder(run)
+    every = (one for commit in folder.commits() for one in mmpr_run.read_chunk(folder, commit, images=False))
+    return {one.question.id: [response.text for response, _ in one.judged] for one in every}
+
+
+def _shared(turns: Any, encoded: list[bytes]) -> dict[str, Any]:  # noqa: ANN401
+    """What rows of one question have in common, in every form that a reading may give."""
+    image, parts = importlib.import_module("PIL.Image"), _tests("mmpr.run.columns").content_parts
+    prompt = [{"role": turn.role, "content": parts(turn.text)} for turn in turns]
+    text = "\n\n".join(turn.text for turn in turns)
+    sizes = tuple(image.open(io.BytesIO(content)).size for content in encoded)
+    return {"asked": {"all": text, "turns": _turns(prompt)}, "shown": {"size": sizes}}
 
 
 def _turns(prompt: list[dict[str, Any]]) -> str:
@@ -236,8 +340,9 @@ def install(name: str, environments: Path) -> Path:
     return python
 
 
-def compare(reading: Reading, told: Path, rows: list[dict[str, Any]]) -> bool:
+def compare(reading: Reading, told: Path, known: dict[str, list[dict[str, Any]]]) -> bool:
     """Print what came out of a reading, and whether that is what the run holds."""
+    rows = known[reading.rows]
     wanted = Counter((row["asked"][reading.asked], *row["answers"], row["shown"][reading.shown]) for row in rows)
     found = Counter(
         (asked, chosen, rejected, tuple(tuple(one) if isinstance(one, list) else one for one in shown))
@@ -247,7 +352,7 @@ def compare(reading: Reading, told: Path, rows: list[dict[str, Any]]) -> bool:
     for (*_, images), n in found.items():
         by_images[len(images)] += n
     shapes = ", ".join(f"{n:,} with {images} images" for images, n in sorted(by_images.items()))
-    what = f"{reading.read.__name__.strip('_')}: {found.total():,} of {len(rows):,} pairs ({shapes})"
+    what = f"{reading.read.__name__.strip('_')}: {found.total():,} of {len(rows):,} rows ({shapes})"
     print(f"  {what}: {'all the same' if found == wanted else 'DIFFERENT'}, images by their {reading.shown}")
     if found != wanted:
         print(f"    read, not in the run: {list(found - wanted)[:1]}")
@@ -255,10 +360,11 @@ def compare(reading: Reading, told: Path, rows: list[dict[str, Any]]) -> bool:
     return found == wanted
 
 
-def ask(name: str, python: Path, exports: Path, run: str, rows: list[dict[str, Any]]) -> bool:
+def ask(name: str, python: Path, exports: Path, run: str, known: dict[str, list[dict[str, Any]]]) -> bool:
     """One consumer's verdict."""
     caches = {"HF_HOME": str(exports / f"hf-{name}"), "MODELSCOPE_CACHE": str(exports / "modelscope")}
     place = {"ROOT_IMAGE_DIR": str(exports / "swift"), "HF_HUB_OFFLINE": "1", "DISABLE_VERSION_CHECK": "1"}
+    place["PYTHONPATH"] = str(HERE.parent)  # for mmpr.rewards, which needs no other package
     command = [str(python), str(HERE / "consumers.py"), "--read", name, "--exports", str(exports), "--run", run]
     done = subprocess.run(
         command, env={**os.environ, **caches, **place}, cwd=exports, capture_output=True, text=True, check=False
@@ -271,13 +377,13 @@ def ask(name: str, python: Path, exports: Path, run: str, rows: list[dict[str, A
         if line.startswith("told: "):
             print(f"  {line.removeprefix('told: ')}")
     readings = enumerate(CONSUMERS[name].readings)
-    verdicts = [compare(reading, exports / f"{name}-{number}.json", rows) for number, reading in readings]
+    verdicts = [compare(reading, exports / f"{name}-{number}.json", known) for number, reading in readings]
     return all(verdicts)
 
 
 def _versions(python: Path) -> str:
     """What of interest an environment has."""
-    wanted = ("trl", "ms-swift", "llamafactory", "datasets", "transformers", "pyarrow", "pillow")
+    wanted = ("trl", "verl", "ms-swift", "llamafactory", "datasets", "transformers", "pyarrow", "pillow")
     told = subprocess.run(
         [str(python), "-m", "pip", "list", "--format", "json"], capture_output=True, text=True, check=True
     )
@@ -292,24 +398,40 @@ def main() -> int:
     parser.add_argument("--environments", type=Path, help="where the environments are kept, for another time")
     parser.add_argument("--read", choices=CONSUMERS, help=argparse.SUPPRESS)
     parser.add_argument("--exports", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--easyr1", type=Path, help="a clone of EasyR1; without it, EasyR1 is left out")
     given = parser.parse_args()
     if given.read:
         read_and_tell(given.read, given.exports, given.run)
         return 0
-    from mmpr.exporting import export_run
-
+    if given.easyr1:
+        os.environ["EASYR1"] = str(given.easyr1.resolve())
+    names = [given.only] if given.only else list(CONSUMERS)
+    for name in [name for name in names if (clone := CONSUMERS[name].clone) and clone not in os.environ]:
+        print(f"{name}: not read, for it needs --{name} PATH of a clone", file=sys.stderr)
+        names.remove(name)
     with tempfile.TemporaryDirectory() as temporary:
-        exports = Path(temporary, "exports")
-        run = str(Path(given.run).resolve()) if given.run else make_run(Path(temporary, "run"))
-        names = [given.only] if given.only else list(CONSUMERS)
-        formats = {reading.format for name in names for reading in CONSUMERS[name].readings} - {"run"}
-        exports.mkdir()
-        for format in sorted(formats):
-            export_run(run, format, exports / format, strict=True)
-        environments = (given.environments or Path(temporary, "environments")).resolve()
-        rows = expected(run)
-        verdicts = [ask(name, install(name, environments), exports, run, rows) for name in names]
+        root = Path(temporary)
+        run = str(Path(given.run).resolve()) if given.run else make_run(root / "run")
+        training = run if given.run else make_training_run(root / "training")
+        exports = _export(root, names, run, training)
+        known = {"pairs": expected(run), **expected_training(training)}
+        environments = (given.environments or root / "environments").resolve()
+        homes = [install(CONSUMERS[name].home or name, environments) for name in names]
+        verdicts = [ask(name, python, exports, run, known) for name, python in zip(names, homes, strict=True)]
     return 0 if all(verdicts) else 1
+
+
+def _export(root: Path, names: list[str], run: str, training: str) -> Path:
+    """Every export that the consumers read, and the run's responses beside them."""
+    export_run = _tests("mmpr.exporting").export_run
+    readings = {reading.format: reading for name in names for reading in CONSUMERS[name].readings}
+    exports = root / "exports"
+    exports.mkdir()
+    for format, reading in sorted(readings.items()):
+        if format != "run":
+            export_run(run if reading.rows == "pairs" else training, format, exports / format, strict=True)
+    (exports / "answers.json").write_text(json.dumps(said_in(training)), encoding="utf-8")
+    return exports
 
 
 if __name__ == "__main__":

@@ -1,0 +1,240 @@
+"""What trainers of training sets read, by their own code, in their own environments.
+
+Of prompts a reading gives the reference answer, and the reward that the trainer computes, through its own way of
+loading a reward function, for every response of the run. `answers.json` beside the exports has these responses.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import os
+import sys
+import types
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+Read = tuple[str, str, str, tuple[Any, ...]]
+
+
+def _answers(folder: str) -> dict[str, list[str]]:
+    """The run's responses by question."""
+    found: dict[str, list[str]] = json.loads(Path(folder, "..", "answers.json").read_text(encoding="utf-8"))
+    return found
+
+
+def _rounded(rewards: Sequence[float | None]) -> str:
+    return json.dumps([None if reward is None or reward != reward else float(reward) for reward in rewards])
+
+
+# -- verl --------------------------------------------------------------------------------------------------------------
+
+
+def read_verl(folder: str) -> Iterator[Read]:
+    """`RLHFDataset`, and the reward function as `reward.custom_reward_function` names it."""
+    config = importlib.import_module("omegaconf").OmegaConf.create
+    dataset = importlib.import_module("verl.utils.dataset.rl_dataset").RLHFDataset
+    get_reward = importlib.import_module("verl.trainer.ppo.reward").get_custom_reward_fn
+    custom = {"path": f"{folder}/reward.py", "name": "compute_score", "reward_kwargs": {}}
+    score = get_reward(config({"custom_reward_function": custom, "reward": {"custom_reward_function": custom}}))
+    settings = config({"filter_overlong_prompts": False, "cache_dir": f"{folder}/../verl-cache"})
+    answers = _answers(folder)
+    rows = dataset(f"{folder}/train.parquet", tokenizer=None, config=settings, processor=types.SimpleNamespace())
+    for number in range(len(rows)):
+        row = rows[number]
+        shown: list[tuple[int, int]] = []
+        texts: list[str] = []
+        for message in row["raw_prompt"]:
+            content = message["content"]
+            parts: list[dict[str, Any]] = [{"type": "text", "text": content}] if isinstance(content, str) else content
+            shown += [part["image"].size for part in parts if part["type"] == "image"]
+            texts.append("".join("<image>" if part["type"] == "image" else part["text"] for part in parts))
+        known = {"data_source": row["data_source"], "ground_truth": row["reward_model"]["ground_truth"]}
+        said = answers[row["extra_info"]["question_id"]]
+        found = [score(solution_str=one, extra_info=row["extra_info"], **known)["score"] for one in said]
+        assert row["index"] == number
+        yield "\n\n".join(texts), known["ground_truth"], _rounded(found), tuple(shown)
+
+
+# -- EasyR1 ------------------------------------------------------------------------------------------------------------
+
+
+def read_easyr1(folder: str) -> Iterator[Read]:
+    """`RLHFDataset` of a clone (`--easyr1`), its prompts as its messages, and the reward function as it loads one.
+
+    Stubs: `qwen_vl_utils` (videos), and its helpers of tensors, which are not reached.
+    """
+    clone = Path(os.environ["EASYR1"])
+    _stub("qwen_vl_utils.vision_process", fetch_video=None)
+    _stub("easyr1.utils.torch_functional")
+    dataset = _file(clone / "verl/utils/dataset.py", "easyr1.utils.dataset")
+    rows = dataset.RLHFDataset(
+        f"{folder}/train.parquet", tokenizer=None, processor=None, prompt_key="prompt", filter_overlong_prompts=False
+    )
+    reward = _file(Path(folder, "reward.py"), "custom_reward_fn")
+    assert reward.REWARD_TYPE == "batch"
+    answers = _answers(folder)
+    for example in rows.dataset:
+        (message,) = rows._build_messages(example)
+        text = "".join("<image>" if part["type"] == "image" else part["text"] for part in message["content"])
+        shown = tuple(dataset.process_image(image, None, None).size for image in example["images"])
+        said = [{"response": one, "ground_truth": example["answer"]} for one in answers[example["question_id"]]]
+        found = [score["overall"] for score in reward.compute_score(said)]
+        yield text, example["answer"], _rounded(found), shown
+
+
+def _stub(name: str, **contents: object) -> None:
+    """A module that is imported and not used, with its packages."""
+    parts = name.split(".")
+    for length in range(1, len(parts) + 1):
+        module = sys.modules.setdefault(".".join(parts[:length]), types.ModuleType(".".join(parts[:length])))
+        module.__path__ = []
+    for known, value in contents.items():
+        setattr(sys.modules[name], known, value)
+
+
+def _file(path: Path, name: str) -> Any:  # noqa: ANN401
+    """A module by its file."""
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+# -- OpenRLHF ----------------------------------------------------------------------------------------------------------
+
+
+def read_openrlhf(folder: str) -> Iterator[Read]:
+    """By its schema, for it does not install without CUDA: `load_dataset("json")`, `input`, `label`, `images`."""
+    datasets, image = importlib.import_module("datasets"), importlib.import_module("PIL.Image")
+    rewards = importlib.import_module("mmpr.rewards")
+    answers = _answers(folder)
+    for row in datasets.load_dataset("json", data_files=f"{folder}/train.jsonl")["train"]:
+        text = "\n\n".join(turn["content"] for turn in row["input"])
+        assert text.count("<image>") == len(row["images"]) and all(turn["role"] for turn in row["input"])
+        found = [rewards.compute_score("", said, row["label"])["score"] for said in answers[row["question_id"]]]
+        yield text, row["label"], _rounded(found), tuple(image.open(path).size for path in row["images"])
+
+
+# -- ms-swift ----------------------------------------------------------------------------------------------------------
+
+
+def read_swift_grpo(folder: str) -> Iterator[Read]:
+    """The rows as `swift rlhf --rlhf_type grpo` loads them, and the reward by its name from `--external_plugins`."""
+    importlib.import_module("swift.utils").import_external_file(f"{folder}/reward.py")
+    reward = importlib.import_module("swift.rewards").orms["mmpr"](args=None)
+    answers = _answers(folder)
+    for row, text, shown in _swift_rows(folder):
+        said = answers[row["question_id"]]
+        found = reward(completions=said, solution=[row["solution"]] * len(said), question_id=[""] * len(said))
+        yield text(row["messages"]), row["solution"], _rounded(found), shown
+
+
+def read_swift_sft(folder: str) -> Iterator[Read]:
+    """The rows as `swift sft` loads them."""
+    for row, text, shown in _swift_rows(folder):
+        *asked, answer = row["messages"]
+        assert answer["role"] == "assistant"
+        yield text(asked), answer["content"], "", shown
+
+
+def _swift_rows(folder: str) -> Iterator[tuple[Any, Callable[[Sequence[Mapping[str, str]]], str], tuple[Any, ...]]]:
+    os.environ["ROOT_IMAGE_DIR"] = folder
+    load_dataset = importlib.import_module("swift.dataset").load_dataset
+    inputs = importlib.import_module("swift.template.template_inputs").TemplateInputs
+    load_image = importlib.import_module("swift.template.vision_utils").load_image
+    rows, _ = load_dataset([f"{folder}/train.jsonl"], strict=True)
+    for row in rows:
+        template = inputs.from_dict({**row}).chosen
+        shown = tuple(load_image(image["path"]).size for image in template.images)
+        yield row, lambda turns: "\n\n".join(turn["content"] for turn in turns), shown
+
+
+# -- LLaMA-Factory -----------------------------------------------------------------------------------------------------
+
+
+def read_llamafactory_sft(folder: str) -> Iterator[Read]:
+    """What `llamafactory-cli train` with `stage: sft` sees."""
+    importlib.import_module("transformers.utils.import_utils").is_torchaudio_available()  # remembers that it is not
+    sys.modules["torchaudio"] = types.ModuleType("torchaudio")  # imported for sound alone
+    hparams = importlib.import_module("llamafactory.hparams")
+    merged = importlib.import_module("llamafactory.data.loader")._get_merged_dataset
+    plugin = importlib.import_module("llamafactory.data.mm_plugin").get_mm_plugin("base", image_token="<image>")
+    settings = hparams.DataArguments(dataset="mmpr", dataset_dir=folder, template="empty")
+    model = hparams.ModelArguments(model_name_or_path="none")
+    training = types.SimpleNamespace(local_process_index=0, seed=0)
+    for row in merged(settings.dataset, model, settings, training, stage="sft"):
+        images = row["_images"] or []
+        plugin._validate_messages([*row["_prompt"], *row["_response"]], images, [], [])
+        sizes = plugin._regularize_images(images, image_max_pixels=10**8, image_min_pixels=1)["images"]
+        texts = [row["_system"]] if row["_system"] else []
+        texts += [message["content"] for message in row["_prompt"]]
+        yield "\n\n".join(texts), row["_response"][0]["content"], "", tuple(decoded.size for decoded in sizes)
+
+
+# -- TRL ---------------------------------------------------------------------------------------------------------------
+
+
+def train_grpo(folder: str) -> Iterator[Read]:
+    """One step of `GRPOTrainer` with `mmpr.rewards.reward_func` on the CPU; then its rewards of the run's responses."""
+    datasets, torch = importlib.import_module("datasets"), importlib.import_module("torch")
+    trl, tiny = importlib.import_module("trl"), importlib.import_module("consumer_trl")
+    prepare = importlib.import_module("trl.data_utils").prepare_multimodal_messages
+    reward_func = importlib.import_module("mmpr.rewards").reward_func
+    rows = datasets.load_dataset("parquet", data_files=f"{folder}/train.parquet", split="train")
+    shown = rows.filter(lambda row: len(row["images"]) == 1)
+    torch.manual_seed(0)
+    processor = tiny._processor()
+    model = tiny._model(processor)
+    settings = trl.GRPOConfig(
+        output_dir="grpo",
+        max_steps=1,
+        per_device_train_batch_size=4,
+        num_generations=4,
+        max_completion_length=8,
+        learning_rate=1e-3,
+        logging_steps=1,
+        use_cpu=True,
+        bf16=False,
+        gradient_checkpointing=False,
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+    )
+    trainer = trl.GRPOTrainer(
+        model=model, reward_funcs=reward_func, args=settings, train_dataset=shown, processing_class=processor
+    )
+    trainer.train()
+    (logged,) = [log for log in trainer.state.log_history if "loss" in log]
+    told = {name: value for name, value in logged.items() if "undecided" in name or "reward_func/mean" in name}
+    print(f"told: one step of GRPO, loss {logged['loss']:.4f}, {told}")
+    answers = _answers(folder)
+    for row in rows:
+        said = answers[row["question_id"]]
+        completions = [[{"role": "assistant", "content": one}] for one in said]
+        prompt = prepare(row["prompt"], row["images"])
+        batch = [{name: value for name, value in row.items() if name != "images"}] * len(said)
+        found = trainer._calculate_rewards(batch, [prompt] * len(said), completions, [[0]] * len(said))[:, 0].tolist()
+        text = "".join(_rendered(turn) for turn in prompt)
+        yield text, row["reference"], _rounded(found), tuple(image.size for image in row["images"])
+
+
+def read_kto(folder: str) -> Iterator[Read]:
+    """`KTOTrainer`'s own collator of vision rows, decoded again; every label beside its text."""
+    datasets, tiny = importlib.import_module("datasets"), importlib.import_module("consumer_trl")
+    collate = importlib.import_module("trl.trainer.kto_trainer").DataCollatorForVisionUnpairedPreference
+    processor = tiny._processor()
+    collator = collate(processor, max_length=None)
+    for row in datasets.load_dataset("parquet", data_files=f"{folder}/train.parquet", split="train"):
+        sizes = tuple(image.size for image in row["images"])
+        batch = collator([dict(row)])
+        prompt, completion = tiny._split(batch, 0, processor)
+        yield prompt, completion, str(bool(batch["label"][0])), sizes
+
+
+def _rendered(turn: Mapping[str, Any]) -> str:
+    content = "".join("<image>" if part["type"] == "image" else part["text"] for part in turn["content"])
+    return f"<|{turn['role']}|>{content}<|end|>"
