@@ -146,7 +146,7 @@ def _swift_rows(folder: str) -> Iterator[tuple[Any, Callable[[Sequence[Mapping[s
     load_dataset = importlib.import_module("swift.dataset").load_dataset
     inputs = importlib.import_module("swift.template.template_inputs").TemplateInputs
     load_image = importlib.import_module("swift.template.vision_utils").load_image
-    rows, _ = load_dataset([f"{folder}/train.jsonl"], strict=True)
+    rows, _ = load_dataset([f"{folder}/train.jsonl"], strict=True, remove_unused_columns=False)  # as for `swift rlhf`
     for row in rows:
         template = inputs.from_dict({**row}).chosen
         shown = tuple(load_image(image["path"]).size for image in template.images)

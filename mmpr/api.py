@@ -150,27 +150,44 @@ def merge(*runs: RunOrUrl, out: PathOrUrl, **settings: object) -> Run:
 
 
 def export(
-    run: RunOrUrl, format: Format | str, to: PathOrUrl, *, strict: bool = False, max_chars: int | None = None
+    run: RunOrUrl,
+    format: Format | str,
+    to: PathOrUrl,
+    *,
+    strict: bool = False,
+    max_chars: int | None = None,
+    accuracy: tuple[float, float] | None = None,
+    per_question: int | None = None,
 ) -> Counts:
-    """Write a finished run's pairs in a trainer's own format.
+    """Write a finished run in a trainer's own format: its pairs, or a training set of its questions and responses.
 
     Args:
-        run: a finished run with pairs.
+        run: a finished run.
         format: whose format, as `mmpr export --help` lists them.
         to: a new or empty folder on this machine.
-        strict: the first pair that is unfit ends the export.
-        max_chars: characters of prompt and answer within which pairs must differ.
+        strict: the first pair or question that is unfit ends the export.
+        max_chars: characters of prompt and answer that the trainer keeps.
+        accuracy: of training sets: least and greatest share of right responses of a question, both included.
+        per_question: of sets of responses: most of a question with one label.
 
     Returns:
-        How many pairs and images were written, and what was left out, with the reason.
+        How many rows and images were written, and what was left out, with the reason.
 
     Raises:
-        ConfigError: no such format; `to` has other files or cannot be written.
-        RunFolderError: the run is not finished or damaged; with `strict`, a pair is unfit.
+        ConfigError: no such format, or it has no use for an argument; `to` has other files or cannot be written.
+        RunFolderError: the run is not finished or damaged; with `strict`, something is unfit.
     """
     from mmpr.exporting import export_run
 
-    return export_run(_url(run), format, Path(to), strict=strict, max_chars=max_chars)
+    return export_run(
+        _url(run),
+        format,
+        Path(to),
+        strict=strict,
+        max_chars=max_chars,
+        accuracy=accuracy,
+        per_question=per_question,
+    )
 
 
 def verify(run: RunOrUrl) -> list[str]:

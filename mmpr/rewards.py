@@ -30,7 +30,7 @@ from threading import Lock
 from typing import Any, TypeAlias
 
 from mmpr.errors import ConfigError, JudgeError
-from mmpr.judging import JudgeOptions, Reference
+from mmpr.judging import JudgeOptions, OwnJudge, Reference
 from mmpr.judging.judge_session import compiled, judge_compiled
 from mmpr.judging.symbolic import SymbolicProcess
 from mmpr.types import Outcome, Question, Verdict
@@ -101,11 +101,40 @@ def read_reference(text: str) -> tuple[Question, JudgeOptions]:
     return question, options
 
 
+_ALLOWED_JUDGES: set[str] = set()
+
+
+def allow_judge(place: str) -> None:
+    """Let reference answers be judged by a judge of somebody's own, as the run was that they come from.
+
+    Without it such a reference answer is refused: a data set must not name the code that a trainer runs.
+
+    Args:
+        place: `module:name`, as in the run's setting `judge`.
+    """
+    _ALLOWED_JUDGES.add(place)
+    _compiled.cache_clear()
+
+
+@dataclass(frozen=True, slots=True)
+class _OwnReference:
+    """A question whose run was judged by a judge of somebody's own."""
+
+    question: Question
+    judge: OwnJudge
+
+
 @lru_cache(maxsize=_COMPILED)
-def _compiled(reference: str | tuple[str, ...]) -> Reference | Verdict:
+def _compiled(reference: str | tuple[str, ...]) -> Reference | Verdict | _OwnReference:
     """A reference answer ready to judge by, or the verdict of every response where it cannot be judged by."""
     if isinstance(reference, str) and reference.lstrip().startswith(f'{{"{_MARK}"'):
-        return compiled(*read_reference(reference))
+        question, options = read_reference(reference)
+        if options.judge is None:
+            return compiled(question, options)
+        if options.judge not in _ALLOWED_JUDGES:
+            remedy = f'mmpr.rewards.allow_judge("{options.judge}") where the reward function is loaded'
+            raise JudgeError(f"the run was judged by {options.judge}, which a data set may not name: call {remedy}")
+        return _OwnReference(question, OwnJudge(options.judge))
     answer = (reference,) if isinstance(reference, str) else reference
     return compiled(Question(id="reward", source="", row=0, text="", answer=answer), JudgeOptions(format="any"))
 
@@ -155,9 +184,11 @@ def verdict_on(response: str, reference: GroundTruth) -> Verdict:
             without the question's text and in any form.
 
     Raises:
-        JudgeError: the reference answer is damaged, or of a newer mmpr.
+        JudgeError: the reference answer is damaged, of a newer mmpr, or names a judge that nobody allowed.
     """
     known = _compiled(_hashable(reference))
+    if isinstance(known, _OwnReference):
+        return known.judge.judge(known.question, response)
     return known if isinstance(known, Verdict) else judge_compiled(known, response, opinion=_SECOND_READER)
 
 

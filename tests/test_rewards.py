@@ -26,7 +26,7 @@ from mmpr.rewards import (
     verdict_on,
     write_reference,
 )
-from mmpr.types import Outcome, Question
+from mmpr.types import Outcome, Question, Verdict
 
 COUNTED = Question("q", "s", 0, "How many cars are there?", answer=("3",))
 THREE = write_reference(COUNTED, JudgeOptions())
@@ -197,6 +197,23 @@ def test_plain_reference_answers_of_other_data_are_judged_in_any_form(plain):
 def test_a_reference_answer_that_cannot_be_judged_by_decides_nothing():
     text = write_reference(Question("q", "s", 0, "?", choices=("a", "b"), answer=("a whale",)), JudgeOptions())
     assert reward_func(completions=ALL, reference=[text] * 5) == [None] * 5
+
+
+def own_judge(question, response):
+    return Verdict(Outcome.CORRECT if "spell" in response else Outcome.INCORRECT, response, "own")
+
+
+own_judge.name, own_judge.version = "own", "1"
+
+
+def test_a_data_set_does_not_name_the_code_that_judges_it(monkeypatch):
+    monkeypatch.setattr(rewards, "_ALLOWED_JUDGES", set())
+    place = f"{__name__}:own_judge"
+    text = write_reference(COUNTED, JudgeOptions(judge=place))
+    with pytest.raises(JudgeError, match="allow_judge"):
+        reward_func(completions=["a spell"], reference=[text])
+    rewards.allow_judge(place)
+    assert reward_func(completions=["a spell", RIGHT], reference=[text] * 2) == [1.0, 0.0]
 
 
 # -- threads, processes, mathematics -----------------------------------------------------------------------------------

@@ -5,8 +5,8 @@ from dataclasses import replace
 from run import making
 
 from mmpr.builder.run_recipes import judge_options, limits, run_recipe
-from mmpr.builder.stored_verdicts import judge_key, with_verdicts
-from mmpr.judging import Judge
+from mmpr.builder.stored_verdicts import with_verdicts
+from mmpr.judging import Judge, judge_key
 from mmpr.run import Committed, RunFolder, StoredResponse, cut_dataset, new_attempt, read_chunk, write_manifest
 from mmpr.settings.config import BuildConfig, Mark, part
 from mmpr.types import Finish, Question, Response, Stage
