@@ -261,7 +261,8 @@ def _load_grpo(root: Path) -> str:
 
 def _load_easyr1(root: Path) -> str:
     reward = _in(root, REWARD_FILE)
-    return f"data.train_files={_in(root, 'train.parquet')} worker.reward.reward_function={reward}:compute_score"
+    keys = "data.prompt_key=prompt data.answer_key=answer data.format_prompt=null"  # the prompt has its instruction
+    return f"data.train_files={_in(root, 'train.parquet')} {keys} worker.reward.reward_function={reward}:compute_score"
 
 
 def _load_swift(root: Path) -> str:
