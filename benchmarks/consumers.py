@@ -38,6 +38,8 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 # What pulls in CUDA builds beside a torch for the CPU, and is needed for neither texts nor images.
 UNWANTED = ("torchvision", "torchaudio")
+# What mmpr.rewards needs.
+REWARDS = ("babel", "rapidfuzz")
 # What was asked, chosen, rejected, and one value an image.
 Read = tuple[str, str, str, tuple[Any, ...]]
 
@@ -327,7 +329,7 @@ def install(name: str, environments: Path) -> Path:
     python = home / "bin" / "python"
     done = home / "installed"
     if not done.exists():
-        packages = CONSUMERS[name].packages
+        packages = (*CONSUMERS[name].packages, *REWARDS)
         print(f"installing {packages[0]} into an environment of its own", file=sys.stderr)
         subprocess.run([sys.executable, "-m", "venv", str(home)], check=True)
         pip = [str(python), "-m", "pip", "--quiet"]
@@ -364,7 +366,7 @@ def ask(name: str, python: Path, exports: Path, run: str, known: dict[str, list[
     """One consumer's verdict."""
     caches = {"HF_HOME": str(exports / f"hf-{name}"), "MODELSCOPE_CACHE": str(exports / "modelscope")}
     place = {"ROOT_IMAGE_DIR": str(exports / "swift"), "HF_HUB_OFFLINE": "1", "DISABLE_VERSION_CHECK": "1"}
-    place["PYTHONPATH"] = str(HERE.parent)  # for mmpr.rewards, which needs no other package
+    place["PYTHONPATH"] = str(HERE.parent)  # for mmpr.rewards
     command = [str(python), str(HERE / "consumers.py"), "--read", name, "--exports", str(exports), "--run", run]
     done = subprocess.run(
         command, env={**os.environ, **caches, **place}, cwd=exports, capture_output=True, text=True, check=False
