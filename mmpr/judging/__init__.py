@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from mmpr.judging.judge_session import judge, judge_response, normal_form
+from mmpr.judging.judge_session import Judge, form_of, judge, judge_response, normal_form
 from mmpr.judging.option_lists import JudgeOptions
 from mmpr.judging.own_judge import JudgesResponses, OwnJudge, judge_key, open_judge
 from mmpr.judging.reference import Reference, compile_reference
 from mmpr.judging.rules import VERSION
-from mmpr.judging.session import Judge, form_of
 from mmpr.types import Outcome, Verdict
 
 __all__ = [

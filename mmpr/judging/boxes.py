@@ -6,7 +6,6 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
-from mmpr.judging import guards
 from mmpr.judging.cues import Cues
 from mmpr.judging.rules import Rule, Ruling, ambiguous, correct, incorrect
 
@@ -35,8 +34,6 @@ class Box:
     def compare(self, answer: str) -> Ruling:
         """Correct from the threshold on; within the band around it the box is dropped."""
         low = answer.casefold()
-        if guards.refuses(low):
-            return incorrect(Rule.REFUSAL)
         if re.search(r"\bor\b|或", low):
             return incorrect(Rule.SEVERAL)
         numbers = read_numbers(answer)

@@ -9,21 +9,12 @@ from functools import cache, lru_cache
 from mmpr.judging.number_words import digits
 
 # The basic colours; teal, beige or gold are shades of one of them and prove nothing.
+_COLOURS_TEXT = """
+black 黑色|white 白色|red 红色|green 绿色|yellow 黄色|blue 蓝色|brown 棕色 褐色|orange 橙色 橘色|pink 粉色 粉红色
+purple 紫色|gray 灰色
+"""
 _COLOURS = {
-    **{
-        word: word
-        for word in ("black", "white", "red", "green", "yellow", "blue", "brown", "orange", "pink", "purple", "gray")
-    },
-    **dict(
-        zip(
-            ["黑色", "白色", "红色", "绿色", "黄色", "蓝色", "棕色", "橙色", "粉色", "紫色", "灰色"],
-            ["black", "white", "red", "green", "yellow", "blue", "brown", "orange", "pink", "purple", "gray"],
-            strict=True,
-        )
-    ),
-    "粉红色": "pink",
-    "褐色": "brown",
-    "橘色": "orange",
+    word: names.split()[0] for names in _COLOURS_TEXT.strip().replace("\n", "|").split("|") for word in names.split()
 }
 # Only opposites exclude each other: the top may be the left, north may be northeast.
 _OPPOSITES_TEXT = """

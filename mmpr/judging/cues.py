@@ -310,51 +310,15 @@ rode ride wore wear chose choose
 gave give began begin came come found find kept keep sang sing threw throw
 """
 _PAST = dict(zip(_PAST_TEXT.split()[::2], _PAST_TEXT.split()[1::2], strict=True))
+_IRREGULAR_TEXT = """
+people person persons person men man women woman children child kids child kid child mice mouse geese goose feet foot
+teeth tooth leaves leaf knives knife wolves wolf shelves shelf loaves loaf wives wife lives life halves half oxen ox
+vertices vertex axes axis buses bus lenses lens
+"""
+_UNCHANGED_TEXT = """
+bus canvas atlas pajamas bias christmas texas kansas dallas scissors pants jeans news gas lens series species
+"""
 _IRREGULAR = {
-    "people": "person",
-    "persons": "person",
-    "men": "man",
-    "women": "woman",
-    "children": "child",
-    "kids": "child",
-    "kid": "child",
-    "mice": "mouse",
-    "geese": "goose",
-    "feet": "foot",
-    "teeth": "tooth",
-    "leaves": "leaf",
-    "knives": "knife",
-    "wolves": "wolf",
-    "shelves": "shelf",
-    "loaves": "loaf",
-    "wives": "wife",
-    "lives": "life",
-    "halves": "half",
-    "oxen": "ox",
-    "vertices": "vertex",
-    "axes": "axis",
-    **{
-        word: word
-        for word in (
-            "bus",
-            "canvas",
-            "atlas",
-            "pajamas",
-            "bias",
-            "christmas",
-            "texas",
-            "kansas",
-            "dallas",
-            "scissors",
-            "pants",
-            "jeans",
-            "news",
-        )
-    },
-    "buses": "bus",
-    "gas": "gas",
-    "lens": "lens",
-    "lenses": "lens",
-    "series": "series",
-    "species": "species",
+    **dict(zip(_IRREGULAR_TEXT.split()[::2], _IRREGULAR_TEXT.split()[1::2], strict=True)),
+    **{word: word for word in _UNCHANGED_TEXT.split()},
 }

@@ -6,7 +6,7 @@ import math
 import re
 from dataclasses import dataclass
 
-from mmpr.judging import algebra, guards
+from mmpr.judging import algebra
 from mmpr.judging.clean import brace_end
 from mmpr.judging.cues import Cues
 from mmpr.judging.grammar import difference
@@ -251,8 +251,6 @@ class Interval:
 
     def compare(self, answer: str) -> Ruling:
         low = answer.casefold()
-        if guards.refuses(low):
-            return incorrect(Rule.REFUSAL)
         if re.search(r"\bnot\b|不是", low):
             return incorrect(Rule.NEGATED)
         try:

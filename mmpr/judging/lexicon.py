@@ -10,8 +10,6 @@ import gzip
 from functools import cache, lru_cache
 from importlib.resources import files
 
-# Steps from a word up to a parent that makes two words brothers: `hat` and `cap` are headdress.
-_NEAR = 1
 # What is above everything says nothing.
 _MAX_ANCESTORS = 60
 
@@ -38,22 +36,8 @@ def _line(key: str) -> list[str]:
     return []
 
 
-_ENDINGS = (
-    ("ies", "y"),
-    ("ves", "f"),
-    ("men", "man"),
-    ("ches", "ch"),
-    ("shes", "sh"),
-    ("ses", "s"),
-    ("xes", "x"),
-    ("s", ""),
-    ("ing", ""),
-    ("ing", "e"),
-    ("ed", ""),
-    ("ed", "e"),
-    ("er", ""),
-    ("est", ""),
-)
+_ENDINGS_TEXT = "ies y|ves f|men man|ches ch|shes sh|ses s|xes x|s |ing |ing e|ed |ed e|er |est "
+_ENDINGS = [ending.split(" ") for ending in _ENDINGS_TEXT.split("|")]
 
 
 @lru_cache(maxsize=4096)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from mmpr.judging import guards
 from mmpr.judging.cues import Cues, singular
 from mmpr.judging.forms import Form
 from mmpr.judging.numbers import plain_numbers
@@ -19,33 +18,8 @@ _LABEL = re.compile(
 )
 _WORD = re.compile(r"[a-z]{1,40}|[\u3400-\u9fff]+")
 _NAMED = re.compile(r"^\s{0,4}([A-Za-z\u3400-\u9fff][\w\s'-]{0,40}?)\s{0,4}(?:[:：=]|\bis\b|\bare\b)\s{0,4}(.+)$")
-_STOP = frozenset(
-    [
-        "a",
-        "an",
-        "the",
-        "and",
-        "of",
-        "in",
-        "are",
-        "is",
-        "there",
-        "how",
-        "many",
-        "much",
-        "what",
-        "which",
-        "picture",
-        "image",
-        "many",
-        "number",
-        "do",
-        "does",
-        "it",
-        "for",
-        "to",
-    ]
-)
+_STOP_TEXT = "a an the and of in are is there how many much what which picture image number do does it for to"
+_STOP = frozenset(_STOP_TEXT.split())
 
 
 def labelled(text: str) -> list[tuple[str, str]]:
@@ -71,9 +45,6 @@ class Multipart:
     kind: str = "multipart"
 
     def compare(self, answer: str) -> Ruling:
-        low = answer.casefold()
-        if guards.refuses(low):
-            return incorrect(Rule.REFUSAL)
         given, extra = self._assigned(answer)
         if given is None:
             return incorrect(Rule.MULTIPART)

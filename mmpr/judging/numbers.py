@@ -125,7 +125,6 @@ def _frac(found: re.Match[str]) -> str:
 
 
 _OUT_OF = re.compile(r"(?<=\d)\s{1,4}out\s{1,4}of\s{1,4}(?:the\s{1,4}|every\s{1,4})?(?=\d)", re.I)
-_EVERY = re.compile(r"(?<=\d)\s{0,4}(?:\^\s{0,4}\\circ)")
 
 
 _JOIN = r"\s{0,4}(?:,|and\b|&)?\s{0,4}"

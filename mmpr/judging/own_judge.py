@@ -9,9 +9,9 @@ from dataclasses import asdict
 from typing import Protocol
 
 from mmpr.errors import ConfigError
+from mmpr.judging.judge_session import Judge
 from mmpr.judging.option_lists import JudgeOptions
 from mmpr.judging.rules import VERSION
-from mmpr.judging.session import Judge
 from mmpr.types import Outcome, Question, Verdict
 
 FAILED = "error-own-judge"  # begins the rule of a verdict that it did not give: it raised, or returned no Verdict

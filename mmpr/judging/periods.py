@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from mmpr.judging import guards
 from mmpr.judging.number_words import ORDINALS, chinese_digits
-from mmpr.judging.rules import Rule, Ruling, ambiguous, correct, different, incorrect
+from mmpr.judging.rules import Rule, Ruling, ambiguous, correct, different
 
 _ORDINAL = "|".join(sorted((*ORDINALS, "twenty[- ]first"), key=len, reverse=True))
 _NTH = rf"(?P<n>\d{{1,2}}|{_ORDINAL})(?:st|nd|rd|th)?"
@@ -114,9 +113,6 @@ class Period:
     kind: str = "period"
 
     def compare(self, answer: str) -> Ruling:
-        low = answer.casefold()
-        if guards.refuses(low):
-            return incorrect(Rule.REFUSAL)
         got = read_span(answer)
         if got is None or got.sort != self.span.sort:
             return ambiguous(Rule.DATE)

@@ -39,6 +39,8 @@ _GROUPS = {
 _SIGNED = frozenset(("expression", "equation", "inequality", "matrix", "formula", "number"))
 # Where `before 3:15 PM` names other values than 3:15 PM.
 _BOUNDED = frozenset(("date", "time", "year", "number", "tuple", "ratio"))
+# Kinds whose reference may itself say that it is unknown, or whose answer may hold it beside a refusal.
+_OWN_REFUSAL = frozenset(("text", "choice", "ocr", "number", "year", "yes_no", *_SIGNED))
 _FAILED = {"negated": Rule.NEGATED, "soft": Rule.SOFT, "bound": Rule.BOUND}
 # A sentence that names its value and nothing else: `The perimeter is 7`, `G represents 8`.
 _STATED = re.compile(
@@ -78,6 +80,8 @@ class Gated:
             return found if found.certainty is Certainty.PROVEN else ambiguous(Rule.SOFT)
         if self.kind == "number" and (none := self._none(answer)) is not None:
             return none
+        if self.kind not in _OWN_REFUSAL and guards.refuses(answer.casefold()):
+            return ambiguous(Rule.REFUSAL)
         ruling = self.inner.compare(answer)
         if ruling.outcome is Outcome.CORRECT:
             return self._stood_by(answer, ruling)

@@ -14,7 +14,6 @@ from mmpr.judging.number_words import english_digits
 from mmpr.judging.rules import Rule, Ruling, ambiguous, correct, different, incorrect
 
 HAN = re.compile(r"[\u3400-\u9fff]")
-_LATIN = re.compile(r"[a-z]")
 _ARTICLE = re.compile(r"^(?:an?|the|some|one)\s{1,4}")
 _PREPOSITION = re.compile(
     r"^(on top of|next to|in front of|to the (?:left|right) of|on the (?:left|right) of|inside of|on|in|at"

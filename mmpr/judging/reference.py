@@ -93,7 +93,7 @@ def compile_reference(question: Question, *, options: JudgeOptions = DEFAULTS) -
             )
     if kind is None and question.choices:
         kind = "choice"  # an answer beside options is one of them, never a free text
-    reader = Reader(read_cues(question.text), options)
+    reader = AnswerReader(read_cues(question.text), options)
     forms = tuple(_compile(text, kind, reader, choices, question.id) for text in plain)
     written = tuple(answer.strip() for answer in question.answer)
     return Reference(forms, plain, written, options.format, _minority(question, options))
@@ -134,7 +134,7 @@ def _listed_options(question: Question, plain: tuple[str, ...]) -> tuple[str, ..
 
 
 @dataclass(frozen=True)
-class Reader:
+class AnswerReader:
     """Reads texts as the answers of one question are read: its cues and the source's options decide.
 
     What was read is remembered, because responses to one question share their answers and parts of answers.
@@ -213,7 +213,7 @@ class Reader:
 
 
 _MAX_READ = 256
-_COMPILERS: dict[str, Callable[[Reader, str, bool], Form | None]] = {
+_COMPILERS: dict[str, Callable[[AnswerReader, str, bool], Form | None]] = {
     "number": lambda reader, text, forced: compile_number(
         text, reader.cues, relative_tolerance=reader.options.relative_tolerance, forced=forced
     ),
@@ -280,7 +280,7 @@ def _kinds_of(text: str) -> tuple[str, ...]:
     return (*_OF_BOTH, "equation") if _MIXED.match(text) is not None and " real " not in text else _ALL
 
 
-def _compile(text: str, kind: str | None, reader: Reader, choices: tuple[str, ...], name: str) -> Gated:
+def _compile(text: str, kind: str | None, reader: AnswerReader, choices: tuple[str, ...], name: str) -> Gated:
     if kind in (None, "choice"):
         chosen = _compile_choice(text, reader, choices, forced=kind == "choice")
         if chosen is not None:
@@ -302,7 +302,7 @@ def _compile(text: str, kind: str | None, reader: Reader, choices: tuple[str, ..
 _LETTER_ASKED = re.compile(r"\b(?:which|what|option|choice|letter|figure|point|label|select|choose)\b|哪|选")
 
 
-def _compile_choice(text: str, reader: Reader, choices: tuple[str, ...], *, forced: bool) -> Choice | None:
+def _compile_choice(text: str, reader: AnswerReader, choices: tuple[str, ...], *, forced: bool) -> Choice | None:
     cues = reader.cues
     if not choices:
         lettered = (
@@ -339,7 +339,7 @@ def _letters(cues: Cues, choices: tuple[str, ...]) -> dict[str, int]:
 _ONLY_WORDS = re.compile(r"^(?:[A-Za-z]|[A-Za-z]{3}[A-Za-z ,.']*)$")
 
 
-def _option(choice: str, reader: Reader) -> Form | None:
+def _option(choice: str, reader: AnswerReader) -> Form | None:
     """An option under its own kind where that is not text, which is compared as text anyway."""
     if len(choice) > MAX_REFERENCE_CHARS:
         return None

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from mmpr.errors import JudgeError
+from mmpr.judging.judge_session import Judge
 from mmpr.judging.option_lists import JudgeOptions
 from mmpr.judging.reference import compile_reference
-from mmpr.judging.session import Judge
 from mmpr.types import Outcome, Question, Verdict
 
 Judged = dict[str, str | int | bool | None]  # a verdict as it is printed

@@ -37,8 +37,6 @@ class Roman:
 
     def compare(self, answer: str) -> Ruling:
         low = answer.casefold()
-        if guards.refuses(low):
-            return incorrect(Rule.REFUSAL)
         if guards.negated(low):
             return incorrect(Rule.NEGATED)
         found = set(read_ordinals(answer))

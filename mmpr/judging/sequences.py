@@ -117,8 +117,6 @@ class Slots:
     kind: str = "slots"
 
     def compare(self, answer: str) -> Ruling:
-        if guards.refuses(answer.casefold()):
-            return incorrect(Rule.REFUSAL)
         inner, _ = unbracketed(answer)
         given = read_slots(inner)
         if given is not None and set(given) == set(self.names):
@@ -168,8 +166,6 @@ class Collection:
         low = answer.casefold()
         if self.pair and answer.startswith("("):  # `(0, 1)` is another interval, or a point
             return ambiguous(Rule.TUPLE_FORM)
-        if guards.refuses(low):
-            return incorrect(Rule.REFUSAL)
         if guards.negated(low) and not guards.negated(" ".join(self.texts).casefold()):
             return incorrect(Rule.NEGATED)
         if self.numeric and len(set(_ASSIGNED.findall(answer))) > 1:  # `x = 2 and y = -3` are values of two unknowns
@@ -358,8 +354,6 @@ class Tuple:
 
     def compare(self, answer: str) -> Ruling:
         low = answer.casefold()
-        if guards.refuses(low):
-            return incorrect(Rule.REFUSAL)
         if guards.negated(low):
             return incorrect(Rule.NEGATED)
         if _OF_INTERVALS.search(answer) is not None and "<" not in answer[:1]:
@@ -453,8 +447,6 @@ class Ratio:
 
     def compare(self, answer: str) -> Ruling:
         low = answer.casefold()
-        if guards.refuses(low):
-            return incorrect(Rule.REFUSAL)
         if guards.alternatives(low):
             return incorrect(Rule.SEVERAL)
         if guards.negated(low):

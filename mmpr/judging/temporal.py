@@ -10,27 +10,12 @@ from mmpr.judging.cues import Cues
 from mmpr.judging.number_words import ORDINALS, chinese_digits, english_digits
 from mmpr.judging.rules import Rule, Ruling, ambiguous, correct, incorrect
 
-MONTHS = {
-    name: number
-    for number, names in enumerate(
-        [
-            "january jan",
-            "february feb",
-            "march mar",
-            "april apr",
-            "may",
-            "june jun",
-            "july jul",
-            "august aug",
-            "september sept sep",
-            "october oct",
-            "november nov",
-            "december dec",
-        ],
-        start=1,
-    )
-    for name in names.split()
-}
+_MONTHS_TEXT = """
+january jan|february feb|march mar|april apr|may|june jun|july jul|august aug|september sept sep|october oct
+november nov|december dec
+"""
+_NAMES_OF_MONTHS = _MONTHS_TEXT.strip().replace("\n", "|").split("|")
+MONTHS = {name: number for number, names in enumerate(_NAMES_OF_MONTHS, start=1) for name in names.split()}
 _DAYS = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
 _MONTH = "|".join(sorted(MONTHS, key=len, reverse=True))
 _Y = r"(?P<y>\d{4})"
@@ -126,8 +111,6 @@ class Date:
     def compare(self, answer: str) -> Ruling:
         low = answer.casefold()
         answer, _ = guards.without_contrast(answer)
-        if guards.refuses(low):
-            return incorrect(Rule.REFUSAL)
         if (
             guards.alternatives(low)
             or "between" in low
@@ -274,8 +257,6 @@ class Time:
 
     def compare(self, answer: str) -> Ruling:
         low = answer.casefold()
-        if guards.refuses(low):
-            return incorrect(Rule.REFUSAL)
         if guards.alternatives(low) or len(_CLOCK.findall(answer)) > 1 or re.search(r"\bbetween\b", low):
             return self._several(answer)
         if guards.negated(low):

@@ -6,10 +6,10 @@ import re
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from mmpr.judging import algebra, guards
+from mmpr.judging import algebra
 from mmpr.judging.cues import Cues
 from mmpr.judging.numbers import Reading, mentions, plain_numbers
-from mmpr.judging.rules import Rule, Ruling, ambiguous, correct, different, incorrect
+from mmpr.judging.rules import Rule, Ruling, ambiguous, correct, different
 from mmpr.judging.temporal import Clock, read_time
 
 End = Reading | Clock
@@ -74,9 +74,6 @@ class Range:
     kind: str = "range"
 
     def compare(self, answer: str) -> Ruling:
-        low = answer.casefold()
-        if guards.refuses(low):
-            return incorrect(Rule.REFUSAL)
         try:
             got = read_range(answer)
             alone = None if got else _end(answer)[0]
