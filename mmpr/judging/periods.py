@@ -71,7 +71,7 @@ _TENS = {word: 10 * n for n, word in enumerate(("twen", "thir", "for", "fif", "s
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class CalendarSpan:
     """`sort` is century, decade, quarter, half, season or year; years before the era are negative."""
 
     sort: str
@@ -80,7 +80,7 @@ class Span:
     part: str
 
 
-def read_span(text: str) -> Span | None:
+def read_span(text: str) -> CalendarSpan | None:
     """The span that the whole text names, or None."""
     low = text.casefold().strip(" .,")
     if len(low) > 60 or _SHAPE.search(low) is None:
@@ -93,22 +93,22 @@ def read_span(text: str) -> Span | None:
     return None
 
 
-def _span(sort: str, said: dict[str, str | None]) -> Span:
+def _span(sort: str, said: dict[str, str | None]) -> CalendarSpan:
     nth, part = said.get("n") or "0", said.get("part") or ""
     number = int(nth.rstrip("stndrh")) if nth[0].isdigit() else 0
     number = number or ORDINALS.get(nth, 21 if nth.startswith("twenty") else 0)
     before = (said.get("era") or "").startswith("b") or said.get("before") == "公元前"
     sign = -1 if before else 1
     if (tens := said.get("tens")) is not None:  # of some century
-        return Span(sort, 0, _TENS[tens], part)
-    return Span(sort, sign * number, sign * int(said.get("y") or 0), _SEASONS.get(part, _PARTS.get(part, part)))
+        return CalendarSpan(sort, 0, _TENS[tens], part)
+    return CalendarSpan(sort, sign * number, sign * int(said.get("y") or 0), _SEASONS.get(part, _PARTS.get(part, part)))
 
 
 @dataclass(frozen=True, slots=True)
 class Period:
     """A century, decade, quarter, half, season, or a year of an era as the reference."""
 
-    span: Span
+    span: CalendarSpan
     text: str
     kind: str = "period"
 
