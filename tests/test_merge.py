@@ -118,6 +118,10 @@ def test_everything_works_on_a_merged_run(shapes, tmp_path):
         assert story.row["chosen_text"] == row["chosen_text"]
     assert len(sample_pairs(out, n_pairs=5, kind=None, seed=0)) == 5
     assert export_run(out, "internvl", tmp_path / "exported").rows == len(rows)
+    assert export_run(out, "grpo", tmp_path / "grpo").load
+    prompts = pq.read_table(tmp_path / "grpo/train.parquet").to_pylist()
+    forms = {row["model"]: json.loads(row["reference"])["options"]["format"] for row in prompts}
+    assert forms["owner/one"] == "final" and forms["two"] == "boxed"  # each member's answers are judged as it was asked
     before = files(out)
     report_again(out)
     assert {name for name, content in files(out).items() if before.get(name) != content} <= {"manifest.json"}
