@@ -75,6 +75,8 @@ ROWS = [
     ("vizwiz-hub", {**ASKED, "question_id": "1.jpg", "category": "c", "answers": ["x"] * 7 + ["y"] * 3}, ("x", "y")),
     ("geoqa", {"question": "Find x.", "image": "a.png", "choices": ["1", "2"], "label": 1, "target_number": 2}, ("B",)),
     ("tabmwp", {"question": "How much?", "table": "pen | 5", "ans_type": "i", "answer": "5", "unit": "$"}, ("5",)),
+    ("aqua", {**ASKED, "options": ["A)21", "B)22"], "rationale": "So.", "correct": "B"}, ("B",)),
+    ("olympiadbench", {**ASKED, "solution": ["So."], "final_answer": ["$2$"], "subfield": "s"}, ("$2$",)),
     ("mmvp", {"Index": 1, "Question": "Is it?", "Options": "(a) Yes (b) No", "Correct Answer": "(b)"}, ("B",)),
     ("mmiu", {"question": "Q?", "options": "A: up\nB: down", "output": "B", "input_image_path": ["a.png"]}, ("B",)),
     ("hallusionbench", {**ASKED, "gt_answer": "0", "visual_input": "1"}, ("No",)),
@@ -466,6 +468,32 @@ def test_a_row_never_loses_an_image_or_an_option_between_reading_and_prompt(tmp_
     assert len(row.images) == n and message.text.count("<image>") == n
     assert message.text.endswith("\n".join(f"{one}. {option}" for one, option in zip(letters, options, strict=True)))
     assert compile_reference(row).show() == letters[place]
+
+
+def test_variants_that_differ_in_case_are_no_votes(tmp_path):
+    variants = ["ITC Limited", "itc limited", "ITC", "I.T.C."]
+    (row,) = read_all(opened(lines(tmp_path, {**ASKED, "questionId": 1, "docId": 2, "answers": variants})))
+    assert row.answer == tuple(variants) and row.minority_answers == ()
+
+
+def test_a_solution_that_marks_no_final_answer_is_no_answer(tmp_path):
+    long = "We add the two numbers, and then we divide by the third one, so it comes to four."
+    rows = [{"question": "Find x.", "solution": text} for text in (long, f"{long} \\boxed{{4}}", "4")]
+    first, *others = read_all(opened(lines(tmp_path, *rows)))
+    assert first.reason is Reason.BAD_ANSWER and [compile_reference(row).plain for row in others] == [("4",), ("4",)]
+
+
+@pytest.mark.parametrize("names", [("answerA", "answerB", "answerC"), ("opa", "opb", "opc"), ("ans0", "ans1", "ans2")])
+def test_options_of_a_column_each_are_found_under_other_names(tmp_path, names):
+    row = {"question": "Which?", **dict(zip(names, ("x1", "x2", "x3"), strict=True))}
+    rows = read_all(opened(lines(tmp_path, *({**row, "label": label} for label in ("2", "3")))))
+    assert [(row.choices, row.answer) for row in rows] == [(("x1", "x2", "x3"), (one,)) for one in "BC"]
+
+
+def test_sound_is_never_left_out(tmp_path):
+    turns = [{"role": "user", "content": "<audio>What?"}, {"role": "assistant", "content": "Hello."}]
+    (row,) = read_all(opened(lines(tmp_path, {"messages": turns, "audios": ["a.wav"]})))
+    assert row.reason is Reason.BAD_ROW and "`audios`" in row.detail
 
 
 def test_mixed_rows_of_chats_are_read_each_in_its_own_way(tmp_path):

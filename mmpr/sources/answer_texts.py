@@ -48,7 +48,7 @@ def answers_in(value: object, withheld: Sequence[str] = ()) -> Answers | None:
         return None
     annotated = _is_annotated(value)
     kept = texts if annotated else tuple(text for text in texts if text.strip())
-    return Answers(kept, annotated or repeats(kept))
+    return Answers(kept, annotated)
 
 
 def _variants(text: str) -> list[str]:

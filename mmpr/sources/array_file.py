@@ -22,7 +22,7 @@ from mmpr.sources import jsonl
 from mmpr.sources.cursors import Raw, RowCursor
 from mmpr.sources.json_object import rows_inside
 from mmpr.sources.source_records import Index, Source, Span
-from mmpr.sources.streams import unpacked
+from mmpr.sources.streams import head, unpacked
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -107,10 +107,13 @@ def _annotation_places(source: Source, size: int, written_ns: int) -> tuple[npt.
     """Where the annotation of each question stands: ids in order, offsets and sizes; one pass, once a process."""
     import numpy as np
 
-    inside = rows_inside(Path(source.annotations), None, asking=("answers",))
-    if inside is None:
-        raise SourceError(f"{source.annotations}: holds no annotations: one JSON object with a list `annotations`")
-    file_of = replace(source, path=source.annotations, rows_at=inside.offset, keyed=False, annotations="")
+    start = None  # of an array
+    if not head(source.annotations, None, _BLOCK_BYTES).lstrip().startswith(b"["):
+        inside = rows_inside(Path(source.annotations), None, asking=("answers",))
+        if inside is None:
+            raise SourceError(f"{source.annotations}: holds no annotations: give one JSON object with a list of them")
+        start = inside.offset
+    file_of = replace(source, path=source.annotations, rows_at=start, keyed=False, annotations="", compression=None)
     found = array("q")
     with unpacked(file_of) as file:
         for piece in _pieces(file, enter(file, file_of), file_of):

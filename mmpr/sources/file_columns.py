@@ -135,6 +135,10 @@ def _group(spelling: str, names: Group, by_plain: Mapping[str, str]) -> Group:
         pattern = re.compile(re.escape(_plain(spelling)) + tail)
         found = [(match.group(1), name) for name in names if (match := pattern.fullmatch(_plain(name)))]
         in_order = tuple(name for _, name in sorted(found, key=lambda pair: (len(pair[0]), pair[0])))
+        if spelling.endswith(_LETTERS):  # `options` is no option S
+            in_order = tuple(name for place, (mark, name) in enumerate(sorted(found)) if mark == chr(ord("a") + place))
+        if len(in_order) < 2 and not spelling.startswith("image"):
+            return ()
         first = by_plain.get(_plain(spelling))
         return (first, *in_order) if first and in_order and found[0][0] == "2" else in_order  # `image`, `image_2`
     head, dot, rest = spelling.partition(".")

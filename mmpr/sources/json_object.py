@@ -16,7 +16,7 @@ from mmpr.sources.streams import head
 _HEAD_BYTES = 64_000_000  # what stands before the rows (info, licences) is a few kB
 _ASKS = (
     *("question", "query", "problem", "conversations", "messages", "texts", "instruction", "question_text", "text"),
-    "question_string",
+    *("question_string", "problem_text"),
 )
 _BLANK = re.compile(r"[\s,]*+")
 _KEY = re.compile(r"(\"(?:[^\"\\]|\\.){0,400}+\")\s{0,400}+:\s{0,400}+")

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 
 from mmpr.image_tags import IMAGE_TAG
+from mmpr.judging.reference import unwrapped
 from mmpr.option_letters import letter
 from mmpr.sources.answer_rules import OptionPlace
 from mmpr.sources.answer_texts import literal_list
@@ -19,6 +20,7 @@ from mmpr.sources.turns import is_turns, reply_to
 from mmpr.types import Reason
 
 _BASE64 = re.compile(r"^(?:[A-Za-z0-9+/]{64}|iVBORw0KGgo|/9j/[A-Za-z0-9+/]{40})[A-Za-z0-9+/]*+={0,2}\s*$")
+_SHORT_ANSWER = 60  # characters
 _ABSENT = ("", "nan", "none", "null", "n/a")
 _IMAGE_FILE = re.compile(r"[^\n]{1,300}\.(?:png|jpe?g|webp|gif|bmp|tiff?|avif)", re.IGNORECASE)
 # The next letter of `A. one; B. two`: at the beginning, on a line of its own, or behind a space.
@@ -42,6 +44,7 @@ def ours_of(values: Mapping[str, object], source: Source) -> dict[str, object]:
     found, layout = columns_of_row(source, values.keys()), layout_named(source.layout)
     ours = {name: first_value(values, found, name) for name in COLUMNS if name != "choices"}
     ours["choices"] = options_of(values, found, comma=layout.comma)
+    _refuse_reasoning(ours["answer"], values, found)
     if (place := labelled_place(ours["choices"], ours["answer"])) is not None:
         ours["answer"] = place
     ours["image"] = _images(values, found, source)
@@ -54,10 +57,23 @@ def ours_of(values: Mapping[str, object], source: Source) -> dict[str, object]:
         ours["answer"] = dict(layout.words).get(_scalar_text(ours["answer"]), ours["answer"])
     if layout.kind and ours["answer_kind"] is None:
         ours["answer_kind"] = dict(layout.kinds).get(str(values.get(layout.kind)))
+    if not source.rollouts and (heard := next((name for name in ("audio", "audios") if values.get(name)), None)):
+        raise RowFault(Reason.BAD_ROW, f"`{heard}` holds sound: only texts, images and videos are read")
     given = any(ours[name] is not None for name in ("answer", "chosen", "conversations", "messages"))
     for role, has in (("image", ours["image"] or ours["video"]), ("options", ours["choices"]), ("answer", given)):
         _refuse_unread(role, has, values, found, source)
     return ours
+
+
+def _refuse_reasoning(answer: object, values: Mapping[str, object], found: FileColumns) -> None:
+    """A long `solution` is an answer only where it marks one: `\\boxed{}`, `<answer>`, `#### `, `The answer is`."""
+    if not isinstance(answer, str) or len(answer) <= _SHORT_ANSWER or unwrapped(answer) != answer:
+        return
+    place = next((group[0] for group in found.places["answer"] if value_at(values, group[0]) is answer), "")
+    if place.lower().endswith("solution"):
+        raise RowFault(
+            Reason.BAD_ANSWER, f"its `{place}` marks no final answer: map the column of answers, if it has one"
+        )
 
 
 def _take_turns(ours: dict[str, object], values: Mapping[str, object], layout: RowLayout) -> None:

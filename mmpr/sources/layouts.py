@@ -30,7 +30,10 @@ class AnswerRule(StrEnum):
     INDEX1 = "index1"
 
 
-_QUESTION = ("question", "query", "problem", "instruction", "question_text", "question_string", "prompt", "text")
+_QUESTION = (
+    *("question", "query", "problem", "instruction", "question_text", "question_string", "problem_text", "prompt"),
+    "text",
+)
 _IMAGE = (
     *("image", "images", "decoded_image", "image_#", "image_path", "image_paths", "img", "imgs", "img_path", "imgname"),
     *("image_filename", "image_file", "image_name", "img_name", "file_name", "filename", "image_url", "image_urls"),
@@ -39,7 +42,7 @@ _IMAGE = (
 )
 _OPTIONS = (
     *("choices", "options", "candidates", "multiple_choices", "answer_choices", "answer_options", "option_list"),
-    *("choice_@", "option_@", "choice_#", "option_#", "@", "option"),
+    *("choice_@", "option_@", "choice_#", "option_#", "@", "option", "answer_@", "ans_#", "op_@"),
 )
 _ANSWER = (
     *("answer", "answers", "correct_answer", "correct_choice_idx", "correct_choice", "correct_option", "answer_idx"),
@@ -187,6 +190,14 @@ LAYOUTS = (
         ("choices", "label", "manual_program|target_number|formal_point|problem_form|choice_nums"),
         answer=("label",),
         rule=_INDEX0,
+    ),
+    RowLayout("aqua", ("options", "correct", "rationale"), answer=("correct",), rule=_LETTER),
+    RowLayout(
+        "olympiadbench",
+        ("final_answer", "solution", "is_multiple_answer|subfield"),
+        answer=("final_answer",),
+        hint=("context",),
+        unit="unit",
     ),
     RowLayout("m3cot", ("choices", "answer", "context", "rationale|topic|domain"), hint=("context",), rule=_LETTER),
     RowLayout(

@@ -106,9 +106,9 @@ def _file(source: Source) -> Source:
     source = replace(source, format=format, compression=compression, delimiter=delimiter)
     if format == "jsonl" and ".json" in path.suffixes and (inside := rows_inside(path, compression)):
         source = replace(source, format="json", rows_at=inside.offset, keyed=inside.keyed)
-        if (answers := annotations_beside(path)) is not None:
-            source = replace(source, annotations=str(answers))
         format = "json"
+    if format == "json" and (answers := annotations_beside(path)) is not None:
+        source = replace(source, annotations=str(answers))
     names = {"parquet": parquet.names, "arrow": arrow.names, "csv": csv_file.names}.get(format)
     if format == "csv":
         csv_file.check_header(source)

@@ -14,7 +14,7 @@ from typing import Any
 from mmpr.errors import ConfigError, SourceError
 from mmpr.sources import array_file, arrow, csv_file, parquet
 from mmpr.sources.answer_rules import RuleProofs
-from mmpr.sources.answer_texts import answers_in
+from mmpr.sources.answer_texts import answers_in, repeats
 from mmpr.sources.file_columns import columns_of_row, recognised, recognised_rows
 from mmpr.sources.layout_rows import filled, first_value, labelled_place, options_of
 from mmpr.sources.layouts import AnswerRule, layout_named
@@ -31,7 +31,7 @@ _LAYOUT_MARGIN = 3  # a stray label of a published set proves nothing
 _HEAD_BYTES = 4096
 _ROWS = 200  # that are looked at for a layout: the keys of JSON's rows may differ
 # `answer_idx`, and the class that GeoQA calls `label`: counted from 0 unless a row shows another way.
-_INDEX_NAME = re.compile(r"(?:idx|index|Idx|Index)$|^label$")
+_INDEX_NAME = re.compile(r"(?:idx|index|Idx|Index)$|^(?:label|cop)$")
 _TABLES = ("parquet", "arrow", "csv")
 
 
@@ -57,7 +57,7 @@ def recognise(source: Source, names: list[str] | None) -> Source:
     else:
         found = source
     layout = layout_named(found.layout)
-    votes = layout.votes or any(_repeats(found, row) for row in sample)
+    votes = layout.votes or (layout.open and any(_repeats(found, row) for row in sample))
     return replace(found, votes=votes, answers=_of_layout(found, seen), image_files=_image_files(found, sample))
 
 
@@ -128,6 +128,8 @@ def _may_have_options(source: Source) -> bool:
     if source.format in _TABLES:
         names = {"parquet": parquet.names, "arrow": arrow.names, "csv": csv_file.names}[source.format](source)
         return bool(columns_of_row(source, names).places["options"])
+    if any(columns_of_row(source, tuple(row)).places["options"] for row in islice(_first_rows(source), _ROWS)):
+        return True
     mapped = dict(source.columns).get("choices")
     keys = (mapped.partition(".")[0],) if mapped else ("hoice", "ption", "andidates", '"A"', "HOICE", "PTION")
     return any(_occurs(source, key.encode()) for key in keys)
@@ -154,7 +156,7 @@ def _repeats(source: Source, values: Mapping[str, object]) -> bool:
         answers = answers_in(first_value(values, found, "answer"))
     except RowFault:
         return False
-    return answers is not None and answers.annotated
+    return answers is not None and (answers.annotated or repeats(answers.texts))
 
 
 def _image_files(source: Source, sample: list[Mapping[str, object]]) -> str:

@@ -12,7 +12,7 @@ from mmpr.images import frame_references
 from mmpr.option_letters import MOST_OPTIONS, bare, letter
 from mmpr.prompts import VIDEO_TAG, language_of, with_frames
 from mmpr.sources.answer_rules import OptionPlace, as_written, chosen, none_of_them, readings
-from mmpr.sources.answer_texts import Answers, agreed, answers_in, text_of
+from mmpr.sources.answer_texts import Answers, agreed, answers_in, repeats, text_of
 from mmpr.sources.layout_rows import ours_of
 from mmpr.sources.layouts import layout_named
 from mmpr.sources.row_faults import NumberText, RowFault, wrong
@@ -193,7 +193,8 @@ def _accepted(ours: Mapping[str, object], options: tuple[str, ...], source: Sour
         raise RowFault(Reason.ANSWER_WITHHELD, f"its answer is not given out ({shown}){remedy}")
     if options:
         return _option_of(answers, options, source), (), "choice"
-    if not (answers.annotated or (source.votes and len(answers.texts) > 1)):
+    votes = source.votes or (layout.open and repeats(answers.texts))
+    if not (answers.annotated or (votes and len(answers.texts) > 1)):
         return answers.texts, (), kind
     texts, minority = agreed(answers, source.agreement)
     if not texts:
