@@ -515,3 +515,29 @@ def test_the_manual_has_every_layout_and_a_test_of_each():
     told = dict(re.findall(r"^\| ([a-z0-9-]+) \|.*\| `([\w/.]+)` \|$", manual, re.MULTILINE))
     assert list(told) == [layout.name for layout in LAYOUTS]
     assert all(test in globals() or (Path(__file__).parents[1] / test).is_file() for test in told.values())
+
+
+LETTERS_AND_NUMBERS = st.one_of(
+    st.permutations(["A", "B", "C", "D"]),
+    st.lists(st.integers(0, 5).map(str), min_size=2, max_size=5, unique=True),
+    st.lists(st.sampled_from(["A", "B", "b", "1", "2", "0", "red", "2 m", "A.", "(B)"]), min_size=2, max_size=5, unique_by=lambda text: text.strip("().").casefold()),
+)  # fmt: skip
+
+
+@given(st.data(), st.sampled_from(["text", "letter", "index0", "index1"]), st.integers(1, 6))
+def test_however_a_source_names_its_options_no_row_gets_a_wrong_one(tmp_path_factory, data, way, n):
+    rows, places = [], []
+    for _ in range(n):
+        options = data.draw(LETTERS_AND_NUMBERS)
+        places.append(data.draw(st.integers(0, len(options) - 1)))
+        names = {"text": options[places[-1]], "letter": "ABCDE"[places[-1]]}
+        answer = names.get(way, str(places[-1] + (way == "index1")))
+        rows.append({"question": "Which one of them?", "image": "a.png", "choices": options, "answer": answer})
+    try:
+        read = read_all(opened(lines(tmp_path_factory.mktemp("rows"), *rows)))
+    except SourceError as error:
+        assert "no row decides" in str(error) or "give answer_index" in str(error)
+        return
+    for row, place in zip(read, places, strict=True):
+        if isinstance(row, Question):
+            assert compile_reference(row).show() == "ABCDE"[place]

@@ -47,14 +47,8 @@ _OPTIONS = (
 _ANSWER = (
     *("answer", "answers", "correct_answer", "correct_choice_idx", "correct_choice", "correct_option", "answer_idx"),
     *("answer_index", "correct_idx", "correct_index", "label", "ground_truth", "gt_answer", "gt", "gold", "target"),
-    *(
-        "multiple_choice_answer",
-        "direct_answers",
-        "reward_model.ground_truth",
-        "answer_letter",
-        "answer_key",
-        "solution",
-    ),
+    *("multiple_choice_answer", "direct_answers", "reward_model.ground_truth", "answer_letter", "answer_key", "cop"),
+    *("final_answer", "solution"),
 )
 
 
