@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from pathlib import Path
@@ -517,11 +518,12 @@ def test_the_manual_has_every_layout_and_a_test_of_each():
     assert all(test in globals() or (Path(__file__).parents[1] / test).is_file() for test in told.values())
 
 
+CODES = st.sampled_from(["A", "B", "b", "1", "2", "0", "red", "2 m", "A.", "(B)"])
 LETTERS_AND_NUMBERS = st.one_of(
     st.permutations(["A", "B", "C", "D"]),
     st.lists(st.integers(0, 5).map(str), min_size=2, max_size=5, unique=True),
-    st.lists(st.sampled_from(["A", "B", "b", "1", "2", "0", "red", "2 m", "A.", "(B)"]), min_size=2, max_size=5, unique_by=lambda text: text.strip("().").casefold()),
-)  # fmt: skip
+    st.lists(CODES, min_size=2, max_size=5, unique_by=lambda text: text.strip("().").casefold()),
+)
 
 
 @given(st.data(), st.sampled_from(["text", "letter", "index0", "index1"]), st.integers(1, 6))
@@ -541,3 +543,37 @@ def test_however_a_source_names_its_options_no_row_gets_a_wrong_one(tmp_path_fac
     for row, place in zip(read, places, strict=True):
         if isinstance(row, Question):
             assert compile_reference(row).show() == "ABCDE"[place]
+
+
+def as_cell(value):
+    return str(value) if isinstance(value, list | dict) else value
+
+
+def write_as(form, path, rows):
+    """The rows as a file of a form, a list in a cell as Python writes it."""
+    if form in ("array", "keyed", "wrapped"):
+        content = {"array": rows, "keyed": {str(i): row for i, row in enumerate(rows)}, "wrapped": {"data": rows}}[form]
+        path = path.with_suffix(".json")
+        path.write_text(json.dumps(content))
+    elif form == "parquet":
+        path = path.with_suffix(".parquet")
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    else:
+        path = path.with_suffix(f".{form}")
+        with path.open("w", newline="") as file:
+            writer = csv.writer(file, delimiter="\t" if form == "tsv" else ",")
+            writer.writerow(rows[0])
+            writer.writerows([as_cell(value) for value in row.values()] for row in rows)
+    return path
+
+
+@pytest.mark.parametrize("form", ["array", "keyed", "wrapped", "parquet", "csv", "tsv"])
+def test_a_layouts_rows_are_the_same_in_every_form(tmp_path, form):
+    for layout, row, _ in ROWS:
+        (first, _), (again, _) = (
+            read_all(opened(path))
+            for path in (lines(tmp_path, row, row), write_as(form, tmp_path / layout, [row, row]))
+        )
+        assert isinstance(again, Question), layout
+        for name in ("answer", "choices", "images", "text", "draft", "minority_answers"):
+            assert getattr(again, name) == getattr(first, name), layout

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mmpr.errors import SourceError
+from mmpr.sources.file_columns import recognised
 from mmpr.sources.source_records import Compression
 from mmpr.sources.streams import head
 
@@ -84,7 +85,10 @@ def _whole(text: str) -> dict[str, Any] | None:
 
 
 def _is_row(value: object, asking: Sequence[str]) -> bool:
-    return isinstance(value, dict) and any(name in value for name in asking)
+    if not isinstance(value, dict):
+        return False
+    names = {name.lower() for name in value}
+    return any(name in names for name in asking) or bool(recognised(value, "json").asked)
 
 
 def _after_blanks(text: str, at: int) -> int:

@@ -41,7 +41,7 @@ def recognise(source: Source, names: list[str] | None) -> Source:
     Raises:
         SourceError: a mapped column does not exist, or none could hold a question.
     """
-    sample = list(islice(_first_rows(source), _ROWS)) if names is None or source.format != "csv" else []
+    sample = list(islice(_first_rows(source), _ROWS)) if names is None else []
     seen = names if names is not None else list(dict.fromkeys(name for row in sample for name in row))
     if seen:
         by_row = recognised_rows([tuple(row) for row in sample], source.format) if names is None else None
@@ -57,6 +57,8 @@ def recognise(source: Source, names: list[str] | None) -> Source:
     else:
         found = source
     layout = layout_named(found.layout)
+    if names is not None and (found.format != "csv" or layout.files):  # of its columns, which are known only now
+        sample = list(islice(_first_rows(found), _ROWS))
     votes = layout.votes or (layout.open and any(_repeats(found, row) for row in sample))
     return replace(found, votes=votes, answers=_of_layout(found, seen), image_files=_image_files(found, sample))
 
