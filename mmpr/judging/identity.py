@@ -125,6 +125,7 @@ def _whole_beside_irrational(a: Node, b: Node, names: frozenset[str]) -> bool:
 
 def _at_points(a: Node, b: Node, names: frozenset[str]) -> bool | None:
     agreed = differing = near = 0
+    smooth = _entire(a) and _entire(b)
     rounds = _has_decimal(a, b)
     half = 0.5 if _whole_beside_irrational(a, b, names) else 0.0
     for point in algebra.points(names) if names else [{}]:
@@ -137,7 +138,7 @@ def _at_points(a: Node, b: Node, names: frozenset[str]) -> bool | None:
         size = max(abs(x.value), abs(y.value))
         if gap <= x.radius + y.radius + 1e-13 * size and x.radius + y.radius <= 1e-6 * max(size, 1e-3):
             agreed += 1
-        elif gap > 4 * (x.radius + y.radius) and (not names or (_real(x) and _real(y))):
+        elif gap > 4 * (x.radius + y.radius) and (not names or (_real(x) and _real(y)) or smooth):
             differing += 1
             near += gap <= loose
     if not differing:
@@ -147,6 +148,18 @@ def _at_points(a: Node, b: Node, names: frozenset[str]) -> bool | None:
     if agreed or near == differing or differing < (2 if names else 1):
         return None
     return None if _equal_at_whole_numbers(a, b, names) else False
+
+
+_ENTIRE = frozenset(("num", "sym", "+", "*", "-", "sin", "cos", "exp", "sinh", "cosh"))
+
+
+def _entire(node: Node) -> bool:
+    """Whether the value depends on no branch: `e^{ix}` and `cos x + i sin x`, no roots and logarithms."""
+    if node.head == "^":
+        base, power = node.args
+        whole = power.head == "num" and power.value.denominator == 1
+        return (whole or (base.head == "sym" and base.name == "e")) and _entire(base) and _entire(power)
+    return node.head in _ENTIRE and all(map(_entire, node.args))
 
 
 def _nested_power(node: Node) -> bool:

@@ -17,6 +17,7 @@ from mmpr.judging.limits import MAX_ANSWER_CHARS, oversized
 from mmpr.judging.magnitude import beyond
 from mmpr.judging.option_lists import DEFAULTS, JudgeOptions
 from mmpr.judging.reference import Reference, compile_reference
+from mmpr.judging.restated import closing_value
 from mmpr.judging.rules import Rule, Ruling, ambiguous, correct
 from mmpr.judging.symbolic import SymbolicProcess, TimeLimit
 from mmpr.types import Certainty, Outcome, Question, Verdict
@@ -120,6 +121,8 @@ def _judged(reference: Reference, response: str, opinion: SecondOpinion | None) 
     if extraction.answer is None:
         if extraction.rule is not Rule.THINK and (verbatim := _verbatim(reference, response)) is not None:
             return Verdict(Outcome.CORRECT, verbatim, Rule.EXACT, reference.show())
+        if extraction.rule is Rule.NO_ANSWER and (said := _said_in_prose(reference, response)) is not None:
+            return said
         return Verdict(Outcome.UNPARSED, None, extraction.rule or Rule.NO_ANSWER, reference.show())
     ruling = (
         ambiguous(Rule.LIMIT)
@@ -129,6 +132,27 @@ def _judged(reference: Reference, response: str, opinion: SecondOpinion | None) 
     return Verdict(
         ruling.outcome, extraction.answer, ruling.rule, reference.show(), ruling.certainty, extraction.off_format
     )
+
+
+_ONE_SENTENCE = re.compile(r"[^\n.!?]{3,200}[.!]?\s{0,4}$")
+_NAMED_OPTION = frozenset((Rule.CHOICE_TEXT, Rule.CHOICE_LETTER))
+
+
+def _said_in_prose(reference: Reference, response: str) -> Verdict | None:
+    """A value that the closing sentence names in the question's words, or an option that a lone sentence names; None
+    where the prose decides nothing."""
+    answer = closing_value(response, reference.forms[0].question)
+    if answer is None and reference.kind == "choice" and _ONE_SENTENCE.match(response.strip()) is not None:
+        answer = response.strip()
+    if answer is None:
+        return None
+    found = rule_answer(reference, answer)
+    if reference.kind == "choice" and found.rule not in _NAMED_OPTION:
+        return None
+    decided = found.outcome is Outcome.CORRECT or found.certainty is Certainty.PROVEN
+    off_format = reference.format != "any"
+    shown = reference.show()
+    return Verdict(found.outcome, answer, found.rule, shown, found.certainty, off_format) if decided else None
 
 
 _PLAIN_ENDING = re.compile(r"null$|todo$|tbd$|xxx|undefined$|answer$|response$", re.I)

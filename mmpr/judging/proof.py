@@ -157,7 +157,7 @@ class Gated:
     def _same_dressed(self, answer: str, ruling: Ruling) -> Ruling | None:
         if _unspaced(answer) == _unspaced(self.text) and _bare(answer) == _bare(self.text):
             return correct(ruling.rule)
-        if not self._letters(answer):
+        if not self._letters(answer) or (answer[:1] == "-") != (self.text[:1] == "-"):  # `-infinity`
             return None
         same = squeezed(answer)
         return ambiguous(ruling.rule) if same and same == squeezed(self.text) else None

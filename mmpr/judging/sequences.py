@@ -160,6 +160,7 @@ class Collection:
     numeric: bool
     pair: bool = False  # `[0, 1]`
     braced: bool = False  # `{1, 2}`, where repeats say nothing
+    named: bool = False  # `x = 1, x = 2`
     kind: str = "set"
 
     def compare(self, answer: str) -> Ruling:
@@ -168,8 +169,8 @@ class Collection:
             return ambiguous(Rule.TUPLE_FORM)
         if guards.negated(low) and not guards.negated(" ".join(self.texts).casefold()):
             return incorrect(Rule.NEGATED)
-        if self.numeric and len(set(_ASSIGNED.findall(answer))) > 1:  # `x = 2 and y = -3` are values of two unknowns
-            return ambiguous(Rule.SET)
+        if self.numeric and len(set(_ASSIGNED.findall(answer))) > 1:
+            return self._of_unknowns(answer)
         found: Ruling = incorrect(Rule.SET)
         for reading in self._readings(answer):
             ruling = self._parts(reading)
@@ -180,6 +181,14 @@ class Collection:
             if ruling.outcome == "ambiguous" or found.rule == Rule.SET:
                 found = ruling
         return found
+
+    def _of_unknowns(self, answer: str) -> Ruling:
+        """`x = 1, y = 2` for `1, 2`, in this order; values of two unknowns are no two values of one."""
+        given = [] if self.named else list((read_slots(unbracketed(answer)[0]) or {}).values())
+        same = len(given) == len(self.elements) and all(
+            e.compare(part).outcome == "correct" for e, part in zip(self.elements, given, strict=True)
+        )
+        return correct(Rule.SET) if same else ambiguous(Rule.SET)
 
     def normal(self, answer: str) -> str | None:
         parts = self._readings(answer)[-1]
@@ -324,6 +333,7 @@ def compile_collection(
         numeric or points,
         numeric and brackets == "[]" and len(parts) == 2,
         brackets == "{}",
+        "=" in text,
     )
 
 
