@@ -23,6 +23,7 @@ __all__ = [
     "exact",
     "points",
     "read",
+    "real_root",
     "residue",
     "symbols",
 ]
@@ -383,6 +384,34 @@ def points(names: frozenset[str]) -> list[dict[str, complex]]:
             point[name] = -size if p >= 6 and (p + j) % 2 else size
         found.append(point)
     return found
+
+
+def real_root(node: Node, name: str) -> float | None:
+    """A place between -4 and 4 where the node, real on both sides of it, changes its sign and is zero, first above
+    zero, where angles and lengths are; None: not seen."""
+    before: tuple[float, float] | None = None
+    for step in (*range(44), *range(-43, 1)):
+        at = step * 0.0931
+        before = None if step == -43 else before
+        value = _real_value(node, name, at)
+        if before is not None and value is not None and before[1] * value < 0:
+            low, high, falls = before[0], at, value < 0
+            for _ in range(80):
+                middle = (low + high) / 2
+                if (there := _real_value(node, name, middle)) is None:
+                    return None
+                low, high = (middle, high) if (there > 0) == falls else (low, middle)
+            return low if abs(_real_value(node, name, low) or 0.0) < 1e-9 else None  # a pole changes signs, too
+        before = None if value is None else (at, value)
+    return None
+
+
+def _real_value(node: Node, name: str, at: float) -> float | None:
+    try:
+        value = evaluate(node, {name: complex(at)})
+    except ArithmeticError:
+        return None
+    return value.real if abs(value.imag) < 1e-12 else None
 
 
 def close(a: complex, b: complex, *, relative: float = 1e-9) -> bool:

@@ -76,7 +76,7 @@ def _same(a: Node, b: Node) -> bool | None:
     said = _in_field(a, b, names)
     if said is None:
         return _at_points(a, b, names)
-    if said is False and (_has_decimal(a, b) or _whole_beside_irrational(a, b, names)):
+    if said is False and (has_decimal(a, b) or _whole_beside_irrational(a, b, names)):
         return None if _at_points(a, b, names) is not False else False
     return said
 
@@ -114,8 +114,9 @@ def _in_field(a: Node, b: Node, names: frozenset[str]) -> bool | None:
     return None
 
 
-def _has_decimal(*nodes: Node) -> bool:
-    return any(node.decimals or _has_decimal(*node.args) for node in nodes)
+def has_decimal(*nodes: Node) -> bool:
+    """Whether a decimal stands in them, which may be rounded."""
+    return any(node.decimals or has_decimal(*node.args) for node in nodes)
 
 
 def _whole_beside_irrational(a: Node, b: Node, names: frozenset[str]) -> bool:
@@ -126,7 +127,7 @@ def _whole_beside_irrational(a: Node, b: Node, names: frozenset[str]) -> bool:
 def _at_points(a: Node, b: Node, names: frozenset[str]) -> bool | None:
     agreed = differing = near = 0
     smooth = _entire(a) and _entire(b)
-    rounds = _has_decimal(a, b)
+    rounds = has_decimal(a, b)
     half = 0.5 if _whole_beside_irrational(a, b, names) else 0.0
     for point in algebra.points(names) if names else [{}]:
         try:

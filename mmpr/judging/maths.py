@@ -11,6 +11,7 @@ from mmpr.judging.algebra import Node
 from mmpr.judging.grammar import FUNCTION_NAMES, difference, number
 from mmpr.judging.identity import (
     branches,
+    has_decimal,
     proportional_in_field,
     renamed,
     same_function,
@@ -335,7 +336,15 @@ def _misses(a: Node, b: Node) -> bool:
         if solution is not None:
             remaining = substituted(b, name, solution)
             return same_function(remaining, number(0)) is False
-    return False
+    if len(names) != 1 or algebra.symbols(b) != {names[0]} or has_decimal(a, b):
+        return False
+    root = algebra.real_root(a, names[0])
+    if root is None:
+        return False
+    try:
+        return abs(algebra.evaluate(b, {names[0]: complex(root)})) > 1e-6
+    except ArithmeticError:
+        return False
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,9 @@ from mmpr.judging.prose import STOP
 _MAX_CLOSING_CHARS = 600
 _MAX_SENTENCE_CHARS = 240
 _COURTESY = re.compile(
-    r"\s{0,8}(?:i hope (?:this|that|it)[^.!?\n]*|let me know[^.!?\n]*|is there anything else[^.!?\n]*|feel free[^.!?\n]*"
-    r"|please let me[^.!?\n]*|if you have[^.!?\n]*|this answers[^.!?\n]*)[.!?]\s{0,8}$",
+    r"\s{0,8}(?:i hope (?:this|that|it)[^.!?\n]{0,120}|let me know[^.!?\n]{0,120}"
+    r"|is there anything else[^.!?\n]{0,120}|feel free[^.!?\n]{0,120}"
+    r"|please let me[^.!?\n]{0,120}|if you have[^.!?\n]{0,120}|this answers[^.!?\n]{0,120})[.!?]\s{0,8}$",
     re.I,
 )
 _SENTENCE = re.compile(r"(?<=[.!?])\s{1,8}(?=[A-Z*$\\])|\n+")
@@ -28,9 +29,10 @@ _VALUE = re.compile(
     r"(?P<value>[-+]?\s?[$€£¥]?\s?\d[\d,]*(?:\.\d+)?(?:/\d+)?\s?(?:%|°|percent\b|degrees\b|million\b|billion\b|thousand\b)?)"
 )
 _WORD = re.compile(r"[a-z]{1,40}(?:'[a-z]{1,8})?")
-_LOOSE = STOP | frozenset(
-    "therefore thus so hence total about approximately exactly equal equals will would be have has had".split()
-)
+_LOOSE_TEXT = """
+therefore thus so hence total about approximately exactly equal equals will would be have has had
+"""
+_LOOSE = STOP | frozenset(_LOOSE_TEXT.split())
 _UNIT_HINT = re.compile(r"\(units?:[^()\n]{0,40}\)")
 # `is 3 cm + 3 cm = 9 cm`: the steps before the value.
 _TERM = r"\$?\d[\d.,]{0,12}\s?(?:[a-z]{1,3}\b)?"
