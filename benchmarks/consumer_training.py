@@ -1,4 +1,4 @@
-"""What trainers of training sets read, by their own code, in their own environments.
+"""What trainers of training sets read, and InternVL of pairs, by their own code, in their own environments.
 
 Of prompts a reading gives the reference answer, and the reward that the trainer computes, through its own way of
 loading a reward function, for every response of the run. `answers.json` beside the exports has these responses.
@@ -6,6 +6,7 @@ loading a reward function, for every response of the run. `answers.json` beside 
 
 from __future__ import annotations
 
+import ast
 import importlib
 import importlib.util
 import json
@@ -102,6 +103,81 @@ def _file(path: Path, name: str) -> Any:  # noqa: ANN401
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+# -- InternVL ----------------------------------------------------------------------------------------------------------
+
+
+def read_internvl(folder: str) -> Iterator[Read]:
+    """`LazySupervisedDataset` of `internvl_chat` (InternVL2 to 3)."""
+    yield from _internvl(folder, "internvl_chat")
+
+
+def read_internvl35(folder: str) -> Iterator[Read]:
+    """The same of `internvl_chat_gpt_oss` (InternVL3.5)."""
+    yield from _internvl(folder, "internvl_chat_gpt_oss")
+
+
+def _internvl(folder: str, package: str) -> Iterator[Read]:
+    """Every row that the trainer's own class of a clone (`--internvl`) takes from `meta.json`.
+
+    Its modules import deepspeed and flash-attention: the class, and the functions that cut images, are run without
+    them. Stubs: the tokenizer (conversations are kept as they come), and the transform of tiles to tensors.
+    """
+    torch, kept = importlib.import_module("torch"), []
+    if not torch.distributed.is_initialized():
+        torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+
+    def preprocess(_: str, conversations: list[list[dict[str, str]]], *__: object, **___: object) -> dict[str, Any]:
+        kept.append([turn["value"] for turn in conversations[0]])
+        return {name: [torch.zeros(1)] for name in ("input_ids", "labels", "attention_mask")}
+
+    base = _internvl_classes(package, preprocess)["LazySupervisedDataset"]
+    for name, entry in json.loads(Path(folder, "meta.json").read_text(encoding="ascii")).items():
+        sizes: list[tuple[int, int]] = []
+
+        def load_image(self: Any, path: str, sizes: list[tuple[int, int]] = sizes) -> Any:  # noqa: ANN401
+            image = base.load_image(self, path)
+            sizes.append(image.size)
+            return image
+
+        limit = entry.get("max_dynamic_patch", 12)
+        recording = type("RecordingRows", (base,), {"load_image": load_image})
+        rows = recording("internvl2_5", entry, None, None, name, 1, dynamic_image_size=True, max_dynamic_patch=limit)
+        for number in range(len(rows)):
+            kept.clear()
+            sizes.clear()
+            rows[number]
+            (*asked, chosen), (*again, rejected) = kept
+            assert asked == again and sum(text.count("<image>") for text in asked) == len(sizes)
+            yield "\n\n".join(asked), chosen, rejected, tuple(sizes)
+
+
+def _internvl_classes(package: str, preprocess: Callable[..., Any]) -> dict[str, Any]:
+    """The names of the trainer's code that its rows go through."""
+    train = Path(os.environ["INTERNVL"], package, "internvl/train")
+    torch, image = importlib.import_module("torch"), importlib.import_module("PIL.Image")
+    known: dict[str, Any] = {
+        **{name: importlib.import_module(name) for name in ("json", "os", "random", "traceback", "copy", "math")},
+        "np": importlib.import_module("numpy"),
+        "torch": torch,
+        "Image": image,
+        "Dict": dict,
+        "Dataset": importlib.import_module("torch.utils.data").Dataset,
+        "UnidentifiedImageError": importlib.import_module("PIL").UnidentifiedImageError,
+        "deepcopy": importlib.import_module("copy").deepcopy,
+        "logger": importlib.import_module("logging").getLogger("internvl"),
+        "IGNORE_INDEX": -100,
+        "build_transform": lambda **_: lambda tile: torch.zeros(1),
+        **{f"preprocess{name}": preprocess for name in ("", "_mpt", "_internlm", "_phi3", "_internvl2_5")},
+        **{f"preprocess_{name}": preprocess for name in ("internvl3_5_gpt_oss", "internvl2_5_gpt_oss", "pretrain")},
+    }
+    cutting = ("find_closest_aspect_ratio", "dynamic_preprocess")
+    for file, names in (("dataset.py", cutting), ("internvl_chat_mpo.py", ("LazySupervisedDataset",))):
+        tree = ast.parse((train / file).read_text(encoding="utf-8"))
+        tree.body = [node for node in tree.body if getattr(node, "name", "") in names]
+        exec(compile(tree, file, "exec"), known)
+    return known
 
 
 # -- OpenRLHF ----------------------------------------------------------------------------------------------------------

@@ -6,8 +6,8 @@ Each does so with its own code, in an environment of its own.
     python benchmarks/consumers.py --run runs/demo --only trl --environments ~/consumers
     python benchmarks/consumers.py --only easyr1 --easyr1 ~/EasyR1
 
-EasyR1 is read from a clone, for it is no package. OpenRLHF does not install without CUDA: its rows are read by its
-schema.
+EasyR1 and InternVL are read from clones (`--easyr1`, `--internvl`), for they are no packages. OpenRLHF does not install
+without CUDA: its rows are read by its schema.
 
 Without `--run` a run is made on the spot in which 1,200 pairs without an image come before those with one, two, or a
 whole conversation. Every pair that comes out at the other end is compared with the run: its turns, both answers, and
@@ -185,6 +185,12 @@ CONSUMERS = {
     "easyr1": Consumer(
         _TRL, (Reading("easyr1", _training("read_easyr1"), "all", rows="prompts"),), home="trl", clone="EASYR1"
     ),
+    "internvl": Consumer(
+        _TRL,
+        tuple(Reading("internvl", _training(name), "all") for name in ("read_internvl", "read_internvl35")),
+        home="trl",
+        clone="INTERNVL",
+    ),
     "verl": Consumer(
         ("verl==0.9.1", "torch", "pillow"), (Reading("verl", _training("read_verl"), "all", rows="prompts"),)
     ),
@@ -259,7 +265,12 @@ def expected(run: str) -> list[dict[str, Any]]:
             opened = [image.open(io.BytesIO(content)) for content in encoded]
             rows.append(
                 {
-                    "asked": {"text": row["question"], "turns": _turns(row["prompt"]), "nothing": ""},
+                    "asked": {
+                        "text": row["question"],
+                        "turns": _turns(row["prompt"]),
+                        "nothing": "",
+                        "all": "\n\n".join([*_system(row["prompt"]), row["question"]]),
+                    },
                     "answers": (row["chosen_text"], row["rejected_text"]),
                     "shown": {
                         "size": tuple(decoded.size for decoded in opened),
@@ -269,6 +280,10 @@ def expected(run: str) -> list[dict[str, Any]]:
                 }
             )
     return rows
+
+
+def _system(prompt: list[dict[str, Any]]) -> list[str]:
+    return [turn["content"][0]["text"] for turn in prompt if turn["role"] == "system"]
 
 
 def expected_training(run: str) -> dict[str, list[dict[str, Any]]]:
@@ -401,12 +416,14 @@ def main() -> int:
     parser.add_argument("--read", choices=CONSUMERS, help=argparse.SUPPRESS)
     parser.add_argument("--exports", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--easyr1", type=Path, help="a clone of EasyR1; without it, EasyR1 is left out")
+    parser.add_argument("--internvl", type=Path, help="a clone of InternVL; without it, InternVL is left out")
     given = parser.parse_args()
     if given.read:
         read_and_tell(given.read, given.exports, given.run)
         return 0
-    if given.easyr1:
-        os.environ["EASYR1"] = str(given.easyr1.resolve())
+    for name, clone in (("EASYR1", given.easyr1), ("INTERNVL", given.internvl)):
+        if clone:
+            os.environ[name] = str(clone.resolve())
     names = [given.only] if given.only else list(CONSUMERS)
     for name in [name for name in names if (clone := CONSUMERS[name].clone) and clone not in os.environ]:
         print(f"{name}: not read, for it needs --{name} PATH of a clone", file=sys.stderr)
