@@ -111,7 +111,10 @@ __all__ = [
 def __getattr__(name: str) -> object:
     if name not in _HOME_OF:
         raise AttributeError(f"module 'mmpr' has no attribute {name!r}")
-    found = getattr(importlib.import_module(_HOME_OF[name]), _INSIDE.get(name, name))
+    from mmpr.extras import named_extras
+
+    with named_extras():
+        found = getattr(importlib.import_module(_HOME_OF[name]), _INSIDE.get(name, name))
     globals()[name] = found
     return found
 

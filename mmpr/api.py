@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmpr.errors import ConfigError, RunFailing, RunStopped
+from mmpr.extras import named_extras
 from mmpr.judging.own_judge import place_of
 from mmpr.opened_run import Evaluation, Run
 
@@ -23,6 +24,7 @@ RunOrUrl = Run | PathOrUrl
 OwnJudgeOrPlace = Callable[..., object] | str  # of `mmpr.judging.JudgesResponses`, or where one is
 
 
+@named_extras()
 def build(
     source: PathOrUrl | None = None,
     out: PathOrUrl = "",
@@ -52,6 +54,7 @@ def build(
     return _finished(_built(source, out, config, judge, make_engine, settings))
 
 
+@named_extras()
 def evaluate(
     source: PathOrUrl | None = None,
     out: PathOrUrl | None = None,
@@ -84,6 +87,7 @@ def evaluate(
     return Evaluation(_finished(_built(source, out, config, judge, make_engine, asking)).report)
 
 
+@named_extras()
 def compare(first: RunOrUrl, second: RunOrUrl) -> Mapping[str, Any]:
     """Two finished runs on the questions that both asked, as `mmpr eval --compare --json` prints it.
 
@@ -96,6 +100,7 @@ def compare(first: RunOrUrl, second: RunOrUrl) -> Mapping[str, Any]:
     return compare_runs(_url(first), _url(second))
 
 
+@named_extras()
 def open_run(path: RunOrUrl) -> Run:
     """A run folder, finished or not.
 
@@ -109,6 +114,7 @@ def open_run(path: RunOrUrl) -> Run:
     return Run(url)
 
 
+@named_extras()
 def pair(
     run: RunOrUrl, *, to: PathOrUrl | None = None, judge: OwnJudgeOrPlace | None = None, **settings: object
 ) -> Run:
@@ -131,6 +137,7 @@ def pair(
     return Run(target or _url(run))
 
 
+@named_extras()
 def merge(*runs: RunOrUrl, out: PathOrUrl, **settings: object) -> Run:
     """Join finished runs into one run folder, and pair it as a whole; the runs stay as they are.
 
@@ -149,6 +156,7 @@ def merge(*runs: RunOrUrl, out: PathOrUrl, **settings: object) -> Run:
     return Run(fspath(out))
 
 
+@named_extras()
 def export(
     run: RunOrUrl,
     format: Format | str,
@@ -190,6 +198,7 @@ def export(
     )
 
 
+@named_extras()
 def verify(run: RunOrUrl) -> list[str]:
     """Every problem of a run folder, one line each; none where nothing is damaged."""
     from mmpr.verification import verify as problems_of
@@ -208,10 +217,11 @@ def read_source(source: PathOrUrl, **settings: object) -> Iterator[Question | Sk
         ConfigError: a setting is wrong.
         SourceError: the source cannot be read at all.
     """
-    from mmpr.builder.layout import read_rows
-    from mmpr.settings.config import load
+    with named_extras():
+        from mmpr.builder.layout import read_rows
+        from mmpr.settings.config import load
 
-    return read_rows(load(None, _overrides({"source": fspath(source), **settings}), pocket=True))
+        yield from read_rows(load(None, _overrides({"source": fspath(source), **settings}), pocket=True))
 
 
 # -- from arguments to settings ---------------------------------------------------------------------------------------

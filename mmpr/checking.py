@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -24,9 +25,9 @@ from mmpr.builder.rejected_images import LoadImages
 from mmpr.builder.row_checks import compiled, described
 from mmpr.builder.run_recipes import judge_options, pair_rule
 from mmpr.engines.protocol import Engine
-from mmpr.errors import ImageError
+from mmpr.errors import ImageError, MissingExtra
 from mmpr.images import Loader
-from mmpr.pool import Done, Lease, Pool, WorkContext
+from mmpr.pool import Done, Lease, WorkContext
 from mmpr.prompts import ask, is_frame
 from mmpr.reporting.question_view import skip_json, view_of
 from mmpr.reporting.safe_text import visible, visible_line
@@ -97,7 +98,8 @@ def check(
     Raises:
         MmprError: the source cannot be read at all, a setting is wrong, or the engine does not start.
     """
-    engine_maker(config)  # these raise where a setting is wrong
+    with suppress(MissingExtra) if not with_engine else nullcontext():
+        engine_maker(config)  # raises where a setting is wrong
     for one in of_sources(config):
         judge_options(one.config), pair_rule(one.config)
     parts = _parts(config)
@@ -308,7 +310,7 @@ def _ask_engine(config: BuildConfig, parts: Sequence[_CheckedPart], say: Say, de
     leases = [Lease(place, (place, _to_ask(part.findings))) for place, part in enumerate(parts)]
     work = functools.partial(_probe, ways=ways)
     with pool.connected(ray_address(config), debug=debug):
-        engines = Pool(engine_maker(config), work, placement(config.model_copy(update={"engines": 1})))
+        engines = pool.Pool(engine_maker(config), work, placement(config.model_copy(update={"engines": 1})))
         try:
             probes = [event.report for event in engines.run(leases) if isinstance(event, Done)]
         finally:

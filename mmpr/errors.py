@@ -99,7 +99,7 @@ class RunFailing(MmprError):
     """So many questions failed that the build was ended (`max_failure_fraction`)."""
 
 
-class MissingExtra(MmprError):
+class MissingExtra(MmprError, ImportError):
     """A package is missing that one of mmpr's extras installs."""
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from mmpr.errors import RunFolderError
+from mmpr.extras import named_extras
 from mmpr.reporting.evaluation_report import EVAL
 from mmpr.reporting.finished_run import finished_shards, whole_files
 from mmpr.reporting.pair_story import Story, questions_as_paired, read_story
@@ -48,8 +49,11 @@ class RunTable(Generic[Item]):
 
         return self._table() if self._table is not None else pa.Table.from_pylist(list(self._rows()))
 
+    @named_extras()
     def to_pandas(self) -> pd.DataFrame:
         """The same as a data frame; raises as `to_arrow` does."""
+        import pandas  # noqa: F401  named with its extra; pyarrow would say so otherwise
+
         frame: pd.DataFrame = self.to_arrow().to_pandas()
         return frame
 
@@ -160,6 +164,7 @@ class Evaluation:
 
     report: Mapping[str, Any]
 
+    @named_extras()
     def to_pandas(self) -> pd.DataFrame:
         """A row for all questions, then one a kind of answer and one a source, with every figure as a column.
 

@@ -12,7 +12,7 @@ import mmpr
 
 ROOT = Path(mmpr.__file__).parent
 ROOMS = [
-    *("types", "errors", "redact", "log", "_processes", "termination", "pocket"),
+    *("types", "errors", "redact", "log", "extras", "_processes", "termination", "pocket"),
     *("image_tags", "option_letters", "prompts", "judging", "rewards", "pairing", "rounds", "evaluation", "dropout"),
     *("images", "sources", "run", "verification", "reporting", "status"),
     *("engines", "pool"),

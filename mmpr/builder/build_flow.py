@@ -30,7 +30,7 @@ from mmpr.builder.stored_settings import stored_settings
 from mmpr.builder.work_threads import ThreadOptions
 from mmpr.errors import RunFolderError
 from mmpr.log import LogFormat
-from mmpr.pool import Done, Lease, MakeEngine, Pool
+from mmpr.pool import Done, Lease, MakeEngine
 from mmpr.redact import redacted
 from mmpr.reporting.evaluation_report import EVAL
 from mmpr.run import RunFolder, members_of, read_manifest
@@ -195,7 +195,7 @@ def pair_again(out: str, overrides: list[str], *, to: str | None = None) -> dict
     with stop_signal():
         if to is not None:
             folder = folder.copy(to)
-        with claimed(folder), _swept(folder, abandoned=True), pool.connected(None):
+        with claimed(folder), _swept(folder, abandoned=True), pool.task_room():
             _refuse_damaged(folder)
             keep_list(folder, config.exclude)
             folder.change_selection(part(config, Mark.SELECTION))
@@ -209,7 +209,7 @@ def preview_pairs(out: str, overrides: list[str]) -> dict[str, Any]:
         ConfigError, RunFolderError: as for `pair_again`.
     """
     folder, config = _paired_anew(out, overrides)
-    with pool.connected(None):
+    with pool.task_room():
         return preview(folder, config)
 
 
@@ -279,7 +279,7 @@ def _lease_out(start: _Start, run: EnteredRun) -> tuple[BuildOutcome | None, dic
 
 
 def _watch(
-    start: _Start, engines: Pool, run: EnteredRun, progress: Progress, watchers: Sequence[Watcher]
+    start: _Start, engines: pool.Pool, run: EnteredRun, progress: Progress, watchers: Sequence[Watcher]
 ) -> str | None:
     """Let the engines run to their end, or until too many questions have failed: then why."""
     failures = FailureWatch(start.config.max_failure_fraction)

@@ -6,15 +6,19 @@ import functools
 import hashlib
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mmpr.builder.answer import AskRecipe
-from mmpr.engines.endpoint import EndpointSettings, start_endpoint
-from mmpr.engines.vllm import VllmSettings, start_vllm
-from mmpr.errors import ConfigError
+from mmpr.errors import ConfigError, MissingExtra
+from mmpr.extras import is_installed, named_extras
 from mmpr.pocket import checkpoint_path
 from mmpr.pool import MakeEngine, Placement
 from mmpr.settings.config import BuildConfig, engine_tiles
 from mmpr.types import View
+
+if TYPE_CHECKING:
+    from mmpr.engines.endpoint import EndpointSettings
+    from mmpr.engines.vllm import VllmSettings
 
 _SMALL_BYTES = 20_000_000
 
@@ -46,14 +50,24 @@ def engine_maker(config: BuildConfig) -> MakeEngine:
 
     Raises:
         ConfigError: the model is a local path that is no checkpoint, or the server's key is not in the environment.
+        MissingExtra: engines would run on this machine alone, and vLLM is not installed here.
     """
     if config.engine == "endpoint":
+        with named_extras():
+            from mmpr.engines.endpoint import start_endpoint
+
         return functools.partial(start_endpoint, endpoint_settings(config))
+    if ray_address(config) is None and not is_installed("vllm"):
+        raise MissingExtra(f"vllm is not installed: pip install 'mmpr[{'gpu' if has_gpu() else 'cpu'}]'")
+    from mmpr.engines.vllm import start_vllm
+
     return functools.partial(start_vllm, vllm_settings(config))
 
 
 def endpoint_settings(config: BuildConfig) -> EndpointSettings:
     """How to reach the server. Its key is read where an engine starts, and stands in no setting."""
+    from mmpr.engines.endpoint import EndpointSettings
+
     assert config.endpoint_url is not None, "an endpoint without its URL"
     if config.endpoint_key_env is not None and not os.environ.get(config.endpoint_key_env):
         # the name is not repeated: it may be the key, given by mistake
@@ -82,6 +96,8 @@ def _model(config: BuildConfig) -> str:
 
 def vllm_settings(config: BuildConfig) -> VllmSettings:
     """The settings of one vLLM engine; `pocket` becomes the path of the embedded checkpoint."""
+    from mmpr.engines.vllm import VllmSettings
+
     path = _model(config)
     if path.startswith((".", "/", "~")) and not (Path(path).expanduser() / "config.json").is_file():
         raise ConfigError(f"model: {path} has no config.json; name a checkpoint's folder or a Hub repository")

@@ -9,8 +9,7 @@ from mmpr.builder.run_recipes import limits, run_recipe
 from mmpr.errors import ConfigError, RunFolderError
 from mmpr.judging import VERSION
 from mmpr.pool import map_tasks
-from mmpr.reporting import write_reports
-from mmpr.reporting.report_files import previewed
+from mmpr.reporting.report_files import previewed, write_reports
 from mmpr.run import (
     FileRecord,
     RunFolder,

@@ -11,11 +11,11 @@ from itertools import permutations
 from pathlib import PurePosixPath
 from typing import Any
 
+from mmpr import pool
 from mmpr.builder.engine_choice import placement, revision
 from mmpr.builder.image_loader import remote_of
 from mmpr.errors import ConfigError, ResumeError, RunFolderError
 from mmpr.log import stamp
-from mmpr.pool import n_engines
 from mmpr.run import ChunkCommit, RunFolder, members_of
 from mmpr.run.folder import MANIFEST
 from mmpr.settings.config import BuildConfig, Mark, of_sources, part
@@ -286,7 +286,7 @@ def identity(config: BuildConfig, sources: Sequence[Source]) -> dict[str, Any]:
 
 
 def _chunk_size(config: BuildConfig, n_rows: int) -> int:
-    even = math.ceil(n_rows / max(1, n_engines(placement(config)) * _CHUNKS_AN_ENGINE))
+    even = math.ceil(n_rows / max(1, pool.n_engines(placement(config)) * _CHUNKS_AN_ENGINE))
     return max(_LEAST_CHUNK, min(_DEFAULT_CHUNK, even))
 
 

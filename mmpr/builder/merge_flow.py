@@ -101,7 +101,7 @@ def merge_runs(urls: Sequence[str], out: str, overrides: list[str]) -> Merged:
         if report := _whole_already(merge):
             return Merged(report, notes)
         _refuse_foreign(folder)
-        with claimed(folder) as heartbeat, _undone(folder), pool.connected(None):
+        with claimed(folder) as heartbeat, _undone(folder), pool.task_room():
             _refuse_damaged(parts)
             return Merged(_write(merge, heartbeat), notes)
 

@@ -5,9 +5,13 @@ from __future__ import annotations
 from contextlib import ExitStack
 from functools import partial
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from mmpr import pool
-from mmpr.pool import MakeEngine, Placement, Pool, Probe, Work
+from mmpr.pool import MakeEngine, Placement, Probe, Work
+
+if TYPE_CHECKING:
+    from mmpr.pool import Pool
 
 
 class Shared:
@@ -45,7 +49,7 @@ class Shared:
             self._pool.assign(work, probe)
             return self._pool
         self.end_engines()
-        self._pool, self._wanted = Pool(make, work, placement, probe=probe), wanted
+        self._pool, self._wanted = pool.Pool(make, work, placement, probe=probe), wanted
         return self._pool
 
     def give_back(self) -> None:

@@ -52,6 +52,7 @@ from mmpr.cli.verb_options import (
     sorted_words,
 )
 from mmpr.errors import MmprError, RunFolderError, SourceError
+from mmpr.extras import missing_extra
 from mmpr.log import LogFormat
 from mmpr.termination import EXIT_AGAIN
 from mmpr.types import PairKind
@@ -65,8 +66,10 @@ _UsageError: Any = typer.BadParameter.__mro__[1]  # of the click that typer is m
 
 def _setting_hint(option: str, words: list[str]) -> str:
     """For `--temperature 0.5`, how that setting is given; nothing where no setting has the option's name."""
-    from mmpr.settings.config import marks
-
+    try:
+        from mmpr.settings.config import marks
+    except ImportError:
+        return ""  # no settings are installed (mmpr[data])
     name = option.lstrip("-").replace("-", "_")
     if name.partition(".")[0] not in marks():
         return ""
@@ -88,8 +91,9 @@ class _Verbs(TyperGroup):
             if option := getattr(error, "option_name", None):
                 error.message += _setting_hint(option, words)
             raise
-        except (MmprError, KeyboardInterrupt) as end:
-            if debugging():
+        except (MmprError, ImportError, KeyboardInterrupt) as raised:
+            end = missing_extra(raised) or raised if isinstance(raised, ImportError) else raised
+            if debugging() or not isinstance(end, MmprError | KeyboardInterrupt):
                 raise
             code, line = error_message(end)
             failed = code in (EXIT_ERROR, EXIT_USAGE)

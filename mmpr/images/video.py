@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
 from mmpr.errors import ImageError
+from mmpr.extras import named_extras
 from mmpr.images.frames import Frame
 from mmpr.images.image_faults import too_large
 from mmpr.types import Reason
@@ -66,7 +67,8 @@ def read_frames(file: BinaryIO, name: str, frames: Sequence[Frame], *, max_pixel
         ImageError: VIDEO_UNREADABLE: it is none, or damaged. VIDEO_TOO_SHORT: it has fewer frames than segments.
             IMAGE_TOO_LARGE: its frames have more than `max_pixels`.
     """
-    import av
+    with named_extras():
+        import av
 
     format = _format(file, name)
     try:

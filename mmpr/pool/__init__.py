@@ -5,8 +5,11 @@ its leases go out again as they were. One that was there twice goes out "alone",
 announced, so that the question that kills is found and no innocent one is blamed (`lease_book`).
 """
 
-from mmpr.pool.cluster import connected, map_tasks, n_engines
-from mmpr.pool.engine_pool import Pool
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
 from mmpr.pool.metrics import Meters, Metric
 from mmpr.pool.pool_records import (
     Beat,
@@ -22,6 +25,14 @@ from mmpr.pool.pool_records import (
     Work,
     WorkContext,
 )
+from mmpr.pool.tasks import map_tasks, task_room
+
+if TYPE_CHECKING:
+    from mmpr.pool.cluster import connected, n_engines
+    from mmpr.pool.engine_pool import Pool
+
+# What imports ray, which mmpr[data] does without.
+_HOMES = {"connected": "mmpr.pool.cluster", "n_engines": "mmpr.pool.cluster", "Pool": "mmpr.pool.engine_pool"}
 
 __all__ = [
     "Beat",
@@ -42,4 +53,11 @@ __all__ = [
     "connected",
     "map_tasks",
     "n_engines",
+    "task_room",
 ]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'mmpr.pool' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

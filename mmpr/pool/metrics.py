@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ray.util.metrics import Counter, Gauge
-
 
 @dataclass(frozen=True, slots=True)
 class Metric:
@@ -33,6 +31,8 @@ class Meters:
     """
 
     def __init__(self, metrics: Sequence[Metric], tags: Mapping[str, str]) -> None:
+        from ray.util.metrics import Counter, Gauge
+
         kinds = {"counter": Counter, "gauge": Gauge}
         self._tags = dict(tags)
         self._metrics = {

@@ -166,7 +166,7 @@ def account(rows: list[Committed]) -> ChunkAccount:
 @pytest.fixture(scope="session")
 def run(tmp_path_factory):
     """A run on a disk with its reports written; (folder, totals, files, report)."""
-    from mmpr.reporting import write_reports
+    from mmpr.reporting.report_files import write_reports
 
     folder, totals, files = make_run(str(tmp_path_factory.mktemp("run") / "out"))
     usage = {"busy_s": 90.0, "preparing_s": 6.0, "alive_s": 100.0, "generated_tokens": 5000.0, "wall_s": 50.0}

@@ -6,8 +6,8 @@ import json
 import secrets
 from dataclasses import replace
 
-from mmpr.reporting import write_reports
 from mmpr.reporting.abstaining import FIGURES, abstaining_figures, abstaining_lines, warning_lines
+from mmpr.reporting.report_files import write_reports
 from mmpr.reporting.rewritten_reports import report_again
 from mmpr.run import StoredResponse, VerdictCounts, cut_dataset, read_verdicts, write_manifest
 from mmpr.types import Certainty, Outcome, Verdict

@@ -13,7 +13,7 @@ import pytest
 from mmpr.builder.stored_verdicts import Rejudge
 from mmpr.errors import LawBroken, RunFolderError
 from mmpr.judging import JudgeOptions
-from mmpr.reporting import write_reports
+from mmpr.reporting.report_files import write_reports
 from mmpr.reporting.rewritten_reports import report_again, report_json
 from mmpr.run import claim_driver, cut_dataset, write_manifest
 from mmpr.verification import verify

@@ -10,10 +10,10 @@ import yaml
 from datasets import load_dataset
 from PIL import Image
 
-from mmpr.reporting import write_reports
 from mmpr.reporting.card import escape
 from mmpr.reporting.card_text import COLUMNS, fenced
 from mmpr.reporting.plain_names import POCKET_LINE
+from mmpr.reporting.report_files import write_reports
 from mmpr.run import dataset_features, read_chunk
 
 from .conftest import make_run

@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from mmpr.reporting import write_reports
 from mmpr.reporting.page import bare_question, island
+from mmpr.reporting.report_files import write_reports
 from mmpr.reporting.sample import Pick, Sampler, read_picks
 from mmpr.reporting.thumbnails import Thumbnails
 

@@ -9,9 +9,9 @@ from collections import Counter
 import pytest
 
 from mmpr.errors import LawBroken, RunFolderError
-from mmpr.reporting import write_reports
 from mmpr.reporting.lengths import SideLengths, quantile
 from mmpr.reporting.plain_names import KINDS, REASONS
+from mmpr.reporting.report_files import write_reports
 from mmpr.reporting.verdict_figures import accuracy_bin
 from mmpr.types import PairKind, Reason
 

@@ -17,7 +17,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmpr.reporting import write_reports
+from mmpr.reporting.report_files import write_reports
 from mmpr.run import Committed, Limits, RunFolder, Selection, cut_dataset, write_manifest
 from mmpr.run.split import VALIDATION, Split, image_number, moved_images, ties
 from mmpr.types import Question
