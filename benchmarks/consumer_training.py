@@ -270,7 +270,7 @@ def train_grpo(folder: str) -> Iterator[Read]:
         max_steps=1,
         per_device_train_batch_size=4,
         num_generations=4,
-        max_completion_length=8,
+        max_completion_length=32,
         learning_rate=1e-3,
         logging_steps=1,
         use_cpu=True,
@@ -280,13 +280,16 @@ def train_grpo(folder: str) -> Iterator[Read]:
         report_to="none",
         disable_tqdm=True,
     )
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     trainer = trl.GRPOTrainer(
-        model=model, reward_funcs=reward_func, args=settings, train_dataset=shown, processing_class=processor
+        model=model, reward_funcs=[reward_func, _spread], args=settings, train_dataset=shown, processing_class=processor
     )
     trainer.train()
     (logged,) = [log for log in trainer.state.log_history if "loss" in log]
-    told = {name: value for name, value in logged.items() if "undecided" in name or "reward_func/mean" in name}
-    print(f"told: one step of GRPO, loss {logged['loss']:.4f}, {told}")
+    moved = sum(not bool((old == dict(model.named_parameters())[name]).all()) for name, old in before.items())
+    assert moved, "the step changed nothing"
+    share = logged["mmpr/undecided"]
+    print(f"told: one step of GRPO: {moved} of {len(before)} tensors changed, {share:.0%} of its completions undecided")
     answers = _answers(folder)
     for row in rows:
         said = answers[row["question_id"]]
@@ -296,6 +299,11 @@ def train_grpo(folder: str) -> Iterator[Read]:
         found = trainer._calculate_rewards(batch, [prompt] * len(said), completions, [[0]] * len(said))[:, 0].tolist()
         text = "".join(_rendered(turn) for turn in prompt)
         yield text, row["reference"], _rounded(found), tuple(image.size for image in row["images"])
+
+
+def _spread(completions: Sequence[Any], **_: object) -> list[float]:
+    """A second reward under which completions differ: random weights give no right answer to learn from."""
+    return [float(len(completion[0]["content"])) for completion in completions]
 
 
 def read_kto(folder: str) -> Iterator[Read]:

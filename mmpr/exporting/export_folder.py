@@ -17,6 +17,7 @@ from mmpr.run.json_records import to_json
 
 EXPORT, UNFINISHED = "export.json", "unfinished.json"
 _WRITTEN_AS = 1
+_CONTENTS = ("pairs_sha256", "responses_sha256")  # what a request says of the run's contents
 
 
 def request_of(format: Format, shards: Sequence[FileRecord], *, max_chars: int | None) -> dict[str, Any]:
@@ -71,7 +72,7 @@ def _require_same(root: Path, stored: Any, request: Mapping[str, Any]) -> None: 
         return
     before = before if isinstance(before, dict) else {}
     differing = next((name for name in request if before.get(name) != request[name]), "request")
-    reasons = {"pairs_sha256": "another run, or this one before it was paired again"}
+    reasons = dict.fromkeys(_CONTENTS, "another run, or this one before it was paired again")
     what = reasons.get(differing, f"{differing} {before.get(differing)!r}, not {request.get(differing)!r}")
     raise ConfigError(f"--to {root} holds another export ({what}); delete it or give another folder")
 
