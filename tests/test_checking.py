@@ -52,6 +52,12 @@ def test_so_many_rows_are_shown_and_the_settings_hold_for_them(tmp_path):
     assert [row["row"] for row in shown(tmp_path, "--limit", "3")] != [1, 2, 3]  # of the sample that would be asked
 
 
+def test_how_answers_name_options_is_reported(tmp_path):
+    row = {"question": "Which?", "choices": ["red", "blue"], "answer": 0}
+    assert "answers    name an option by index, counted from 0\n" in check(tmp_path, rows=[row]).stdout
+    assert "answers  " not in check(tmp_path, rows=[{"question": "Which?", "answer": "red"}]).stdout
+
+
 def test_for_people_the_same_is_text(tmp_path):
     done = check(tmp_path, "--show", "4")
     assert done.exit_code == 0 and "-- vqa.jsonl line 1\n" in done.stdout

@@ -577,3 +577,20 @@ def test_a_layouts_rows_are_the_same_in_every_form(tmp_path, form):
         assert isinstance(again, Question), layout
         for name in ("answer", "choices", "images", "text", "draft", "minority_answers"):
             assert getattr(again, name) == getattr(first, name), layout
+
+
+def test_options_in_columns_of_small_letters_are_options_and_other_single_letters_are_none(tmp_path):
+    first, second = {**ASKED, "a": "x1", "b": "x2", "answer": "b"}, {**ASKED, "x": 1, "y": 2, "answer": "3"}
+    assert [(row.choices, row.answer) for row in read_all(opened(lines(tmp_path, first)))] == [(("x1", "x2"), ("B",))]
+    assert [(row.choices, row.answer) for row in read_all(opened(lines(tmp_path, second)))] == [((), ("3",))]
+
+
+@pytest.mark.parametrize("form", ["struct", "several"])
+def test_a_table_without_a_column_called_like_an_image_has_its_only_one_of_that_type(tmp_path, form):
+    row = {"page": IMAGE, "question": "Q?", "answer": "x", **({"scan": IMAGE} if form == "several" else {})}
+    if form == "several":
+        with pytest.raises(SourceError, match="page and scan hold images: columns.image=page reads one of them"):
+            opened(table(tmp_path, row))
+    else:
+        (read,) = read_all(opened(table(tmp_path, row)))
+        assert len(read.images) == 1

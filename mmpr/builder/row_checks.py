@@ -10,7 +10,17 @@ from mmpr.judging import JudgeOptions, Reference, compile_reference
 from mmpr.judging.choice import Choice
 from mmpr.sources import Index, Row, Source, ranges, read_range
 from mmpr.sources.column_report import column_report
+from mmpr.sources.layouts import AnswerRule
 from mmpr.types import Question, Reason, Skip, Stage
+
+
+_RULES = {
+    AnswerRule.LETTER: "letter",
+    AnswerRule.TEXT: "text",
+    AnswerRule.EITHER: "letter or text",
+    AnswerRule.INDEX0: "index, counted from 0",
+    AnswerRule.INDEX1: "index, counted from 1",
+}
 
 
 def source_notes(sources: Sequence[Source], counted: Sequence[Index]) -> list[str]:
@@ -28,6 +38,8 @@ def described(source: Source, rows: Index) -> list[tuple[str, str]]:
     """How a source is read, a heading and a text each: layout, columns that are read and those that are not."""
     columns = column_report(source)
     found = [("layout", source.layout), ("read", ", ".join(columns.read) or "nothing")]
+    if rules := sorted({part.answers for part in source.parts or (source,) if part.answers}):
+        found.append(("answers", f"name an option by {', '.join(map(_RULES.__getitem__, rules))}"))
     if columns.unread:
         found.append(("unread", ", ".join(columns.unread)))
     return [*found, *(("note", note) for note in source_notes([source], [rows]))]

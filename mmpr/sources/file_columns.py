@@ -26,7 +26,7 @@ _OPTION_NAMES = re.compile(
 # `gpt_answer` and the like are a model's.
 _ANSWER_NAMES = re.compile(
     r"^(?!gpt|model|llm|pred|generated|reject|wrong|incorrect|difficult)"
-    r"(?:.{0,60}answers?(?:key|text|letter|label|value|idx|index|id)?|.{0,60}groundtruth.{0,20}|correct.{1,60})"
+    r"(?:.{0,60}answers?(?:key|text|letter|label|value|idx|index|id)?\d*|.{0,60}groundtruth.{0,20}|correct.{1,60})"
 )
 _CONTEXT_NAMES = re.compile(r"hints?|contexts?|passage|lecture")
 
@@ -128,8 +128,9 @@ def _group(spelling: str, names: Group, by_plain: Mapping[str, str]) -> Group:
         several = tuple(by_plain.get(_plain(one), "") for one in spelling.split(_BOTH))
         return several if all(several) else ()
     if spelling == _LETTERS:
-        lettered = sorted(name for name in names if len(name) == 1 and "A" <= name <= "Z")
-        return tuple(lettered) if "A" in lettered else ()
+        upper = tuple(sorted(name for name in names if len(name) == 1 and "A" <= name <= "Z"))
+        lower = tuple(sorted(name for name in names if len(name) == 1 and "a" <= name <= "z"))
+        return upper if "A" in upper else lower if lower[:2] == ("a", "b") else ()
     if spelling.endswith((_NUMBERS, _LETTERS)):
         tail = r"(\d{1,3})" if spelling.endswith(_NUMBERS) else r"([a-z])"
         pattern = re.compile(re.escape(_plain(spelling)) + tail)

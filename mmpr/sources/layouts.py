@@ -43,6 +43,7 @@ _IMAGE = (
 _OPTIONS = (
     *("choices", "options", "candidates", "multiple_choices", "answer_choices", "answer_options", "option_list"),
     *("choice_@", "option_@", "choice_#", "option_#", "@", "option", "answer_@", "ans_#", "op_@"),
+    *("opt_@", "opt_#", "alternative_@", "alternative_#"),
 )
 _ANSWER = (
     *("answer", "answers", "correct_answer", "correct_choice_idx", "correct_choice", "correct_option", "answer_idx"),
@@ -173,7 +174,7 @@ LAYOUTS = (
     ),
     RowLayout(
         "scienceqa",
-        ("choices", "answer", "hint", "lecture|skill|topic|task|grade"),
+        ("choices|options", "answer", "hint", "lecture|skill|topic|task|grade"),
         hint=("hint",),
         rule=_INDEX0,
         files=("{image}", "{split}/{id}/{image}", "images/{split}/{id}/{image}"),
@@ -282,7 +283,7 @@ LAYOUTS = (
     ),
     RowLayout(
         "vqa-originals",
-        ("question_id", "image_id", "question", "!image", "!choices", "!answer", "!image_classes"),
+        ("question_id", "image_id", "question", "!image", "!choices", "!answer", "!label", "!image_classes"),
         image=("image_id",),
         answer=("answers",),
         votes=True,
