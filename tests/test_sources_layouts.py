@@ -589,7 +589,7 @@ def test_options_in_columns_of_small_letters_are_options_and_other_single_letter
 def test_a_table_without_a_column_called_like_an_image_has_its_only_one_of_that_type(tmp_path, form):
     row = {"page": IMAGE, "question": "Q?", "answer": "x", **({"scan": IMAGE} if form == "several" else {})}
     if form == "several":
-        with pytest.raises(SourceError, match="page and scan hold images: columns.image=page reads one of them"):
+        with pytest.raises(SourceError, match=r"page and scan hold images: columns\.image=page reads one of them"):
             opened(table(tmp_path, row))
     else:
         (read,) = read_all(opened(table(tmp_path, row)))

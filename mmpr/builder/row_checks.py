@@ -13,7 +13,6 @@ from mmpr.sources.column_report import column_report
 from mmpr.sources.layouts import AnswerRule
 from mmpr.types import Question, Reason, Skip, Stage
 
-
 _RULES = {
     AnswerRule.LETTER: "letter",
     AnswerRule.TEXT: "text",
