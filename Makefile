@@ -3,6 +3,7 @@
 # make mpo       what the pairs are worth: builds, trains and evaluates the pocket model in many ways (hours)
 # make test      the tests; make test-fast: those without engine and Ray; make test-slow: those with many engine starts
 # make check     lint, format, types
+# make wheel     the wheel, installed without extras in a fresh environment and used
 SHELL := /bin/bash
 .ONESHELL:
 .SHELLFLAGS := -euo pipefail -c
@@ -19,7 +20,7 @@ OUT ?= runs/demo
 CONFIG ?=
 QUESTIONS ?= 200
 
-.PHONY: install dataset mpo test test-fast test-slow check bench bench-faults clean
+.PHONY: install dataset mpo test test-fast test-slow check wheel bench bench-faults clean
 install: $(STAMP)
 
 $(STAMP): pyproject.toml Makefile
@@ -56,6 +57,9 @@ check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+wheel:
+	PYTHON=$(PYTHON) .ci/wheel
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks.bench_judge
