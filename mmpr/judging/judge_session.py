@@ -141,7 +141,8 @@ _NAMED_OPTION = frozenset((Rule.CHOICE_TEXT, Rule.CHOICE_LETTER))
 def _said_in_prose(reference: Reference, response: str) -> Verdict | None:
     """A value that the closing sentence names in the question's words, or an option that a lone sentence names; None
     where the prose decides nothing."""
-    answer = closing_value(response, reference.forms[0].question)
+    closing = closing_value(response, reference.forms[0].question)
+    answer = None if closing is None else closing.value
     if answer is None and reference.kind == "choice" and _ONE_SENTENCE.match(response.strip()) is not None:
         answer = response.strip()
     if answer is None:
@@ -149,7 +150,8 @@ def _said_in_prose(reference: Reference, response: str) -> Verdict | None:
     found = rule_answer(reference, answer)
     if reference.kind == "choice" and found.rule not in _NAMED_OPTION:
         return None
-    decided = found.outcome is Outcome.CORRECT or found.certainty is Certainty.PROVEN
+    wrong = found.certainty is Certainty.PROVEN and (closing is None or closing.whole)
+    decided = wrong or found.outcome is Outcome.CORRECT
     off_format = reference.format != "any"
     shown = reference.show()
     return Verdict(found.outcome, answer, found.rule, shown, found.certainty, off_format) if decided else None

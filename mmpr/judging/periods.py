@@ -28,6 +28,9 @@ _FORMS = {
         rf"q(?P<n>[1-4])(?:[ ,/'-]{{1,2}}|\s?of )?(?:fy\s?)?{_YEAR}",
         rf"{_YEAR}[ ,/-]{{0,2}}q(?P<n>[1-4])",
         rf"(?P<n>[1-4])q\s?{_YEAR}",
+        r"q(?P<n>[1-4])",
+        rf"{_NTH}[- ]quarter",
+        r"第?\s?(?P<n>[1-4])\s?季度",
         rf"{_NTH}[- ]quarter(?:,| of| in)?(?: the year)? {_YEAR}",
         rf"{_YEAR},? {_NTH}[- ]quarter",
         rf"{_YEAR}\s?年\s?第?\s?(?P<n>[1-4])\s?季度?",
@@ -119,8 +122,10 @@ class Period:
         if self.span.sort == "decade" and min(got.year, self.span.year) < 100 and got.year != self.span.year:
             near = got.year % 100 == self.span.year % 100  # `the nineties` are the 1990s of some century
             return ambiguous(Rule.DATE) if near else different(Rule.DATE)
-        if (got.number, got.year) != (self.span.number, self.span.year):
+        if got.number != self.span.number or (got.year != self.span.year and got.year and self.span.year):
             return different(Rule.DATE)
+        if got.year != self.span.year:  # `Q3` for `Q3 2020`
+            return ambiguous(Rule.DATE)
         if got.part == self.span.part:
             return correct(Rule.DATE)
         return different(Rule.DATE) if got.part and self.span.part else ambiguous(Rule.DATE)

@@ -7,6 +7,7 @@ text is never an answer for being last.
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 from mmpr.judging import guards
 from mmpr.judging.answer_head import without_boilerplate
@@ -31,6 +32,7 @@ _VALUE = re.compile(
 _WORD = re.compile(r"[a-z]{1,40}(?:'[a-z]{1,8})?")
 _LOOSE_TEXT = """
 therefore thus so hence total about approximately exactly equal equals will would be have has had
+what which how many much who when where find question
 """
 _LOOSE = STOP | frozenset(_LOOSE_TEXT.split())
 _UNIT_HINT = re.compile(r"\(units?:[^()\n]{0,40}\)")
@@ -40,7 +42,14 @@ _STEPS = re.compile(rf"\s{_TERM}(?:\s?[-+*/×÷]\s?{_TERM}){{1,12}}\s?=\s?", re.
 _BLANK = re.compile(r"\(_{1,8}\)|_{2,10}")
 
 
-def closing_value(response: str, question: str) -> str | None:
+class Closing(NamedTuple):
+    """A value, and whether its sentence says at least half of what the question asks: else it may be a step."""
+
+    value: str
+    whole: bool
+
+
+def closing_value(response: str, question: str) -> Closing | None:
     """The value of the closing sentence where all else in it is said by the question, or None.
 
     Args:
@@ -63,7 +72,7 @@ def closing_value(response: str, question: str) -> str | None:
     bare = found[0]["value"].strip()
     given = asked if len(shared) >= 2 else question
     fresh = re.search(rf"(?<![\d.]){re.escape(bare)}(?![\d.])", given) is None  # what the question gives is no answer
-    return bare if shared and len(set(said)) >= 2 and fresh else None
+    return Closing(bare, 2 * len(shared) >= len(wanted)) if shared and len(set(said)) >= 2 and fresh else None
 
 
 def _asking(question: str) -> str:

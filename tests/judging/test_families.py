@@ -77,7 +77,8 @@ How long is it? | 5 m ; 5 cm ; 5 kg ; 5 feet ; 5 below
 How much is it? | $4.50 ; $450 ; €4.50 ; 4.50% ; $4.05
 When was it built? | 18th century ; 17th century ; 1800s ; 8th century ; 18 BC
 When was it built? | 44 BC ; 44 AD ; 45 BC
-Which quarter? | Q3 2020 ; Q2 2020 ; Q3 2021 ; 2020
+Which quarter? | Q3 2020 ; Q2 2020 ; Q3 2021 ; 2020 ; Q3
+What is the website? | www.foo.com ; www-foo-com ; foo.com
 What time is it? | 3:15 PM ; 3:15 AM ; 15:03 ; quarter to three
 What is the ratio? | 2:3 ; 3:2 ; 4:9 ; 23
 What is the force? | -5 N ; 5 N ; -50 N

@@ -26,6 +26,8 @@ SQUARE = "The square has sides of 4 m. What is the perimeter of the square?"
         (SQUARE, "16", STEPS + "The perimeter of the square is not 16 m.", Outcome.UNPARSED),
         (SQUARE, "16", STEPS + "The perimeter of the square is 15 or 16.", Outcome.UNPARSED),
         (SQUARE, "16", STEPS + "First I add 4 and 4.", Outcome.UNPARSED),
+        # a step of the way is no wrong answer
+        ("What is the area of the square outside the circle?", "3", "The area of the square is 9.", Outcome.UNPARSED),
     ],
 )
 def test_a_closing_sentence(text: str, reference: str, response: str, expected: Outcome) -> None:
