@@ -43,7 +43,7 @@ _BLANK = re.compile(r"\(_{1,8}\)|_{2,10}")
 
 
 class Closing(NamedTuple):
-    """A value, and whether its sentence says at least half of what the question asks: else it may be a step."""
+    """A value, and whether its sentence says two thirds of what the question asks: else it may be a step."""
 
     value: str
     whole: bool
@@ -72,7 +72,7 @@ def closing_value(response: str, question: str) -> Closing | None:
     bare = found[0]["value"].strip()
     given = asked if len(shared) >= 2 else question
     fresh = re.search(rf"(?<![\d.]){re.escape(bare)}(?![\d.])", given) is None  # what the question gives is no answer
-    return Closing(bare, 2 * len(shared) >= len(wanted)) if shared and len(set(said)) >= 2 and fresh else None
+    return Closing(bare, 3 * len(shared) >= 2 * len(wanted)) if shared and len(set(said)) >= 2 and fresh else None
 
 
 def _asking(question: str) -> str:
