@@ -82,24 +82,39 @@ def values(raw: Raw, source: Source) -> dict[str, object]:
 
 def _rows(source: Source, span: Span) -> Iterator[Raw]:
     with unpacked(source) as file, ExitStack() as stack:
-        annotations = stack.enter_context(Path(source.annotations).open("rb")) if source.annotations else None
+        annotations = _Annotations.opened(source, stack) if source.annotations else None
         file.seek(span.offset)
         for number, piece in enumerate(_pieces(file, span.offset, source), span.number):
-            text = piece.text if annotations is None else _annotated(piece.text, annotations, source)
+            text = piece.text if annotations is None else annotations.joined(piece.text)
             line = jsonl.Line(number, text, piece.size_bytes, True, piece.long_sha256)
             yield Raw(number, jsonl.fingerprint(line), line)
 
 
-def _annotated(text: bytes, annotations: BinaryIO, source: Source) -> bytes:
-    """A question with the columns of its annotation; as it is where it has none."""
-    found = _QUESTION_ID.search(text) if text.startswith(b"{") and text.endswith(b"}") else None
-    place = Path(source.annotations).stat()
-    ids, offsets, sizes = _annotation_places(source, place.st_size, place.st_mtime_ns)
-    at = int(ids.searchsorted(int(found[1]))) if found else len(ids)
-    if found is None or at == len(ids) or int(ids[at]) != int(found[1]):
-        return text
-    annotations.seek(int(offsets[at]))
-    return text[:-1] + b", " + annotations.read(int(sizes[at]))[1:]  # both are objects: `{..}`
+@dataclass(frozen=True, slots=True)
+class _Annotations:
+    """The open file of the answers, and where each stands: question ids in order, with their offsets and sizes."""
+
+    file: BinaryIO
+    ids: npt.NDArray[np.int64]
+    offsets: npt.NDArray[np.int64]
+    sizes: npt.NDArray[np.int64]
+
+    @classmethod
+    def opened(cls, source: Source, stack: ExitStack) -> _Annotations:
+        place = Path(source.annotations)
+        found = place.stat()
+        ids, offsets, sizes = _annotation_places(source, found.st_size, found.st_mtime_ns)
+        return cls(stack.enter_context(place.open("rb")), ids, offsets, sizes)
+
+    def joined(self, text: bytes) -> bytes:
+        """A question with the columns of its annotation; as it is where it has none."""
+        is_object = text.startswith(b"{") and text.endswith(b"}")
+        found = _QUESTION_ID.search(text) if is_object else None
+        at = int(self.ids.searchsorted(int(found[1]))) if found else len(self.ids)
+        if found is None or at == len(self.ids) or int(self.ids[at]) != int(found[1]):
+            return text
+        self.file.seek(int(self.offsets[at]))
+        return text[:-1] + b", " + self.file.read(int(self.sizes[at]))[1:]  # both are objects: `{..}`
 
 
 @lru_cache(maxsize=4)
