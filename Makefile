@@ -35,7 +35,7 @@ $(STAMP): pyproject.toml Makefile
 
 # The demo's questions are made anew only for the demo; a SOURCE of your own must exist.
 runs/demo-questions/vqa.jsonl: | $(STAMP)
-	$(BIN)/python -m pipelines.pocket.questions --n $(QUESTIONS) --open-fraction 0.35 --seed 1 --out $(@D)
+	$(BIN)/mmpr demo --questions-only --n $(QUESTIONS) --out runs
 
 dataset: $(STAMP) $(SOURCE)
 	$(BIN)/mmpr build --source $(SOURCE) --out $(OUT) $(if $(CONFIG),--config $(CONFIG)) $(ARGS)

@@ -14,8 +14,8 @@ import datasets
 import pyarrow.parquet as pq
 import pytest
 
+from mmpr.demo.pocket_world import Scene
 from pipelines.pocket.questions import read_scenes, write_questions
-from pipelines.pocket.world import Scene
 
 MMPR = (sys.executable, "-m", "mmpr")
 # Colours, a window's title, a cleared screen, CSI in one character, a line written over, an order turned round.
@@ -290,3 +290,14 @@ def test_sigterm_ends_with_75_and_the_same_command_completes(tmp_path):
     for name, content in committed.items():
         assert (tmp_path / "run" / "chunks" / name).read_bytes() == content
     assert mmpr("verify", tmp_path / "run").returncode == 0
+
+
+def test_the_demos_questions_are_those_of_the_pocket_world(tmp_path):
+    done = mmpr("demo", "--questions-only", "--n", "12", "--out", tmp_path)
+    assert done.returncode == 0 and "demo-questions/vqa.jsonl" in done.stderr
+    write_questions(tmp_path / "same", n=12, open_fraction=0.35, seed=1)
+    for name in ("vqa.jsonl", "scenes.jsonl", "images/000003.png"):
+        assert (tmp_path / "demo-questions" / name).read_bytes() == (tmp_path / "same" / name).read_bytes()
+    before = (tmp_path / "demo-questions" / "vqa.jsonl").stat().st_mtime_ns
+    assert mmpr("demo", "--questions-only", "--n", "20", "--out", tmp_path).returncode == 0
+    assert (tmp_path / "demo-questions" / "vqa.jsonl").stat().st_mtime_ns == before

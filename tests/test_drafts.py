@@ -13,6 +13,8 @@ from rich.console import Console
 from mmpr.builder.answer import AskRecipe, answer
 from mmpr.builder.build_flow import build
 from mmpr.builder.engine_choice import endpoint_settings
+from mmpr.demo.pocket_language import describe
+from mmpr.demo.pocket_world import PlacedShape, Scene
 from mmpr.engines.scripted import ScriptedEngine
 from mmpr.errors import ConfigError, RequestRefused
 from mmpr.images import Loader
@@ -24,8 +26,6 @@ from mmpr.settings.config import BuildConfig
 from mmpr.types import Finish, Question, Reason, Response, Stage
 from mmpr.verification import verify
 from pipelines.pocket.figures import draft_figures
-from pipelines.pocket.language import describe
-from pipelines.pocket.world import Mark, Scene
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the workers cannot import a test module
 RECIPE = AskRecipe("final", 1, 1.0, 0, 1.0, 60, 60, 0.5, 4, None, drafts=3)
@@ -130,7 +130,7 @@ def test_a_run_keeps_what_the_choice_was_made_by(cluster, write_source, tmp_path
 
 
 def test_what_the_choice_brought_is_counted_from_what_the_world_knows():
-    scene = Scene(1, 1, (Mark(1, 2, "red", "circle"), Mark(3, 1, "red", "cross")))
+    scene = Scene(1, 1, (PlacedShape(1, 2, "red", "circle"), PlacedShape(3, 1, "red", "cross")))
     true, half = describe(scene, "en"), "Row 1: column 2 a red circle. Row 3: column 1 a blue cross."
     drafts = [StoredResponse(said(text, Stage.DRAFT, i)) for i, text in enumerate((half, true, half))]
     completion = StoredResponse(said("no", Stage.COMPLETION, 0), splice=Splice(1, 8, 3))

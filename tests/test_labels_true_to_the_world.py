@@ -15,8 +15,8 @@ import yaml
 from typer.testing import CliRunner
 
 from mmpr.cli.verbs import app
-from pipelines.pocket.language import draw_question
-from pipelines.pocket.world import draw_image, draw_scene
+from mmpr.demo.pocket_language import draw_question
+from mmpr.demo.pocket_world import draw_image, draw_scene
 
 POCKET = Path(__file__).parents[1] / "configs" / "pocket.yaml"
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])

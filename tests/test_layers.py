@@ -13,7 +13,18 @@ import mmpr
 ROOT = Path(mmpr.__file__).parent
 ROOMS = [
     *("types", "errors", "redact", "log", "extras", "_processes", "termination", "pocket"),
-    *("image_tags", "option_letters", "prompts", "judging", "rewards", "pairing", "rounds", "evaluation", "dropout"),
+    *(
+        "image_tags",
+        "option_letters",
+        "prompts",
+        "demo",
+        "judging",
+        "rewards",
+        "pairing",
+        "rounds",
+        "evaluation",
+        "dropout",
+    ),
     *("images", "sources", "run", "verification", "reporting", "status"),
     *("engines", "pool"),
     *("opened_run", "settings", "builder", "exporting", "checking", "api", "cli", "__main__"),

@@ -6,19 +6,32 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from mmpr.demo.pocket_language import KINDS, SEEN, UNCLEAR, Claim, Habit, as_question, describe, draw_question, respond
+from mmpr.demo.pocket_world import (
+    COLOURS,
+    EASY,
+    FULL,
+    Look,
+    PlacedShape,
+    Scene,
+    draw_looks,
+    draw_pixels,
+    draw_scene,
+    is_clear,
+)
 from mmpr.judging import Outcome, judge
 from mmpr.pocket import checkpoint_path
 from pipelines.pocket import train as training
 from pipelines.pocket.checker import Statements, count_statements, statement_spans
 from pipelines.pocket.checkpoint import fuse, write_random_checkpoint
 from pipelines.pocket.examples import Candour, draw_batches, draw_talk, train_tokenizer
-from pipelines.pocket.language import KINDS, SEEN, UNCLEAR, Claim, Habit, as_question, describe, draw_question, respond
 from pipelines.pocket.model import Shape, Vision, make_language, pixel_shuffle
 from pipelines.pocket.questions import read_scenes, write_questions
 from pipelines.pocket.train import Lesson, difficulties, language_loss, train_language, train_vision
-from pipelines.pocket.world import COLOURS, EASY, FULL, Look, Mark, Scene, draw_looks, draw_pixels, draw_scene, is_clear
 
-SCENE = Scene(1, 1, (Mark(1, 2, "red", "circle"), Mark(1, 4, "blue", "cross"), Mark(3, 1, "red", "cross")))
+SCENE = Scene(
+    1, 1, (PlacedShape(1, 2, "red", "circle"), PlacedShape(1, 4, "blue", "cross"), PlacedShape(3, 1, "red", "cross"))
+)
 TINY = Shape(
     vision_width=64, vision_layers=1, vision_heads=1, vision_ffn=64, width=64, layers=1, heads=1, kv_heads=1, ffn=64
 )

@@ -11,6 +11,8 @@ import torch
 from PIL import Image
 
 from mmpr.builder.answer import AskRecipe, Rounds, answer
+from mmpr.demo.pocket_language import as_question, draw_question
+from mmpr.demo.pocket_world import draw_pixels, draw_scene
 from mmpr.dropout import Cut, cut_draft
 from mmpr.engines.protocol import Sampling
 from mmpr.engines.vllm import VllmSettings, start_vllm
@@ -24,9 +26,7 @@ from mmpr.types import DecodedImage, Finish, Message, Prefix, Prompt, Question, 
 from pipelines.mpo.checkpoint import load_model
 from pipelines.mpo.processor import load_processor
 from pipelines.pocket.checkpoint import write_random_checkpoint
-from pipelines.pocket.language import as_question, draw_question
 from pipelines.pocket.model import Shape
-from pipelines.pocket.world import draw_pixels, draw_scene
 
 pytestmark = [
     pytest.mark.engine,

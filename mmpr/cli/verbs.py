@@ -18,6 +18,7 @@ import typer
 from typer.core import TyperGroup
 
 from mmpr import __version__, termination
+from mmpr.cli.demo_verb import demo
 from mmpr.cli.eval_verb import evaluate
 from mmpr.cli.export_verb import export
 from mmpr.cli.messages import (
@@ -182,6 +183,7 @@ def _build_job(context: typer.Context, job: Path, overrides: list[str]) -> None:
         raise typer.Exit(EXIT_FAILING)
 
 
+app.command(epilog="Example:  mmpr demo && mmpr peek runs/demo")(demo)
 app.command(
     name="eval",
     epilog="Examples:  mmpr eval --source vqa.jsonl --out evals/mine n=8   |   mmpr eval --compare evals/old evals/new",

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from mmpr.demo.pocket_world import Scene
 from mmpr.pocket import POCKET
 from mmpr.run import Committed, RunFolder
 from mmpr.types import Outcome, PairKind, Stage
@@ -31,7 +32,6 @@ from pipelines.mpo.train import Weights, load_recipe
 from pipelines.pocket.checker import count_statements
 from pipelines.pocket.figures import bootstrap, questions_of
 from pipelines.pocket.questions import read_scenes, write_questions
-from pipelines.pocket.world import Scene
 
 HERE = Path(__file__).parent
 _OPEN = 0.5  # share of questions without an answer

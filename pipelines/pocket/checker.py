@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from pipelines.pocket.language import COLOURS_ZH, SEEN, SHAPES_ZH, UNCLEAR
-from pipelines.pocket.world import COLOURS, SHAPES, Scene
+from mmpr.demo.pocket_language import COLOURS_ZH, SEEN, SHAPES_ZH, UNCLEAR
+from mmpr.demo.pocket_world import COLOURS, SHAPES, Scene
 
 _ROW = r"(?:Row (?P<row>\d+):|第(?P<row_zh>\d+)行[::])"
 _EN = rf"column (?P<column>\d+) (?:{SEEN['en']})?an? (?P<colour>{'|'.join(COLOURS)}) (?P<shape>{'|'.join(SHAPES)})\b"

@@ -13,9 +13,7 @@ from PIL import Image
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
 
-from mmpr.image_tags import IMAGE_TAG
-from pipelines.pocket.checker import statement_spans
-from pipelines.pocket.language import (
+from mmpr.demo.pocket_language import (
     COLOURS_ZH,
     KINDS,
     SHAPES_ZH,
@@ -27,8 +25,10 @@ from pipelines.pocket.language import (
     prompt_text,
     respond,
 )
+from mmpr.demo.pocket_world import FULL, TILE, Look, Scene, WorldDifficulty, draw_looks, draw_scene, is_clear, paint
+from mmpr.image_tags import IMAGE_TAG
+from pipelines.pocket.checker import statement_spans
 from pipelines.pocket.model import Shape
-from pipelines.pocket.world import FULL, TILE, Difficulty, Look, Scene, draw_looks, draw_scene, is_clear, paint
 
 SPECIALS = ("<unk>", "<s>", "</s>", "<|im_start|>", "<|im_end|>", "<img>", "</img>", "<IMG_CONTEXT>")
 END_OF_TEXT, END_OF_TURN, IMAGE_START, IMAGE_END, IMAGE = 2, 4, 5, 6, 7
@@ -134,7 +134,7 @@ def cut_tiles(pixels: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
     return [whole[y : y + TILE, x : x + TILE].transpose(2, 0, 1) for y, x in places]
 
 
-def _clear(looks: Sequence[Look], difficulty: Difficulty) -> list[bool]:
+def _clear(looks: Sequence[Look], difficulty: WorldDifficulty) -> list[bool]:
     return [is_clear(look, difficulty) for look in looks]
 
 
@@ -187,7 +187,7 @@ def draw_batches(
     *,
     size: int,
     seed: int,
-    difficulties: Iterator[Difficulty],
+    difficulties: Iterator[WorldDifficulty],
     reasoning_weight: float = 1.0,
     kinds: Sequence[str] = tuple(KINDS),
     habits: Mapping[Habit, float] = WORKED_OUT,

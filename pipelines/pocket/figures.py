@@ -20,13 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmpr.builder.pair_rule import make_pairs
+from mmpr.demo.pocket_world import Scene
 from mmpr.pairing import PairRule
 from mmpr.run import Committed, RunFolder, read_chunk
 from mmpr.run.commit_records import pair_texts
 from mmpr.types import Outcome, Stage
 from pipelines.pocket.checker import Statements, count_statements
 from pipelines.pocket.questions import read_scenes
-from pipelines.pocket.world import Scene
 
 _RESAMPLES = 4000
 _MARGINS = (0.0, 2.0, 3.0, 4.0)  # nats a token

@@ -31,6 +31,8 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import LlamaForCausalLM
 
+from mmpr.demo.pocket_language import COLOUR_NAMES, KINDS, Habit
+from mmpr.demo.pocket_world import EASY, FULL, SHAPES, SIDE, WorldDifficulty, draw_looks, draw_scene, is_clear, paint
 from pipelines.pocket.checkpoint import write_checkpoint
 from pipelines.pocket.examples import (
     IMAGE,
@@ -42,9 +44,7 @@ from pipelines.pocket.examples import (
     draw_batches,
     train_tokenizer,
 )
-from pipelines.pocket.language import COLOUR_NAMES, KINDS, Habit
 from pipelines.pocket.model import Shape, Vision, hidden_states, make_language
-from pipelines.pocket.world import EASY, FULL, SHAPES, SIDE, Difficulty, draw_looks, draw_scene, is_clear, paint
 
 VISION_STEPS, VISION_BATCH = 550, 96
 LANGUAGE_BATCH = 32
@@ -95,11 +95,11 @@ LESSONS = (
 )
 
 
-def difficulties(steps: int, *, ramp: float) -> Iterator[Difficulty]:
+def difficulties(steps: int, *, ramp: float) -> Iterator[WorldDifficulty]:
     """From EASY to FULL over the first `ramp` of the steps."""
     for step in range(steps):
         f = min(1.0, step / (steps * ramp))
-        yield Difficulty(
+        yield WorldDifficulty(
             colour_jitter=EASY.colour_jitter + f * (FULL.colour_jitter - EASY.colour_jitter),
             pixel_noise=EASY.pixel_noise + f * (FULL.pixel_noise - EASY.pixel_noise),
             smallest=EASY.smallest + f * (FULL.smallest - EASY.smallest),
@@ -107,7 +107,7 @@ def difficulties(steps: int, *, ramp: float) -> Iterator[Difficulty]:
         )
 
 
-def draw_cells(rng: np.random.Generator, n_tiles: int, difficulty: Difficulty) -> tuple[Tensor, Tensor]:
+def draw_cells(rng: np.random.Generator, n_tiles: int, difficulty: WorldDifficulty) -> tuple[Tensor, Tensor]:
     """Tiles (n, 3, 64, 64) and what each of their 16 cells holds and where it is (n, 16, 6), as `_LABELS`."""
     tiles: list[NDArray[np.float32]] = []
     labels: list[list[tuple[int, ...]]] = []

@@ -16,9 +16,9 @@ from itertools import accumulate
 
 import numpy as np
 
+from mmpr.demo.pocket_world import COLOURS, SHAPES, PlacedShape, Scene
 from mmpr.prompts import ask
 from mmpr.types import Question
-from pipelines.pocket.world import COLOURS, SHAPES, Mark, Scene
 
 COLOUR_NAMES = tuple(COLOURS)
 COLOURS_ZH = dict(zip(COLOUR_NAMES, ("红色", "橙色", "黄色", "绿色", "青色", "蓝色", "紫色", "棕色"), strict=True))
@@ -99,31 +99,31 @@ def describe(scene: Scene, language: str, remarks: Sequence[str] = (), claims: S
     return " ".join(f"Row {row}: {', '.join(said)}." for row, said in rows.items())
 
 
-def _put(mark: Mark, claim: Claim, language: str) -> str:
+def _put(mark: PlacedShape, claim: Claim, language: str) -> str:
     if claim is Claim.UNCLEAR:
         return UNCLEAR[language]
     return (SEEN[language] if claim is Claim.SEEN else "") + _look(mark, language)
 
 
-def _look(mark: Mark, language: str) -> str:
+def _look(mark: PlacedShape, language: str) -> str:
     if language == "zh":
         return COLOURS_ZH[mark.colour] + SHAPES_ZH[mark.shape]
     return f"{article(mark.colour)} {mark.colour} {mark.shape}"
 
 
-def _counted(scene: Scene, wanted: Callable[[Mark], bool], language: str) -> tuple[str, ...]:
+def _counted(scene: Scene, wanted: Callable[[PlacedShape], bool], language: str) -> tuple[str, ...]:
     """A remark for each find: its number."""
     numbers = accumulate(int(wanted(mark)) for mark in scene.marks)
     wording = "(第{}个)" if language == "zh" else " (count {})"
     return tuple(wording.format(n) if wanted(mark) else "" for mark, n in zip(scene.marks, numbers, strict=True))
 
 
-def _pointed(scene: Scene, wanted: Mark, language: str) -> tuple[str, ...]:
+def _pointed(scene: Scene, wanted: PlacedShape, language: str) -> tuple[str, ...]:
     """A remark for the one mark that is wanted."""
     return tuple(("(这里)" if language == "zh" else " (here)") if mark == wanted else "" for mark in scene.marks)
 
 
-def _matched(scene: Scene, wanted: Mark, found: tuple[str, ...], language: str) -> tuple[str, ...]:
+def _matched(scene: Scene, wanted: PlacedShape, found: tuple[str, ...], language: str) -> tuple[str, ...]:
     """The finds' remarks, and for a mark that shares the wanted one's colour or shape alone which of them."""
     half = ("(颜色)", "(形状)") if language == "zh" else (" (colour)", " (shape)")
     remarks = []
@@ -168,11 +168,11 @@ def _count(scene: Scene, rng: np.random.Generator, language: str) -> Asked:
     return Asked("count", text, str(n), goal, remarks, f"我看到{n}个{name}。" if zh else f"I see {n} {name}.")
 
 
-def _cell(mark: Mark, language: str) -> str:
+def _cell(mark: PlacedShape, language: str) -> str:
     return f"第{mark.row}行第{mark.column}列" if language == "zh" else f"row {mark.row}, column {mark.column}"
 
 
-def _at_cell(scene: Scene, mark: Mark, language: str) -> tuple[str, tuple[str, ...], str]:
+def _at_cell(scene: Scene, mark: PlacedShape, language: str) -> tuple[str, tuple[str, ...], str]:
     """Goal, remarks and conclusion of whoever is asked what a cell holds."""
     cell, remarks = _cell(mark, language), _pointed(scene, mark, language)
     if language == "zh":
@@ -247,7 +247,7 @@ def _yes_no(scene: Scene, rng: np.random.Generator, language: str) -> Asked:
     colour, shape = (one.colour, one.shape) if rng.random() < 0.5 else _absent(there, rng)
     found = (colour, shape) in there
     finds = _counted(scene, lambda mark: (mark.colour, mark.shape) == (colour, shape), language)
-    remarks = _matched(scene, Mark(0, 0, colour, shape), finds, language)
+    remarks = _matched(scene, PlacedShape(0, 0, colour, shape), finds, language)
     if language == "zh":
         name, glance = COLOURS_ZH[colour] + SHAPES_ZH[shape], "有" if found else "没有"
         return Asked("yes_no", f"图中有{name}吗?", "是" if found else "否", f"找{name}。", remarks, f"{glance}{name}。")
@@ -303,7 +303,7 @@ KINDS: dict[str, Asker] = {
 }
 
 
-def _any(scene: Scene, rng: np.random.Generator) -> Mark:
+def _any(scene: Scene, rng: np.random.Generator) -> PlacedShape:
     return scene.marks[int(rng.integers(len(scene.marks)))]
 
 

@@ -36,7 +36,7 @@ _FLOOR_BY_ROW = (1.0, 0.84)
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class PlacedShape:
     """One coloured shape in its cell; rows and columns count from 1 over the whole image."""
 
     row: int
@@ -51,7 +51,7 @@ class Scene:
 
     tiles_wide: int
     tiles_high: int
-    marks: tuple[Mark, ...]
+    marks: tuple[PlacedShape, ...]
 
     @property
     def rows(self) -> int:
@@ -63,7 +63,7 @@ class Scene:
 
 
 @dataclass(frozen=True, slots=True)
-class Difficulty:
+class WorldDifficulty:
     """What makes the world hard to see: never a wrong label.
 
     Args:
@@ -82,8 +82,8 @@ class Difficulty:
 # Below these a mark is hard to make out: the share of its drawn colour's best name among all names, and its radius.
 _CLEAR_COLOUR, _CLEAR_RADIUS = 0.8, 3.2
 
-EASY = Difficulty(colour_jitter=6.0, pixel_noise=6.0, smallest=5.0, place_jitter=1.0)
-FULL = Difficulty()
+EASY = WorldDifficulty(colour_jitter=6.0, pixel_noise=6.0, smallest=5.0, place_jitter=1.0)
+FULL = WorldDifficulty()
 
 
 def draw_layout(rng: np.random.Generator) -> tuple[int, int]:
@@ -104,7 +104,7 @@ def draw_scene(
     few_colours = rng.choice(len(colours), size=int(rng.integers(3, 7)), replace=False).tolist()
     few_shapes = rng.choice(len(SHAPES), size=int(rng.integers(2, 5)), replace=False).tolist()
     marks = tuple(
-        Mark(
+        PlacedShape(
             row=place // width + 1,
             column=place % width + 1,
             colour=colours[few_colours[int(rng.integers(len(few_colours)))]],
@@ -153,19 +153,19 @@ class Look:
     colour: tuple[float, float, float]
 
 
-def draw_looks(scene: Scene, rng: np.random.Generator, difficulty: Difficulty = FULL) -> tuple[Look, ...]:
+def draw_looks(scene: Scene, rng: np.random.Generator, difficulty: WorldDifficulty = FULL) -> tuple[Look, ...]:
     """How each of the scene's marks is drawn this time."""
     return tuple(_draw_look(mark, rng, difficulty) for mark in scene.marks)
 
 
-def _draw_look(mark: Mark, rng: np.random.Generator, difficulty: Difficulty) -> Look:
+def _draw_look(mark: PlacedShape, rng: np.random.Generator, difficulty: WorldDifficulty) -> Look:
     dx, dy = rng.uniform(-difficulty.place_jitter, difficulty.place_jitter, size=2)
     radius = rng.uniform(difficulty.smallest, 7.0)
     red, green, blue = np.array(COLOURS[mark.colour]) + rng.normal(0, difficulty.colour_jitter, size=3)
     return Look((float(dx), float(dy)), float(radius), (float(red), float(green), float(blue)))
 
 
-def is_clear(look: Look, difficulty: Difficulty = FULL) -> bool:
+def is_clear(look: Look, difficulty: WorldDifficulty = FULL) -> bool:
     """Whether a careful eye would name the mark: it is large enough, and one colour is by far the likeliest.
 
     It follows from what was drawn, not from what was meant: a colour that strayed far is clear, and named wrongly.
@@ -176,7 +176,7 @@ def is_clear(look: Look, difficulty: Difficulty = FULL) -> bool:
 
 
 def paint(
-    scene: Scene, looks: tuple[Look, ...], rng: np.random.Generator, difficulty: Difficulty = FULL
+    scene: Scene, looks: tuple[Look, ...], rng: np.random.Generator, difficulty: WorldDifficulty = FULL
 ) -> NDArray[np.uint8]:
     """The scene as 8-bit RGB pixels (height, width, 3)."""
     board = _floor(scene)
@@ -192,7 +192,7 @@ def paint(
     return np.clip(np.rint(board), 0, 255).astype(np.uint8)
 
 
-def draw_pixels(scene: Scene, rng: np.random.Generator, difficulty: Difficulty = FULL) -> NDArray[np.uint8]:
+def draw_pixels(scene: Scene, rng: np.random.Generator, difficulty: WorldDifficulty = FULL) -> NDArray[np.uint8]:
     """A fresh image of the scene."""
     return paint(scene, draw_looks(scene, rng, difficulty), rng, difficulty)
 
