@@ -150,7 +150,8 @@ def _sha256(content: bytes) -> str:
 
 def _oldest(package: str) -> str:
     """The oldest version that pyproject.toml allows."""
-    declared = tomllib.loads((HERE.parent / "pyproject.toml").read_text())["project"]["dependencies"]
+    project = tomllib.loads((HERE.parent / "pyproject.toml").read_text())["project"]
+    declared = {*project["dependencies"], *chain(*project["optional-dependencies"].values())}
     (bound,) = (line.partition(">=")[2] for line in declared if line.startswith(f"{package}>="))
     return f"{package}=={bound}"
 
@@ -223,7 +224,7 @@ def read_and_tell(name: str, exports: Path, run: str) -> None:
 
 def make_run(folder: Path) -> str:
     """A run of every shape, texts first, with its card."""
-    making, run, report = _tests("run.making"), _tests("mmpr.run"), _tests("mmpr.reporting")
+    making, run, report = _tests("run.making"), _tests("mmpr.run"), _tests("mmpr.reporting.report_files")
     shown = [making.image(seed, side=16 + seed) for seed in range(20)]
     rows = [making.sampled(row) for row in range(300)]
     rows += [making.sampled(row, [shown[row % 20]]) for row in range(300, 340)]
@@ -296,9 +297,14 @@ def expected_training(run: str) -> dict[str, list[dict[str, Any]]]:
     rows: dict[str, list[dict[str, Any]]] = {"prompts": [], "prompts-none": [], "kto": [], "sft": []}
     for commit in folder.commits():
         for one in map(recipe.view, mmpr_run.read_chunk(folder, commit)):
-            if one.skip is not None or one.question.answer is None:
+            if one.skip is not None:
                 continue
             shared = _shared(recipe.messages(one), [image.encoded for image in one.images])
+            if one.question.answer is None:
+                pairs = recipe.pair(one)
+                sides = {(pair.chosen, "True") for pair in pairs} | {(pair.rejected, "False") for pair in pairs}
+                rows["kto"] += [{**shared, "answers": (one.text_of(side), label)} for side, label in sides]
+                continue
             reference = rewards.write_reference(one.question, recipes.judge_options(config))
             earned = [rewards.reward_of(verdict).accuracy for _, verdict in one.judged]
             rows["prompts-none"].append({**shared, "answers": (reference, json.dumps(earned))})
