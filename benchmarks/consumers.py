@@ -301,7 +301,7 @@ def expected_training(run: str) -> dict[str, list[dict[str, Any]]]:
                 continue
             shared = _shared(recipe.messages(one), [image.encoded for image in one.images])
             if one.question.answer is None:
-                pairs = recipe.pair(one)
+                pairs = found if isinstance(found := recipe.pair(one), list) else []
                 sides = {(pair.chosen, "True") for pair in pairs} | {(pair.rejected, "False") for pair in pairs}
                 rows["kto"] += [{**shared, "answers": (one.text_of(side), label)} for side, label in sides]
                 continue

@@ -26,11 +26,10 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
-from importlib.util import find_spec
 from threading import Lock
 from typing import Any, TypeAlias
 
-from mmpr.errors import ConfigError, JudgeError, MissingExtra
+from mmpr.errors import ConfigError, JudgeError
 from mmpr.judging import JudgeOptions, OwnJudge, Reference
 from mmpr.judging.judge_session import compiled, judge_compiled
 from mmpr.judging.symbolic import SymbolicProcess
@@ -45,11 +44,6 @@ _COMPILED = 8192  # reference answers that stay compiled: a step's prompts, many
 _SECOND_READER_S = 1.0
 _LINE_REWARDS = 1024
 _log = logging.getLogger(__name__)
-
-# The judge imports them where an answer asks for them: amid training is too late to learn that they are missing.
-for _package in ("babel", "rapidfuzz"):
-    if find_spec(_package) is None:
-        raise MissingExtra(f"mmpr.rewards needs {_package}: pip install babel rapidfuzz")
 
 # A reference answer as a trainer passes it: what `write_reference` wrote, or plain accepted answers.
 GroundTruth: TypeAlias = str | float | Sequence[str | float]
