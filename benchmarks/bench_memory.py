@@ -2,6 +2,10 @@
 
     python -m benchmarks.bench_memory
     python -m benchmarks.bench_memory --rows 10000 1000000 --json memory.json
+    python -m benchmarks.bench_memory --bombs
+
+With `--bombs`: what small files that unpack to gigabytes take, above a file of one row, of `mmpr check` and of an
+engine's worker (reads a chunk, opens its images, asks a `ScriptedEngine`).
 
 The build is the real one (counting, leases, judging, commits, census, shards, report); the engine is a `ScriptedEngine`
 in an actor, which answers at once, two responses a question, one right and one wrong. Peaks are the kernel's (VmHWM);
@@ -11,25 +15,35 @@ the driver's time is that of its threads on a core, counting the source and cutt
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
+import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TypeVar
 
 import psutil
 
 from benchmarks.bench_finalise import peak_bytes
-from mmpr.builder.build_flow import build
+from benchmarks.bombs import write_bombs
+from mmpr.builder.build_flow import build, settings_of
+from mmpr.builder.chunk import ChunkWork
+from mmpr.builder.layout import source_of
 from mmpr.engines.protocol import Engine, Sampling
 from mmpr.engines.scripted import ScriptedEngine
+from mmpr.pool import Lease
+from mmpr.run import RunFolder
 from mmpr.settings.config import load
+from mmpr.sources import LeaseRange, index, ranges
 from mmpr.types import Prompt, Response
 
 CHUNK = 128  # questions
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -94,13 +108,91 @@ def table(lines: Sequence[Line]) -> str:
     return "\n".join(told)
 
 
+@dataclass(frozen=True)
+class Bomb:
+    """One source; its size, and peaks above those of a source of one row."""
+
+    name: str
+    size_bytes: int
+    check_mib: float
+    worker_mib: float
+
+
+class _Beside:
+    """Commits where the worker is."""
+
+    async def beside(self, function: Callable[..., R], *arguments: object) -> R:
+        return function(*arguments)
+
+    async def announce(self, rows: Sequence[int]) -> None:
+        return None
+
+
+async def work_on(source: Path) -> None:
+    """All leases of a source through a chunk's own work, four at once, as an actor has them."""
+    config = load(None, [f"source={source}", "n=2", "adaptive=false"], pocket=True)
+    opened = source_of(config)
+    engine, folder = await quick_engine(), RunFolder(str(source) + "-run")
+    work = ChunkWork([settings_of(config, folder, opened, None)])
+    room = asyncio.Semaphore(config.chunks_in_flight)
+
+    async def lease(chunk: int, rows: LeaseRange) -> None:
+        async with room:
+            await work(engine, Lease(chunk, rows.to_json(), attempt="0123abcd"), _Beside())
+
+    await asyncio.gather(*(lease(chunk, rows) for chunk, rows in enumerate(ranges(index(opened)))))
+
+
+def peak_of(*command: str) -> float:
+    """MiB that a Python program takes at its peak; what it says does not count."""
+    process = subprocess.Popen([sys.executable, *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, _, used = os.wait4(process.pid, 0)
+    process.returncode = 0
+    return used.ru_maxrss / 1024
+
+
+def measure_bombs() -> list[Bomb]:
+    """Each source of bombs, and one that names every image of them eight times."""
+    with TemporaryDirectory() as folder:
+        sources, images = write_bombs(Path(folder))
+        named = Path(folder) / "images.jsonl"
+        rows = [{"question": "How many?", "answer": "2", "image": image.name} for image in images for _ in range(8)]
+        named.write_text("".join(json.dumps(row | {"id": str(i)}) + "\n" for i, row in enumerate(rows)))
+        idle = _peaks(Path(folder) / "honest.jsonl")
+        found = []
+        for source in (*sources, named):
+            check, worker = _peaks(source)
+            found.append(Bomb(source.name, source.stat().st_size, check - idle[0], worker - idle[1]))
+        return found
+
+
+def _peaks(source: Path) -> tuple[float, float]:
+    check = peak_of("-m", "mmpr", "check", "--source", str(source))
+    return check, peak_of("-m", "benchmarks.bench_memory", "--work-on", str(source))
+
+
+def bombs_table(bombs: Sequence[Bomb]) -> str:
+    """Markdown."""
+    lines = ["| source | bytes | check | an engine's worker |", "|---|---|---|---|"]
+    lines += [f"| {x.name} | {x.size_bytes:,} | {x.check_mib:.0f} MiB | {x.worker_mib:.0f} MiB |" for x in bombs]
+    return "\n".join([*lines, "", f"most: {max(max(x.check_mib, x.worker_mib) for x in bombs):.0f} MiB above idle"])
+
+
 def main() -> None:
     """Parse the command line, run, print."""
     parser = argparse.ArgumentParser(description="How much memory a build's driver takes.")
     parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000])
     parser.add_argument("--json", type=Path)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--bombs", action="store_true", help="measure small files that unpack to gigabytes")
+    parser.add_argument("--work-on", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if given.work_on:
+        asyncio.run(work_on(given.work_on))
+        return
+    if given.bombs:
+        print(bombs_table(measure_bombs()))
+        return
     if given.folder:
         print(json.dumps(asdict(run_build(given.folder))))
         return

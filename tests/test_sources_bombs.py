@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import lzma
 import subprocess
 import sys
 
@@ -9,10 +12,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mmpr.errors import SourceError
 from mmpr.sources import index, open_source, ranges, read_range
-from mmpr.types import Skip
+from mmpr.types import Question, Skip
 
 LONG = 12_000_000  # over the limit of a row, 10 MB
 
@@ -69,3 +74,45 @@ def test_a_file_of_few_bytes_does_not_take_gigabytes(tmp_path):
     )
     n, mib = map(int, done.stdout.split())
     assert n == 300 and mib < 500
+
+
+BLANKS = b"\n" * 3_000_000 + b" \t\r\n" * 500_000
+ROW = b'{"question": "How many?", "answer": "2"}\n'
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.csv", "a.tsv.gz", "a.json"])
+def test_millions_of_blank_lines_are_no_rows_and_are_counted(tmp_path, name):
+    """As lines of a text: a fault behind them names its own line."""
+    header, row, bad = b"", ROW, b"{\n"
+    if name.startswith(("a.csv", "a.tsv")):
+        gap = b"," if name.startswith("a.csv") else b"\t"
+        header, row, bad = b"question%sanswer\n" % gap, b"How many?%s2\n" % gap, b"one%stwo%sthree\n" % (gap, gap)
+    parts = [BLANKS, header, BLANKS, row, row, BLANKS, bad, BLANKS]
+    if name == "a.json":
+        parts = [b"[", BLANKS, row, b",", BLANKS, row, b",", b"3", BLANKS, b"]", BLANKS]
+    content = b"".join(parts)
+    (tmp_path / name).write_bytes(gzip.compress(content, 1) if name.endswith(".gz") else content)
+    rows = read(tmp_path / name)
+    assert [isinstance(row, Skip) for row in rows] == [False, False, True]
+    if name != "a.json":
+        assert f"line {content[: content.index(bad)].count(10) + 1}:" in rows[2].detail
+
+
+@given(lines=st.lists(st.sampled_from([b"", b" ", b"\t\r", b"\v\f", b"{}", b' {"question": "a"}', b"\x01", b"x" * 9])))
+def test_blank_lines_are_told_from_rows_however_they_are_mixed(lines, tmp_path_factory):
+    path = tmp_path_factory.mktemp("mixed") / "a.jsonl"
+    path.write_bytes(b"\n".join(lines))
+    expected = [number for number, line in enumerate(lines, 1) if line.strip()]
+    counted = index(open_source(str(path)))
+    assert counted.n_rows + len(counted.unfinished) == len(expected)
+    places = [
+        row.row if isinstance(row, Question) else int(row.detail.split("line ")[1].split(":")[0]) for row in read(path)
+    ]
+    assert places == expected[: counted.n_rows]
+
+
+@pytest.mark.parametrize(("name", "packer"), [("a.jsonl.bz2", bz2), ("a.jsonl.xz", lzma)])
+def test_a_file_that_is_packed_otherwise_is_refused_with_the_fix(tmp_path, name, packer):
+    (tmp_path / name).write_bytes(packer.compress(b"\n" * 10_000_000))
+    with pytest.raises(SourceError, match=rf"{name}: is packed with \w+: unpack it, or pack it with gzip or zstd"):
+        open_source(str(tmp_path / name))

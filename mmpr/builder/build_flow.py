@@ -300,7 +300,7 @@ def _watch(
 def _settings(config: BuildConfig, run: EnteredRun) -> tuple[ChunkSettings, ...]:
     """What chunks of each source need to know."""
     of_all = zip(of_sources(config), run.sources, strict=True)
-    return tuple(_settings_of(one.config, run.folder, source, engine_tiles(config)) for one, source in of_all)
+    return tuple(settings_of(one.config, run.folder, source, engine_tiles(config)) for one, source in of_all)
 
 
 def _first_round(config: BuildConfig) -> int | None:
@@ -310,7 +310,8 @@ def _first_round(config: BuildConfig) -> int | None:
     return config.n if config.grounding and not config.evaluate else None
 
 
-def _settings_of(config: BuildConfig, folder: RunFolder, source: Source, tiles: int | None) -> ChunkSettings:
+def settings_of(config: BuildConfig, folder: RunFolder, source: Source, tiles: int | None) -> ChunkSettings:
+    """What the chunks of one source need to know; `tiles` as the engines cut images."""
     return ChunkSettings(
         folder=folder,
         source=source,

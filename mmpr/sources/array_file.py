@@ -143,6 +143,7 @@ def enter(file: BinaryIO, source: Source) -> int:
     if source.rows_at is not None:
         file.seek(source.rows_at)
         return file.tell()
+    jsonl.pass_blank_lines(file)
     while (byte := file.read(1)).isspace():
         pass
     if byte != b"[":

@@ -163,6 +163,7 @@ class _Records:
                 record = fault
             if isinstance(record, RowFault) or any(cell.strip() for cell in record):
                 return self._checked(record)
+            self.number += jsonl.pass_blank_lines(self._file, self._source.delimiter.encode())
 
     def fingerprint(self) -> Iterator[bytes]:
         """What the last record's hash is made of."""

@@ -7,7 +7,8 @@ import json
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import BinaryIO, NoReturn, cast
+from functools import cache
+from typing import TYPE_CHECKING, BinaryIO, NoReturn, cast
 
 from mmpr.sources.cursors import Raw, RowCursor
 from mmpr.sources.row_faults import NumberText, RowFault
@@ -15,6 +16,13 @@ from mmpr.sources.source_records import Index, Source, Span
 from mmpr.sources.streams import unpacked
 from mmpr.types import Reason
 
+if TYPE_CHECKING:
+    from io import BufferedReader
+
+    import numpy as np
+    import numpy.typing as npt
+
+_BLANK = b" \t\n\r\v\f"
 _BLOCK_BYTES = 4_000_000
 _ROWS_A_MARK = 128  # 10 M rows: 80,000 marks, 2 MB
 
@@ -76,14 +84,19 @@ class _Count:
         """Count the lines that end in this block."""
         import numpy as np
 
+        if not self.seen and is_blank(block):
+            self.lines += block.count(b"\n")
+            self.line_start = self.offset + block.rfind(b"\n") + 1 if b"\n" in block else self.line_start
+            self.offset += len(block)
+            return
         content = np.frombuffer(block, np.uint8)
         ends = np.flatnonzero(content == 10)
         if len(ends):
             starts = np.concatenate(([0], ends[:-1] + 1))
             solid = content[starts] > 32
-            solid[0] = self.seen or not is_blank(block[: ends[0]])
-            for i in np.flatnonzero(~solid[1:]) + 1:  # begins with white space or a control character: look closer
-                solid[i] = not is_blank(block[starts[i] : ends[i]])
+            if not solid.all():  # some begin with white space or a control character: look closer
+                solid = np.logical_or.reduceat(_is_visible()[content[: ends[-1] + 1]], starts)
+            solid[0] |= self.seen
             rows = np.flatnonzero(solid)
             for i in range(-self.rows % _ROWS_A_MARK, len(rows), _ROWS_A_MARK):
                 line = int(rows[i])
@@ -113,6 +126,14 @@ class _Count:
         return Index(self.rows, *self.marks)
 
 
+@cache
+def _is_visible() -> npt.NDArray[np.bool_]:
+    """By byte, whether a line that has it is no blank one."""
+    import numpy as np
+
+    return np.array([byte not in _BLANK for byte in range(256)])
+
+
 def cursor(source: Source, span: Span, *, images: bool = True) -> RowCursor:
     """The lines that are not blank, from the span's mark on."""
     return RowCursor(_rows(source, span), span.first - span.skip - span.start, source)
@@ -126,6 +147,24 @@ def _rows(source: Source, span: Span) -> Iterator[Raw]:
             number += 1
             if line.long_sha256 is not None or not is_blank(line.text):
                 yield Raw(line.number, fingerprint(line), line)
+            else:
+                number += pass_blank_lines(file)
+
+
+def pass_blank_lines(file: BinaryIO, more: bytes = b"") -> int:
+    """Pass the blank lines from here on, and count them: a packed file of a megabyte may have a billion.
+
+    Args:
+        more: bytes that make no line a row, either.
+    """
+    n_lines = 0
+    while block := cast("BufferedReader", file).peek():
+        stop = block.rfind(b"\n", 0, len(block) - len(block.lstrip(_BLANK + more))) + 1
+        if not stop:
+            break
+        n_lines += block.count(b"\n", 0, stop)
+        file.read(stop)
+    return n_lines
 
 
 def fingerprint(line: Line) -> tuple[bytes, bytes]:
@@ -162,7 +201,7 @@ def _piece(file: BinaryIO, size: int) -> bytes:
 
 def is_blank(text: bytes) -> bool:
     """Whether these bytes are no row."""
-    return not text.strip()
+    return not text.strip(_BLANK)
 
 
 def values(raw: Raw, source: Source) -> dict[str, object]:

@@ -18,6 +18,8 @@ _FOREIGN = (
     (b"<!doctype", "is an HTML page: was it downloaded without a login, or is the address wrong?"),
     (b"<html", "is an HTML page: was it downloaded without a login, or is the address wrong?"),
     (b"PK\x03\x04", "is a zip archive: unpack it first"),
+    (b"BZh", "is packed with bzip2: unpack it, or pack it with gzip or zstd"),
+    (b"\xfd7zXZ", "is packed with xz: unpack it, or pack it with gzip or zstd"),
     (b"\xff\xfe", "is UTF-16: convert it first (iconv -f UTF-16 -t UTF-8)"),
     (b"\xfe\xff", "is UTF-16: convert it first (iconv -f UTF-16 -t UTF-8)"),
     (b"\x89PNG", "is an image: a source holds questions, and names its images"),

@@ -105,12 +105,13 @@ def _batch_rows(file: pq.ParquetFile, group: int, columns: list[str], source: So
     import pyarrow.types as kinds
 
     shared = {field.name for field in file.schema_arrow if kinds.is_dictionary(field.type)}
-    repeated = 0
+    repeated, n_rows = 0, file.metadata.row_group(group).num_rows
     for chunk in _chunks(file, group, columns):
         if "DELTA_BYTE_ARRAY" in chunk.encodings:
             repeated += chunk.total_uncompressed_size
         elif chunk.path_in_schema not in shared:
-            repeated += _dictionary_bytes(source.path, chunk)
+            values_a_row = -(-chunk.num_values // max(1, n_rows))
+            repeated += values_a_row * _dictionary_bytes(source.path, chunk)
     return max(1, min(_BATCH_ROWS, _MOST_REPEATED_BYTES // max(1, repeated)))
 
 

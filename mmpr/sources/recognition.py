@@ -134,16 +134,18 @@ def _may_have_options(source: Source) -> bool:
         return True
     mapped = dict(source.columns).get("choices")
     keys = (mapped.partition(".")[0],) if mapped else ("hoice", "ption", "andidates", '"A"', "HOICE", "PTION")
-    return any(_occurs(source, key.encode()) for key in keys)
+    return _occurs(source, *map(str.encode, keys))
 
 
-def _occurs(source: Source, key: bytes) -> bool:
-    tail = b""
+def _occurs(source: Source, *keys: bytes) -> bool:
+    """Whether one of these stands in the file; one pass for all, for it may have gigabytes."""
+    tail, longest = b"", max(map(len, keys))
     with unpacked(source) as file:
         while block := file.read(4_000_000):
-            if key in tail + block:
+            block = tail + block
+            if any(key in block for key in keys):
                 return True
-            tail = block[-len(key) :]
+            tail = block[-longest:]
     return False
 
 
