@@ -233,7 +233,7 @@ def _bare(text: str) -> str:
     return _BLANKS.sub("", _SCRIPT.sub(r"\1", text))
 
 
-_SEPARATED = re.compile(r"[^\W_]+(?:(?:[\s/,&;:|·'\"()-]|\.(?=\s)){1,3}[^\W_]+){1,12}[.)]?$")
+_SEPARATED = re.compile(r"\A[^\W_]++(?:(?:[\s/,&;:|·'\"()-]|\.(?=\s)){1,3}[^\W_]++){1,12}[.)]?$")
 _DECIMAL = re.compile(r"\d\.\d")
 
 

@@ -16,8 +16,8 @@ import pytest
 
 from judging.attack_strings import attacks, modules, patterns
 
-SIZE, LARGER = 2_000, 8_000
-FAST_S = 0.002  # of a search of SIZE characters; the quickest quadratic patterns take 5 ms
+SIZE, LARGER = 4_000, 16_000
+FAST_S = 0.003  # of a search of SIZE characters; the quickest quadratic patterns take 10 ms
 MAX_GROWTH = 9.0  # for four times the text
 HANGS_S = 0.3  # of one search; a linear one of LARGER characters takes milliseconds
 FOUND = patterns(modules("mmpr.judging", "mmpr.dropout", "mmpr.prompts", "mmpr.sources"))
@@ -38,30 +38,28 @@ def alarm() -> object:
     signal.signal(signal.SIGVTALRM, before)
 
 
-def seconds(pattern: re.Pattern[str], text: str) -> float:
-    """Processor time of a search, at least HANGS_S where it was stopped."""
+def seconds(pattern: re.Pattern[str], text: str, *, limit: float = HANGS_S) -> float:
+    """Processor time of a search, at least `limit` where it was stopped."""
     start = time.process_time()
-    signal.setitimer(signal.ITIMER_VIRTUAL, HANGS_S)
+    signal.setitimer(signal.ITIMER_VIRTUAL, limit)
     try:
         pattern.search(text)
     except _Hangs:
-        return HANGS_S
+        return limit
     finally:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
     return time.process_time() - start
 
 
 def growth(pattern: re.Pattern[str], text: str) -> float:
-    """The factor that four times the text costs, at least; one low measurement of three is enough."""
-    longer = text[:-1] * (LARGER // SIZE) + text[-1:]
-    least = float("inf")
+    """The factor that four times the text costs; of several measurements the least, for noise only adds time."""
+    small = max(FAST_S, min(seconds(pattern, text) for _ in range(3)))
+    longer, larger = text[:-1] * (LARGER // SIZE) + text[-1:], float("inf")
     for _ in range(3):
-        if (small := seconds(pattern, text)) >= HANGS_S:
+        larger = min(larger, seconds(pattern, longer, limit=2 * MAX_GROWTH * small))
+        if larger <= MAX_GROWTH * small:
             break
-        least = min(least, seconds(pattern, longer) / max(small, FAST_S))
-        if least <= MAX_GROWTH:
-            break
-    return least
+    return larger / small
 
 
 def weakness(source: str, flags: int = 0) -> str | None:
