@@ -9,7 +9,7 @@ import hashlib
 import json
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from mmpr.errors import RunFolderError
 from mmpr.exporting.export_records import Counts, Format, LeftOuts, Unfit, explained
 from mmpr.exporting.files import LineFiles, ParquetFiles
 from mmpr.exporting.image_files import ImageFiles
-from mmpr.exporting.training_formats import SHAPES, Row, TrainingShape
+from mmpr.exporting.training_formats import REWARD_FILE, SHAPES, Row, TrainingShape
 from mmpr.exporting.training_records import TrainingChoice, TrainingExample
 from mmpr.exporting.training_rows import Omission, PartRules, example_of
 from mmpr.judging import VERSION
@@ -65,6 +65,7 @@ class TrainingExport:
         self.files = [file for commit in run.commits() for file in (commit.questions, commit.responses)]
         self.load = self._shape.load(root)
         self._left_out = LeftOuts()
+        self._own_judges: set[str] = set()
         self._writer = _TrainingWriter(root, self._shape)
 
     @property
@@ -89,7 +90,7 @@ class TrainingExport:
         try:
             for commit, part in self._parts():
                 self._add_chunk(commit, part)
-            self._writer.end()
+            self._writer.end(self._own_judges)
         finally:
             self._writer.close()
         n_rows = self._writer.n_rows
@@ -109,7 +110,9 @@ class TrainingExport:
         firsts = [part.first for part in parts]
         for commit in self._run.commits():
             own = parts[bisect_right(firsts, commit.chunk) - 1].config
-            yield commit, PartRules(recipe.of_chunk(commit.chunk), pair_rule(own), judge_options(own))
+            options = judge_options(own)
+            self._own_judges |= {options.judge} if options.judge else set()
+            yield commit, PartRules(recipe.of_chunk(commit.chunk), pair_rule(own), options)
 
     def _add_chunk(self, commit: ChunkCommit, part: PartRules) -> None:
         """Write a chunk's examples, as many at once as their images' bytes allow."""
@@ -181,14 +184,17 @@ class _TrainingWriter:
         for row in rows:
             group.add(row, n_bytes)
 
-    def end(self) -> None:
-        """Complete the files, and write those that the trainer wants beside them."""
+    def end(self, own_judges: Set[str]) -> None:
+        """Complete the files, and write those that the trainer wants beside them; rewards may use these judges."""
         for group in self._groups.values():
             group.end()
         for name in list(self._lines.n_rows):
             if name.startswith(_TEXTS):
                 self._append(self._root / name, self._root / name.removeprefix(_TEXTS))
+        allowed = "".join(f"allow_judge({place!r})\n" for place in sorted(own_judges))
         for name, content in self._shape.files.items():
+            if name == REWARD_FILE and allowed:
+                content += f"\nfrom mmpr.rewards import allow_judge\n\n{allowed}"
             (self._root / name).write_text(content, encoding="utf-8")
 
     def _append(self, texts: Path, lines: Path) -> None:

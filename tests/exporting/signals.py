@@ -6,10 +6,10 @@ from run import making
 
 from mmpr.builder.run_recipes import judge_options, limits, run_recipe
 from mmpr.builder.stored_verdicts import with_verdicts
-from mmpr.judging import Judge, judge_key
+from mmpr.judging import judge_key, open_judge
 from mmpr.run import Committed, RunFolder, StoredResponse, cut_dataset, new_attempt, read_chunk, write_manifest
 from mmpr.settings.config import BuildConfig, Mark, part
-from mmpr.types import Finish, Question, Response, Stage
+from mmpr.types import Certainty, Finish, Outcome, Question, Response, Stage, Verdict
 
 FIRST, SECOND, LAST = (making.image(seed) for seed in range(3))
 # What is asked: the question's fields, its images, and what was answered.
@@ -80,13 +80,24 @@ def config(**settings):
     return BuildConfig(**{"source": "vqa.jsonl", "model": "pocket", "n": 4, **settings})
 
 
-def make(path, rows=None, *, size=4, judge=None, **settings):
+def says_three(question, response):
+    """A judge of one's own."""
+    return Verdict(
+        Outcome.CORRECT if "three" in response else Outcome.INCORRECT, response, "own", None, Certainty.PROVEN
+    )
+
+
+says_three.name, says_three.version = "says-three", "1"
+
+
+def make(path, rows=None, *, size=4, judge=None, own_judge=None, **settings):
     """A finished run of the rows, judged as its settings say.
 
     Args:
         judge: what its commits say of the judge, where that is another one than this mmpr's.
+        own_judge: the setting `judge`.
     """
-    chosen = config(**settings)
+    chosen = config(**settings, **({"judge": own_judge} if own_judge else {}))
     run = RunFolder(str(path))
     run.create_run(
         identity=part(chosen, Mark.IDENTITY),
@@ -96,7 +107,7 @@ def make(path, rows=None, *, size=4, judge=None, **settings):
         versions={"mmpr": "0.1.0"},
     )
     options = judge_options(chosen)
-    with Judge(options=options) as one:
+    with open_judge(options) as one:
         rows = [with_verdicts(row, one) for row in (every_kind() if rows is None else rows)]
     for first in range(0, len(rows), size):
         chunk = rows[first : first + size]

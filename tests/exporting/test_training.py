@@ -16,8 +16,9 @@ import pytest
 from run import making
 
 from exporting import runs, signals
+from mmpr import rewards
 from mmpr.builder.run_recipes import judge_options
-from mmpr.errors import ConfigError, RunFolderError
+from mmpr.errors import ConfigError, JudgeError, RunFolderError
 from mmpr.exporting import Format, Unfit, export_run
 from mmpr.exporting.training_formats import SHAPES
 from mmpr.pairing import FirstRound, first_round
@@ -489,6 +490,25 @@ def test_the_reward_files_are_what_each_trainer_loads(run, tmp_path, monkeypatch
         ["<s>How many?" + said + "</s>"], ["<s>How many?"], [references["openrlhf"]]
     )
     assert rewards["rewards"].tolist() == [1.0]
+
+
+def test_the_reward_file_allows_the_judge_of_ones_own_that_judged_the_run(tmp_path, monkeypatch):
+    place = "exporting.signals:says_three"
+    run = signals.make(tmp_path / "run", [signals.asked(0)], own_judge=place)
+    rows, _ = exported(run, "verl", tmp_path / "to")
+    monkeypatch.setattr(rewards, "_ALLOWED_JUDGES", set())
+    with pytest.raises(JudgeError, match="allow_judge"):
+        verdict_on("three", reference_of(rows[0]))
+    score = loaded(tmp_path / "to/reward.py").compute_score
+    assert [score("", said, reference_of(rows[0]))["score"] for said in ("three", "four")] == [1, 0]
+
+
+def test_the_command_line_names_no_file_where_there_is_none_to_load(tmp_path):
+    run = signals.make(tmp_path / "run", [making.skipped(0)])
+    for format in ("swift", "verl"):
+        command = [sys.executable, "-m", "mmpr", "export", run.url, "--format", format, "--to", str(tmp_path / format)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert "load:" not in done.stdout and "nothing to load" in done.stderr
 
 
 def test_the_command_line_reports_rows_left_outs_and_the_trainers_line(run, tmp_path):
