@@ -46,8 +46,8 @@ class StopSignal:
         finally:
             self._gently = None
 
-    def _arrived(self, _: int, frame: FrameType | None) -> None:
-        if self._gently is not None or not termination.importing(frame):
+    def _arrived(self, number: int, frame: FrameType | None) -> None:
+        if self._gently is not None or not termination.importing(number, frame):
             self.request(SIGTERM)
 
 

@@ -10,7 +10,7 @@ import typer
 from mmpr.errors import ConfigError, MmprError, RunStopped
 from mmpr.log import LogFormat, log
 from mmpr.redact import redacted
-from mmpr.termination import AGAIN, EXIT_AGAIN
+from mmpr.termination import AGAIN, EXIT_AGAIN, EXIT_INTERRUPTED
 
 if TYPE_CHECKING:
     from mmpr.builder.build_flow import BuildOutcome
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mmpr.settings.config import BuildConfig
 
 LOG_FORMAT = "mmpr.log_format"  # in the context that all verbs share
-EXIT_ERROR, EXIT_USAGE, EXIT_FAILING, EXIT_INTERRUPTED = 1, 2, 3, 130
+EXIT_ERROR, EXIT_USAGE, EXIT_FAILING = 1, 2, 3
 POCKET = "the pocket model: for trying mmpr out, not for training"
 
 
