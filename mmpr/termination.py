@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C to a command, from its first moment to its last: one line, exit 75 or 130, however often they come.
+"""SIGTERM and Ctrl-C to a command, from its first moment to its last: one line, exit 75 or 130, however often.
 
 A build takes SIGTERM for itself while it works (`builder.stopping`); what is here holds before and after. Little is
 imported at the top: until the handlers are set, a signal ends Python in its own way.

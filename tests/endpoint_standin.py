@@ -5,6 +5,7 @@ import io
 import json
 import socket
 import threading
+import time
 from collections import deque
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -14,6 +15,15 @@ from PIL import Image
 
 BEGIN, ANSWER, STOP, IMAGE = "\x02", "\x03", 4, "\x05"
 DESCRIBED = "In the image there is a red circle and a blue square on a white wall."
+
+_CHOICE = {"index": 0, "finish_reason": "stop", "message": {"content": "\ud800"}, "text": "\ud800"}
+_LIES = {
+    "surrogate": {"choices": [_CHOICE], "usage": {"prompt_tokens": 3, "completion_tokens": 2}},
+    "negative": {
+        "choices": [{**_CHOICE, "message": {"content": "yes"}, "text": "yes"}],
+        "usage": {"prompt_tokens": 3, "completion_tokens": -(10**30)},
+    },
+}
 
 KEY = "not-a-real-key-0123456789"  # of a server that asks for one
 
@@ -32,7 +42,8 @@ class Standin:
     """How the server behaves; `faults` are taken one a generating request, `requests` is what it was asked.
 
     A fault is a status, (status, headers), or a word: `drop` hangs up, `slow` says nothing until the client has hung
-    up, `garbage` is no JSON, `empty` is no answer. Where several requests are under way, which of them meets the next
+    up, `drip` takes longer than anyone waits, `short` ends amid the answer, `garbage` is no JSON, `empty` is no answer,
+    `surrogate` no text and `negative` no count. Where several requests are under way, which of them meets the next
     of `faults` is chance; `faults_at` has faults of their own for the questions that hold some words.
     """
 
@@ -197,6 +208,10 @@ class _Handler(BaseHTTPRequestHandler):
         if fault == "slow":
             self.connection.recv(1)  # until there is no one to read it
             return self.hang_up()
+        if fault in ("drip", "short"):
+            return self.send_part(pause_s=0.25 if fault == "drip" else 0.0)
+        if fault in ("surrogate", "negative"):
+            return self.send(200, _LIES[fault])
         if fault == "garbage":
             return self.send_raw(200, b"<html>busy</html>")
         if fault == "empty":
@@ -217,6 +232,18 @@ class _Handler(BaseHTTPRequestHandler):
 
     def send(self, status, content, headers=()):
         self.send_raw(status, json.dumps(content).encode(), headers)
+
+    def send_part(self, pause_s):
+        """A byte now and then, and less than was announced."""
+        with suppress(OSError):
+            self.send_response(200)
+            self.send_header("Content-Length", "1000")
+            self.end_headers()
+            for _ in range(60):
+                self.wfile.write(b" ")
+                self.wfile.flush()
+                time.sleep(pause_s)
+        self.hang_up()
 
     def send_raw(self, status, content, headers=()):
         try:

@@ -17,6 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 RAY = Path(sys.executable).with_name("ray")
+# Ray waits half a minute and more before it calls a node dead; here it is a few seconds, so that a test can wait too.
+PATIENCE = {
+    "RAY_health_check_initial_delay_ms": "1000",
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_timeout_ms": "2000",
+    "RAY_health_check_failure_threshold": "5",
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "60",
+}
 TOKEN = secrets.token_hex(32)  # what Ray asks everybody for who wants to join or to submit
 
 
@@ -61,13 +69,13 @@ def ray_cluster(*, workers):
     port, dashboard = free_port(), free_port()
     address = f"127.0.0.1:{port}"
     head = ["--head", f"--port={port}", f"--dashboard-port={dashboard}", f"--temp-dir={folder}", "--num-cpus=2"]
-    started = [_start(*head)]
+    started = [start_node(*head)]
     try:
         nodes = Nodes(address, f"http://127.0.0.1:{dashboard}", folder)
-        _wait(lambda: _alive(nodes.dashboard) == 1, started[0])
+        wait_for(lambda: alive(nodes.dashboard) == 1, started[0])
         for _ in range(workers):  # one after another: two at once on one machine take each other's ports
-            started.append(_start(f"--address={address}", "--num-cpus=1"))
-            _wait(lambda: _alive(nodes.dashboard) == len(started), started[-1])
+            started.append(start_node(f"--address={address}", "--num-cpus=1"))
+            wait_for(lambda: alive(nodes.dashboard) == len(started), started[-1])
         yield nodes
     finally:
         for process in reversed(started):
@@ -77,16 +85,16 @@ def ray_cluster(*, workers):
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _start(*words):
+def start_node(*words, **more):
     return subprocess.Popen(
         [RAY, "start", "--block", "--node-ip-address=127.0.0.1", "--dashboard-agent-listen-port=0", *words],
-        env=environment(RAY_metrics_report_interval_ms="1000"),
+        env=environment(RAY_metrics_report_interval_ms="1000", **more),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
 
 
-def _alive(dashboard):
+def alive(dashboard):
     """How many nodes the cluster says it has."""
     try:
         told = json.loads(_get(f"{dashboard}/api/v0/nodes"))
@@ -95,7 +103,7 @@ def _alive(dashboard):
     return sum(node["state"] == "ALIVE" for node in told["data"]["result"]["result"])
 
 
-def _wait(ready, process):
+def wait_for(ready, process):
     for _ in range(600):
         assert process.poll() is None, "ray start ended"
         if ready():

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
-import sys
 import tempfile
 import time
 from contextlib import contextmanager, suppress
@@ -19,19 +17,11 @@ from pathlib import Path
 
 import psutil
 
-from tests.ray_cluster import RAY, environment
+from tests.ray_cluster import PATIENCE, RAY, environment
 
 ROOT = Path(__file__).parents[1]
 BRIDGE, PORT = "mmprbr", 6399
 HOSTS, OUT = {"h1": "10.213.7.1", "h2": "10.213.7.2"}, "10.213.7.254"
-# Ray waits half a minute and more before it calls a node dead; here it is a few seconds, so that a test can wait too.
-PATIENCE = {
-    "RAY_health_check_initial_delay_ms": "1000",
-    "RAY_health_check_period_ms": "1000",
-    "RAY_health_check_timeout_ms": "2000",
-    "RAY_health_check_failure_threshold": "5",
-    "RAY_gcs_rpc_server_reconnect_timeout_s": "60",
-}
 
 
 def refusal() -> str | None:
@@ -75,7 +65,11 @@ class TwoHosts:
         command = self.words(host, RAY, "start", "--block", *role, *options)
         with (self.folder / f"{host}.log").open("w") as log:
             self.nodes[host] = subprocess.Popen(
-                command, env=environment(PYTHONPATH=str(ROOT), **PATIENCE, **more), stdout=log, stderr=log, start_new_session=True
+                command,
+                env=environment(PYTHONPATH=str(ROOT), **PATIENCE, **more),
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
         self._wait(host)
 
@@ -91,6 +85,10 @@ class TwoHosts:
         """Give the host's link a delay or a loss (`tc netem`); False where the kernel has no such queue."""
         words = ["tc", "qdisc", "replace", "dev", f"mmpr-{host}", "root", "netem", *netem]
         return subprocess.run(words, capture_output=True).returncode == 0
+
+    def quick(self, host: str) -> None:
+        """Take that off again."""
+        subprocess.run(["tc", "qdisc", "del", "dev", f"mmpr-{host}", "root"], check=True)
 
     def run(self, *command: object, host: str = "h1", **more: object) -> subprocess.Popen:
         """Start a command on a host."""

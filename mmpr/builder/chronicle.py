@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 
 from mmpr.errors import MmprError, RunFolderError, RunStopped
 from mmpr.log import stamp
-from mmpr.pool import Died, Event, Failed, UnfitNode
+from mmpr.pool import Died, Event, Failed, NodeLost, UnfitNode
 from mmpr.run import RunFolder
 
 BUILT = "built"  # nothing is left to ask, and the dataset is about to be written: the manifest then names the log
@@ -29,6 +29,9 @@ class Chronicle:
         elif isinstance(event, Failed):
             one = event.lease
             self.add("failed_chunk", event.words, host=event.host, chunks=[one.chunk], attempts=[one.attempt])
+        elif isinstance(event, NodeLost):
+            heard = f"last heard of at {stamp(event.heard_at)}{event.log}"
+            self.add("node_lost", heard, host=event.host, engines=list(event.engines), chunks=list(event.chunks))
         elif isinstance(event, UnfitNode):
             self.add("unfit", event.words, host=event.node)
 

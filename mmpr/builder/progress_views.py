@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 
 from rich.console import Console
 from rich.live import Live
@@ -15,7 +16,7 @@ from rich.table import Table
 from mmpr.builder import progress
 from mmpr.builder.progress import Watcher
 from mmpr.log import log
-from mmpr.pool import Beat, Died, Done, Event, Failed, UnfitNode
+from mmpr.pool import Beat, Died, Done, Event, Failed, NodeLost, UnfitNode
 from mmpr.redact import redacted
 from mmpr.reporting.safe_text import visible_line
 
@@ -45,7 +46,12 @@ def report_notes(notes: Iterable[str], *, run: str, as_json: bool) -> None:
 
 def words_of(event: Event) -> str | None:
     """A fault of the pool as a line; None for what is no fault."""
-    if isinstance(event, Died):
+    if isinstance(event, NodeLost):
+        heard = time.strftime("%H:%M:%S", time.localtime(event.heard_at))
+        engines, chunks = (", ".join(map(str, numbers)) or "none" for numbers in (event.engines, event.chunks))
+        lost = f"node {event.host} is lost, last heard of at {heard}: engines {engines}; chunks leased again: {chunks}"
+        return visible_line(redacted(lost + event.log))
+    if isinstance(event, Died) and not event.from_outside:  # else its node's line says it
         chunks = ", ".join(str(lease.chunk) for lease in event.leases) or "none"
         return visible_line(redacted(f"engine {event.engine} died ({event.words}); chunks leased again: {chunks}"))
     if isinstance(event, Failed):
@@ -69,6 +75,8 @@ class JsonView:
             for lease in event.leases:
                 log("lease_lost", run=self._run, chunk=lease.chunk, attempt=lease.attempt, engine=event.engine)
             log("engine_died", "error", run=self._run, engine=event.engine, host=event.host, words=event.words)
+        elif isinstance(event, NodeLost):
+            log("node_lost", "error", run=self._run, words=words_of(event), **asdict(event))
         elif isinstance(event, UnfitNode):
             log("node_unfit", "error", run=self._run, host=event.node, words=event.words)
         elif time.monotonic() - self._printed_at > _EVERY_S:

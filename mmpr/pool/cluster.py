@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,10 +25,12 @@ from mmpr._processes import held_signals
 from mmpr.errors import MmprError
 from mmpr.pool import ray_server
 from mmpr.pool.pool_records import Placement
+from mmpr.pool.ray_log import heard, kept
 
 # Short, for Ray puts sockets there, whose paths may have 107 characters. The driver's pid follows.
 _SESSIONS, _SESSION = Path("/tmp"), "mmpr-ray-"
 _SERVER_LOG = "server.log"
+_WANTS_TOKEN = re.compile("auth(?:entication)?[ _]?token", re.IGNORECASE)
 _TASK_NICENESS = 15  # what Ray would give to all its workers
 
 T = TypeVar("T")
@@ -58,26 +61,42 @@ def connected(address: str | None, *, debug: bool = False) -> Iterator[None]:
 
 @contextmanager
 def _joined(address: str, quiet: dict[str, Any]) -> Iterator[None]:
-    try:
-        _init(address, quiet)
-    except (ConnectionError, RuntimeError) as error:
-        raise MmprError(f"no Ray cluster at {address!r}: {first_line(error)}") from None
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
-def _init(address: str, quiet: dict[str, Any]) -> None:
-    """Join; signals wait meanwhile, for Ray would be left half done, and takes SIGTERM for itself, to exit with 15."""
-    ended = False
-    with held_signals():
+    with _init(address, quiet):
         try:
-            ray.init(address=address, **quiet)
-        except SystemExit:
-            ended = True
+            yield
+        finally:
+            ray.shutdown()
+
+
+@contextmanager
+def _init(address: str, quiet: dict[str, Any]) -> Iterator[None]:
+    """Join; signals wait meanwhile, for Ray would be left half done, and takes SIGTERM for itself, to exit with 15.
+
+    Within, Ray's own words go to a file, unless they are asked for.
+    """
+    ended, words = False, list[str]()
+    try:
+        with held_signals(), nullcontext(words) if quiet["log_to_driver"] else heard() as words:
+            try:
+                ray.init(address=address, **quiet)
+            except SystemExit:
+                ended = True
+    except (ConnectionError, RuntimeError, RayError) as error:
+        raise _not_joined(address, error, words) from None
     if ended:
         signal.raise_signal(signal.SIGTERM)
+    with nullcontext() if quiet["log_to_driver"] else kept(words):
+        yield
+
+
+def _not_joined(address: str, error: BaseException, words: Sequence[str]) -> MmprError:
+    if not any(_WANTS_TOKEN.search(line) for line in (*words, str(error))):
+        return MmprError(f"no Ray cluster at {address!r}: {first_line(error)}")
+    given = "another one" if os.environ.get("RAY_AUTH_MODE") == "token" else "none"
+    return MmprError(
+        f"the Ray cluster at {address!r} asks for a token, and {given} was given: set RAY_AUTH_MODE=token, and put the "
+        "cluster's token into RAY_AUTH_TOKEN or ~/.ray/auth_token"
+    )
 
 
 @contextmanager
@@ -90,8 +109,8 @@ def _own_cluster(quiet: dict[str, Any], debug: bool) -> Iterator[None]:
             server = _start_server(session, quiet["logging_level"], debug)
         address = _address_of(server, session)
         _ask_by_token()
-        _init(address, quiet)
-        yield
+        with _init(address, quiet):
+            yield
     finally:
         with held_signals():
             ray.shutdown()
@@ -147,13 +166,31 @@ def n_engines(placement: Placement) -> int:
     """How many engines the cluster has room for now, or as many as were asked for."""
     if placement.engines is not None:
         return placement.engines
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    if placement.accelerator:
-        nodes = [node for node in nodes if f"accelerator_type:{placement.accelerator}" in node]
+    nodes = _nodes_for(placement)
     if placement.gpus:
         # whole engines a node: three GPUs hold one engine of two, and none is placed across nodes
-        return int(sum(node.get("GPU", 0) // placement.gpus for node in nodes))
-    return sum(1 for node in nodes if node.get("CPU", 0))
+        return int(sum(node["Resources"].get("GPU", 0) // placement.gpus for node in nodes))
+    return len(nodes)
+
+
+def emptiest_node(placement: Placement, taken: Collection[str]) -> str | None:
+    """The id of the node that holds the fewest engines without a GPU; None while no node is fit.
+
+    Args:
+        placement: of the engines, which take no GPU.
+        taken: the node of each engine that has one.
+    """
+    count = Counter(taken)
+    fit = [node["NodeID"] for node in _nodes_for(placement)]
+    return min(fit, key=lambda node: count[node], default=None)
+
+
+def _nodes_for(placement: Placement) -> list[dict[str, Any]]:
+    """What Ray says of the nodes that live, are of the right kind, and may work where no GPU is asked for."""
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    if placement.accelerator:
+        nodes = [node for node in nodes if f"accelerator_type:{placement.accelerator}" in node["Resources"]]
+    return [node for node in nodes if placement.gpus or node["Resources"].get("CPU", 0)]
 
 
 def map_tasks(function: Callable[[T], R], arguments: Sequence[T], *, in_flight: int = 16) -> Iterator[R]:

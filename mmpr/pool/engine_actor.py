@@ -68,8 +68,10 @@ class EngineActor:
         self._engine: Engine | None = None
         self._one = asyncio.Lock()  # other work may be assigned while the engine still starts
 
-    async def where(self) -> str:
-        return socket.gethostname()
+    async def where(self) -> tuple[str, str, str]:
+        """The name, the address and Ray's id of the node."""
+        node_id: str = ray.get_runtime_context().get_node_id()
+        return socket.gethostname(), ray.util.get_node_ip_address(), node_id
 
     async def assign(self, work: Work, probe: Probe | None) -> MmprError | UnfitNode | None:
         """Other work for an engine that is up or starts; the work's own probe comes first."""

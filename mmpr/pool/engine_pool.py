@@ -10,18 +10,33 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError, RayActorError, RayError
+from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayActorError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from mmpr.engines.protocol import Pulse
 from mmpr.errors import EngineDead, EngineStartError, MmprError, TaskFailed
-from mmpr.pool.cluster import first_line, last_line, n_engines
+from mmpr.pool.cluster import emptiest_node, first_line, last_line, n_engines
 from mmpr.pool.engine_actor import EngineActor, Ledger
 from mmpr.pool.lease_book import LeaseBook, LeaseHolder
-from mmpr.pool.pool_records import Beat, Died, Done, Event, Failed, Lease, MakeEngine, Placement, Probe, UnfitNode, Work
+from mmpr.pool.pool_records import (
+    Beat,
+    Died,
+    Done,
+    Event,
+    Failed,
+    Lease,
+    MakeEngine,
+    NodeLost,
+    Placement,
+    Probe,
+    UnfitNode,
+    Work,
+)
+from mmpr.pool.ray_log import ray_log
 
 _POLL_S = 0.2  # how long the driver sleeps when nothing has come back
 _PULSE_S = 1.0  # how often each engine is asked how it does
+_LOST_TOGETHER_S = 10.0  # the connections to a lost node's engines break one after another
 
 
 @dataclass(slots=True)
@@ -33,6 +48,9 @@ class _EngineSlot:
     starting: Any = None
     placed: Any = None
     host: str = ""
+    address: str = ""
+    node: str = ""  # where it was put, or is
+    heard_at: float = 0.0
     leases: dict[Any, Lease] = field(default_factory=dict)
     done: int = 0
     worked_since: float = 0.0
@@ -52,6 +70,17 @@ class _EngineSlot:
         return (now - self.worked_since) / (self.done + len(self.leases) / 2) if self.done else None
 
 
+@dataclass(slots=True)
+class _LostNode:
+    """Engines of one node that were lost, until all of them are."""
+
+    since: float  # of the clock that only goes forward
+    host: str
+    heard_at: float = 0.0
+    engines: list[int] = field(default_factory=list)
+    chunks: list[int] = field(default_factory=list)
+
+
 class Pool:
     """Engines in Ray actors. `run` leases chunks until none is left; `close` ends every engine."""
 
@@ -68,6 +97,7 @@ class Pool:
         self._stopping = False
         self._deadline = math.inf
         self._beaten = 0.0
+        self._lost: dict[str, _LostNode] = {}
         self._held_at = time.monotonic()
 
     @property
@@ -110,6 +140,7 @@ class Pool:
             if (now := time.monotonic()) - self._beaten > _PULSE_S:
                 self._beaten = now
                 yield from self._check_pulses()
+                yield from self._report_lost(now)
                 yield self._beat()
 
     def close(self) -> None:
@@ -146,6 +177,12 @@ class Pool:
         wanted: dict[str, Any] = {"num_cpus": 0, "num_gpus": self._placement.gpus}
         if self._placement.accelerator:
             wanted["accelerator_type"] = self._placement.accelerator
+        if self._placement.gpus:
+            wanted["scheduling_strategy"] = "SPREAD"
+        elif slot_node := emptiest_node(self._placement, [one.node for one in self._slots if one.actor is not None]):
+            # An engine that asks for no resource of Ray's would go to the driver's node, as all others.
+            wanted["scheduling_strategy"] = NodeAffinitySchedulingStrategy(slot_node, soft=True)
+            slot.node = slot_node
         actor = ray.remote(**wanted, max_restarts=0, max_task_retries=0)(EngineActor)
         slot.actor = actor.remote(self._make_engine, self._work, self._probe, self._ledger)
         slot.placed, slot.starting = slot.actor.where.remote(), slot.actor.start.remote()
@@ -167,7 +204,8 @@ class Pool:
                     yield result
             elif result is None:
                 self._ever_up = True
-                slot.pulse, slot.asked, slot.host = Pulse(), None, ray.get(slot.placed)
+                slot.pulse, slot.asked, slot.heard_at = Pulse(), None, time.time()
+                slot.host, slot.address, slot.node = ray.get(slot.placed)
             elif not self._ever_up:
                 raise result  # a wrong path or too little memory is the same the second time
             else:
@@ -256,7 +294,25 @@ class Pool:
         slot.leases.clear()
         self._vacate(slot)
         self._book.take_back(leases, words, from_outside=from_outside, announced=self._announced)
-        return Died(slot.number, words, tuple(leases), slot.host)
+        if from_outside:
+            self._note_lost(slot, leases)
+        return Died(slot.number, words, tuple(leases), slot.host, from_outside)
+
+    def _note_lost(self, slot: _EngineSlot, leases: Iterable[Lease]) -> None:
+        name = f"{slot.host} ({slot.address})" if slot.address else slot.host
+        lost = self._lost.setdefault(slot.node, _LostNode(time.monotonic(), name))
+        lost.heard_at = max(lost.heard_at, slot.heard_at)
+        lost.engines.append(slot.number)
+        lost.chunks += (lease.chunk for lease in leases)
+
+    def _report_lost(self, now: float) -> Iterator[NodeLost]:
+        """Each lost node once: when none of its engines is up any more, or some seconds later."""
+        up = {slot.node for slot in self._slots if slot.up}
+        for node, lost in list(self._lost.items()):
+            if node not in up or now - lost.since > _LOST_TOGETHER_S:
+                del self._lost[node]
+                chunks = tuple(sorted(lost.chunks))
+                yield NodeLost(lost.host, lost.heard_at, tuple(sorted(lost.engines)), chunks, ray_log())
 
     def _announced(self, chunk: int) -> tuple[int, ...]:
         rows: tuple[int, ...] = ray.get(self._ledger.rows.remote(chunk))
@@ -292,7 +348,7 @@ class Pool:
             return
         try:
             slot.pulse = ray.get(slot.asked, timeout=0)
-            slot.asked = None
+            slot.asked, slot.heard_at = None, time.time()
         except GetTimeoutError:
             if time.monotonic() - slot.asked_at > self._placement.stall_s:
                 yield self._bury(slot, f"did not answer for {self._placement.stall_s:.0f} s")
@@ -305,8 +361,11 @@ class Pool:
 
 
 def _is_from_outside(error: RayActorError) -> bool:
-    """Whether its node was lost or taken away; an actor's process that ends by itself may have died of its work."""
-    return bool(getattr(error, "preempted", False)) or "node has died" in str(error)
+    """Whether its node was lost, was taken away or cannot be reached; an actor's process that ends by itself may have
+    died of its work.
+    """
+    unreachable = isinstance(error, ActorUnavailableError)
+    return unreachable or bool(getattr(error, "preempted", False)) or "node has died" in str(error)
 
 
 def _refusals(slots: Iterable[_EngineSlot]) -> set[str]:

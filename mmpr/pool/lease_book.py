@@ -16,7 +16,9 @@ from itertools import islice
 
 from mmpr.pool.pool_records import Lease
 
-_DEATHS_TOGETHER = 2  # so often an engine must die with a chunk before the chunk is suspected
+# A chunk is suspected when the engines that died with it weigh so much: two that died of themselves, or eight that
+# could not be reached any more, for which there are better causes.
+_SUSPECTED, _OF_ITSELF, _FROM_OUTSIDE = 8, 4, 1
 _DEATHS_ALONE = 2  # and so often of a question that was asked alone before that is left out
 _FAILURES = 3  # so often a chunk's work is tried that fails for a cause that nobody foresaw
 
@@ -110,8 +112,8 @@ class LeaseBook:
             if lease.alone:
                 self._suspects.append(lease if from_outside else self._blame(lease, words, announced(lease.chunk)))
                 continue
-            self._deaths[lease.chunk] += not from_outside
-            if self._deaths[lease.chunk] < _DEATHS_TOGETHER:
+            self._deaths[lease.chunk] += _FROM_OUTSIDE if from_outside else _OF_ITSELF
+            if self._deaths[lease.chunk] < _SUSPECTED:
                 again.append(lease)
             else:
                 self._suspects.append(replace(lease, alone=True))

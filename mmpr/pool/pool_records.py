@@ -69,12 +69,35 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Died:
-    """An engine's end: its last words, its host, and the leases that will be given out again."""
+    """An engine's end: its last words, its host, and the leases that will be given out again.
+
+    `from_outside`: its node was lost or cannot be reached; a `NodeLost` follows that says it of all its engines.
+    """
 
     engine: int
     words: str
     leases: tuple[Lease, ...]
     host: str = ""
+    from_outside: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NodeLost:
+    """A node that is gone, or that no connection leads to.
+
+    Args:
+        host: its name and address.
+        heard_at: when an engine on it was last heard of, Unix s.
+        engines: their numbers.
+        chunks: that will be given out again.
+        log: where Ray's own words are, as the end of a line.
+    """
+
+    host: str
+    heard_at: float
+    engines: tuple[int, ...]
+    chunks: tuple[int, ...]
+    log: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +136,7 @@ class UnfitNode:
     words: str
 
 
-Event = Done | Died | Failed | Beat | UnfitNode
+Event = Done | Died | NodeLost | Failed | Beat | UnfitNode
 
 
 @dataclass(frozen=True, slots=True)

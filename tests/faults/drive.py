@@ -1,6 +1,8 @@
 """A build with scripted engines as a process of its own; takes what `mmpr build` takes."""
 
+import os
 import sys
+from functools import partial
 
 from mmpr import termination
 
@@ -30,11 +32,12 @@ class Announcing(ScriptedEngine):
         return await super().generate(prompt, sampling)
 
 
-async def start():
-    return Announcing(script, seconds_per_token=1e-4)
+async def start(pace_s):
+    return Announcing(script, seconds_per_token=pace_s)
 
 
 if __name__ == "__main__":
-    engine_choice.engine_maker = lambda _: start  # the one seam: the command line, with these engines
+    pace_s = float(os.environ.get("MMPR_TEST_PACE_S", "1e-4"))
+    engine_choice.engine_maker = lambda _: partial(start, pace_s)  # the one seam: the command line, with these engines
     sys.argv.insert(1, "build")
     cli.main()

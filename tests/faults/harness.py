@@ -1,4 +1,4 @@
-"""Runs builds into planned faults until they complete, and looks at what each fault left behind."""
+"""Runs commands into planned faults until they complete, and looks at what each fault left behind."""
 
 import functools
 import json
@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -16,60 +17,80 @@ from pathlib import Path
 import psutil
 
 from mmpr.run import RunFolder, read_chunk
+from tests.faults.inject import fault_actions
+from tests.faults.servers import Orders
+from tests.faults.shared_ray import SharedRay
 
 HERE = Path(__file__).parent
 DRIVE = (sys.executable, str(HERE / "drive.py"))
 EXITS = {0, 1, 75, 130, -9}  # known errors, stopped, interrupted, killed
+INJECTED = f"{HERE / 'inject'}:{HERE.parents[1]}"  # PYTHONPATH of every process that a plan may befall
 
 
 @dataclass(frozen=True)
 class Fault:
-    """Do `action` at the `nth` moment (0: at every one) when `event` touches something whose name has `match` in it.
+    """Do `action` from the `nth` moment on (0: at every one), `times` in a row, when `event` touches something whose
+    name has `match` in it.
 
     Args:
-        event: `open`, `os.link`, `os.rename`, `os.remove`, or `engine` (question id and stage).
-        action: `kill` the process at hand, `kill-driver`, `kill-engines`, `SIGTERM` or `SIGINT` to the driver, to its
-            process group (`SIGTERM-group`; thirty of them: `storm`) or to every process below it (`SIGTERM-all`), the
-            engine `dead`, or the call fails: disk `full`, `read-only`.
+        event: `open`, `os.link`, `os.rename`, `os.remove`, `socket.connect`, or `engine` (question id and stage);
+            `milliseconds` since the start, of which `nth` says how many; or a request to a server (`image`, `server`).
+        action: `kill` the process at hand, `kill-driver`, `kill-engines` (vLLM's processes), `kill-actors` (all at
+            once), `kill-node` or `kill-nodes` of a shared Ray; `SIGTERM` or `SIGINT` to the driver, to its process
+            group (`SIGTERM-group`; thirty of them: `storm`) or to every process below it (`SIGTERM-all`); the engine
+            `dead`; the wall clock steps (`clock-forward`, `clock-back`); or the call fails: disk `full`, `read-only`,
+            `stale` as a network's disk says, `no-links` there, `done-unheard` where the reply was lost.
     """
 
     event: str
     match: str
     nth: int
     action: str
+    times: int = 1
 
 
 @dataclass
 class Ledger:
-    """What a build went through: faults that happened, starts, exit codes, last lines, orphans that stayed."""
+    """What a command went through: faults that happened, by action, starts, exit codes, last lines, lost commits."""
 
-    fired: int = 0
+    kinds: Counter[str]
     starts: int = 0
     exits: tuple[int, ...] = ()
     words: tuple[str, ...] = ()
     lost: int = 0
 
+    @property
+    def fired(self) -> int:
+        return self.kinds.total()
 
-class FaultyBuild:
-    """One build of `source` into `out`, started again until it completes.
+
+class FaultyCommand:
+    """A command that is started again until it completes.
 
     Args:
-        command: what starts the driver; `--source`, `--out` and the settings follow.
-        plans: where the plans and counters of each start lie.
+        words: the command.
+        out: what it writes: a run folder, where commits must stay.
+        plans: where the plan, its counters and the driver's number lie.
+        shared: the Ray that it joins; None where it starts its own, or none.
+        environs: more of its environment.
+        servers: that misbehave as faults of their event say (`servers.Orders`).
     """
 
     def __init__(
         self,
-        source: Path,
+        words: Sequence[object],
         out: Path,
         plans: Path,
         *,
-        command: Sequence[str] = DRIVE,
-        settings: Sequence[str] = (),
+        shared: SharedRay | None = None,
+        environs: dict[str, str] | None = None,
+        servers: Sequence[Orders] = (),
     ) -> None:
-        self.source, self.out, self.plans = source, out, plans
-        self.command, self.settings = command, settings
-        self.ledger = Ledger()
+        self.words, self.out, self.shared = [str(word) for word in words], out, shared
+        self.plan = shared.plan if shared else plans / "plan.json"
+        self.environs, self.servers = environs or {}, servers
+        self.last_ms = 0
+        self.ledger = Ledger(Counter())
 
     def run(self, episodes: Iterable[Sequence[Fault]], *, most_starts: int | None = None) -> Ledger:
         """Each start gets the next episode's faults, later ones none; returns the ledger once a start exits with 0."""
@@ -83,15 +104,35 @@ class FaultyBuild:
 
     def start(self, faults: Sequence[Fault]) -> int:
         """One start under some faults; asserts that no commit is lost or changed and that no process stays."""
-        plan = self.plans / f"{self.ledger.starts}.json"
-        plan.parent.mkdir(parents=True, exist_ok=True)
-        plan.write_text(json.dumps([{**asdict(fault), "id": i} for i, fault in enumerate(faults)]))
+        if self.shared:
+            self.shared.restore()
+        start = time.monotonic_ns()  # tells this start's counters from those of others of the same plan
+        write_plan(self.plan, start, faults)
+        for server in self.servers:
+            server.expect([fault for fault in faults if fault.event == server.event])
         before = self.commits()
-        environment = {**os.environ, "MMPR_TEST_PLAN": str(plan), "PYTHONPATH": f"{HERE / 'inject'}:{HERE.parents[1]}"}
-        words = [*self.command, "--source", str(self.source), "--out", str(self.out), *self.settings]
+        driver = self._launch()
+        timers = self._timers(faults, driver)
+        _, told = driver.communicate(timeout=900)
+        self.last_ms = (time.monotonic_ns() - start) // 1_000_000
+        for timer in timers:
+            timer.join()
+        Path(f"{self.plan}.clock").unlink(missing_ok=True)
+        fired = [timer.fired for timer in timers if timer.fired]
+        self._note(driver.returncode, told, start, faults, fired)
+        after = self.commits()
+        self.ledger.lost += sum(after.get(name) != content for name, content in before.items())
+        assert self.ledger.lost == 0, "a commit was lost or changed"
+        self._assert_nothing_left(driver)
+        return driver.returncode
+
+    def _launch(self) -> subprocess.Popen[str]:
+        known = self.shared.environs if self.shared else {}
+        environment = {**os.environ, **known, **self.environs}
+        environment |= {"MMPR_TEST_PLAN": str(self.plan), "PYTHONPATH": INJECTED}
         heeds = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # tests in the background ignore it
         driver = subprocess.Popen(
-            words,
+            self.words,
             env=environment,
             stderr=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
@@ -99,31 +140,88 @@ class FaultyBuild:
             preexec_fn=heeds,
             start_new_session=True,
         )
-        Path(f"{plan}.driver").write_text(str(driver.pid))
-        _, told = driver.communicate(timeout=600)
-        self._note(driver.returncode, told, plan)
-        after = self.commits()
-        self.ledger.lost += sum(after.get(name) != content for name, content in before.items())
-        assert self.ledger.lost == 0, "a commit was lost or changed"
-        wait_until_gone(plan)
-        if driver.returncode >= 0:  # whoever was killed for good is cleaned up after by the next start
-            assert abandoned_memory() == set()
-            assert not list(Path("/tmp").glob(f"mmpr-ray-{driver.pid}-*"))
-            assert not (self.out / "driver.json").exists()
-        return driver.returncode
+        Path(f"{self.plan}.driver").write_text(str(driver.pid))
+        return driver
+
+    def _timers(self, faults: Sequence[Fault], driver: subprocess.Popen[str]) -> list["_Timer"]:
+        timers = [_Timer(fault, self.plan, driver) for fault in faults if fault.event == "milliseconds"]
+        for timer in timers:
+            timer.start()
+        return timers
 
     def commits(self) -> dict[str, bytes]:
         """Every sidecar's bytes."""
         return {path.name: path.read_bytes() for path in (self.out / "chunks").glob("*.json")}
 
-    def _note(self, code: int, told: str, plan: Path) -> None:
+    def _note(self, code: int, told: str, start: int, faults: Sequence[Fault], fired: Sequence[str]) -> None:
         ledger = self.ledger
         ledger.starts += 1
-        ledger.fired += len(list(plan.parent.glob(f"{plan.name}.*.fired")))
+        ledger.kinds.update(fired)
+        for server in self.servers:
+            ledger.kinds.update(server.fired)
+        for number, fault in enumerate(faults):
+            if Path(f"{self.plan}.{start}.{number}.fired").exists():
+                ledger.kinds[f"{fault.event} {fault.action}"] += 1
         ledger.exits += (code,)
         ledger.words += tuple(told.splitlines()[-1:])
-        assert code in EXITS, told
-        assert "Traceback" not in told and "ignored in" not in told, told
+        assert code in EXITS, (code, told, faults)
+        assert not re.search(r"Traceback|ignored in|\[state-dump\]|\.cc:\d", told), (told, faults)
+
+    def _assert_nothing_left(self, driver: subprocess.Popen[str]) -> None:
+        wait_until_gone(self.plan, spared=self.shared.processes() if self.shared else set())
+        if driver.returncode >= 0:  # whoever was killed for good is cleaned up after by the next start
+            assert abandoned_memory() == set()
+            assert not list(Path("/tmp").glob(f"mmpr-ray-{driver.pid}-*"))
+            assert not (self.out / "driver.json").exists()
+
+
+class FaultyBuild(FaultyCommand):
+    """A build of `source` into `out`.
+
+    Args:
+        command: what starts the driver; `--source`, `--out` and the settings follow.
+    """
+
+    def __init__(
+        self,
+        source: Path,
+        out: Path,
+        plans: Path,
+        *,
+        command: Sequence[str] = DRIVE,
+        settings: Sequence[str] = (),
+        shared: SharedRay | None = None,
+        servers: Sequence[Orders] = (),
+    ) -> None:
+        joined = [f"ray_address={shared.address}"] if shared else []
+        words = [*command, "--source", source, "--out", out, *settings, *joined]
+        super().__init__(words, out, plans, shared=shared, servers=servers)
+
+
+class _Timer(threading.Thread):
+    """Does what a fault says after so many milliseconds, to a driver that still runs."""
+
+    def __init__(self, fault: Fault, plan: Path, driver: subprocess.Popen[str]) -> None:
+        super().__init__(daemon=True)
+        self._fault, self._plan, self._driver = fault, plan, driver
+        self.fired: str | None = None
+
+    def run(self) -> None:
+        end = time.monotonic() + self._fault.nth / 1000
+        while time.monotonic() < end and self._driver.poll() is None:
+            time.sleep(0.005)
+        if self._driver.poll() is None:
+            self.fired = f"{self._fault.event} {self._fault.action}"
+            fault_actions.act(self._fault.action, str(self._plan), "", ())
+
+
+def write_plan(plan: Path, start: int, faults: Sequence[Fault]) -> None:
+    """Whole or not at all: processes read it while it is replaced."""
+    plan.parent.mkdir(parents=True, exist_ok=True)
+    new = plan.with_suffix(".new")
+    planned = [{**asdict(fault), "id": i} for i, fault in enumerate(faults)]
+    new.write_text(json.dumps({"start": start, "faults": planned}))
+    new.replace(plan)
 
 
 def abandoned_memory() -> set[str]:
@@ -132,10 +230,10 @@ def abandoned_memory() -> set[str]:
     return {name for name, found in named if found and not psutil.pid_exists(int(found[1]))}
 
 
-def wait_until_gone(plan: Path, timeout_s: float = 180.0) -> None:
-    """Wait until no process of a start is left; Ray's own agents may look for their dead raylet for over a minute."""
+def wait_until_gone(plan: Path, *, spared: set[int] = frozenset(), timeout_s: float = 180.0) -> None:
+    """Wait until no process of a start is left but those that serve other starts too."""
     end = time.monotonic() + timeout_s
-    while left := [process for process in psutil.process_iter() if _belongs(process, plan)]:
+    while left := [one for one in psutil.process_iter() if one.pid not in spared and _belongs(one, plan)]:
         assert time.monotonic() < end, f"left behind: {left}"
         time.sleep(0.2)
 
@@ -143,7 +241,7 @@ def wait_until_gone(plan: Path, timeout_s: float = 180.0) -> None:
 def _belongs(process: psutil.Process, plan: Path) -> bool:
     try:
         mine: bool = process.environ().get("MMPR_TEST_PLAN") == str(plan)
-        return mine and process.status() != psutil.STATUS_ZOMBIE
+        return mine and process.status() != psutil.STATUS_ZOMBIE and process.name() != "ray::IDLE"
     except psutil.Error:
         return False
 

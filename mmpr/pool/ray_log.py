@@ -1,0 +1,83 @@
+"""What Ray says by itself: into a file beside Ray's other logs, that a line of ours names; never to the terminal.
+
+Ray's C++ core writes to descriptor 2 while a driver joins (a warning a second where a token is missing), and what the
+cluster publishes of lost nodes, with the last twenty lines of a raylet's log, is printed on the driver's stdout.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from ray._private.ray_logging import global_worker_stdstream_dispatcher
+
+_NAME = "mmpr-driver-{}.log"
+_PRINTER = "ray_print_logs"  # Ray's handler of what nodes and workers publish
+_log: Path | None = None
+
+
+def ray_log() -> str:
+    """Where Ray's own words of this driver are, as the end of a line; nothing where they go to the terminal."""
+    return "" if _log is None else f"; Ray's own words: {_log}"
+
+
+@contextmanager
+def heard() -> Iterator[list[str]]:
+    """Within, what is written to descriptor 2 is not shown; at the end its lines are in the list."""
+    lines: list[str] = []
+    with tempfile.TemporaryFile() as file:
+        sys.stderr.flush()
+        terminal = os.dup(2)
+        os.dup2(file.fileno(), 2)
+        try:
+            yield lines
+        finally:
+            sys.stderr.flush()
+            os.dup2(terminal, 2)
+            os.close(terminal)
+            file.seek(0)
+            lines += file.read().decode(errors="replace").splitlines()
+
+
+@contextmanager
+def kept(lines: list[str]) -> Iterator[None]:
+    """Within, what Ray's Python side prints or logs is kept in the file, after `lines`."""
+    global _log
+    _log = _logs_folder() / _NAME.format(os.getpid())
+    handler = logging.FileHandler(_log, delay=True, encoding="utf-8", errors="replace")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    ray_logger = logging.getLogger("ray")
+    before, propagates = ray_logger.handlers[:], ray_logger.propagate
+    ray_logger.handlers[:], ray_logger.propagate = [handler], False
+
+    def keep(batch: dict[str, Any]) -> None:
+        record = "\n".join(map(str, batch.get("lines", ())))
+        handler.handle(logging.makeLogRecord({"msg": f"({batch.get('pid')}) {record}", "levelno": logging.WARNING}))
+
+    global_worker_stdstream_dispatcher.remove_handler(_PRINTER)
+    global_worker_stdstream_dispatcher.add_handler(_NAME, keep)
+    if lines:
+        keep({"pid": "start", "lines": lines})
+    try:
+        yield
+    finally:
+        global_worker_stdstream_dispatcher.remove_handler(_NAME)
+        ray_logger.handlers[:], ray_logger.propagate = before, propagates
+        with suppress(OSError):
+            handler.close()
+        _log = None
+
+
+def _logs_folder() -> Path:
+    """Of this driver's Ray session, where the dashboard shows it; else the folder for temporary files."""
+    import ray
+
+    node = ray._private.worker._global_node
+    folder = Path(node.get_logs_dir_path()) if node is not None else None
+    return folder if folder is not None and os.access(folder, os.W_OK) else Path(tempfile.gettempdir())
