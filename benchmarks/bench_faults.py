@@ -1,9 +1,10 @@
-"""The long run of the fault harness: builds go from fault to fault until they are done, and nothing may be missing.
+"""The long run of the fault harness: commands go from fault to fault until they are done, and nothing may be missing.
 
-    python -m benchmarks.bench_faults --faults 100 --engine-faults 20 --json faults.json
+    python -m benchmarks.bench_faults --faults 250 --engine-faults 40 --json faults.json
 
-Faults are placed by event (the n-th file of a kind opened, renamed, linked, removed; the n-th request), drawn from a
-seed. Scripted runs must end in the undisturbed run's bytes; runs of real vLLM must verify, and pair twice to the same.
+Faults are drawn from a seed and placed by event (the n-th file of a kind opened, renamed, linked; the n-th request; so
+many milliseconds after the start). Each command must end with the undisturbed one's bytes; what a server lied of is
+left out by name, and real vLLM's answers are its own: these runs must verify, and pair twice to the same.
 """
 
 from __future__ import annotations
@@ -13,116 +14,98 @@ import json
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
 from mmpr.builder.build_flow import pair_again
-from mmpr.verification import verify
 from pipelines.pocket.questions import write_questions
-from tests.faults.harness import DRIVE, Fault, FaultyBuild, Ledger, dataset, questions, strays
+from tests.faults.arms import MMPR, Bed, N, Tally, bed, ending, look, real_survived
+from tests.faults.harness import FaultyBuild, dataset, questions
 
-T = TypeVar("T")
-MMPR = (sys.executable, "-m", "mmpr", "build")
-_SCRIPTED = ("n=4", "max_tokens=256", "chunk_questions=8", "chunks_in_flight=2", "engines=2", "engine_restarts=100")
 _REAL = ("n=4", "chunk_questions=8", "chunks_in_flight=2", "engine_restarts=100")
-_QUESTIONS = 96  # twelve chunks a build
-_COMMIT = [("open", "/questions/"), ("os.rename", "/questions/"), ("open", "/responses/"), ("os.rename", "/responses/")]
-_COMMIT += [("os.link", "/chunks/"), ("os.remove", "/chunks/")]
-_FINISH = [("os.rename", "/data/"), ("os.rename", "/skips.parquet"), ("os.rename", "/report.json")]
-_FINISH += [("os.rename", "/manifest.json"), ("os.remove", "/manifest.json")]
-_ENDS = ("kill-driver", "SIGTERM", "SIGINT", "full")
 
 
-def draw_episode(rng: np.random.Generator, *, real: bool) -> list[Fault]:
-    """One start's faults: some that the run survives, then one that ends it."""
-    survived = [_survived(rng, real=real) for _ in range(int(rng.integers(1, 4)))]
-    finishing = rng.random() < 0.2
-    event, match = _pick(rng, _FINISH if finishing else _COMMIT)
-    return [*survived, Fault(event, match, 1 if finishing else int(rng.integers(1, 6)), _pick(rng, _ENDS))]
-
-
-def _survived(rng: np.random.Generator, *, real: bool) -> Fault:
-    if real:
-        event, match = _pick(rng, _COMMIT)
-        return Fault(event, match, int(rng.integers(1, 4)), _pick(rng, ("kill", "kill-engines")))
-    if rng.random() < 0.4:
-        return Fault("engine", "pocket", int(rng.integers(1, 80)), _pick(rng, ("kill", "dead")))
-    event, match = _pick(rng, _COMMIT)
-    return Fault(event, match, int(rng.integers(1, 6)), "kill")
-
-
-def _pick(rng: np.random.Generator, among: Sequence[T]) -> T:
-    return among[int(rng.integers(len(among)))]
-
-
-def run_builds(folder: Path, n_faults: int, seed: int, *, real: bool) -> Iterator[tuple[Ledger, Counter[Any]]]:
-    """Build after build, each through four episodes, until so many faults have happened."""
+def scripted(n_faults: int, seed: int) -> dict[str, Tally]:
+    """Every arm in turn, until so many faults have happened."""
     rng = np.random.default_rng(seed)
-    fired, number = 0, 0
-    write_questions(folder, n=_QUESTIONS, open_fraction=0.3, seed=seed)
-    clean = _build(folder, "clean", real=real)
-    clean.run([])
-    while fired < n_faults:
-        build = _build(folder, f"build-{number}", real=real)
-        ledger = build.run([draw_episode(rng, real=real) for _ in range(4)], most_starts=20)
-        _look(build, clean, real=real)
-        fired, number = fired + ledger.fired, number + 1
-        print(
-            f"{'vLLM' if real else 'scripted'} build {number}: {fired} faults so far, exits {ledger.exits}", flush=True
-        )
-        yield ledger, questions(build.out)
+    with tempfile.TemporaryDirectory(prefix="mmpr-faults-") as folder, bed(Path(folder)) as ours:
+        while _faults(ours) < n_faults:
+            ours.shared_build(rng, starts=4, faults=8)
+            _tell(ours)
+            ours.served_build(rng, faults=20, lies=5)
+            ours.exported(rng, kills=3)
+            ours.pushed(rng, kills=3)
+            _tell(ours)
+            ours.merged(rng, kills=2)
+            ours.own_build(rng, starts=4)
+            _tell(ours)
+        return ours.tallies
 
 
-def _build(folder: Path, name: str, *, real: bool) -> FaultyBuild:
-    command, settings = (MMPR, _REAL) if real else (DRIVE, _SCRIPTED)
-    plans = folder / f"{name}-plans"
-    return FaultyBuild(folder / "vqa.jsonl", folder / name, plans, command=command, settings=settings)
+def _faults(ours: Bed) -> int:
+    return sum(tally.faults for tally in ours.tallies.values())
 
 
-def _look(build: FaultyBuild, clean: FaultyBuild, *, real: bool) -> None:
-    """What must hold at the end of every build."""
-    assert verify(str(build.out)) == []
-    assert strays(build.out) == set()
-    report = json.loads((build.out / "report.json").read_text())
-    assert report["questions"] == _QUESTIONS == report["paired"] + report["skipped"]
-    before = dataset(build.out)
-    if real:
-        pair_again(str(build.out), [])
-        assert dataset(build.out) == before
-    else:
-        assert before == dataset(clean.out)
+def _tell(ours: Bed) -> None:
+    exits = sum((tally.exits for tally in ours.tallies.values()), Counter())
+    print(f"scripted: {_faults(ours)} faults so far, exits {dict(exits)}", flush=True)
 
 
-def _row(builds: list[tuple[Ledger, Counter[Any]]]) -> dict[str, Any]:
-    ledgers = [ledger for ledger, _ in builds]
-    exits = Counter(code for ledger in ledgers for code in ledger.exits)
-    return {
-        "builds": len(builds),
-        "faults": sum(ledger.fired for ledger in ledgers),
-        "starts": sum(ledger.starts for ledger in ledgers),
-        "exits": {str(code): n for code, n in sorted(exits.items())},
-        "questions": _QUESTIONS * len(builds),
-        "lost": sum(_QUESTIONS - len(asked) for _, asked in builds),
-        "doubled": sum(asked.total() - len(asked) for _, asked in builds),
-    }
+def real(n_faults: int, seed: int) -> dict[str, Tally]:
+    """Builds over real vLLM, with the pocket model on the CPU, until so many faults have happened."""
+    rng, tally = np.random.default_rng(seed), Tally()
+    with tempfile.TemporaryDirectory(prefix="mmpr-faults-") as name:
+        folder = Path(name)
+        write_questions(folder, n=N, open_fraction=0.3, seed=seed)
+        while tally.faults < n_faults:
+            out = folder / f"build-{tally.runs}"
+            command = (*MMPR, "build")
+            build = FaultyBuild(
+                folder / "vqa.jsonl", out, folder / f"{out.name}-plans", command=command, settings=_REAL
+            )
+            episodes = [[*(real_survived(rng) for _ in range(5)), ending(rng)] for _ in range(3)]
+            ledger = build.run(episodes, most_starts=15)
+            look(out)
+            before = dataset(out)
+            pair_again(str(out), [])
+            assert dataset(out) == before
+            tally.add(ledger, questions(out))
+            print(f"vLLM: {tally.faults} faults so far, exits {dict(tally.exits)}", flush=True)
+    return {"vLLM": tally}
+
+
+def rows(tallies: dict[str, Tally]) -> dict[str, Any]:
+    """A row an arm, and their sum: counts alone."""
+    total = Tally()
+    for tally in tallies.values():
+        for name, value in vars(tally).items():
+            setattr(total, name, getattr(total, name) + value)
+    return {name: _row(tally) for name, tally in {**tallies, "all": total}.items()}
+
+
+def _row(tally: Tally) -> dict[str, Any]:
+    counts = {name: getattr(tally, name) for name in ("runs", "starts", "faults", "questions", "lost", "doubled")}
+    return {**counts, "exits": dict(sorted(tally.exits.items())), "kinds": dict(tally.kinds.most_common())}
 
 
 def main() -> None:
     """Run, print one table, write it as JSON."""
-    parser = argparse.ArgumentParser(description="Builds under many faults.")
-    parser.add_argument("--faults", type=int, default=100, help="over builds with scripted engines")
-    parser.add_argument("--engine-faults", type=int, default=20, help="over builds with real vLLM")
+    parser = argparse.ArgumentParser(description="Builds and other commands under many faults.")
+    parser.add_argument("--faults", type=int, default=250, help="over scripted engines")
+    parser.add_argument("--engine-faults", type=int, default=40, help="over real vLLM")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
-    table = {}
-    for name, n, real in (("scripted", given.faults, False), ("vLLM", given.engine_faults, True)):
-        with tempfile.TemporaryDirectory(prefix="mmpr-faults-") as folder:
-            table[name] = _row(list(run_builds(Path(folder), n, given.seed, real=real)) if n else [])
-        print(f"{name}: {table[name]}", flush=True)
+    tallies: dict[str, Tally] = {}
+    for n, arm in ((given.faults, scripted), (given.engine_faults, real)):
+        if n:
+            tallies |= arm(n, given.seed)
+            print(json.dumps(rows(tallies)), file=sys.stderr, flush=True)
+    table = rows(tallies)
+    for name, row in table.items():
+        print(f"{name}: {row}", flush=True)
     if given.json:
         given.json.write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
 

@@ -16,7 +16,8 @@ from tests.ray_cluster import environment
 from tests.two_hosts import refusal, two_hosts
 
 N = 240
-POCKET = Path(__file__).parents[1] / "configs" / "pocket.yaml"
+ROOT = Path(__file__).parents[1]
+POCKET = ROOT / "configs" / "pocket.yaml"
 SETTINGS = ("n=4", "max_tokens=256", "chunk_questions=4", "chunks_in_flight=1", "engines=2", "engine_restarts=100")
 NODE_LINE = re.compile(
     r"node h2 \(10\.213\.7\.2\) is lost, last heard of at \d\d:\d\d:\d\d: engines \d+; chunks leased again: \d+; "
@@ -55,7 +56,7 @@ def hosts(both):
 
 def start(hosts, source, out, *, pace_s=0.002, **environs):
     words = [*DRIVE, "--source", source, "--out", out, "--config", POCKET, f"ray_address={hosts.address}", *SETTINGS]
-    env = environment(MMPR_TEST_PACE_S=str(pace_s), **environs)
+    env = environment(MMPR_TEST_PACE_S=str(pace_s), PYTHONPATH=str(ROOT), **environs)
     return hosts.run(*words, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 

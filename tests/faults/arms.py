@@ -17,10 +17,10 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from mmpr.verification import verify
-from tests.exporting import hub_writes
 from tests.endpoint_standin import serving
-from tests.faults.harness import DRIVE, INJECTED, Fault, FaultyBuild, FaultyCommand, Ledger, dataset, questions, strays
-from tests.faults.servers import Orders, OrderedStandin, image_host
+from tests.exporting import hub_writes
+from tests.faults.harness import INJECTED, Fault, FaultyBuild, FaultyCommand, Ledger, dataset, questions, strays
+from tests.faults.servers import OrderedStandin, Orders, image_host
 from tests.faults.shared_ray import SharedRay, shared_ray
 
 T = TypeVar("T")
@@ -62,7 +62,7 @@ class Tally:
         return self.kinds.total()
 
 
-# -- faults are drawn ---------------------------------------------------------------------------------------------------
+# -- faults are drawn -----------------------------------------------------------------------------------------------
 
 
 def pick(rng: np.random.Generator, among: Sequence[T]) -> T:
@@ -104,7 +104,9 @@ def ending(rng: np.random.Generator) -> Fault:
 
 def signalled(rng: np.random.Generator, usual_ms: int) -> Fault:
     """A signal at any moment of a build that starts a Ray of its own."""
-    return Fault("milliseconds", "", upto(rng, usual_ms), pick(rng, ("SIGTERM", "SIGTERM-group", "SIGTERM-all", "storm")))
+    return Fault(
+        "milliseconds", "", upto(rng, usual_ms), pick(rng, ("SIGTERM", "SIGTERM-group", "SIGTERM-all", "storm"))
+    )
 
 
 def real_survived(rng: np.random.Generator) -> Fault:
@@ -118,7 +120,7 @@ def real_survived(rng: np.random.Generator) -> Fault:
     return Fault(event, match, upto(rng, 6), pick(rng, ("kill", "kill", "done-unheard")) if event != "open" else "kill")
 
 
-# -- arms ---------------------------------------------------------------------------------------------------------------
+# -- arms -----------------------------------------------------------------------------------------------------------
 
 
 class Bed:
@@ -194,17 +196,9 @@ class Bed:
 
     def _finish(self, arm: str, build: FaultyBuild, episodes: list[list[Fault]]) -> None:
         ledger = build.run(episodes, most_starts=3 * len(episodes) + 5)
-        self.look(build.out)
+        look(build.out)
         assert dataset(build.out) == dataset(self.clean())
         self.tally(arm).add(ledger, questions(build.out))
-
-    def look(self, out: Path) -> dict[str, Any]:
-        """What holds at the end of every build; the report."""
-        assert verify(str(out)) == []
-        assert strays(out) == set()
-        report: dict[str, Any] = json.loads((out / "report.json").read_text())
-        assert report["questions"] == N == report["paired"] + report["skipped"]
-        return report
 
     # -- a model's server -------------------------------------------------------------------------------------------
 
@@ -220,7 +214,7 @@ class Bed:
             lying = [Fault("server", "", upto(rng, N), pick(rng, _LIES)) for _ in range(lies)]
             build = self._served(server.url, orders)
             ledger = build.run([[*passing, *lying]])
-        report = self.look(build.out)
+        report = look(build.out)
         lied = sum(n for kind, n in ledger.kinds.items() if kind.partition(" ")[2] in _LIES)
         assert report["skipped"] <= lied and set(report["skips_by_reason"]) <= {"engine_refused"}
         before, after = _pairs(self._clean["served"]), _pairs(build.out)
@@ -268,7 +262,9 @@ class Bed:
         self._killed("merge", rng, kills, places, words)
 
     def _killed(self, verb: str, rng: np.random.Generator, kills: int, places: Any, words: Any) -> None:
-        whole = FaultyCommand(words(to := self.folder / self._name(f"{verb}-clean")), to, self.folder / f"{to.name}-plans")
+        whole = FaultyCommand(
+            words(to := self.folder / self._name(f"{verb}-clean")), to, self.folder / f"{to.name}-plans"
+        )
         whole.run([])
         to = self.folder / self._name(verb)
         command = FaultyCommand(words(to), to, self.folder / f"{to.name}-plans")
@@ -300,6 +296,15 @@ _PASSING = ("silent", "drip", "drop", "short", "503", "429")
 _LIES = ("garbage", "empty", "surrogate", "negative")
 
 
+def look(out: Path) -> dict[str, Any]:
+    """What holds at the end of every build; the report."""
+    assert verify(str(out)) == []
+    assert strays(out) == set()
+    report: dict[str, Any] = json.loads((out / "report.json").read_text())
+    assert report["questions"] == N == report["paired"] + report["skipped"]
+    return report
+
+
 def _pairs(out: Path) -> dict[str, list[Any]]:
     """The pairs of each question, without what numbers them over the whole run."""
     rows = [row for path in sorted((out / "data").iterdir()) for row in pq.read_table(path).to_pylist()]
@@ -323,6 +328,3 @@ def bed(folder: Path, *, workers: int = 3) -> Iterator[Bed]:
         host = stack.enter_context(image_host(folder))
         ray = stack.enter_context(shared_ray(INJECTED, workers=workers))
         yield Bed(folder, ray, host)
-
-
-__all__ = ["DRIVE", "Bed", "Tally", "bed"]

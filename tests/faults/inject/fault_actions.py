@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -96,10 +97,8 @@ def _kill(processes):
     """All at once, this one last."""
     own = os.getpid()
     for process in sorted(processes, key=lambda one: one.pid == own):
-        try:
+        with suppress(psutil.NoSuchProcess):
             process.kill()
-        except psutil.NoSuchProcess:
-            pass
 
 
 def _is_engine_of(process, plan):

@@ -28,7 +28,7 @@ def _install():
 
     def due(event, arguments):
         nonlocal known, plan
-        found = os.stat(PLAN)
+        found = os.stat(PLAN)  # noqa: PTH116
         if known != (found.st_mtime_ns, found.st_ino):
             known = found.st_mtime_ns, found.st_ino
             with open(PLAN) as file:  # noqa: PTH123
