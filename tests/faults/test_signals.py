@@ -6,39 +6,57 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
-from tests.faults.harness import Fault, FaultyBuild
-from tests.faults.test_faults import SETTINGS, assert_whole, source, undisturbed  # noqa: F401  fixtures
+from tests.faults.arms import look
+from tests.faults.harness import Fault, FaultyCommand, dataset
 
 STOPPED = "mmpr: stopped (SIGTERM); run the same command again to go on"
+INTERRUPTED = "mmpr: interrupted; run the same command again to go on"
+MMPR = (sys.executable, "-m", "mmpr")
 
 
-def test_signals_to_a_group_to_all_and_in_storms_end_with_75_at_any_moment(source, undisturbed, tmp_path):  # noqa: F811
+def test_signals_to_a_group_to_all_and_in_storms_end_with_75_at_any_moment(ours):
     moments = [
         Fault("open", "/driver.json", 1, "storm"),  # the claim
         Fault("open", "/server.log", 1, "SIGTERM-group"),  # Ray starts
         Fault("os.link", "/chunks/", 2, "SIGTERM-all"),
         Fault("open", "/data/", 1, "SIGTERM-group"),  # a dataset's shards
     ]
-    build = FaultyBuild(source, tmp_path / "run", tmp_path / "plans", settings=SETTINGS)
+    build = ours.build("signals", shared=False)
     ledger = build.run([[fault] for fault in moments])
     assert (ledger.fired, set(ledger.exits)) == (len(moments), {0, 75}), ledger
     assert set(ledger.words[:-1]) == {STOPPED}
-    assert_whole(tmp_path / "run", undisturbed)
+    look(build.out)
+    assert dataset(build.out) == dataset(ours.clean())
 
 
-@pytest.mark.parametrize("after_s", [0.15, 0.3, 0.5, 0.8])
-def test_a_signal_while_python_still_imports_ends_with_75(after_s, tmp_path):
-    words = [sys.executable, "-m", "mmpr", "build", "--source", str(tmp_path / "none.jsonl"), "--out", str(tmp_path)]
-    build = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+@pytest.mark.slow
+def test_signals_at_drawn_moments_of_a_whole_build_lose_nothing(ours):
+    ours.own_build(np.random.default_rng(5), starts=6)
+
+
+@pytest.mark.parametrize("kind", ["SIGTERM", "SIGINT"])
+@pytest.mark.parametrize("module", ["typer/__pycache__/main", "numpy/__pycache__/__init__", "ray/__pycache__/__init__"])
+def test_a_signal_amid_imports_is_heard_as_soon_as_they_end(tmp_path, module, kind):
+    words = [*MMPR, "build", "--source", tmp_path / "none.jsonl", "--out", tmp_path / "run"]
+    command = FaultyCommand(words, tmp_path / "run", tmp_path / "plans")
+    code = command.start([Fault("open", module, 1, kind)])
+    assert command.ledger.fired == 1
+    assert (code, command.ledger.words) == ((75, (STOPPED,)) if kind == "SIGTERM" else (130, (INTERRUPTED,)))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("after_s", [0.02, 0.1, 0.3, 0.8])
+def test_a_signal_at_any_moment_of_a_short_command_ends_it_in_a_line_or_not_at_all(after_s):
+    build = subprocess.Popen([*MMPR, "settings"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     time.sleep(after_s)
     build.send_signal(signal.SIGTERM)
     _, told = build.communicate()
-    # before its own first line a process has only the system's answer; after its last one the signal says nothing
-    assert build.returncode in (75, 1, -signal.SIGTERM)
-    assert len(told.splitlines()) == (build.returncode != -signal.SIGTERM), told
+    # before its own first line a process has only the system's answer
+    assert (build.returncode, told) in ((75, STOPPED + "\n"), (0, ""), (-signal.SIGTERM, ""))
 
 
 def test_a_driver_that_is_killed_for_good_takes_its_whole_ray_with_it():
