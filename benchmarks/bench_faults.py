@@ -32,14 +32,14 @@ def scripted(n_faults: int, seed: int) -> dict[str, Tally]:
     rng = np.random.default_rng(seed)
     with tempfile.TemporaryDirectory(prefix="mmpr-faults-") as folder, bed(Path(folder)) as ours:
         while _faults(ours) < n_faults:
-            ours.shared_build(rng, starts=4, faults=8)
+            ours.shared_build(rng, starts=2, faults=14)
             _tell(ours)
-            ours.served_build(rng, faults=20, lies=5)
+            ours.served_build(rng, faults=30, lies=6)
             ours.exported(rng, kills=3)
             ours.pushed(rng, kills=3)
             _tell(ours)
             ours.merged(rng, kills=2)
-            ours.own_build(rng, starts=4)
+            ours.own_build(rng, starts=3)
             _tell(ours)
         return ours.tallies
 
@@ -65,7 +65,7 @@ def real(n_faults: int, seed: int) -> dict[str, Tally]:
             build = FaultyBuild(
                 folder / "vqa.jsonl", out, folder / f"{out.name}-plans", command=command, settings=_REAL
             )
-            episodes = [[*(real_survived(rng) for _ in range(5)), ending(rng)] for _ in range(3)]
+            episodes = [[*(real_survived(rng) for _ in range(10)), ending(rng)] for _ in range(2)]
             ledger = build.run(episodes, most_starts=15)
             look(out)
             before = dataset(out)

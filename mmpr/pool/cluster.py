@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -65,7 +66,8 @@ def _joined(address: str, quiet: dict[str, Any]) -> Iterator[None]:
         try:
             yield
         finally:
-            ray.shutdown()
+            with held_signals():
+                _leave()
 
 
 @contextmanager
@@ -87,6 +89,24 @@ def _init(address: str, quiet: dict[str, Any]) -> Iterator[None]:
         signal.raise_signal(signal.SIGTERM)
     with nullcontext() if quiet["log_to_driver"] else kept(words):
         yield
+
+
+def _leave() -> None:
+    """Leave the cluster, and hear signals meanwhile.
+
+    Ray's C++ core gives SIGTERM its default back as it ends, a second before `ray.shutdown` does; the signal would end
+    this process by itself. So another thread shuts Ray down, and this one, which alone may, sets the handlers again.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        ray.shutdown()
+        return
+    leaving = threading.Thread(target=ray.shutdown, name="mmpr-leave")
+    leaving.start()
+    while leaving.is_alive():
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.getsignal(number))
+        leaving.join(0.002)
+    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
 
 
 def _not_joined(address: str, error: BaseException, words: Sequence[str]) -> MmprError:
@@ -113,7 +133,7 @@ def _own_cluster(quiet: dict[str, Any], debug: bool) -> Iterator[None]:
             yield
     finally:
         with held_signals():
-            ray.shutdown()
+            _leave()
             if server is not None:
                 server.communicate()  # closes its input: it ends all that it started
                 if not debug:

@@ -15,10 +15,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ray._private.ray_logging import global_worker_stdstream_dispatcher
+from ray._private import worker as ray_worker
 
 _NAME = "mmpr-driver-{}.log"
-_PRINTER = "ray_print_logs"  # Ray's handler of what nodes and workers publish
 _log: Path | None = None
 
 
@@ -56,18 +55,18 @@ def kept(lines: list[str]) -> Iterator[None]:
     before, propagates = ray_logger.handlers[:], ray_logger.propagate
     ray_logger.handlers[:], ray_logger.propagate = [handler], False
 
-    def keep(batch: dict[str, Any]) -> None:
+    def keep(batch: dict[str, Any], **_: object) -> None:
         record = "\n".join(map(str, batch.get("lines", ())))
         handler.handle(logging.makeLogRecord({"msg": f"({batch.get('pid')}) {record}", "levelno": logging.WARNING}))
 
-    global_worker_stdstream_dispatcher.remove_handler(_PRINTER)
-    global_worker_stdstream_dispatcher.add_handler(_NAME, keep)
+    # Ray has no setting for where its listener prints: it calls this function of its module, on sys.stdout.
+    printer, ray_worker.print_to_stdstream = ray_worker.print_to_stdstream, keep
     if lines:
         keep({"pid": "start", "lines": lines})
     try:
         yield
     finally:
-        global_worker_stdstream_dispatcher.remove_handler(_NAME)
+        ray_worker.print_to_stdstream = printer
         ray_logger.handlers[:], ray_logger.propagate = before, propagates
         with suppress(OSError):
             handler.close()
@@ -76,8 +75,6 @@ def kept(lines: list[str]) -> Iterator[None]:
 
 def _logs_folder() -> Path:
     """Of this driver's Ray session, where the dashboard shows it; else the folder for temporary files."""
-    import ray
-
-    node = ray._private.worker._global_node
+    node = ray_worker._global_node
     folder = Path(node.get_logs_dir_path()) if node is not None else None
     return folder if folder is not None and os.access(folder, os.W_OK) else Path(tempfile.gettempdir())

@@ -135,31 +135,34 @@ class Bed:
     def __init__(self, folder: Path, ray: SharedRay, host: tuple[str, Orders]) -> None:
         self.folder, self.ray, (self.url, self.orders) = folder, ray, host
         self.tallies: dict[str, Tally] = {}
-        self.source = self._source()
+        self.source = self._source("vqa", first=0)
         self._number = 0
         self._usual_ms = 0
         self._clean: dict[str, Path] = {}
 
-    def _source(self) -> Path:
+    def _source(self, name: str, *, first: int) -> Path:
         lines = []
-        for i in range(N):
-            Image.new("RGB", (20, 20), (i, 80, 160)).save(self.folder / f"{i}.png")
+        for i in range(first, first + N):
+            Image.new("RGB", (20, 20), (i % 256, 80, 160)).save(self.folder / f"{i}.png")
             image = f"{self.url}/{i}.png" if i % 3 == 1 else f"{i}.png"
             row = {"id": f"q{i}", "image": image, "question": "How many?" if i % 3 else "Describe the image."}
             lines.append(json.dumps({**row, "answer": 2} if i % 3 else row))
-        (self.folder / "vqa.jsonl").write_text("\n".join(lines) + "\n")
-        return self.folder / "vqa.jsonl"
+        path = self.folder / f"{name}.jsonl"
+        path.write_text("\n".join(lines) + "\n")
+        return path
 
     def tally(self, arm: str) -> Tally:
         return self.tallies.setdefault(arm, Tally())
 
-    def build(self, name: str, *, shared: bool) -> FaultyBuild:
+    def build(self, name: str, *, shared: bool, source: Path | None = None) -> FaultyBuild:
         """A build with scripted engines, into a new folder."""
         fetched = (f"allowed_hosts=[{self.url},127.0.0.0/8]", "fetch_timeout_s=4", "fetch_retries=6")
-        config = ("--config", str(POCKET), "engines=4" if shared else "engines=2", *SETTINGS, *fetched)
+        config = ("--config", str(POCKET), "engines=3" if shared else "engines=2", *SETTINGS, *fetched)
         plans = self.folder / f"{name}-plans"
         ray = self.ray if shared else None
-        return FaultyBuild(self.source, self.folder / name, plans, settings=config, shared=ray, servers=[self.orders])
+        return FaultyBuild(
+            source or self.source, self.folder / name, plans, settings=config, shared=ray, servers=[self.orders]
+        )
 
     def clean(self) -> Path:
         """The undisturbed build."""
@@ -254,10 +257,15 @@ class Bed:
 
     def merged(self, rng: np.random.Generator, *, kills: int) -> None:
         """A merge that is killed for good; it starts a Ray of its own."""
-        places = [*COMMIT, *FINISH, ("open", "/run.json"), ("os.rename", "/run.json"), ("os.link", "/questions/")]
+        places = [*FINISH, ("open", "/run.json"), ("os.rename", "/run.json"), ("os.link", "/chunks/")]
+        places += [("os.link", "/questions/"), ("os.link", "/responses/"), ("open", "/data/")]
+        if "other" not in self._clean:
+            other = self.build("other", shared=True, source=self._source("other", first=N))
+            other.run([])
+            self._clean["other"] = other.out
 
         def words(to: Path) -> list[object]:
-            return [*MMPR, "merge", self.clean(), "--out", to]
+            return [*MMPR, "merge", self.clean(), self._clean["other"], "--out", to]
 
         self._killed("merge", rng, kills, places, words)
 

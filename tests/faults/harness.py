@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -212,7 +213,8 @@ class _Timer(threading.Thread):
             time.sleep(0.005)
         if self._driver.poll() is None:
             self.fired = f"{self._fault.event} {self._fault.action}"
-            fault_actions.act(self._fault.action, str(self._plan), "", ())
+            with suppress(ProcessLookupError, psutil.NoSuchProcess):  # it ends just now
+                fault_actions.act(self._fault.action, str(self._plan), "", ())
 
 
 def write_plan(plan: Path, start: int, faults: Sequence[Fault]) -> None:
