@@ -19,6 +19,7 @@ from pathlib import Path
 RAY = Path(sys.executable).with_name("ray")
 # Ray waits half a minute and more before it calls a node dead; here it is a few seconds, so that a test can wait too.
 PATIENCE = {
+    "RAY_raylet_start_wait_time_s": "180",
     "RAY_health_check_initial_delay_ms": "1000",
     "RAY_health_check_period_ms": "1000",
     "RAY_health_check_timeout_ms": "2000",

@@ -39,7 +39,9 @@ def test_signals_at_drawn_moments_of_a_whole_build_lose_nothing(ours):
 
 
 @pytest.mark.parametrize("kind", ["SIGTERM", "SIGINT"])
-@pytest.mark.parametrize("module", ["typer/__pycache__/main", "numpy/__pycache__/__init__", "ray/__pycache__/__init__"])
+@pytest.mark.parametrize(
+    "module", ["typer/__pycache__/main", "numpy/__pycache__/__init__", "pydantic/__pycache__/__init__"]
+)
 def test_a_signal_amid_imports_is_heard_as_soon_as_they_end(tmp_path, module, kind):
     words = [*MMPR, "build", "--source", tmp_path / "none.jsonl", "--out", tmp_path / "run"]
     command = FaultyCommand(words, tmp_path / "run", tmp_path / "plans")
