@@ -245,15 +245,28 @@ def _same_tokens(a: str, b: str) -> bool:
 
 
 _OR = re.compile(r"\s{0,4},?\s{1,4}or\s{1,4}")
+_ENDS = re.compile(r"[.?!:;()]|\sor\s")
+_QUANTIFIED = re.compile(r"(?:(?:more|fewer|less|the|an?|in|on|at|by|with|for|to)\s)+")
 
 
 def offers(question: str, a: str, b: str) -> bool:
-    """Whether the question offers both as alternatives: one ends what stands before an "or", the other begins what
-    follows it."""
+    """Whether the question offers both as alternatives: `metal or wood?`, `north, south, east or west`."""
     for match in _OR.finditer(question) if "or" in question else ():
-        before = " " + core(question[: match.start()][-200:])
-        after = core(question[match.end() : match.end() + 200]) + " "
-        for last, first in ((a, b), (b, a)):
-            if before.endswith(" " + last) and after.startswith(first + " "):
-                return True
+        before = _ENDS.split(question[: match.start()][-200:])[-1].split(",")
+        after = _QUANTIFIED.sub("", core(question[match.end() : match.end() + 200]), count=1) + " "
+        items = [_QUANTIFIED.sub("", core(item), count=1) for item in before]
+        # what stands before the first alternative belongs to its item: `is the mug ceramic`
+        long = max((i for i, item in enumerate(items) if item.count(" ") > 2), default=0)
+        places = [
+            -1
+            if after.startswith(name + " ")
+            else next((i for i, item in enumerate(items) if item == name or (i >= long and _ends(item, name))), None)
+            for name in (a, b)
+        ]
+        if None not in places and places[0] != places[1]:
+            return True
     return False
+
+
+def _ends(item: str, name: str) -> bool:
+    return item.endswith(" " + name)

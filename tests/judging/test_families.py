@@ -130,6 +130,12 @@ def test_no_other_value_is_right(question: str, forms: list[str]) -> None:
         ("What is the answer?", "1234", "1, 234", Outcome.AMBIGUOUS),
         ("How many windows are there?", "6", "5-6", Outcome.AMBIGUOUS),
         ("What is the URL?", "www.foo.com", "www-foo-com", Outcome.AMBIGUOUS),
+        # alternatives that the question offers
+        ("Are there more circles or more triangles?", "circles", "triangles", Outcome.INCORRECT),
+        ("Which way (in, out, along or across) does it face?", "in", "across", Outcome.INCORRECT),
+        ("In the image, is the mug ceramic or glass?", "ceramic", "glass", Outcome.INCORRECT),
+        ("Is it wood or a type of wood?", "wood", "type of wood", Outcome.AMBIGUOUS),
+        ("Is the plant a tree, a shrub, or a vine?", "tree", "oak", Outcome.AMBIGUOUS),
         # sets: another where a member of one side has no match
         ("Which two countries?", "[Australia, Italy]", "[Italy, Japan]", Outcome.INCORRECT),
         ("Which fruits?", "apple, pear, plum", "apple, pear, fig", Outcome.AMBIGUOUS),
