@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from mmpr import pool
 from mmpr.builder.budget import Budget
 from mmpr.builder.chronicle import BUILT, Chronicle, chronicled
 from mmpr.builder.chunk import FAILURES, ChunkReport, ChunkSettings, ChunkWork
-from mmpr.builder.engine_choice import placement, ray_address, recipe
+from mmpr.builder.engine_choice import placement, ray_address, recipe, start_words
 from mmpr.builder.evaluation_flow import finish_evaluation
 from mmpr.builder.exclude import keep_list
 from mmpr.builder.finish import REPORTS, finish, finished_report, preview
@@ -21,7 +21,7 @@ from mmpr.builder.layout import EnteredRun, decided, enter, identity, refuse_nam
 from mmpr.builder.metering import Metering
 from mmpr.builder.node_probe import make_probe
 from mmpr.builder.progress import Progress, Watcher
-from mmpr.builder.progress_views import report_notes, shown
+from mmpr.builder.progress_views import report_notes, shown, waiting
 from mmpr.builder.row_checks import refuse_bad_rows, source_notes
 from mmpr.builder.run_recipes import judge_options, pair_rule
 from mmpr.builder.shared_engines import Shared
@@ -77,6 +77,10 @@ class _Start:
     chronicle: Chronicle
     log_format: LogFormat
 
+    def waiting(self, words: str) -> AbstractContextManager[None]:
+        """Shows what is waited for."""
+        return waiting(words, as_json=self.log_format is LogFormat.JSON)
+
 
 def build(
     config: BuildConfig,
@@ -111,10 +115,12 @@ def build(
         heartbeat = stack.enter_context(claimed(folder))
         chronicle = stack.enter_context(chronicled(folder))
         heartbeat.update({"phase": "reading the source"})
-        sources = sources_of(config)
-        counted = [index(source) for source in sources]
-        sources = decided(folder, config, sources, counted)
-        notes, as_json = source_notes(sources, counted), log_format is LogFormat.JSON
+        as_json = log_format is LogFormat.JSON
+        with waiting("reading the source", as_json=as_json):
+            sources = sources_of(config)
+            counted = [index(source) for source in sources]
+            sources = decided(folder, config, sources, counted)
+        notes = source_notes(sources, counted)
         report_notes(notes, run=redacted(folder.url), as_json=as_json)
         if config.strict:
             refuse_bad_rows(sources, counted, [judge_options(one.config) for one in of_sources(config)])
@@ -143,13 +149,19 @@ def _build(start: _Start, sources: Sequence[Source], counted: Sequence[Index]) -
         start.heartbeat.update({"phase": "finishing"})
         start.chronicle.add(BUILT, "every chunk is committed")
         stored = _as_stored(folder, config)
-        report = finish_evaluation(folder, stored) if config.evaluate else finish(folder, stored, usage=usage)
+        report = (
+            finish_evaluation(folder, stored)
+            if config.evaluate
+            else finish(folder, stored, usage=usage, waiting=start.waiting)
+        )
         outcome = BuildOutcome(folder, report)
     return outcome
 
 
 def _connect(start: _Start) -> None:
-    start.shared.connect(ray_address(start.config))
+    address = ray_address(start.config)
+    with start.waiting("starting Ray" if address is None else "joining Ray"):
+        start.shared.connect(address)
 
 
 def _end_of(outcome: BuildOutcome) -> tuple[str, str]:
@@ -199,7 +211,7 @@ def pair_again(out: str, overrides: list[str], *, to: str | None = None) -> dict
             _refuse_damaged(folder)
             keep_list(folder, config.exclude)
             folder.change_selection(part(config, Mark.SELECTION))
-            return finish(folder, config)
+            return finish(folder, config, waiting=waiting)
 
 
 def preview_pairs(out: str, overrides: list[str]) -> dict[str, Any]:
@@ -259,7 +271,7 @@ def _lease_out(start: _Start, run: EnteredRun) -> tuple[BuildOutcome | None, dic
         start.make_engine, work, placement(config), make_probe(run, [one.loader for one in settings])
     )
     total = sum(rows.n_rows for rows in run.leases.values())
-    progress = Progress(total, sum(run.committed.values()), evaluates=config.evaluate)
+    progress = Progress(total, sum(run.committed.values()), evaluates=config.evaluate, starting=start_words(config))
     name = redacted(run.folder.url)
     try:
         with (
@@ -269,7 +281,8 @@ def _lease_out(start: _Start, run: EnteredRun) -> tuple[BuildOutcome | None, dic
         ):
             failing = _watch(start, engines, run, progress, [progress, view, metering, start.chronicle, start.budget])
     finally:
-        shared.give_back()
+        with start.waiting("ending the engines"):
+            shared.give_back()
     if failing:
         return BuildOutcome(run.folder, failing=failing), {}
     if run.leases.keys() - run.folder.committed_chunks():

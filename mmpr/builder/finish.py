@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from mmpr.builder.run_recipes import limits, run_recipe
@@ -24,6 +25,7 @@ from mmpr.run.folder import DATA, EXCLUDE
 from mmpr.run.json_records import unsealed
 from mmpr.settings.config import BuildConfig
 
+Waiting = Callable[[str], AbstractContextManager[object]]  # within, what is waited for is shown
 CARD = "README.md"
 REPORTS = (CARD, "report.html", "report.json")
 
@@ -34,6 +36,7 @@ def finish(
     *,
     usage: Mapping[str, float] | None = None,
     run: Mapping[str, Any] | None = None,
+    waiting: Waiting = nullcontext,
 ) -> dict[str, Any]:
     """Write `data/`, the reports and the manifest; needs a connected pool, opens neither source nor engine.
 
@@ -42,6 +45,7 @@ def finish(
         config: the settings; of a merged run's members each has its own identity.
         usage: of this start's engines, for the report.
         run: what `run.json` will be, where it is not written yet.
+        waiting: shows what is waited for.
 
     Returns:
         The report, as `report.json` has it.
@@ -51,14 +55,16 @@ def finish(
         LawBroken: `questions = paired + skipped` does not hold.
     """
     run = run or folder.load_run()
-    totals, files = cut_dataset(
-        folder,
-        run_recipe(config, members_of(run), folder.commits()),
-        limits=limits(config),
-        shard_bytes=config.shard_bytes,
-        map_tasks=map_tasks,
-    )
-    report = write_reports(folder, totals, files, usage=usage, run=run)
+    with waiting("pairing"):
+        totals, files = cut_dataset(
+            folder,
+            run_recipe(config, members_of(run), folder.commits()),
+            limits=limits(config),
+            shard_bytes=config.shard_bytes,
+            map_tasks=map_tasks,
+        )
+    with waiting("writing the card and the page"):
+        report = write_reports(folder, totals, files, usage=usage, run=run)
     write_manifest(folder, files, REPORTS if config.exclude is None else (*REPORTS, EXCLUDE))
     folder.sweep()
     return report

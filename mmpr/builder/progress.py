@@ -27,9 +27,11 @@ class Progress:
 
     Args:
         evaluates: figures are made of the questions, not pairs.
+        starting: what an engine does while it starts, in words.
     """
 
-    def __init__(self, total: int, first: int, *, evaluates: bool = False) -> None:
+    def __init__(self, total: int, first: int, *, evaluates: bool = False, starting: str = "loading") -> None:
+        self.starting = starting
         self.total, self.done, self.first, self.evaluates = total, first, first, evaluates
         self.kinds: Counter[str] = Counter()
         self.judged: Counter[str] = Counter()  # of an evaluation: `responses`, and how many are `right`

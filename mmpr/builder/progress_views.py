@@ -10,7 +10,7 @@ from dataclasses import asdict
 
 from rich.console import Console
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from mmpr.builder import progress
@@ -33,6 +33,19 @@ def shown(figures: progress.Progress, *, run: str, as_json: bool) -> Iterator[Wa
             yield view
     else:
         yield _PlainLines(figures)
+
+
+@contextmanager
+def waiting(words: str, *, as_json: bool = False) -> Iterator[None]:
+    """Within, a terminal shows what is waited for and for how long; a log or a file gets nothing of it."""
+    if as_json or not sys.stderr.isatty():
+        yield
+        return
+    with Progress(
+        SpinnerColumn(), TextColumn(words), TimeElapsedColumn(), console=Console(stderr=True), transient=True
+    ) as bar:
+        bar.add_task("", total=None)
+        yield
 
 
 def report_notes(notes: Iterable[str], *, run: str, as_json: bool) -> None:
@@ -108,13 +121,13 @@ class _Lines:
     def eta(self) -> str:
         left_s = self._figures.eta_s
         if left_s is None:
-            return "" if self._figures.engines else "starting"
+            return "" if self._figures.engines else self._figures.starting
         return f"about {left_s / 60:.0f} min left" if left_s >= 90 else f"about {left_s:.0f} s left"
 
     def engines(self) -> str:
         of, starting = self._figures, self._figures.beat.starting
         if not of.engines:
-            return f"engines     {starting} starting"
+            return f"engines     {starting} starting: {of.starting}"
         rate, busy = of.rates
         line = f"engines     {of.engines} up, {rate:,.0f} tokens/s, busy {busy:.0%}, {of.running} running"
         return line + (f", {starting} starting" if starting else "")
@@ -167,6 +180,7 @@ class _LiveLine:
 
     def __enter__(self) -> _LiveLine:
         self._screen.start()
+        self._draw()
         return self
 
     def __exit__(self, *_: object) -> None:
