@@ -218,8 +218,8 @@ def _standing(ruling: Ruling) -> tuple[int, bool]:
 
 # Without an end of a sentence, a clause or a formula, and without a tower of powers: the head is all there is.
 _ONE_PART = re.compile(
-    r"^(?:[^\W\d_]|\d(?![eE])|[ %/()\[\]°:'=<>≤≥π√×·]|\.(?=\d)|(?<![^ ])\$(?=\d[^$]*$)|-(?=\d)"
-    r"|(?<=[A-Za-z])-(?=[A-Za-z])){0,60}$"
+    r"^(?:[^\W\d_]|\d(?![eE])|[ %/()\[\]°:'=<>≤≥√×·]|\.(?=\d)|(?<![^ ])\$(?=\d[^$]*$)|-(?=\d)"
+    r"|(?<=[A-Za-z])-(?=[A-Za-z])){0,60}+$"
 )
 
 

@@ -94,7 +94,7 @@ def _units(tree: Any, lead: str) -> tuple[set[tuple[str, str]], set[str]]:
             inside, more = _units(sub, lead)
             units |= inside
             letters |= more
-        letters |= set(_sample([item]))
+        letters |= set(_sample([item])) | _members(item)
         if item[0] in (codes.MAX_REPEAT, codes.MIN_REPEAT, codes.POSSESSIVE_REPEAT):
             low, high, body = item[1]
             if high > 8:
@@ -103,6 +103,13 @@ def _units(tree: Any, lead: str) -> tuple[set[tuple[str, str]], set[str]]:
         else:
             lead += _sample([item])
     return units, letters
+
+
+def _members(item: Any) -> set[str]:
+    """The letters beyond ASCII that a class names: `π` is one of `\\w`, too, which makes two ways through a branch."""
+    if item[0] is not codes.IN:
+        return set()
+    return {chr(value) for kind, value in item[1] if kind is codes.LITERAL and value > 127 and chr(value).isalnum()}
 
 
 def _inner(item: Any) -> list[Any]:

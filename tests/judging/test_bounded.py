@@ -15,6 +15,8 @@ from mmpr.judging.symbolic import TimeLimit
 from mmpr.types import Outcome
 
 UNITS = [
+    "π①",
+    "√",
     "\\sqrt",
     "\\sin \\frac",
     "((((",

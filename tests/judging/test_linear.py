@@ -82,8 +82,8 @@ def test_the_collection_finds_patterns_of_modules_tables_and_calls() -> None:
 
 @pytest.mark.parametrize(
     "source",
-    r"""\w+:|||\s+$|||(?:a|b)*c|||x.*y.*z|||\d+(?:,\d+)*;|||^(?:\w+\s*)*=|||(a+)+$|||(?!.*and)[a-z.]{1,80}$
-|||[*_` ]*(?:is)?[*_` ]*[:]""".replace("\n", "").split("|||"),
+    r"""\w+:|||\s+$|||(?:a|b)*c|||x.*y.*z|||\d+(?:,\d+)*;|||^(?:\w+\s*)*=|||(a+)+$|||(?:[^\W\d]|[ π]){0,60}$
+|||(?!.*and)[a-z.]{1,80}$|||[*_` ]*(?:is)?[*_` ]*[:]""".replace("\n", "").split("|||"),
 )
 def test_a_pattern_that_grows_too_fast_is_found(source: str) -> None:
     assert weakness(source) is not None
