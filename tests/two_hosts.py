@@ -96,7 +96,7 @@ class TwoHosts:
         return self.commands[-1]
 
     def _wait(self, host: str) -> None:
-        for _ in range(600):
+        for _ in range(1500):
             assert self.nodes[host].poll() is None, (self.folder / f"{host}.log").read_text()
             if "Ray runtime started" in (self.folder / f"{host}.log").read_text():
                 return
