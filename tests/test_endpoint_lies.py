@@ -11,7 +11,7 @@ from mmpr.engines.endpoint import server as endpoint_server
 from mmpr.engines.endpoint.server import Server
 from mmpr.engines.endpoint.server_records import EndpointSettings
 from mmpr.engines.endpoint.wire import read_reply, read_scored
-from mmpr.errors import RequestRefused
+from mmpr.errors import EngineDead, EngineError, RequestRefused
 
 GOOD = {
     "choices": [{"index": 0, "message": {"content": "yes"}, "finish_reason": "stop"}],
@@ -86,6 +86,14 @@ async def test_a_server_that_drips_has_one_time_for_its_whole_answer():
         b"null",
         b'{"choices": []}',
         b"\xff\xfe",
+        b"<!doctype html><html><body>Log in</body></html>",
+        b"",
+        b'{"a":' * 100_000,
+        json.dumps({**GOOD, "choices": [GOOD["choices"][0]] * 2}).encode(),  # one index twice
+        with_choice(index=-1),
+        with_choice(message=None),
+        with_choice(message={"content": ["yes"]}),
+        json.dumps({"usage": GOOD["usage"]}).encode(),
     ],
 )
 async def test_a_reply_that_lies_is_refused_by_name(body):
@@ -93,6 +101,22 @@ async def test_a_reply_that_lies_is_refused_by_name(body):
         with pytest.raises(RequestRefused, match="no such answer as asked for") as refused:
             await asked.post("chat/completions", {}, read_reply)
         assert len(str(refused.value)) < 500
+
+
+@pytest.mark.parametrize("to", ["file:///etc/passwd", "http://169.254.169.254/latest/meta-data/", "//", "http://[", ""])
+@pytest.mark.parametrize("status", [b"302 Found", b"307 Temporary Redirect"])
+async def test_a_redirect_is_not_followed(to, status):
+    async with server(b"", status=status + b"\r\nLocation: " + to.encode()) as asked:
+        with pytest.raises((RequestRefused, EngineError)) as refused:
+            await asked.post("chat/completions", {}, read_reply)
+        assert status[:3].decode() in str(refused.value)
+
+
+@pytest.mark.parametrize("head", [b"X-A: " + b"a" * 2_000_000, b"\r\n".join(b"X-%d: a" % i for i in range(200_000))])
+async def test_a_head_without_end_is_refused(head):
+    async with server(json.dumps(GOOD).encode(), status=b"200 OK\r\n" + head) as asked:
+        with pytest.raises((RequestRefused, EngineDead)):
+            await asked.post("chat/completions", {}, read_reply)
 
 
 @pytest.mark.parametrize("logprob", [float("nan"), float("-inf"), "x", None])

@@ -115,9 +115,11 @@ def read_reply(answer: Json) -> Reply:
     Raises:
         ValueError, KeyError, TypeError, AttributeError: it is none.
     """
-    usage, choices = answer["usage"], sorted(answer["choices"], key=lambda choice: int(choice["index"]))
+    usage, choices = answer["usage"], sorted(answer["choices"], key=lambda choice: _count(choice["index"]))
     if not choices:
         raise ValueError("no choices")
+    if len({choice["index"] for choice in choices}) < len(choices):
+        raise ValueError("a choice's index stands twice: the same response would count twice")
     texts = [_text_of(choice) for choice in choices]
     ids = [choice.get("token_ids") for choice in choices]
     counts = [len(own) for own in ids if own is not None]
