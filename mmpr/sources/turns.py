@@ -28,7 +28,7 @@ _ROLES = {
 }
 
 Turn = tuple[str, str]  # role, text
-_TURNS_TEXT = re.compile(r'\A\s*+\[\s*+\{\s*+"(?:role|from|content|value)"')
+_TURNS_TEXT = re.compile(r'^\s*+\[\s*+\{\s*+"(?:role|from|content|value)"')
 
 
 @dataclass(frozen=True, slots=True)
