@@ -67,6 +67,8 @@ class YesNo:
         spoken = self._sentence(low)
         if spoken is not None:
             return correct(Rule.YES_NO_SENTENCE) if spoken == self.yes else different(Rule.YES_NO_SENTENCE)
+        if re.fullmatch(r"[01](?:\.0+)?", low):  # a code for no and yes, where the reference is not written so
+            return ambiguous(Rule.YES_NO)
         if low in ("none", "nothing", "n/a", "neither", "both", "maybe") or re.fullmatch(r"[\W\d]+", low):
             return incorrect(Rule.YES_NO)
         return ambiguous(Rule.YES_NO_SENTENCE) if len(low.split()) > 2 else incorrect(Rule.YES_NO)
