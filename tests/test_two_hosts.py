@@ -54,7 +54,7 @@ def hosts(both):
     yield both
 
 
-def start(hosts, source, out, *, pace_s=0.02, **environs):
+def start(hosts, source, out, *, pace_s=0.1, **environs):
     words = [*DRIVE, "--source", source, "--out", out, "--config", POCKET, f"ray_address={hosts.address}", *SETTINGS]
     env = environment(MMPR_TEST_PACE_S=str(pace_s), PYTHONPATH=str(ROOT), **environs)
     return hosts.run(*words, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -135,7 +135,7 @@ def test_a_link_that_is_down_for_less_than_rays_patience_costs_nothing(hosts, so
 
 
 def test_a_link_that_stays_down_until_ray_gives_the_host_up_loses_nothing(hosts, source, tmp_path):
-    build = start(hosts, source, tmp_path / "run", pace_s=0.03)
+    build = start(hosts, source, tmp_path / "run")
     wait_until(build, lambda: at_work(tmp_path / "run") == {"h1", "h2"})
     hosts.link("h2", "down")
     events = tmp_path / "run" / "events.jsonl"
