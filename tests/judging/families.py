@@ -79,7 +79,7 @@ def years(n: int) -> list[str]:
 
 
 def fraction(n: int) -> list[str]:
-    top, bottom, k = n % 17 + 1, n % 13 + 18, n % 4 + 2
+    top, bottom, k = n % 17 + 1, (19, 23, 29, 31)[n % 4], n % 4 + 2  # primes: no two values are one fraction
     return [
         f"{top}/{bottom}",
         rf"\frac{{{top}}}{{{bottom}}}",
