@@ -23,7 +23,7 @@ PATIENCE = {
     "RAY_health_check_initial_delay_ms": "1000",
     "RAY_health_check_period_ms": "1000",
     "RAY_health_check_timeout_ms": "5000",
-    "RAY_health_check_failure_threshold": "5",
+    "RAY_health_check_failure_threshold": "8",
     "RAY_gcs_rpc_server_reconnect_timeout_s": "60",
 }
 TOKEN = secrets.token_hex(32)  # what Ray asks everybody for who wants to join or to submit

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -41,6 +42,10 @@ class SharedRay:
         """Start nodes in the place of those that were lost; one after another, else they take each other's ports."""
         for node in [node for node in self._nodes if node.poll() is not None]:
             self._nodes.remove(node)
+        if alive(self._dashboard) != len(self._nodes):  # Ray gave one up that was too busy to answer
+            self._end(self._nodes[1:])
+            del self._nodes[1:]
+            wait_for(lambda: alive(self._dashboard) == 1, self._nodes[0])
         while len(self._nodes) < 1 + self._workers:
             self._nodes.append(start_node(f"--address={self.address}", "--num-cpus=1", **self._environs))
             wait_for(lambda: alive(self._dashboard) == len(self._nodes), self._nodes[-1])
@@ -56,10 +61,16 @@ class SharedRay:
         return found
 
     def close(self) -> None:
-        for node in reversed(self._nodes):
-            node.terminate()
-        for node in self._nodes:
-            node.wait(60)
+        self._end(reversed(self._nodes))
+
+    def _end(self, nodes: Iterable[subprocess.Popen[bytes]]) -> None:
+        for node in nodes:
+            if node.poll() is None:
+                top = psutil.Process(node.pid)
+                for process in (*top.children(recursive=True), top):
+                    with suppress(psutil.NoSuchProcess):
+                        process.kill()
+            node.wait()
 
 
 def _serves(process: psutil.Process) -> bool:
