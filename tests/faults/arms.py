@@ -323,10 +323,10 @@ def _pairs(out: Path) -> dict[str, list[Any]]:
 
 
 def _files(folder: Path) -> dict[str, bytes]:
-    """Every file but those that tell of a command's own course."""
+    """Every file but those that describe a command's own course; `meta.json` of InternVL names the folder itself."""
     own = {"events.jsonl", "starts.jsonl", "run.json", "manifest.json", "README.md", "report.html", "report.json"}
     files = (path for path in folder.rglob("*") if path.is_file() and path.name not in own)
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+    return {str(path.relative_to(folder)): path.read_bytes().replace(bytes(folder), b"FOLDER") for path in files}
 
 
 @contextmanager
