@@ -232,8 +232,8 @@ def _swift_rows(folder: str) -> Iterator[tuple[Any, Callable[[Sequence[Mapping[s
 # -- LLaMA-Factory -----------------------------------------------------------------------------------------------------
 
 
-def read_llamafactory_sft(folder: str) -> Iterator[Read]:
-    """What `llamafactory-cli train` with `stage: sft` sees."""
+def llamafactory_rows(folder: str, stage: str) -> Iterator[tuple[dict[str, Any], tuple[tuple[int, int], ...]]]:
+    """Rows as its loader and converter give them, after its own checks of images, and the images' sizes."""
     importlib.import_module("transformers.utils.import_utils").is_torchaudio_available()  # remembers that it is not
     sys.modules["torchaudio"] = types.ModuleType("torchaudio")  # imported for sound alone
     hparams = importlib.import_module("llamafactory.hparams")
@@ -242,13 +242,20 @@ def read_llamafactory_sft(folder: str) -> Iterator[Read]:
     settings = hparams.DataArguments(dataset="mmpr", dataset_dir=folder, template="empty")
     model = hparams.ModelArguments(model_name_or_path="none")
     training = types.SimpleNamespace(local_process_index=0, seed=0)
-    for row in merged(settings.dataset, model, settings, training, stage="sft"):
+    for row in merged(settings.dataset, model, settings, training, stage=stage):
         images = row["_images"] or []
-        plugin._validate_messages([*row["_prompt"], *row["_response"]], images, [], [])
-        sizes = plugin._regularize_images(images, image_max_pixels=10**8, image_min_pixels=1)["images"]
+        for answers in [[one] for one in row["_response"]] if stage == "rm" else [row["_response"]]:
+            plugin._validate_messages([*row["_prompt"], *answers], images, [], [])
+        regular = plugin._regularize_images(images, image_max_pixels=10**8, image_min_pixels=1)["images"]
+        yield row, tuple(decoded.size for decoded in regular)
+
+
+def read_llamafactory_sft(folder: str) -> Iterator[Read]:
+    """What `llamafactory-cli train` with `stage: sft` sees."""
+    for row, sizes in llamafactory_rows(folder, "sft"):
         texts = [row["_system"]] if row["_system"] else []
         texts += [message["content"] for message in row["_prompt"]]
-        yield "\n\n".join(texts), row["_response"][0]["content"], "", tuple(decoded.size for decoded in sizes)
+        yield "\n\n".join(texts), row["_response"][0]["content"], "", sizes
 
 
 # -- TRL ---------------------------------------------------------------------------------------------------------------
@@ -271,14 +278,7 @@ def train_grpo(folder: str) -> Iterator[Read]:
         per_device_train_batch_size=4,
         num_generations=4,
         max_completion_length=32,
-        learning_rate=1e-3,
-        logging_steps=1,
-        use_cpu=True,
-        bf16=False,
-        gradient_checkpointing=False,
-        save_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
+        **tiny.ON_A_CPU,
     )
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     trainer = trl.GRPOTrainer(

@@ -27,6 +27,17 @@ _TEMPLATE = (
 )
 _SIDE_PIXELS, _PATCH_PIXELS = 28, 14
 _PAIRS_A_STEP, _STEPS = 8, 24
+# Arguments of each trainer of TRL that takes a few steps here, and keeps nothing.
+ON_A_CPU: dict[str, Any] = {
+    "learning_rate": 1e-3,
+    "logging_steps": 1,
+    "use_cpu": True,
+    "bf16": False,
+    "gradient_checkpointing": False,
+    "save_strategy": "no",
+    "report_to": "none",
+    "disable_tqdm": True,
+}
 
 
 def train_on(folder: str) -> Iterator[Read]:
@@ -70,14 +81,7 @@ def _trainer(model: Any, processor: Any, pairs: Any) -> Any:  # noqa: ANN401  of
         output_dir="mpo",
         max_steps=min(_STEPS, math.ceil(len(pairs) / _PAIRS_A_STEP)),
         per_device_train_batch_size=_PAIRS_A_STEP,
-        learning_rate=1e-3,
-        logging_steps=1,
-        use_cpu=True,
-        bf16=False,
-        gradient_checkpointing=False,
-        save_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
+        **ON_A_CPU,
     )
     return trl.DPOTrainer(
         model=model,

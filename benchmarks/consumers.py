@@ -27,7 +27,6 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-import types
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -91,21 +90,8 @@ def read_swift(folder: str) -> Iterator[Read]:
 
 def read_llamafactory(folder: str) -> Iterator[Read]:
     """What `llamafactory-cli train` with `stage: dpo` sees: its loader and converter, then its checks of images."""
-    importlib.import_module("transformers.utils.import_utils").is_torchaudio_available()  # remembers that it is not
-    sys.modules["torchaudio"] = types.ModuleType("torchaudio")  # imported for sound alone
-    hparams = importlib.import_module("llamafactory.hparams")
-    merged = importlib.import_module("llamafactory.data.loader")._get_merged_dataset
-    plugin = importlib.import_module("llamafactory.data.mm_plugin").get_mm_plugin("base", image_token="<image>")
-    settings = hparams.DataArguments(dataset="mmpr", dataset_dir=folder, template="empty")
-    model = hparams.ModelArguments(model_name_or_path="none")
-    training = types.SimpleNamespace(local_process_index=0, seed=0)
-    for row in merged(settings.dataset, model, settings, training, stage="rm"):
+    for row, sizes in importlib.import_module("consumer_training").llamafactory_rows(folder, "rm"):
         chosen, rejected = (message["content"] for message in row["_response"])
-        images = row["_images"] or []
-        plugin._validate_messages([*row["_prompt"], row["_response"][0]], images, [], [])
-        plugin._validate_messages([*row["_prompt"], row["_response"][1]], images, [], [])
-        regular = plugin._regularize_images(images, image_max_pixels=10**8, image_min_pixels=1)
-        sizes = tuple(decoded.size for decoded in regular["images"])
         yield "\n\n".join(message["content"] for message in row["_prompt"]), chosen, rejected, sizes
 
 
