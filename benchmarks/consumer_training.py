@@ -289,7 +289,7 @@ def train_grpo(folder: str) -> Iterator[Read]:
     moved = sum(not bool((old == dict(model.named_parameters())[name]).all()) for name, old in before.items())
     assert moved, "the step changed nothing"
     share = logged["mmpr/undecided"]
-    print(f"told: one step of GRPO: {moved} of {len(before)} tensors changed, {share:.0%} of its completions undecided")
+    print(f"note: one step of GRPO: {moved} of {len(before)} tensors changed, {share:.0%} of its completions undecided")
     answers = _answers(folder)
     for row in rows:
         said = answers[row["question_id"]]

@@ -68,7 +68,7 @@ def train_on(folder: str) -> Iterator[Read]:
 
 def _tell(words: str) -> None:
     """A line of the verdict; `consumers.py` shows what begins so, and nothing else of what TRL prints."""
-    print(f"told: {words}")
+    print(f"note: {words}")
 
 
 def _trainer(model: Any, processor: Any, pairs: Any) -> Any:  # noqa: ANN401  of libraries without stable types

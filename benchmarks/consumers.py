@@ -349,13 +349,13 @@ def install(name: str, environments: Path) -> Path:
     return python
 
 
-def compare(reading: Reading, told: Path, known: dict[str, list[dict[str, Any]]]) -> bool:
+def compare(reading: Reading, result: Path, known: dict[str, list[dict[str, Any]]]) -> bool:
     """Print what came out of a reading, and whether that is what the run holds."""
     rows = known[reading.rows]
     wanted = Counter((row["asked"][reading.asked], *row["answers"], row["shown"][reading.shown]) for row in rows)
     found = Counter(
         (asked, chosen, rejected, tuple(tuple(one) if isinstance(one, list) else one for one in shown))
-        for asked, chosen, rejected, shown in json.loads(told.read_text())
+        for asked, chosen, rejected, shown in json.loads(result.read_text())
     )
     by_images: Counter[int] = Counter()
     for (*_, images), n in found.items():
@@ -383,8 +383,8 @@ def ask(name: str, python: Path, exports: Path, run: str, known: dict[str, list[
         print(f"  FAILED:\n{done.stderr[-3000:]}")
         return False
     for line in done.stdout.splitlines():
-        if line.startswith("told: "):
-            print(f"  {line.removeprefix('told: ')}")
+        if line.startswith("note: "):
+            print(f"  {line.removeprefix('note: ')}")
     readings = enumerate(CONSUMERS[name].readings)
     verdicts = [compare(reading, exports / f"{name}-{number}.json", known) for number, reading in readings]
     return all(verdicts)
@@ -393,10 +393,10 @@ def ask(name: str, python: Path, exports: Path, run: str, known: dict[str, list[
 def _versions(python: Path) -> str:
     """What of interest an environment has."""
     wanted = ("trl", "verl", "ms-swift", "llamafactory", "datasets", "transformers", "pyarrow", "pillow")
-    told = subprocess.run(
+    listed = subprocess.run(
         [str(python), "-m", "pip", "list", "--format", "json"], capture_output=True, text=True, check=True
     )
-    versions = {package["name"].lower().replace("_", "-"): package["version"] for package in json.loads(told.stdout)}
+    versions = {package["name"].lower().replace("_", "-"): package["version"] for package in json.loads(listed.stdout)}
     return ", ".join(f"{name} {versions[name]}" for name in wanted if name in versions)
 
 

@@ -237,7 +237,7 @@ def _paired_anew(out: str, overrides: list[str]) -> tuple[RunFolder, BuildConfig
 
 
 def _refuse_lost(folder: RunFolder) -> None:
-    """What can be told at once: commits that the dataset was cut from and that are gone, files that are not whole."""
+    """What is found at once: commits that the dataset was cut from and that are gone, files that are not whole."""
     manifest, now = read_manifest(folder), len(folder.committed_chunks())
     if manifest is not None and now < manifest.n_chunks:
         lost = f"chunks/ has {now} commits, its dataset was cut from {manifest.n_chunks}"

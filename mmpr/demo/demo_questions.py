@@ -32,7 +32,7 @@ def write_questions(out: Path, *, n: int, open_fraction: float, seed: int) -> No
         image.save(out / row["image"])
         rows.append(json.dumps(row, ensure_ascii=False))
         scenes.append(json.dumps({"id": row["id"], "scene": asdict(scene)}))
-    # the questions last: whoever finds them finds their images
+    # the questions last: where they exist, so do their images
     (out / "scenes.jsonl").write_text("\n".join(scenes) + "\n", encoding="utf-8")
     (out / "vqa.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
 
