@@ -5,9 +5,9 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
+from mmpr.cli.settings_verb import file_schema
 from mmpr.errors import ConfigError
 from mmpr.settings.config import BuildConfig, Mark, load, marks, merge, part
-from mmpr.settings.file_schema import file_schema
 from mmpr.settings.presets import preset_names
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))

@@ -7,12 +7,13 @@ import shutil
 import sys
 import textwrap
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from mmpr.cli.verb_options import ConfigOption, settings_of
 
+_DRAFT = "https://json-schema.org/draft/2020-12/schema"
 _NARROW = 110  # columns below which a setting is two lines or more
 
 
@@ -28,8 +29,6 @@ def list_settings(
     if presets:
         _list_presets()
     elif schema:
-        from mmpr.settings.file_schema import file_schema
-
         typer.echo(json.dumps(file_schema(), ensure_ascii=False, indent=1))
     else:
         _list_values(config, as_json=as_json)
@@ -74,3 +73,33 @@ def _list_presets() -> None:
         size = f"{chosen.tensor_parallel_size} GPU(s) an engine, {chosen.max_tiles} tiles, context {context}"
         size = "CPU" if chosen.is_pocket else size
         typer.echo(f"{name}\n    {chosen.model}\n    {size}" if narrow else f"{name:22} {chosen.model:34} {size}")
+
+
+def file_schema() -> dict[str, Any]:
+    """JSON Schema (draft 2020-12) of the fields of a settings file; each description ends with the field's mark.
+
+    A file may write more than `BuildConfig` holds: `sources` as a list, `prompt_template` as a path.
+    """
+    from mmpr.settings.config import BuildConfig, marks
+    from mmpr.settings.mixture import PER_SOURCE
+
+    schema = BuildConfig.model_json_schema()
+    fields: dict[str, Any] = schema["properties"]
+    for name, mark in marks().items():
+        fields[name]["description"] = f"{fields[name].get('description', '')} [{mark}]".strip()
+    fields["prompt_template"]["anyOf"].append({"type": "string"})
+    fields["deadline"]["anyOf"].append({"type": "integer"})  # 12:30 in YAML 1.1
+    own = {name: {key: part for key, part in fields[name].items() if key != "default"} for name in PER_SOURCE}
+    weight = {"type": "number", "exclusiveMinimum": 0}
+    schema["$defs"]["Source"] = {
+        "type": "object",
+        "properties": {"source": {"type": "string"}, "name": {"type": "string"}, "weight": weight, **own},
+        "required": ["source"],
+        "additionalProperties": False,
+    }
+    entry = {"$ref": "#/$defs/Source"}
+    fields["sources"] = {
+        "anyOf": [{"type": "array", "items": entry}, {"type": "object", "additionalProperties": entry}],
+        "description": fields["sources"]["description"],
+    }
+    return {"$schema": _DRAFT, **schema, "title": "Settings of mmpr build"}

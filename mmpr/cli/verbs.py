@@ -18,7 +18,6 @@ import typer
 from typer.core import TyperGroup
 
 from mmpr import __version__, termination
-from mmpr.cli.demo_verb import demo
 from mmpr.cli.eval_verb import evaluate
 from mmpr.cli.export_verb import export
 from mmpr.cli.messages import (
@@ -183,7 +182,27 @@ def _build_job(context: typer.Context, job: Path, overrides: list[str]) -> None:
         raise typer.Exit(EXIT_FAILING)
 
 
-app.command(epilog="Example:  mmpr demo && mmpr peek runs/demo")(demo)
+@app.command(epilog="Example:  mmpr demo && mmpr peek runs/demo")
+def demo(
+    context: typer.Context,
+    out: Annotated[Path, typer.Option("--out", help="A folder for questions and run.")] = Path("runs"),
+    n: Annotated[int, typer.Option("--n", min=8, help="How many questions.")] = 200,
+    questions_only: Annotated[bool, typer.Option("--questions-only", help="Build nothing.")] = False,
+    settings: Settings = None,
+) -> None:
+    """Draw questions of the pocket model's world and build pairs from them: two minutes on a laptop's CPU."""
+    context.meta[LOG_FORMAT] = LogFormat.TEXT
+    source = out / "demo-questions" / "vqa.jsonl"
+    if not source.exists():
+        from mmpr.demo.demo_questions import write_questions
+
+        write_questions(source.parent, n=n, open_fraction=0.35, seed=1)
+    print_event(context, "source", f"questions: {source}")
+    if not questions_only:
+        chosen = settings_of(Path("pocket"), [*given(source=str(source)), *(settings or [])])
+        end_build(context, built(context, str(out / "demo"), chosen), chosen)
+
+
 app.command(
     name="eval",
     epilog="Examples:  mmpr eval --source vqa.jsonl --out evals/mine n=8   |   mmpr eval --compare evals/old evals/new",

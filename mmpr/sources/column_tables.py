@@ -20,11 +20,12 @@ from mmpr.errors import SourceError
 from mmpr.sources.cursors import Raw
 from mmpr.sources.file_columns import columns_of_row
 from mmpr.sources.row_faults import RowFault
-from mmpr.sources.row_sizes import value_sizes
 from mmpr.sources.source_records import COLUMNS, RESPONSES, Source
 from mmpr.types import Reason
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import pyarrow as pa
 
 _MOST_IMAGE_BYTES = 200_000_000  # of one row's images; what a decoder takes is bounded elsewhere
@@ -293,3 +294,33 @@ def _worded(values: dict[str, Any], labels: dict[str, list[str]]) -> dict[str, A
             value = names[value] if 0 <= value < len(names) else None
         found[name] = value
     return found
+
+
+def value_sizes(values: pa.Array) -> npt.NDArray[np.int64]:
+    """Bytes of each value: of texts and bytes their length, of lists and records the sum of what is in them."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind = values.type
+    if isinstance(values, pa.ExtensionArray):
+        return value_sizes(values.storage)
+    if isinstance(values, pa.DictionaryArray):
+        each = np.append(value_sizes(values.dictionary), 0)
+        places = np.asarray(pc.fill_null(values.indices, len(each) - 1).to_numpy(zero_copy_only=False), np.int64)
+        return np.asarray(each[places], np.int64)
+    if pa.types.is_struct(kind):
+        sizes = np.full(len(values), 8, np.int64)
+        for child in values.flatten():
+            sizes += value_sizes(child)
+        return sizes
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        inner = values.flatten()  # without what stands behind nulls and before the slice
+        sums = np.concatenate(([0], np.cumsum(value_sizes(inner))))
+        lengths = np.asarray(pc.fill_null(pc.list_value_length(values), 0).to_numpy(zero_copy_only=False), np.int64)
+        ends = np.cumsum(lengths)
+        return np.asarray(8 + sums[ends] - sums[ends - lengths], np.int64)
+    try:
+        return np.asarray(pc.fill_null(pc.binary_length(values), 0).to_numpy(zero_copy_only=False), np.int64)
+    except pa.ArrowNotImplementedError:  # numbers, and whatever else is of one length
+        return np.full(len(values), max(8, -(-values.nbytes // max(1, len(values)))), np.int64)

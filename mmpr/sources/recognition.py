@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -15,15 +15,14 @@ from mmpr.errors import ConfigError, SourceError
 from mmpr.sources import array_file, arrow, csv_file, parquet
 from mmpr.sources.answer_rules import RuleProofs
 from mmpr.sources.answer_texts import answers_in, repeats
-from mmpr.sources.file_columns import columns_of_row, recognised, recognised_rows
+from mmpr.sources.file_columns import FileColumns, columns_of_row, recognised, recognised_rows
 from mmpr.sources.layout_rows import filled, first_value, labelled_place, options_of
-from mmpr.sources.layouts import AnswerRule, layout_named
+from mmpr.sources.layouts import AnswerRule, RowLayout, layout_named
 from mmpr.sources.ranges import ranges
 from mmpr.sources.row_faults import RowFault
 from mmpr.sources.row_reader import raw_values
 from mmpr.sources.rows import listed_choices
-from mmpr.sources.schema import check_columns
-from mmpr.sources.source_records import PART_ROWS, Index, LeaseRange, Source, Span
+from mmpr.sources.source_records import ASKING, PART_ROWS, Index, LeaseRange, Source, Span
 from mmpr.sources.streams import head, unpacked
 
 _PROVING_ROWS = 500  # that may show that the answers of a file are not those of its layout
@@ -293,3 +292,35 @@ def as_recorded(source: Source, reading: Mapping[str, Any]) -> Source:
         return replace(part, answers=rule, is_settled=rule is not None, **values)
 
     return replace(one(source), parts=tuple(one(part) for part in source.parts))
+
+
+def check_columns(source: Source, names: Sequence[str]) -> None:
+    """Raises `SourceError` where a mapped column is missing, or there is none that could hold a question."""
+    found, layout = columns_of_row(source, names), layout_named(source.layout)
+    mapped = [theirs for _, theirs in source.columns if theirs]
+    missing = [theirs for theirs in mapped if theirs not in names and theirs.partition(".")[0] not in names]
+    asking = any(found.places[ours] for ours in ASKING) or layout.asked or layout.turns
+    if not missing and not asking:
+        missing = [source.column("question")]
+    if not missing:
+        _refuse_unread(source, found, layout)
+    if missing:
+        have = ", ".join(names)
+        raise SourceError(f"{source.path}: has no column {missing[0]!r} but {have[:300]}: map it with columns")
+
+
+def _refuse_unread(source: Source, found: FileColumns, layout: RowLayout) -> None:
+    """Raises `SourceError` where a file without images, options or answers has a column that is called like theirs."""
+    has = {
+        "image": found.places["image"] or found.places["video"],
+        "options": found.places["options"],
+        "answer": any(found.places[name] for name in ("answer", "chosen", "conversations", "messages"))
+        or not layout.open
+        or layout.turns,
+    }
+    for role, there in has.items():
+        ours = "choices" if role == "options" else role
+        suspects = found.suspects(role)
+        if not there and suspects and dict(source.columns).get(ours) != "":
+            remedy = f"columns.{ours}={suspects[0]} reads it, columns.{ours}='' says that there is none"
+            raise SourceError(f"{source.path}: {suspects[0]!r} looks like its {role} and is not read: {remedy}")
