@@ -155,7 +155,7 @@ def replay(found: Sequence[tuple[Question, list[Judged]]]) -> list[Policy]:
                     target,
                     uses,
                     responses=sum(len(judged) for _, judged in taken) / len(taken),
-                    tokens=sum(r.n_tokens for _, judged in taken for r, _ in judged),
+                    tokens=sum(r.tokens for _, judged in taken for r, _ in judged),
                     paired=sum(n > 0 for n in pairs),
                     reached=sum(n == target for n in pairs),
                 )

@@ -79,7 +79,7 @@ def make_run(url: str, questions: int) -> None:
 def _commit(url: str, questions: int, judge: str, chunk: int) -> None:
     first = chunk * QUESTIONS_A_CHUNK
     rows = [_asked(row) for row in range(first, min(questions, first + QUESTIONS_A_CHUNK))]
-    tokens = {"prompt": 0, "generated": sum(r.response.n_tokens for row in rows for r in row.responses)}
+    tokens = {"prompt": 0, "generated": sum(r.response.tokens for row in rows for r in row.responses)}
     counts = {"paired": len(rows), "correctness": PAIRS_A_QUESTION * len(rows)}
     account = ChunkAccount({"chunk": chunk}, "0" * 64, counts, {}, tokens, 1.0, "here", "none", judge)
     RunFolder(url).commit_chunk(chunk, new_attempt(), rows, account)

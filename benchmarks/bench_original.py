@@ -66,7 +66,7 @@ def lockstep(room: Path) -> Arm:
         seconds += time.monotonic() - began
         for i, (question, _) in enumerate(batch):
             given = [replace(responses[i][0], index=index) for index, responses in enumerate(rounds)]
-            n_tokens += sum(response.n_tokens for response in given)
+            n_tokens += sum(response.tokens for response in given)
             paired += _is_paired(question, given)
     bare.close()
     return Arm("original", len(questions), paired, n_tokens, seconds)

@@ -62,7 +62,7 @@ class PacedEngine(ScriptedEngine):
         self._note_first()
         responses = await super().generate(prompt, sampling)
         self.prompts.clear()
-        await asyncio.gather(*(self._take(response.n_tokens) for response in responses))
+        await asyncio.gather(*(self._take(response.tokens) for response in responses))
         return responses
 
     async def _take(self, n_tokens: int) -> None:

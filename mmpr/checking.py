@@ -332,7 +332,7 @@ async def _probe(
     place, questions = lease.payload
     load, how = ways[place]
     answered = [await answer(question, engine, how, load, others=questions) for question in questions]
-    tokens = sum(r.n_tokens for one in answered for r in one.responses)
+    tokens = sum(r.tokens for one in answered for r in one.responses)
     return EngineTrial(place, answered, began, time.monotonic(), tokens, engine.pulse().memory_bytes)
 
 

@@ -94,21 +94,21 @@ def cut_text(draft: Response, *, keep_fraction: float = 0.5, min_side_tokens: in
     if keep_fraction == 0:
         return _whole(draft, Continues.TEXT, min_side_tokens)
     for at in range(int(len(text) * keep_fraction), 0, -1):
-        kept = round(draft.n_tokens * at / len(text))
+        kept = round(draft.tokens * at / len(text))
         if kept < min_side_tokens:
             break
         seam, following = text[at - 1], text[at]
         parts = not seam.isspace() and (following.isspace() or not _puts_blanks(seam))
-        if parts and draft.n_tokens - kept >= min_side_tokens:
-            return Cut(Prefix(text[:at], ()), draft.n_tokens - kept, kept, Continues.TEXT)
-    return _no_cut(draft.n_tokens, keep_fraction, min_side_tokens)
+        if parts and draft.tokens - kept >= min_side_tokens:
+            return Cut(Prefix(text[:at], ()), draft.tokens - kept, kept, Continues.TEXT)
+    return _no_cut(draft.tokens, keep_fraction, min_side_tokens)
 
 
 def _whole(draft: Response, continues: Continues, min_side_tokens: int) -> Cut | tuple[Reason, str]:
     """Everything is cut off."""
-    if draft.n_tokens < min_side_tokens:
-        return _no_cut(draft.n_tokens, 0, min_side_tokens)
-    return Cut(Prefix("", ()), draft.n_tokens, 0, continues)
+    if draft.tokens < min_side_tokens:
+        return _no_cut(draft.tokens, 0, min_side_tokens)
+    return Cut(Prefix("", ()), draft.tokens, 0, continues)
 
 
 def follows(prefix: str, completion: str) -> bool:
@@ -140,7 +140,7 @@ def _splits_cleanly(prefix: str, whole: str) -> bool:
 def draft_fault(draft: Response) -> tuple[Reason, str] | None:
     """Why a draft cannot be the chosen side, or None."""
     if draft.finish_reason is not Finish.STOP:
-        return Reason.DRAFT_UNFINISHED, f"the draft ran into its limit of {draft.n_tokens} tokens"
+        return Reason.DRAFT_UNFINISHED, f"the draft ran into its limit of {draft.tokens} tokens"
     if refusal := _REFUSES.search(draft.text):
         return Reason.DRAFT_REFUSES, f"the draft says {refusal[0]!r}"
     if has_media_tag(draft.text):
@@ -151,7 +151,7 @@ def draft_fault(draft: Response) -> tuple[Reason, str] | None:
 def completion_fault(rest: str, completion: Response) -> tuple[Reason, str] | None:
     """Why a completion cannot be the rejected side, or None; `rest` is the draft's own text behind the cut."""
     if completion.finish_reason is not Finish.STOP:
-        return Reason.COMPLETION_UNFINISHED, f"the completion ran into its limit of {completion.n_tokens} tokens"
+        return Reason.COMPLETION_UNFINISHED, f"the completion ran into its limit of {completion.tokens} tokens"
     if not completion.text.strip():
         return Reason.COMPLETION_UNFINISHED, "the completion is empty"
     if completion.text.split() == rest.split():

@@ -17,7 +17,7 @@ from statistics import fmean, stdev
 from typing import TypeVar
 
 from mmpr.pairing import Judged
-from mmpr.types import Finish, Outcome, Question
+from mmpr.types import Outcome, Question
 
 Z = 1.959964  # of a normal distribution, 95 % lie within so many standard deviations
 FLIPS = 100_000
@@ -39,7 +39,7 @@ class Result:
         parsed: how many have a final answer.
         undecided: how many the judge could not decide; they are among those that are not right.
         majority: 1 where the most frequent final answer is right, 0 where it is not, else its share of a tie.
-        tokens: of a response, on average.
+        tokens: of a response, on average; None where nobody knows.
         unfinished: how many ran into the length limit.
     """
 
@@ -51,7 +51,7 @@ class Result:
     parsed: int
     undecided: int
     majority: float
-    tokens: float
+    tokens: float | None
     unfinished: int
 
 
@@ -74,7 +74,7 @@ class Figures:
     majority: Estimate
     passes: dict[int, Estimate]
     parsable: Estimate
-    tokens: float
+    tokens: float | None
     undecided: float
     unfinished: float
 
@@ -131,9 +131,15 @@ def result(
         parsed=len(first) - outcomes[Outcome.UNPARSED],
         undecided=outcomes[Outcome.AMBIGUOUS] + outcomes[Outcome.ERROR],
         majority=majority(first, form),
-        tokens=fmean(response.n_tokens for response, _ in first),
-        unfinished=sum(response.finish_reason is not Finish.STOP for response, _ in first),
+        tokens=_mean([response.n_tokens for response, _ in first]),
+        unfinished=sum(response.is_cut for response, _ in first),
     )
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    """The mean of what is known."""
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None
 
 
 def content_hash(question: Question, images: Sequence[str]) -> str:
@@ -204,7 +210,7 @@ def figures(results: Sequence[Result]) -> Figures:
         majority=mean(lambda one: one.majority),
         passes={k: mean(partial(_pass, k)) for k in passes(results)},
         parsable=mean(_parsable),
-        tokens=fmean(one.tokens for one in results),
+        tokens=_mean([one.tokens for one in results]),
         undecided=sum(one.undecided for one in results) / responses,
         unfinished=sum(one.unfinished for one in results) / responses,
     )

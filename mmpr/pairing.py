@@ -11,14 +11,16 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 
 from mmpr.judging.rules import Rule
 from mmpr.prompts import has_media_tag
-from mmpr.types import Certainty, Finish, Outcome, Pair, PairKind, Question, Reason, Response, Skip, Stage, Verdict
+from mmpr.types import Certainty, Outcome, Pair, PairKind, Question, Reason, Response, Skip, Stage, Verdict
+
+ANY, SAME = "any", "same"  # of `PairRule.chosen_from`
 
 Judged = tuple[Response, Verdict]
 Sides = tuple[list[Judged], list[Judged], list[Judged]]  # chosen, wrong, without a clear answer
@@ -67,6 +69,10 @@ class PairRule:
         min_grounding_margin: of Dropout-NTP pairs, see `mmpr.dropout.pair_endings`; None for any.
         rejected_certainty: how sure an INCORRECT must be to be a rejected side; LIKELY takes PROVEN ones too.
         refusal_negatives: whether a response that refuses ("I cannot see the image") may be a rejected side.
+        policy: the model that the pairs are for, where several answered; then rejected sides are its own.
+        chosen_from: whose response may be the chosen side. ANY: the policy's, and another model's where the policy has
+            none that can be chosen. SAME: that of the model that the rejected side is of. Else the model of this name.
+        max_across: most pairs of a question whose sides are two models'; None for any number.
     """
 
     pairs_per_question: int = 4
@@ -79,6 +85,9 @@ class PairRule:
     min_grounding_margin: float | None = None
     rejected_certainty: Certainty = Certainty.PROVEN
     refusal_negatives: bool = False
+    policy: str | None = None
+    chosen_from: str = ANY
+    max_across: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,22 +131,51 @@ def pair_responses(question: Question, judged: Sequence[Judged], rule: PairRule)
     Returns:
         At least one pair, best first, or the skip that says why there is none.
     """
-    found = sides(judged, rule)
-    usable = bool(found[0] and (found[1] or found[2]))
-    if usable and (outside := outside_window(question, judged, rule.accuracy_window)):
+    parts = model_parts(judged, rule)
+    usable = any(found[0] and (found[1] or found[2]) for found in parts)
+    if usable and (outside := outside_window(question, of_policy(judged, rule.policy), rule.accuracy_window)):
         return outside
-    return pairs_of(question, found, rule) or _why_none(question, judged, rule, usable=usable)
+    return pairs_of(question, parts, rule) or _why_none(question, judged, rule, usable=usable)
 
 
-def pairs_of(question: Question, found: Sides, rule: PairRule) -> list[Pair]:
-    """The pairs of what may stand in pairs, best first; perhaps none."""
-    chosen, wrong, unparsed = found
+def pairs_of(question: Question, parts: Sequence[Sides], rule: PairRule) -> list[Pair]:
+    """The pairs of what may stand in pairs, best first; perhaps none.
+
+    Args:
+        parts: which sides may meet; those of an earlier part go first.
+    """
     uses: Counter[int] = Counter()
-    pairs = _match(question, chosen, wrong, PairKind.CORRECTNESS, rule, uses)
-    left = rule.pairs_per_question - len(pairs)
-    if left > 0:
-        pairs += _match(question, chosen, unparsed, PairKind.FORMAT, rule, uses)[:left]
+    pairs: list[Pair] = []
+    models = {j[0].index: j[0].model for part in parts for side in part for j in side}
+    for kind, place in ((PairKind.CORRECTNESS, 1), (PairKind.FORMAT, 2)):
+        for part in parts:
+            across = sum(models[pair.chosen[1]] != models[pair.rejected[1]] for pair in pairs)
+            most_across = None if rule.max_across is None else rule.max_across - across
+            most = rule.pairs_per_question - len(pairs)
+            pairs += _match(question, part[0], part[place], kind, rule, uses, most, most_across)
     return [Pair(p.question_id, p.chosen, p.rejected, p.kind, rank) for rank, p in enumerate(pairs)]
+
+
+def model_parts(judged: Sequence[Judged], rule: PairRule) -> list[Sides]:
+    """Which responses may meet in pairs, by whose they are: one part where nobody tells models apart."""
+    own = of_policy(judged, rule.policy)
+    if rule.chosen_from == SAME:
+        models = sorted({response.model or "" for response, _ in judged}, key=lambda name: (name != rule.policy, name))
+        return [sides([j for j in judged if (j[0].model or "") == name], rule) for name in models]
+    found = sides(own, rule)
+    if rule.chosen_from != ANY:
+        named = [j for j in judged if j[0].model == rule.chosen_from]
+        return [(sides(named, rule)[0], *found[1:])]
+    if found[0] or len(own) == len(judged):
+        return [found]
+    others = [j for j in judged if j[0].model not in (None, rule.policy)]
+    return [(sides(others, rule)[0], *found[1:])]
+
+
+def of_policy(judged: Sequence[Judged], policy: str | None) -> list[Judged]:
+    """The policy's own responses: all, where there is no policy or it did not answer this question."""
+    own = [j for j in judged if policy is None or j[0].model in (None, policy)]
+    return own or list(judged)
 
 
 def sides(judged: Sequence[Judged], rule: PairRule) -> Sides:
@@ -164,7 +202,7 @@ def may_be_chosen(judged: Judged) -> bool:
     """Whether it is right, in the form that was asked for, complete, and text that a trainer can take."""
     response, verdict = judged
     right = verdict.outcome is Outcome.CORRECT and not verdict.off_format
-    return right and response.finish_reason is Finish.STOP and _is_usable(response)
+    return right and not response.is_cut and _is_usable(response)
 
 
 def may_be_rejected(judged: Judged, rule: PairRule) -> bool:
@@ -178,7 +216,7 @@ def _is_wrong(judged: Judged, rule: PairRule) -> bool:
         wrong = rule.refusal_negatives and verdict.outcome in (Outcome.INCORRECT, Outcome.AMBIGUOUS)
     else:
         wrong = verdict.outcome is Outcome.INCORRECT and _is_sure(verdict, rule)
-    return wrong and response.finish_reason is Finish.STOP and _is_usable(response)
+    return wrong and not response.is_cut and _is_usable(response)
 
 
 def _is_sure(verdict: Verdict, rule: PairRule) -> bool:
@@ -190,7 +228,7 @@ def _is_format_negative(judged: Judged, rule: PairRule) -> bool:
     response, verdict = judged
     if verdict.outcome is not Outcome.UNPARSED or not _is_usable(response):
         return False
-    return rule.unfinished_negatives or response.finish_reason is Finish.STOP
+    return rule.unfinished_negatives or not response.is_cut
 
 
 def without_duplicates(side: Sequence[Judged], *, rule: PairRule) -> list[Judged]:
@@ -258,10 +296,13 @@ def _match(
     kind: PairKind,
     rule: PairRule,
     uses: Counter[int],
+    most: int,
+    most_across: int | None,
 ) -> list[Pair]:
     """Greedy over all combinations: cheapest first, then least used, so that few responses do not fill all pairs."""
+    length = _lengths([*chosen, *rejected])
     limit = rule.max_uses if rule.max_uses is not None else rule.pairs_per_question
-    costs = _costs(chosen, rejected, rule.strategy)
+    costs = _costs(chosen, rejected, rule.strategy, length)
     left = [
         (costs[i][k], _order_key(question, kind, c, r), c[0], r[0])
         for i, c in enumerate(chosen)
@@ -269,37 +310,53 @@ def _match(
         if _differ(c, r)
     ]
     pairs: list[Pair] = []
-    gap = 0
-    while len(pairs) < rule.pairs_per_question:
+    gap = across = 0
+    balanced = rule.strategy is Strategy.LENGTH_MATCHED
+    while len(pairs) < most:
         left = [p for p in left if uses[p[2].index] < limit and uses[p[3].index] < limit]
+        if most_across is not None and across >= most_across:
+            left = [p for p in left if p[2].model == p[3].model]
         if not left:
             break
-        best = min(left, key=lambda p: _preference(p, uses, gap if rule.strategy is Strategy.LENGTH_MATCHED else None))
+        best = min(left, key=lambda p: _preference(p, uses, length, gap if balanced else None))
         left.remove(best)
         *_, good, bad = best
-        gap += good.n_tokens - bad.n_tokens
+        gap += length(good) - length(bad)
+        across += good.model != bad.model
         uses.update((good.index, bad.index))
         pairs.append(Pair(question.id, (good.stage, good.index), (bad.stage, bad.index), kind, len(pairs)))
     return pairs
 
 
 def _preference(
-    combination: tuple[float, bytes, Response, Response], uses: Counter[int], gap: int | None
+    combination: tuple[float, bytes, Response, Response],
+    uses: Counter[int],
+    length: Callable[[Response], int],
+    gap: int | None,
 ) -> tuple[float, int, int, bytes]:
     """What a combination is chosen by, smallest first: cost, balance of lengths where it counts, uses, hash."""
     cost, order, good, bad = combination
-    imbalance = 0 if gap is None else abs(gap + good.n_tokens - bad.n_tokens)
+    imbalance = 0 if gap is None else abs(gap + length(good) - length(bad))
     return cost, imbalance, uses[good.index] + uses[bad.index], order
 
 
-def _costs(chosen: Sequence[Judged], rejected: Sequence[Judged], strategy: Strategy) -> Sequence[Sequence[float]]:
+def _lengths(judged: Sequence[Judged]) -> Callable[[Response], int]:
+    """How long responses are: in tokens, and in characters where the tokens of one are not known."""
+    if any(response.n_tokens is None for response, _ in judged):
+        return lambda response: len(response.text)
+    return lambda response: response.tokens
+
+
+def _costs(
+    chosen: Sequence[Judged], rejected: Sequence[Judged], strategy: Strategy, length: Callable[[Response], int]
+) -> Sequence[Sequence[float]]:
     """The cost of every combination, a row for each chosen side."""
     if strategy is Strategy.RANDOM or not rejected:
         return [[0.0] * len(rejected) for _ in chosen]
     if strategy is Strategy.GROUNDED:
         return [[grounding_cost(c)] * len(rejected) for c, _ in chosen]
     if strategy is Strategy.LENGTH_MATCHED:
-        return [[float(abs(c.n_tokens - r.n_tokens)) for r, _ in rejected] for c, _ in chosen]
+        return [[float(abs(length(c) - length(r))) for r, _ in rejected] for c, _ in chosen]
     from rapidfuzz.distance import Indel
 
     words = _as_words([response.text for response, _ in (*chosen, *rejected)])
@@ -308,7 +365,7 @@ def _costs(chosen: Sequence[Judged], rejected: Sequence[Judged], strategy: Strat
 
 def grounding_cost(chosen: Response) -> float:
     """The less the more the image brings a response: minus its gain in nats; 0 where it was not scored."""
-    return -chosen.n_tokens * (chosen.gain or 0.0)
+    return -chosen.tokens * (chosen.gain or 0.0)
 
 
 def _differ(chosen: Judged, rejected: Judged) -> bool:

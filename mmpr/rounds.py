@@ -36,7 +36,7 @@ def next_round(question: Question, judged: Sequence[Judged], rule: PairRule, *, 
     if left <= 0 or _is_hopeless(question, judged, rule):
         return 0
     found = sides(judged, rule)
-    pairs = len(pairs_of(question, found, rule))
+    pairs = len(pairs_of(question, [found], rule))
     if pairs >= rule.pairs_per_question:
         return 0
     scarce = min(len(found[0]), len(found[1]) + len(found[2]))

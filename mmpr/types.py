@@ -223,7 +223,8 @@ class Response:
 
     `token_ids` are kept for drafts and completions only. `seed` is None where the request carried none. `round` counts
     the requests of one question and stage, from 0. `gain`: nats a token that the image brings it, where it was scored.
-    `thoughts` are kept apart from `text` where a model thinks. `model` wrote it; None: the run's own.
+    `thoughts` are kept apart from `text` where a model thinks. `model` wrote it; None: the run's own. Of a response that
+    was made elsewhere `n_tokens` and `finish_reason` are None where its file does not say.
     """
 
     question_id: str
@@ -231,13 +232,23 @@ class Response:
     index: int
     text: str
     token_ids: tuple[int, ...]
-    n_tokens: int
-    finish_reason: Finish
+    n_tokens: int | None
+    finish_reason: Finish | None
     seed: int | None = None
     round: int = 0
     gain: float | None = None
     thoughts: str | None = None
     model: str | None = None
+
+    @property
+    def tokens(self) -> int:
+        """`n_tokens` for sums: 0 where nobody knows."""
+        return self.n_tokens or 0
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether it is known not to have ended by itself."""
+        return self.finish_reason not in (None, Finish.STOP)
 
 
 @dataclass(frozen=True, slots=True)

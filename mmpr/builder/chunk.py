@@ -247,7 +247,7 @@ async def _ask(
             words = " ".join(f"{type(error).__name__}: {error}".split())[:_SHOWN_CHARS]
             return Answered(question, skip=Skip(question.id, Stage.SAMPLE, Reason.ENGINE_REFUSED, words))
     for response in answered.responses:
-        room.learn(response.n_tokens)
+        room.learn(response.tokens)
     return answered
 
 
@@ -276,7 +276,7 @@ def judge_and_commit(settings: ChunkSettings, attempt: Attempt, answered: list[A
         rows_sha256=attempt.rows_sha256,
         counts=counts,
         skips_by_reason=skips,
-        tokens={"generated": sum(r.n_tokens for one in answered for r in one.responses)},
+        tokens={"generated": sum(r.tokens for one in answered for r in one.responses)},
         seconds=round(time.time() - attempt.began, 3),
         host=socket.gethostname(),
         engine=settings.engine,

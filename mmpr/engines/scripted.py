@@ -57,8 +57,8 @@ class ScriptedEngine:
             responses = [
                 self._respond(prompt, sampling, index) for index in range(sampling.first, sampling.first + sampling.n)
             ]
-            await asyncio.sleep(self._seconds_per_token * max(r.n_tokens for r in responses))
-        self._tokens += sum(r.n_tokens for r in responses)
+            await asyncio.sleep(self._seconds_per_token * max(r.tokens for r in responses))
+        self._tokens += sum(r.tokens for r in responses)
         return responses
 
     async def score(self, prompt: Prompt, token_ids: Sequence[int]) -> float:

@@ -106,7 +106,7 @@ class TrainingExample:
         reference: the reference answer as `mmpr.rewards` reads it; empty where there is none.
         kind: of the reference answer.
         first: the first round of its responses.
-        model: that answered.
+        model: that answered; None where nobody knows.
         split: `train` or `validation`.
         responses: in the order of the rows; none where the prompt is all that is wanted.
     """
@@ -117,6 +117,6 @@ class TrainingExample:
     reference: str
     kind: str | None
     first: FirstRound
-    model: str
+    model: str | None
     split: str
     responses: tuple[LabelledResponse, ...] = ()

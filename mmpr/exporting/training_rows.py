@@ -17,13 +17,14 @@ from mmpr.pairing import (
     grounding_cost,
     may_be_chosen,
     may_be_rejected,
+    of_policy,
     outside_window,
     without_duplicates,
 )
 from mmpr.rewards import write_reference
 from mmpr.run import Committed, DatasetRecipe
 from mmpr.run.columns import side_of
-from mmpr.types import Finish, Outcome, Reason, Skip, Stage
+from mmpr.types import Outcome, Reason, Skip, Stage
 
 # Why something is left out, and which: `question q7 (vqa:7)`, perhaps with more words.
 Omission = tuple[Unfit | Reason, str]
@@ -50,7 +51,7 @@ def example_of(
     """A committed question's example, if it is one, and everything that is left out of it."""
     if why := _left_out(committed, part, format, choice):
         return None, [why]
-    question, first = committed.question, first_round(committed.judged)
+    question, first = committed.question, first_round(of_policy(committed.judged, part.rule.policy))
     example = TrainingExample(
         question=question,
         turns=part.recipe.messages(committed),
@@ -89,7 +90,7 @@ def _left_out(committed: Committed, part: PartRules, format: Format, choice: Tra
         return None
     if part.recipe.kind(committed) == "unknown":
         return Unfit.REFERENCE_UNFIT, place
-    outside = outside_window(question, committed.judged, choice.accuracy)
+    outside = outside_window(question, of_policy(committed.judged, part.rule.policy), choice.accuracy)
     return (outside.reason, f"{place}: {outside.detail}") if outside else None
 
 
@@ -137,7 +138,7 @@ def _label(judged: Judged, rule: PairRule, format: Format) -> bool | Unfit:
         return True
     if may_be_rejected(judged, rule):
         return Unfit.WRONG if format is Format.SFT else False
-    if response.finish_reason is not Finish.STOP:
+    if response.is_cut:
         return Unfit.UNFINISHED
     if verdict.outcome is Outcome.CORRECT:  # an outcome label says nothing of the form
         return True if format is Format.ORM else Unfit.OFF_FORMAT
@@ -165,7 +166,9 @@ def _best_first(right: Sequence[Judged]) -> list[Judged]:
 
     def cost(judged: Judged) -> tuple[float, int]:
         response = judged[0]
-        return grounding_cost(response) if scored else float(response.n_tokens), response.index
+        return grounding_cost(response) if scored else float(
+            len(response.text) if response.n_tokens is None else response.n_tokens
+        ), response.index
 
     return sorted(right, key=cost)
 

@@ -111,13 +111,21 @@ def evaluation_lines(report: Mapping[str, Any]) -> list[str]:
         "undecided",
     )
     return [
-        f"model   {report['model']}, temperature {identity['temperature']:g}: {whole['responses']:,} responses of "
-        f"{whole['tokens']:,.0f} tokens, {whole['unfinished']:.1%} cut by the length limit",
+        _asked_line(report, identity, whole),
         f"{report['questions']:,} questions = {report['evaluated']:,} evaluated + {report['skipped']:,} skipped",
         *([f"skipped: {skips}"] if skips else []),
         *aligned([head, *(_row(name, found, last) for name, found in groups)]),
         *_more(report),
     ]
+
+
+def _asked_line(report: Mapping[str, Any], identity: Mapping[str, Any], whole: Mapping[str, Any]) -> str:
+    """Who answered, and how; of responses made elsewhere what their file says."""
+    temperature = "" if identity.get("temperature") is None else f", temperature {identity['temperature']:g}"
+    line = f"model   {report['model']}{temperature}: {whole['responses']:,} responses"
+    if whole["tokens"] is None:
+        return f"{line}, made elsewhere"
+    return f"{line} of {whole['tokens']:,.0f} tokens, {whole['unfinished']:.1%} cut by the length limit"
 
 
 def _row(name: str, found: Mapping[str, Any], last: int) -> tuple[str, ...]:

@@ -63,7 +63,12 @@ def pair_line(row: Mapping[str, Any]) -> str:
 def side_title(row: Mapping[str, Any], side: str) -> str:
     """`Chosen: cyan (60 tokens, exact)`."""
     answer, rule = row[f"{side}_answer"], row["rule" if side == "chosen" else "rejected_rule"]
-    details = [f"{row[f'{side}_tokens']:,} tokens", *([rule] if rule else [])]
+    tokens, model = row[f"{side}_tokens"], row.get(f"{side}_model")
+    details = [
+        *([] if tokens is None else [f"{tokens:,} tokens"]),
+        *([rule] if rule else []),
+        *([f"by {model}"] if model else []),
+    ]
     if side == "rejected" and row["pair_kind"] == PairKind.DROPOUT_NTP:
         details.append(view_label(row.get("rejected_view")))
     words = f"{side.capitalize()}{'' if answer is None else f': {answer}'} ({', '.join(details)})"

@@ -11,7 +11,7 @@ from mmpr.reporting.plain_names import accuracy_label, kind_label, view_label
 from mmpr.reporting.safe_text import visible_line
 from mmpr.reporting.terminal import CHOSEN, REJECTED, SOFT, heading, is_plain, labelled, sides, styled
 from mmpr.run import Splice, StoredResponse
-from mmpr.types import Finish, Outcome, PairKind, Stage, View
+from mmpr.types import Outcome, PairKind, Stage, View
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -131,18 +131,20 @@ def _mark(story: Story, stored: StoredResponse) -> str | tuple[str, str]:
 
 def _cells(stored: StoredResponse) -> tuple[str | tuple[str, str], ...]:
     response, verdict = stored.response, stored.verdict
-    ended = response.finish_reason.value + (": cut off" if response.finish_reason is not Finish.STOP else "")
+    ended = response.finish_reason.value + (": cut off" if response.is_cut else "") if response.finish_reason else "–"
+    tokens = "–" if response.n_tokens is None else f"{response.n_tokens:,}"
     if verdict is None:
-        return (_name(stored), "–", "–", "–", ended, f"{response.n_tokens:,}")
+        return (_name(stored), "–", "–", "–", ended, tokens)
     answer = "–" if verdict.answer is None else visible_line(verdict.answer)
     sure = f"{verdict.certainty} " if verdict.certainty else ""
     form = " (off format)" if verdict.off_format else ""
     outcome = (f"{sure}{verdict.outcome}{form}", _STYLES.get(verdict.outcome, "yellow"))
-    return (_name(stored), outcome, answer, visible_line(verdict.rule), ended, f"{response.n_tokens:,}")
+    return (_name(stored), outcome, answer, visible_line(verdict.rule), ended, tokens)
 
 
 def _name(stored: StoredResponse) -> str:
-    return f"{stored.response.stage.value} {stored.response.index}"
+    model = f" ({visible_line(stored.response.model)})" if stored.response.model else ""
+    return f"{stored.response.stage.value} {stored.response.index}{model}"
 
 
 def _why(story: Story) -> Iterator[str]:
@@ -175,9 +177,12 @@ def _compared(row: dict[str, object]) -> str:
     from rapidfuzz.distance import Indel
 
     chosen, rejected = str(row["chosen_text"]).split(), str(row["rejected_text"]).split()
-    gap = int(str(row["chosen_tokens"])) - int(str(row["rejected_tokens"]))
+    in_tokens = row["chosen_tokens"] is not None and row["rejected_tokens"] is not None
+    sizes = (row["chosen_tokens"], row["rejected_tokens"]) if in_tokens else (row["chosen_text"], row["rejected_text"])
+    gap = int(str(sizes[0])) - int(str(sizes[1])) if in_tokens else len(str(sizes[0])) - len(str(sizes[1]))
+    unit = "tokens" if in_tokens else "characters"
     lengths = (
-        "equally long" if not gap else f"the {'chosen' if gap > 0 else 'rejected'} side is {abs(gap):,} tokens longer"
+        "equally long" if not gap else f"the {'chosen' if gap > 0 else 'rejected'} side is {abs(gap):,} {unit} longer"
     )
     return f"{Indel.normalized_distance(chosen, rejected):.0%} of their words differ, {lengths}"
 
@@ -191,7 +196,7 @@ def _why_cut(story: Story) -> Iterator[str]:
         yield f"Draft: of {n} the one the image speaks for most: {_gained(draft.gain)}."
     if splice is not None:
         yield (
-            f"Cut: {splice.prefix_tokens:,} of the draft's {draft.n_tokens:,} tokens stay ({splice.prefix_chars:,} "
+            f"Cut: {splice.prefix_tokens:,} of the draft's {draft.tokens:,} tokens stay ({splice.prefix_chars:,} "
             f"characters; keep_fraction {row['keep_fraction']:g}), moved back to where the text can be cut."
             if splice.prefix_tokens
             else "Cut: nothing of the draft stays (keep_fraction 0)."

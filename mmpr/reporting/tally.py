@@ -50,8 +50,16 @@ class PairTally:
         self.by_source.update(counts(batch, "source"))
         self.by_rule.update({short(rule): n for rule, n in counts(batch, "rule").items()})
         self.by_continued.update(counts(batch, "continued"))
-        kinds = batch.column("pair_kind").to_numpy(zero_copy_only=False)
-        sides = [batch.column(f"{side}_tokens").to_numpy(zero_copy_only=False) for side in ("chosen", "rejected")]
+        self._measure(batch)
+
+    def _measure(self, batch: pa.RecordBatch) -> None:
+        """Count the lengths of pairs both sides of which say theirs."""
+        import pyarrow.compute as pc
+
+        both = pc.and_(batch.column("chosen_tokens").is_valid(), batch.column("rejected_tokens").is_valid())
+        known = batch.filter(both)
+        kinds = known.column("pair_kind").to_numpy(zero_copy_only=False)
+        sides = [known.column(f"{side}_tokens").to_numpy(zero_copy_only=False) for side in ("chosen", "rejected")]
         for kind in set(kinds):
             self.lengths[kind].add(*(side[kinds == kind].astype("int64") for side in sides))
 
@@ -166,7 +174,9 @@ def _add_questions(tally: ChunkTally, found: Iterable[pa.RecordBatch]) -> None:
 def _add_responses(tally: ChunkTally, found: Iterable[pa.RecordBatch]) -> None:
     for batch in found:
         tally.by_stage.update(counts(batch, "stage"))
-        tally.unfinished += sum(n for finish, n in counts(batch, "finish_reason").items() if finish != Finish.STOP)
+        tally.unfinished += sum(
+            n for finish, n in counts(batch, "finish_reason").items() if finish != Finish.STOP
+        )  # null: nobody knows
 
 
 def tally_skips(folder: RunFolder, path: str) -> tuple[Counter[str], Counter[str]]:

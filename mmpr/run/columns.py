@@ -18,11 +18,11 @@ import pyarrow as pa
 
 from mmpr.errors import LawBroken
 from mmpr.image_tags import IMAGE_TAG
-from mmpr.pairing import first_round
+from mmpr.pairing import first_round, of_policy
 from mmpr.prompts import count_tags, is_frame
 from mmpr.run.commit_records import Committed, StoredImage, StoredResponse
 from mmpr.run.selection import Selection
-from mmpr.types import Message, Pair, PairKind, Reason, Skip, Stage
+from mmpr.types import Message, Pair, PairKind, Reason, Response, Skip, Stage
 
 IMAGES_TYPE = pa.list_(pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())]))
 _PARTS = pa.list_(pa.struct([("type", pa.string()), ("text", pa.string())]))
@@ -34,13 +34,17 @@ _ROW_BYTES = 512
 
 @dataclass(frozen=True, slots=True)
 class RunColumns:
-    """Values that are the same for every pair of a run."""
+    """Values that are the same for every pair of a run; None where nobody knows them.
 
-    model: str
+    `policy` is the model that the pairs are for, where several answered.
+    """
+
+    model: str | None
     model_revision: str | None
     prompt_version: str
-    temperature: float
+    temperature: float | None
     keep_fraction: float
+    policy: str | None = None
 
 
 def _as_committed(committed: Committed) -> Committed:
@@ -215,7 +219,7 @@ def _dtype(kind: pa.DataType) -> str:
 
 def _question_columns(committed: Committed, recipe: DatasetRecipe) -> dict[str, Any]:
     question, messages = committed.question, recipe.messages(committed)
-    first = first_round(committed.judged)
+    first = first_round(of_policy(committed.judged, recipe.columns.policy))
     return {
         "images": [
             {"bytes": image.encoded if path is None else None, "path": path}
@@ -294,25 +298,35 @@ def _pair_columns(committed: Committed, pair: Pair, columns: RunColumns) -> dict
         "prefix_chars": splice.prefix_chars if splice else None,
         "chosen_tokens": committed.tokens_of(pair.chosen),
         "rejected_tokens": committed.tokens_of(pair.rejected),
-        "chosen_finish_reason": chosen.response.finish_reason.value,
-        "rejected_finish_reason": rejected.response.finish_reason.value,
+        "chosen_finish_reason": _ended(chosen.response),
+        "rejected_finish_reason": _ended(rejected.response),
         "continued": splice.continued if splice else None,
         "rejected_view": splice.view if splice else None,
         "rejected_image_sha256": (list(splice.shown_sha256) or None) if splice else None,
         "chosen_score": chosen_score,
         "rejected_score": rejected_score,
+        **_model_columns(chosen.response, rejected.response, columns),
         **_judging_columns(chosen, rejected),
     }
 
 
+def _ended(response: Response) -> str | None:
+    return response.finish_reason.value if response.finish_reason else None
+
+
+def _model_columns(chosen: Response, rejected: Response, columns: RunColumns) -> dict[str, Any]:
+    """Who wrote the sides, where responses name their models; on policy: both are the policy's, where there is one."""
+    models = [chosen.model or columns.policy, rejected.model or columns.policy]
+    on_policy = all(model == columns.policy for model in models) if columns.policy else None
+    return {"chosen_model": models[0], "rejected_model": models[1], "on_policy": on_policy}
+
+
 def _judging_columns(chosen: StoredResponse, rejected: StoredResponse) -> dict[str, Any]:
     """Who decided on both sides and how sure; nothing of Dropout-NTP pairs, which nobody judges."""
-    written = {"chosen_model": chosen.response.model, "rejected_model": rejected.response.model}
     if chosen.verdict is None or rejected.verdict is None:
-        return written
+        return {}
     margins = [v.verifier_margin for v in (chosen.verdict, rejected.verdict) if v.verifier_margin is not None]
     return {
-        **written,
         "certainty": rejected.verdict.certainty.value if rejected.verdict.certainty else None,
         "off_format": rejected.verdict.off_format,
         "chosen_by": chosen.verdict.judged_by.value,

@@ -116,9 +116,11 @@ class Committed:
         draft = self.find((Stage.DRAFT, stored.splice.draft_index)).response.text
         return draft[: stored.splice.prefix_chars] + stored.response.text
 
-    def tokens_of(self, side: Side) -> int:
-        """A side's length in tokens, the kept part of the draft included."""
+    def tokens_of(self, side: Side) -> int | None:
+        """A side's length in tokens, the kept part of the draft included; None where nobody knows."""
         stored = self.find(side)
+        if stored.response.n_tokens is None:
+            return None
         return stored.response.n_tokens + (stored.splice.prefix_tokens if stored.splice else 0)
 
 

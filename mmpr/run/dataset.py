@@ -179,7 +179,8 @@ def take_census(folder: RunFolder, commit: ChunkCommit, *, recipe: DatasetRecipe
     verdicts = VerdictCounts()
     for committed in map(recipe.view, read_chunk(folder, commit, images=False)):
         pairs = pairs_of(committed, recipe)
-        verdicts.count(committed, [] if isinstance(pairs, Skip) else pairs, recipe.kind(committed))
+        found = [] if isinstance(pairs, Skip) else pairs
+        verdicts.count(committed, found, recipe.kind(committed), recipe.columns.policy)
         if isinstance(pairs, Skip):
             skipped.append(SkippedRow(committed.question.source, committed.question.row, pairs))
             pairs = []

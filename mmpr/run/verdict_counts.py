@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmpr.errors import RunFolderError
 from mmpr.judging import VERSION
-from mmpr.pairing import FirstRound, first_round
+from mmpr.pairing import FirstRound, first_round, of_policy
 from mmpr.run.commit_records import Committed
 from mmpr.run.json_records import sealed, unsealed
 from mmpr.types import Certainty, Outcome, Pair, Verdict
@@ -46,14 +46,17 @@ class VerdictCounts:
     first_round: Counter[str] = field(default_factory=Counter)
     judge_version: int = VERSION
 
-    def count(self, committed: Committed, pairs: Sequence[Pair], kind: str | None) -> None:
-        """Take one question with its pairs, none where it is skipped; those without a known answer are not judged."""
+    def count(self, committed: Committed, pairs: Sequence[Pair], kind: str | None, policy: str | None = None) -> None:
+        """Take one question with its pairs, none where it is skipped; those without a known answer are not judged.
+
+        First rounds are the policy's own, where several models answered.
+        """
         if committed.question.answer is None:
             return
         judged = committed.judged
         for _, verdict in judged:
             self.by_rule.setdefault(str(verdict.rule), Counter())[verdict.outcome.value] += 1
-        first = first_round(judged)
+        first = first_round(of_policy(judged, policy))
         if n := first.n_correct + first.n_wrong:
             self.by_accuracy[first.n_correct, n] += 1
         self.first_round.update(asdict(first))

@@ -199,13 +199,13 @@ def _answers(one: Committed, scenes: dict[str, Scene]) -> Answers:
     if one.question.answer is None:
         (draft,) = (r.response for r in one.responses if r.response.stage is Stage.DRAFT)
         found = count_statements(draft.text, scenes[one.question.id])
-        return Answers(one.question.id, kind, draft.n_tokens, false=found.false, stated=found.total)
+        return Answers(one.question.id, kind, draft.tokens, false=found.false, stated=found.total)
     outcomes = [verdict.outcome for _, verdict in one.judged]
     n = len(outcomes)
     return Answers(
         one.question.id,
         kind,
-        tokens=fmean(r.response.n_tokens for r in one.responses),
+        tokens=fmean(r.response.tokens for r in one.responses),
         right=outcomes.count(Outcome.CORRECT) / n,
         parsed=1 - outcomes.count(Outcome.UNPARSED) / n,
     )
