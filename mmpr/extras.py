@@ -19,15 +19,22 @@ _MODULES = {
     "stores": ("s3fs", "gcsfs"),
     "mpo": ("trl", "peft", "accelerate"),
 }
+_INCLUDED = ("data", "pandas", "build")  # in each of cpu, gpu and endpoint
 _EXTRAS = {module: extra for extra, modules in _MODULES.items() for module in modules}
 
 
-def missing_extra(error: ImportError) -> MissingExtra | None:
-    """What to install for an import that failed; None where no extra has it, which is a fault of mmpr."""
-    package = (error.name or "").partition(".")[0]
+def missing_extra(error: ImportError, *, wanted: str | None = None) -> MissingExtra | None:
+    """What to install for an import that failed; None where no extra has it, which is a fault of mmpr.
+
+    Args:
+        error: of one that names no package (fsspec raises such) the cause is looked at.
+        wanted: an extra that includes `data` and `build`: the command at hand needs it too, so that one install does.
+    """
+    name = error.name or (error.__cause__.name if isinstance(error.__cause__, ImportError) else None)
+    package = (name or "").partition(".")[0]
     if package not in _EXTRAS or is_installed(package):
         return None
-    extra = _EXTRAS[package]
+    extra = wanted if wanted and _EXTRAS[package] in _INCLUDED else _EXTRAS[package]
     other = ", or mmpr[gpu] on a machine with GPUs" if extra == "cpu" else ""
     return MissingExtra(f"{package} is not installed: pip install 'mmpr[{extra}]'{other}")
 

@@ -3,6 +3,7 @@
 Packages are hidden from a process of its own, as if they were not there; `.ci/wheel` installs the real wheel.
 """
 
+import gzip
 import json
 import re
 import subprocess
@@ -10,6 +11,8 @@ import sys
 import tomllib
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from mmpr.extras import _MODULES
@@ -18,6 +21,7 @@ ROOT = Path(__file__).parents[1]
 OLD_RUN = ROOT / "tests" / "old_runs" / "first"
 DATA = ("pyarrow", "numpy", "PIL", "yaml", "fsspec", "jinja2", "psutil", "aiohttp")
 MORE = ("ray", "vllm", "torch", "torchvision", "transformers", "av", "httpx", "datasets", "huggingface_hub", "pandas")
+MORE = (*MORE, "s3fs", "gcsfs", "trl", "peft", "accelerate")
 HIDE = """
 import sys
 from importlib.machinery import PathFinder
@@ -74,21 +78,88 @@ def test_with_data_alone_a_source_is_checked_and_a_run_exported(tmp_path):
     assert done.returncode == 0 and "load:" in done.stdout
 
 
-@pytest.mark.parametrize(
-    ("hidden", "words", "extra"),
-    [
-        ((*DATA, *MORE), ("verify", OLD_RUN), "data"),
-        (MORE, ("build", "--source", "x.jsonl", "--out", "out"), "cpu"),
-        (MORE, ("build", "--source", "x", "--out", "y", "engine=endpoint", "endpoint_url=http://host:1"), "endpoint"),
-        (MORE, ("push", OLD_RUN, "owner/name", "--allow-pocket"), "hub"),
-    ],
-)
-def test_a_missing_extra_is_one_line_that_names_it(hidden, words, extra):
-    if extra == "cpu" and list(Path("/dev").glob("nvidia[0-9]*")):
-        extra = "gpu"
-    done = without(hidden, CLI, *words)
-    (line,) = [line for line in done.stderr.splitlines() if not line.startswith("model: ")]
-    assert done.returncode == 1 and re.fullmatch(rf"mmpr: \w+ is not installed: pip install 'mmpr\[{extra}\]'.*", line)
+ENGINE = ("build", "--source", "vqa.jsonl", "--out", "out")
+ENDPOINT = ("engine=endpoint", "endpoint_url=http://host:1")
+# A command, the extra that it names where none is installed, and where `data` is; "": it needs none.
+NAMED = [
+    (("--version",), "", ""),
+    (("judge", "rollouts.jsonl", "--summary"), "", ""),
+    (("judge", "rollouts.jsonl.gz"), "", ""),
+    (("judge", "rollouts.csv"), "", ""),
+    (("judge", "rollouts.json"), "data", ""),
+    (("judge", "rollouts.parquet"), "data", ""),
+    (("judge", "hf://owner/name:split"), "hub", "hub"),
+    (("settings",), "data", ""),
+    (("settings", "--json"), "data", ""),
+    (("settings", "--presets"), "data", ""),
+    (("settings", "--schema"), "data", ""),
+    (("check", "--source", "vqa.jsonl"), "data", ""),
+    (("check", "--source", "vqa.jsonl", "--show", "1"), "data", ""),
+    (("check", "--source", "vqa.jsonl", "--engine"), "engine", "engine"),
+    (("check", "--source", "hf://owner/name:split"), "data", "hub"),
+    (("check", "--source", "video.jsonl"), "data", "video"),
+    (ENGINE, "engine", "engine"),
+    ((*ENGINE, *ENDPOINT), "endpoint", "endpoint"),
+    (("demo", "--out", "demo"), "engine", "engine"),
+    (("demo", "--out", "questions", "--n", "8", "--questions-only"), "engine", ""),
+    (("eval", "--source", "vqa.jsonl", "--out", "out"), "engine", "engine"),
+    (("eval", OLD_RUN), "data", ""),
+    (("eval", "--compare", OLD_RUN, OLD_RUN), "data", ""),
+    (("status", OLD_RUN), "data", ""),
+    (("verify", OLD_RUN), "data", ""),
+    (("verify", "s3://bucket/run"), "data", "stores"),
+    (("peek", "gs://bucket/run"), "data", "stores"),
+    (("report", OLD_RUN, "--json"), "data", ""),
+    (("explain", OLD_RUN, "0"), "data", ""),
+    (("peek", OLD_RUN), "data", ""),
+    (("pair", OLD_RUN, "--dry-run"), "data", ""),
+    (("merge", OLD_RUN, OLD_RUN, "--out", "merged"), "data", ""),
+    (("export", OLD_RUN, "--format", "jsonl", "--to", "pairs"), "data", ""),
+    (("export", OLD_RUN, "--format", "kto", "--to", "kto"), "data", ""),
+    (("push", OLD_RUN, "owner/name", "--allow-pocket"), "data", "hub"),
+]
+EACH = """
+import contextlib, io, json
+from mmpr.cli.verbs import app
+for words in json.loads(sys.argv[1]):
+    stderr = io.StringIO()
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(stderr):
+        try:
+            code = app(words, standalone_mode=True)
+        except SystemExit as end:
+            code = end.code
+    print(json.dumps([code, [line for line in stderr.getvalue().splitlines() if line.startswith("mmpr: ")]]))
+"""
+
+
+@pytest.mark.parametrize("with_data", [False, True])
+def test_every_verb_names_the_extra_that_it_misses_in_one_line(with_data, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_rollouts(tmp_path)
+    engine = "gpu" if with_data and list(Path("/dev").glob("nvidia[0-9]*")) else "cpu"
+    done = without(MORE if with_data else (*DATA, *MORE), EACH, json.dumps([list(map(str, row[0])) for row in NAMED]))
+    assert done.returncode == 0, done.stderr
+    for (words, *extras), line in zip(NAMED, done.stdout.splitlines(), strict=True):
+        code, faults = json.loads(line)
+        extra = engine if extras[with_data] == "engine" else extras[with_data]
+        wanted = rf"mmpr: \w+ is not installed: pip install 'mmpr\[{extra}\]'.*"
+        if extra:
+            assert code == 1 and len(faults) == 1 and re.fullmatch(wanted, faults[0]), (words, code, faults)
+        else:
+            assert not any("not installed" in fault for fault in faults), (words, faults)
+
+
+def write_rollouts(folder):
+    row = {"question": "Two and two?", "answer": "4", "response": "Final Answer: 4"}
+    text = json.dumps(row)
+    (folder / "vqa.jsonl").write_text(text + "\n")
+    (folder / "video.jsonl").write_text(json.dumps({"video": "a.mp4", "question": "How many?", "answer": 1}) + "\n")
+    (folder / "a.mp4").write_bytes(b"none")
+    (folder / "rollouts.jsonl").write_text(text + "\n")
+    (folder / "rollouts.jsonl.gz").write_bytes(gzip.compress(text.encode()))
+    (folder / "rollouts.json").write_text(f"[{text}]")
+    (folder / "rollouts.csv").write_text(",".join(row) + "\n" + ",".join(row.values()) + "\n")
+    pq.write_table(pa.Table.from_pylist([row]), folder / "rollouts.parquet")
 
 
 def test_every_extra_that_an_error_names_exists():

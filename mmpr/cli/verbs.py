@@ -79,6 +79,12 @@ def _setting_hint(option: str, words: list[str]) -> str:
     return f"; it is a setting: {name}={value}"
 
 
+def _engines_extra(verb: str, words: list[str]) -> str | None:
+    """The extra of the engine that a command would start, which has all else that it needs."""
+    starts = verb in ("build", "demo") or (verb == "eval" and "--out" in words) or "--engine" in words
+    return ("endpoint" if "engine=endpoint" in words else "cpu") if starts else None
+
+
 class _Verbs(TyperGroup):
     """Turns what ends a verb into one line on stderr and an exit code; typer itself would print nothing of Ctrl-C."""
 
@@ -92,7 +98,8 @@ class _Verbs(TyperGroup):
                 error.message += _setting_hint(option, words)
             raise
         except (MmprError, ImportError, KeyboardInterrupt) as raised:
-            end = missing_extra(raised) or raised if isinstance(raised, ImportError) else raised
+            wanted = _engines_extra(str(ctx.invoked_subcommand), words)
+            end = missing_extra(raised, wanted=wanted) or raised if isinstance(raised, ImportError) else raised
             if debugging() or not isinstance(end, MmprError | KeyboardInterrupt):
                 raise
             code, line = error_message(end)

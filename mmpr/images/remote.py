@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from mmpr.errors import ConfigError, ImageError, MmprError
+from mmpr.extras import missing_extra
 from mmpr.images.allowed import Allowed, Place, parse_allowed, place_of
 from mmpr.images.image_faults import too_large, unreadable
 from mmpr.types import Reason
@@ -56,6 +57,8 @@ class Remote:
             try:
                 fsspec.get_filesystem_class(scheme)
             except (ImportError, ValueError) as error:
+                if isinstance(error, ImportError) and (missing := missing_extra(error)):
+                    raise missing from None
                 raise ConfigError(f"allowed_hosts: {scheme}:// cannot be read here: {error}") from None
 
 

@@ -23,6 +23,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from mmpr.errors import RunFolderError
+from mmpr.extras import missing_extra
 
 TEMPORARY = ".tmp"
 # What a filesystem without hard links says (FAT, most FUSE mounts of object stores).
@@ -304,6 +305,8 @@ def _connect(url: str, options: dict[str, Any]) -> tuple[Any, str]:
     try:
         filesystem, root = fsspec.core.url_to_fs(url, **options)
     except (ImportError, ValueError) as error:
+        if isinstance(error, ImportError) and (missing := missing_extra(error)):
+            raise missing from None
         raise RunFolderError(f"cannot open {url}: {str(error).splitlines()[0]}") from error
     return filesystem, str(root)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import TYPE_CHECKING, BinaryIO, NoReturn, cast
 
 from mmpr.sources.cursors import Raw, RowCursor
@@ -19,11 +19,10 @@ from mmpr.types import Reason
 if TYPE_CHECKING:
     from io import BufferedReader
 
-    import numpy as np
-    import numpy.typing as npt
 
 _BLANK = b" \t\n\r\v\f"
-_BLOCK_BYTES = 4_000_000
+_ROW = re.compile(rb"[^ \t\n\r\v\f][^\n]*\n")  # a line from its first visible byte on
+_BLOCK_BYTES = 1_000_000
 _ROWS_A_MARK = 128  # 10 M rows: 80,000 marks, 2 MB
 
 
@@ -81,33 +80,30 @@ class _Count:
         self.marks = (array("q"), array("q"), array("q"))
 
     def add(self, block: bytes) -> None:
-        """Count the lines that end in this block."""
-        import numpy as np
-
-        if not self.seen and is_blank(block):
-            self.lines += block.count(b"\n")
-            self.line_start = self.offset + block.rfind(b"\n") + 1 if b"\n" in block else self.line_start
-            self.offset += len(block)
-            return
-        content = np.frombuffer(block, np.uint8)
-        ends = np.flatnonzero(content == 10)
-        if len(ends):
-            starts = np.concatenate(([0], ends[:-1] + 1))
-            solid = content[starts] > 32
-            if not solid.all():  # some begin with white space or a control character: look closer
-                solid = np.logical_or.reduceat(_is_visible()[content[: ends[-1] + 1]], starts)
-            solid[0] |= self.seen
-            rows = np.flatnonzero(solid)
-            for i in range(-self.rows % _ROWS_A_MARK, len(rows), _ROWS_A_MARK):
-                line = int(rows[i])
-                start = self.offset + int(starts[line]) if line else self.line_start
-                self._mark(self.rows + i, start, self.lines + line + 1)
-            self.rows += len(rows)
-            self.lines += len(ends)
-            self.line_start = self.offset + int(ends[-1]) + 1
-            self.seen = False
-        self.seen = self.seen or not is_blank(block[int(ends[-1]) + 1 if len(ends) else 0 :])
+        """Count the lines that end in this block; which line a row is and where it begins is found at marks alone."""
+        last = block.rfind(b"\n")
+        rows = [row.start() for row in _ROW.finditer(block, self._end_open(block), last + 1)]
+        known, lines = 0, self.lines
+        for i in range(-self.rows % _ROWS_A_MARK, len(rows), _ROWS_A_MARK):
+            start = block.rfind(b"\n", 0, rows[i]) + 1  # 0: it may have begun before this block, with blanks
+            known, lines = start, lines + block.count(b"\n", known, start)
+            self._mark(self.rows + i, self.offset + start if start else self.line_start, lines + 1)
+        self.rows += len(rows)
+        self.lines += block.count(b"\n")
+        if last >= 0:
+            self.line_start, self.seen = self.offset + last + 1, False
+        self.seen = self.seen or not is_blank(block[last + 1 :])
         self.offset += len(block)
+
+    def _end_open(self, block: bytes) -> int:
+        """Count the open line if it is a row and ends here; where the next line begins."""
+        end = block.find(b"\n") + 1
+        if not self.seen or not end:
+            return 0
+        if self.rows % _ROWS_A_MARK == 0:
+            self._mark(self.rows, self.line_start, self.lines + 1)
+        self.rows += 1
+        return end
 
     def _mark(self, *mark: int) -> None:
         for numbers, number in zip(self.marks, mark, strict=True):
@@ -124,14 +120,6 @@ class _Count:
     def marked(self) -> Index:
         """The index of the lines that have ended."""
         return Index(self.rows, *self.marks)
-
-
-@cache
-def _is_visible() -> npt.NDArray[np.bool_]:
-    """By byte, whether a line that has it is no blank one."""
-    import numpy as np
-
-    return np.array([byte not in _BLANK for byte in range(256)])
 
 
 def cursor(source: Source, span: Span, *, images: bool = True) -> RowCursor:
