@@ -14,6 +14,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from mmpr.extras import _MODULES
 
@@ -167,3 +169,23 @@ def test_every_extra_that_an_error_names_exists():
     assert set(_MODULES) <= set(extras)
     for name in ("cpu", "gpu", "endpoint"):
         assert "mmpr[build]" in extras[name]
+
+
+def test_the_constraints_pin_what_is_installed_directly_and_name_no_index():
+    lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
+    assert all(re.fullmatch(r"[a-z0-9-]+==[\w.]+", line) for line in lines)
+    pins = dict(line.split("==") for line in lines)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    for name in ("data", "pandas", "build", "cpu", "endpoint", "video", "hub", "mpo", "dev"):
+        for wanted in map(Requirement, (*extras[name], *project["dependencies"])):
+            if wanted.name != "mmpr":
+                assert wanted.specifier.contains(pins[canonicalize_name(wanted.name)]), wanted
+
+
+def test_uv_asks_pytorchs_index_for_torch_alone_and_only_for_the_cpu():
+    uv = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["uv"]
+    (index,) = uv["index"]
+    assert index["explicit"] and index["url"] == "https://download.pytorch.org/whl/cpu"
+    assert uv["sources"] == {"torch": [{"index": index["name"], "extra": "cpu"}]}
+    assert not (ROOT / "uv.lock").exists() or "uv.lock" in (ROOT / ".gitignore").read_text()
