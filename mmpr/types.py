@@ -223,8 +223,8 @@ class Response:
 
     `token_ids` are kept for drafts and completions only. `seed` is None where the request carried none. `round` counts
     the requests of one question and stage, from 0. `gain`: nats a token that the image brings it, where it was scored.
-    `thoughts` are kept apart from `text` where a model thinks. `model` wrote it; None: the run's own. Of a response that
-    was made elsewhere `n_tokens` and `finish_reason` are None where its file does not say.
+    `thoughts` are kept apart from `text` where a model thinks. `model` wrote it; None: the run's own. Of a response
+    that was made elsewhere `n_tokens` and `finish_reason` are None where its file does not say.
     """
 
     question_id: str
