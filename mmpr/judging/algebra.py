@@ -275,6 +275,8 @@ def _function(head: str, a: Ball) -> Ball:
     """A function's value; its slope, twice, bounds what the argument's error does to it."""
     if head == "sqrt":
         return _root(a, 2)
+    if head not in _CALLS:  # ± has two values
+        raise ArithmeticError(head)
     call, slope = _CALLS[head]
     try:
         value = call(a.value)

@@ -6,9 +6,9 @@ import re
 
 # `Dr. Smith`, `St. Louis`, `No. 5`, `approx. 5`: a dot that ends no sentence. One letter before a dot is a label.
 _ABBREVIATION = re.compile(
-    r"(?:\b(?:mr|mrs|ms|dr|st|prof|sr|jr|vs|no|nos|fig|approx|ca|inc|ltd|co|corp|mt|ft|gen|col|lt|sgt|rev|hon|dept|est"
+    r"(?:\b(?:mr|mrs|ms|dr|st|prof|sr|jr|vs|nos|fig|approx|ca|inc|ltd|co|corp|mt|ft|gen|col|lt|sgt|rev|hon|dept|est"
     r"|e\.g|i\.e|etc|vol|min|max|sec|hr|hrs|jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec|u\.s|a\.m|p\.m)"
-    r"|(?<![\w])\w)$",
+    r"|(?<![\w:/.])\w)$",
     re.I,
 )
 _SENTENCE_END = re.compile(
@@ -40,7 +40,8 @@ _RETRACTS = re.compile(
     r"|i mean\b|i meant\b|on second thought|let me (?:re|check)|that(?:'s| is) (?:wrong|not right|incorrect)"
     r"|it (?:could|might|may) (?:also )?be\b|should (?:be|have been)\b"
     r"|but (?:it|this|that|the answer|i) (?:could|might|may|should|am|was)|instead\b"
-    r"|不对|等等|不,|不，|应该是|或者|或许|也可能|更正|抱歉)"
+    r"|(?:is|are|was|were) (?:wrong|incorrect|false|not (?:right|correct|true))\b"
+    r"|不对|等等|不,|不，|应该是|或|也可能|更正|抱歉|是错)"
     r"|\b(?:however|but)\b[^.]*\b(?:not (?:an? )?(?:exact|option|available|listed|sure|certain)|error)|\?\s{0,4}$",
     re.I,
 )
@@ -62,7 +63,7 @@ def split_head(text: str) -> tuple[str, str]:
 
     A sentence end, a clause of its own after a comma, or a closing dollar with words after it ends the head.
     """
-    ends = [end for end in (_sentence(text), _clause(text), _dollar(text)) if end is not None]
+    ends = [end for end in (_sentence(text), _clause(text), _dollar(text), _gloss(text)) if end is not None]
     if not ends:
         return text, ""
     at = min(ends)
@@ -84,6 +85,18 @@ def _clause(text: str) -> int | None:
         if found.start() and (_REASON.match(rest) is not None or _VERB.search(rest) is not None):
             return found.start()
     return None
+
+
+_GLOSS = re.compile(
+    r"\s\((?:as|because|since|see|shown|given|based|according|from|visible|which|so|this|it|the)\s[^()]{3,200}\)[.\s]{0,3}$",
+    re.I,
+)
+
+
+def _gloss(text: str) -> int | None:
+    """`6 (as shown in the image)`."""
+    found = _GLOSS.search(text) if text.rstrip(". ").endswith(")") else None
+    return None if found is None or not found.start() else found.start()
 
 
 def _dollar(text: str) -> int | None:

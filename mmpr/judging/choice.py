@@ -40,7 +40,8 @@ _SEVERAL = re.compile(
 _OR = re.compile(r"\bor\b|或|还是|/")
 _NAMED_INSIDE = re.compile(
     r"(?:\b(?i:option|choice|answer|letter|(?:answer|choice|option) is|it(?:'s| is| must be)|choose|pick|select"
-    r"|go with)|选项?|选择|[(\[])\s{0,4}:?\s{0,4}[(\[]?([A-Z])(?![\w'])[)\]]?"
+    r"|go with)|选项?|选择|[(\[])\s{0,4}[:-]?\s{0,4}[(\[]?([A-Z]|(?<=option )[a-z]|(?<=choice )[a-z]"
+    r"|(?<=\()[a-z](?=\))|(?<=answer: )[a-z](?=\W{0,4}$))(?![\w'])[)\]]?"
 )
 _EXCLUDED = re.compile(
     r"(?:is |are )?(?:clearly |also )?(?:incorrect|wrong|false|excluded|eliminated|错)|cannot|can't|could not|不"
@@ -72,6 +73,10 @@ _OFFICIAL = re.compile(
     r"(?:\s{1,4}of)?(?:\s{1,4}the)?\s{1,4}|^(?:mount|lake|the)\s{1,4}"
 )
 _LONE_LETTER = re.compile(r"(?<![\w'])([B-HJ-Z]|A(?=\s{1,4}(?:and|or|is)\b)|A$)(?![\w'])")
+_MORE_LETTERS = re.compile(r"[(\[]?[b-hj-z][)\]]?(?:[,、;]|\W{0,4}$)")  # after `a,`
+_LETTER_AFTER = re.compile(r"(?:^|\b(?:or|and|not)\s{1,4}|[,/、和或与及])[(\[]?[A-Z](?![A-Za-z'])")
+_LONE_DIGIT = re.compile(r"\(?\d{1,2}(?:\.0)?\)?\W{0,2}$")
+_LETTER_RUN = re.compile(r"([A-Za-z](?:,? ?[A-Za-z]){1,5})\W{0,4}(?:\([a-z ]{3,80}\))?$")
 _DIGIT_CHOICE = re.compile(r"(?:option|choice|选项)\s{0,4}[(\[]?(\d{1,2})[)\]]?$", re.I)
 # `The designer of the chair is Dutch`: what a sentence says last.
 _SAYS = r"\b(?:is|are|was|were|be|depicts?|shows?|represents?|called|named)\s(?:an?\s|the\s)?"
@@ -204,8 +209,10 @@ class Choice:
             rest = spelled(rest).removeprefix(own + " ")  # `(B) no. The boat is above`
         if _EXCLUDED.match(rest) is not None or retracts(rest):
             return ambiguous(Rule.CHOICE_CONFLICT)
+        if _MORE_LETTERS.match(rest) is not None:
+            return None
         kept = _NEGATED_CLAUSE.sub("", rest)
-        if _SEVERAL.match(rest) or re.search(r"(?:^|\b(?:or|and|not)\s{1,4}|[,/、和或])[(\[]?[A-Z](?![\w'])", kept):
+        if _SEVERAL.match(rest) or _LETTER_AFTER.search(kept):
             return None
         others = [i for i in range(len(self.texts)) if i != index and self._agrees(rest, i)]
         if others or (not _REASON.match(rest) and self._mentions_other(rest, index)):
@@ -241,7 +248,7 @@ class Choice:
         """`I would go with (B) here`, where no other option is named outside a negation."""
         kept = _NEGATED_CLAUSE.sub("", answer) or answer
         found = list(_NAMED_INSIDE.finditer(answer))
-        letters = {m.group(1) for m in found if not _denied(answer[max(0, m.start() - 12) : m.start(1)])}
+        letters = {m.group(1).upper() for m in found if not _denied(answer[max(0, m.start() - 12) : m.start(1)])}
         if len(letters) > 1:
             return ambiguous(Rule.SEVERAL)
         if not letters:
@@ -266,8 +273,12 @@ class Choice:
             return frozenset((int(digit.group(1)) - 1,)), Rule.CHOICE_LETTER
         if not self.texts or self.anonymous:
             return ambiguous(Rule.CHOICE_OUTSIDE)
-        if re.fullmatch(r"\(?\d{1,2}\)?", answer) and not any(c.isdigit() for text in self.texts for c in text):
+        if _LONE_DIGIT.match(core(answer)) is not None and not any(c.isdigit() for text in self.texts for c in text):
             return ambiguous(Rule.CHOICE_NEAR)  # the second option, perhaps
+        if (run := _LETTER_RUN.match(answer)) is not None and all(
+            self._index(letter) is not None for letter in run[1].replace(" ", "").replace(",", "")
+        ):
+            return ambiguous(Rule.CHOICE_NEAR)  # `ac`, `DCA?`: letters, perhaps
         low, texts = answer.casefold(), " ".join(self.texts).casefold()
         if guards.negated(low) and not guards.negated(texts):
             return ambiguous(Rule.NEGATED)
@@ -278,11 +289,17 @@ class Choice:
             if same_words(core(answer), self.cores[i]) or (ruling is not None and ruling.outcome is Outcome.CORRECT)
         ]
         if len(agreeing) == 1:
+            refused = rulings[agreeing[0]]
+            if refused is not None and refused.rule is Rule.REFUSAL and self._names_another(answer, agreeing[0]):
+                return ambiguous(Rule.CHOICE_CONFLICT)  # `I'm not sure, but A`
             return frozenset(agreeing), Rule.CHOICE_TEXT
         unitless = [i for i, ruling in enumerate(rulings) if ruling is not None and ruling.rule is Rule.UNIT_MISSING]
         if not agreeing and len(unitless) == 1:  # `5` where one option is `5 cm`
             return frozenset(unitless), Rule.CHOICE_TEXT
         return self._contained(answer)
+
+    def _names_another(self, answer: str, index: int) -> bool:
+        return any(self._index(letter) not in (None, index) for letter in _LONE_LETTER.findall(answer))
 
     def _contained(self, answer: str) -> Meant | Ruling | None:
         words = f" {spelled(answer)} "

@@ -10,8 +10,8 @@ from mmpr.judging.number_words import digits
 
 # The basic colours; teal, beige or gold are shades of one of them and prove nothing.
 _COLOURS_TEXT = """
-black 黑色|white 白色|red 红色|green 绿色|yellow 黄色|blue 蓝色|brown 棕色 褐色|orange 橙色 橘色|pink 粉色 粉红色
-purple 紫色|gray 灰色
+black 黑色 黑|white 白色 白|red 红色 红|green 绿色 绿|yellow 黄色 黄|blue 蓝色 蓝|brown 棕色 褐色 棕|orange 橙色 橘色 橙
+pink 粉色 粉红色 粉|purple 紫色 紫|gray 灰色 灰
 """
 _COLOURS = {
     word: names.split()[0] for names in _COLOURS_TEXT.strip().replace("\n", "|").split("|") for word in names.split()
@@ -21,7 +21,7 @@ _OPPOSITES_TEXT = """
 left right|top bottom|up down|upper lower|above below|over under|north south|east west|front back|inside outside
 northeast southwest|northwest southeast|clockwise counterclockwise|horizontal vertical|male female|man woman|boy girl
 day night|open closed|on off|positive negative|increase decrease|increasing decreasing|odd even|true false|hot cold
-左 右|左边 右边|左侧 右侧|上 下|上面 下面|上方 下方|东 西|南 北|前 后|增大 减小|增加 减少|变大 变小
+左 右|上 下|里 外|东 西|南 北|前 后|增大 减小|增加 减少|变大 变小
 升高 降低|男 女|顺时针 逆时针
 """
 _OPPOSITES = {

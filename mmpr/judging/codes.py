@@ -68,7 +68,7 @@ class Code:
         while len(words) > 1 and words[0].casefold().strip(":#.") in (self.cues.words() | STOP):
             words = words[1:]
             readings.append(" ".join(words))
-        han = re.match(r"^[^:是为]{0,20}(?:是|为|:)", answer)
+        han = re.match(r"^[^:是为着]{0,20}(?:是|为|写着:?|:)", answer)
         if han is not None and HAN.search(han.group()):
             readings.append(answer[han.end() :])
         if _RANGE.match(self.text) is not None:  # `from 1990 to 2000` is 1990-2000

@@ -43,7 +43,7 @@ _MONEY = re.compile(
     r"|金额|多少钱|费用|收入"
 )
 _YEAR = re.compile(r"\b(?:which|what) (?:\w{1,40} )?year\b|\byears?\b.*\?|\bwhen\b|哪(?:一)?年|什么时候|年份|何时")
-_AGE = re.compile(r"\bhow many years|\bhow old|years old|\bage\b")
+_AGE = re.compile(r"\bhow many years|\bhow old|years old|\bage\b|多大|几岁|年龄|年纪")
 _DECIMALS = re.compile(
     r"(\d{1,60})[\s-](?:decimal|d\.?p\b|places)|(?:保留|精确到|取)(?:小数点后)?\s{0,4}([一两二三四五六\d])\s{0,4}位"
 )
@@ -120,7 +120,7 @@ _ORDINAL = re.compile(
     r"\broman|\bquadrant|\bordinal|\bchapter|\btype\b|\bstage\b|\bphase\b|\bgroup\b|\bclass\b|象限|罗马"
 )
 _YES_NO = re.compile(
-    r"^(?:is|are|was|were|do|does|did|can|could|has|have|had|will|would|should|may|might)\b|是否|吗[?？]?$|对吗|是不是"
+    r"^(?:is|are|was|were|do|does|did|can|could|has|have|had|will|would|should|may|might)\b|是否|吗[?？]?$|对吗|是不是|有没有|能不能|会不会|对不对"
 )
 _UNIT_NAMED = re.compile(
     r"\b(?:in|how many|number of|measured in|expressed in|unit:?|units:?)\s{1,4}\(?(?:the\s{1,4})?(?:nearest\s{1,4})?"

@@ -70,9 +70,9 @@ _VALUED = re.compile(
 )
 # `The answer is clear`: no answer.
 _NO_VALUE = re.compile(
-    r"[*_`\s]{0,12}(?:clear|obvious|simple|unique|as follows|correct|incorrect|wrong|right|based|found"
+    r"[*_`\s]{0,12}(?:(?-i:clear|obvious|simple|unique|as follows|correct|incorrect|wrong|right)|based|found"
     r"|given|also|therefore"
-    r"|thus|then|that\b|because|in the|of the|not (?:in|among|listed|given|available|provided|one of)|available"
+    r"|thus|then|that\b|because|in the|of the|(?-i:not) (?:in|among|listed|given|available|provided|one of)|available"
     r"|provided|one of)",
     re.I,
 )
@@ -86,7 +86,7 @@ _DISCUSSED = re.compile(
 _HASHES = re.compile(
     r"(?:^|\n)\s{0,8}####[ \t]*+(?=(?:[-+$€£]?\s?\d[\d,./:%]{0,30}\s?\w{0,12}|[A-Z]|\([A-Z]\))[.\s]{0,3}(?:\n|$))"
 )
-_JSON_FIELD = re.compile(r'"\s{0,4}:\s{0,4}"?([^"\n}]{0,200})')
+_JSON_FIELD = re.compile(r'"\s{0,4}:\s{0,4}(?:"((?:[^"\\\n]|\\.){0,400}+)"|"?([^"\n}]{0,200}))')
 _CONCLUDED = re.compile(
     r"(?:^|[.!\n]\s*)(?:therefore|so|thus|hence|we choose|i(?:'d| would)? (?:choose|pick|select|go with)|我选)[:,]?\s*"
     r"(?:it(?:'s| is) |option |we choose )?\(?([A-Z])\)?(?: here)?[.!\s]*$",
@@ -139,7 +139,7 @@ def _stated(text: str, low: str, at: int, key: str) -> Statement | None:
     """The statement at one key word, or None where the word states nothing."""
     after = at + len(key)
     if (field := _JSON_FIELD.match(text, after)) is not None and text[at - 1 : at] in ('"', "_"):
-        return Statement(at, field.start(1), "tag", True, field.end(1))
+        return Statement(at, field.start(field.lastindex or 0), "tag", True, field.end(field.lastindex or 0))
     if key in ("\\boxed", "\\fbox"):
         return Statement(at, at, "box", True)
     if key == "####":
@@ -286,7 +286,7 @@ def _block(text: str, at: int, line: str) -> str:
         lines.append(following)
     if len(lines) > 1:
         return "; ".join(_BULLET_MARK.sub("", one).strip() for one in lines)
-    return _whole_box(text, at, line)
+    return _BULLET_MARK.sub("", _whole_box(text, at, line))  # `- 62` in a line of its own is 62
 
 
 def _whole_box(text: str, start: int, line: str) -> str:
@@ -393,7 +393,7 @@ def _plainly_stated(text: str) -> str | None:
     if (stated := _STATING_LINE.match(line)) is not None:
         answer = line[stated.end() :]
     elif start and _HEADING_LINE.match(text, text.rfind("\n", 0, start - 1) + 1, start - 1) is not None:
-        answer = line.strip()
+        answer = _BULLET_MARK.sub("", line).strip()
     else:
         return None
     if _PLAIN_ANSWER.match(answer) is None or _GOES_ON.search(answer[-8:]) is not None:

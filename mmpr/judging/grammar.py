@@ -94,8 +94,11 @@ class _Token:
 _END = _Token("end", "")
 
 
+_CAPITALS = re.compile(rf"(?<![A-Za-z])(?:{'|'.join(name.upper() for name in FUNCTION_NAMES)})(?=\s?\()")
+
+
 def _tokens(text: str) -> list[_Token]:
-    text = _THOUSANDS.sub("", text)
+    text = _CAPITALS.sub(lambda m: m.group().lower(), _THOUSANDS.sub("", text))  # `SQRT(3)`
     if _E_NOTATION.search(text) is not None:  # `5.1e-2` is no 5.1e - 2; numbers have a reader of their own
         raise Unreadable(text)
     tokens: list[_Token] = []

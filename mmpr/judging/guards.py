@@ -78,16 +78,19 @@ _NOT_BUT = re.compile(
 
 
 def _found(pattern: re.Pattern[str], low: str, question: str) -> bool:
-    """Whether the pattern occurs; what the question itself says is restatement, no hedge."""
+    """Whether the pattern occurs; what the question itself says is restatement, no hedge: `not including 10`, but
+    not `not 27`."""
     for match in pattern.finditer(low):
-        words = match.group().strip()
+        following = low[match.end() : match.end() + 40].split(maxsplit=1)[:1]
+        words = " ".join((match.group().strip(), *following)).rstrip(",.;:!?")
         if len(words) < 3 or not words.isascii() or words not in question:
             return True
     return False
 
 
 _NONE = re.compile(
-    r"(?:there (?:are|is|were|was) |i see |it has )?(?:(?:none|no|nothing)\b|没有|无|一个也没有|没有任何)"
+    r"(?:there (?:are|is|were|was) |i see |it has )?"
+    r"(?:(?:none|no|nothing)\b|没有任何|没有|无|一[个只条本张人位辆件]也没有)"
     r"(?:\s{0,4}of (?:them|these))?"
     r"(?P<thing>(?:\s?(?!are\b|is\b|were\b)[\w-]+){0,3}?)"
     r"(?:\s{0,4}(?:are|is|were|was))?(?:\s{0,4}(?:visible|shown|present|there|in the (?:image|picture"
@@ -164,9 +167,38 @@ def unreliable(low: str, known: str) -> str | None:
     if harmless(low):
         return None
     for name, pattern in (("negated", _TAKEN_BACK), ("soft", _DOUBTED), ("bound", _LIMITED)):
-        if (found := pattern.search(low)) is not None and found.group().strip() not in known:
+        if (found := pattern.search(low)) is None:
+            continue
+        if found.group() in "?？" or found.group().strip() not in known:  # a question ends in its mark, too
             return name
     return None
+
+
+_OPENS_REFUSING = re.compile(
+    r"\W{0,4}(?:(?:i|we|it)(?:'m| am| is|'s)? |sorry,? )?"
+    r"(?:can ?not|can't|could not|couldn't|unable|not (?:able|sure|certain|possible)"
+    r"|impossible|hard|difficult)\b|\W{0,4}(?:我)?(?:无法|不能(?:确定|判断|看)|不确定|不知道|看不清)"
+)
+_EITHER = re.compile(
+    r"\W{0,4}either\b|(?:\W{0,2}[a-z][.)])?"
+    r"(?:(?!\s(?:because|since|as|when|if|whether|where|which|so)\s|因为|由于)[^,;.，。]){1,60}?"
+    r"(?:\s(?:or|versus|vs\.?)\s{1,4}\W{0,4}\w{1,40}|或者?|还是)"
+)
+
+
+def opens_refusing(low: str) -> bool:
+    """`I cannot tell whether it is 5`: a refusal that names the value, not an explanation that holds one."""
+    return refuses(low) and _OPENS_REFUSING.match(low) is not None
+
+
+def either(low: str, known: str) -> bool:
+    """`yes or 7`, `either a cat or (B)`, unless the question or an option says so itself."""
+    if harmless(low):
+        return False
+    if (found := _EITHER.match(low)) is None:
+        return False
+    words = found.group().split()
+    return words[-1] not in ("more", "less", "so") and " ".join(words[-2:]) not in known
 
 
 def alternatives(low: str) -> bool:

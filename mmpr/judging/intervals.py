@@ -278,7 +278,7 @@ class Interval:
             if shorter != answer:
                 return read_pieces(shorter)
             found = _BRACKETS.findall(answer)
-            if len(found) == 1 and re.fullmatch(r"[A-Za-z\s,'.:]*", _BRACKETS.sub("", answer)):
+            if len(found) == 1 and re.fullmatch(r"(?!.*\b(?:or|either)\b)[A-Za-z\s,'.:]*", _BRACKETS.sub("", answer)):
                 return _piece(_BRACKETS.search(answer).group())  # type: ignore[union-attr]
             raise
 

@@ -196,20 +196,43 @@ def _ruled(reference: Reference, answer: str, opinion: SecondOpinion | None) -> 
     text = cleaned(answer)
     if text in reference.plain:
         return correct(Rule.EXACT)
-    if _ONE_PART.match(text) is not None:
-        return _best(reference, text, opinion)
+    if _ONE_PART.match(text) is not None and not (" (" in text and text.endswith(")")):
+        return _without_opening(reference, text, _best(reference, text, opinion), opinion)
     if oversized(text):
         found = [beyond(accepted, text) for accepted in reference.plain]
         return found[0] if all(ruling.outcome is Outcome.INCORRECT for ruling in found) else ambiguous(Rule.LIMIT)
-    bare = without_boilerplate(answer)
+    bare = without_boilerplate(text if _IN_DOLLARS.match(answer) is not None else answer)
     head, explanation = split_head(bare)
+    if head.count("$") % 2:
+        head, explanation = split_head(text)
     if retracts(explanation):
         return ambiguous(Rule.SEVERAL)
-    whole = _best(reference, text if bare == answer else cleaned(bare), opinion)
+    whole = _without_opening(reference, cleaned(bare), _best(reference, cleaned(bare), opinion), opinion)
     contradicted = whole.rule in (Rule.YES_NO_CONFLICT, Rule.CHOICE_CONFLICT)
-    if not explanation or not head or contradicted or whole.outcome is Outcome.CORRECT:
+    if contradicted or whole.outcome is Outcome.CORRECT:
         return whole
-    return _best(reference, clean(head), opinion)
+    if explanation and head:
+        return _best(reference, clean(head), opinion)
+    return whole
+
+
+_OPENING = re.compile(
+    r"(?:(?:so|thus|therefore|hence),? )?(?:it(?:'s| is| was)|this is|that(?:'s| is)|they are|these are"
+    r"|(?:the )?(?:value|result|(?:final )?answer)(?: is|:)) (?=[^\w]{0,4}\w)",
+    re.I,
+)
+
+
+def _without_opening(reference: Reference, text: str, ruling: Ruling, opinion: SecondOpinion | None) -> Ruling:
+    """`It is 5` as `5`, where the family made nothing of the whole."""
+    if ruling.outcome is not Outcome.AMBIGUOUS or (opening := _OPENING.match(text)) is None:
+        return ruling
+    rest = _best(reference, clean(text[opening.end() :]), opinion)
+    return ruling if rest.outcome is Outcome.AMBIGUOUS else rest
+
+
+# `$ \text{No, they do not.} $`
+_IN_DOLLARS = re.compile(r"\$\s{0,4}\\text\s{0,2}\{[^$]{0,400}\}[\s.]{0,4}\$[\s.]{0,4}$")
 
 
 def _standing(ruling: Ruling) -> tuple[int, bool]:

@@ -30,7 +30,9 @@ _WORDS = re.compile(
     r"(?:[a-zA-Z]{4,}|(?:and|the|or|is|it|of|in|at|to|no|not|yes|for|per|are|was|has|you|can|all|one|two|if|so|but)"
     r"(?![a-zA-Z]))",
 )
-_PROSE = re.compile(r"^.*?(?:\b(?:is|are|equals|be|as)\b|[:：]|是|为)\s{0,4}+", re.S)
+_PROSE = re.compile(r"^.*?(?:\b(?:is|are|equals|be|as)\b|[:：]|是|为|解得|得)\s{0,4}+", re.S)
+# `The equation of the line is y = 2x`: words before an equation that hold no sign of their own.
+_SAYING = re.compile(r"^[A-Za-z ,']{0,100}\b(?:is|be|equation|as)\b[: ]{1,4}(?=\S)")
 _TAIL = re.compile(
     r"(?:[,;]\s{0,4}+)?(?:\bwhere\b|\bsince\b|\bbecause\b|\bfor (?:all|every|some)\b|\bwhen\b|\bwith\b|其中|因为).*$",
     re.I | re.S,
@@ -212,7 +214,7 @@ class Equation:
         guarded = _guard(answer)
         if guarded is not None:
             return guarded
-        text = prepared(answer)
+        text = _SAYING.sub("", prepared(answer))
         if _NO_RELATION.search(text) is not None:
             return ambiguous(Rule.EQUATION)
         try:
@@ -256,6 +258,8 @@ class Equation:
 
     def _compare(self, text: str) -> Ruling:
         sides = self._sides(text)
+        if not sides:
+            return ambiguous(Rule.EXPRESSION_UNREAD)
         if len(sides) == 1:
             return self._one_side(sides[0])
         if len(sides) > 2:

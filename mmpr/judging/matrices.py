@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 from mmpr.judging import algebra
@@ -10,6 +11,7 @@ from mmpr.judging.identity import same_function
 from mmpr.judging.maths import name_removed
 from mmpr.judging.rules import Rule, Ruling, ambiguous, correct, different
 
+_WORD = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{2,}")
 _ENVIRONMENTS = ("pmatrix", "bmatrix", "Bmatrix", "smallmatrix", "matrix", "array")
 _MAX_CELLS = 64
 Rows = tuple[tuple[Node, ...], ...]
@@ -124,6 +126,8 @@ def _scalar(parts: list[str]) -> Node | None:
             raise algebra.Unreadable(closed)
         opened = opened[:-1]
     opened = opened.rstrip(" *·×")
+    if _WORD.search(opened) is not None:
+        raise algebra.Unreadable(opened)
     if opened == "-":
         opened = "-1"
     return algebra.read(opened) if opened else None

@@ -131,6 +131,8 @@ class Measure:
             return self._unit_missing(expected, got)
         if got.unit == DEGREE and expected.dimension == KELVIN:  # `26度`, `-9 degrees` where it is warm or cold
             got = replace(got, unit=expected)
+        if got.unit is not None and got.unit.offset and expected == DEGREE and not self.cues.angle():
+            expected = got.unit  # `-5 °C` where the reference says 零下5度
         if got.unit is None or got.unit.dimension != expected.dimension:
             return incorrect(Rule.UNIT)
         if got.unit == expected:

@@ -145,6 +145,17 @@ _HAN_PART = re.compile(rf"([{_HAN}\d]{{1,40}})分之([{_HAN}\d]{{1,40}})")
 _HAN_HALF = re.compile(r"(?<![\w])一半|二分之一")
 
 
+_HAN_BELOW = re.compile(rf"(?:零下|负)\s?(?=[{_HAN}\d])")
+_HAN_ABOVE = re.compile(rf"零上\s?(?=[{_HAN}\d])")
+_HAN_AND_A_HALF = re.compile(rf"([{_HAN}\d]{{0,9}})个?半(?:个)?(?=小时|钟头|月)")  # `一个半小时`, `半小时`
+_HAN_METRES = re.compile(r"(\d)米(\d{2})(?![\d分厘毫.])")  # `一米七五`
+
+
+def _and_half(found: re.Match[str]) -> str:
+    whole = _HAN_RUN.sub(_han_run, found[1]) or "0"
+    return f"{whole}.5" if whole.isdigit() else found.group()
+
+
 _MAX_HAN = 40  # characters of the longest number that anybody writes out
 
 
@@ -200,8 +211,9 @@ def chinese_digits(text: str) -> str:
     text = _HAN_HALF.sub("1/2", text)
     text = _HAN_PERCENT.sub(lambda m: _HAN_RUN.sub(_han_run, m.group(1).replace("负", "-")) + "%", text)
     text = _HAN_PART.sub(lambda m: f"{_HAN_RUN.sub(_han_run, m.group(2))}/{_HAN_RUN.sub(_han_run, m.group(1))}", text)
-    text = re.sub(rf"负(?=[{_HAN}\d])", "-", text)
-    return _HAN_RUN.sub(_han_run, text)
+    text = _HAN_ABOVE.sub("", _HAN_BELOW.sub("-", text))
+    text = _HAN_RUN.sub(_han_run, _HAN_AND_A_HALF.sub(_and_half, text))
+    return _HAN_METRES.sub(r"\1.\2米", text)
 
 
 def digits(text: str) -> str:

@@ -39,6 +39,8 @@ _GROUPS = {
 _SIGNED = frozenset(("expression", "equation", "inequality", "matrix", "formula", "number"))
 # Where `before 3:15 PM` names other values than 3:15 PM.
 _BOUNDED = frozenset(("date", "time", "year", "number", "tuple", "ratio"))
+# Kinds whose readers take the first of `yes or 7`.
+_ONE_OF = frozenset(("choice", "yes_no", "year"))
 # Kinds whose reference may itself say that it is unknown, or whose answer may hold it beside a refusal.
 _OWN_REFUSAL = frozenset(("text", "choice", "ocr", "number", "year", "yes_no", *_SIGNED))
 _FAILED = {"negated": Rule.NEGATED, "soft": Rule.SOFT, "bound": Rule.BOUND}
@@ -46,7 +48,8 @@ _FAILED = {"negated": Rule.NEGATED, "soft": Rule.SOFT, "bound": Rule.BOUND}
 _STATED = re.compile(
     r"(?!.{0,120}\b(?:not|never|no|than|half|twice|thrice|double|triple|times|dozen|per|every|each|between|from|plus"
     r"|minus|of the|least|most|or|if|when|before|after)\b)(?:[A-Za-z][A-Za-z' ]{0,100}\s)?"
-    r"(?:is|are|was|were|equals|represents|shows|got|there are)\s{1,4}(?=[-+$€£¥]{0,2}\d)",
+    r"(?:is|are|was|were|equals|represents|shows|got|there are)\s{1,4}(?=[-+$€£¥]{0,2}\d)"
+    r"|(?:(?![没不非约超少多大小或几除])[\u3400-\u9fff，,]){0,30}[有是为共计得于](?=[-+]?\d|[零一二两三四五六七八九十百])",
     re.I,
 )
 _COUNTS = re.compile(r"\bhow many\b|\bnumber of\b|\bcount\b|几|多少")
@@ -107,14 +110,20 @@ class Gated:
     def _stood_by(self, answer: str, ruling: Ruling) -> Ruling:
         """The family's CORRECT, unless the answer takes it back, doubts it or only bounds it."""
         low = answer.casefold()
-        if len(answer) <= len(self.text) or low == self.text.casefold():
+        if low == self.text.casefold():
             return ruling
         texts = getattr(self.inner, "texts", ())
-        if self.kind == "choice" and guards.refuses(" ".join(texts).casefold()):
-            return ruling  # an option says that it cannot be determined
+        said = " ".join((self.text, *texts)).casefold()
+        if guards.refuses(low):
+            if guards.refuses(said):  # an option says that it cannot be determined
+                return ruling
+            if guards.opens_refusing(low):
+                return ambiguous(Rule.REFUSAL)
         if self.kind == "choice":
             low = without_other_letters(answer).casefold()
-        failed = guards.unreliable(low, " ".join((self.question.rstrip("? "), self.text, *texts)).casefold())
+        if self.kind in _ONE_OF and guards.either(low, f"{self.question} {said}"):
+            return ambiguous(Rule.SEVERAL)
+        failed = guards.unreliable(low, f"{self.question} {said}")
         if failed is None or (
             failed == "negated" and self.kind == "yes_no" and not low.startswith(self.text.casefold())
         ):

@@ -10,7 +10,7 @@ from mmpr.judging import guards
 from mmpr.judging.aliases import ALIASES, HAN_CLASSIFIERS
 from mmpr.judging.closed_classes import excluded, is_territory, same_member
 from mmpr.judging.cues import Cues, singular, stem
-from mmpr.judging.number_words import english_digits
+from mmpr.judging.number_words import chinese_digits, english_digits
 from mmpr.judging.rules import Rule, Ruling, ambiguous, correct, different, incorrect
 
 HAN = re.compile(r"[\u3400-\u9fff]")
@@ -84,7 +84,7 @@ they he she we their his her a an the is are was were of to and it its in on at 
 STOP = frozenset(STOP_TEXT.split())
 _TRAILING_REASON = re.compile(
     r"\s{0,4}(?:[,;]\s{0,4}(?:since|because|as|which|who|where|so|due to|based on|given)\b|\s(?:because|since)\b|[,]?"
-    r"(?:因为|由于)|\s\((?!\s?(?:or|not|maybe|perhaps|possibly|and)\b)).*$"
+    r"(?:因为|由于)|\s\((?!\s?(?:or|not|maybe|perhaps|possibly|and)\b)(?=[^()]{0,400}(?:\)\W{0,4})?$)).*$"
 )
 _MAYBE_REASON = re.compile(r"[,;(因由]|\s(?:bec|sin)")
 _COMPANY = re.compile(r"[,\s]{1,4}(?:inc|corp|corporation|ltd|llc|co|company|gmbh|plc|incorporated|limited)$")
@@ -108,6 +108,21 @@ def spelled(text: str) -> str:
     return text
 
 
+_DIRECTION_HAN = re.compile(r"(?:向|往|朝|在)?([左右上下前后东西南北里外])(?:边|侧|面|方|部|移动|方向)?$")
+_DAY_HAN = re.compile(r"(?:星期|礼拜|周)([一二三四五六日天])$")
+
+
+def _plain_han(text: str) -> str:
+    """`红色的` -> `红色`, `往左边` -> `左`, `礼拜天` -> `星期日`, `九月份` -> `9月`."""
+    text = text.rstrip(" .。!！,，")
+    text = text[:-1] if len(text) > 2 and text.endswith("的") else text
+    if (direction := _DIRECTION_HAN.match(text)) is not None:
+        return direction[1]
+    if (day := _DAY_HAN.match(text)) is not None:
+        return "星期" + day[1].replace("天", "日")
+    return chinese_digits(text[:-1] if text.endswith("月份") else text) if text.endswith(("月", "月份")) else text
+
+
 @lru_cache(maxsize=512)
 def core(text: str) -> str:
     """`It is a small cat.` -> `small cat`: without opening words, articles and closing reasons."""
@@ -115,7 +130,7 @@ def core(text: str) -> str:
     if (opening := _OPENING.match(low)) is not None:
         low = low[opening.end() :]
     if HAN.search(low) is not None:
-        low = HAN_CLASSIFIERS.sub("", _OPENING_HAN.sub("", low))
+        low = _plain_han(HAN_CLASSIFIERS.sub("", _OPENING_HAN.sub("", low)))
     if _MAYBE_REASON.search(low) is not None:
         low = _TRAILING_REASON.sub("", low) or low
     words = spelled(low)
@@ -251,6 +266,9 @@ class Text:
         if words.endswith(self.plain) and all(
             c in self.cues.low or c in _HAN_FILLER for c in words.removesuffix(self.plain)
         ):
+            return correct(Rule.TEXT)
+        rest = words.removeprefix(self.plain)
+        if rest != words and len(rest) > 1 and rest in self.cues.low:  # `氧元素`, where the question says 元素
             return correct(Rule.TEXT)
         if self.plain in words:
             return ambiguous(Rule.TEXT_EXTRA)

@@ -41,6 +41,7 @@ whose adds up points pts according current believe think estimate estimated roun
 cubic respectively counting counted
 的 是 为 有 共 约 个 只 条 本 张 人 位 名 枚 颗 辆 棵 朵 件 台 双 头 匹 把 块 图 中 答 案 总 数 等 于 大 概
 这 它 得 到 即 了 在 一 里 所 以 因 此 年 面 积 长 度 值 结 果 应 该 份 道 处 座 群 根 支 片 层 家 间 架 艘
+们 需 要 花 费 付 民 币
 """
 FILLER = frozenset(_FILLER_TEXT.split())
 # Questions whose count is one of people, whatever they call them.
@@ -87,10 +88,10 @@ _NONE_AT_ALL = re.compile(
 # `5 N to the left` may be -5; what stands beside it is a sign.
 _DIRECTION = re.compile(
     r"\b(?:left|down|downwards?|west|south|back|backwards?|below|loss|lost|owed?|debt|deficit|decreas\w{1,4}|declin\w{1,4}"
-    r"|fell|dropp?\w{0,3}|reduc\w{1,5}|negative|minus|clockwise|opposite)\b|[左下西南]|减少|下降|亏|负"
+    r"|fell|dropp?\w{0,3}|reduc\w{1,5}|negative|minus|clockwise|opposite)\b|(?<!零)[左下西南]|减少|下降|亏|负"
 )
 _TWO_TERMS = re.compile(r"(\d{1,9})\s?(?::|\bto\b)\s?(\d{1,9})$")  # `3:4` where the reference writes 3/4
-_GLUED = re.compile(r"\d[a-zA-Z]{1,2}$")  # `10m` is ten metres, or ten times m
+_GLUED = re.compile(r"(?<![\w.])\d[\d.,]{0,20}[a-zA-Z]{1,2}(?![\w/^])")  # `10m` is ten metres, or ten times m
 _PLACES = frozenset(("visible", "present", "here", "there", "all", "such"))
 _ACCOUNTING = re.compile(r"\(\s{0,4}([$€£¥]?\s?\d[\d,]*(?:\.\d{1,60})?)\s{0,4}\)$")
 
@@ -112,7 +113,7 @@ class Number:
                 return self._settled(quantity, (), answer)
             if "≈" in answer and (both := self._approximated(answer)) is not None:
                 return both
-            mathematical = self._as_mathematics(answer)
+            mathematical = None if self._guard(answer, answer.lower()) else self._as_mathematics(answer)
             return self._compare_written(answer) if mathematical is None else mathematical
         except algebra.Unbounded:
             return beyond(str(self.measure.reading.value), answer)

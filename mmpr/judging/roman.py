@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from mmpr.judging import guards
 from mmpr.judging.cues import Cues
-from mmpr.judging.number_words import ORDINALS, english_digits, roman_value
+from mmpr.judging.number_words import ORDINALS, chinese_digits, english_digits, roman_value
 from mmpr.judging.rules import Rule, Ruling, ambiguous, incorrect, ruled
 
 _ORDINAL = re.compile(r"\b(\d{1,60})(?:st|nd|rd|th)\b", re.I)
@@ -22,6 +22,7 @@ def read_ordinals(text: str) -> list[int]:
         for word in re.findall(r"(?<![A-Za-z])[IVXLC]+(?![A-Za-z])", text)
         if (value := roman_value(word)) is not None
     ]
+    text = chinese_digits(text)
     low = _ORDINAL.sub(r"\1", text.lower())
     words = [ORDINALS[word] for word in re.findall(r"[a-z]+", low) if word in ORDINALS]
     plain = [int(number) for number in re.findall(r"(?<![\d.])\d{1,6}(?![\d.])", english_digits(low))]
@@ -54,6 +55,7 @@ class Roman:
         return str(self.value)
 
 
+_HAN_SHAPE = re.compile(r"第[一二三四五六七八九十\d]{1,4}[名位个章节层排列行组题页象]?限?$")
 _SHAPE = re.compile(
     r"^(?:(?:the|quadrant|type|stage|phase|group|class|chapter|grade|part)\s{1,4})?([IVXLC]+|\d{1,60}(?:st|nd|rd|th)"
     r"|[a-z]{1,40})(?:\s{1,4}(?:quadrant|type|stage|place|chapter|floor|row|column|grade))?$",
@@ -63,6 +65,9 @@ _SHAPE = re.compile(
 
 def compile_roman(text: str, cues: Cues, *, forced: bool) -> Roman | None:
     """The truth as a roman or ordinal number; one letter (`C`, `I`) only where the question asks for a numeral."""
+    if _HAN_SHAPE.match(text) is not None:
+        values = read_ordinals(text)
+        return Roman(values[0]) if len(set(values)) == 1 else None
     found = _SHAPE.match(text)
     if found is None:
         return None

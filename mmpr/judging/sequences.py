@@ -165,7 +165,7 @@ class Collection:
 
     def compare(self, answer: str) -> Ruling:
         low = answer.casefold()
-        if self.pair and answer.startswith("("):  # `(0, 1)` is another interval, or a point
+        if self.pair and _LEAD.sub("", answer).lstrip("$ ").startswith("("):  # `(0, 1)` is another interval, or a point
             return ambiguous(Rule.TUPLE_FORM)
         if guards.negated(low) and not guards.negated(" ".join(self.texts).casefold()):
             return incorrect(Rule.NEGATED)
@@ -207,7 +207,7 @@ class Collection:
         inner, _ = unbracketed(answer, ("{}", "[]") if points else ("{}", "[]", "()", "<>"))
         if "/" in inner and not any(c.isdigit() for c in inner):
             inner = inner.replace("/", ", ")
-        if self.numeric and (values := solutions(answer)) is not None:
+        if self.numeric and (values := solutions(answer) or solutions(_LEAD.sub("", answer))) is not None:
             return [split(values)]
         if self.numeric and (values := _members_of(answer)) is not None:
             return [split(values)]
@@ -251,7 +251,8 @@ class Collection:
         """Different where one member of either side is proven to be none of the other's; a lone part may be one of
         several that a question would take."""
         many = max(len(parts), len(self.elements)) > _MAX_MEMBERS
-        if many or (parts == [".".join(self.texts)]):  # `0,111` may be one number
+        unread = any("±" in part for part in parts) or parts == [".".join(self.texts)]
+        if many or unread:  # `(1 ± √5)/2` is two, `0,111` may be one number
             return incorrect(Rule.SET)
         table = [[e.compare(part).certainty is Certainty.PROVEN for part in parts] for e in self.elements]
         lonely_part = any(all(column) for column in zip(*table, strict=True))

@@ -148,7 +148,7 @@ def compile_date(text: str, *, forced: bool) -> Date | None:
     if not readings:
         return None
     fields = readings[0]
-    bare = _DATE_WORDS.sub("", text.lower())
+    bare = _DATE_WORDS.sub("", chinese_digits(text.lower()))
     if (bare and not forced) or (not forced and (fields[1] is None or (fields[0] is None and fields[2] is None))):
         return None
     return Date(fields, _weekday(text), "")
@@ -304,7 +304,7 @@ def _shown(clock: Clock) -> str:
 
 _TIME_REFERENCE = re.compile(
     r"^\s{0,4}\d{1,2}\s{0,4}[:h.]\s{0,4}\d{2}(?:\s{0,4}:\s{0,4}\d{2})?\s{0,4}(?:[ap]\.?\s?m\.?)?\s{0,4}$|^\d{1,2}\s{0,4}[ap]\.?\s?m\.?$"
-    r"|o'?clock|^(?:noon|midday|midnight)$|\b(?:past|to) \w{1,40}$|\d{1,60}\s{0,4}点",
+    r"|o'?clock|^(?:noon|midday|midnight)$|\b(?:past|to) \w{1,40}$|[\d一二三四五六七八九十两]\s{0,4}点",
     re.I,
 )
 

@@ -114,13 +114,15 @@ _OTHER: dict[str, Unit] = {
     **dict.fromkeys(("毫克",), Unit(MASS, Fraction(1, 10**6))),
     **dict.fromkeys(("斤",), Unit(MASS, Fraction(1, 2))),
     **dict.fromkeys(("min", "mins", "minute", "minutes", "分钟"), Unit(TIME, Fraction(60))),
-    **dict.fromkeys(("h", "hr", "hrs", "hour", "hours", "小时"), Unit(TIME, Fraction(3600))),
+    **dict.fromkeys(
+        ("h", "hr", "hrs", "hour", "hours", "小时", "个小时", "钟头", "个钟头"), Unit(TIME, Fraction(3600))
+    ),
     **dict.fromkeys(("sec", "secs", "秒"), Unit(TIME, Fraction(1))),
     **dict.fromkeys(("毫秒",), Unit(TIME, Fraction(1, 1000))),
     **dict.fromkeys(("day", "days", "天"), Unit(TIME, Fraction(86400))),
     **dict.fromkeys(("week", "weeks", "周"), Unit(TIME, Fraction(7 * 86400))),
     **dict.fromkeys(("month", "months", "个月"), Unit(TIME, Fraction(2629746))),
-    **dict.fromkeys(("year", "years", "yr", "yrs"), Unit(TIME, Fraction(31556952))),
+    **dict.fromkeys(("year", "years", "yr", "yrs", "岁", "周岁"), Unit(TIME, Fraction(31556952))),
     **dict.fromkeys(("kph", "kmh", "kmph", "km/hr"), Unit(SPEED, Fraction(10, 36))),
     **dict.fromkeys(("mph",), Unit(SPEED, 63360 * _INCH / 3600)),
     **dict.fromkeys(("knot", "knots", "kn"), Unit(SPEED, Fraction(1852, 3600))),

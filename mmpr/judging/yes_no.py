@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from mmpr.judging import guards
 from mmpr.judging.cues import Cues, singular
+from mmpr.judging.prose import HAN
 from mmpr.judging.rules import Rule, Ruling, ambiguous, correct, different, incorrect
 
 _YES_TEXT = """
@@ -14,13 +15,11 @@ yes yep yeah yup true correct right affirmative sure indeed absolutely certainly
 """
 _YES = frozenset(_YES_TEXT.split())
 _NO = frozenset(["no", "nope", "nah", "false", "incorrect", "wrong", "negative"])
-_YES_HAN = ("是的", "对的", "正确", "可以", "是", "对", "有", "会", "能", "真", "存在")
-_NO_HAN = ("不是", "不对", "不正确", "不可以", "不会", "不能", "没有", "错误", "错", "否", "不", "假", "并非")
-_REFERENCES = dict.fromkeys(
-    ("yes", "true", "y", "t", "correct", "right", "是", "对", "正确", "是的", "对的", "√"), True
-) | dict.fromkeys(
-    ("no", "false", "n", "f", "incorrect", "wrong", "否", "错", "错误", "不是", "不对", "×", "不正确"), False
-)
+_YES_HAN = ("没错", "是的", "对的", "正确", "可以", "是", "对", "有", "会", "能", "真", "存在")
+_NO_HAN = ("无", "不是", "不对", "不正确", "不可以", "不会", "不能", "没有", "错误", "错", "否", "不", "假", "并非")
+_AFFIRMATIONS_TEXT = "yes true y t correct right 是 对 正确 是的 对的 √ 有 会 能 可以"
+_DENIALS_TEXT = "no false n f incorrect wrong 否 错 错误 不是 不对 × 不正确 没有 不会 不能 不可以"
+_REFERENCES = dict.fromkeys(_AFFIRMATIONS_TEXT.split(), True) | dict.fromkeys(_DENIALS_TEXT.split(), False)
 _FIRST = re.compile(
     r"^\W{0,8}(?:(?:so|thus|therefore|hence|well|the (?:correct |final )?answer(?: is)?|answer|it(?:'s| is)|that"
     r"(?:'s| is)|this is|the statement is|i (?:think|believe|would say))[\s,:]+)*([a-z]{1,40})\b(.*)$",
@@ -53,6 +52,10 @@ class YesNo:
         low = answer.casefold().strip()
         if self.digits and (number := re.fullmatch(r"([01])(?:\.0+)?", low)) is not None:
             low = "yes" if number.group(1) == "1" else "no"
+        if _DENIED.search(low) is not None:
+            return ambiguous(Rule.NEGATED)
+        if not low.isascii() and guards.refuses(low):
+            return incorrect(Rule.REFUSAL)
         said, rest = _first_word(low)
         if said is not None:
             if _contradicts(said, rest):
@@ -84,6 +87,8 @@ class YesNo:
 
     def _sentence(self, low: str) -> bool | None:
         """`They do not cross`: a denial or affirmation whose words the question holds."""
+        if HAN.search(low) is not None:
+            return self._sentence_han(low)
         words = [w for w in _WORD.findall(low) if w not in _PLAIN]
         if not words or self.negative_question:
             return None
@@ -93,6 +98,17 @@ class YesNo:
         if _NEGATION.search(low) is not None:
             return False
         return True if len(known) == len(words) else None
+
+    def _sentence_han(self, low: str) -> bool | None:
+        """`小明不比小红高`: the question's own characters, with or without a denial."""
+        said = [c for c in low if HAN.match(c) is not None and c not in "不没有的了着是"]
+        if len(said) < 2 or self.negative_question or not all(c in self.question_words for c in said):
+            return None
+        return re.search("[不没]", low) is None
+
+
+# `It is not no`: whatever it means.
+_DENIED = re.compile(r"\W{0,4}(?:(?:it|that|this) )?(?:is |can ?|should )?not (?:be )?(?:yes|no)\b")
 
 
 def _stem(word: str) -> str:
@@ -152,6 +168,9 @@ def _contradicts(said: bool, rest: str) -> bool:
     return (_OPPOSITE_OF_YES if said else _OPPOSITE_OF_NO).search(rest) is not None
 
 
+# Yes and no only where the question asks for one of the two.
+_ANSWERS_ONLY_TEXT = "right correct wrong incorrect 有 没有 会 不会 能 不能 可以 不可以"
+_ANSWERS_ONLY = frozenset(_ANSWERS_ONLY_TEXT.split())
 _SPOKEN = re.compile(r"(yes|no)[,.;] (?:it|they|he|she|there|the|this|that|these|those|you|we|i)\b")
 
 
@@ -166,6 +185,6 @@ def compile_yes_no(text: str, cues: Cues, *, forced: bool) -> YesNo | None:
     if low not in _REFERENCES or (len(low) == 1 and low in "ytnf√×" and not forced):
         return None
     asked = cues.yes_no() and " or " not in cues.low  # `Is it left or right?`
-    if low in ("right", "correct", "wrong", "incorrect") and not (forced or asked):
+    if low in _ANSWERS_ONLY and not (forced or asked):
         return None
     return YesNo(_REFERENCES[low], cues.words(), negative)

@@ -12,7 +12,6 @@ from mmpr.types import Outcome
 
 # Right answers on which the judge abstains. A miss that is no more one leaves this list; no other may join it.
 KNOWN_MISSES = {
-    "lookalikes.jsonl": ["like-unanswerable-003"],
     "lookalikes_3.jsonl": ["third-set_list-004"],
     "lookalikes_4.jsonl": ["fourth-latex_expr-004"],
     "lookalikes_5.jsonl": ["fifth-angle-003"],

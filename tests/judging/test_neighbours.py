@@ -1,0 +1,103 @@
+"""One answer in other clothes: whatever is said around it, the verdict is the one of the bare answer."""
+
+from __future__ import annotations
+
+import pytest
+
+from judging.asking import question
+from judging.test_guarded import KINDS, asked
+from mmpr.judging import JudgeOptions, judge
+from mmpr.types import Outcome
+
+ANY = JudgeOptions(format="any")
+CLOTHES = (
+    "Step 1: there are 3 + 17 = 20 parts.\nStep 2: not 250.\n\n**Conclusion**: The answer is **{a}**.",
+    "<think>The answer is 99? No: final answer: 42.</think>\n\n**Final Answer:** {a}",
+    "Final answer: 99\n\nWait, I made a mistake. Let me check again.\n\nFinal answer: {a}",
+    "First I thought the answer is 99, but I was wrong.\n\nFinal Answer:\n- {a}",
+    "### Final Answer\n\n{a}",
+    "Final answer: {a}, because the image shows it.",
+    "Final answer: {a} (as shown in the image)",
+    "Final answer: {a}. I hope it is correct.",
+    "Answer: {a}\n\nExplanation: the figure shows this, not 99.",
+    "Final answer: {a}\n\nNote: read differently, the answer could be 99.",
+    "Final answer: It is {a}",
+    "Final answer: Answer: {a}",
+    "Final answer: The answer is {a}.",
+    "Final answer: `{a}`",
+    "ANSWER: {a}",
+    "因此，最终答案是：{a}",
+    "故答案为{a}。",
+    "【答案】{a}",
+    '{{"reasoning": "I see it", "answer": "{a}"}}',
+)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("form", CLOTHES)
+def test_the_words_around_an_answer_change_no_verdict(kind: str, form: str) -> None:
+    _, reference, other, _ = KINDS[kind]
+    if "answer" in form and form.startswith("{{") and "\\" in reference:
+        reference, other = reference.replace("\\", "\\\\"), other.replace("\\", "\\\\")  # as JSON writes it
+    assert judge(asked(kind), form.format(a=reference), options=ANY).outcome is Outcome.CORRECT
+    said, bare = (judge(asked(kind), text, options=ANY) for text in (form.format(a=other), f"Final answer: {other}"))
+    assert said.outcome is bare.outcome and said.certainty is bare.certainty
+
+
+# question | reference | equal to it | proven different | neither
+CHINESE = """
+图中有多少只猫？ | 3 | 三只 ; 有三只猫 ; 图中有3只猫 | 四只 ; 图中有4只猫 ; 一只也没有 | 可能3只 ; 三只或四只 ; 三只以上
+图中的动物是什么？ | 大熊猫 | 一只大熊猫 ; 这是大熊猫 |  | 熊猫 ; 不是大熊猫 ; 老虎 ; 可能是大熊猫
+衣服是什么颜色的？ | 红色 | 红色的 ; 衣服是红色的 ; 红 | 绿色的 ; 黑 | 不是红色 ; 红色或蓝色 ; 深红色
+今天是星期几？ | 星期三 | 周三 ; 礼拜三 ; Wednesday | 星期天 ; 周五 | 不是星期三
+现在几点了？ | 3:15 | 三点十五分 ; 三点一刻 | 四点十五分 ; 三点三刻 | 下午3点15分
+合同签订于哪一天？ | 2019年7月3日 | 2019-07-03 ; 二〇一九年七月三日 | 二〇一九年七月四日 | 不是2019年7月3日
+房间面积是多少平方米？ | 25平方米 | 二十五 ; 25㎡ | 26平方米 | 不到25平方米
+增长率是多少？ | 百分之三十五 | 35% ; 增长了35% | 36% | 超过35%
+最低气温是多少？ | 零下5度 | -5℃ ; 零下五度 | 5℃ ; 零下6度 | 零下5度以上
+时长是多少？ | 1小时30分钟 | 一个半小时 ; 90分钟 | 2个小时 ; 1小时20分钟 | 超过1小时30分钟
+他多大了？ | 12岁 | 十二岁 ; 12 | 13岁 ; 二十岁 | 12岁以上
+第几名？ | 第三名 | 第3名 ; 第三 ; 3 | 第二名 | 不是第三名
+灯是开着的吗？ | 是 | 是的 ; 没错 | 不是 ; 灯没有开着 | 不确定 ; 可能是
+图中有狗吗？ | 没有 | 没有狗 ; 图中没有狗 ; 不，没有 ; 否 | 有 ; 有，图中有一只狗 | 不确定
+物体向哪个方向移动？ | 左 | 向左 ; 左边 ; 向左移动 | 右边 ; 往右 | 左上 ; 可能向左
+列出图中的颜色。 | 红、黄、蓝 | 蓝、黄、红 ; 红色，黄色和蓝色 | 红、黄、绿 | 红、黄、蓝或绿
+牌子上写着什么？ | 禁止停车 | 牌子上写着“禁止停车” | 禁止吸烟 | 不是禁止停车
+"""
+ROWS = [[part.strip() for part in line.split(" | ")] for line in CHINESE.strip().splitlines()]
+STATED = ("答案：{}", "所以，答案是{}。", "Final answer: {}", "综上所述，最终答案为：{}")
+
+
+@pytest.mark.parametrize(("text", "reference", "same", "other", "neither"), ROWS)
+@pytest.mark.parametrize("form", STATED)
+def test_chinese_answers_are_read_as_their_readers_read_them(
+    form: str, text: str, reference: str, same: str, other: str, neither: str
+) -> None:
+    for answers, wanted in ((same, Outcome.CORRECT), (other, Outcome.INCORRECT), (neither, Outcome.AMBIGUOUS)):
+        for answer in filter(None, answers.split(" ; ")):
+            said = judge(question(text, reference), form.format(answer), options=ANY)
+            assert said.outcome is wanted, (answer, said)
+
+
+@pytest.mark.parametrize("form", ["AC", "A、C", "A与C", "选AC", "故选：AC"])
+def test_letters_between_chinese_words_are_a_set(form: str) -> None:
+    several = question("下列哪些正确？", "AC", choices=("甲", "乙", "丙", "丁"))
+    assert judge(several, f"答案：{form}").outcome is Outcome.CORRECT
+
+
+@pytest.mark.parametrize(
+    ("reference", "answer"),
+    [
+        ("-125", "I cannot determine whether it is -125"),
+        ("27", "not 27"),  # where the question itself says `not`
+        ("yes", "yes or 7"),
+        ("no", "No. Wait, no, yes"),
+        ("8:5", "8:5. Wait, no, 7:5"),
+        ("e^2", "It cannot be $e^2$"),
+        ("5", "$5$ is wrong"),
+        ("[0,1]", "It is (0,1)"),
+    ],
+)
+def test_what_its_writer_does_not_say_is_not_correct(reference: str, answer: str) -> None:
+    asking = question("Which one is it, not counting (and not including) 10?", reference)
+    assert judge(asking, f"Final answer: {answer}").outcome is not Outcome.CORRECT
