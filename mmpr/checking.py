@@ -5,13 +5,13 @@ With an engine, two questions are asked through the path that a build takes; the
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import hashlib
 import heapq
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from itertools import islice
@@ -21,12 +21,14 @@ from mmpr.builder.answer import Answered, AskRecipe, answer
 from mmpr.builder.engine_choice import engine_maker, placement, ray_address, recipe
 from mmpr.builder.image_loader import image_loader
 from mmpr.builder.layout import decided, row_limits, sources_of
+from mmpr.builder.progress_views import waiting
 from mmpr.builder.rejected_images import LoadImages
 from mmpr.builder.row_checks import compiled, described
 from mmpr.builder.run_recipes import judge_options, pair_rule
+from mmpr.builder.work_threads import ThreadOptions, WorkThreads, thread_options
 from mmpr.engines.protocol import Engine
 from mmpr.errors import ImageError, MissingExtra
-from mmpr.images import Loader
+from mmpr.images import Loader, hosts_of
 from mmpr.pool import Done, Lease, WorkContext
 from mmpr.prompts import ask, is_frame
 from mmpr.reporting.question_view import skip_json, view_of
@@ -40,7 +42,7 @@ Say = Callable[[str], None]
 _IMAGES = 200  # opened where not all are: enough to see a wrong image root, quick on a network disk
 _EXAMPLES = 3
 _UNJUDGEABLE = {Reason.BAD_ANSWER.value}  # of labels as people publish them: counted, and no reason to stop a build
-_AT_ONCE = 8  # images that are open
+_waiting = functools.partial(waiting, every_s=10.0)
 # Means of the paper's set (arXiv 2411.10442, table 1), and what one H100 gives with InternVL2-8B; both only estimates.
 _RESPONSE_TOKENS, _DRAFT_TOKENS = 325, 211
 _TOKENS_PER_SECOND_H100 = 6_500
@@ -104,7 +106,8 @@ def check(
         judge_options(one.config), pair_rule(one.config)
     parts = _parts(config)
     for part in parts:
-        opened = _look(part, every_image=every_image)
+        with _waiting(f"checking the rows and images of {visible_line(part.source.path)}"):
+            opened = _look(part, every_image=every_image)
         if part.name is not None:
             say(f"source     {visible_line(part.name)}: {visible_line(part.source.path)}")
         _say_described(part, say)
@@ -170,9 +173,10 @@ class _CheckedPart:
 
 
 def _parts(config: BuildConfig) -> list[_CheckedPart]:
-    sources = sources_of(config)
-    counted = [index(source) for source in sources]
-    sources = decided(None, config, sources, counted)
+    with _waiting("counting the source's rows"):
+        sources = sources_of(config)
+        counted = [index(source) for source in sources]
+        sources = decided(None, config, sources, counted)
     limits = row_limits(config, [rows.n_rows for rows in counted])
     return [
         _CheckedPart(one.name, one.config, source, rows, limit, image_loader(one.config, source.image_root), Findings())
@@ -182,16 +186,16 @@ def _parts(config: BuildConfig) -> list[_CheckedPart]:
 
 def _look(part: _CheckedPart, *, every_image: bool) -> int:
     """Read a source's rows and open images, all or a sample; how many were opened."""
-    _read_rows(part, part.loader if every_image else None)
+    _read_rows(part, every_image=every_image)
     if every_image:
         return len(part.findings.images)
     sample = [reference for _, reference in part.findings.sample]
-    _open(part.loader, part.findings, sample)
+    _open(part, sample)
     return len(sample)
 
 
-def _read_rows(part: _CheckedPart, loader: Loader | None) -> None:
-    """Read every row, and with a loader open every image."""
+def _read_rows(part: _CheckedPart, *, every_image: bool) -> None:
+    """Read every row, and open every image where asked to."""
     findings, options = part.findings, judge_options(part.config)
     for lease in ranges(part.rows, limit=part.limit, seed=part.config.seed):
         unseen: list[str] = []
@@ -207,8 +211,8 @@ def _read_rows(part: _CheckedPart, loader: Loader | None) -> None:
                 findings.kinds[reference.kind] += 1
             _count(findings, row)
             unseen += [reference for reference in _to_open(row) if findings.see(reference)]
-        if loader is not None:
-            _open(loader, findings, unseen)
+        if every_image:
+            _open(part, unseen)
 
 
 def _to_open(question: Question) -> tuple[str, ...]:
@@ -229,20 +233,34 @@ def _count(findings: Findings, question: Question) -> None:
         findings.without_image = findings.without_image or question
 
 
-def _open(loader: Loader, findings: Findings, references: Sequence[str]) -> None:
-    """Several at once, for some come over the network; faults in the references' order."""
-    with ThreadPoolExecutor(_AT_ONCE) as threads:
-        for error in threads.map(functools.partial(_fault_of, loader), references):
-            if error is not None:
-                findings.fault(error.reason.value, error.detail)
+def _open(part: _CheckedPart, references: Sequence[str]) -> None:
+    """Several at once, as a build's engine does; faults in the references' order."""
+    threads = thread_options(part.config)
+    for error in asyncio.run(_faults_of(part.loader, references, threads)) if references else ():
+        if error is not None:
+            part.findings.fault(error.reason.value, error.detail)
 
 
-def _fault_of(loader: Loader, reference: str) -> ImageError | None:
+async def _faults_of(loader: Loader, references: Sequence[str], options: ThreadOptions) -> list[ImageError | None]:
+    threads = WorkThreads(options)
+
+    async def fault_of(reference: str) -> ImageError | None:
+        try:
+            async with threads.fetching(hosts_of([reference])):
+                await threads.wait(_load, loader, reference)
+        except ImageError as error:
+            return error
+        return None
+
     try:
-        loader.load(reference)
-    except ImageError as error:
-        return error
-    return None
+        return await asyncio.gather(*map(fault_of, references))
+    finally:
+        threads.close()
+
+
+def _load(loader: Loader, reference: str) -> None:
+    """Load an image and forget it."""
+    loader.load(reference)
 
 
 def _say_findings(findings: Findings, counted: Index, opened: int, say: Say) -> None:

@@ -1,14 +1,17 @@
 """`mmpr check`: what will be asked and judged, seen before anything is paid for."""
 
 import json
+import threading
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from typer.testing import CliRunner
 
+from mmpr.builder.progress_views import waiting
 from mmpr.cli.verbs import app
 from mmpr.sources import open_source
 from mmpr.sources.column_report import column_report
+from tests.test_work_threads import serving
 
 ROWS = [
     {"id": "a", "question": "Which colour?", "choices": ["A. red", "B. blue"], "answer": "B", "image": "gone.png"},
@@ -120,3 +123,20 @@ def test_options_that_are_empty_or_right_twice_are_named(tmp_path):
     assert twice["skip"] == "bad_answer" and "two letters are right" in twice["detail"]
     assert empty["skip"] == "bad_row" and "option B is empty" in empty["detail"]
     assert (good["reference"], good["options"]) == (["red", "A"], ["red", "blue", "blue"])
+
+
+def test_no_server_is_asked_for_more_images_at_once_than_the_settings_say(tmp_path):
+    with serving("127.0.0.1") as (address, busy):
+        rows = [{"question": "How many?", "answer": 2, "image": f"{address}/{i}.png"} for i in range(20)]
+        done = check(tmp_path, "fetches_per_host=2", f"allowed_hosts=[{address}]", rows=rows)
+    assert done.exit_code == 0 and "20 distinct, 20 opened" in done.stdout
+    assert busy[1] <= 2
+
+
+def test_a_long_wait_is_said_in_lines_where_there_is_no_terminal(capfd):
+    said, out = "", threading.Event()
+    with waiting("counting", every_s=0.01):
+        while said.count("counting: ") < 2:
+            out.wait(0.01)
+            said += capfd.readouterr().err
+    assert set(said.splitlines()) == {"counting: 0 s so far"}

@@ -116,3 +116,26 @@ def test_a_file_that_is_packed_otherwise_is_refused_with_the_fix(tmp_path, name,
     (tmp_path / name).write_bytes(packer.compress(b"\n" * 10_000_000))
     with pytest.raises(SourceError, match=rf"{name}: is packed with \w+: unpack it, or pack it with gzip or zstd"):
         open_source(str(tmp_path / name))
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl", "a.json.gz", "a.json.zst", "a.jsonl.zst"])
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("gap", [b"\n" * 5_000, b" " * 5_000, b"\v\f\t \r\n" * 5_000, b"\n" * 2_000_001])
+def test_rows_behind_blanks_are_read_as_what_they_are(tmp_path, name, mark, gap):
+    array = b"[" + gap + ROW.strip() + gap + b"," + ROW + gap + b"]" + gap
+    contents = [array, ROW + gap + ROW]
+    if ".jsonl" not in name:
+        contents += [b'{"info": 1, "questions": ' + array + b"}", b'{"a": ' + ROW + b', "b": ' + ROW + b"}"]
+    packed = {".gz": "gzip", ".zst": "zstd"}.get((tmp_path / name).suffix)
+    for content in contents:
+        with pa.output_stream(str(tmp_path / name), compression=packed) as file:
+            file.write(mark + gap + content)
+        assert [type(row) for row in read(tmp_path / name)] == [Question] * 2, content[:20]
+
+
+def test_blanks_behind_an_element_do_not_count_to_its_size_and_join_nothing(tmp_path):
+    gap = b" " * 12_000_000  # more than a row may have
+    (tmp_path / "a.json").write_bytes(b"[" + ROW + gap + b',{"question": "a' + gap + b'"},3' + gap + b"4]")
+    first, second, third = read(tmp_path / "a.json")
+    assert isinstance(first, Question)
+    assert "bytes long, the limit is" in second.detail and "Extra data" in third.detail

@@ -157,9 +157,9 @@ async def answer(
                 )  # fmt: skip
         if isinstance(shown, Skip):
             return replace(answered, skip=shown)
-        drafts = await _drafts(question, prompt, engine, recipe)
+        drafts = await _drafts(question, prompt, engine, recipe, threads)
         answered = replace(answered, responses=tuple(drafts))
-        answered = await _finish(answered, prompt, shown, engine, recipe)
+        answered = await _finish(answered, prompt, shown, engine, recipe, threads)
         return await _score(answered, prompt, engine) if recipe.grounding and answered.skip is None else answered
     except RequestRefused as error:
         return replace(answered, skip=Skip(question.id, stage, error.reason, error.detail))
@@ -214,10 +214,10 @@ async def _sample_in_rounds(
             answered, responses=tuple(response for response, _ in judged), verdicts=tuple(v for _, v in judged)
         )
         n_rounds += 1
-    return await _gains_of_right(answered, prompt, engine) if recipe.grounding else answered
+    return await _gains_of_right(answered, prompt, engine, threads) if recipe.grounding else answered
 
 
-async def _gains_of_right(answered: Answered, prompt: Prompt, engine: Engine) -> Answered:
+async def _gains_of_right(answered: Answered, prompt: Prompt, engine: Engine, threads: WorkThreads) -> Answered:
     """Gains of the responses that may be chosen, where there is an image and anything to reject."""
     right = [
         response
@@ -226,31 +226,38 @@ async def _gains_of_right(answered: Answered, prompt: Prompt, engine: Engine) ->
     ]
     if not prompt.images or len(right) == len(answered.responses):
         return answered
-    gains = await _gains(right, prompt, engine)
+    gains = await _gains(right, prompt, engine, threads)
     if isinstance(gains, Skip):  # all responses were paid for: they are kept beside the skip
         return replace(answered, skip=gains)
     return replace(answered, responses=_with_gains(answered.responses, gains))
 
 
-async def _drafts(question: Question, prompt: Prompt, engine: Engine, recipe: AskRecipe) -> Sequence[Response]:
+async def _drafts(
+    question: Question, prompt: Prompt, engine: Engine, recipe: AskRecipe, threads: WorkThreads
+) -> Sequence[Response]:
     if question.draft is None:
         sampling = recipe.sampling(question, Stage.DRAFT, n=recipe.drafts, max_tokens=recipe.draft_max_tokens)
         return await engine.generate(prompt, sampling)
     if engine.continues is Continues.TEXT:
         return [given_text(question, await engine.count_tokens(question.draft))]
-    ids = await asyncio.to_thread(engine.encode, question.draft)
-    return [given_draft(question, ids, await asyncio.to_thread(engine.decode, ids))]
+    ids = await threads.tokenize(engine.encode, question.draft)
+    return [given_draft(question, ids, await threads.tokenize(engine.decode, ids))]
 
 
 async def _finish(
-    answered: Answered, prompt: Prompt, shown: tuple[DecodedImage, ...], engine: Engine, recipe: AskRecipe
+    answered: Answered,
+    prompt: Prompt,
+    shown: tuple[DecodedImage, ...],
+    engine: Engine,
+    recipe: AskRecipe,
+    threads: WorkThreads,
 ) -> Answered:
     """Choose a draft, cut it and have it ended, by one request however many completions there are."""
     question, drafts = answered.question, answered.responses
-    fit = await _fit(drafts, engine, recipe)
+    fit = await _fit(drafts, engine, recipe, threads)
     if isinstance(fit, tuple):
         return replace(answered, skip=Skip(question.id, Stage.DRAFT, *fit))
-    gains = await _gains([draft for draft, _ in fit], prompt, engine)
+    gains = await _gains([draft for draft, _ in fit], prompt, engine, threads)
     if isinstance(gains, Skip):
         return replace(answered, skip=gains)
     drafts = _with_gains(drafts, gains)
@@ -270,15 +277,17 @@ async def _finish(
 
 
 async def _fit(
-    drafts: Sequence[Response], engine: Engine, recipe: AskRecipe
+    drafts: Sequence[Response], engine: Engine, recipe: AskRecipe, threads: WorkThreads
 ) -> list[tuple[Response, Cut]] | tuple[Reason, str]:
     """The drafts that can be chosen sides, each with its cut; the first one's fault where none can."""
-    found = [draft_fault(draft) or await _cut(draft, engine, recipe) for draft in drafts]
+    found = [draft_fault(draft) or await _cut(draft, engine, recipe, threads) for draft in drafts]
     fit = [(draft, cut) for draft, cut in zip(drafts, found, strict=True) if isinstance(cut, Cut)]
     return fit or next(fault for fault in found if not isinstance(fault, Cut))
 
 
-async def _gains(responses: Sequence[Response], prompt: Prompt, engine: Engine) -> dict[int, float] | Skip:
+async def _gains(
+    responses: Sequence[Response], prompt: Prompt, engine: Engine, threads: WorkThreads
+) -> dict[int, float] | Skip:
     """By how much each is likelier with the image than without it, in nats a token, by index.
 
     What the language alone would have said anyway gains nothing; what was read off the image gains most. Two prefills
@@ -288,7 +297,7 @@ async def _gains(responses: Sequence[Response], prompt: Prompt, engine: Engine) 
     unseeing = without_images(seeing)
 
     async def gain(one: Response) -> float:
-        ids = one.token_ids or await asyncio.to_thread(engine.encode, one.text)
+        ids = one.token_ids or await threads.tokenize(engine.encode, one.text)
         seen, unseen = await asyncio.gather(engine.score(seeing, ids), engine.score(unseeing, ids))
         return seen - unseen
 
@@ -306,11 +315,11 @@ def _with_gains(responses: Sequence[Response], gains: Mapping[int, float]) -> tu
     return tuple(replace(one, gain=gains.get(one.index)) for one in responses)
 
 
-async def _cut(draft: Response, engine: Engine, recipe: AskRecipe) -> Cut | tuple[Reason, str]:
+async def _cut(draft: Response, engine: Engine, recipe: AskRecipe, threads: WorkThreads) -> Cut | tuple[Reason, str]:
     keep, least = recipe.keep_fraction, recipe.min_side_tokens
     if engine.continues is Continues.TEXT:
         return cut_text(draft, keep_fraction=keep, min_side_tokens=least)
-    return await asyncio.to_thread(cut_draft, draft, decode=engine.decode, keep_fraction=keep, min_side_tokens=least)
+    return await threads.tokenize(cut_draft, draft, decode=engine.decode, keep_fraction=keep, min_side_tokens=least)
 
 
 async def _score(answered: Answered, prompt: Prompt, engine: Engine) -> Answered:

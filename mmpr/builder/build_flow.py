@@ -27,7 +27,7 @@ from mmpr.builder.run_recipes import judge_options, pair_rule
 from mmpr.builder.shared_engines import Shared
 from mmpr.builder.stopping import StopSignal, stop_signal
 from mmpr.builder.stored_settings import stored_settings
-from mmpr.builder.work_threads import ThreadOptions
+from mmpr.builder.work_threads import thread_options
 from mmpr.errors import RunFolderError
 from mmpr.log import LogFormat
 from mmpr.pool import Done, Lease, MakeEngine
@@ -336,7 +336,7 @@ def settings_of(config: BuildConfig, folder: RunFolder, source: Source, tiles: i
         loader=image_loader(config, source.image_root),
         max_tiles=config.max_tiles or 1,
         tokens_in_flight=config.tokens_in_flight,
-        threads=ThreadOptions(config.io_threads, config.cpu_threads, config.fetches_per_host),
+        threads=thread_options(config),
         strict=config.strict,
         evaluate=config.evaluate,
         engine=f"{config.model} {config.revision or ''} {config.dtype}".strip(),

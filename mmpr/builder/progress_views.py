@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -36,16 +37,29 @@ def shown(figures: progress.Progress, *, run: str, as_json: bool) -> Iterator[Wa
 
 
 @contextmanager
-def waiting(words: str, *, as_json: bool = False) -> Iterator[None]:
-    """Within, a terminal shows what is waited for and for how long; a log or a file gets nothing of it."""
-    if as_json or not sys.stderr.isatty():
+def waiting(words: str, *, as_json: bool = False, every_s: float = _EVERY_S) -> Iterator[None]:
+    """Within, a terminal shows what is waited for and for how long; a file gets a line every `every_s` seconds."""
+    if as_json:
         yield
-        return
-    with Progress(
-        SpinnerColumn(), TextColumn(words), TimeElapsedColumn(), console=Console(stderr=True), transient=True
-    ) as bar:
-        bar.add_task("", total=None)
-        yield
+    elif sys.stderr.isatty():
+        with Progress(
+            SpinnerColumn(), TextColumn(words), TimeElapsedColumn(), console=Console(stderr=True), transient=True
+        ) as bar:
+            bar.add_task("", total=None)
+            yield
+    else:
+        ended = threading.Event()
+        threading.Thread(target=_print_waiting, args=(words, every_s, ended), name="mmpr-waiting", daemon=True).start()
+        try:
+            yield
+        finally:
+            ended.set()
+
+
+def _print_waiting(words: str, every_s: float, ended: threading.Event) -> None:
+    began = time.monotonic()
+    while not ended.wait(every_s):
+        print(f"{words}: {time.monotonic() - began:.0f} s so far", file=sys.stderr, flush=True)
 
 
 def report_notes(notes: Iterable[str], *, run: str, as_json: bool) -> None:

@@ -9,7 +9,7 @@ from mmpr.image_tags import IMAGE_TAG
 from mmpr.judging import JudgeOptions, Reference, compile_reference
 from mmpr.judging.choice import Choice
 from mmpr.sources import Index, Row, Source, ranges, read_range
-from mmpr.sources.column_report import column_report
+from mmpr.sources.column_report import ColumnReport, column_report
 from mmpr.sources.layouts import AnswerRule
 from mmpr.types import Question, Reason, Skip, Stage
 
@@ -26,10 +26,15 @@ def source_notes(sources: Sequence[Source], counted: Sequence[Index]) -> list[st
     """One line each: columns that look as if they should be read, and last lines that somebody is still writing."""
     notes = []
     for source, rows in zip(sources, counted, strict=True):
-        if suspects := column_report(source).suspects:
-            name = f"{source.name}: " if len(sources) > 1 else ""
-            notes.append(f"{name}not read: {', '.join(suspects)}; map what is needed with columns")
-        notes += [f"{source.place(row)}: the file ends inside it: left for the next start" for row in rows.unfinished]
+        name = f"{source.name}: " if len(sources) > 1 else ""
+        notes += _notes(source, rows, column_report(source), name)
+    return notes
+
+
+def _notes(source: Source, rows: Index, columns: ColumnReport, name: str = "") -> list[str]:
+    notes = [f"{source.place(row)}: the file ends inside it: left for the next start" for row in rows.unfinished]
+    if columns.suspects:
+        notes.insert(0, f"{name}not read: {', '.join(columns.suspects)}; map what is needed with columns")
     return notes
 
 
@@ -41,7 +46,7 @@ def described(source: Source, rows: Index) -> list[tuple[str, str]]:
         found.append(("answers", f"name an option by {', '.join(map(_RULES.__getitem__, rules))}"))
     if columns.unread:
         found.append(("unread", ", ".join(columns.unread)))
-    return [*found, *(("note", note) for note in source_notes([source], [rows]))]
+    return [*found, *(("note", note) for note in _notes(source, rows, columns))]
 
 
 def compiled(question: Question, source: Source, options: JudgeOptions) -> Reference | Skip | None:

@@ -1,4 +1,4 @@
-"""The threads beside an engine's event loop: some that wait for files and servers, others that compute.
+"""The threads beside an engine's event loop: some that wait for files and servers, others that compute or tokenize.
 
 What waits never holds what computes, and no server holds all that wait: a question without an image, with a file of
 this machine, or with an image of another server is opened and judged while a slow server keeps its own waiting.
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
 from mmpr.errors import ImageError
+from mmpr.settings.config import BuildConfig
 from mmpr.types import Reason
 
 P = ParamSpec("P")
@@ -33,12 +34,18 @@ class ThreadOptions:
     fetches_per_host: int = 8
 
 
+def thread_options(config: BuildConfig) -> ThreadOptions:
+    """The threads that the settings give."""
+    return ThreadOptions(config.io_threads, config.cpu_threads, config.fetches_per_host)
+
+
 class WorkThreads:
     """Made once an actor, and used from its event loop alone; threads begin when there is work for them."""
 
     def __init__(self, options: ThreadOptions = ThreadOptions()) -> None:
         self._io = ThreadPoolExecutor(options.io_threads, "mmpr-io")
         self._cpu = ThreadPoolExecutor(options.cpu_threads, "mmpr-cpu")
+        self._tokenizer = ThreadPoolExecutor(options.cpu_threads, "mmpr-tokenizer")
         self._hosts = HostSlots(options.fetches_per_host, in_all=max(1, options.io_threads * 3 // 4))
 
     async def wait(self, function: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
@@ -48,6 +55,15 @@ class WorkThreads:
     async def compute(self, function: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
         """Call what takes a core."""
         return await _called(self._cpu, function, *arguments, **named)
+
+    async def tokenize(self, function: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
+        """Call what asks the engine's tokenizer; of an endpoint's engine that is a server, which may be slow."""
+        return await _called(self._tokenizer, function, *arguments, **named)
+
+    def close(self) -> None:
+        """End the threads as soon as what they do is done; what none has begun is dropped."""
+        for pool in (self._io, self._cpu, self._tokenizer):
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def fetching(self, hosts: Collection[str]) -> AbstractAsyncContextManager[None]:
         """Around what fetches from all these hosts, or from none; waits until each has room for one more."""

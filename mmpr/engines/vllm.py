@@ -12,6 +12,7 @@ import os
 import re
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,6 +28,7 @@ from mmpr.prompts import SHIELD, shield
 from mmpr.types import Continues, Finish, Prefix, Prompt, Reason, Response, Stage
 
 _NICENESS = 10  # of the actor, once its engine is up: where cores are few, the engine's scheduler goes before images
+_TOKENIZING = 2  # prompts at once
 _TRIES = 4  # of a request that vLLM itself breaks off
 _PAUSE_S = 0.1  # before the second try; then twice as long each time
 _BROKEN_OFF = frozenset({"error", "abort"})
@@ -141,6 +143,7 @@ class VllmEngine:
         self._specials = _special_texts(self._tokenizer)
         self._stops = _stop_ids(self._tokenizer)
         self._image_ids = self._tokenizer.encode(_image_placeholder(llm), add_special_tokens=False)
+        self._threads = ThreadPoolExecutor(_TOKENIZING, "mmpr-prompt")  # the loop's own is any library's
         self._numbers = itertools.count()
 
     async def generate(self, prompt: Prompt, sampling: Sampling) -> list[Response]:
@@ -177,8 +180,11 @@ class VllmEngine:
                 ids += self._tokenizer.encode(piece, add_special_tokens=False)
         return ids + list(prompt.prefix.token_ids if prompt.prefix else ())
 
+    async def _tokenized(self, prompt: Prompt) -> list[int]:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self.prompt_ids, prompt)
+
     async def _request(self, prompt: Prompt, tries: int) -> dict[str, Any]:
-        request: dict[str, Any] = {"prompt_token_ids": await asyncio.to_thread(self.prompt_ids, prompt)}
+        request: dict[str, Any] = {"prompt_token_ids": await self._tokenized(prompt)}
         if prompt.images:
             request["multi_modal_data"] = {"image": [image.pixels for image in prompt.images]}
             tiles = "" if prompt.max_tiles is None else f" in {prompt.max_tiles}"  # cut otherwise, it is another input
@@ -289,6 +295,7 @@ class VllmEngine:
         self._llm.shutdown()
         if reader is not None:
             await asyncio.wait([reader])  # it was cancelled; until it ends it holds the engine and its sockets
+        self._threads.shutdown(wait=False, cancel_futures=True)
         kill_children()
 
 

@@ -22,7 +22,7 @@ from mmpr.sources import jsonl
 from mmpr.sources.cursors import Raw, RowCursor
 from mmpr.sources.json_object import rows_inside
 from mmpr.sources.source_records import Index, Source, Span
-from mmpr.sources.streams import head, unpacked
+from mmpr.sources.streams import head, pass_blanks, unpacked
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -143,10 +143,8 @@ def enter(file: BinaryIO, source: Source) -> int:
     if source.rows_at is not None:
         file.seek(source.rows_at)
         return file.tell()
-    jsonl.pass_blank_lines(file)
-    while (byte := file.read(1)).isspace():
-        pass
-    if byte != b"[":
+    pass_blanks(file)
+    if file.read(1) != b"[":
         raise SourceError(f"{source.path}: is no JSON array: it does not begin with [")
     return file.tell()
 
@@ -155,6 +153,10 @@ def _pieces(file: BinaryIO, offset: int, source: Source) -> Iterator[_Piece]:
     """The elements from here, where the array is open, to its end; blank ones (`[]`, a last comma) are none."""
     scan, piece = _Scan(), _Growing(offset, source.max_row_bytes)
     while block := _block(file):
+        if block.isspace():  # a packed file of a megabyte may have a billion of them
+            piece.add(block, keep_blanks=scan.is_inside)
+            offset += len(block)
+            continue
         start = 0
         for end in scan.commas(block):
             piece.add(block[start:end])
@@ -196,6 +198,11 @@ class _Scan:
         self._inside = False
         self._depth = 1
 
+    @property
+    def is_inside(self) -> bool:
+        """Whether an element's own brackets or a string are open."""
+        return self._inside or self._depth > 1
+
     def commas(self, block: bytes) -> list[int]:
         """Where elements end in this block: at commas, and at the bracket that closes the array."""
         import numpy as np
@@ -236,10 +243,13 @@ class _Growing:
         self._size = self._blank = 0
         self._digest: _Hash | None = None
 
-    def add(self, text: bytes) -> None:
+    def add(self, text: bytes, *, keep_blanks: bool = True) -> None:
+        """More of it; where blanks need not be kept, one stands for all that `text` has behind its beginning."""
         if not self._size:
             self._blank += len(text) - len(text.lstrip())
             text = text.lstrip()
+        elif not keep_blanks:
+            text = text[:1]
         self._size += len(text)
         self._kept.append(text)
         if self._size > self._max_bytes + _BLOCK_BYTES:  # white space behind the element is not counted yet

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 
-from mmpr.errors import SourceError
 from mmpr.sources import arrow, csv_file, parquet
 from mmpr.sources.file_columns import columns_of_row
-from mmpr.sources.ranges import ranges
-from mmpr.sources.row_reader import index, read_with_values
+from mmpr.sources.recognition import first_rows
 from mmpr.sources.source_records import Source
 
-_ROWS = 200  # of JSON, whose rows may each have other keys
 _PARTS = 20
 
 
@@ -51,13 +47,5 @@ def _names(part: Source) -> Iterator[str]:
     elif part.format == "csv":
         yield from csv_file.names(part)
     else:
-        yield from _keys(part)
-
-
-def _keys(part: Source) -> Iterator[str]:
-    rows = (values for lease in ranges(index(part), limit=None) for _, values in read_with_values(part, lease))
-    try:
-        for values in islice(rows, _ROWS):
+        for values in first_rows(part):  # JSON's rows may each have other keys
             yield from values
-    except SourceError:
-        return

@@ -12,7 +12,7 @@ from typing import Any
 from mmpr.errors import SourceError
 from mmpr.sources.file_columns import recognised
 from mmpr.sources.source_records import Compression
-from mmpr.sources.streams import head
+from mmpr.sources.streams import behind_blanks
 
 _HEAD_BYTES = 64_000_000  # what stands before the rows (info, licences) is a few kB
 _ASKS = (
@@ -50,7 +50,8 @@ def rows_inside(path: Path, compression: Compression | None, *, asking: Sequence
     Raises:
         SourceError: it is one object that holds neither.
     """
-    text = head(str(path), compression, _HEAD_BYTES).decode("utf-8", "surrogateescape")
+    behind, content = behind_blanks(str(path), compression, _HEAD_BYTES)
+    text = content.decode("utf-8", "surrogateescape")
     start = text.find("{")
     first, _, rest = text[start:].partition("\n")
     alone = _whole(first)
@@ -63,14 +64,14 @@ def rows_inside(path: Path, compression: Compression | None, *, asking: Sequence
         if text[at] == "[":
             element = _decoded(text, inner.end())
             if isinstance(element, dict) and _is_row(element, asking):
-                return RowsInside(len(text[: at + 1].encode("utf-8", "surrogateescape")), keyed=False)
+                return RowsInside(behind + len(text[: at + 1].encode("utf-8", "surrogateescape")), keyed=False)
             if isinstance(element, dict) and {"question_id", "answers"} <= element.keys():
                 raise SourceError(
                     f"{path}: has answers without their questions: give the file of questions that belongs to it, "
                     "beside which it is found"
                 )
         elif key is not None and _is_row(_decoded(text, at), asking):
-            return RowsInside(len(text[: start + 1].encode("utf-8", "surrogateescape")), keyed=True)
+            return RowsInside(behind + len(text[: start + 1].encode("utf-8", "surrogateescape")), keyed=True)
     if alone is None and not rest.strip().startswith("{") and _whole(text[start:]) is None and "\n" in text.strip():
         return None  # lines, the first of which is broken
     raise SourceError(f"{path}: is one JSON object without rows that ask: write an array of rows, or one row a line")

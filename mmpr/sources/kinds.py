@@ -6,10 +6,11 @@ from pathlib import Path
 
 from mmpr.errors import SourceError
 from mmpr.sources.source_records import Compression, Format
-from mmpr.sources.streams import compression_of, head
+from mmpr.sources.streams import BOM, behind_blanks, compression_of, head
 
 _HEAD_BYTES = 4096
 _LINES = (".jsonl", ".json", ".ndjson")
+_DELIMITED = (".csv", ".tsv")
 _PACKED = (".gz", ".zst")
 # First bytes of files that people hand over by mistake, with the fix.
 _FOREIGN = (
@@ -39,6 +40,8 @@ def kind_of(path: Path) -> tuple[Format, Compression | None]:
     compression = compression_of(start)
     if compression:
         start = head(str(path), compression, _HEAD_BYTES)
+    if not start.removeprefix(BOM).strip() and unpacked_name(path).suffix not in _DELIMITED:
+        _, start = behind_blanks(str(path), compression, _HEAD_BYTES)
     format = _format(path, start)
     if compression and format in ("parquet", "arrow"):
         raise SourceError(f"{path}: is {format} within {compression}: unpack it; {format} can be packed within")
@@ -56,13 +59,13 @@ def _format(path: Path, start: bytes) -> Format:
         return "parquet"
     if start.startswith(_ARROW):
         return "arrow"
-    text = start.removeprefix(b"\xef\xbb\xbf").lstrip()
+    text = start.removeprefix(BOM).lstrip()
     for magic, fix in _FOREIGN:
         if text.startswith(magic):
             raise SourceError(f"{path}: {fix}")
     if suffix == ".parquet":
         raise SourceError(f"{path}: is no Parquet file: it does not begin with PAR1")
-    if suffix in (".csv", ".tsv"):
+    if suffix in _DELIMITED:
         return "csv"
     if text.startswith(b"["):
         return "json"

@@ -7,7 +7,6 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +39,7 @@ def recognise(source: Source, names: list[str] | None) -> Source:
     Raises:
         SourceError: a mapped column does not exist, or none could hold a question.
     """
-    sample = list(islice(_first_rows(source), _ROWS)) if names is None else []
+    sample = list(first_rows(source)) if names is None else []
     seen = names if names is not None else list(dict.fromkeys(name for row in sample for name in row))
     if seen:
         by_row = recognised_rows([tuple(row) for row in sample], source.format) if names is None else None
@@ -57,7 +56,7 @@ def recognise(source: Source, names: list[str] | None) -> Source:
         found = source
     layout = layout_named(found.layout)
     if names is not None and (found.format != "csv" or layout.files):  # of its columns, which are known only now
-        sample = list(islice(_first_rows(found), _ROWS))
+        sample = list(first_rows(found))
     votes = layout.votes or (layout.open and any(_repeats(found, row) for row in sample))
     return replace(found, votes=votes, answers=_of_layout(found, seen), image_files=_image_files(found, sample))
 
@@ -100,7 +99,8 @@ def _margin(source: Source) -> int:
     return 1 if layout.alone or layout.rule is None else _LAYOUT_MARGIN
 
 
-def _first_rows(source: Source) -> Iterator[Mapping[str, object]]:
+def first_rows(source: Source) -> Iterator[Mapping[str, object]]:
+    """The values of at most 200 rows of one file, without images' bytes; none of a row that cannot be read."""
     offset, number = 0, 0
     try:
         if source.format in ("jsonl", "json"):
@@ -129,7 +129,7 @@ def _may_have_options(source: Source) -> bool:
     if source.format in _TABLES:
         names = {"parquet": parquet.names, "arrow": arrow.names, "csv": csv_file.names}[source.format](source)
         return bool(columns_of_row(source, names).places["options"])
-    if any(columns_of_row(source, tuple(row)).places["options"] for row in islice(_first_rows(source), _ROWS)):
+    if any(columns_of_row(source, tuple(row)).places["options"] for row in first_rows(source)):
         return True
     mapped = dict(source.columns).get("choices")
     keys = (mapped.partition(".")[0],) if mapped else ("hoice", "ption", "andidates", '"A"', "HOICE", "PTION")

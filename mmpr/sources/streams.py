@@ -16,7 +16,7 @@ from mmpr.sources.source_records import Compression, Source
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-_BOM = b"\xef\xbb\xbf"
+BOM = b"\xef\xbb\xbf"
 _MAGIC: tuple[tuple[bytes, Compression], ...] = ((b"\x1f\x8b", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd"))
 _BUFFER_BYTES = 1_000_000
 
@@ -91,7 +91,7 @@ def unpacked(source: Source) -> Iterator[BinaryIO]:
     """
     try:
         with _opened(source.path, source.compression) as file:
-            file.seek(len(_BOM) if file.read(len(_BOM)) == _BOM else 0)
+            file.seek(len(BOM) if file.read(len(BOM)) == BOM else 0)
             yield file
     except OSError as error:
         raise unreadable(source.path, source.compression, error) from error
@@ -104,6 +104,33 @@ def head(path: str, compression: Compression | None, size: int) -> bytes:
             return file.read(size)
     except OSError as error:
         raise unreadable(path, compression, error) from error
+
+
+def behind_blanks(path: str, compression: Compression | None, size: int) -> tuple[int, bytes]:
+    """The first bytes that are neither a byte order mark nor blank, however many of these there are.
+
+    Returns:
+        Where they begin, and at most `size` of them.
+
+    Raises:
+        SourceError: as `unpacked` does.
+    """
+    try:
+        with _opened(path, compression) as file:
+            file.seek(len(BOM) if file.read(len(BOM)) == BOM else 0)
+            pass_blanks(file)
+            return file.tell(), file.read(size)
+    except OSError as error:
+        raise unreadable(path, compression, error) from error
+
+
+def pass_blanks(file: BinaryIO) -> None:
+    """Go to the next byte that is not blank, or to the end."""
+    while block := cast("io.BufferedReader", file).peek():
+        solid = block.lstrip()
+        file.read(len(block) - len(solid))
+        if solid:
+            return
 
 
 def unreadable(path: str, compression: Compression | None, error: OSError) -> SourceError:
