@@ -26,10 +26,10 @@ from pathlib import Path
 from PIL import Image
 
 from mmpr.builder.pair_rule import count
-from mmpr.builder.stored_verdicts import with_verdicts
 from mmpr.judging import Judge, JudgeOptions, judge_key
 from mmpr.pairing import PairRule, Strategy, pair_responses
 from mmpr.run import ChunkAccount, Committed, RunFolder, StoredImage, StoredResponse, new_attempt
+from mmpr.run.stored_verdicts import with_verdicts
 from mmpr.types import Finish, Question, Response, Stage
 
 H100_RESPONSES = 6_500 / 300  # a second

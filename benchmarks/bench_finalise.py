@@ -32,7 +32,7 @@ from mmpr import pool
 from mmpr.builder.finish import finish
 from mmpr.builder.run_recipes import judge_options
 from mmpr.judging import judge_key
-from mmpr.run import ChunkAccount, Committed, RunFolder, StoredImage, StoredResponse, new_attempt
+from mmpr.run import ChunkAccount, Committed, RunFolder, RunLayout, RunRecord, StoredImage, StoredResponse, new_attempt
 from mmpr.settings.config import BuildConfig, Mark, load, part
 from mmpr.types import Certainty, Finish, Outcome, Question, Response, Stage, Verdict
 
@@ -64,11 +64,14 @@ def make_run(url: str, questions: int) -> None:
     config = _config()
     folder = RunFolder(url)
     folder.create_run(
-        identity=part(config, Mark.IDENTITY),
-        selection=part(config, Mark.SELECTION),
-        source=config.source,
-        layout={"chunk_questions": QUESTIONS_A_CHUNK},
-        versions={},
+        RunRecord(
+            format=1,
+            source=str(config.source),
+            layout=RunLayout(QUESTIONS_A_CHUNK),
+            identity=part(config, Mark.IDENTITY),
+            selection=part(config, Mark.SELECTION),
+            versions={},
+        )
     )
     with pool.connected(None):
         chunks = range(-(-questions // QUESTIONS_A_CHUNK))
@@ -117,11 +120,11 @@ def finalise(url: str) -> Figures:
         report = finish(folder, _config())
         seconds = time.monotonic() - began
     return Figures(
-        pairs=report["pairs"],
-        questions=report["questions"],
+        pairs=report.pairs,
+        questions=report.questions,
         chunks=len(folder.committed_chunks()),
-        shards=report["files"]["shards"],
-        disk_mb=round(report["files"]["bytes"] / 1e6, 1),
+        shards=report.files.shards,
+        disk_mb=round(report.files.bytes / 1e6, 1),
         driver_mib=round(peak_bytes(psutil.Process()) / 2**20, 1),
         worker_mib=round(watch.worker_bytes / 2**20, 1),
         seconds=round(seconds, 1),

@@ -79,8 +79,8 @@ def run_build(folder: Path) -> Line:
     assert report is not None, "the build was stopped"
     used = psutil.Process().cpu_times()
     return Line(
-        rows=report["questions"],
-        chunks=-(-report["questions"] // CHUNK),
+        rows=report.questions,
+        chunks=-(-report.questions // CHUNK),
         driver_mib=round(peak_bytes(psutil.Process()) / 2**20, 1),
         driver_cpu_s=round(used.user + used.system, 1),
         seconds=round(time.monotonic() - began, 1),

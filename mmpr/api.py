@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mmpr.errors import ConfigError, RunFailing, RunStopped
 from mmpr.extras import named_extras
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mmpr.builder.build_flow import BuildOutcome
     from mmpr.exporting import Counts, Format
     from mmpr.pool import MakeEngine
+    from mmpr.reporting.evaluation_report import ComparisonReport
     from mmpr.types import Question, Skip
 
 PathOrUrl = str | PathLike[str]
@@ -75,6 +76,8 @@ def evaluate(
         ConfigError: neither a run nor a source with a folder is given, or both are; or a setting is wrong.
         MmprError, RunFailing, RunStopped: as of `build`.
     """
+    from mmpr.reporting.evaluation_report import EvaluationReport
+
     if run is not None:
         if source is not None or out is not None or config is not None or settings:
             raise ConfigError("evaluate: give a run, or source= and out=, not both")
@@ -84,11 +87,13 @@ def evaluate(
     if out is None:
         raise ConfigError("evaluate: give run=, or source= and out=")
     asking = {**settings, "evaluate": True, "adaptive": False}
-    return Evaluation(_finished(_built(source, out, config, judge, make_engine, asking)).report)
+    report = _finished(_built(source, out, config, judge, make_engine, asking)).report
+    assert isinstance(report, EvaluationReport), "an evaluation without one"
+    return Evaluation(report)
 
 
 @named_extras()
-def compare(first: RunOrUrl, second: RunOrUrl) -> Mapping[str, Any]:
+def compare(first: RunOrUrl, second: RunOrUrl) -> ComparisonReport:
     """Two finished runs on the questions that both asked, as `mmpr eval --compare --json` prints it.
 
     Raises:

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from mmpr.errors import RunFolderError
 from mmpr.extras import named_extras
-from mmpr.reporting.evaluation_report import EVAL
+from mmpr.reporting.evaluation_report import EVAL, EvaluationReport
 from mmpr.reporting.finished_run import finished_shards, whole_files
 from mmpr.reporting.pair_story import Story, questions_as_paired, read_story
 from mmpr.reporting.parquet_batches import all_batches
 from mmpr.reporting.report_files import REPORT
+from mmpr.reporting.report_record import Report
 from mmpr.run import Committed, RunFolder
-from mmpr.run.json_records import unsealed
-from mmpr.types import Question, Response, Verdict
+from mmpr.run.json_records import plain
+from mmpr.types import Question, Response, TableRow, Verdict
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
 Item = TypeVar("Item")
-DatasetRow = dict[str, Any]  # a row of the dataset under the names of its columns (README, "Columns")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class RunTable(Generic[Item]):
     """
 
     _items: Callable[[], Iterator[Item]] = field(repr=False)
-    _rows: Callable[[], Iterator[DatasetRow]] = field(repr=False)
+    _rows: Callable[[], Iterator[TableRow]] = field(repr=False)
     _table: Callable[[], pa.Table] | None = field(default=None, repr=False)
 
     def __iter__(self) -> Iterator[Item]:
@@ -78,7 +78,7 @@ class Run:
     url: str
 
     @property
-    def report(self) -> Mapping[str, Any]:
+    def report(self) -> Report | EvaluationReport:
         """What `report.json` (or, of an evaluation, `eval.json`) says.
 
         Raises:
@@ -88,13 +88,13 @@ class Run:
         named = {file.path for file in whole_files(folder)}
         name = EVAL if EVAL in named else REPORT
         try:
-            report: Mapping[str, Any] = unsealed(folder.store.read_bytes(name))
+            content = folder.store.read_bytes(name)
+            return EvaluationReport.from_json(content) if name == EVAL else Report.from_json(content)
         except (FileNotFoundError, ValueError) as error:
             fault = "missing" if isinstance(error, FileNotFoundError) else "damaged"
             raise RunFolderError(f"{self.url}/{name} is {fault}; `mmpr report {self.url}` writes it anew") from None
-        return report
 
-    def pairs(self, *, split: str | None = None, images: bool = True) -> RunTable[DatasetRow]:
+    def pairs(self, *, split: str | None = None, images: bool = True) -> RunTable[TableRow]:
         """The dataset: a row a pair.
 
         Args:
@@ -107,7 +107,7 @@ class Run:
         folder = RunFolder(self.url)
         paths = [file.path for file in finished_shards(folder) if split is None or f"/{split}-" in f"/{file.path}"]
 
-        def rows() -> Iterator[DatasetRow]:
+        def rows() -> Iterator[TableRow]:
             for path in paths:
                 for batch in all_batches(folder, path, images=images):
                     yield from batch.to_pylist()
@@ -159,10 +159,10 @@ class Evaluation:
     """How right a model is: what `mmpr eval --json` prints, and the figures as a table.
 
     Args:
-        report: as `eval.json` has it.
+        report: what `eval.json` says.
     """
 
-    report: Mapping[str, Any]
+    report: EvaluationReport
 
     @named_extras()
     def to_pandas(self) -> pd.DataFrame:
@@ -172,17 +172,17 @@ class Evaluation:
         """
         import pandas as pd
 
-        groups = [("all", "", self.report["all"])]
-        groups += [("kind", name, own) for name, own in self.report["by_kind"].items()]
-        groups += [("source", name, own) for name, own in self.report["by_source"].items()]
-        return pd.json_normalize([{"group": group, "name": name, **own} for group, name, own in groups])
+        groups = [("all", "", self.report.all)]
+        groups += [("kind", name, own) for name, own in self.report.by_kind.items()]
+        groups += [("source", name, own) for name, own in self.report.by_source.items()]
+        return pd.json_normalize([{"group": group, "name": name, **plain(own)} for group, name, own in groups])
 
 
-def _place(question: Question) -> DatasetRow:
+def _place(question: Question) -> TableRow:
     return {"question_id": question.id, "source": question.source, "source_row": question.row}
 
 
-def _question_row(one: Committed) -> DatasetRow:
+def _question_row(one: Committed) -> TableRow:
     question = one.question
     return {
         **_place(question),
@@ -196,7 +196,7 @@ def _question_row(one: Committed) -> DatasetRow:
     }
 
 
-def _response_row(one: JudgedResponse) -> DatasetRow:
+def _response_row(one: JudgedResponse) -> TableRow:
     response, verdict = one.response, one.verdict
     return {
         **_place(one.question),

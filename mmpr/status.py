@@ -5,20 +5,18 @@ Needs no cluster, no engine and no source, writes nothing, and reads one small f
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
 
 from mmpr.errors import RunFolderError
 from mmpr.log import stamp
 from mmpr.reporting.safe_text import visible_line
-from mmpr.reporting.throughput import Spell, throughput
-from mmpr.run import ChunkCommit, RunFolder, read_manifest
-from mmpr.run.commit_records import kept_as
-from mmpr.run.driver_claim import driver_lives, read_driver
-from mmpr.run.merge_members import is_evaluation
+from mmpr.reporting.throughput import ClockThroughput, Spell, throughput
+from mmpr.run import ChunkCommit, RunFolder, RunRecord, read_manifest
+from mmpr.run.driver_claim import Driver, read_driver
+from mmpr.run.json_records import JsonObject
 from mmpr.types import PairKind
 
 _WINDOW_S = 600.0  # a rate is over the last so many seconds of work
@@ -27,20 +25,93 @@ _TRIES = 3
 ENDS = ("complete", "stopped", "failing", "failed", "interrupted")  # the events that end a start
 
 
-def read_status(url: str, options: dict[str, Any] | None = None) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuestionCounts:
+    """How many questions are done; of an evaluation `evaluated`, their `responses` and how many are `right`."""
+
+    done: int
+    total: int
+    paired: int | None = None
+    evaluated: int | None = None
+    responses: int | None = None
+    right: int | None = None
+    skipped: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkRate:
+    """Of the last minutes of a run that goes on, else over all its time at work; None where nothing says it."""
+
+    questions_per_s: float | None
+    tokens_per_s: float | None
+    eta_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class DriverStatus:
+    """Who drives the run, and how many seconds ago it was last heard of."""
+
+    host: str
+    pid: int
+    silent_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class HostStatus:
+    """What a host has committed, and when last (UTC)."""
+
+    chunks: int
+    questions: int
+    tokens: int
+    last: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunStatus:
+    """One run's status. Times are UTC.
+
+    Args:
+        run: its address.
+        state: running, silent, stopped or complete.
+        questions: how many are done, and how they left.
+        chunks: that are committed.
+        pairs_by_kind, skips_by_reason, tokens: sums over them.
+        rate: how fast it is.
+        driver: who drives it; None where nobody does.
+        live: the driver's last figures.
+        hosts: what each has done.
+        model: that answers.
+        starts: how many there were.
+        last_start, last_commit: when.
+        events: the last five, those that end a start aside.
+        ended: how the last start that is over ended.
+    """
+
+    run: str
+    state: str
+    questions: QuestionCounts
+    chunks: int
+    pairs_by_kind: dict[str, int]
+    skips_by_reason: dict[str, int]
+    tokens: dict[str, int]
+    rate: WorkRate
+    driver: DriverStatus | None
+    live: JsonObject | None
+    hosts: dict[str, HostStatus]
+    model: object
+    starts: int
+    last_start: object
+    last_commit: str | None
+    events: list[JsonObject]
+    ended: JsonObject | None
+
+
+def read_status(url: str, options: Mapping[str, object] | None = None) -> RunStatus:
     """One run's status, as `mmpr status --json` prints it.
 
     Args:
         url: local path or fsspec URL of the run folder.
         options: what fsspec's filesystem takes.
-
-    Returns:
-        `run`, `state` (running, silent, stopped or complete), `questions` (done, total, paired, skipped; of
-        an evaluation evaluated, responses and right in place of paired), `chunks`,
-        `pairs_by_kind`, `skips_by_reason`, `tokens`, `rate` (questions_per_s, tokens_per_s, eta_s), `driver` (host,
-        pid, silent_s) and its last `live` figures, `hosts`, `model`, `starts`, `last_start`, `last_commit`, `events`
-        (the last five, those that end a start aside) and `ended` (how the last start that is over ended). Times are
-        UTC, rates None where nothing tells them.
 
     Raises:
         RunFolderError: the folder holds no run, or a commit in it is damaged.
@@ -49,30 +120,31 @@ def read_status(url: str, options: dict[str, Any] | None = None) -> dict[str, An
     run = folder.load_run()
     commits = list(_committed(folder).values())
     driver, events, starts = read_driver(folder), folder.events(), folder.starts()
-    lives = driver is not None and driver_lives(driver)
+    lives = driver is not None and driver.lives
     questions = _questions(run, commits)
-    return {
-        "run": url,
-        "state": _state(folder, questions, len(commits), driver, lives),
-        "questions": questions,
-        "chunks": len(commits),
-        "pairs_by_kind": _pairs(commits),
-        "skips_by_reason": _ranked(_sum(commit.account.skips_by_reason for commit in commits)),
-        "tokens": dict(_sum(commit.account.tokens for commit in commits)),
-        "rate": _rate(commits, starts, questions, lives),
-        "driver": _driver(driver),
-        "live": dict(driver["state"]) if driver is not None and lives else None,
-        "hosts": _hosts(commits),
-        "model": run["identity"].get("model"),
-        "starts": len(starts),
-        "last_start": starts[-1].get("at") if starts else None,
-        "last_commit": _utc(max((end for end, _, _ in _ends(commits)), default=None)),
-        "events": [event for event in events if event.get("event") not in (*ENDS, "built")][-_EVENTS:],
-        "ended": next((event for event in reversed(events) if event.get("event") in ENDS), None),
-    }
+    counts = _sum(commit.account.counts for commit in commits)
+    return RunStatus(
+        run=url,
+        state=_state(folder, questions, len(commits), driver, lives),
+        questions=questions,
+        chunks=len(commits),
+        pairs_by_kind=_ranked(Counter({kind.value: counts[kind.value] for kind in PairKind})),
+        skips_by_reason=_ranked(_sum(commit.account.skips_by_reason for commit in commits)),
+        tokens=dict(_sum(commit.account.tokens for commit in commits)),
+        rate=_rate(commits, starts, questions, lives),
+        driver=None if driver is None else DriverStatus(driver.host, driver.pid, round(driver.silent_s, 1)),
+        live=driver.state if driver is not None and lives else None,
+        hosts=_hosts(commits),
+        model=run.identity.get("model"),
+        starts=len(starts),
+        last_start=starts[-1].get("at") if starts else None,
+        last_commit=_utc(max((_end(commit) for commit in _timed(commits)), default=None)),
+        events=[event for event in events if event.get("event") not in (*ENDS, "built")][-_EVENTS:],
+        ended=next((event for event in reversed(events) if event.get("event") in ENDS), None),
+    )
 
 
-def runs_below(url: str, options: dict[str, Any] | None = None) -> list[str]:
+def runs_below(url: str, options: Mapping[str, object] | None = None) -> list[str]:
     """The run folders right inside a folder, as a job leaves them; just `url` where it is a run itself.
 
     Raises:
@@ -98,89 +170,74 @@ def _committed(folder: RunFolder) -> dict[int, ChunkCommit]:
     raise RunFolderError(f"{folder.url}: commits vanish while they are read; try again")
 
 
-def _questions(run: Mapping[str, Any], commits: Sequence[ChunkCommit]) -> dict[str, int]:
+def _questions(run: RunRecord, commits: Sequence[ChunkCommit]) -> QuestionCounts:
+    counts = _sum(commit.account.counts for commit in commits)
     done = sum(commit.questions.rows for commit in commits)
-    skipped = sum(sum(commit.account.skips_by_reason.values()) for commit in commits)
-    return {
-        "done": done,
-        "total": max(done, _total(run)),
-        **{name: sum(c.account.counts.get(name, 0) for c in commits) for name in _left_as(run)},
-        "skipped": skipped,
-    }
+    found = QuestionCounts(
+        done=done,
+        total=max(done, _total(run)),
+        skipped=sum(sum(commit.account.skips_by_reason.values()) for commit in commits),
+    )
+    if not run.is_evaluation:
+        return replace(found, paired=counts["paired"])
+    return replace(found, evaluated=counts["evaluated"], responses=counts["responses"], right=counts["right"])
 
 
-def _total(run: Mapping[str, Any]) -> int:
+def _total(run: RunRecord) -> int:
     """How many questions the run asks: with several sources it says so."""
-    layout, limit = run["layout"], run["identity"].get("limit")
-    if "questions" in layout:
-        return int(layout["questions"])
-    rows = int(layout["stops"][-1])
-    return rows if limit is None else min(rows, limit)
+    if run.layout.questions is not None:
+        return run.layout.questions
+    rows = sum(run.layout.lengths[-1]) if run.layout.stops else 0
+    limit = run.identity.get("limit")
+    return min(rows, limit) if isinstance(limit, int) else rows
 
 
-def _left_as(run: Mapping[str, Any]) -> tuple[str, ...]:
-    """What is counted of questions that are not skipped."""
-    return ("evaluated", "responses", "right") if is_evaluation(run) else ("paired",)
-
-
-def _state(
-    folder: RunFolder, questions: Mapping[str, int], n_chunks: int, driver: Mapping[str, Any] | None, lives: bool
-) -> str:
-    if lives:
-        return "running"
+def _state(folder: RunFolder, questions: QuestionCounts, n_chunks: int, driver: Driver | None, lives: bool) -> str:
     if driver is not None:
-        return "silent"
+        return "running" if lives else "silent"
     manifest = read_manifest(folder)
-    whole = manifest is not None and manifest.n_chunks == n_chunks and questions["done"] == questions["total"]
+    whole = manifest is not None and manifest.n_chunks == n_chunks and questions.done == questions.total
     return "complete" if whole else "stopped"
 
 
-def _pairs(commits: Sequence[ChunkCommit]) -> dict[str, int]:
-    counts = _sum(commit.account.counts for commit in commits)
-    return _ranked(Counter({kind.value: counts[kind.value] for kind in PairKind}))
-
-
 def _rate(
-    commits: Sequence[ChunkCommit], starts: Sequence[Mapping[str, Any]], questions: Mapping[str, int], lives: bool
-) -> dict[str, float | None]:
-    """Of the last minutes of a run that goes on, else over all its time at work."""
-    recent = _recent(commits, starts) if lives else _overall(commits, questions["done"])
+    commits: Sequence[ChunkCommit], starts: Sequence[JsonObject], questions: QuestionCounts, lives: bool
+) -> WorkRate:
+    recent = _recent(commits, starts) if lives else _overall(commits, questions.done)
     if recent is None:
-        return {"questions_per_s": None, "tokens_per_s": None, "eta_s": None}
+        return WorkRate(None, None, None)
     n_questions, n_tokens, seconds = recent
-    left = questions["total"] - questions["done"]
-    eta_s = left / n_questions * seconds if lives and n_questions else None
-    rates = {"questions_per_s": n_questions / seconds, "tokens_per_s": n_tokens / seconds, "eta_s": eta_s}
-    return {name: None if rate is None else round(rate, 3) for name, rate in rates.items()}
+    left = questions.total - questions.done
+    eta_s = round(left / n_questions * seconds, 3) if lives and n_questions else None
+    return WorkRate(round(n_questions / seconds, 3), round(n_tokens / seconds, 3), eta_s)
 
 
-def _recent(commits: Sequence[ChunkCommit], starts: Sequence[Mapping[str, Any]]) -> tuple[int, int, float] | None:
+def _recent(commits: Sequence[ChunkCommit], starts: Sequence[JsonObject]) -> tuple[int, int, float] | None:
     """Questions and tokens committed in the last minutes of this start, and how long these were."""
     began = _unix(starts[-1].get("at")) if starts else None
-    mine = [one for one in _ends(commits) if began is None or one[0] >= began]
+    mine = [commit for commit in _timed(commits) if began is None or _end(commit) >= began]
     if not mine:
         return None
-    last = max(end for end, _, _ in mine)
-    first = min(commit.account.began or last for commit in commits if began is None or _end(commit) >= began)
-    first = max(first, last - _WINDOW_S)
-    within = [(questions, tokens) for end, questions, tokens in mine if end > first]
-    return sum(q for q, _ in within), sum(t for _, t in within), max(last - first, 1e-3)
+    last = max(map(_end, mine))
+    first = max(min(commit.account.began or last for commit in mine), last - _WINDOW_S)
+    within = [commit for commit in mine if _end(commit) > first]
+    return sum(commit.questions.rows for commit in within), sum(map(_tokens, within)), max(last - first, 1e-3)
 
 
 def _overall(commits: Sequence[ChunkCommit], done: int) -> tuple[int, int, float] | None:
     rate = throughput([Spell(c.account.began, c.account.seconds, _tokens(c)) for c in commits])
-    if rate is None or rate["by"] != "clock":
+    if not isinstance(rate, ClockThroughput):
         return None
-    return done, sum(map(_tokens, commits)), max(rate["work_s"], 1e-3)
+    return done, sum(map(_tokens, commits)), max(rate.work_s, 1e-3)
 
 
-def _ends(commits: Sequence[ChunkCommit]) -> list[tuple[float, int, int]]:
-    """When each chunk was done (Unix s), its questions, its tokens; those of an older mmpr do not say when."""
-    known = [commit for commit in commits if commit.account.began is not None]
-    return [(_end(commit), commit.questions.rows, _tokens(commit)) for commit in known]
+def _timed(commits: Sequence[ChunkCommit]) -> list[ChunkCommit]:
+    """Those that say when they were done; those of an older mmpr do not."""
+    return [commit for commit in commits if commit.account.began is not None]
 
 
 def _end(commit: ChunkCommit) -> float:
+    """Unix seconds."""
     return (commit.account.began or 0.0) + commit.account.seconds
 
 
@@ -188,23 +245,19 @@ def _tokens(commit: ChunkCommit) -> int:
     return commit.account.tokens.get("generated", 0)
 
 
-def _driver(driver: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    if driver is None:
-        return None
-    silent_s = max(0.0, time.time() - driver["beat_at"])
-    return {"host": driver["host"], "pid": driver["pid"], "silent_s": round(silent_s, 1)}
-
-
-def _hosts(commits: Sequence[ChunkCommit]) -> dict[str, dict[str, Any]]:
-    """What each host has committed, and when last."""
-    found: dict[str, dict[str, Any]] = {}
+def _hosts(commits: Sequence[ChunkCommit]) -> dict[str, HostStatus]:
+    by_host: dict[str, list[ChunkCommit]] = {}
     for commit in commits:
-        host = found.setdefault(commit.account.host, {"chunks": 0, "questions": 0, "tokens": 0, "last": 0.0})
-        host["chunks"] += 1
-        host["questions"] += commit.questions.rows
-        host["tokens"] += _tokens(commit)
-        host["last"] = max(host["last"], _end(commit) if commit.account.began is not None else 0.0)
-    return {name: {**of, "last": _utc(of["last"] or None)} for name, of in sorted(found.items())}
+        by_host.setdefault(commit.account.host, []).append(commit)
+    return {
+        host: HostStatus(
+            chunks=len(own),
+            questions=sum(commit.questions.rows for commit in own),
+            tokens=sum(map(_tokens, own)),
+            last=_utc(max(map(_end, _timed(own)), default=None)),
+        )
+        for host, own in sorted(by_host.items())
+    }
 
 
 def _sum(counts: Iterator[Mapping[str, int]]) -> Counter[str]:
@@ -232,51 +285,47 @@ def _unix(moment: object) -> float | None:
 # -- lines for people -------------------------------------------------------------------------------------------------
 
 
-def status_lines(status: Mapping[str, Any]) -> list[str]:
+def status_lines(status: RunStatus) -> list[str]:
     """One run's status as lines; nothing in them steers a terminal."""
-    questions, rate = status["questions"], status["rate"]
-    share = questions["done"] / questions["total"] if questions["total"] else 1.0
+    questions = status.questions
+    share = questions.done / questions.total if questions.total else 1.0
+    kept = f"{questions.paired:,} paired" if questions.paired is not None else f"{questions.evaluated:,} evaluated"
+    busiest = sorted(status.hosts.items(), key=lambda entry: -entry[1].questions)[:8]
     lines = [
-        f"{status['run']}: {_state_words(status)}",
-        f"questions   {questions['done']:,} of {questions['total']:,} ({share:.1%}): {_law(questions)}",
+        f"{status.run}: {_state_words(status)}",
+        f"questions   {questions.done:,} of {questions.total:,} ({share:.1%}): {kept} + {questions.skipped:,} skipped",
         _made(status),
-        f"skipped     {_counted(status['skips_by_reason']) or 'none'}",
-        f"rate        {_rate_words(rate)}",
-        *([f"engines     {_live_words(status['live'])}"] if status["live"] else []),
-        *(f"host        {name}: {of['questions']:,} questions, last {of['last']}" for name, of in _busiest(status)),
-        f"model       {status['model']}",
-        *(f"event       {_event_words(event)}" for event in status["events"]),
-        *([f"last end    {_event_words(status['ended'])}"] if status["ended"] else []),
+        f"skipped     {_counted(status.skips_by_reason) or 'none'}",
+        f"rate        {_rate_words(status.rate)}",
+        *([f"engines     {_live_words(status.live)}"] if status.live else []),
+        *(f"host        {name}: {of.questions:,} questions, last {of.last}" for name, of in busiest),
+        f"model       {status.model}",
+        *(f"event       {_event_words(event)}" for event in status.events),
+        *([f"last end    {_event_words(status.ended)}"] if status.ended else []),
     ]
-    return [visible_line(line) if i == 0 else _kept_columns(line) for i, line in enumerate(lines)]
+    return [visible_line(lines[0]), *(line[:12] + visible_line(line[12:]) for line in lines[1:])]
 
 
-def _law(questions: Mapping[str, int]) -> str:
-    kept = kept_as(questions)
-    return f"{questions[kept]:,} {kept} + {questions['skipped']:,} skipped"
+def _made(status: RunStatus) -> str:
+    if (n := status.questions.responses) is None:
+        return f"pairs       {_counted(status.pairs_by_kind) or 'none yet'}"
+    return "right       " + (f"{(status.questions.right or 0) / n:.1%} of {n:,} responses" if n else "none yet")
 
 
-def _made(status: Mapping[str, Any]) -> str:
-    if (n := status["questions"].get("responses")) is None:
-        return f"pairs       {_counted(status['pairs_by_kind']) or 'none yet'}"
-    return "right       " + (f"{status['questions']['right'] / n:.1%} of {n:,} responses" if n else "none yet")
-
-
-def table_lines(statuses: Sequence[Mapping[str, Any]]) -> list[str]:
+def table_lines(statuses: Sequence[RunStatus]) -> list[str]:
     """Several runs, a line each."""
     rows = [("run", "state", "done", "total", "pairs", "left", "last end")]
     for status in statuses:
-        pairs, ended = sum(status["pairs_by_kind"].values()), status["ended"]
-        eta_s = status["rate"]["eta_s"]
+        eta_s = status.rate.eta_s
         rows.append(
             (
-                visible_line(status["run"]),
-                status["state"],
-                f"{status['questions']['done']:,}",
-                f"{status['questions']['total']:,}",
-                f"{pairs:,}",
+                visible_line(status.run),
+                status.state,
+                f"{status.questions.done:,}",
+                f"{status.questions.total:,}",
+                f"{sum(status.pairs_by_kind.values()):,}",
                 duration(eta_s) if eta_s is not None else "",
-                visible_line(_event_words(ended)) if ended else "",
+                visible_line(_event_words(status.ended)) if status.ended else "",
             )
         )
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
@@ -290,35 +339,21 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def _kept_columns(line: str) -> str:
-    label, text = line[:12], line[12:]
-    return label + visible_line(text)
-
-
-def _state_words(status: Mapping[str, Any]) -> str:
-    driver, state = status["driver"], status["state"]
+def _state_words(status: RunStatus) -> str:
+    driver = status.driver
     if driver is None:
-        return {"complete": "complete", "stopped": "not finished; run its command again to go on"}[state]
-    who = f"pid {driver['pid']} on {driver['host']}"
-    if state == "running":
-        return f"running, driven by {who}, seen {duration(driver['silent_s'])} ago"
-    return f"silent: {who} was last seen {duration(driver['silent_s'])} ago; run its command again to go on"
+        return {"complete": "complete", "stopped": "not finished; run its command again to go on"}[status.state]
+    who = f"pid {driver.pid} on {driver.host}"
+    if status.state == "running":
+        return f"running, driven by {who}, seen {duration(driver.silent_s)} ago"
+    return f"silent: {who} was last seen {duration(driver.silent_s)} ago; run its command again to go on"
 
 
-def _rate_words(rate: Mapping[str, float | None]) -> str:
-    questions_per_s, tokens_per_s, eta_s = rate["questions_per_s"], rate["tokens_per_s"], rate["eta_s"]
-    if questions_per_s is None or tokens_per_s is None:
+def _rate_words(rate: WorkRate) -> str:
+    if rate.questions_per_s is None or rate.tokens_per_s is None:
         return "not known yet"
-    text = f"{questions_per_s:,.2f} questions/s, {tokens_per_s:,.0f} tokens/s"
-    return text + (f"; about {duration(eta_s)} left" if eta_s is not None else "")
-
-
-def _live_words(live: Mapping[str, Any]) -> str:
-    parts = [str(live.get("phase", ""))]
-    parts += [f"{live[name]:,} {words}" for name, words in _LIVE if isinstance(live.get(name), int)]
-    if isinstance(live.get("busy_share"), float):
-        parts.append(f"busy {live['busy_share']:.0%}")
-    return ", ".join(filter(None, parts))
+    text = f"{rate.questions_per_s:,.2f} questions/s, {rate.tokens_per_s:,.0f} tokens/s"
+    return text + (f"; about {duration(rate.eta_s)} left" if rate.eta_s is not None else "")
 
 
 _LIVE = (
@@ -330,13 +365,18 @@ _LIVE = (
 )
 
 
-def _busiest(status: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
-    return sorted(status["hosts"].items(), key=lambda pair: -pair[1]["questions"])[:8]
+def _live_words(live: JsonObject) -> str:
+    parts = [str(live.get("phase", ""))]
+    parts += [f"{live[name]:,} {words}" for name, words in _LIVE if isinstance(live.get(name), int)]
+    if isinstance(live.get("busy_share"), float):
+        parts.append(f"busy {live['busy_share']:.0%}")
+    return ", ".join(filter(None, parts))
 
 
-def _event_words(event: Mapping[str, Any]) -> str:
-    chunks = event.get("chunks") or []
-    again = f"; chunks leased again: {', '.join(map(str, chunks))}" if chunks else ""
+def _event_words(event: JsonObject) -> str:
+    chunks = event.get("chunks")
+    listed = ", ".join(map(str, chunks)) if isinstance(chunks, list) else ""
+    again = f"; chunks leased again: {listed}" if listed else ""
     place = " ".join(str(event[name]) for name in ("at", "host", "event") if event.get(name))
     return f"{place}: {event['words']}{again}" if event.get("words") else f"{place}{again}"
 

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+TableRow = dict[str, Any]  # one row of a Parquet file, by the names of its columns, which have types of their own
 
 
 class Stage(StrEnum):

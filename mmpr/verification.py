@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby, islice
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,9 +21,8 @@ from mmpr.run.columns import image_bytes, pair_id
 from mmpr.run.commit_records import ChunkCommit, Committed, FileRecord, RowSpan
 from mmpr.run.dataset import SKIPS, Manifest, read_manifest
 from mmpr.run.folder import CHUNKS, DATA, EVENTS, MANIFEST, RUN, STARTS, RunFolder, sidecar_name
-from mmpr.run.merge_members import is_evaluation, members_of
 from mmpr.run.split import TRAIN, VALIDATION, image_number
-from mmpr.types import Pair, PairKind, Stage
+from mmpr.types import Pair, PairKind, Stage, TableRow
 
 # More faults of one sort tell nothing new.
 _MOST_LINES = 20
@@ -41,10 +39,10 @@ class _Group:
 
     path: str
     place: Place
-    rows: list[dict[str, Any]]
+    rows: list[TableRow]
 
 
-def verify(folder_url: str, options: dict[str, Any] | None = None) -> list[str]:
+def verify(folder_url: str, options: Mapping[str, object] | None = None) -> list[str]:
     """Every problem of a run folder, one line each; none where nothing is damaged: it may be unfinished all the same.
 
     Checked are the sidecars, their files' bytes and hashes, that every question has responses or a skip, that no source
@@ -59,7 +57,7 @@ def verify(folder_url: str, options: dict[str, Any] | None = None) -> list[str]:
     merged = False
     try:
         run = folder.load_run()
-        merged = bool(members_of(run))
+        merged = bool(run.members)
         damaged = damaged_chunks(folder)
         problems += [line for lines in damaged.values() for line in lines]
         chunks = sorted(folder.committed_chunks())
@@ -70,20 +68,20 @@ def verify(folder_url: str, options: dict[str, Any] | None = None) -> list[str]:
         problems += _check_logs(folder, manifest)
         problems += _check_manifest(folder, manifest, len(chunks))
         if manifest is not None and not problems:  # a damaged file would be reported again for each of its pairs
-            problems += _limited(_compare(folder, manifest, commits, paired=not is_evaluation(run)))
+            problems += _limited(_compare(folder, manifest, commits, paired=not run.is_evaluation))
     except RunFolderError as error:
         problems.append(str(error))
     return [_of_merged(folder, line) for line in problems] if merged else problems
 
 
-def unfinished(folder_url: str, options: dict[str, Any] | None = None) -> str | None:
+def unfinished(folder_url: str, options: Mapping[str, object] | None = None) -> str | None:
     """What a run without damage still lacks, in one line; None where it is finished.
 
     Raises:
         RunFolderError: the folder holds no run, or a damaged one.
     """
     folder = RunFolder(folder_url, options)
-    commits, chunks, manifest = list(folder.commits()), n_chunks(folder), read_manifest(folder)
+    commits, chunks, manifest = list(folder.commits()), folder.load_run().n_chunks, read_manifest(folder)
     of_all = f" of {chunks}" if chunks is not None else ""
     done = f"{len(commits)}{of_all} chunks, {sum(commit.questions.rows for commit in commits):,} questions"
     if chunks is not None and len(commits) < chunks:
@@ -91,15 +89,6 @@ def unfinished(folder_url: str, options: dict[str, Any] | None = None) -> str | 
     if manifest is None or manifest.n_chunks != len(commits):
         return f"unfinished: {done}, and its dataset is not written; run its command again, it only finishes it"
     return None
-
-
-def n_chunks(folder: RunFolder) -> int | None:
-    """How many chunks a run has when it is finished; None where its `run.json` does not say (of an older mmpr)."""
-    run = folder.load_run()
-    if members := members_of(run):
-        return sum(member.chunks for member in members)
-    chunks: int | None = run["layout"].get("chunks")
-    return chunks
 
 
 def _of_merged(folder: RunFolder, line: str) -> str:
@@ -331,7 +320,7 @@ def _compare_group(group: _Group, committed: Committed) -> Iterator[str]:
             yield f"{group.path}: pair {row['pair_id']} {fault}; {_cut_again()}"
 
 
-def _row_fault(row: dict[str, Any], committed: Committed) -> str | None:
+def _row_fault(row: TableRow, committed: Committed) -> str | None:
     """The first way in which a row differs from what was committed."""
     pair = _pair(row, committed)
     try:
@@ -350,7 +339,7 @@ def _row_fault(row: dict[str, Any], committed: Committed) -> str | None:
     return next((fault for fault, sound in checks.items() if not sound), None)
 
 
-def _pair(row: dict[str, Any], committed: Committed) -> Pair:
+def _pair(row: TableRow, committed: Committed) -> Pair:
     kind = PairKind(row["pair_kind"])
     blind = kind is PairKind.DROPOUT_NTP
     chosen, rejected = (Stage.DRAFT, Stage.COMPLETION) if blind else (Stage.SAMPLE, Stage.SAMPLE)
@@ -358,7 +347,7 @@ def _pair(row: dict[str, Any], committed: Committed) -> Pair:
     return Pair(committed.question.id, *sides, kind, row["rank"])
 
 
-def _spoken(turns: list[dict[str, Any]]) -> str:
+def _spoken(turns: list[TableRow]) -> str:
     return "".join(part["text"] or "" for turn in turns for part in turn["content"])
 
 
@@ -368,7 +357,7 @@ def _groups(folder: RunFolder, file: FileRecord) -> Iterator[_Group]:
         yield _Group(file.path, place, list(found))
 
 
-def _table_rows(folder: RunFolder, name: str, columns: list[str] | None) -> Iterator[dict[str, Any]]:
+def _table_rows(folder: RunFolder, name: str, columns: list[str] | None) -> Iterator[TableRow]:
     try:
         with folder.store.open(name) as file, pq.ParquetFile(file) as parquet:
             for batch in parquet.iter_batches(_BATCH_ROWS, columns=columns):
@@ -381,11 +370,11 @@ def _place(committed: Committed) -> Place:
     return committed.question.source, committed.question.row
 
 
-def _row_place(row: dict[str, Any]) -> Place:
+def _row_place(row: TableRow) -> Place:
     return row["source"], row["row"]
 
 
-def _data_place(row: dict[str, Any]) -> Place:
+def _data_place(row: TableRow) -> Place:
     return row["source"], row["source_row"]
 
 

@@ -86,7 +86,7 @@ def test_the_pages_examples_run(write_source, tmp_path, cluster, monkeypatch):
             exec(compile(block, "docs/api.md", "exec"), names)
     own = names["own"]
     rules = {one.verdict.rule for one in own.responses() if one.verdict}
-    assert rules <= {"last-word", "empty"} and own.report["pairs"] > 0
+    assert rules <= {"last-word", "empty"} and own.report.pairs > 0
     again = names["again"].responses().to_pandas()
     assert set(again.rule.dropna()) <= {"last-word", "empty"}
     assert again.equals(own.responses().to_pandas()[again.columns])

@@ -39,8 +39,8 @@ def shards(out):
 def test_a_build_gives_pairs_of_both_kinds_that_datasets_opens(write_source, tmp_path):
     out = tmp_path / "run"
     report = run(write_source(30), out).report
-    assert report["questions"] == 30 == report["paired"] + report["skipped"]
-    assert report["pocket_model"] is True
+    assert report.questions == 30 == report.paired + report.skipped
+    assert report.pocket_model is True
     rows = datasets.load_dataset(
         "parquet", data_files=str(out / "data" / "*.parquet"), split="train", cache_dir=str(tmp_path / "cache")
     )
@@ -74,8 +74,8 @@ def test_every_row_leaves_as_pairs_or_as_one_named_skip(write_source, tmp_path):
         json.dumps({"question": "How many?", "answer": 7, "image": "0.png"}),
     ]
     report = run(write_source(3, extra=extra), tmp_path / "run").report
-    assert report["questions"] == 11 and report["paired"] == 4
-    assert dict(report["skips_by_reason"]) == {
+    assert report.questions == 11 and report.paired == 4
+    assert dict(report.skips_by_reason) == {
         "bad_row": 1,
         "empty_question": 1,
         "no_picture": 1,
@@ -137,11 +137,11 @@ def test_pairing_into_a_new_folder_leaves_the_old_one_alone(write_source, tmp_pa
     source, out, other = write_source(20), tmp_path / "run", tmp_path / "other"
     report = run(source, out, pairs_per_question=1).report
     before = {path: path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file()}
-    assert pair_again(str(out), ["pairs_per_question=4"], to=str(other))["pairs"] > report["pairs"]
+    assert pair_again(str(out), ["pairs_per_question=4"], to=str(other)).pairs > report.pairs
     assert {path: path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file()} == before
     assert verify(str(other)) == verify(str(out)) == []
     again = pair_again(str(other), ["pairs_per_question=1"])
-    assert again["pairs"] == report["pairs"] and shards(other) == shards(out)
+    assert again.pairs == report.pairs and shards(other) == shards(out)
     with pytest.raises(RunFolderError, match="holds a run already"):
         pair_again(str(out), [], to=str(other))
 
@@ -150,10 +150,10 @@ def test_a_line_that_is_still_being_written_is_left_for_the_next_start(write_sou
     path, out = write_source(6), tmp_path / "run"
     whole = '{"id": "late", "image": "1.png", "question": "How many?", "answer": 2}\n'
     path.write_text(path.read_text() + whole[:40])
-    assert run(path, out).report["questions"] == 6
+    assert run(path, out).report.questions == 6
     assert "vqa.jsonl line 7: the file ends inside it: left for the next start" in capfd.readouterr().err
     path.write_text(path.read_text() + whole[40:])
-    assert run(path, out).report["questions"] == 7
+    assert run(path, out).report.questions == 7
     assert "line 7" not in capfd.readouterr().err and verify(str(out)) == []
 
 
@@ -165,7 +165,7 @@ def test_appended_rows_are_new_chunks_and_old_ones_stay(write_source, tmp_path):
         file.write(json.dumps({"question": "How many?", "answer": 2, "image": "1.png"}) + "\n")
     report = run(source, out).report
     after = RunFolder(str(out)).committed()
-    assert report["questions"] == 21
+    assert report.questions == 21
     assert {chunk: after[chunk] for chunk in commits} == commits and len(after) == len(commits) + 1
 
 
@@ -195,11 +195,11 @@ def test_a_changed_identity_is_refused_and_named(write_source, tmp_path, name, v
 
 def test_pairing_again_needs_neither_source_nor_engine(write_source, tmp_path):
     source, out = write_source(20), tmp_path / "run"
-    few = run(source, out, pairs_per_question=1).report["pairs"]
+    few = run(source, out, pairs_per_question=1).report.pairs
     source.unlink()
-    many = pair_again(str(out), ["pairs_per_question=4"])["pairs"]
+    many = pair_again(str(out), ["pairs_per_question=4"]).pairs
     assert many > few
-    assert pair_again(str(out), ["pairs_per_question=1"])["pairs"] == few
+    assert pair_again(str(out), ["pairs_per_question=1"]).pairs == few
     with pytest.raises(ResumeError, match=r"^n was"):
         pair_again(str(out), ["n=9"])
 
@@ -251,11 +251,11 @@ def test_another_judge_is_applied_by_pairing_again(write_source, tmp_path):
     out = tmp_path / "run"
     strict = run(write_source(1, extra=extra), out).report
     lenient = pair_again(str(out), ["relative_tolerance=0.05"])
-    assert lenient["paired"] == strict["paired"] + 1
-    assert "correct" not in strict["outcomes"] and lenient["outcomes"]["correct"]
+    assert lenient["paired"] == strict.paired + 1
+    assert "correct" not in strict.outcomes and lenient["outcomes"]["correct"]
     (pair, *_) = [row for row in table(out) if row["source_row"] == 2]
     assert pair["chosen_answer"] == "2" and pair["answer"] == "2.05"
-    assert pair_again(str(out), ["relative_tolerance=0"])["paired"] == strict["paired"]
+    assert pair_again(str(out), ["relative_tolerance=0"]).paired == strict.paired
 
 
 def test_every_rule_of_selection_is_applied_by_pairing_again_and_taken_back(write_source, tmp_path):
@@ -266,9 +266,9 @@ def test_every_rule_of_selection_is_applied_by_pairing_again_and_taken_back(writ
     before = shards(out)
     rules = ["strategy=hardest", "max_pairs_per_source=20", "max_format_fraction=0.25", "validation_fraction=0.3"]
     report = pair_again(str(out), [*rules, f"exclude={bench}", "near_duplicate=0.99"])
-    assert report["questions"] == 30 == report["paired"] + report["skipped"]
-    assert report["pairs"] == 20 and report["skips_by_reason"]["excluded"] == 2
-    assert report["selection"]["exclude"] == "bench.jsonl"  # the report travels, a path is of one machine
+    assert report.questions == 30 == report.paired + report.skipped
+    assert report.pairs == 20 and report.skips_by_reason["excluded"] == 2
+    assert report.selection["exclude"] == "bench.jsonl"  # the report travels, a path is of one machine
     splits = {
         name: pq.read_table(out / "data" / f"{name}-00000-of-00001.parquet").to_pylist()
         for name in ("train", "validation")
@@ -281,7 +281,7 @@ def test_every_rule_of_selection_is_applied_by_pairing_again_and_taken_back(writ
     bench.unlink()
     assert shards(out) == shards_after(out, [])  # the list stays in the run folder
     nothing = ["strategy=random", "max_pairs_per_source=null", "max_format_fraction=null", "validation_fraction=0"]
-    assert pair_again(str(out), [*nothing, "exclude=null", "near_duplicate=1"])["pairs"] == plain["pairs"]
+    assert pair_again(str(out), [*nothing, "exclude=null", "near_duplicate=1"]).pairs == plain.pairs
     assert shards(out) == before
 
 
@@ -311,7 +311,7 @@ def test_an_accuracy_window_is_a_named_skip(write_source, tmp_path):
     out = tmp_path / "run"
     plain = run(write_source(9), out).report
     report = pair_again(str(out), ["accuracy_window=[0.6, 1.0]"])
-    assert report["skips_by_reason"] == {"accuracy_window": 6} and plain["skips_by_reason"] == {}
+    assert report.skips_by_reason == {"accuracy_window": 6} and plain.skips_by_reason == {}
     (skip, *_) = pq.read_table(out / "skips.parquet").to_pylist()
     assert skip["detail"] == "0.5 of the responses are right, the window is 0.6 to 1"
 
@@ -322,11 +322,11 @@ def test_limit_samples_the_whole_source_and_the_sample_stays(write_source, tmp_p
     rows = [
         c.question.row for k in RunFolder(str(out)).committed().values() for c in read_chunk(RunFolder(str(out)), k)
     ]
-    assert report["questions"] == len(rows) == 10
+    assert report.questions == len(rows) == 10
     assert max(rows) > 40 and min(rows) < 20
     with source.open("a") as file:
         file.write(json.dumps({"question": "How many?", "answer": 2, "image": "1.png"}) + "\n")
-    assert run(source, out, limit=10).report["questions"] == 10
+    assert run(source, out, limit=10).report.questions == 10
 
 
 def test_a_given_draft_is_the_chosen_side_and_none_is_sampled(write_source, tmp_path):
@@ -348,7 +348,7 @@ def test_grounding_scores_stand_in_the_dataset_and_a_least_margin_filters_by_the
     assert len(scores) == 3 and all(chosen < 0 and rejected < 0 for chosen, rejected in scores)
     after = pair_again(str(out), ["min_grounding_margin=2"])
     assert after["skips_by_reason"]["grounding_margin"] == 3 and after["paired"] == before["paired"] - 3
-    assert pair_again(str(out), ["min_grounding_margin=-1"])["paired"] == before["paired"]
+    assert pair_again(str(out), ["min_grounding_margin=-1"]).paired == before["paired"]
 
 
 def test_a_margin_without_scores_is_refused(write_source, tmp_path):

@@ -82,7 +82,7 @@ def test_a_ray_job_is_stopped_goes_on_and_pays_for_new_rows_only(tmp_path):
         log, _ = first.communicate()
         assert "exit code 75" in log and "mmpr: stopped (SIGTERM)" in log
         kept = commits(run)
-        assert 0 < len(kept) < 10 and read_status(str(run))["ended"]["event"] == "stopped"
+        assert 0 < len(kept) < 10 and read_status(str(run)).ended["event"] == "stopped"
 
         second = submit("second")
         samples = _vllm_samples(cluster, second)

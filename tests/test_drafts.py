@@ -114,7 +114,7 @@ async def test_a_refused_score_keeps_the_drafts_beside_the_skip(question):
 def test_a_run_keeps_what_the_choice_was_made_by(cluster, write_source, tmp_path):
     out = tmp_path / "run"
     config = BuildConfig(source=str(write_source(1)), model="pocket", min_side_tokens=4, drafts=3)
-    assert build(config, str(out), reader).report["pairs"] == 1
+    assert build(config, str(out), reader).report.pairs == 1
     (commit,) = RunFolder(str(out)).committed().values()
     (one,) = read_chunk(RunFolder(str(out)), commit)
     assert [stored.response.gain for stored in one.responses] == [0.0, 1.5, 0.0, None]

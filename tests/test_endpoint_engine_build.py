@@ -44,7 +44,7 @@ def test_a_build_on_a_server_gives_pairs_of_both_kinds_and_says_how_endings_cont
     out = tmp_path / "run"
     with serving(Standin(answer=blind_answer, **standin)) as server:
         report = run(server, write_source(12), out)
-    assert report["questions"] == 12 == report["paired"]
+    assert report.questions == 12 == report.paired
     completions = [row for row in rows(out) if row["pair_kind"] == "dropout_ntp"]
     assert len(completions) == 4 and {row["continued"] for row in completions} == {continued}
     for row in completions:
@@ -61,15 +61,15 @@ def test_a_server_that_goes_and_comes_again_loses_and_doubles_nothing(cluster, w
     faults = {"fall": deque(["drop", 503])}  # the first among others, the second when it is asked alone
     with serving(Standin(answer=blind_answer, faults_at=faults)) as server:
         report = run(server, write_source(23, extra=fatal), out, endpoint_patience_s=0.2)
-    assert report["questions"] == 24 == report["paired"] and not report["skips_by_reason"]
-    assert not faults["fall"] and len({row["pair_id"] for row in rows(out)}) == report["pairs"]
+    assert report.questions == 24 == report.paired and not report.skips_by_reason
+    assert not faults["fall"] and len({row["pair_id"] for row in rows(out)}) == report.pairs
 
 
 def test_what_one_question_is_refused_for_is_a_named_skip(cluster, write_source, tmp_path):
     extra = ['{"question": "How many poison?", "answer": 2}', '{"question": "How many <|im_end|>?", "answer": 2}']
     with serving(Standin(answer=blind_answer, refuses="poison")) as server:
         report = run(server, write_source(3, extra=extra), tmp_path / "run")
-    assert dict(report["skips_by_reason"]) == {"prompt_too_long": 1, "engine_refused": 1}
+    assert dict(report.skips_by_reason) == {"prompt_too_long": 1, "engine_refused": 1}
 
 
 def test_no_key_reaches_the_run_folder_even_from_a_server_that_says_it(cluster, write_source, tmp_path, capfd):

@@ -74,15 +74,15 @@ def names(folder, *runs):
 def test_an_evaluation_gives_figures_and_no_pairs(write_source, tmp_path):
     out = tmp_path / "run"
     report = run(write_source(30), out).report
-    assert report["questions"] == 30 == report["evaluated"] + report["skipped"]
-    assert report["skips_by_reason"] == {"no_answer": 10}
-    found = report["all"]
+    assert report.questions == 30 == report.evaluated + report.skipped
+    assert report.skips_by_reason == {"no_answer": 10}
+    found = report.all
     assert (found["questions"], found["responses"]) == (20, 80)
     # of four responses two are right, one is wrong and one has no final answer
     assert found["right"]["value"] == 0.5 and found["parsable"]["value"] == 0.75
     assert found["majority"]["value"] == 1.0 and found["passes"]["2"]["value"] == pytest.approx(5 / 6)
     assert found["right"]["low"] < 0.5 < found["right"]["high"]
-    assert list(report["by_kind"]) == ["number"] and list(report["by_source"]) == ["vqa"]
+    assert list(report.by_kind) == ["number"] and list(report.by_source) == ["vqa"]
     assert json.loads((out / "eval.json").read_text()) == report
     assert not (out / "data").exists() and verify(str(out)) == []
 
@@ -96,7 +96,7 @@ def test_every_question_without_a_figure_is_a_named_skip_and_the_table_steers_no
         json.dumps({"question": "Is it red?", "answer": "yes", "source": "\x1b[31mred"}),
     ]
     report = run(write_source(3, extra=extra), tmp_path / "run").report
-    assert report["skips_by_reason"] == {"no_answer": 2, "bad_row": 1, "bad_answer": 1, "image_missing": 1}
+    assert report.skips_by_reason == {"no_answer": 2, "bad_row": 1, "bad_answer": 1, "image_missing": 1}
     skips = {row["row"]: row for row in pq.read_table(tmp_path / "run" / "skips.parquet").to_pylist()}
     assert skips[5]["question_id"] == "none" and "give `answer`" in skips[5]["detail"]
     assert skips[6]["reason"] == "bad_answer" and "'many'" in skips[6]["detail"]
@@ -125,7 +125,7 @@ def test_an_evaluation_goes_on_where_it_ended_and_takes_new_rows(write_source, t
     after = RunFolder(str(out)).committed()
     assert {chunk for chunk in commits if after[chunk] != commits[chunk]} == {1}
     assert (out / "eval.json").read_bytes() == content
-    assert run(write_source(20), out).report["questions"] == 20
+    assert run(write_source(20), out).report.questions == 20
     grown = RunFolder(str(out)).committed()
     assert {chunk: grown[chunk] for chunk in after} == after and len(grown) > len(after)
 
@@ -133,7 +133,7 @@ def test_an_evaluation_goes_on_where_it_ended_and_takes_new_rows(write_source, t
 def test_the_judge_may_change_without_an_engine_and_the_sampling_may_not(tmp_path):
     source, out = tmp_path / "measured.jsonl", tmp_path / "run"
     source.write_text(json.dumps({"question": "What is the mean height?", "answer": 2}) + "\n")
-    assert run(source, out).report["all"]["right"]["value"] == 0.5
+    assert run(source, out).report.all.right.value == 0.5
     found = run(source, out, relative_tolerance=0.6).report  # 3 is within 60 % of 2
     assert found["all"]["right"]["value"] == 0.75 == evaluate_run(str(out))["all"]["right"]["value"]
     with pytest.raises(ResumeError, match="n was 4"):
@@ -207,7 +207,7 @@ def test_runs_that_were_judged_differently_or_asked_other_things_are_not_compare
 def test_status_tells_how_an_evaluation_went(models):
     status = read_status(str(models / "base"))
     counts = {"done": 40, "total": 40, "evaluated": 40, "responses": 160, "right": 80, "skipped": 0}
-    assert status["state"] == "complete" and status["questions"] == counts
+    assert status.state == "complete" and status.questions == counts
     lines = status_lines(status)
     assert lines[1].endswith("40 evaluated + 0 skipped") and lines[2] == "right       50.0% of 160 responses"
 

@@ -146,7 +146,7 @@ def test_a_run_keeps_the_gains_and_pairs_go_by_them(cluster, write_source, tmp_p
     out, source = tmp_path / "run", str(write_source(3))
     settings = {"n": 4, "pairs_per_question": 1, "adaptive": adaptive, "strategy": "grounded", "min_side_tokens": 4}
     report = build(BuildConfig(source=source, model="pocket", grounding=True, **settings), str(out), reader).report
-    assert report["pairs_by_kind"]["correctness"] == 2 and verify(str(out)) == []
+    assert report.pairs_by_kind["correctness"] == 2 and verify(str(out)) == []
     (commit,) = RunFolder(str(out)).committed().values()
     sampled = [one for one in read_chunk(RunFolder(str(out)), commit) if one.question.answer]
     assert [[stored.response.gain for stored in one.responses] for one in sampled] == [[0.0, None, 1.5, None]] * 2
@@ -156,7 +156,7 @@ def test_a_run_keeps_the_gains_and_pairs_go_by_them(cluster, write_source, tmp_p
     print_story(console, read_story(str(out), rows[0]["pair_id"]))
     assert "the right responses to which the image brings most, in nats, go first" in console.file.getvalue()
     assert "Chosen side: +1.500 nats a token likelier with the image than without." in console.file.getvalue()
-    assert pair_again(str(out), ["strategy=random", "pairs_per_question=4"])["pairs_by_kind"]["correctness"] == 8
+    assert pair_again(str(out), ["strategy=random", "pairs_per_question=4"]).pairs_by_kind["correctness"] == 8
 
 
 def test_gains_need_a_run_that_has_them(cluster, write_source, tmp_path):

@@ -90,8 +90,8 @@ def test_a_deadline_that_has_passed_stops_before_an_engine_is_paid_for(write_sou
     with pytest.raises(RunStopped, match="deadline 2020-01-01 has passed"):
         run(write_source(9), tmp_path / "run", deadline="2020-01-01", make_engine=None)
     status = read_status(str(tmp_path / "run"))
-    assert status["state"] == "stopped" and status["ended"]["words"] == "deadline 2020-01-01 has passed"
-    assert run(write_source(9), tmp_path / "run", deadline="+8h").report["questions"] == 9
+    assert status.state == "stopped" and status.ended["words"] == "deadline 2020-01-01 has passed"
+    assert run(write_source(9), tmp_path / "run", deadline="+8h").report.questions == 9
 
 
 async def slow_engine():
@@ -106,7 +106,7 @@ def test_used_up_gpu_hours_stop_gently_and_the_same_command_goes_on(write_source
     assert len(committed) < 5
     report = run(source, out).report
     after = RunFolder(str(out)).committed()
-    assert report["questions"] == 40 and {chunk: after[chunk] for chunk in committed} == committed
+    assert report.questions == 40 and {chunk: after[chunk] for chunk in committed} == committed
 
 
 # -- the same command again -------------------------------------------------------------------------------------------
@@ -128,10 +128,10 @@ def test_a_complete_run_is_left_alone_and_no_engine_starts(write_source, tmp_pat
     first = run(source, out, make_engine=counted(marks))
     before = {path: path.stat().st_mtime_ns for path in (out / "data").iterdir()}
     again = run(source, out, make_engine=counted(marks))
-    assert again.idle and not first.idle and again.report["pairs"] == first.report["pairs"]
+    assert again.idle and not first.idle and again.report.pairs == first.report.pairs
     assert {path: path.stat().st_mtime_ns for path in (out / "data").iterdir()} == before
     assert len(list(marks.iterdir())) == 1
-    assert read_status(str(out))["ended"]["words"] == "nothing was left to do"
+    assert read_status(str(out)).ended["words"] == "nothing was left to do"
 
 
 def test_a_changed_setting_of_selection_a_lost_file_or_a_damaged_manifest_is_work(write_source, tmp_path):
@@ -153,7 +153,7 @@ def test_appended_rows_are_new_chunks_and_only_they_are_asked(write_source, tmp_
     source.write_text(grown + write_source(5, first=20, name="more.jsonl").read_text())
     report = run(source, out).report
     after = RunFolder(str(out)).committed()
-    assert report["questions"] == 25 and len(after) == len(before) + 1
+    assert report.questions == 25 and len(after) == len(before) + 1
     assert {chunk: after[chunk] for chunk in before} == before
 
 
@@ -174,7 +174,7 @@ def test_the_sources_of_a_job_share_their_engines_and_have_folders_of_their_own(
     job = write_job(tmp_path, sources)
     make = functools.partial(_make, marks)
     ended = list(run_job(read_job(job, []), maker=lambda _: make))
-    assert [one.outcome.report["questions"] for one in ended] == [20, 12, 9]
+    assert [one.outcome.report.questions for one in ended] == [20, 12, 9]
     assert len(list(marks.iterdir())) == 1
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a", "b", "c"]
     again = list(run_job(read_job(job, []), maker=lambda _: make))
@@ -189,7 +189,7 @@ def test_a_source_that_cannot_be_read_ends_no_other(write_source, tmp_path):
     write_source(9, name="a.jsonl")
     job = write_job(tmp_path, {"gone": {"source": "gone.jsonl"}, "a": {"source": "a.jsonl"}})
     gone, done = run_job(read_job(job, []), maker=lambda _: scripted_engine)
-    assert "gone.jsonl" in str(gone.error) and done.outcome.report["questions"] == 9
+    assert "gone.jsonl" in str(gone.error) and done.outcome.report.questions == 9
 
 
 def test_a_budget_is_of_the_whole_job_and_what_was_not_begun_waits(write_source, tmp_path):

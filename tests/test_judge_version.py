@@ -71,7 +71,7 @@ def rows(out):
 def test_older_verdicts_are_given_anew_by_pairing_and_by_resuming(write_source, tmp_path):
     source, out = write_source(12), tmp_path / "run"
     first = run(source, out)
-    assert run(source, out).idle and first.report["judge_version"] == VERSION
+    assert run(source, out).idle and first.report.judge_version == VERSION
     before = rows(out)
     age(out)
     assert verify(str(out)) == []
@@ -79,12 +79,12 @@ def test_older_verdicts_are_given_anew_by_pairing_and_by_resuming(write_source, 
     assert {name: previewed[name] for name in ("paired", "pairs", "abstaining")} == {
         name: first.report[name] for name in ("paired", "pairs", "abstaining")
     }
-    assert pair_again(str(out), [])["judge_version"] == VERSION
+    assert pair_again(str(out), []).judge_version == VERSION
     nameless = [{**row, "judge_version": None} for row in before]
     assert [{**row, "judge_version": None} for row in rows(out)] == nameless
     age(out)
     resumed = run(source, out)
-    assert not resumed.idle and resumed.report["abstaining"] == first.report["abstaining"]
+    assert not resumed.idle and resumed.report.abstaining == first.report.abstaining
     assert verify(str(out)) == [] and run(source, out).idle
 
 
@@ -93,7 +93,7 @@ def test_a_report_and_a_story_tell_of_the_verdicts_that_the_dataset_was_cut_from
     run(write_source(12), out)
     pair_id = next(row["pair_id"] for row in rows(out) if row["pair_kind"] == "correctness")
     age(out)
-    assert report_again(str(out))["judge_version"] == 1
+    assert report_again(str(out)).judge_version == 1
     story = read_story(str(out), pair_id)
     assert {s.verdict.outcome for s in story.committed.responses if s.verdict.answer == "3"} == {Outcome.CORRECT}
     pair_again(str(out), [])
@@ -105,7 +105,7 @@ def test_an_evaluation_is_judged_again_by_a_newer_judge(write_source, tmp_path):
     source, out = write_source(12), tmp_path / "run"
     first = run(source, out, evaluate=True, adaptive=False)
     age(out)
-    assert evaluate_run(str(out))["all"] == first.report["all"]
+    assert evaluate_run(str(out))["all"] == first.report.all
     again = run(source, out, evaluate=True, adaptive=False)
     assert not again.idle and again.report == first.report
 

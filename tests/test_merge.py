@@ -27,7 +27,7 @@ from mmpr.judging import judge_key
 from mmpr.reporting.pair_story import read_story
 from mmpr.reporting.peek import sample_pairs
 from mmpr.reporting.rewritten_reports import report_again
-from mmpr.run import RunFolder, claim_driver, new_attempt
+from mmpr.run import RunFolder, RunLayout, RunRecord, claim_driver, new_attempt
 from mmpr.run.json_records import unsealed
 from mmpr.settings.config import BuildConfig, Mark, part
 from mmpr.status import read_status
@@ -41,11 +41,14 @@ def member(path, rows, *, source="vqa.jsonl", size=4, **settings):
     config = BuildConfig(source=source, **{"model": "owner/one", **settings})
     folder = RunFolder(str(path))
     folder.create_run(
-        identity=part(config, Mark.IDENTITY),
-        selection=part(config, Mark.SELECTION),
-        source=source,
-        layout={"chunk_questions": size, "stops": [len(rows)]},
-        versions={"mmpr": "0.1.0"},
+        RunRecord(
+            format=1,
+            source=source,
+            layout=RunLayout(size, (len(rows),)),
+            identity=part(config, Mark.IDENTITY),
+            selection=part(config, Mark.SELECTION),
+            versions={"mmpr": "0.1.0"},
+        )
     )
     for chunk, first in enumerate(range(0, len(rows), size)):
         some = rows[first : first + size]
@@ -101,16 +104,16 @@ def test_a_merged_run_has_the_rows_of_both_each_with_its_own_model_and_prompt(sh
         ("vqa", "owner/one", "final"),
         ("docs", "two", "boxed"),
     }
-    assert report["questions"] == 17 == report["paired"] + report["skipped"]
-    assert report["model"] == "owner/one + two" and report["source"] == "vqa.jsonl + docs.jsonl"
-    assert [one["name"] for one in report["members"]] == ["a", "b"] and not report["pocket_model"]
+    assert report.questions == 17 == report.paired + report.skipped
+    assert report.model == "owner/one + two" and report.source == "vqa.jsonl + docs.jsonl"
+    assert [one["name"] for one in report.members] == ["a", "b"] and not report.pocket_model
 
 
 def test_everything_works_on_a_merged_run(shapes, tmp_path):
     out = str(tmp_path / "m")
     merge(out, shapes / "a", shapes / "b", shapes / "c")
     assert verify(out) == []
-    assert read_status(out)["state"] == "complete" and read_status(out)["questions"]["total"] == 27
+    assert read_status(out).state == "complete" and read_status(out).questions.total == 27
     rows = rows_of(out)
     for row in rows:
         story = read_story(out, row["pair_id"])
@@ -125,9 +128,9 @@ def test_everything_works_on_a_merged_run(shapes, tmp_path):
     before = files(out)
     report_again(out)
     assert {name for name, content in files(out).items() if before.get(name) != content} <= {"manifest.json"}
-    assert pair_again(out, ["pairs_per_question=1"])["pairs"] < len(rows)
+    assert pair_again(out, ["pairs_per_question=1"]).pairs < len(rows)
     assert {row["model"] for row in rows_of(out)} == {"owner/one", "two", "three"}
-    assert pair_again(out, [], to=str(tmp_path / "again"))["members"] and verify(str(tmp_path / "again")) == []
+    assert pair_again(out, [], to=str(tmp_path / "again")).members and verify(str(tmp_path / "again")) == []
     assert verify(out) == []
 
 
@@ -190,9 +193,9 @@ def test_parts_of_one_source_keep_its_name(tmp_path):
 def test_a_merged_run_can_be_merged_again(shapes, tmp_path):
     merge(tmp_path / "m", shapes / "a", shapes / "c")
     report = merge(tmp_path / "all", tmp_path / "m", shapes / "b").report
-    assert [one["name"] for one in report["members"]] == ["m-a", "m-c", "b"]
+    assert [one["name"] for one in report.members] == ["m-a", "m-c", "b"]
     assert rows_of(tmp_path / "all") == rows_of(tmp_path / "m") + rows_of(shapes / "b")
-    assert report["members"][1]["renamed"] == {"vqa": "vqa@c"}
+    assert report.members[1]["renamed"] == {"vqa": "vqa@c"}
     with pytest.raises(RunFolderError, match="both hold vqa"):
         merge(tmp_path / "twice", tmp_path / "m", tmp_path / "all")
 
@@ -203,7 +206,7 @@ def test_caps_and_splits_count_over_all_runs(tmp_path):
     member(tmp_path / "b", rows[20:], model="two")
     settings = ["max_pairs_per_source=20", "validation_fraction=0.5"]
     report = merge(tmp_path / "m", tmp_path / "a", tmp_path / "b", settings=settings).report
-    assert report["pairs"] == 20 and report["skips_by_reason"]["source_cap"]
+    assert report.pairs == 20 and report.skips_by_reason["source_cap"]
     assert len({row["model"] for row in rows_of(tmp_path / "m")}) == 2
     assert verify(str(tmp_path / "m")) == []  # which looks for images on both sides
 
@@ -212,10 +215,10 @@ def test_settings_of_selection_are_the_runs_own_or_the_firsts_or_those_given(sha
     member(tmp_path / "d", named(making.mixed(5), "d"), pairs_per_question=2, strategy="hardest")
     member(tmp_path / "e", named(making.mixed(5), "e"), pairs_per_question=2)
     agreed = merge(tmp_path / "1", tmp_path / "e", tmp_path / "d", settings=["strategy=random"])
-    assert agreed.report["selection"]["pairs_per_question"] == 2 and "pairs_per_question" not in agreed.notes[0]
+    assert agreed.report.selection["pairs_per_question"] == 2 and "pairs_per_question" not in agreed.notes[0]
     differing = merge(tmp_path / "2", tmp_path / "d", shapes / "a")
     assert differing.notes[0].startswith("pairs_per_question, strategy: not the same in all runs;")
-    assert differing.report["selection"]["strategy"] == "hardest"
+    assert differing.report.selection["strategy"] == "hardest"
     for words, message in (("n=3", "n: the runs have settled it"), ("nn=3", "no setting is named 'nn'")):
         with pytest.raises(ConfigError, match=message):
             merge(tmp_path / "3", tmp_path / "d", shapes / "a", settings=[words])
@@ -231,7 +234,7 @@ def test_settings_of_selection_are_the_runs_own_or_the_firsts_or_those_given(sha
 
 def test_one_run_of_the_pocket_model_marks_the_whole(shapes, tmp_path):
     member(tmp_path / "p", named(making.mixed(5), "p"), model="pocket")
-    assert merge(tmp_path / "m", shapes / "a", tmp_path / "p").report["pocket_model"] is True
+    assert merge(tmp_path / "m", shapes / "a", tmp_path / "p").report.pocket_model is True
     assert "pocket model" in (tmp_path / "m/README.md").read_text()
 
 
@@ -242,16 +245,16 @@ def test_a_benchmarks_list_that_a_run_kept_holds_for_all(shapes, tmp_path):
     pair_again(str(tmp_path / "e"), [f"exclude={listed}"])
     listed.unlink()
     report = merge(tmp_path / "m", tmp_path / "e", shapes / "a").report
-    assert report["skips_by_reason"]["excluded"] == 2 and verify(str(tmp_path / "m")) == []
+    assert report.skips_by_reason["excluded"] == 2 and verify(str(tmp_path / "m")) == []
 
 
 def test_runs_of_a_server_merge_and_pair_without_its_address(tmp_path):
     for name in ("s", "t"):
         values = {"engine": "endpoint", "endpoint_url": "http://host:1/v1"}
         member(tmp_path / name, named(making.mixed(5), name), **values)
-    assert merge(tmp_path / "m", tmp_path / "s", tmp_path / "t", settings=["max_uses=1"]).report["questions"] == 10
-    assert pair_again(str(tmp_path / "m"), ["pairs_per_question=1"])["paired"]
-    assert pair_again(str(tmp_path / "s"), ["pairs_per_question=1"])["paired"]
+    assert merge(tmp_path / "m", tmp_path / "s", tmp_path / "t", settings=["max_uses=1"]).report.questions == 10
+    assert pair_again(str(tmp_path / "m"), ["pairs_per_question=1"]).paired
+    assert pair_again(str(tmp_path / "s"), ["pairs_per_question=1"]).paired
 
 
 def test_no_build_goes_on_in_a_merged_run(shapes, tmp_path, write_source):
@@ -370,10 +373,10 @@ def test_after_a_kill_anywhere_there_is_no_run_and_the_same_merge_completes_it(s
             with pytest.raises(RunFolderError, match="is no run folder"):
                 read_status(str(tmp_path / "m"))
             with pytest.raises(RunFolderError, match="holds a merge that was cut off; merge again"):
-                RunFolder(str(tmp_path / "m")).create_run(identity={}, selection={}, source="", layout={}, versions={})
+                RunFolder(str(tmp_path / "m")).require_room()
         copy = tmp_path / state.replace(" ", "-")
         subprocess.run(["cp", "-r", tmp_path / "m", copy], check=True)
-        assert merge(copy, *runs).report["pairs"] == undisturbed["pairs"]
+        assert merge(copy, *runs).report.pairs == undisturbed.pairs
         made = files(copy)
         assert made.keys() == expected.keys()
         assert [name for name in made if made[name] != expected[name] and name.startswith(("data", "chunks"))] == []

@@ -109,9 +109,9 @@ def test_the_sums_are_those_of_the_report(scraped):
     outcome, run, found = scraped
     report = outcome.report
     events = [json.loads(line)["event"] for line in (Path(run) / "events.jsonl").read_text().splitlines()]
-    assert total(found["ray_mmpr_questions_total"]) == report["questions"] == 24
-    assert total(found["ray_mmpr_questions_total"], outcome="skipped") == report["skipped"] == 1
-    for kind, n in report["pairs_by_kind"].items():
+    assert total(found["ray_mmpr_questions_total"]) == report.questions == 24
+    assert total(found["ray_mmpr_questions_total"], outcome="skipped") == report.skipped == 1
+    for kind, n in report.pairs_by_kind.items():
         assert total(found["ray_mmpr_pairs_total"], kind=kind) == n
     assert total(found["ray_mmpr_skips_total"], reason="quarantined") == 1
     assert total(found["ray_mmpr_engine_deaths_total"]) == events.count("died") <= 5

@@ -89,14 +89,14 @@ def by_source(out):
 def test_each_sources_settings_are_seen_in_its_rows_alone(tmp_path, cluster):
     charts(tmp_path), more(tmp_path)
     report = run(mixed(tmp_path, charts_says={"prompt_version": "final", "relative_tolerance": 0.05}), tmp_path / "run")
-    assert report["questions"] == 18 == report["paired"] + report["skipped"]
+    assert report.questions == 18 == report.paired + report.skipped
     rows = {name: [row for row in table(tmp_path / "run") if row["source"] == name] for name in ("charts", "open")}
     assert {row["pair_kind"] for row in rows["charts"]} == {"correctness", "format"}
     assert {row["keep_fraction"] for row in rows["open"] if row["pair_kind"] == "dropout_ntp"} == {0.25}
     kept = [row["prefix_chars"] / len(row["chosen_text"]) for row in rows["open"] if row["prefix_chars"]]
     assert kept and max(kept) < 0.4
     assert verify(str(tmp_path / "run")) == []
-    assert read_status(str(tmp_path / "run"))["questions"]["total"] == 18
+    assert read_status(str(tmp_path / "run")).questions.total == 18
     assert rows["open"][0]["question_id"].startswith("open:")
     told = read_story(str(tmp_path / "run"), rows["charts"][0]["pair_id"])
     assert told.selection["relative_tolerance"] == 0.05
@@ -159,12 +159,12 @@ def test_rows_appended_to_the_first_source_are_new_chunks_and_they_alone_are_ask
     report = run(config, out)
     after = RunFolder(str(out)).committed()
     assert {chunk: after[chunk] for chunk in before} == before and len(after) == len(before) + 1
-    assert report["questions"] == 19 and by_source(out) == {"charts": 13, "open": 6}
+    assert report.questions == 19 and by_source(out) == {"charts": 13, "open": 6}
     assert verify(str(out)) == []
     late = [row for row in table(out) if row["source"] == "charts" and row["source_row"] == 13]
     assert late  # its tolerance is that of its source, though its chunk stands behind those of the other
     assert build(config, str(out), scripted_engine).idle
-    assert read_status(str(out))["questions"]["total"] == 19
+    assert read_status(str(out)).questions.total == 19
 
 
 def test_pairing_again_applies_one_sources_tolerance_and_takes_it_back(tmp_path, cluster):
@@ -172,10 +172,10 @@ def test_pairing_again_applies_one_sources_tolerance_and_takes_it_back(tmp_path,
     out = tmp_path / "run"
     strict = run(mixed(tmp_path, charts_says={"prompt_version": "final"}), out)
     paired = pair_again(str(out), ["sources.charts.relative_tolerance=0.05"])
-    assert paired["paired"] == strict["paired"] + 12
-    assert pair_again(str(out), ["sources.charts.relative_tolerance=0"])["paired"] == strict["paired"]
+    assert paired["paired"] == strict.paired + 12
+    assert pair_again(str(out), ["sources.charts.relative_tolerance=0"]).paired == strict.paired
     again = run(mixed(tmp_path, charts_says={"prompt_version": "final", "relative_tolerance": 0.05}), out)
-    assert again["paired"] == paired["paired"]
+    assert again.paired == paired["paired"]
     with pytest.raises(ResumeError, match=r"^sources\.charts\.max_tiles was 2 .*now 6"):
         pair_again(str(out), ["sources.charts.max_tiles=6"])
 
@@ -236,8 +236,8 @@ def test_rows_that_name_one_source_themselves_stay_apart(tmp_path, cluster):
 def test_a_report_tells_of_every_source_and_of_no_place(tmp_path, cluster):
     charts(tmp_path), more(tmp_path)
     report = run(mixed(tmp_path), tmp_path / "run")
-    assert report["source"] == "charts.jsonl + more.parquet"
-    assert report["identity"]["sources"]["charts"]["source"] == "charts.jsonl"
+    assert report.source == "charts.jsonl + more.parquet"
+    assert report.identity["sources"]["charts"]["source"] == "charts.jsonl"
     assert "`charts`: A question with a known answer" in (tmp_path / "run" / "README.md").read_text()
     for name in ("report.json", "README.md", "report.html"):
         assert str(tmp_path) not in (tmp_path / "run" / name).read_text()
@@ -276,7 +276,7 @@ def test_a_merged_run_keeps_each_sources_settings(tmp_path, cluster):
     plain = {"model": "pocket", "n": 4, "max_tokens": 256, "chunk_questions": 4}
     pairs += run(BuildConfig(source=str(alone), **plain), tmp_path / "plain")["pairs"]
     merged = merge_runs([str(tmp_path / "plain"), str(tmp_path / "mix")], str(tmp_path / "all"), [])
-    assert merged.report["pairs"] == pairs and merged.notes == ()
+    assert merged.report.pairs == pairs and merged.notes == ()
     assert by_source(tmp_path / "all") == {"charts": 12, "open": 6, "alone": 12}
     blind = [row for row in table(tmp_path / "all") if row["pair_kind"] == "dropout_ntp"]
     assert {row["keep_fraction"] for row in blind} == {0.25}

@@ -33,7 +33,7 @@ def engine_processes():
 
 def assert_complete(folder, n):
     report = json.loads((folder / "run" / "report.json").read_text())
-    assert report["questions"] == n == report["paired"] + report["skipped"]
+    assert report.questions == n == report.paired + report.skipped
     assert subprocess.run([*MMPR, "verify", str(folder / "run")], check=False).returncode == 0
 
 

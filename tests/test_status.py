@@ -11,10 +11,10 @@ import pytest
 from run import making
 
 from mmpr.errors import RunFolderError
-from mmpr.run import ChunkAccount, ChunkCommit, FileRecord, RowSpan, RunFolder, claim_driver
+from mmpr.run import ChunkAccount, ChunkCommit, FileRecord, RowSpan, RunFolder, RunLayout, RunRecord, claim_driver
 from mmpr.run.folder import sidecar_name
 from mmpr.run.heartbeat import claimed
-from mmpr.status import duration, read_status, runs_below, status_lines, table_lines
+from mmpr.status import QuestionCounts, WorkRate, duration, read_status, runs_below, status_lines, table_lines
 
 NOW = 1_800_000_000.0
 
@@ -22,11 +22,14 @@ NOW = 1_800_000_000.0
 def start_run(url, *, rows=40, limit=None):
     folder = RunFolder(str(url))
     folder.create_run(
-        identity={"model": "pocket", "limit": limit},
-        selection={},
-        source="vqa.jsonl",
-        layout={"chunk_questions": 10, "stops": [rows]},
-        versions={},
+        RunRecord(
+            format=1,
+            source="vqa.jsonl",
+            layout=RunLayout(10, (rows,)),
+            identity={"model": "pocket", "limit": limit},
+            selection={},
+            versions={},
+        )
     )
     return folder
 
@@ -54,8 +57,8 @@ def add_chunk(folder, chunk, *, began, seconds=10.0, host="node-a", questions=10
 def test_a_run_that_was_just_started_is_at_nothing(tmp_path):
     start_run(tmp_path)
     status = read_status(str(tmp_path))
-    assert status["questions"] == {"done": 0, "total": 40, "paired": 0, "skipped": 0}
-    assert status["state"] == "stopped" and status["rate"]["eta_s"] is None
+    assert status.questions == QuestionCounts(done=0, total=40, paired=0, skipped=0)
+    assert status.state == "stopped" and status.rate.eta_s is None
     assert "none yet" in "\n".join(status_lines(status))
 
 
@@ -67,12 +70,12 @@ def test_a_running_build_has_a_rate_what_is_left_and_who_drives_it(tmp_path):
     claim = claim_driver(folder)
     claim.beat({"phase": "building", "engines": 2, "running": 1500, "busy_share": 0.934})
     status = read_status(str(tmp_path))
-    assert status["state"] == "running"
-    assert status["driver"]["pid"] == os.getpid()
-    assert status["rate"] == {"questions_per_s": 1.0, "tokens_per_s": 100.0, "eta_s": 10.0}
-    assert status["hosts"]["node-a"]["questions"] == 20
-    assert status["pairs_by_kind"] == {"correctness": 60, "dropout_ntp": 9}
-    assert status["skips_by_reason"] == {"all_correct": 3, "all_wrong": 3}
+    assert status.state == "running"
+    assert status.driver.pid == os.getpid()
+    assert status.rate == WorkRate(1.0, 100.0, 10.0)
+    assert status.hosts["node-a"].questions == 20
+    assert status.pairs_by_kind == {"correctness": 60, "dropout_ntp": 9}
+    assert status.skips_by_reason == {"all_correct": 3, "all_wrong": 3}
     told = "\n".join(status_lines(status))
     assert "30 of 40 (75.0%): 24 paired + 6 skipped" in told
     assert "building, 2 up, 1,500 requests running, busy 93%" in told and "about 10 s left" in told
@@ -87,7 +90,7 @@ def test_the_rate_is_of_the_last_minutes_and_of_this_start_alone(tmp_path):
     for chunk in range(1, 21):  # slow for 1000 s, then ten times as fast
         add_chunk(folder, chunk, began=NOW + 100 * chunk, seconds=100)
     claim = claim_driver(folder)
-    assert read_status(str(tmp_path))["rate"]["questions_per_s"] == 0.1
+    assert read_status(str(tmp_path)).rate.questions_per_s == 0.1
     claim.release()
 
 
@@ -95,17 +98,18 @@ def test_a_run_that_is_over_tells_its_mean_over_the_time_at_work(tmp_path):
     folder = start_run(tmp_path)
     add_chunk(folder, 0, began=NOW, seconds=10)
     add_chunk(folder, 1, began=NOW + 86_400, seconds=10)  # a day later
-    rate = read_status(str(tmp_path))["rate"]
-    assert rate == {"questions_per_s": 1.0, "tokens_per_s": 100.0, "eta_s": None}
+    rate = read_status(str(tmp_path)).rate
+    assert rate == WorkRate(1.0, 100.0, None)
 
 
 def test_a_driver_on_another_host_that_fell_silent_is_said_to_be_so(tmp_path):
     folder = start_run(tmp_path)
-    claim = dataclasses.replace(claim_driver(folder), host="gone", heartbeat_s=0.001)
+    claim = claim_driver(folder)
+    claim = dataclasses.replace(claim, driver=dataclasses.replace(claim.driver, host="gone", heartbeat_s=0.001))
     claim.beat()
     time.sleep(0.05)
     status = read_status(str(tmp_path))
-    assert status["state"] == "silent" and status["live"] is None
+    assert status.state == "silent" and status.live is None
     assert "silent: pid" in status_lines(status)[0] and "on gone" in status_lines(status)[0]
 
 
@@ -114,8 +118,8 @@ def test_how_the_last_start_ended_and_what_befell_it_is_told(tmp_path):
     folder.add_event({"at": "t1", "host": "a", "event": "died", "words": "CUDA out of memory", "chunks": [3, 4]})
     folder.add_event({"at": "t2", "host": "a", "event": "stopped", "words": "deadline 06:00"})
     status = read_status(str(tmp_path))
-    assert [event["event"] for event in status["events"]] == ["died"]
-    assert status["ended"]["words"] == "deadline 06:00"
+    assert [event["event"] for event in status.events] == ["died"]
+    assert status.ended["words"] == "deadline 06:00"
     told = "\n".join(status_lines(status))
     assert "t1 a died: CUDA out of memory; chunks leased again: 3, 4" in told and "t2 a stopped: deadline" in told
 
@@ -140,7 +144,7 @@ def test_nothing_that_a_model_or_a_host_is_called_steers_the_terminal(tmp_path):
 
 def test_a_sample_counts_as_the_whole(tmp_path):
     start_run(tmp_path, rows=1000, limit=20)
-    assert read_status(str(tmp_path))["questions"]["total"] == 20
+    assert read_status(str(tmp_path)).questions.total == 20
 
 
 def test_a_folder_of_several_runs_is_a_table_with_a_line_each(tmp_path):
@@ -173,11 +177,11 @@ def test_the_verb_prints_lines_for_people_and_json_for_programs(tmp_path):
 
 def test_a_finished_run_is_complete_until_its_source_has_grown_on_any_filesystem():
     folder = making.finished_run("memory://status/run", making.mixed(12))
-    folder.change_layout({"chunk_questions": 4, "stops": [12]})
-    assert read_status(folder.url)["state"] == "complete"
+    folder.change_layout(RunLayout(4, (12,)))
+    assert read_status(folder.url).state == "complete"
     assert runs_below("memory://status") == ["memory://status/run"]
-    folder.change_layout({"chunk_questions": 4, "stops": [12, 20]})
-    assert read_status(folder.url)["state"] == "stopped"
+    folder.change_layout(RunLayout(4, (12, 20)))
+    assert read_status(folder.url).state == "stopped"
 
 
 def test_durations_are_told_as_people_say_them():

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
 
 from mmpr import pool
 from mmpr.builder.budget import Budget
@@ -15,7 +14,7 @@ from mmpr.builder.chunk import FAILURES, ChunkReport, ChunkSettings, ChunkWork
 from mmpr.builder.engine_choice import placement, ray_address, recipe, start_words
 from mmpr.builder.evaluation_flow import finish_evaluation
 from mmpr.builder.exclude import keep_list
-from mmpr.builder.finish import REPORTS, finish, finished_report, preview
+from mmpr.builder.finish import finish, finished_report, preview
 from mmpr.builder.image_loader import image_loader
 from mmpr.builder.layout import EnteredRun, decided, enter, identity, refuse_nameless, require_identity, sources_of
 from mmpr.builder.metering import Metering
@@ -32,10 +31,10 @@ from mmpr.errors import RunFolderError
 from mmpr.log import LogFormat
 from mmpr.pool import Done, Lease, MakeEngine
 from mmpr.redact import redacted
-from mmpr.reporting.evaluation_report import EVAL
-from mmpr.run import RunFolder, members_of, read_manifest
+from mmpr.reporting.evaluation_report import EvaluationReport
+from mmpr.reporting.report_record import PairingPreview, Report
+from mmpr.run import RunFolder, read_manifest
 from mmpr.run.heartbeat import Heartbeat, claimed
-from mmpr.run.merge_members import refuse_evaluation
 from mmpr.settings.config import BuildConfig, Mark, engine_tiles, of_sources, part
 from mmpr.sources import Index, Source, index
 from mmpr.verification import damaged_chunks, file_fault
@@ -57,7 +56,7 @@ class BuildOutcome:
     """
 
     folder: RunFolder
-    report: dict[str, Any] | None = None
+    report: Report | EvaluationReport | None = None
     idle: bool = False
     stopped: str | None = None
     failing: str | None = None
@@ -141,7 +140,7 @@ def _build(start: _Start, sources: Sequence[Source], counted: Sequence[Index]) -
         _connect(start)  # how many engines there are decides how a new source is cut
     run = enter(folder, config, sources, counted)
     keep_list(folder, config.exclude)  # a list that cannot be read is found out before anything is paid for
-    if known and not run.todo and (report := finished_report(folder, EVAL if config.evaluate else REPORTS[-1])):
+    if known and not run.todo and (report := finished_report(folder, evaluates=config.evaluate)):
         return BuildOutcome(folder, report, idle=True)
     _connect(start)
     outcome, usage = _lease_out(start, run) if run.todo else (None, {})
@@ -149,12 +148,12 @@ def _build(start: _Start, sources: Sequence[Source], counted: Sequence[Index]) -
         start.heartbeat.update({"phase": "finishing"})
         start.chronicle.add(BUILT, "every chunk is committed")
         stored = _as_stored(folder, config)
-        report = (
+        outcome = BuildOutcome(
+            folder,
             finish_evaluation(folder, stored)
             if config.evaluate
-            else finish(folder, stored, usage=usage, waiting=start.waiting)
+            else finish(folder, stored, usage=usage, waiting=start.waiting),
         )
-        outcome = BuildOutcome(folder, report)
     return outcome
 
 
@@ -187,10 +186,10 @@ def _swept(folder: RunFolder, *, abandoned: bool) -> Iterator[None]:
 
 def _as_stored(folder: RunFolder, config: BuildConfig) -> BuildConfig:
     """The settings with the identity that `run.json` has: paths absolute, the revision resolved."""
-    return config.model_copy(update=folder.load_run()["identity"])
+    return config.model_copy(update=folder.load_run().identity)
 
 
-def pair_again(out: str, overrides: list[str], *, to: str | None = None) -> dict[str, Any]:
+def pair_again(out: str, overrides: list[str], *, to: str | None = None) -> Report:
     """Cut a run's dataset again under other settings of selection; returns the report.
 
     Args:
@@ -214,7 +213,7 @@ def pair_again(out: str, overrides: list[str], *, to: str | None = None) -> dict
             return finish(folder, config, waiting=waiting)
 
 
-def preview_pairs(out: str, overrides: list[str]) -> dict[str, Any]:
+def preview_pairs(out: str, overrides: list[str]) -> PairingPreview:
     """What `pair_again` would give, without writing anything: counts, and what the judge decided and left undecided.
 
     Raises:
@@ -228,9 +227,10 @@ def preview_pairs(out: str, overrides: list[str]) -> dict[str, Any]:
 def _paired_anew(out: str, overrides: list[str]) -> tuple[RunFolder, BuildConfig]:
     """A run with pairs, and its settings under overrides, which may only be of selection and operation."""
     folder = RunFolder(out)
-    refuse_evaluation(run := folder.load_run(), out)
+    run = folder.load_run()
+    run.refuse_evaluation(out)
     config = stored_settings(run, overrides)
-    if not members_of(run):
+    if not run.members:
         refuse_nameless(config)
     folder.require_identity(part(config, Mark.IDENTITY), defaults=part(BuildConfig(), Mark.IDENTITY))
     return folder, config

@@ -17,7 +17,6 @@ from mmpr.builder.answer import Answered, AskRecipe, Rounds, answer, open_images
 from mmpr.builder.evaluation_results import count_results, no_answer
 from mmpr.builder.pair_rule import count
 from mmpr.builder.row_checks import judgeable
-from mmpr.builder.stored_verdicts import with_verdicts
 from mmpr.builder.work_threads import ThreadOptions, WorkThreads
 from mmpr.engines.protocol import Engine
 from mmpr.errors import CommitRefused, ImageError, MmprError, RunFolderError, SourceError, TaskFailed
@@ -26,6 +25,7 @@ from mmpr.judging import VERSION, JudgeOptions, judge_key, open_judge
 from mmpr.pairing import PairRule
 from mmpr.pool import Lease, WorkContext
 from mmpr.run import ChunkAccount, ChunkCommit, Committed, RunFolder, Splice, StoredImage, StoredResponse
+from mmpr.run.stored_verdicts import with_verdicts
 from mmpr.sources import LeaseRange, Row, Source, read_hashed
 from mmpr.types import Question, Reason, Response, Skip, Stage, Verdict
 

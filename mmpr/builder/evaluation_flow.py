@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
-from typing import Any
 
 from mmpr.builder.evaluation_results import result_of
 from mmpr.builder.run_recipes import judge_options, rejudged
 from mmpr.builder.stored_settings import stored_settings
-from mmpr.builder.stored_verdicts import Rejudge
 from mmpr.errors import ConfigError, LawBroken, RunFolderError, SourceError
 from mmpr.evaluation import Result, compare
 from mmpr.judging import JudgeOptions
 from mmpr.pool import map_tasks
-from mmpr.reporting.evaluation_report import EVAL, comparison_report, evaluation_report
+from mmpr.reporting.evaluation_report import (
+    EVAL,
+    ComparisonReport,
+    EvaluationReport,
+    comparison_report,
+    evaluation_report,
+)
 from mmpr.reporting.finished_run import whole_files
-from mmpr.run import ChunkCommit, RunFolder, members_of, read_chunk, write_manifest
+from mmpr.run import ChunkCommit, RunFolder, RunRecord, read_chunk, write_manifest
 from mmpr.run.dataset import SKIPS, MapTasks, SkipsFile
 from mmpr.run.folder import MANIFEST
-from mmpr.run.json_records import to_json
 from mmpr.run.plan import SkippedRow
+from mmpr.run.run_record import Settings
+from mmpr.run.stored_verdicts import Rejudge
 from mmpr.settings.config import BuildConfig, Mark, of_sources, part
 from mmpr.types import Skip
 
@@ -33,15 +38,12 @@ Found = tuple[list[Result], list[SkippedRow]]
 Way = tuple[Rejudge | None, JudgeOptions]
 
 
-def finish_evaluation(folder: RunFolder, config: BuildConfig) -> dict[str, Any]:
+def finish_evaluation(folder: RunFolder, config: BuildConfig) -> EvaluationReport:
     """Write `eval.json`, `skips.parquet` and the manifest; needs a connected pool, opens neither source nor engine.
 
     Args:
         folder: the run, every chunk of it committed.
         config: the settings.
-
-    Returns:
-        The report, as `eval.json` has it.
 
     Raises:
         RunFolderError: a committed file is missing or damaged, or the folder cannot be written.
@@ -55,13 +57,13 @@ def finish_evaluation(folder: RunFolder, config: BuildConfig) -> dict[str, Any]:
         for row in skipped:
             skips.add(row)
     report = _report(folder, folder.load_run(), commits, results, skipped)
-    folder.store.write_bytes(EVAL, to_json(report))
+    folder.store.write_bytes(EVAL, report.to_json())
     write_manifest(folder, [skips.record], [EVAL])
     folder.sweep()
     return report
 
 
-def evaluate_run(url: str) -> dict[str, Any]:
+def evaluate_run(url: str) -> EvaluationReport:
     """The figures of a finished run, built or evaluated, by the first round of each question; writes nothing.
 
     Raises:
@@ -73,7 +75,7 @@ def evaluate_run(url: str) -> dict[str, Any]:
     return _report(folder, run, commits, *_found(folder, config, commits, map))
 
 
-def compare_runs(first: str, second: str) -> dict[str, Any]:
+def compare_runs(first: str, second: str) -> ComparisonReport:
     """Two finished runs on the questions that both asked; writes nothing.
 
     Raises:
@@ -89,16 +91,16 @@ def compare_runs(first: str, second: str) -> dict[str, Any]:
     compared = compare(*found)
     if not compared.questions:
         raise RunFolderError(f"{first} and {second} have no question in common: compare evaluations of one source")
-    runs = run["identity"], other_run["identity"]
-    names = (runs[0].keys() | runs[1].keys()) - _PLACES
-    return comparison_report((first, second), runs, _differing(*runs, names), compared)
+    identities = run.identity, other_run.identity
+    differing = _differing(*identities, (run.identity.keys() | other_run.identity.keys()) - _PLACES)
+    return comparison_report((first, second), (config.model, against.model), differing, compared)
 
 
-def _opened(url: str) -> tuple[RunFolder, Mapping[str, Any], BuildConfig]:
+def _opened(url: str) -> tuple[RunFolder, RunRecord, BuildConfig]:
     folder = RunFolder(url)
     whole_files(folder)
     run = folder.load_run()
-    if members_of(run):
+    if run.members:
         raise RunFolderError(f"{url} was merged: evaluate the runs that it was made of")
     return folder, run, stored_settings(run, [])
 
@@ -112,7 +114,7 @@ def _judging() -> set[str]:
     return {"per_source", *(field.name for field in fields(JudgeOptions))} & part(BuildConfig(), Mark.SELECTION).keys()
 
 
-def _differing(one: Mapping[str, Any], other: Mapping[str, Any], names: Iterable[str]) -> dict[str, tuple[Any, Any]]:
+def _differing(one: Settings, other: Settings, names: Iterable[str]) -> dict[str, tuple[object, object]]:
     return {n: (one.get(n), other.get(n)) for n in sorted(names) if one.get(n) != other.get(n)}
 
 
@@ -153,11 +155,11 @@ def _of_chunk(folder: RunFolder, ways: Sequence[Way], commit: ChunkCommit) -> Fo
 
 def _report(
     folder: RunFolder,
-    run: Mapping[str, Any],
+    run: RunRecord,
     commits: Sequence[ChunkCommit],
     results: Sequence[Result],
     skipped: Sequence[SkippedRow],
-) -> dict[str, Any]:
+) -> EvaluationReport:
     questions = sum(commit.questions.rows for commit in commits)
     reasons = Counter(row.skip.reason.value for row in skipped)
     if questions != len(results) + len(skipped):

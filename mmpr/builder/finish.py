@@ -4,30 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
 
 from mmpr.builder.run_recipes import limits, run_recipe
 from mmpr.errors import ConfigError, RunFolderError
 from mmpr.judging import VERSION
 from mmpr.pool import map_tasks
-from mmpr.reporting.report_files import previewed, write_reports
+from mmpr.reporting.abstaining import abstaining_figures
+from mmpr.reporting.evaluation_report import EVAL, EvaluationReport
+from mmpr.reporting.report_files import CARD, PAGE, REPORT, write_reports
+from mmpr.reporting.report_record import PairingPreview, Report
+from mmpr.reporting.tally import ranked
 from mmpr.run import (
     FileRecord,
     RunFolder,
+    RunRecord,
     count_dataset,
     cut_dataset,
-    members_of,
     read_manifest,
     write_manifest,
 )
 from mmpr.run.exclusion import list_name
 from mmpr.run.folder import DATA, EXCLUDE
-from mmpr.run.json_records import unsealed
 from mmpr.settings.config import BuildConfig
 
 Waiting = Callable[[str], AbstractContextManager[object]]  # within, what is waited for is shown
-CARD = "README.md"
-REPORTS = (CARD, "report.html", "report.json")
+REPORTS = (CARD, PAGE, REPORT)
 
 
 def finish(
@@ -35,9 +36,9 @@ def finish(
     config: BuildConfig,
     *,
     usage: Mapping[str, float] | None = None,
-    run: Mapping[str, Any] | None = None,
+    run: RunRecord | None = None,
     waiting: Waiting = nullcontext,
-) -> dict[str, Any]:
+) -> Report:
     """Write `data/`, the reports and the manifest; needs a connected pool, opens neither source nor engine.
 
     Args:
@@ -47,9 +48,6 @@ def finish(
         run: what `run.json` will be, where it is not written yet.
         waiting: shows what is waited for.
 
-    Returns:
-        The report, as `report.json` has it.
-
     Raises:
         RunFolderError: a committed file is missing or damaged, or the folder cannot be written.
         LawBroken: `questions = paired + skipped` does not hold.
@@ -58,7 +56,7 @@ def finish(
     with waiting("pairing"):
         totals, files = cut_dataset(
             folder,
-            run_recipe(config, members_of(run), folder.commits()),
+            run_recipe(config, run.members, folder.commits()),
             limits=limits(config),
             shard_bytes=config.shard_bytes,
             map_tasks=map_tasks,
@@ -70,9 +68,8 @@ def finish(
     return report
 
 
-def preview(folder: RunFolder, config: BuildConfig) -> dict[str, Any]:
-    """What pairing under these settings would give, as the first parts of a report; needs a connected pool, and writes
-    nothing.
+def preview(folder: RunFolder, config: BuildConfig) -> PairingPreview:
+    """What pairing under these settings would give; needs a connected pool, and writes nothing.
 
     Raises:
         ConfigError: `exclude` names a list that the run does not have yet.
@@ -81,12 +78,20 @@ def preview(folder: RunFolder, config: BuildConfig) -> dict[str, Any]:
     if config.exclude is not None and list_name(folder) != config.exclude:
         raise ConfigError(f"exclude: {config.exclude} is not in {folder.url} yet: pair with it once, or leave it out")
     run = folder.load_run()
-    recipe = run_recipe(config, members_of(run), folder.commits())
+    recipe = run_recipe(config, run.members, folder.commits())
     totals = count_dataset(folder, recipe, limits=limits(config), map_tasks=map_tasks)
-    return previewed(totals, run)
+    return PairingPreview(
+        questions=totals.questions,
+        paired=totals.paired,
+        skipped=totals.skipped,
+        pairs=totals.pairs,
+        skips_by_reason=ranked(totals.skips_by_reason),
+        pairs_by_kind=ranked(totals.pairs_by_kind),
+        abstaining=abstaining_figures(totals.verdicts),
+    )
 
 
-def finished_report(folder: RunFolder, name: str = REPORTS[-1]) -> dict[str, Any] | None:
+def finished_report(folder: RunFolder, *, evaluates: bool) -> Report | EvaluationReport | None:
     """The report of a run that was finished from all that is committed, by this judge, no file gone; else None."""
     try:
         manifest = read_manifest(folder)
@@ -94,10 +99,11 @@ def finished_report(folder: RunFolder, name: str = REPORTS[-1]) -> dict[str, Any
             return None
         if not all(_is_there(folder, file) for file in manifest.files):
             return None
-        report: dict[str, Any] = unsealed(folder.store.read_bytes(name))
+        content = folder.store.read_bytes(EVAL if evaluates else REPORT)
+        report = EvaluationReport.from_json(content) if evaluates else Report.from_json(content)
     except (RunFolderError, FileNotFoundError, ValueError):  # finishing it again mends all of these
         return None
-    return report if report.get("judge_version", 1) == VERSION else None
+    return report if report.judge_version == VERSION else None
 
 
 def _is_there(folder: RunFolder, file: FileRecord) -> bool:

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from itertools import permutations
 from pathlib import PurePosixPath
-from typing import Any
 
 from mmpr import pool
 from mmpr.builder.engine_choice import placement, revision
 from mmpr.builder.image_loader import remote_of
 from mmpr.errors import ConfigError, ResumeError, RunFolderError
 from mmpr.log import stamp
-from mmpr.run import ChunkCommit, RunFolder, members_of
+from mmpr.run import ChunkCommit, RunFolder, RunLayout, RunRecord
 from mmpr.run.folder import MANIFEST
+from mmpr.run.json_records import JsonObject
+from mmpr.run.run_record import FORMAT, Settings
 from mmpr.settings.config import BuildConfig, Mark, of_sources, part
 from mmpr.settings.mixture import shares
 from mmpr.sources import (
@@ -67,28 +68,28 @@ class Layout:
     chunk_questions: int
     stops: tuple[tuple[int, ...], ...]
 
-    def to_json(self, limits: Sequence[int]) -> dict[str, object]:
-        """Plain values for `run.json`; of the only source a start has one number, and `questions` follows from it.
+    def stored(self, limits: Sequence[int]) -> RunLayout:
+        """As `run.json` has it; of the only source a start has one number, and `questions` follows from it.
 
         Args:
             limits: how many of each source's rows were asked at the first start (`row_limits`); later rows all are.
         """
         if all(len(stop) == 1 for stop in self.stops):
-            return {"chunk_questions": self.chunk_questions, "stops": [stop for (stop,) in self.stops]}
+            return RunLayout(self.chunk_questions, tuple(stop for (stop,) in self.stops))
         questions = sum(limits) + sum(self.stops[-1]) - sum(self.stops[0])
-        return {"chunk_questions": self.chunk_questions, "stops": [*map(list, self.stops)], "questions": questions}
+        return RunLayout(self.chunk_questions, self.stops, questions)
 
     @classmethod
-    def from_json(cls, layout: Mapping[str, Any]) -> Layout:
-        """The inverse of `to_json`.
+    def of(cls, stored: RunLayout) -> Layout:
+        """The inverse of `stored`.
 
         Raises:
             RunFolderError: a field is missing.
         """
-        if lost := [name for name in ("chunk_questions", "stops") if not layout.get(name)]:
-            raise RunFolderError(f"run.json is damaged (layout.{lost[0]} is missing); restore it from a copy")
-        stops = (tuple(stop) if isinstance(stop, list) else (stop,) for stop in layout["stops"])
-        return cls(layout["chunk_questions"], tuple(stops))
+        if not stored.chunk_questions or not stored.stops:
+            lost = "stops" if stored.chunk_questions else "chunk_questions"
+            raise RunFolderError(f"run.json is damaged (layout.{lost} is missing); restore it from a copy")
+        return cls(stored.chunk_questions, stored.lengths)
 
 
 def enter(folder: RunFolder, config: BuildConfig, sources: Sequence[Source], counted: Sequence[Index]) -> EnteredRun:
@@ -111,13 +112,17 @@ def enter(folder: RunFolder, config: BuildConfig, sources: Sequence[Source], cou
     else:
         stop = tuple(one.n_rows for one in counted)
         layout = Layout(config.chunk_questions or _chunk_size(config, sum(row_limits(config, stop))), (stop,))
+        names = [PurePosixPath(source.path).name for source in sources]
         folder.create_run(
-            identity=identity(config, sources),
-            selection=selection,
-            source=sources[0].path if len(sources) == 1 else " + ".join(PurePosixPath(s.path).name for s in sources),
-            layout=layout.to_json(row_limits(config, stop)),
-            versions=versions(),
-            reading=readings(sources),
+            RunRecord(
+                format=FORMAT,
+                source=sources[0].path if len(sources) == 1 else " + ".join(names),
+                layout=layout.stored(row_limits(config, stop)),
+                identity=identity(config, sources),
+                selection=selection,
+                versions=versions(),
+                reading=readings(sources),
+            )
         )
     folder.add_start({"at": stamp(), "host": platform.node(), **part(config, Mark.OPERATION)})
     if damaged := {*damaged_chunks(folder, thorough=False), *folder.noted_damage()}:
@@ -127,7 +132,8 @@ def enter(folder: RunFolder, config: BuildConfig, sources: Sequence[Source], cou
     folder.note_damage({})
     folder.sweep()
     leases = _leases(config, layout, counted, folder.committed_chunks())
-    folder.change_layout({**folder.load_run()["layout"], "chunks": len(leases)})  # so that `verify` knows what is left
+    # so that `verify` knows what is left
+    folder.change_layout(replace(folder.load_run().layout, chunks=len(leases)))
     committed: dict[int, int] = {}
     for commit in folder.commits():
         lease = leases[commit.chunk]
@@ -137,7 +143,7 @@ def enter(folder: RunFolder, config: BuildConfig, sources: Sequence[Source], cou
 
 
 def _reenter(folder: RunFolder, config: BuildConfig, counted: Sequence[Index]) -> Layout:
-    layout = Layout.from_json(folder.load_run()["layout"])
+    layout = Layout.of(folder.load_run().layout)
     last = layout.stops[-1]
     for one, rows, before in zip(of_sources(config), counted, last, strict=True):
         if rows.n_rows < before:
@@ -150,7 +156,7 @@ def _reenter(folder: RunFolder, config: BuildConfig, counted: Sequence[Index]) -
     )
     if stop != last:
         layout = Layout(layout.chunk_questions, (*layout.stops, stop))
-        folder.change_layout(layout.to_json(row_limits(config, layout.stops[0])))
+        folder.change_layout(layout.stored(row_limits(config, layout.stops[0])))
     return layout
 
 
@@ -232,7 +238,7 @@ def decided(
     """
     found = tuple(sources)
     if folder is not None and folder.has_run():
-        kept = folder.load_run().get("reading")
+        kept = folder.load_run().reading
         if kept is None:  # of an older mmpr, which hashed the rows by fewer columns
             found = tuple(hashed_plainly(source) for source in found)
         found = tuple(as_recorded(source, kept or {}) for source in found)
@@ -256,24 +262,24 @@ def read_rows(config: BuildConfig) -> Iterator[Question | Skip]:
         yield from read_range(sources[lease.source], lease)
 
 
-def readings(sources: Sequence[Source]) -> dict[str, Any]:
+def readings(sources: Sequence[Source]) -> JsonObject:
     """How every source's rows are read, by name, for `run.json`."""
     return {name: how for source in sources for name, how in reading_of(source).items()}
 
 
-def require_identity(folder: RunFolder, asked: dict[str, Any]) -> None:
+def require_identity(folder: RunFolder, asked: Settings) -> None:
     """Refuse a start whose identity differs from the folder's; what an older mmpr did not write was the default.
 
     Raises:
         ResumeError: the folder was merged; or names the first field that differs, with both values.
     """
-    if members := members_of(folder.load_run()):
+    if members := folder.load_run().members:
         names = ", ".join(member.name for member in members)
         raise ResumeError(f"{folder.url} was merged from {names} and cannot be built on; build those, and merge again")
     folder.require_identity(asked, defaults=part(BuildConfig(), Mark.IDENTITY))
 
 
-def identity(config: BuildConfig, sources: Sequence[Source]) -> dict[str, Any]:
+def identity(config: BuildConfig, sources: Sequence[Source]) -> JsonObject:
     """What may never change; paths absolute, for the next start may come from another folder."""
     given = {**part(config, Mark.IDENTITY), "revision": revision(config)}
     if not config.sources:

@@ -8,13 +8,11 @@ it again.
 from __future__ import annotations
 
 import functools
-import json
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from mmpr import pool
 from mmpr.builder.exclude import keep_list
@@ -26,7 +24,9 @@ from mmpr.builder.stored_settings import stored_settings
 from mmpr.errors import ConfigError, RunFolderError
 from mmpr.log import stamp
 from mmpr.pairing import needs_scores
-from mmpr.run import ChunkCommit, RunFolder
+from mmpr.reporting.report_files import REPORT
+from mmpr.reporting.report_record import Report
+from mmpr.run import ChunkCommit, RunFolder, RunLayout, RunRecord
 from mmpr.run.dataset import SKIPS
 from mmpr.run.exclusion import list_name
 from mmpr.run.folder import (
@@ -41,9 +41,9 @@ from mmpr.run.folder import (
     sidecar_name,
 )
 from mmpr.run.heartbeat import Heartbeat, claimed
-from mmpr.run.json_records import to_json, unsealed
-from mmpr.run.merge_members import MERGED_FORMAT
+from mmpr.run.json_records import JsonObject, to_json
 from mmpr.run.merged_chunks import take_chunk
+from mmpr.run.run_record import MERGED_FORMAT, Settings, own_settings
 from mmpr.run.verdict_counts import VERDICTS
 from mmpr.settings.config import BuildConfig, Mark, part
 from mmpr.verification import check_chunk
@@ -53,7 +53,7 @@ from mmpr.verification import check_chunk
 class Merged:
     """A merged run: its report, and lines for whoever asked for it."""
 
-    report: dict[str, Any]
+    report: Report
     notes: tuple[str, ...]
 
 
@@ -65,7 +65,7 @@ class _Merge:
     given: Sequence[Given]
     parts: Sequence[MergePart]
     config: BuildConfig
-    run: Mapping[str, Any]
+    run: RunRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +114,9 @@ def _settings(
 ) -> tuple[BuildConfig, tuple[str, ...]]:
     """Those of selection from the first run, with the overrides; and a line where the others' were not the same."""
     defaults = part(BuildConfig(), Mark.SELECTION)
-    chosen, *others = [{**defaults, **one.run["selection"]} for one in given]
+    chosen, *others = [{**defaults, **one.run.selection} for one in given]
     chosen["per_source"] = _per_source([chosen, *others])
-    run = {"identity": {**_agreed(parts), "grounding": True}, "selection": chosen}
+    run = replace(given[0].run, identity={**_agreed(parts), "grounding": True}, selection=chosen)
     config = stored_settings(run, overrides)
     before, now = (part(c, Mark.IDENTITY) for c in (stored_settings(run, []), config))
     if changed := sorted(name for name in now if now[name] != before[name]):
@@ -128,15 +128,15 @@ def _settings(
     return config, (words,) if differing else ()
 
 
-def _per_source(selections: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _per_source(selections: Sequence[Settings]) -> JsonObject:
     """What every run's sources have for themselves; of two of one name the first's."""
-    return {name: own for one in reversed(selections) for name, own in one["per_source"].items()}
+    return {name: own for one in reversed(selections) for name, own in own_settings(one).items()}
 
 
-def _differs(name: str, other: Mapping[str, Any], chosen: Mapping[str, Any]) -> bool:
+def _differs(name: str, other: Settings, chosen: Settings) -> bool:
     if name == "per_source":
-        return any(own != chosen[name][source] for source, own in other[name].items())
-    return bool(other[name] != chosen[name])
+        return any(own != own_settings(chosen)[source] for source, own in own_settings(other).items())
+    return other[name] != chosen[name]
 
 
 _UNGROUNDED = {"min_grounding_margin": "min_grounding_margin=null", "strategy=grounded": "strategy=random"}
@@ -148,7 +148,7 @@ def _refuse_ungrounded(parts: Sequence[MergePart], name: str) -> None:
             raise ConfigError(f"{name}: {one.folder.url} was built without grounding; give {_UNGROUNDED[name]}")
 
 
-def _agreed(parts: Sequence[MergePart]) -> dict[str, Any]:
+def _agreed(parts: Sequence[MergePart]) -> JsonObject:
     """What all runs have in common of their identities, all models' names, and whether all have scores."""
     defaults = part(BuildConfig(), Mark.IDENTITY)
     first, *others = [{**defaults, **one.member.identity} for one in parts]
@@ -157,36 +157,35 @@ def _agreed(parts: Sequence[MergePart]) -> dict[str, Any]:
     return {**common, "model": " + ".join(models), "grounding": all(one.get("grounding") for one in (first, *others))}
 
 
-def _run(parts: Sequence[MergePart], config: BuildConfig) -> dict[str, Any]:
+def _run(parts: Sequence[MergePart], config: BuildConfig) -> RunRecord:
     """What `run.json` will be."""
     names = dict.fromkeys(PurePosixPath(one.member.source).name for one in parts)
     commits = [commit for one in parts for commit in one.commits]
-    return {
-        "format": MERGED_FORMAT,
-        "source": " + ".join(names),
-        "layout": {
-            "chunk_questions": max((commit.questions.rows for commit in commits), default=0),
-            "stops": [sum(commit.questions.rows for commit in commits)],
-        },
-        "identity": _agreed(parts),
-        "selection": part(config, Mark.SELECTION),
-        "versions": versions(),
-        "members": [asdict(one.member) for one in parts],
-    }
+    rows = [commit.questions.rows for commit in commits]
+    return RunRecord(
+        format=MERGED_FORMAT,
+        source=" + ".join(names),
+        layout=RunLayout(chunk_questions=max(rows, default=0), stops=(sum(rows),)),
+        identity=_agreed(parts),
+        selection=part(config, Mark.SELECTION),
+        versions=versions(),
+        members=tuple(one.member for one in parts),
+    )
 
 
 # -- the folder -------------------------------------------------------------------------------------------------------
 
 
-def _whole_already(merge: _Merge) -> dict[str, Any] | None:
+def _whole_already(merge: _Merge) -> Report | None:
     """The report where this very merge ended but for its last step, which is done now."""
     folder, run = merge.folder, merge.run
     if not (folder.store.exists(MERGING) and folder.has_run()):
         return None
-    stored = folder.load_run()
-    if any(stored.get(name) != json.loads(json.dumps(run[name])) for name in run if name != "versions"):
+    # made again, it would have a nonce of its own, and perhaps newer versions
+    stored = replace(folder.load_run(), versions=run.versions, nonce=run.nonce)
+    if stored.to_json() != run.to_json():
         return None
-    report: dict[str, Any] = unsealed(folder.store.read_bytes(REPORTS[-1]))
+    report = Report.from_json(folder.store.read_bytes(REPORT))
     folder.store.delete(MERGING)
     return report
 
@@ -213,7 +212,7 @@ def _faults(chunk: tuple[RunFolder, ChunkCommit]) -> list[str]:
     return check_chunk(*chunk)
 
 
-def _write(merge: _Merge, heartbeat: Heartbeat) -> dict[str, Any]:
+def _write(merge: _Merge, heartbeat: Heartbeat) -> Report:
     """All of the folder; `merging.json` is there first and goes last, behind `run.json`."""
     folder = merge.folder
     folder.store.write_bytes(MERGING, to_json({"runs": [one.folder.url for one in merge.given]}))

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from mmpr.errors import ConfigError, RunFolderError
 from mmpr.reporting.finished_run import finished_files
-from mmpr.run import ChunkCommit, Member, RunFolder, by_member, members_of
+from mmpr.run import ChunkCommit, Member, RunFolder, RunRecord, by_member
 from mmpr.run.driver_claim import refuse_in_use
+from mmpr.run.json_records import JsonObject
 from mmpr.run.merged_chunks import held_rows
 from mmpr.settings.config import BuildConfig, Mark, part
 
@@ -26,7 +26,7 @@ class Given:
     """A folder that was named: a run that was built, or merged before."""
 
     folder: RunFolder
-    run: dict[str, Any]
+    run: RunRecord
     commits: tuple[ChunkCommit, ...]
 
 
@@ -97,13 +97,13 @@ def _root(folder: RunFolder) -> tuple[str, PurePosixPath]:
 
 
 def _parts(given: Given, name: str) -> list[MergePart]:
-    members = members_of(given.run)
-    if not members:
-        own = (given.run[key] for key in ("source", "identity", "versions"))
-        return [MergePart(Member(name, len(given.commits), {}, *own), given.folder, given.commits, {})]
+    run = given.run
+    if not run.members:
+        own = Member(name, len(given.commits), {}, run.source, run.identity, run.versions)
+        return [MergePart(own, given.folder, given.commits, {})]
     return [
         MergePart(replace(member, name=f"{name}-{member.name}"), given.folder, commits, {})
-        for member, _, commits in by_member(members, given.commits)
+        for member, _, commits in by_member(run.members, given.commits)
     ]
 
 
@@ -138,7 +138,7 @@ def _refuse_same(one: MergePart, other: MergePart, source: str, row: int | None)
         )
 
 
-def _making(member: Member) -> dict[str, Any]:
+def _making(member: Member) -> JsonObject:
     """What shapes an answer; the seed does only where requests carry one."""
     settled = {**part(BuildConfig(), Mark.IDENTITY), **member.identity}
     places = _PLACES if settled["seeded"] else _PLACES | {"seed"}

@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from itertools import accumulate, groupby
 
 from mmpr.builder.pair_rule import make_pairs
-from mmpr.builder.stored_verdicts import Rejudge, kind_of
 from mmpr.judging import JudgeOptions, judge_key
 from mmpr.pairing import PairRule
 from mmpr.prompts import ask
 from mmpr.run import ChunkCommit, Committed, DatasetRecipe, Limits, Member, RunColumns
+from mmpr.run.stored_verdicts import Rejudge, kind_of
 from mmpr.settings.config import BuildConfig, of_sources
 from mmpr.types import Message
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
+from mmpr.run import RunRecord
 from mmpr.settings.config import BuildConfig, merge
 
 _NOWHERE = "http://nobody-asks-it"
 
 
-def stored_settings(run: Mapping[str, Any], overrides: list[str]) -> BuildConfig:
+def stored_settings(run: RunRecord, overrides: list[str]) -> BuildConfig:
     """What `run.json` says, with `key=value` over it.
 
     Args:
@@ -20,7 +18,7 @@ def stored_settings(run: Mapping[str, Any], overrides: list[str]) -> BuildConfig
     Raises:
         ConfigError: names the setting and what it may be.
     """
-    values = {**run["identity"], **run["selection"]}
+    values = run.settings
     if values.get("engine") == "endpoint":
         values["endpoint_url"] = _NOWHERE  # where a server was is not stored, and nobody asks it again
     return merge(values, overrides)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -15,6 +15,9 @@ from mmpr.termination import AGAIN, EXIT_AGAIN, EXIT_INTERRUPTED
 if TYPE_CHECKING:
     from mmpr.builder.build_flow import BuildOutcome
     from mmpr.builder.jobs import Ended
+    from mmpr.reporting.abstaining import AbstainingFigures
+    from mmpr.reporting.evaluation_report import ComparisonReport, EvaluationReport
+    from mmpr.reporting.report_record import PairingPreview, Report
     from mmpr.settings.config import BuildConfig
 
 LOG_FORMAT = "mmpr.log_format"  # in the context that all verbs share
@@ -33,7 +36,7 @@ def error_message(end: MmprError | KeyboardInterrupt) -> tuple[int, str]:
     return EXIT_USAGE if isinstance(end, ConfigError) else EXIT_ERROR, visible_line(redacted(str(end)))
 
 
-def print_event(context: Any, event: str, words: str, *, level: str = "info", **fields: object) -> None:  # noqa: ANN401
+def print_event(context: typer.Context, event: str, words: str, *, level: str = "info", **fields: object) -> None:
     """What a build says on stderr: a line for people or, with `--log-format json`, an object."""
     if _is_json(context):
         log(event, level, words=words.removeprefix("mmpr: "), **fields)
@@ -41,7 +44,7 @@ def print_event(context: Any, event: str, words: str, *, level: str = "info", **
         say(words, err=True)
 
 
-def _is_json(context: Any) -> bool:  # noqa: ANN401
+def _is_json(context: typer.Context) -> bool:
     return context.meta.get(LOG_FORMAT) is LogFormat.JSON
 
 
@@ -70,16 +73,18 @@ def end_build(context: typer.Context, outcome: BuildOutcome, chosen: BuildConfig
         RunStopped: it was stopped, to be run again.
         typer.Exit: too many questions failed.
     """
+    from mmpr.reporting.evaluation_report import EvaluationReport
+
     if outcome.failing:
         _print_failing(context, outcome)
         raise typer.Exit(EXIT_FAILING)
     if outcome.stopped is not None:
         raise RunStopped(outcome.stopped)
     assert outcome.report is not None
-    if chosen.evaluate:
+    if isinstance(outcome.report, EvaluationReport):
         print_evaluation(outcome.report, as_json=as_json)
     elif outcome.idle:
-        say(f"nothing left to do: {_one_line(outcome)}")
+        say(f"nothing left to do: {_one_line(outcome.folder.url, outcome.report)}")
     else:
         print_summary(outcome.folder.url, outcome.report)
     _print_done(context, outcome, f"made by {POCKET}" if chosen.is_pocket and not outcome.idle else "")
@@ -97,74 +102,75 @@ def _print_failing(context: typer.Context, outcome: BuildOutcome) -> None:
     print_event(context, "ended", words, level="error", run=outcome.folder.url, exit_code=EXIT_FAILING)
 
 
-def _one_line(outcome: BuildOutcome) -> str:
-    report = outcome.report or {}
-    if "evaluated" in report:
-        law = f"{report['questions']:,} questions = {report['evaluated']:,} evaluated + {report['skipped']:,} skipped"
-        return f"{law}, {report['all']['right']['value']:.1%} right in {outcome.folder.url}"
-    law = f"{report['questions']:,} questions = {report['paired']:,} paired + {report['skipped']:,} skipped"
-    return f"{law}, {report['pairs']:,} pairs in {outcome.folder.url}"
+def _one_line(folder: str, report: Report | EvaluationReport) -> str:
+    from mmpr.reporting.report_record import Report
+
+    if isinstance(report, Report):
+        law = f"{report.questions:,} questions = {report.paired:,} paired + {report.skipped:,} skipped"
+        return f"{law}, {report.pairs:,} pairs in {folder}"
+    law = f"{report.questions:,} questions = {report.evaluated:,} evaluated + {report.skipped:,} skipped"
+    return f"{law}, {report.all.right.value:.1%} right in {folder}"
 
 
-def print_summary(folder: str, report: dict[str, Any]) -> None:
+def print_summary(folder: str, report: Report) -> None:
     """A finished run in a few lines: the law, the pairs, what is undecided, where they are."""
     _print_counts(report)
-    if judged := report.get("abstaining", {}).get("all", {}).get("responses"):
-        counts = report["abstaining"]["all"]
+    if report.abstaining is not None and (counts := report.abstaining.all).responses:
         typer.echo(
-            f"judged  {judged:,} responses: {counts['correct']:,} right, wrong {counts['proven']:,} by proof and "
-            f"{counts['likely']:,} likely, {counts['unparsed']:,} without an answer, {counts['undecided']:,} undecided"
+            f"judged  {counts.responses:,} responses: {counts.correct:,} right, wrong {counts.proven:,} by proof and "
+            f"{counts.likely:,} likely, {counts.unparsed:,} without an answer, {counts.undecided:,} undecided"
         )
-        _print_warnings(report)
+        _print_warnings(report.abstaining)
     root = folder.rstrip("/")
     typer.echo(f"pairs   {root}/data/train-*.parquet\ncard    {root}/README.md\nbrowse  {root}/report.html")
 
 
-def print_preview(report: dict[str, Any]) -> None:
+def print_preview(preview: PairingPreview) -> None:
     """What pairing would give: the counts, then what the judge decided by source, kind and rule."""
     from mmpr.reporting.abstaining import abstaining_lines
 
-    _print_counts(report)
-    if lines := abstaining_lines(report):
+    _print_counts(preview)
+    if lines := abstaining_lines(preview.abstaining):
         say("\n".join(lines))
-    _print_warnings(report)
+    _print_warnings(preview.abstaining)
     typer.echo("a dry run: nothing was written", err=True)
 
 
-def _print_warnings(report: dict[str, Any]) -> None:
+def _print_warnings(judged: AbstainingFigures) -> None:
     from mmpr.reporting.abstaining import warning_lines
 
-    for line in warning_lines(report):
+    for line in warning_lines(judged):
         say(line, err=True)
 
 
-def _print_counts(report: dict[str, Any]) -> None:
-    kinds = ", ".join(f"{n:,} {kind}" for kind, n in report["pairs_by_kind"].items() if n) or "none"
-    skips = ", ".join(f"{n:,} {reason}" for reason, n in list(report["skips_by_reason"].items())[:4])
-    typer.echo(f"{report['questions']:,} questions = {report['paired']:,} paired + {report['skipped']:,} skipped")
-    typer.echo(f"{report['pairs']:,} pairs ({kinds})")
+def _print_counts(report: Report | PairingPreview) -> None:
+    kinds = ", ".join(f"{n:,} {kind}" for kind, n in report.pairs_by_kind.items() if n) or "none"
+    skips = ", ".join(f"{n:,} {reason}" for reason, n in list(report.skips_by_reason.items())[:4])
+    typer.echo(f"{report.questions:,} questions = {report.paired:,} paired + {report.skipped:,} skipped")
+    typer.echo(f"{report.pairs:,} pairs ({kinds})")
     if skips:
         typer.echo(f"skipped: {skips}")
 
 
-def print_evaluation(report: dict[str, Any], *, as_json: bool) -> None:
+def print_evaluation(report: EvaluationReport, *, as_json: bool) -> None:
     """A model's figures: a table, or `eval.json`."""
     from mmpr.reporting.evaluation_report import evaluation_lines
 
-    _print(report, [] if as_json else evaluation_lines(report))
+    say("\n".join(evaluation_lines(report))) if not as_json else _print_json(report)
 
 
-def print_comparison(report: dict[str, Any], *, as_json: bool) -> None:
+def print_comparison(report: ComparisonReport, *, as_json: bool) -> None:
     """What two models differ in: tables, or one object."""
     from mmpr.reporting.evaluation_report import comparison_lines
 
-    _print(report, [] if as_json else comparison_lines(report))
+    say("\n".join(comparison_lines(report))) if not as_json else _print_json(report)
 
 
-def _print(report: dict[str, Any], lines: list[str]) -> None:
+def _print_json(report: EvaluationReport | ComparisonReport) -> None:
     from mmpr.reporting.safe_text import visible_json
+    from mmpr.run.json_records import plain
 
-    say("\n".join(lines) if lines else visible_json(json.dumps(report, ensure_ascii=False, indent=1)))
+    say(visible_json(json.dumps(plain(report), ensure_ascii=False, indent=1)))
 
 
 def end_part(context: typer.Context, ended: Ended) -> None:
@@ -178,5 +184,5 @@ def end_part(context: typer.Context, ended: Ended) -> None:
         _print_failing(context, ended.outcome)
     elif ended.outcome is not None and ended.outcome.report is not None:
         done = "nothing left to do" if ended.outcome.idle else "complete"
-        say(f"{ended.part.name}: {done}: {_one_line(ended.outcome)}")
+        say(f"{ended.part.name}: {done}: {_one_line(ended.outcome.folder.url, ended.outcome.report)}")
         _print_done(context, ended.outcome, "")

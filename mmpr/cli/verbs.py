@@ -251,7 +251,7 @@ def merge(
     for note in merged.notes:
         say(note, err=True)
     print_summary(out, merged.report)
-    if merged.report["pocket_model"]:
+    if merged.report.pocket_model:
         typer.echo(f"made by {POCKET}", err=True)
 
 
@@ -279,6 +279,7 @@ def status(
 ) -> None:
     """Say how far a run is, how fast, who drives it and what went wrong, from its folder alone, on any machine."""
     from mmpr.reporting.safe_text import visible_json
+    from mmpr.run.json_records import plain
     from mmpr.status import read_status, runs_below, status_lines, table_lines
 
     runs = runs_below(folder)
@@ -291,7 +292,7 @@ def status(
                 raise
             damaged.append(error)
     if as_json:
-        lines = [visible_json(json.dumps(one, ensure_ascii=False)) for one in found]
+        lines = [visible_json(json.dumps(plain(one), ensure_ascii=False)) for one in found]
     else:
         lines = status_lines(found[0]) if len(runs) == 1 else table_lines(found)
     typer.echo("\n".join(lines))

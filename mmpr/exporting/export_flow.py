@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,7 +20,7 @@ from mmpr.exporting.training_flow import FAULTS, TrainingExport, refused
 from mmpr.exporting.training_records import TrainingChoice
 from mmpr.run import RunFolder
 from mmpr.run.commit_records import FileRecord
-from mmpr.run.merge_members import by_source
+from mmpr.run.run_record import Settings, by_source
 from mmpr.verification import file_fault
 
 
@@ -97,10 +97,11 @@ def _refuse_damaged(run: RunFolder, files: Sequence[FileRecord]) -> None:
             raise RunFolderError(f"{run.url}: {fault}; `mmpr verify {run.url}` says what to do")
 
 
-def _tiles(identity: Mapping[str, Any]) -> int | None:
+def _tiles(identity: Settings) -> int | None:
     """Tiles an image; None where the run's sources were not all cut alike."""
     each = {asked.get("max_tiles") for _, asked in by_source(identity)}
-    return each.pop() if len(each) == 1 else None
+    tiles = each.pop() if len(each) == 1 else None
+    return tiles if isinstance(tiles, int) else None
 
 
 class PairExport:
@@ -111,7 +112,7 @@ class PairExport:
         self._shards = shards_by_split(run)
         self.files = [file for files in self._shards.values() for file in files]
         self.request = request_of(format, self.files, max_chars=choice.max_chars)
-        self._writer = writer_for(format, root, max_tiles=_tiles(run.load_run()["identity"]))
+        self._writer = writer_for(format, root, max_tiles=_tiles(run.load_run().identity))
         self.load = self._writer.load
         self._images = ImageFiles(None if self._writer.embeds else root)
         self._n_pairs: Counter[str] = Counter()  # by split

@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from mmpr.errors import ConfigError, HubError, RunFolderError
 from mmpr.redact import redacted
-from mmpr.run import FileRecord, RunFolder, is_pocket, read_manifest
+from mmpr.run import FileRecord, RunFolder, read_manifest
 from mmpr.run.dataset import SKIPS, Manifest
 from mmpr.run.driver_claim import refuse_in_use
 from mmpr.run.folder import CHUNKS, DATA, EXCLUDE, MANIFEST, QUESTIONS, RESPONSES, RUN, sidecar_name
-from mmpr.run.merge_members import refuse_evaluation
 from mmpr.run.verdict_counts import VERDICTS
 from mmpr.verification import file_fault
 
@@ -121,15 +120,16 @@ def _finished(run: RunFolder, *, allow_pocket: bool) -> Manifest:
     """What can be told at once: a finished run of this machine, of a model to train with."""
     if not run.store.is_local:
         raise RunFolderError(f"{run.url} is not on this machine; copy the folder here, then push")
-    refuse_evaluation(stored := run.load_run(), run.url)
+    stored = run.load_run()
+    stored.refuse_evaluation(run.url)
     manifest = read_manifest(run)
     if manifest is None or manifest.n_chunks != len(run.committed_chunks()):
         raise RunFolderError(f"{run.url} is not finished (no {MANIFEST} of all chunks); build it again, then push")
     refuse_in_use(run)
-    if not stored["selection"].get("embed_images", True):
+    if not stored.selection.get("embed_images", True):
         remedy = "`mmpr pair DIR embed_images=true`, then push"
         raise ConfigError(f"{run.url} names images by paths of this machine (embed_images: false): {remedy}")
-    if is_pocket(stored) and not allow_pocket:
+    if stored.is_pocket and not allow_pocket:
         raise ConfigError(f"{run.url} is of the pocket model, which is not for training; --allow-pocket pushes it")
     return manifest
 

@@ -15,7 +15,6 @@ from mmpr.run import RunFolder, read_manifest
 from mmpr.run.chunk_reader import named_errors
 from mmpr.run.commit_records import FileRecord
 from mmpr.run.folder import DATA, MANIFEST
-from mmpr.run.merge_members import refuse_evaluation
 
 # Rows that are Python objects at once, for each holds its images' bytes anew.
 _SLICE_ROWS = 16
@@ -46,7 +45,7 @@ def shards_by_split(folder: RunFolder) -> dict[str, list[FileRecord]]:
     Raises:
         RunFolderError: the run is not finished, or an evaluation.
     """
-    refuse_evaluation(folder.load_run(), folder.url)
+    folder.load_run().refuse_evaluation(folder.url)
     manifest = read_manifest(folder)
     if manifest is None:
         raise RunFolderError(f"{folder.url} is not finished (it has no {MANIFEST}): start its build again, then export")

@@ -26,10 +26,9 @@ from mmpr.exporting.training_formats import REWARD_FILE, SHAPES, Row, TrainingSh
 from mmpr.exporting.training_records import TrainingChoice, TrainingExample
 from mmpr.exporting.training_rows import Omission, PartRules, example_of
 from mmpr.judging import VERSION
-from mmpr.run import ChunkCommit, RunFolder, members_of, read_chunk, read_manifest
+from mmpr.run import ChunkCommit, RunFolder, read_chunk, read_manifest
 from mmpr.run.chunk_reader import read_encoded
 from mmpr.run.dataset import GROUP_BYTES, GROUP_ROWS, select_run
-from mmpr.run.merge_members import refuse_evaluation
 from mmpr.types import Reason
 
 # What is wrong with a question itself, whatever was answered: `--strict` ends at the first one.
@@ -58,7 +57,7 @@ class TrainingExport:
         self._run, self._format, self._root, self._choice = run, format, root, choice
         self._shape = SHAPES[format]
         self._stored = run.load_run()
-        refuse_evaluation(self._stored, run.url)
+        self._stored.refuse_evaluation(run.url)
         manifest = read_manifest(run)
         if manifest is None or manifest.n_chunks != len(run.committed_chunks()):
             raise RunFolderError(f"{run.url} is not finished: start its build again, then export")
@@ -72,7 +71,7 @@ class TrainingExport:
     def request(self) -> dict[str, Any]:
         """What makes two training sets the same; the judge's version and the run's settings are part of it."""
         made_of = [[file.path, file.sha256] for file in self.files]
-        content = json.dumps([made_of, self._stored["selection"], VERSION], sort_keys=True)
+        content = json.dumps([made_of, self._stored.selection, VERSION], sort_keys=True)
         wanted = {name: value for name, value in asdict(self._choice).items() if name != "strict"}
         return {
             "written_as": 1,
@@ -102,7 +101,7 @@ class TrainingExport:
 
         What a benchmark excludes stays out, and the split is that of the pairs; caps on pairs say nothing here.
         """
-        config, members = stored_settings(self._stored, []), members_of(self._stored)
+        config, members = stored_settings(self._stored, []), self._stored.members
         asked = replace(limits(config), max_pairs_per_source=None, max_format_fraction=None)
         chunks = sorted(self._run.committed_chunks())
         recipe = select_run(self._run, run_recipe(config, members, self._run.commits()), chunks, asked, map)

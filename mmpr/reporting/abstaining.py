@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
 
 from mmpr.reporting.safe_text import visible_line
 from mmpr.reporting.tally import short
@@ -13,31 +13,74 @@ from mmpr.run import VerdictCounts
 
 # From this share on undecided responses of a source are worth a warning.
 WARN_SHARE = 0.2
-FIGURES = (
-    *("paired", "skipped", "responses", "correct", "proven", "likely", "unparsed", "undecided"),
-    *("off_format", "in_pairs"),
-)
 _MOST_NAMES = 200
 _MOST_LINES = 20
 _HEAD = ("", "paired", "skipped", "responses", "right", "wrong: proven", "likely", "no answer", "undecided", "share")
 
 
-def abstaining_figures(counts: VerdictCounts) -> dict[str, Any]:
-    """What `report.json` says under `abstaining`; without a name where an older mmpr counted.
+@dataclass(frozen=True, slots=True)
+class JudgedCounts:
+    """Questions with a reference answer and their responses, as `mmpr.run.VerdictCounts` counts them.
 
-    `all`, and each entry of `by_source`, `by_kind` and `by_rule`, has `FIGURES` (see `VerdictCounts`) and
-    `undecided_share`, of its responses. `warnings` are lines for people.
+    `undecided_share` is of the responses.
     """
+
+    paired: int
+    skipped: int
+    responses: int
+    correct: int
+    proven: int
+    likely: int
+    unparsed: int
+    undecided: int
+    off_format: int
+    in_pairs: int
+    undecided_share: float
+
+    @classmethod
+    def of(cls, sums: Counter[str]) -> JudgedCounts:
+        share = sums["undecided"] / sums["responses"] if sums["responses"] else 0.0
+        names = [name for name in cls.__slots__ if name != "undecided_share"]
+        return cls(**{name: sums[name] for name in names}, undecided_share=round(share, 4))
+
+
+@dataclass(frozen=True, slots=True)
+class AbstainingFigures:
+    """All, and by source, kind of reference answer and rule; no names where an older mmpr counted.
+
+    `warnings` are lines for people.
+    """
+
+    all: JudgedCounts
+    by_source: dict[str, JudgedCounts]
+    by_kind: dict[str, JudgedCounts]
+    by_rule: dict[str, JudgedCounts]
+    warnings: tuple[str, ...]
+
+    def cells(self, group: str, most: int) -> list[tuple[str, tuple[str, ...]]]:
+        """The rows of a table for the largest names of `source`, `kind` or `rule`: each name, and its figures."""
+        names: dict[str, JudgedCounts] = getattr(self, f"by_{group}")
+        return [(name, abstaining_cells(own)) for name, own in list(names.items())[:most]]
+
+
+def abstaining_figures(counts: VerdictCounts) -> AbstainingFigures:
+    """What a report says of the judge's decisions."""
     rules: dict[str, Counter[str]] = {}
     for rule, sums in counts.groups["rule"].items():
         rules.setdefault(short(rule) or "(none)", Counter()).update(sums)
-    found = {group: _ranked(names) for group, names in {**counts.groups, "rule": rules}.items()}
-    whole: Counter[str] = sum(counts.groups["source"].values(), Counter())
-    return {
-        "all": _figures(whole),
-        **{f"by_{group}": {name: _figures(sums) for name, sums in names.items()} for group, names in found.items()},
-        "warnings": [line for name, sums in found["source"].items() if (line := _warning(name, sums))],
-    }
+    sources = _ranked(counts.groups["source"])
+    return AbstainingFigures(
+        all=JudgedCounts.of(sum(counts.groups["source"].values(), Counter())),
+        by_source={name: JudgedCounts.of(sums) for name, sums in sources.items()},
+        by_kind={name: JudgedCounts.of(sums) for name, sums in _ranked(counts.groups["kind"]).items()},
+        by_rule={name: JudgedCounts.of(sums) for name, sums in _ranked(rules).items()},
+        warnings=tuple(
+            f"{name}: the judge left {sums['undecided'] / sums['responses']:.0%} of {sums['responses']:,} responses "
+            "undecided; they are in no pair"
+            for name, sums in sources.items()
+            if sums["undecided"] > WARN_SHARE * sums["responses"]
+        ),
+    )
 
 
 def _ranked(sums: Mapping[str, Counter[str]]) -> dict[str, Counter[str]]:
@@ -49,41 +92,25 @@ def _ranked(sums: Mapping[str, Counter[str]]) -> dict[str, Counter[str]]:
     return shown
 
 
-def _figures(sums: Counter[str]) -> dict[str, int | float]:
-    share = sums["undecided"] / sums["responses"] if sums["responses"] else 0.0
-    return {**{name: sums[name] for name in FIGURES}, "undecided_share": round(share, 4)}
-
-
-def _warning(source: str, sums: Counter[str]) -> str:
-    if sums["undecided"] <= WARN_SHARE * sums["responses"]:
-        return ""
-    share = sums["undecided"] / sums["responses"]
-    return f"{source}: the judge left {share:.0%} of {sums['responses']:,} responses undecided; they are in no pair"
-
-
-def abstaining_cells(figures: Mapping[str, Any]) -> tuple[str, ...]:
+def abstaining_cells(figures: JudgedCounts) -> tuple[str, ...]:
     """The figures of one name as a table's cells, in the order of the columns of `abstaining_lines`."""
-    return (*(f"{figures[name]:,}" for name in FIGURES[:8]), f"{figures['undecided_share']:.0%}")
+    one = figures
+    counts = (one.paired, one.skipped, one.responses, one.correct, one.proven, one.likely, one.unparsed, one.undecided)
+    return (*(f"{n:,}" for n in counts), f"{one.undecided_share:.0%}")
 
 
-def abstaining_lines(report: Mapping[str, Any]) -> list[str]:
-    """A table for a terminal: all, then by source, by kind and by rule; none where nobody judged.
-
-    Args:
-        report: with `abstaining`, as `report.json` has it.
-    """
-    found = report["abstaining"]
-    if not found["all"]["responses"]:
+def abstaining_lines(found: AbstainingFigures) -> list[str]:
+    """A table for a terminal: all, then by source, by kind and by rule; none where nobody judged."""
+    if not found.all.responses:
         return []
-    rows = [_HEAD, ("all", *abstaining_cells(found["all"]))]
-    for group in ("source", "kind", "rule"):
-        names = list(found[f"by_{group}"].items())
-        rows += [(visible_line(f"{group} {name}"), *abstaining_cells(own)) for name, own in names[:_MOST_LINES]]
-        if rest := names[_MOST_LINES:]:
-            rows.append((f"{group}: {len(rest)} more", *[""] * (len(_HEAD) - 1)))
+    rows = [_HEAD, ("all", *abstaining_cells(found.all))]
+    for group, names in (("source", found.by_source), ("kind", found.by_kind), ("rule", found.by_rule)):
+        rows += [(visible_line(f"{group} {name}"), *cells) for name, cells in found.cells(group, _MOST_LINES)]
+        if len(names) > _MOST_LINES:
+            rows.append((f"{group}: {len(names) - _MOST_LINES} more", *[""] * (len(_HEAD) - 1)))
     return aligned(rows)
 
 
-def warning_lines(report: Mapping[str, Any]) -> list[str]:
-    """The warnings of a report that may be an older mmpr's."""
-    return [visible_line(f"warning: {line}") for line in report.get("abstaining", {}).get("warnings", ())]
+def warning_lines(found: AbstainingFigures | None) -> list[str]:
+    """The warnings of a report."""
+    return [visible_line(f"warning: {line}") for line in (found.warnings if found else ())]

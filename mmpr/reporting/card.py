@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from mmpr.reporting.card_figures import abstaining_rows, accuracy_rows, code, how_made, rule_rows, views_of
+from mmpr.reporting.abstaining import abstaining_cells
+from mmpr.reporting.card_figures import SHOWN_RULES, accuracy_rows, code, how_made, rule_rows, views_of
 from mmpr.reporting.card_text import COLUMNS, licence, loading, recipe
 from mmpr.reporting.plain_names import POCKET_LINE, explain, kind_label, plain
+from mmpr.reporting.report_record import Report, SplitFigures
 from mmpr.reporting.safe_text import visible_line
 from mmpr.run import dataset_features
+from mmpr.run.json_records import JsonObject
 
 _CONFIGS = {"default": True, "raw": False}  # name: whether images are decoded
 _SIZES = [(1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M")]
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>()!|~$])")
 
 
-def card(report: Mapping[str, Any]) -> str:
-    """`README.md` of a run folder.
-
-    Args:
-        report: as `report.json` has it.
-    """
+def card(report: Report) -> str:
+    """`README.md` of a run folder."""
     parts = [
-        POCKET_LINE if report["pocket_model"] else "",
-        f"# Preference pairs from {escape(report['source'])}",
+        POCKET_LINE if report.pocket_model else "",
+        f"# Preference pairs from {escape(report.source)}",
         _opening(report),
         _merged(report),
         _numbers(report),
@@ -37,25 +35,25 @@ def card(report: Mapping[str, Any]) -> str:
         loading(),
         _columns(report),
         recipe(report),
-        licence(escape(report["source"]), escape(report["model"])),
+        licence(escape(report.source), escape(report.model)),
     ]
     body = "\n\n".join(part for part in parts if part)
     return f"---\n{front_matter(report)}---\n\n{body}\n"
 
 
-def front_matter(report: Mapping[str, Any]) -> str:
+def front_matter(report: Report) -> str:
     """YAML: two configs over the same files, `raw` with the images as bytes for trainers that decode themselves."""
     import yaml
 
-    kinds = list(report["pairs_by_kind"])
+    kinds = list(report.pairs_by_kind)
     fields = {
         "license": "other",
         "license_name": "to-be-filled-in",
-        "pretty_name": f"Preference pairs from {visible_line(report['source'])}",
-        "language": [name for name in report["languages"] if re.fullmatch("[a-z]{2,3}", name)] or ["en"],
+        "pretty_name": f"Preference pairs from {visible_line(report.source)}",
+        "language": [name for name in report.languages if re.fullmatch("[a-z]{2,3}", name)] or ["en"],
         "task_categories": ["image-text-to-text", "visual-question-answering"],
         "tags": ["preference", "dpo", "mpo", "multimodal", "mmpr", *(kind.replace("_", "-") for kind in kinds)],
-        "size_categories": [next((name for top, name in _SIZES if report["pairs"] < top), "1M<n<10M")],
+        "size_categories": [next((name for top, name in _SIZES if report.pairs < top), "1M<n<10M")],
         "configs": [_config(name, report) for name in _CONFIGS],
         "dataset_info": [_described(name, report, decode=decode) for name, decode in _CONFIGS.items()],
     }
@@ -67,109 +65,98 @@ def escape(text: object) -> str:
     return _MARKDOWN.sub(r"\\\1", visible_line(text))
 
 
-def _splits(report: Mapping[str, Any]) -> dict[str, dict[str, int]]:
+def _splits(report: Report) -> dict[str, SplitFigures]:
     """Pairs and bytes of each split; a run without a validation split has one."""
-    files = report["files"]
-    whole = {"pairs": report["pairs"], "uncompressed_bytes": files["uncompressed_bytes"]}
-    return dict(files.get("splits") or {"train": whole})
+    return report.files.splits or {"train": SplitFigures(report.pairs, report.files.uncompressed_bytes)}
 
 
-def _config(name: str, report: Mapping[str, Any]) -> dict[str, Any]:
+def _config(name: str, report: Report) -> JsonObject:
     files = [{"split": split, "path": f"data/{split}-*.parquet"} for split in _splits(report)]
     return {"config_name": name, **({"default": True} if name == "default" else {}), "data_files": files}
 
 
-def _described(name: str, report: Mapping[str, Any], *, decode: bool) -> dict[str, Any]:
-    files = report["files"]
-    splits = [
-        {"name": split, "num_bytes": counts["uncompressed_bytes"], "num_examples": counts["pairs"]}
-        for split, counts in _splits(report).items()
-    ]
+def _described(name: str, report: Report, *, decode: bool) -> JsonObject:
+    """The features are those of the columns that the files have: a dataset that an older mmpr cut lacks some."""
     return {
         "config_name": name,
-        "features": _features(report, decode=decode),
-        "splits": splits,
-        "download_size": files["bytes"],
-        "dataset_size": files["uncompressed_bytes"],
+        "features": [one for one in dataset_features(decode=decode) if one["name"] in report.files.columns],
+        "splits": [
+            {"name": split, "num_bytes": counts.uncompressed_bytes, "num_examples": counts.pairs}
+            for split, counts in _splits(report).items()
+        ],
+        "download_size": report.files.bytes,
+        "dataset_size": report.files.uncompressed_bytes,
     }
 
 
-def _features(report: Mapping[str, Any], *, decode: bool) -> list[dict[str, Any]]:
-    """Of the columns that the files have: a dataset that an older mmpr cut lacks some."""
-    return [one for one in dataset_features(decode=decode) if one["name"] in report["files"]["columns"]]
-
-
-def _images(report: Mapping[str, Any]) -> str:
-    if report["selection"].get("embed_images", True):
-        return "Images are embedded."
-    return "Images are paths of the machine where it was made, or embedded where no file is what was seen."
-
-
-def _opening(report: Mapping[str, Any]) -> str:
-    views, counts = views_of(report), report["pairs_by_kind"].items()
+def _opening(report: Report) -> str:
+    views, counts = views_of(report), report.pairs_by_kind.items()
     kinds = "\n".join(f"- **{n:,} {plain(kind)}** pairs: {kind_label(kind, views)}." for kind, n in counts)
+    images = "Images are embedded."
+    if not report.selection.get("embed_images", True):
+        images = "Images are paths of the machine where it was made, or embedded where no file is what was seen."
     return (
-        f"{report['pairs']:,} preference pairs for multimodal models, made by `mmpr` from "
-        f"{report['questions']:,} questions with {escape(report['model'])}. {_images(report)}\n\n{kinds}\n\n"
+        f"{report.pairs:,} preference pairs for multimodal models, made by `mmpr` from "
+        f"{report.questions:,} questions with {escape(report.model)}. {images}\n\n{kinds}\n\n"
         "The kinds follow Mixed Preference Optimization ([arXiv 2411.10442](https://arxiv.org/abs/2411.10442)). "
         "Open `report.html` to browse pairs; `report.json` has every figure below."
     )
 
 
-def _merged(report: Mapping[str, Any]) -> str:
+def _merged(report: Report) -> str:
     """The runs of a merged one; the columns of every row are those of its own run."""
-    if not (members := report.get("members")):
+    if not report.members:
         return ""
     rows = [
         (
-            code(member["name"]),
-            escape(member["model"]),
-            code(str(member["model_revision"] or "none")[:12]),
-            escape(member["source"]),
-            ", ".join(f"{code(name)} is {code(here)} here" for name, here in member["renamed"].items()) or "as it was",
+            code(member.name),
+            escape(member.model),
+            code((member.model_revision or "none")[:12]),
+            escape(member.source),
+            ", ".join(f"{code(name)} is {code(here)} here" for name, here in member.renamed.items()) or "as it was",
         )
-        for member in members
+        for member in report.members
     ]
     words = "Every row has the `model`, `prompt_version`, `temperature` (and so on) of the run it is from.\n\n"
     return "## Merged from\n\n" + words + table(("run", "model", "revision", "questions", "`source`"), rows)
 
 
-def _numbers(report: Mapping[str, Any]) -> str:
+def _numbers(report: Report) -> str:
     rows = [
-        ("questions", f"{report['questions']:,}"),
-        ("with pairs", f"{report['paired']:,}"),
-        ("skipped, each with a reason", f"{report['skipped']:,}"),
-        ("pairs", f"{report['pairs']:,}"),
-        ("tokens generated", f"{report['tokens']['generated']:,}"),
-        ("tokens generated per pair", f"{report['tokens']['generated_per_pair'] or 0:,}"),
-        ("repeated question ids", f"{report['repeated_question_ids']:,}"),
+        ("questions", f"{report.questions:,}"),
+        ("with pairs", f"{report.paired:,}"),
+        ("skipped, each with a reason", f"{report.skipped:,}"),
+        ("pairs", f"{report.pairs:,}"),
+        ("tokens generated", f"{report.tokens.generated:,}"),
+        ("tokens generated per pair", f"{report.tokens.generated_per_pair or 0:,}"),
+        ("repeated question ids", f"{report.repeated_question_ids:,}"),
     ]
     if len(splits := _splits(report)) > 1:
         rows += [
-            (f"pairs in `{split}`, no image of which is in the other", f"{n['pairs']:,}") for split, n in splits.items()
+            (f"pairs in `{split}`, no image of which is in the other", f"{n.pairs:,}") for split, n in splits.items()
         ]
-    if report["accuracy"]["mean"] is not None:
-        rows.append(("mean accuracy of a question's first responses", f"{report['accuracy']['mean']:.1%}"))
-    sources = [(f"from {escape(name)}", f"{counts['pairs']:,}") for name, counts in report["by_source"].items()]
+    if report.accuracy.mean is not None:
+        rows.append(("mean accuracy of a question's first responses", f"{report.accuracy.mean:.1%}"))
+    sources = [(f"from {escape(name)}", f"{counts.pairs:,}") for name, counts in report.by_source.items()]
     if len(sources) > 1:
         rows += sources[:20]
     return "## Numbers\n\n" + table(("", "count"), rows)
 
 
-def _skips(report: Mapping[str, Any]) -> str:
-    if not report["skips_by_reason"]:
+def _skips(report: Report) -> str:
+    if not report.skips_by_reason:
         return ""
-    rows = [(f"`{reason}`", explain(reason), f"{n:,}") for reason, n in report["skips_by_reason"].items()]
+    rows = [(f"`{reason}`", explain(reason), f"{n:,}") for reason, n in report.skips_by_reason.items()]
     words = "Every question leaves as pairs or as one named skip. `skips.parquet` names each with its reason.\n\n"
     return "## Skips\n\n" + words + table(("reason", "meaning", "questions"), rows)
 
 
-def _how(report: Mapping[str, Any]) -> str:
+def _how(report: Report) -> str:
     sentences_of_all = how_made(report)
     return "## How\n\n" + "\n".join(f"- {sentences}" for sentences in sentences_of_all) if sentences_of_all else ""
 
 
-def _answers(report: Mapping[str, Any]) -> str:
+def _answers(report: Report) -> str:
     rows = accuracy_rows(report)
     if not rows:
         return ""
@@ -180,36 +167,39 @@ def _answers(report: Mapping[str, Any]) -> str:
     return f"## Answers\n\n{words}\n\n{histogram}\n\nResponses by the rule that decided:\n\n{rules}"
 
 
-def _undecided(report: Mapping[str, Any]) -> str:
-    rows = abstaining_rows(report)
-    if not rows:
+def _undecided(report: Report) -> str:
+    found = report.abstaining
+    if found is None or not found.all.responses:
         return ""
+    rows = [("all", *abstaining_cells(found.all))]
+    for group in ("source", "kind"):
+        rows += [(f"{group} {code(name)}", *cells) for name, cells in found.cells(group, SHOWN_RULES)]
     words = (
         "Questions with a known answer, and what the judge made of their responses. A response is wrong by proof where "
         "its answer and the known one were both understood and differ, and likely wrong where an open text shows no "
         "kinship; what is undecided is in no pair."
     )
-    if (first := report["accuracy"]).get("interval"):
-        low, high = first["interval"]
+    if (first := report.accuracy).interval is not None:
+        low, high = first.interval
         words += (
-            f" Of the first responses {first['n_correct']:,} are right, {first['n_wrong']:,} wrong and "
-            f"{first['n_undecided']:,} undecided: between {low:.1%} and {high:.1%} are right."
+            f" Of the first responses {first.n_correct:,} are right, {first.n_wrong:,} wrong and "
+            f"{first.n_undecided:,} undecided: between {low:.1%} and {high:.1%} are right."
         )
     head = ("", "paired", "skipped", "responses", "right", "proven", "likely", "no answer", "undecided", "share")
-    warnings = [f"**Warning:** {escape(line)}." for line in report["abstaining"]["warnings"]]
+    warnings = [f"**Warning:** {escape(line)}." for line in found.warnings]
     return "\n\n".join(("## Undecided", words, table(head, rows), *warnings))
 
 
-def _lengths(report: Mapping[str, Any]) -> str:
+def _lengths(report: Report) -> str:
     rows = [
         (
             plain(kind),
-            f"{found['chosen_tokens']['mean']:,.0f}",
-            f"{found['rejected_tokens']['mean']:,.0f}",
-            f"{found['gap_tokens']['mean_absolute']:,.1f}",
-            f"{found['chosen_longer_share']:.0%}",
+            f"{found.chosen_tokens.mean:,.0f}",
+            f"{found.rejected_tokens.mean:,.0f}",
+            f"{found.gap_tokens.mean_absolute:,.1f}",
+            f"{found.chosen_longer_share:.0%}",
         )
-        for kind, found in report["lengths"].items()
+        for kind, found in report.lengths.items()
     ]
     if not rows:
         return ""
@@ -224,6 +214,6 @@ def table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _columns(report: Mapping[str, Any]) -> str:
-    rows = [(f"`{name}`", COLUMNS.get(name, "")) for name in report["files"]["columns"]]
+def _columns(report: Report) -> str:
+    rows = [(f"`{name}`", COLUMNS.get(name, "")) for name in report.files.columns]
     return "## Columns\n\n" + table(("column", "what it holds"), rows)

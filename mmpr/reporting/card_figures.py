@@ -2,85 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections import Counter
+from collections.abc import Callable
 
-from mmpr.reporting.abstaining import abstaining_cells
 from mmpr.reporting.plain_names import view_label
+from mmpr.reporting.report_record import Report
 from mmpr.reporting.safe_text import visible_line
-from mmpr.run.merge_members import by_source
+from mmpr.run.run_record import Settings, by_source
 from mmpr.types import Certainty, View
 
 _BAR_CELLS = 24
-_SHOWN_RULES = 10
+SHOWN_RULES = 10
 
 
-def accuracy_rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
+def accuracy_rows(report: Report) -> list[tuple[str, ...]]:
     """A bin a row, with a bar of blocks; empty where no question had a known answer."""
-    histogram = report["accuracy"]["histogram"]
+    histogram = report.accuracy.histogram
     top = max(histogram.values(), default=0)
     if not top:
         return []
     return [(_range(label), f"{n:,}", _bar(n, top)) for label, n in histogram.items()]
 
 
-def rule_rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
+def rule_rows(report: Report) -> list[tuple[str, ...]]:
     """The rules that decided most: right, proven and likely wrong, no answer, undecided.
 
     An older mmpr's dataset does not say how sure its wrong ones are: they count as likely.
     """
-    by_rule = report["abstaining"]["by_rule"] or {
-        rule: {
-            "correct": outcomes.get("correct", 0),
-            "likely": outcomes.get("incorrect", 0),
-            "unparsed": outcomes.get("unparsed", 0),
-            "undecided": outcomes.get("ambiguous", 0) + outcomes.get("error", 0),
-        }
-        for rule, outcomes in report["outcomes_by_rule"].items()
-    }
-    names = ("correct", "proven", "likely", "unparsed", "undecided")
-    return [
-        (code(rule), *(f"{counts.get(name, 0):,}" for name in names))
-        for rule, counts in list(by_rule.items())[:_SHOWN_RULES]
-    ]
+    if report.abstaining is not None and report.abstaining.by_rule:
+        known = report.abstaining.by_rule.items()
+        found = [(rule, (n.correct, n.proven, n.likely, n.unparsed, n.undecided)) for rule, n in known]
+    else:
+        older = ((rule, Counter(outcomes)) for rule, outcomes in report.outcomes_by_rule.items())
+        found = [
+            (rule, (n["correct"], 0, n["incorrect"], n["unparsed"], n["ambiguous"] + n["error"])) for rule, n in older
+        ]
+    return [(code(rule), *(f"{n:,}" for n in counts)) for rule, counts in found[:SHOWN_RULES]]
 
 
-def abstaining_rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """All, then the largest sources and kinds of answers, with what the judge decided and left undecided."""
-    found = report["abstaining"]
-    if not found["all"]["responses"]:
-        return []
-    rows = [("all", *abstaining_cells(found["all"]))]
-    for group in ("source", "kind"):
-        names = list(found[f"by_{group}"].items())[:_SHOWN_RULES]
-        rows += [(f"{group} {code(name)}", *abstaining_cells(own)) for name, own in names]
-    return rows
-
-
-def how_made(report: Mapping[str, Any]) -> Sequence[str]:
+def how_made(report: Report) -> list[str]:
     """What was done, in sentences, for the kinds of pairs that are there."""
     sentences = []
-    if report["accuracy"]["questions"]:
+    if report.accuracy.questions:
         sentences += _by_member(report, _sampling)
-        sentences.append(_pairing(report["selection"]))
-    if "dropout_ntp" in report["pairs_by_kind"]:
+        sentences.append(_pairing(report.selection))
+    if "dropout_ntp" in report.pairs_by_kind:
         sentences += _by_member(report, _dropout)
     return sentences
 
 
-def _by_member(report: Mapping[str, Any], describe: Callable[[Mapping[str, Any]], str]) -> list[str]:
+def _by_member(report: Report, describe: Callable[[Settings], str]) -> list[str]:
     """What settings say; where runs of a merged one or sources were made in different ways, each way with its names."""
     names: dict[str, list[str]] = {}
-    for member in _members(report):
-        for source, asked in by_source(member["identity"]):
-            name = "/".join(filter(None, (member["name"], source)))
+    for member, identity in _members(report):
+        for source, asked in by_source(identity):
+            name = "/".join(filter(None, (member, source)))
             names.setdefault(describe(asked), []).append(code(name))
     return [f"{', '.join(named)}: {sentences}" if len(names) > 1 else sentences for sentences, named in names.items()]
 
 
-def _members(report: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    members: Sequence[Mapping[str, Any]] = report.get("members", [{"name": "", "identity": report["identity"]}])
-    return members
+def _members(report: Report) -> list[tuple[str, Settings]]:
+    """The names and settings of a merged run's members; of another its own, without a name."""
+    return [(member.name, member.identity) for member in report.members] or [("", report.identity)]
 
 
 def code(text: str) -> str:
@@ -88,14 +71,15 @@ def code(text: str) -> str:
     return f"`{visible_line(text).replace('`', '').replace('|', '')}`"
 
 
-def views_of(report: Mapping[str, Any]) -> set[str]:
+def views_of(report: Report) -> set[str]:
     """What the rejected completions of a run were written with; a view for each way in which its parts were made."""
-    asked = (settings for member in _members(report) for _, settings in by_source(member["identity"]))
-    return {settings.get("rejected_view") or View.BLIND for settings in asked}
+    asked = (settings for _, identity in _members(report) for _, settings in by_source(identity))
+    return {str(settings.get("rejected_view") or View.BLIND) for settings in asked}
 
 
-def _dropout(asked: Mapping[str, Any]) -> str:
-    view, keep, n = asked.get("rejected_view") or View.BLIND, asked.get("keep_fraction"), asked.get("endings") or 1
+def _dropout(asked: Settings) -> str:
+    view, keep = str(asked.get("rejected_view") or View.BLIND), asked.get("keep_fraction")
+    n = asked.get("endings") or 1
     how = "with the image, its tag and its label taken away" if view == View.BLIND else view_label(view)
     times = "" if n == 1 else f", {n} times"
     kept = f"Of that draft about {keep} of the tokens stayed; the same model finished it {how}{times}. The "
@@ -104,11 +88,11 @@ def _dropout(asked: Mapping[str, Any]) -> str:
     rejected = "an answer so given" if keep == 0 else "its kept part with a completion so written"
     return (
         f"A question without a known answer was answered once. {kept}draft is the chosen side, {rejected} the rejected "
-        f"one{'; completions equal to another, unfinished or refusing ones were left out' if n > 1 else ''}."
+        f"one{'; completions equal to another, unfinished or refusing ones were left out' if n != 1 else ''}."
     )
 
 
-def _sampling(asked: Mapping[str, Any]) -> str:
+def _sampling(asked: Settings) -> str:
     names = ("temperature", "top_k", "top_p", "max_tokens")
     sampling = ", ".join(f"{name} {asked[name]}" for name in names if asked.get(name) is not None)
     rounds = f"in rounds, the first of {asked.get('first_round')}, until it had its pairs; "
@@ -121,7 +105,7 @@ def _sampling(asked: Mapping[str, Any]) -> str:
     )
 
 
-def _pairing(paired: Mapping[str, Any]) -> str:
+def _pairing(paired: Settings) -> str:
     sentences = f"At most {paired.get('pairs_per_question')} pairs a question"
     if (uses := paired.get("max_uses")) is not None:
         sentences += f", at most {uses} with the same response"
@@ -131,7 +115,7 @@ def _pairing(paired: Mapping[str, Any]) -> str:
         sentences += ", refusals among the rejected"
     if strategy := paired.get("strategy"):
         sentences += f", taken by the strategy `{strategy}`"
-    if window := paired.get("accuracy_window"):
+    if isinstance(window := paired.get("accuracy_window"), list | tuple):
         sentences += f", from questions of which {window[0]:g} to {window[1]:g} of the responses are right"
     return f"{sentences}."
 

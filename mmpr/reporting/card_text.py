@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
+from mmpr.reporting.report_record import Report
 from mmpr.reporting.safe_text import visible_line
+from mmpr.run.run_record import Settings
 
 COLUMNS = {
     "images": "list of images, embedded (or by path: `embed_images: false`); empty where there is none",
@@ -185,13 +184,13 @@ def licence(source: str, model: str) -> str:
     return f"{_LICENCE.format(source=source, model=model)}\n\n{_CITATION}"
 
 
-def recipe(report: Mapping[str, Any]) -> str:
+def recipe(report: Report) -> str:
     """Every setting that shaped the pairs, as a configuration file that builds them again."""
-    if members := report.get("members"):
-        return _recipes(members, report["selection"])
-    shown = _settings(report["identity"], report["selection"])
-    source = "" if report["identity"].get("sources") else " --source YOUR_SOURCE"
-    versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
+    if report.members:
+        return _recipes(report)
+    shown = _settings(report.identity, report.selection)
+    source = "" if report.identity.get("sources") else " --source YOUR_SOURCE"
+    versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
     return (
         "## Made again\n\nSave this as `pairs.yaml`:\n\n"
         f"{fenced(shown, 'yaml')}\n\n"
@@ -201,19 +200,19 @@ def recipe(report: Mapping[str, Any]) -> str:
     )
 
 
-def _recipes(members: Sequence[Mapping[str, Any]], selection: Mapping[str, Any]) -> str:
+def _recipes(report: Report) -> str:
     """The same for a merged run: each of its runs, and the merge."""
     parts = ["## Made again", "Save these, one file for each run that was merged:"]
-    for number, member in enumerate(members, start=1):
-        head = f"# run{number}.yaml: {visible_line(member['name'])}, from {visible_line(member['source'])}\n"
-        parts.append(fenced(head + _settings(member["identity"], selection), "yaml"))
-    numbers = range(1, len(members) + 1)
+    for number, member in enumerate(report.members, start=1):
+        head = f"# run{number}.yaml: {visible_line(member.name)}, from {visible_line(member.source)}\n"
+        parts.append(fenced(head + _settings(member.identity, report.selection), "yaml"))
+    numbers = range(1, len(report.members) + 1)
     commands = [f"mmpr build --source YOUR_SOURCE_{n} --out run{n} --config run{n}.yaml" for n in numbers]
     commands.append(f"mmpr merge {' '.join(f'run{n}' for n in numbers)} --out DIR")
     return "\n\n".join([*parts, fenced("\n".join(commands), "bash")])
 
 
-def _settings(identity: Mapping[str, Any], selection: Mapping[str, Any]) -> str:
+def _settings(identity: Settings, selection: Settings) -> str:
     import yaml
 
     return str(yaml.safe_dump({**identity, **selection}, sort_keys=False, allow_unicode=True, width=1000))

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+
+from mmpr.reporting.abstaining import AbstainingFigures
+from mmpr.reporting.lengths import GapHistogram, LengthHistogram
+from mmpr.reporting.report_record import Report
+from mmpr.reporting.throughput import ClockThroughput, Pause, Throughput
+from mmpr.run.json_records import JsonObject
 
 WIDTH, HEIGHT = 480, 150
 GAP_HEIGHT = 76
@@ -12,14 +17,14 @@ _HOUR_S, _DAY_S = 3600, 86_400
 _TIME_STEPS_S = [1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, *(h * _HOUR_S for h in (1, 2, 4, 8, 12))]
 
 
-def shares(report: Mapping[str, Any]) -> list[dict[str, Any]]:
+def shares(report: Report) -> list[JsonObject]:
     """What became of the questions: with pairs first, then the skips, most first."""
-    parts = [("paired", report["paired"]), *report["skips_by_reason"].items()]
-    total = max(1, report["questions"])
+    parts = [("paired", report.paired), *report.skips_by_reason.items()]
+    total = max(1, report.questions)
     return [{"name": name, "n": n, "percent": round(100 * n / total, 3)} for name, n in parts if n]
 
 
-def accuracy_bars(histogram: Mapping[str, int]) -> list[dict[str, Any]]:
+def accuracy_bars(histogram: Mapping[str, int]) -> list[JsonObject]:
     """One bar a bin; the first and the last, which give no pairs, are marked."""
     bars = _bars(list(histogram.values()), HEIGHT, gap=4)
     last = len(bars) - 1
@@ -29,9 +34,9 @@ def accuracy_bars(histogram: Mapping[str, int]) -> list[dict[str, Any]]:
     ]
 
 
-def gap_bars(histogram: Mapping[str, Any]) -> dict[str, Any]:
+def gap_bars(histogram: GapHistogram) -> JsonObject:
     """Bars of chosen minus rejected tokens; the middle one is around 0, each has the side that is longer."""
-    counts, width = histogram["counts"], histogram["bin_tokens"]
+    counts, width = histogram.counts, histogram.bin_tokens
     middle = len(counts) // 2
     bars = [
         {**bar, "longer": "equal" if index == middle else "chosen" if index > middle else "rejected"}
@@ -42,13 +47,13 @@ def gap_bars(histogram: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def rule_bars(
-    outcomes_by_rule: Mapping[str, Mapping[str, int]], sure: Mapping[str, Mapping[str, int]], most: int
-) -> list[dict[str, Any]]:
+    outcomes_by_rule: Mapping[str, Mapping[str, int]], judged: AbstainingFigures | None, most: int
+) -> list[JsonObject]:
     """A rule's right, wrong, likely wrong and other responses, as shares of the commonest rule's.
 
     Args:
         outcomes_by_rule: responses by rule and outcome.
-        sure: how many of a rule's wrong ones are only `likely` so.
+        judged: knows how many of a rule's wrong ones are only likely so.
         most: rules.
     """
     shown = list(outcomes_by_rule.items())[:most]
@@ -57,20 +62,21 @@ def rule_bars(
     for rule, outcomes in shown:
         total = sum(outcomes.values())
         right, wrong = outcomes.get("correct", 0), outcomes.get("incorrect", 0)
-        likely = min(wrong, sure.get(rule, {}).get("likely", 0))
+        sure = judged.by_rule.get(rule) if judged is not None else None
+        likely = min(wrong, sure.likely) if sure is not None else 0
         parts = {"right": right, "wrong": wrong - likely, "likely": likely, "other": total - right - wrong}
         bars = [{"name": name, "n": n, "percent": round(100 * n / top, 3)} for name, n in parts.items() if n]
         rows.append({"rule": rule, "total": total, "parts": bars})
     return rows
 
 
-def length_curves(histogram: Mapping[str, Any]) -> dict[str, Any]:
+def length_curves(histogram: LengthHistogram) -> JsonObject:
     """Two stepped outlines over one axis of tokens, and the axis's ticks."""
-    sides = [histogram["chosen"], histogram["rejected"]]
+    sides = [histogram.chosen, histogram.rejected]
     top = max(1, *(n for side in sides for n in side))
     used = max((i + 1 for side in sides for i, n in enumerate(side) if n), default=1)
     step = WIDTH / used
-    tokens = used * histogram["bin_tokens"]
+    tokens = used * histogram.bin_tokens
     every = _round_step(tokens)
     return {
         "chosen": _outline(sides[0][:used], step, top),
@@ -79,24 +85,26 @@ def length_curves(histogram: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def rate_curve(throughput: Mapping[str, Any] | None) -> dict[str, Any] | None:
+def rate_curve(throughput: Throughput | None) -> JsonObject | None:
     """The outline of tokens a second over time at work, or over the chunks, with ticks and pauses."""
     if throughput is None:
         return None
-    rates = throughput["tokens_per_s"]
+    rates = throughput.tokens_per_s
+    pauses: tuple[Pause, ...] = ()
     top = max(1.0, *rates)
-    long = max(throughput["work_s"], 0.001) if throughput["by"] == "clock" else throughput["chunks"]
-    every, label = _time_step(long) if throughput["by"] == "clock" else (_round_step(int(long)), "{:,}".format)
+    if isinstance(throughput, ClockThroughput):
+        long, pauses = max(throughput.work_s, 0.001), throughput.pauses
+        every, label = _time_step(long)
+    else:
+        long = throughput.chunks
+        every, label = _round_step(long), "{:,}".format
     return {
         "path": _outline(rates, WIDTH / len(rates), top),
         "top": round(top),
         "ticks": [
             {"x": round(k * every * WIDTH / long, 2), "label": label(k * every)} for k in range(int(long / every) + 1)
         ],
-        "pauses": [
-            {"x": round(pause["at_s"] * WIDTH / long, 2), "label": duration(pause["pause_s"])}
-            for pause in throughput.get("pauses", [])
-        ],
+        "pauses": [{"x": round(pause.at_s * WIDTH / long, 2), "label": duration(pause.pause_s)} for pause in pauses],
     }
 
 
@@ -108,12 +116,12 @@ def duration(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
-def _time_step(seconds: float) -> tuple[int, Any]:
+def _time_step(seconds: float) -> tuple[int, Callable[[int], str]]:
     step = next((step for step in _TIME_STEPS_S if seconds <= 5 * step), None)
     return step or _DAY_S * _round_step(int(seconds / _DAY_S)), lambda t: duration(t) if t else "0"
 
 
-def _bars(counts: Sequence[int], height: int, *, gap: float) -> list[dict[str, Any]]:
+def _bars(counts: Sequence[int], height: int, *, gap: float) -> list[JsonObject]:
     top, step = max([1, *counts]), WIDTH / max(1, len(counts))
     return [
         {

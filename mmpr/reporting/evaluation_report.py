@@ -3,78 +3,162 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from typing import Any
+from dataclasses import dataclass
+from typing import TypeVar
 
-from mmpr.evaluation import FLIPS, Comparison, Difference, Result, figures, grouped
+from mmpr.evaluation import FLIPS, Comparison, Difference, Figures, Result, figures, grouped
 from mmpr.judging import VERSION
-from mmpr.reporting.report_files import making, ranked
+from mmpr.reporting.report_record import ReportedMember, making
 from mmpr.reporting.safe_text import visible_line
+from mmpr.reporting.tally import ranked
 from mmpr.reporting.terminal import aligned
-from mmpr.run import is_pocket
+from mmpr.run import RunLayout, RunRecord
+from mmpr.run.json_records import plain, record_of, to_json
+from mmpr.run.run_record import Settings
 
 EVAL = "eval.json"
 LEVEL = 0.05  # a difference with a smaller p is called real
 _MOST_GROUPS = 30  # of a table; eval.json has all
+Group = TypeVar("Group", Figures, Difference)
 _TEST = f"paired permutation test, {FLIPS:,} flips of the signs of the questions' differences"
 
 
-def evaluation_report(
-    run: Mapping[str, Any], results: Sequence[Result], skips_by_reason: Mapping[str, int]
-) -> dict[str, Any]:
-    """What `eval.json` holds.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationReport:
+    """What `eval.json` says: how right a model is.
 
     Args:
-        run: as `RunFolder.load_run` gives it.
+        questions: that were asked; each is either `evaluated` or `skipped`.
+        skips_by_reason: questions without a result, most first.
+        pocket_model: whether the embedded model answered, which is for trying out.
+        judge_version: of the judge.
+        all, by_kind, by_source: figures of all questions, by kind of reference answer, and by source.
+        source: the file's name, or several.
+        members: none: a merged run is not evaluated as a whole.
+        identity, selection, layout, format, versions: as in `run.json`, without places of one machine.
+    """
+
+    questions: int
+    evaluated: int
+    skipped: int
+    skips_by_reason: dict[str, int]
+    pocket_model: bool
+    judge_version: int = 1
+    all: Figures
+    by_kind: dict[str, Figures]
+    by_source: dict[str, Figures]
+    model: str | None
+    model_revision: str | None
+    prompt_version: str | None
+    source: str
+    members: tuple[ReportedMember, ...] = ()
+    identity: Settings
+    selection: Settings
+    layout: RunLayout
+    format: int
+    versions: Mapping[str, str]
+
+    @classmethod
+    def from_json(cls, content: bytes) -> EvaluationReport:
+        """Read `eval.json`, of an older mmpr too.
+
+        Raises:
+            ValueError: it is none; names the field.
+        """
+        return record_of(cls, content, unknown="ignore")
+
+    def to_json(self) -> bytes:
+        return to_json(plain(self))
+
+
+def evaluation_report(
+    run: RunRecord, results: Sequence[Result], skips_by_reason: Mapping[str, int]
+) -> EvaluationReport:
+    """How right a model is.
+
+    Args:
+        run: what was asked for.
         results: of every question that has one; at least one.
         skips_by_reason: of the others.
     """
     skipped = sum(skips_by_reason.values())
-    return {
-        "questions": len(results) + skipped,
-        "evaluated": len(results),
-        "skipped": skipped,
-        "skips_by_reason": ranked(skips_by_reason),
-        "pocket_model": is_pocket(run),
-        "judge_version": VERSION,
-        "all": _figures(results),
-        "by_kind": {name: _figures(own) for name, own in grouped(results, lambda one: one.kind).items()},
-        "by_source": {name: _figures(own) for name, own in grouped(results, lambda one: one.source).items()},
+    return EvaluationReport(
+        questions=len(results) + skipped,
+        evaluated=len(results),
+        skipped=skipped,
+        skips_by_reason=ranked(skips_by_reason),
+        pocket_model=run.is_pocket,
+        judge_version=VERSION,
+        all=figures(results),
+        by_kind={name: figures(own) for name, own in grouped(results, lambda one: one.kind).items()},
+        by_source={name: figures(own) for name, own in grouped(results, lambda one: one.source).items()},
         **making(run),
-    }
+    )
 
 
-def _figures(results: Sequence[Result]) -> dict[str, Any]:
-    found = asdict(figures(results))
-    return {**found, "passes": {str(k): one for k, one in found["passes"].items()}}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComparisonReport:
+    """Two evaluations on the questions that both asked, as `mmpr eval --compare --json` prints it.
+
+    Args:
+        first, second: the runs as they were named, with their `models`.
+        settings: those that differ, by name.
+        questions: in both; `only_first` and `only_second` are the others.
+        measures: by name: `right`, `majority`, `pass@k`, `parsable`.
+        by_source, by_kind: `right` of the groups.
+        test: what p is of.
+        level: a difference whose p is below is called real.
+        real: whether the difference of `right` is.
+        verdict: the same in words.
+    """
+
+    first: str
+    second: str
+    models: tuple[str | None, str | None]
+    settings: dict[str, tuple[object, object]]
+    questions: int
+    only_first: int
+    only_second: int
+    measures: dict[str, Difference]
+    by_source: dict[str, Difference]
+    by_kind: dict[str, Difference]
+    test: str
+    level: float
+    real: bool
+    verdict: str
 
 
 def comparison_report(
     names: tuple[str, str],
-    identities: tuple[Mapping[str, Any], Mapping[str, Any]],
-    settings: Mapping[str, tuple[Any, Any]],
+    models: tuple[str | None, str | None],
+    settings: Mapping[str, tuple[object, object]],
     compared: Comparison,
-) -> dict[str, Any]:
-    """What `mmpr eval --compare --json` prints.
+) -> ComparisonReport:
+    """Two evaluations compared.
 
     Args:
         names: of both runs, as they were given.
-        identities: their settings that may never change.
-        settings: those that differ.
+        models: that answered.
+        settings: those that may never change and differ.
         compared: with at least one question.
     """
     right = compared.measures["right"]
-    return {
-        "first": names[0],
-        "second": names[1],
-        "models": [identity.get("model") for identity in identities],
-        "settings": {name: list(values) for name, values in settings.items()},
-        **asdict(compared),
-        "test": _TEST,
-        "level": LEVEL,
-        "real": right.p < LEVEL,
-        "verdict": _verdict(right),
-    }
+    return ComparisonReport(
+        first=names[0],
+        second=names[1],
+        models=models,
+        settings=dict(settings),
+        questions=compared.questions,
+        only_first=compared.only_first,
+        only_second=compared.only_second,
+        measures=compared.measures,
+        by_source=compared.by_source,
+        by_kind=compared.by_kind,
+        test=_TEST,
+        level=LEVEL,
+        real=right.p < LEVEL,
+        verdict=_verdict(right),
+    )
 
 
 def _verdict(right: Difference) -> str:
@@ -95,12 +179,12 @@ def _p(p: float) -> str:
 # -- lines for people -------------------------------------------------------------------------------------------------
 
 
-def evaluation_lines(report: Mapping[str, Any]) -> list[str]:
+def evaluation_lines(report: EvaluationReport) -> list[str]:
     """An evaluation as lines; nothing in them steers a terminal."""
-    skips = ", ".join(f"{n:,} {reason}" for reason, n in list(report["skips_by_reason"].items())[:4])
-    whole, identity = report["all"], report["identity"]
-    groups = [("all", whole), *_named("kind", report["by_kind"]), *_named("source", report["by_source"])]
-    last = max((int(k) for k in whole["passes"]), default=1)
+    skips = ", ".join(f"{n:,} {reason}" for reason, n in list(report.skips_by_reason.items())[:4])
+    whole = report.all
+    groups = [("all", whole), *_named("kind", report.by_kind), *_named("source", report.by_source)]
+    last = max(whole.passes, default=1)
     head = (
         "",
         "questions",
@@ -111,73 +195,71 @@ def evaluation_lines(report: Mapping[str, Any]) -> list[str]:
         "undecided",
     )
     return [
-        _asked_line(report, identity, whole),
-        f"{report['questions']:,} questions = {report['evaluated']:,} evaluated + {report['skipped']:,} skipped",
+        _asked_line(report),
+        f"{report.questions:,} questions = {report.evaluated:,} evaluated + {report.skipped:,} skipped",
         *([f"skipped: {skips}"] if skips else []),
         *aligned([head, *(_row(name, found, last) for name, found in groups)]),
         *_more(report),
     ]
 
 
-def _asked_line(report: Mapping[str, Any], identity: Mapping[str, Any], whole: Mapping[str, Any]) -> str:
+def _asked_line(report: EvaluationReport) -> str:
     """Who answered, and how; of responses made elsewhere what their file says."""
-    temperature = "" if identity.get("temperature") is None else f", temperature {identity['temperature']:g}"
-    line = f"model   {report['model']}{temperature}: {whole['responses']:,} responses"
-    if whole["tokens"] is None:
+    temperature, whole = report.identity.get("temperature"), report.all
+    words = "" if temperature is None else f", temperature {temperature:g}"
+    line = f"model   {report.model}{words}: {whole.responses:,} responses"
+    if whole.tokens is None:
         return f"{line}, made elsewhere"
-    return f"{line} of {whole['tokens']:,.0f} tokens, {whole['unfinished']:.1%} cut by the length limit"
+    return f"{line} of {whole.tokens:,.0f} tokens, {whole.unfinished:.1%} cut by the length limit"
 
 
-def _row(name: str, found: Mapping[str, Any], last: int) -> tuple[str, ...]:
-    right, passes = found["right"], found["passes"].get(str(last))
+def _row(name: str, found: Figures, last: int) -> tuple[str, ...]:
+    right, passes = found.right, found.passes.get(last)
     return (
         name,
-        f"{found['questions']:,}",
-        f"{right['value']:.1%} ({100 * right['low']:.1f} to {100 * right['high']:.1f})",
-        f"{found['majority']['value']:.1%}",
-        *([f"{passes['value']:.1%}" if passes else ""] if last > 1 else []),
-        f"{found['parsable']['value']:.1%}",
-        f"{found['undecided']:.1%}",
+        f"{found.questions:,}",
+        f"{right.value:.1%} ({100 * right.low:.1f} to {100 * right.high:.1f})",
+        f"{found.majority.value:.1%}",
+        *([f"{passes.value:.1%}" if passes else ""] if last > 1 else []),
+        f"{found.parsable.value:.1%}",
+        f"{found.undecided:.1%}",
     )
 
 
-def _named(word: str, groups: Mapping[str, Any]) -> list[tuple[str, Any]]:
+def _named(word: str, groups: Mapping[str, Group]) -> list[tuple[str, Group]]:
     """A group a row, where there are several."""
     if len(groups) < 2:
         return []
     return [(f"{word} {visible_line(name)}", found) for name, found in list(groups.items())[:_MOST_GROUPS]]
 
 
-def _more(report: Mapping[str, Any]) -> list[str]:
+def _more(report: EvaluationReport | ComparisonReport) -> list[str]:
     """What the tables leave out."""
-    n = sum(max(0, len(report[name]) - _MOST_GROUPS) for name in ("by_kind", "by_source"))
+    n = sum(max(0, len(groups) - _MOST_GROUPS) for groups in (report.by_kind, report.by_source))
     return [f"and {n:,} more groups: --json"] if n else []
 
 
-def comparison_lines(report: Mapping[str, Any]) -> list[str]:
+def comparison_lines(report: ComparisonReport) -> list[str]:
     """Two evaluations compared as lines; nothing in them steers a terminal."""
-    rest = f"; {report['only_first']:,} only in the first, {report['only_second']:,} only in the second"
-    groups = [*_named("kind", report["by_kind"]), *_named("source", report["by_source"])]
+    rest = f"; {report.only_first:,} only in the first, {report.only_second:,} only in the second"
+    groups = [*_named("kind", report.by_kind), *_named("source", report.by_source)]
     rows = [
         ("", "first", "second", "difference", "p"),
-        *((*_compared(name, found), _p(found["p"])) for name, found in report["measures"].items()),
+        *((*_compared(name, found), _p(found.p)) for name, found in report.measures.items()),
         *((*_compared(f"right, {name}", found), "") for name, found in groups),
     ]
     return [
-        *(visible_line(f"{place}: {report[place]} ({model})") for place, model in _models(report)),
-        *(visible_line(f"{name}: {a!r}, then {b!r}") for name, (a, b) in report["settings"].items() if name != "model"),
-        f"{report['questions']:,} questions in both{rest if report['only_first'] or report['only_second'] else ''}",
+        visible_line(f"first: {report.first} ({report.models[0]})"),
+        visible_line(f"second: {report.second} ({report.models[1]})"),
+        *(visible_line(f"{name}: {a!r}, then {b!r}") for name, (a, b) in report.settings.items() if name != "model"),
+        f"{report.questions:,} questions in both{rest if report.only_first or report.only_second else ''}",
         *aligned(rows),
         *_more(report),
-        report["verdict"],
-        f"({report['test']})",
+        report.verdict,
+        f"({report.test})",
     ]
 
 
-def _models(report: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    return list(zip(("first", "second"), report["models"], strict=True))
-
-
-def _compared(name: str, found: Mapping[str, float]) -> tuple[str, ...]:
-    points = f"{_points(found['value'])} ({_points(found['low'])} to {_points(found['high'])})"
-    return name, f"{found['first']:.1%}", f"{found['second']:.1%}", points
+def _compared(name: str, found: Difference) -> tuple[str, ...]:
+    points = f"{_points(found.value)} ({_points(found.low)} to {_points(found.high)})"
+    return name, f"{found.first:.1%}", f"{found.second:.1%}", points

@@ -6,7 +6,6 @@ from mmpr.errors import RunFolderError
 from mmpr.reporting.tally import shards_of
 from mmpr.run import FileRecord, RunFolder, read_manifest
 from mmpr.run.folder import CHUNKS, MANIFEST
-from mmpr.run.merge_members import refuse_evaluation
 
 _MEND = "its build's command again finishes it, or `mmpr pair` if all is built"
 
@@ -17,7 +16,7 @@ def finished_files(folder: RunFolder) -> list[FileRecord]:
     Raises:
         RunFolderError: the folder holds no run or an evaluation, or its dataset is not cut from all that was built.
     """
-    refuse_evaluation(folder.load_run(), folder.url)
+    folder.load_run().refuse_evaluation(folder.url)
     return _files(folder)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from mmpr.reporting.report_record import Report
+from mmpr.run.json_records import JsonObject
 
 WIDTH = 1000
 _LEFT, _MIDDLE, _RIGHT, _BAR = 0.0, 285.0, 580.0, 8.0
@@ -25,41 +27,48 @@ class _Band:
     skip: bool
 
 
-def flow_chart(report: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Bars, bands and labels: questions, then with pairs or skipped, then the kinds of pairs and the reasons.
+@dataclass(frozen=True, slots=True)
+class FlowChart:
+    """What the page draws; bars, bands and labels have a `role` that its style colours."""
 
-    Returns:
-        None where there was no question. Bars and bands have a `role` that the page's style colours.
-    """
-    if not report["questions"]:
+    height: float
+    width: float = WIDTH
+    bars: list[JsonObject] = field(default_factory=list)
+    bands: list[JsonObject] = field(default_factory=list)
+    labels: list[JsonObject] = field(default_factory=list)
+
+
+def flow_chart(report: Report) -> FlowChart | None:
+    """Questions, then with pairs or skipped, then the kinds of pairs and the reasons; None where there was none."""
+    if not report.questions:
         return None
     pairs, skips = _pair_parts(report), _skip_parts(report)
     block = _block_height(pairs)
     total = block + (_BETWEEN if pairs and skips else 0.0) + _block_height(skips)
-    chart: dict[str, Any] = {"width": WIDTH, "height": round(total, 1), "bars": [], "bands": [], "labels": []}
+    chart = FlowChart(round(total, 1))
     top = max(0.0, (total - _HEIGHT) / 2)
     _bar(chart, "all", _LEFT, top, _HEIGHT)
-    _label(chart, "all", _LEFT, top + _HEIGHT / 2, report["questions"], "questions", None)
+    _label(chart, "all", _LEFT, top + _HEIGHT / 2, report.questions, "questions", None)
     for parts, first in ((pairs, 0.0), (skips, total - _block_height(skips))):
         if parts:
             top = _block(chart, report, parts, first, top)
     return chart
 
 
-def _pair_parts(report: Mapping[str, Any]) -> list[_Band]:
+def _pair_parts(report: Report) -> list[_Band]:
     """The kinds share the height of the questions with pairs as they share the pairs."""
-    paired = report["paired"] / report["questions"]
-    kinds = report["pairs_by_kind"].items()
-    return [_Band(kind, n, paired * n / report["pairs"], skip=False) for kind, n in kinds]
+    paired = report.paired / report.questions
+    kinds = report.pairs_by_kind.items()
+    return [_Band(kind, n, paired * n / report.pairs, skip=False) for kind, n in kinds]
 
 
-def _skip_parts(report: Mapping[str, Any]) -> list[_Band]:
+def _skip_parts(report: Report) -> list[_Band]:
     """The commonest reasons, and all others as one."""
-    reasons = list(report["skips_by_reason"].items())
+    reasons = list(report.skips_by_reason.items())
     shown = reasons if len(reasons) <= _MOST_REASONS + 1 else reasons[:_MOST_REASONS]
     if rest := reasons[len(shown) :]:
         shown = [*shown, (f"{_REST}{len(rest)} other reasons", sum(n for _, n in rest))]
-    return [_Band(reason, n, n / report["questions"], skip=True) for reason, n in shown]
+    return [_Band(reason, n, n / report.questions, skip=True) for reason, n in shown]
 
 
 def _height(part: _Band) -> float:
@@ -70,9 +79,7 @@ def _block_height(parts: Sequence[_Band]) -> float:
     return sum(max(_SLOT, _height(part)) for part in parts) + _GAP * max(0, len(parts) - 1)
 
 
-def _block(
-    chart: dict[str, Any], report: Mapping[str, Any], parts: Sequence[_Band], first: float, source: float
-) -> float:
+def _block(chart: FlowChart, report: Report, parts: Sequence[_Band], first: float, source: float) -> float:
     """One middle bar with the bars right of it; returns how far the left bar is used up.
 
     Args:
@@ -80,13 +87,13 @@ def _block(
         source: where on the left bar its questions begin.
     """
     role, name = ("skip", "skipped") if parts[0].skip else ("pairs", "with pairs")
-    n = report["skipped"] if parts[0].skip else report["paired"]
-    taken = float(n / report["questions"] * _HEIGHT)
+    n = report.skipped if parts[0].skip else report.paired
+    taken = float(n / report.questions * _HEIGHT)
     height = sum(map(_height, parts))
     top = first + (_block_height(parts) - height) / 2
     _bar(chart, role, _MIDDLE, top, height)
     _band(chart, role, (_LEFT + _BAR, source, max(_LEAST, taken)), (_MIDDLE, top, height))
-    _label(chart, role, _MIDDLE, top + height / 2, n, name, n / report["questions"])
+    _label(chart, role, _MIDDLE, top + height / 2, n, name, n / report.questions)
     y = first
     for part in parts:
         slot, tall = max(_SLOT, _height(part)), _height(part)
@@ -108,12 +115,12 @@ def _block(
     return source + taken
 
 
-def _bar(chart: dict[str, Any], role: str, x: float, y: float, height: float) -> None:
-    chart["bars"].append({"role": role, "x": x, "y": round(y, 1), "width": _BAR, "height": round(height, 1)})
+def _bar(chart: FlowChart, role: str, x: float, y: float, height: float) -> None:
+    chart.bars.append({"role": role, "x": x, "y": round(y, 1), "width": _BAR, "height": round(height, 1)})
 
 
 def _label(
-    chart: dict[str, Any],
+    chart: FlowChart,
     role: str,
     x: float,
     y: float,
@@ -124,10 +131,10 @@ def _label(
     reason: bool = False,
 ) -> None:
     place = {"role": role, "x": x + _BAR + 10, "y": round(y, 1)}
-    chart["labels"].append({**place, "n": n, "name": name, "share": share, "reason": reason})
+    chart.labels.append({**place, "n": n, "name": name, "share": share, "reason": reason})
 
 
-def _band(chart: dict[str, Any], role: str, start: tuple[float, float, float], end: tuple[float, float, float]) -> None:
+def _band(chart: FlowChart, role: str, start: tuple[float, float, float], end: tuple[float, float, float]) -> None:
     """From (x, y, height) to (x, y, height), leaving and arriving level."""
     (x0, y0, h0), (x1, y1, h1) = start, end
     bend = (x0 + x1) / 2
@@ -135,4 +142,4 @@ def _band(chart: dict[str, Any], role: str, start: tuple[float, float, float], e
         f"M{x0:.1f},{y0:.1f}C{bend:.1f},{y0:.1f} {bend:.1f},{y1:.1f} {x1:.1f},{y1:.1f}"
         f"L{x1:.1f},{y1 + h1:.1f}C{bend:.1f},{y1 + h1:.1f} {bend:.1f},{y0 + h0:.1f} {x0:.1f},{y0 + h0:.1f}Z"
     )
-    chart["bands"].append({"role": role, "path": path})
+    chart.bands.append({"role": role, "path": path})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,6 +16,61 @@ if TYPE_CHECKING:
 _QUANTILES = {"p10": 0.1, "p50": 0.5, "p90": 0.9, "p99": 0.99}
 N_BINS = 24
 N_GAP_BINS = 25
+
+
+@dataclass(frozen=True, slots=True)
+class TokenSummary:
+    """Tokens of one side: quantiles are values that occur."""
+
+    mean: float
+    p10: int
+    p50: int
+    p90: int
+    p99: int
+    max: int
+
+
+@dataclass(frozen=True, slots=True)
+class GapSummary:
+    """Chosen minus rejected tokens of a pair."""
+
+    p10: int
+    p50: int
+    p90: int
+    p99: int
+    mean_absolute: float
+
+
+@dataclass(frozen=True, slots=True)
+class LengthHistogram:
+    """Pairs by tokens of either side, in bins of equal width from 0; the last one also holds what is beyond."""
+
+    bin_tokens: int
+    chosen: tuple[int, ...]
+    rejected: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GapHistogram:
+    """Pairs by chosen minus rejected tokens; the middle bin is centred on 0, the outermost hold what is beyond."""
+
+    bin_tokens: int
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LengthFigures:
+    """Lengths of one kind of pair. A share of longer chosen sides far from a half is a shortcut that training finds."""
+
+    pairs: int
+    chosen_tokens: TokenSummary
+    rejected_tokens: TokenSummary
+    gap_tokens: GapSummary
+    chosen_longer_share: float
+    equal_share: float
+    rejected_longer_share: float
+    histogram: LengthHistogram
+    gap_histogram: GapHistogram
 
 
 @dataclass(slots=True)
@@ -32,25 +87,23 @@ class SideLengths:
         _count(self.rejected, rejected)
         _count(self.gap, chosen - rejected)
 
-    def to_json(self) -> dict[str, Any]:
-        """Shares are of the pairs. A share of longer chosen sides far from a half is a shortcut that training finds."""
-        n_pairs = self.chosen.total()
-        longer = sum(n for gap, n in self.gap.items() if gap > 0) / max(1, n_pairs)
-        equal = self.gap[0] / max(1, n_pairs)
-        return {
-            "pairs": n_pairs,
-            "chosen_tokens": _summary(self.chosen),
-            "rejected_tokens": _summary(self.rejected),
-            "gap_tokens": {
-                **{name: quantile(self.gap, share) for name, share in _QUANTILES.items()},
-                "mean_absolute": round(sum(abs(gap) * n for gap, n in self.gap.items()) / max(1, n_pairs), 2),
-            },
-            "chosen_longer_share": round(longer, 4),
-            "equal_share": round(equal, 4),
-            "rejected_longer_share": round(max(0.0, 1 - longer - equal), 4),
-            "histogram": _histogram(self.chosen, self.rejected),
-            "gap_histogram": _gap_histogram(self.gap),
-        }
+    def figures(self) -> LengthFigures:
+        """What a report says of them; shares are of the pairs."""
+        n_pairs = max(1, self.chosen.total())
+        longer = sum(n for gap, n in self.gap.items() if gap > 0) / n_pairs
+        equal = self.gap[0] / n_pairs
+        mean_absolute = sum(abs(gap) * n for gap, n in self.gap.items()) / n_pairs
+        return LengthFigures(
+            pairs=self.chosen.total(),
+            chosen_tokens=_summary(self.chosen),
+            rejected_tokens=_summary(self.rejected),
+            gap_tokens=GapSummary(**_quantiles(self.gap), mean_absolute=round(mean_absolute, 2)),
+            chosen_longer_share=round(longer, 4),
+            equal_share=round(equal, 4),
+            rejected_longer_share=round(max(0.0, 1 - longer - equal), 4),
+            histogram=_histogram(self.chosen, self.rejected),
+            gap_histogram=_gap_histogram(self.gap),
+        )
 
 
 def _count(counter: Counter[int], tokens: Tokens) -> None:
@@ -71,32 +124,32 @@ def quantile(counter: Counter[int], share: float) -> int:
     return 0
 
 
-def _summary(counter: Counter[int]) -> dict[str, float]:
+def _quantiles(counter: Counter[int]) -> dict[str, int]:
+    return {name: quantile(counter, share) for name, share in _QUANTILES.items()}
+
+
+def _summary(counter: Counter[int]) -> TokenSummary:
     mean = sum(value * n for value, n in counter.items()) / max(1, counter.total())
-    quantiles = {name: quantile(counter, share) for name, share in _QUANTILES.items()}
-    return {"mean": round(mean, 2), **quantiles, "max": max(counter, default=0)}
+    return TokenSummary(mean=round(mean, 2), **_quantiles(counter), max=max(counter, default=0))
 
 
-def _histogram(chosen: Counter[int], rejected: Counter[int]) -> dict[str, Any]:
-    """Bins of equal width up to the longer side's 99th percentile; the last one also holds what is beyond."""
+def _histogram(chosen: Counter[int], rejected: Counter[int]) -> LengthHistogram:
+    """Up to the longer side's 99th percentile."""
     top = max(quantile(chosen, 0.99), quantile(rejected, 0.99), 1)
     width = max(1, math.ceil((top + 1) / N_BINS))
     binned = [[0] * N_BINS, [0] * N_BINS]
     for counts, counter in zip(binned, (chosen, rejected), strict=True):
         for value, n in counter.items():
             counts[min(N_BINS - 1, max(0, value) // width)] += n
-    return {"bin_tokens": width, "chosen": binned[0], "rejected": binned[1]}
+    return LengthHistogram(width, *map(tuple, binned))
 
 
-def _gap_histogram(gap: Counter[int]) -> dict[str, Any]:
-    """Bins of equal width around a middle one that is centred on 0; the outermost also hold what is beyond.
-
-    They reach as far as 98 % of the gaps do, to both sides alike: a leaning heap is a leaning heap at first sight.
-    """
+def _gap_histogram(gap: Counter[int]) -> GapHistogram:
+    """As far as 98 % of the gaps reach, to both sides alike: a leaning heap is a leaning heap at first sight."""
     top = max(abs(quantile(gap, 0.01)), abs(quantile(gap, 0.99)), 1)
     width = max(1, math.ceil((2 * top + 1) / N_GAP_BINS)) | 1  # odd, so that 0 is in the middle of the middle bin
     side = N_GAP_BINS // 2
     counts = [0] * N_GAP_BINS
     for value, n in gap.items():
         counts[side + max(-side, min(side, round(value / width)))] += n
-    return {"bin_tokens": width, "counts": counts}
+    return GapHistogram(width, tuple(counts))

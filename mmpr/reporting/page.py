@@ -10,24 +10,26 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Mapping
 from functools import cache
 from importlib import resources
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mmpr.image_tags import without_tags
 from mmpr.prompts import QUESTION, VERSIONS
-from mmpr.reporting.abstaining import abstaining_cells
+from mmpr.reporting.abstaining import AbstainingFigures, abstaining_cells
 from mmpr.reporting.card_figures import views_of
 from mmpr.reporting.charts import accuracy_bars, duration, gap_bars, length_curves, rate_curve, rule_bars, shares
 from mmpr.reporting.diff import differing_runs
 from mmpr.reporting.flow import flow_chart
 from mmpr.reporting.plain_names import KINDS, POCKET_LINE, accuracy_label, cut_label, explain, kind_label, plain
+from mmpr.reporting.report_record import Report
 from mmpr.reporting.safe_text import visible
 from mmpr.reporting.sample import Pick, read_picks
 from mmpr.reporting.thumbnails import Thumbnails
 from mmpr.run import RunFolder
+from mmpr.run.json_records import JsonObject
+from mmpr.types import TableRow
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -45,12 +47,12 @@ _PLAIN = [
 ]
 
 
-def page(folder: RunFolder, report: Mapping[str, Any], picks: list[Pick]) -> str:
+def page(folder: RunFolder, report: Report, picks: list[Pick]) -> str:
     """The page of a run.
 
     Args:
         folder: to read the sampled pairs from.
-        report: as `report.json` has it.
+        report: what it says.
         picks: the pairs to show, most wanted first.
 
     Raises:
@@ -67,12 +69,12 @@ def page(folder: RunFolder, report: Mapping[str, Any], picks: list[Pick]) -> str
             pocket_line=POCKET_LINE,
             flow=flow_chart(report),
             shares=shares(report),
-            accuracy=accuracy_bars(report["accuracy"]["histogram"]),
-            lengths={kind: length_curves(found["histogram"]) for kind, found in report["lengths"].items()},
-            gaps={kind: gap_bars(found["gap_histogram"]) for kind, found in report["lengths"].items()},
-            rules=rule_bars(report["outcomes_by_rule"], report["abstaining"]["by_rule"], _SHOWN_RULES),
-            judged=_judged(report),
-            rate=rate_curve(report["throughput"]),
+            accuracy=accuracy_bars(report.accuracy.histogram),
+            lengths={kind: length_curves(found.histogram) for kind, found in report.lengths.items()},
+            gaps={kind: gap_bars(found.gap_histogram) for kind, found in report.lengths.items()},
+            rules=rule_bars(report.outcomes_by_rule, report.abstaining, _SHOWN_RULES),
+            judged=_judged(report.abstaining),
+            rate=rate_curve(report.throughput),
             style=_part("style.html"),
             script=script,
             script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
@@ -82,13 +84,14 @@ def page(folder: RunFolder, report: Mapping[str, Any], picks: list[Pick]) -> str
     )
 
 
-def _judged(report: Mapping[str, Any]) -> list[tuple[str, tuple[str, ...]]]:
+def _judged(found: AbstainingFigures | None) -> list[tuple[str, tuple[str, ...]]]:
     """Rows of the table of what the judge decided: all, the largest sources, the commonest kinds of answers."""
-    found = report["abstaining"]
-    rows = [("all", found["all"])]
+    if found is None or not found.all.responses:
+        return []
+    rows = [("all", abstaining_cells(found.all))]
     for group in ("source", "kind"):
-        rows += [(f"{group} {name}", own) for name, own in list(found[f"by_{group}"].items())[:_SHOWN_GROUPS]]
-    return [(name, abstaining_cells(own)) for name, own in rows]
+        rows += [(f"{group} {name}", cells) for name, cells in found.cells(group, _SHOWN_GROUPS)]
+    return rows
 
 
 def island(value: object) -> str:
@@ -100,21 +103,22 @@ def island(value: object) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def _browsed(folder: RunFolder, picks: list[Pick]) -> tuple[list[dict[str, Any]], dict[str, dict[str, Any]]]:
+def _browsed(folder: RunFolder, picks: list[Pick]) -> tuple[list[JsonObject], dict[str, JsonObject]]:
     """The pairs in the picks' order and their images by hash; only small images are ever kept."""
     thumbnails = Thumbnails()
-    rows: dict[str, dict[str, Any]] = {}
+    rows: dict[str, TableRow] = {}
     for row in read_picks(folder, picks):
         images, hashes = row.pop("images"), row["image_sha256"] or []
         shown = thumbnails.add(images[:_SHOWN_IMAGES], hashes[:_SHOWN_IMAGES])
         rows[row["pair_id"]] = {**row, "images": shown, "n_images": len(images)}
     pairs = _within(PAIRS_BYTES, [rows[pick.pair_id] for pick in picks])
-    return pairs, thumbnails.to_json({sha256 for pair in pairs for sha256 in pair["images"]})
+    wanted = {sha256 for pair in pairs for sha256 in rows[str(pair["pair_id"])]["images"]}
+    return pairs, thumbnails.to_json(wanted)
 
 
-def _within(n_bytes: int, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _within(n_bytes: int, rows: list[TableRow]) -> list[JsonObject]:
     """As much of every text as lets all pairs fit; if even the shortest do not, the first pairs that fit."""
-    pairs: list[dict[str, Any]] = []
+    pairs: list[JsonObject] = []
     sizes: list[int] = []
     for limit in _TEXT_CHARS:
         pairs = [_shown(row, limit) for row in rows]
@@ -124,7 +128,7 @@ def _within(n_bytes: int, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [pair for pair, total in zip(pairs, accumulate(sizes), strict=True) if total <= n_bytes]
 
 
-def _shown(row: Mapping[str, Any], limit: int) -> dict[str, Any]:
+def _shown(row: TableRow, limit: int) -> JsonObject:
     """A pair as the page's script takes it."""
     chosen, rejected = _clip(row["chosen_text"], limit), _clip(row["rejected_text"], limit)
     kept = min(row["prefix_chars"] or 0, len(chosen), len(rejected), limit)
@@ -185,7 +189,7 @@ def _environment() -> Environment:
     return environment
 
 
-def _harmless(value: Any) -> Any:  # noqa: ANN401
+def _harmless(value: object) -> object:
     """Plain texts are made harmless; what is marked as the page's own (a subclass of `str`) and numbers stay."""
     return visible(value) if type(value) is str else value
 

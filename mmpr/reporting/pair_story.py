@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from mmpr.errors import RunFolderError
 from mmpr.judging import VERSION
@@ -13,9 +12,10 @@ from mmpr.reporting.finished_run import finished_shards
 from mmpr.reporting.pair_lookup import find_pair, siblings
 from mmpr.reporting.sample import read_picks
 from mmpr.reporting.verdict_figures import judged_as_paired
-from mmpr.run import ChunkCommit, Committed, RunFolder, by_member, members_of, read_chunk, read_verdicts
+from mmpr.run import ChunkCommit, Committed, RunFolder, RunRecord, by_member, read_chunk, read_verdicts
+from mmpr.run.run_record import Settings, own_settings, sources_named
 from mmpr.run.verdict_counts import VERDICTS
-from mmpr.types import Stage
+from mmpr.types import Stage, TableRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +31,12 @@ class Story:
         selection: the settings that pairs were made with.
     """
 
-    row: dict[str, Any]
-    siblings: list[dict[str, Any]]
+    row: TableRow
+    siblings: list[TableRow]
     committed: Committed
     commit: ChunkCommit
     path: str
-    selection: Mapping[str, Any]
+    selection: Settings
 
     def uses(self) -> Counter[tuple[Stage, int]]:
         """In how many of the question's pairs each response stands."""
@@ -62,10 +62,11 @@ def read_story(url: str, pair_id: str) -> Story:
     (row,) = read_picks(folder, [pick], images=False)
     commit, committed = _question(folder, row["source"], row["source_row"])
     selection, version = _selection(folder.load_run(), commit), read_verdicts(folder).judge_version
+    (judged,) = judged_as_paired([committed], commit.account.judge, selection, version=version)
     return Story(
         row=row,
         siblings=siblings(folder, pick, row["source"], row["source_row"]),
-        committed=judged_as_paired(committed, commit.account.judge, selection, version=version),
+        committed=judged,
         commit=commit,
         path=pick.path,
         selection=selection,
@@ -83,21 +84,20 @@ def questions_as_paired(folder: RunFolder) -> Iterator[Committed]:
     run = folder.load_run()
     version = read_verdicts(folder).judge_version if folder.store.exists(VERDICTS) else VERSION
     for commit in sorted(folder.committed().values(), key=lambda one: one.chunk):
-        selection = _selection(run, commit)
-        for committed in read_chunk(folder, commit, images=False):
-            yield judged_as_paired(committed, commit.account.judge, selection, version=version)
+        rows = read_chunk(folder, commit, images=False)
+        yield from judged_as_paired(rows, commit.account.judge, _selection(run, commit), version=version)
 
 
-def _selection(run: Mapping[str, Any], commit: ChunkCommit) -> dict[str, Any]:
+def _selection(run: RunRecord, commit: ChunkCommit) -> Settings:
     """The run's settings, and those of the chunk's own source over them."""
-    members = by_member(members_of(run), [commit])
-    identity = next((member.identity for member, _, own in members if own), run["identity"])
-    common, names = dict(run["selection"]), sorted(identity.get("sources") or {})
+    members = by_member(run.members, [commit])
+    identity = next((member.identity for member, _, own in members if own), run.identity)
+    names = sorted(sources_named(identity))
     own = names[commit.account.source] if names else ""
-    return {**common, **common.get("per_source", {}).get(own, {})}
+    return {**run.selection, **own_settings(run.selection).get(own, {})}
 
 
-def _both(pair: Mapping[str, Any]) -> tuple[tuple[Stage, int], tuple[Stage, int]]:
+def _both(pair: TableRow) -> tuple[tuple[Stage, int], tuple[Stage, int]]:
     blind = pair["pair_kind"] == "dropout_ntp"
     stages = (Stage.DRAFT, Stage.COMPLETION) if blind else (Stage.SAMPLE, Stage.SAMPLE)
     return (stages[0], pair["chosen_index"]), (stages[1], pair["rejected_index"])

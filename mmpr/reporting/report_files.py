@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import PurePosixPath
-from typing import Any
 
 from mmpr.errors import LawBroken
 from mmpr.reporting.abstaining import abstaining_figures
 from mmpr.reporting.card import card
 from mmpr.reporting.page import page
+from mmpr.reporting.report_record import DatasetFigures, Report, SourceCounts, SplitFigures, TokenCounts, making
 from mmpr.reporting.sample import Pick, Sampler
-from mmpr.reporting.tally import ChunkTally, PairTally, shards_of, stages, tally_chunks, tally_pairs, tally_skips
+from mmpr.reporting.tally import (
+    ChunkTally,
+    PairTally,
+    ranked,
+    shards_of,
+    stages,
+    tally_chunks,
+    tally_pairs,
+    tally_skips,
+)
 from mmpr.reporting.throughput import throughput
 from mmpr.reporting.verdict_figures import accuracy_figures, outcomes_by_rule
-from mmpr.run import FileRecord, RunFolder, Totals, VerdictCounts, is_pocket, read_verdicts
-from mmpr.run.merge_members import shown_members, without_places
+from mmpr.run import FileRecord, RunFolder, RunRecord, Totals, read_verdicts
 
 REPORT, CARD, PAGE = "report.json", "README.md", "report.html"
 SKIPS = "skips.parquet"
@@ -30,9 +36,9 @@ def write_reports(
     totals: Totals,
     files: Sequence[FileRecord],
     *,
-    usage: Mapping[str, float] | None = None,
-    run: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
+    usage: Mapping[str, int | float] | None = None,
+    run: RunRecord | None = None,
+) -> Report:
     """Write the three reports of a finished dataset; bounded in memory, on any filesystem.
 
     Args:
@@ -42,9 +48,6 @@ def write_reports(
         usage: of this start's engines: `busy_s`, `preparing_s` (`mmpr.engines.protocol.Clock`), `alive_s`,
             `prompt_tokens`, `generated_tokens`, `cached_tokens`, `wall_s`; any of them may be absent.
         run: what `run.json` will be, where it is not written yet.
-
-    Returns:
-        The report, as `report.json` has it.
 
     Raises:
         LawBroken: `questions = paired + skipped` does not hold, or a file does not have what the sums say.
@@ -61,9 +64,9 @@ def make_report(
     files: Sequence[FileRecord],
     *,
     totals: Totals | None = None,
-    usage: Mapping[str, float] | None = None,
-    run: Mapping[str, Any] | None = None,
-) -> tuple[dict[str, Any], list[Pick]]:
+    usage: Mapping[str, int | float] | None = None,
+    run: RunRecord | None = None,
+) -> tuple[Report, list[Pick]]:
     """The report and the pairs that a page of it shows; writes nothing.
 
     Args:
@@ -77,26 +80,48 @@ def make_report(
     skipped_by_source, skipped_by_reason = tally_skips(folder, SKIPS)
     totals = totals or _counted(pairs, chunks, skipped_by_reason)
     _hold_law(totals, pairs, chunks, skipped_by_reason)
-    run = run or folder.load_run()
-    report = {
-        **_counts(totals, run),
-        "repeated_question_ids": chunks.repeated_ids,
-        "by_source": _by_source(chunks, pairs, skipped_by_source),
-        **_answers(chunks, pairs, read_verdicts(folder)),
-        "tokens": _tokens(chunks, totals),
-        "throughput": throughput(chunks.spells),
+    run, verdicts = run or folder.load_run(), read_verdicts(folder)
+    rules = outcomes_by_rule(verdicts)
+    generated = chunks.tokens["generated"]
+    report = Report(
+        questions=totals.questions,
+        paired=totals.paired,
+        skipped=totals.skipped,
+        pairs=totals.pairs,
+        skips_by_reason=ranked(totals.skips_by_reason),
+        pocket_model=run.is_pocket,
+        pairs_by_kind=ranked(totals.pairs_by_kind),
+        repeated_question_ids=chunks.repeated_ids,
+        by_source=_by_source(chunks, pairs, skipped_by_source),
+        languages=ranked(chunks.languages),
+        judge_version=verdicts.judge_version,
+        accuracy=accuracy_figures(verdicts),
+        abstaining=abstaining_figures(verdicts),
+        lengths={kind: pairs.lengths[kind].figures() for kind in sorted(pairs.lengths)},
+        responses={**stages(chunks), "unfinished": chunks.unfinished},
+        outcomes=ranked(sum(rules.values(), Counter())),
+        outcomes_by_rule={rule: ranked(outcomes) for rule, outcomes in list(rules.items())[:_MOST_NAMES]},
+        pairs_by_rule=ranked(pairs.by_rule),
+        endings_continued=ranked(pairs.by_continued),
+        tokens=TokenCounts(
+            generated=generated,
+            generated_per_question=round(generated / totals.questions, 1) if totals.questions else None,
+            generated_per_pair=round(generated / totals.pairs, 1) if totals.pairs else None,
+            prompt=chunks.tokens.get("prompt"),
+        ),
+        throughput=throughput(chunks.spells),
         **making(run),
-        "files": _files(files, pairs),
-        "starts": folder.starts(),
-        "engine_usage": _usage(usage, chunks),
-    }
+        files=_files(files, pairs),
+        starts=tuple(folder.starts()),
+        engine_usage=_usage(usage, chunks),
+    )
     return report, sampler.picks()
 
 
-def render(folder: RunFolder, report: Mapping[str, Any], picks: list[Pick]) -> dict[str, bytes]:
+def render(folder: RunFolder, report: Report, picks: list[Pick]) -> dict[str, bytes]:
     """The three files by name."""
     return {
-        REPORT: (json.dumps(report, ensure_ascii=False, indent=1) + "\n").encode(),
+        REPORT: report.to_json(),
         CARD: card(report).encode(),
         PAGE: page(folder, report, picks).encode(),
     }
@@ -122,107 +147,32 @@ def _hold_law(totals: Totals, pairs: PairTally, chunks: ChunkTally, skips: Mappi
             raise LawBroken(f"{name} = {claimed}, but {other} = {found}: a fault of mmpr; please report it")
 
 
-def _counts(totals: Totals, run: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "questions": totals.questions,
-        "paired": totals.paired,
-        "skipped": totals.skipped,
-        "pairs": totals.pairs,
-        "skips_by_reason": ranked(totals.skips_by_reason),
-        "pocket_model": is_pocket(run),
-        "pairs_by_kind": ranked(totals.pairs_by_kind),
-    }
-
-
-def previewed(totals: Totals, run: Mapping[str, Any]) -> dict[str, Any]:
-    """What a report would say of counts and verdicts, without a dataset."""
-    judged = totals.verdicts
-    return {**_counts(totals, run), "accuracy": accuracy_figures(judged), "abstaining": abstaining_figures(judged)}
-
-
-def ranked(counts: Mapping[str, int]) -> dict[str, int]:
-    """Most first, then by name, so that equal runs give equal bytes."""
-    return dict(sorted(((str(k), n) for k, n in counts.items() if n), key=lambda entry: (-entry[1], entry[0])))
-
-
-def _by_source(chunks: ChunkTally, pairs: PairTally, skipped: Mapping[str, int]) -> dict[str, dict[str, int]]:
+def _by_source(chunks: ChunkTally, pairs: PairTally, skipped: Mapping[str, int]) -> dict[str, SourceCounts]:
     """The largest sources, and all others as one."""
     names = list(ranked(chunks.by_source))
     groups = {name: [name] for name in names[:_MOST_NAMES]}
     if rest := names[_MOST_NAMES:]:
         groups[f"({len(rest)} more sources)"] = rest
-    return {
-        shown: _source_counts(
-            sum(chunks.by_source[name] for name in group),
-            sum(skipped.get(name, 0) for name in group),
-            sum(pairs.by_source[name] for name in group),
-        )
-        for shown, group in groups.items()
-    }
+    found = {}
+    for shown, group in groups.items():
+        questions, left = sum(chunks.by_source[name] for name in group), sum(skipped.get(name, 0) for name in group)
+        found[shown] = SourceCounts(questions, questions - left, left, sum(pairs.by_source[name] for name in group))
+    return found
 
 
-def _source_counts(questions: int, skipped: int, pairs: int) -> dict[str, int]:
-    return {"questions": questions, "paired": questions - skipped, "skipped": skipped, "pairs": pairs}
-
-
-def _answers(chunks: ChunkTally, pairs: PairTally, verdicts: VerdictCounts) -> dict[str, Any]:
-    rules = outcomes_by_rule(verdicts)
-    return {
-        "languages": ranked(chunks.languages),
-        "judge_version": verdicts.judge_version,
-        "accuracy": accuracy_figures(verdicts),
-        "abstaining": abstaining_figures(verdicts),
-        "lengths": {kind: pairs.lengths[kind].to_json() for kind in sorted(pairs.lengths)},
-        "responses": {**stages(chunks), "unfinished": chunks.unfinished},
-        "outcomes": ranked(sum(rules.values(), Counter())),
-        "outcomes_by_rule": {rule: ranked(outcomes) for rule, outcomes in list(rules.items())[:_MOST_NAMES]},
-        "pairs_by_rule": ranked(pairs.by_rule),
-        "endings_continued": ranked(pairs.by_continued),
-    }
-
-
-def _tokens(chunks: ChunkTally, totals: Totals) -> dict[str, Any]:
-    generated = chunks.tokens["generated"]
-    return {
-        **dict(sorted(chunks.tokens.items())),
-        "generated": generated,
-        "generated_per_question": round(generated / totals.questions, 1) if totals.questions else None,
-        "generated_per_pair": round(generated / totals.pairs, 1) if totals.pairs else None,
-    }
-
-
-def making(run: Mapping[str, Any]) -> dict[str, Any]:
-    """How the run was made: all that one needs to make it again."""
-    identity = run["identity"]
-    return {
-        "model": identity.get("model"),
-        "model_revision": identity.get("revision"),
-        "prompt_version": identity.get("prompt_version"),
-        "source": PurePosixPath(str(run["source"])).name,  # a path is of one machine, the report travels
-        **({"members": members} if (members := shown_members(run)) else {}),
-        "identity": without_places(identity),
-        "selection": _with_names(run["selection"]),
-        "layout": dict(run["layout"]),
-        "format": run["format"],
-        "versions": dict(run["versions"]),
-    }
-
-
-def _with_names(selection: Mapping[str, Any]) -> dict[str, Any]:
-    listed = selection.get("exclude")
-    return {**selection, **({"exclude": PurePosixPath(listed).name} if listed else {})}
-
-
-def _files(files: Sequence[FileRecord], pairs: PairTally) -> dict[str, Any]:
+def _files(files: Sequence[FileRecord], pairs: PairTally) -> DatasetFigures:
     shards = shards_of(files)
-    found = {"shards": len(shards), "bytes": sum(file.n_bytes for file in shards), "uncompressed_bytes": pairs.n_bytes}
-    splits = {
-        name: {"pairs": n, "uncompressed_bytes": pairs.bytes_by_split[name]} for name, n in pairs.by_split.items()
-    }
-    return {**found, "columns": pairs.columns, **({"splits": splits} if len(splits) > 1 else {})}
+    splits = {name: SplitFigures(n, pairs.bytes_by_split[name]) for name, n in pairs.by_split.items()}
+    return DatasetFigures(
+        shards=len(shards),
+        bytes=sum(file.n_bytes for file in shards),
+        uncompressed_bytes=pairs.n_bytes,
+        columns=tuple(pairs.columns),
+        splits=splits if len(splits) > 1 else {},
+    )
 
 
-def _usage(usage: Mapping[str, float] | None, chunks: ChunkTally) -> dict[str, float]:
+def _usage(usage: Mapping[str, int | float] | None, chunks: ChunkTally) -> dict[str, int | float]:
     """This start's figures as given, with the shares that they make."""
     given = dict(usage or {})
     if alive := given.get("alive_s"):

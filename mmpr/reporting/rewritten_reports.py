@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
+from collections.abc import Mapping
 
 from mmpr.reporting.finished_run import finished_files
 from mmpr.reporting.report_files import REPORT, make_report, render
+from mmpr.reporting.report_record import Report
 from mmpr.reporting.safe_text import visible_json
 from mmpr.reporting.sample import Pick
 from mmpr.run import FileRecord, RunFolder, write_manifest
 from mmpr.run.folder import MANIFEST
 from mmpr.run.heartbeat import claimed
-from mmpr.run.json_records import unsealed
 
 
-def report_again(url: str, options: dict[str, Any] | None = None) -> dict[str, Any]:
+def report_again(url: str, options: Mapping[str, object] | None = None) -> Report:
     """Write `report.json`, `README.md` and `report.html` anew, and the manifest that names them.
 
     Everything is read and made before the first file changes, so that a damaged folder stays as it is.
@@ -23,9 +22,6 @@ def report_again(url: str, options: dict[str, Any] | None = None) -> dict[str, A
     Args:
         url: local path or fsspec URL of the run folder.
         options: what fsspec's filesystem takes.
-
-    Returns:
-        The report, as `report.json` has it.
 
     Raises:
         RunFolderError: the folder holds no finished run, is damaged, in use, or cannot be written.
@@ -43,7 +39,7 @@ def report_again(url: str, options: dict[str, Any] | None = None) -> dict[str, A
     return report
 
 
-def report_json(url: str, options: dict[str, Any] | None = None) -> str:
+def report_json(url: str, options: Mapping[str, object] | None = None) -> str:
     """What `report.json` would be now, as text that a terminal can show; writes nothing.
 
     Raises:
@@ -51,17 +47,13 @@ def report_json(url: str, options: dict[str, Any] | None = None) -> str:
     """
     folder = RunFolder(url, options)
     report, _ = _report(folder, finished_files(folder))
-    return visible_json(json.dumps(report, ensure_ascii=False, indent=1))
+    return visible_json(report.to_json().decode().removesuffix("\n"))
 
 
-def _report(folder: RunFolder, files: list[FileRecord]) -> tuple[dict[str, Any], list[Pick]]:
-    return make_report(folder, files, usage=_known_usage(folder))
-
-
-def _known_usage(folder: RunFolder) -> dict[str, float] | None:
-    """What the engines did is told once, at the end of a build: the last report has it."""
+def _report(folder: RunFolder, files: list[FileRecord]) -> tuple[Report, list[Pick]]:
+    """What the engines did is told once, at the end of a build: the last report has it, if it can be read."""
     try:
-        usage = unsealed(folder.store.read_bytes(REPORT))["engine_usage"]
-        return {str(name): value for name, value in usage.items() if isinstance(value, int | float)}
-    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
-        return None
+        usage = Report.from_json(folder.store.read_bytes(REPORT)).engine_usage
+    except (FileNotFoundError, ValueError):
+        usage = None
+    return make_report(folder, files, usage=usage)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mmpr.reporting.lengths import SideLengths
 from mmpr.reporting.parquet_batches import batches, column_names, uncompressed_bytes
@@ -157,6 +157,11 @@ def counts(batch: pa.RecordBatch, column: str) -> dict[str, int]:
     return {pair["values"]: pair["counts"] for pair in found.to_pylist()}
 
 
+def ranked(counts: Mapping[str, int]) -> dict[str, int]:
+    """Most first, then by name, so that equal runs give equal bytes."""
+    return dict(sorted(((str(k), n) for k, n in counts.items() if n), key=lambda entry: (-entry[1], entry[0])))
+
+
 def short(rule: str) -> str:
     """A rule's name without its explanation (`truth: no number in 'x'`), so that names stay few."""
     return rule.partition(":")[0].strip()[:60]
@@ -189,6 +194,6 @@ def tally_skips(folder: RunFolder, path: str) -> tuple[Counter[str], Counter[str
     return by_source, by_reason
 
 
-def stages(tally: ChunkTally) -> dict[str, Any]:
+def stages(tally: ChunkTally) -> dict[str, int]:
     """Responses by stage, in the order of the flow."""
     return {stage.value: tally.by_stage[stage.value] for stage in Stage if tally.by_stage[stage.value]}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
 from mmpr.log import stamp
 
@@ -21,15 +21,47 @@ class Spell:
     tokens: int
 
 
-def throughput(spells: Sequence[Spell]) -> dict[str, Any] | None:
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """A stretch in which no chunk was at work: where it is in the time at work, and how long it was."""
+
+    at_s: float
+    pause_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ClockThroughput:
+    """Tokens a second in bins of equal time at work, pauses left out; `began` in UTC."""
+
+    by: Literal["clock"]
+    began: str
+    work_s: float
+    mean_tokens_per_s: float
+    tokens_per_s: tuple[float, ...]
+    pauses: tuple[Pause, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkThroughput:
+    """Tokens a second of neighbouring chunks."""
+
+    by: Literal["chunk"]
+    chunks: int
+    tokens_per_s: tuple[float, ...]
+
+
+Throughput = ClockThroughput | ChunkThroughput
+
+
+def throughput(spells: Sequence[Spell]) -> Throughput | None:
     """Rates in up to 60 bins: over time at work where every account says when it began, else chunk by chunk.
 
     Args:
         spells: of the committed chunks, in source order.
 
     Returns:
-        None where no account has a time. `by` is `clock` or `chunk`; with `clock`, pauses of more than a minute in
-        which no chunk was at work (a run that was stopped and went on) are left out of the time and listed.
+        None where no account has a time. By the clock, pauses of more than a minute in which no chunk was at work (a
+        run that was stopped and went on) are left out of the time and listed.
     """
     timed = [spell for spell in spells if spell.seconds > 0]
     if not timed:
@@ -39,15 +71,15 @@ def throughput(spells: Sequence[Spell]) -> dict[str, Any] | None:
     return _by_clock([(spell.began_s or 0.0, spell.seconds, spell.tokens) for spell in timed])
 
 
-def _by_chunk(spells: Sequence[Spell]) -> dict[str, Any]:
+def _by_chunk(spells: Sequence[Spell]) -> ChunkThroughput:
     """Neighbouring chunks share a bin where there are more of them than bins."""
     size = -(-len(spells) // N_BINS)
     bins = [spells[first : first + size] for first in range(0, len(spells), size)]
     rates = [sum(s.tokens for s in part) / sum(s.seconds for s in part) for part in bins]
-    return {"by": "chunk", "chunks": len(spells), "tokens_per_s": [round(rate, 1) for rate in rates]}
+    return ChunkThroughput("chunk", len(spells), tuple(round(rate, 1) for rate in rates))
 
 
-def _by_clock(works: Sequence[tuple[float, float, int]]) -> dict[str, Any]:
+def _by_clock(works: Sequence[tuple[float, float, int]]) -> ClockThroughput:
     first = min(began for began, _, _ in works)
     pauses = _pauses(works)
     placed = [(_at_work(began, pauses, first), seconds, tokens) for began, seconds, tokens in works]
@@ -56,16 +88,14 @@ def _by_clock(works: Sequence[tuple[float, float, int]]) -> dict[str, Any]:
     bins = [0.0] * N_BINS
     for began, seconds, tokens in placed:
         _spread(bins, width, began, seconds, tokens)
-    return {
-        "by": "clock",
-        "began": stamp(first),
-        "work_s": round(total, 3),
-        "mean_tokens_per_s": round(sum(tokens for _, _, tokens in works) / total, 1),
-        "tokens_per_s": [round(n / width, 1) for n in bins],
-        "pauses": [
-            {"at_s": round(_at_work(end, pauses, first), 1), "pause_s": round(end - start)} for start, end in pauses
-        ],
-    }
+    return ClockThroughput(
+        by="clock",
+        began=stamp(first),
+        work_s=round(total, 3),
+        mean_tokens_per_s=round(sum(tokens for _, _, tokens in works) / total, 1),
+        tokens_per_s=tuple(round(n / width, 1) for n in bins),
+        pauses=tuple(Pause(round(_at_work(end, pauses, first), 1), round(end - start)) for start, end in pauses),
+    )
 
 
 def _pauses(works: Sequence[tuple[float, float, int]]) -> list[tuple[float, float]]:

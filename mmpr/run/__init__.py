@@ -15,8 +15,8 @@ from mmpr.run.commit_records import (
 from mmpr.run.dataset import count_dataset, cut_dataset, read_manifest, take_census, write_manifest, write_shard
 from mmpr.run.driver_claim import DriverClaim, claim_driver
 from mmpr.run.folder import RunFolder, new_attempt
-from mmpr.run.merge_members import Member, by_member, is_pocket, members_of
 from mmpr.run.plan import ChunkCensus, ShardPlan, Totals, plan_shards
+from mmpr.run.run_record import Member, RunLayout, RunRecord, by_member
 from mmpr.run.selection import Limits, Selection
 from mmpr.run.verdict_counts import VerdictCounts, read_verdicts
 
@@ -33,6 +33,8 @@ __all__ = [
     "RowSpan",
     "RunColumns",
     "RunFolder",
+    "RunLayout",
+    "RunRecord",
     "Selection",
     "ShardPlan",
     "Splice",
@@ -46,8 +48,6 @@ __all__ = [
     "count_dataset",
     "cut_dataset",
     "dataset_features",
-    "is_pocket",
-    "members_of",
     "new_attempt",
     "pair_id",
     "plan_shards",

@@ -8,14 +8,24 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
 import pyarrow as pa
 
 from mmpr.run.commit_records import Committed, Splice, StoredImage, StoredResponse
-from mmpr.types import Certainty, Finish, JudgedBy, Outcome, Question, Reason, Response, Skip, Stage, Verdict
+from mmpr.types import (
+    Certainty,
+    Finish,
+    JudgedBy,
+    Outcome,
+    Question,
+    Reason,
+    Response,
+    Skip,
+    Stage,
+    TableRow,
+    Verdict,
+)
 
-FORMAT = 1
 # A row group of questions ends once its images pass this; a reader holds one group at a time.
 GROUP_BYTES = 32 * 2**20
 _LONG_REFERENCE_CHARS = 4096
@@ -102,7 +112,7 @@ QuestionRow = tuple[Question, tuple[StoredImage, ...], Skip | None]
 def question_groups(chunk: Sequence[Committed]) -> Iterator[pa.Table]:
     """The chunk's questions as row groups of bounded size, each distinct image's bytes once."""
     written: set[str] = set()
-    rows: list[dict[str, Any]] = []
+    rows: list[TableRow] = []
     n_bytes = 0
     for committed in chunk:
         rows.append(_question_row(committed, written))
@@ -136,7 +146,7 @@ def read_responses(table: pa.Table) -> Iterator[tuple[int, StoredResponse]]:
         yield row["place"], StoredResponse(_response(row), _verdict(row), _splice(row), row.get("judge_version"))
 
 
-def _question_row(committed: Committed, written: set[str]) -> dict[str, Any]:
+def _question_row(committed: Committed, written: set[str]) -> TableRow:
     question, skip = committed.question, committed.skip
     return {
         **{name: getattr(question, name) for name in Question.__slots__},
@@ -155,7 +165,7 @@ def _reference(image: str) -> str:
     return f"sha256:{hashlib.sha256(image.encode()).hexdigest()}"
 
 
-def _image_row(stored: StoredImage, written: set[str]) -> dict[str, Any]:
+def _image_row(stored: StoredImage, written: set[str]) -> TableRow:
     row = {name: getattr(stored, name) for name in StoredImage.__slots__}
     if stored.sha256 in written:
         row["encoded"] = None
@@ -165,11 +175,11 @@ def _image_row(stored: StoredImage, written: set[str]) -> dict[str, Any]:
     return row
 
 
-def _image(row: dict[str, Any]) -> StoredImage:
+def _image(row: TableRow) -> StoredImage:
     return StoredImage(**{"encoded": None, **row})
 
 
-def _question(row: dict[str, Any]) -> Question:
+def _question(row: TableRow) -> Question:
     row["history"] = tuple((asked, answered) for asked, answered in row["history"] or ())
     row["images"], row["choices"] = tuple(row["images"] or ()), tuple(row["choices"] or ())
     row["answer"] = None if row["answer"] is None else tuple(row["answer"])
@@ -177,7 +187,7 @@ def _question(row: dict[str, Any]) -> Question:
     return Question(**row)
 
 
-def _response_row(place: int, question: Question, stored: StoredResponse) -> dict[str, Any]:
+def _response_row(place: int, question: Question, stored: StoredResponse) -> TableRow:
     response, verdict, splice = stored.response, stored.verdict, stored.splice
     chosen_score, rejected_score = (splice.scores if splice else None) or (None, None)
     return {
@@ -207,7 +217,7 @@ def _response_row(place: int, question: Question, stored: StoredResponse) -> dic
     }
 
 
-def _response(row: dict[str, Any]) -> Response:
+def _response(row: TableRow) -> Response:
     return Response(
         row["question_id"],
         Stage(row["stage"]),
@@ -224,7 +234,7 @@ def _response(row: dict[str, Any]) -> Response:
     )
 
 
-def _verdict(row: dict[str, Any]) -> Verdict | None:
+def _verdict(row: TableRow) -> Verdict | None:
     if row["outcome"] is None:
         return None
     certainty = row.get("certainty")
@@ -240,7 +250,7 @@ def _verdict(row: dict[str, Any]) -> Verdict | None:
     )
 
 
-def _splice(row: dict[str, Any]) -> Splice | None:
+def _splice(row: TableRow) -> Splice | None:
     if row["prefix_chars"] is None:
         return None
     scores = None if row["chosen_score"] is None else (row["chosen_score"], row["rejected_score"])

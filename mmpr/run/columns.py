@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
@@ -21,8 +20,9 @@ from mmpr.image_tags import IMAGE_TAG
 from mmpr.pairing import first_round, of_policy
 from mmpr.prompts import count_tags, is_frame
 from mmpr.run.commit_records import Committed, StoredImage, StoredResponse
+from mmpr.run.json_records import JsonObject
 from mmpr.run.selection import Selection
-from mmpr.types import Message, Pair, PairKind, Reason, Response, Skip, Stage
+from mmpr.types import Message, Pair, PairKind, Reason, Response, Skip, Stage, TableRow
 
 IMAGES_TYPE = pa.list_(pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())]))
 _PARTS = pa.list_(pa.struct([("type", pa.string()), ("text", pa.string())]))
@@ -96,7 +96,7 @@ def with_features(schema: pa.Schema) -> pa.Schema:
     return schema.with_metadata({"huggingface": json.dumps({"info": {"features": features}})})
 
 
-def dataset_features(*, decode: bool) -> list[dict[str, Any]]:
+def dataset_features(*, decode: bool) -> list[JsonObject]:
     """`dataset_info.features` of the card's front matter; `decode` is false for the config `raw`."""
     return [{"name": field.name, **_yaml_feature(field.type, decode=decode)} for field in _fields()]
 
@@ -152,7 +152,7 @@ def weigh(committed: Committed, pairs: Sequence[Pair], recipe: DatasetRecipe) ->
     return [shared + 2 * (len(chosen.encode()) + len(rejected.encode())) for chosen, rejected in texts]
 
 
-def pair_rows(committed: Committed, pairs: Sequence[Pair], recipe: DatasetRecipe) -> list[dict[str, Any]]:
+def pair_rows(committed: Committed, pairs: Sequence[Pair], recipe: DatasetRecipe) -> list[TableRow]:
     """The rows of one question's pairs, with its images' bytes."""
     shared = _question_columns(committed, recipe)
     return [{**shared, **_pair_columns(committed, pair, recipe.columns)} for pair in pairs]
@@ -192,7 +192,7 @@ def _fields() -> list[pa.Field]:
     return [pa.field(name, kind) for name, kind in types.items()]
 
 
-def _feature(kind: pa.DataType) -> Any:  # noqa: ANN401
+def _feature(kind: pa.DataType) -> object:
     if kind == IMAGES_TYPE.value_type:
         return {"_type": "Image"}
     if pa.types.is_list(kind):
@@ -202,7 +202,7 @@ def _feature(kind: pa.DataType) -> Any:  # noqa: ANN401
     return {"dtype": _dtype(kind), "_type": "Value"}
 
 
-def _yaml_feature(kind: pa.DataType, *, decode: bool) -> dict[str, Any]:
+def _yaml_feature(kind: pa.DataType, *, decode: bool) -> JsonObject:
     if kind == IMAGES_TYPE:
         return {"list": "image" if decode else {"image": {"decode": False}}}
     if pa.types.is_list(kind):
@@ -217,7 +217,7 @@ def _dtype(kind: pa.DataType) -> str:
     return {"double": "float64"}.get(str(kind), str(kind))
 
 
-def _question_columns(committed: Committed, recipe: DatasetRecipe) -> dict[str, Any]:
+def _question_columns(committed: Committed, recipe: DatasetRecipe) -> TableRow:
     question, messages = committed.question, recipe.messages(committed)
     first = first_round(of_policy(committed.judged, recipe.columns.policy))
     return {
@@ -255,7 +255,7 @@ def _placed(committed: Committed, recipe: DatasetRecipe) -> Iterator[tuple[Store
         yield image, reference if is_file and image.sha256 == image.original_sha256 else None
 
 
-def image_bytes(image: Mapping[str, Any]) -> bytes | None:
+def image_bytes(image: TableRow) -> bytes | None:
     """The bytes of one entry of `images`, embedded or in the file that it names; None where that is gone."""
     embedded: bytes | None = image["bytes"]
     if embedded is not None or not image["path"]:
@@ -273,7 +273,7 @@ def _image_columns(images: Sequence[StoredImage]) -> dict[str, list[str]]:
     }
 
 
-def _pair_columns(committed: Committed, pair: Pair, columns: RunColumns) -> dict[str, Any]:
+def _pair_columns(committed: Committed, pair: Pair, columns: RunColumns) -> TableRow:
     chosen, rejected = committed.find(pair.chosen), committed.find(pair.rejected)
     texts = committed.text_of(pair.chosen), committed.text_of(pair.rejected)
     splice = rejected.splice
@@ -314,14 +314,14 @@ def _ended(response: Response) -> str | None:
     return response.finish_reason.value if response.finish_reason else None
 
 
-def _model_columns(chosen: Response, rejected: Response, columns: RunColumns) -> dict[str, Any]:
+def _model_columns(chosen: Response, rejected: Response, columns: RunColumns) -> TableRow:
     """Who wrote the sides, where responses name their models; on policy: both are the policy's, where there is one."""
     models = [chosen.model or columns.policy, rejected.model or columns.policy]
     on_policy = all(model == columns.policy for model in models) if columns.policy else None
     return {"chosen_model": models[0], "rejected_model": models[1], "on_policy": on_policy}
 
 
-def _judging_columns(chosen: StoredResponse, rejected: StoredResponse) -> dict[str, Any]:
+def _judging_columns(chosen: StoredResponse, rejected: StoredResponse) -> TableRow:
     """Who decided on both sides and how sure; nothing of Dropout-NTP pairs, which nobody judges."""
     if chosen.verdict is None or rejected.verdict is None:
         return {}

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Annotated
 
-from mmpr.run.json_records import record_of, sealed, unsealed
+from pydantic import AfterValidator, Field, FiniteFloat
+
+from mmpr.run.json_records import Count, Sha256, record_of, sealed
 from mmpr.types import DecodedImage, Pair, Question, Response, Skip, Stage, Verdict
 
 # A pair's side by what it is made of.
 Side = tuple[Stage, int]
-_ATTEMPT, _SHA256 = re.compile("[0-9a-f]{8}"), re.compile("[0-9a-f]{64}")
 _FAR_UNIX_S = 253402300800.0  # the year 10000, which no date can have
-_RECURRING = {"host", "engine", "judge", "source"}  # fields of sidecars that say the same in many
+# All sidecars of a run say the same in these fields: a hundred thousand of them share one text.
+_Recurring = Annotated[str, AfterValidator(sys.intern)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,18 +130,18 @@ class FileRecord:
     """One file as it was written; `path` is relative to the run folder; `rows` is 0 where it is no table."""
 
     path: str
-    n_bytes: int
-    sha256: str
-    rows: int = 0
+    n_bytes: Count
+    sha256: Sha256
+    rows: Count = 0
 
 
 @dataclass(frozen=True, slots=True)
 class RowSpan:
     """First and last source row of one source name in a chunk."""
 
-    source: str
-    first: int
-    last: int
+    source: _Recurring
+    first: Count
+    last: Count
 
 
 def kept_as(counts: Mapping[str, int]) -> str:
@@ -166,16 +167,16 @@ class ChunkAccount:
         began: Unix seconds of the lease; None where an older mmpr committed it.
     """
 
-    lease: dict[str, Any]
-    rows_sha256: str
-    counts: dict[str, int]
-    skips_by_reason: dict[str, int]
-    tokens: dict[str, int]
-    seconds: float
-    host: str
-    engine: str
-    judge: str = ""
-    began: float | None = None
+    lease: Mapping[str, object]
+    rows_sha256: Sha256
+    counts: dict[str, Count]
+    skips_by_reason: dict[str, Count]
+    tokens: dict[str, Count]
+    seconds: FiniteFloat
+    host: _Recurring
+    engine: _Recurring
+    judge: _Recurring = ""
+    began: Annotated[float, Field(ge=0, lt=_FAR_UNIX_S)] | None = None
 
     @property
     def kept(self) -> int:
@@ -185,15 +186,17 @@ class ChunkAccount:
     @property
     def source(self) -> int:
         """Which of its build's sources the chunk is of, by the order of their names."""
-        return int(self.lease.get("source", 0))
+        source = self.lease.get("source", 0)
+        assert type(source) is int, "a lease of no source"
+        return source
 
 
 @dataclass(frozen=True, slots=True)
 class ChunkCommit:
     """A sidecar: names the chunk's two files."""
 
-    chunk: int
-    attempt: str
+    chunk: Count
+    attempt: Annotated[str, Field(pattern="^[0-9a-f]{8}$")]
     account: ChunkAccount
     spans: tuple[RowSpan, ...]
     questions: FileRecord
@@ -209,40 +212,17 @@ class ChunkCommit:
         Raises:
             ValueError: it is none, is cut off or changed, or a field cannot be meant so; names the field.
         """
-        commit = record_of(cls, unsealed(content, object_hook=_interned))
-        commit._require_sense()
-        return commit
-
-    def _require_sense(self) -> None:
-        """What types cannot say: without a hash (an older mmpr's file) this is all that tells a flipped digit."""
-        account, files = self.account, {"questions": self.questions, "responses": self.responses}
-        counts = {"counts": account.counts, "skips_by_reason": account.skips_by_reason, "tokens": account.tokens}
+        commit = record_of(cls, content)
+        name = f"{commit.chunk:05d}-{commit.attempt}.parquet"
         faults = {
-            "chunk": self.chunk < 0,
-            "attempt": _ATTEMPT.fullmatch(self.attempt) is None,
-            "spans": any(not 0 <= span.first <= span.last for span in self.spans),
-            "account.lease.source": type(account.lease.get("source", 0)) is not int,
-            "account.rows_sha256": _SHA256.fullmatch(account.rows_sha256) is None,
-            "account.began": account.began is not None and not 0 <= account.began < _FAR_UNIX_S,
-            **{f"account.{name}": min(of.values(), default=0) < 0 for name, of in counts.items()},
-            **{f"{name}.path": file.path != self._path(name) for name, file in files.items()},
-            **{f"{name}.sha256": _SHA256.fullmatch(file.sha256) is None for name, file in files.items()},
-            **{f"{name}.n_bytes": file.n_bytes < 0 for name, file in files.items()},
-            **{f"{name}.rows": file.rows < 0 for name, file in files.items()},
+            "spans": any(span.first > span.last for span in commit.spans),
+            "account.lease.source": type(commit.account.lease.get("source", 0)) is not int,
+            "questions.path": commit.questions.path != f"questions/{name}",
+            "responses.path": commit.responses.path != f"responses/{name}",
         }
         if wrong := [name for name, is_wrong in faults.items() if is_wrong]:
             raise ValueError(f"{wrong[0]} cannot be meant so")
-
-    def _path(self, folder: str) -> str:
-        return f"{folder}/{self.chunk:05d}-{self.attempt}.parquet"
-
-
-def _interned(fields: dict[str, Any]) -> dict[str, Any]:
-    """With one object for every string that all sidecars of a run share: their names, and what these say."""
-    return {
-        sys.intern(name): sys.intern(value) if name in _RECURRING and isinstance(value, str) else value
-        for name, value in fields.items()
-    }
+        return commit
 
 
 def pair_texts(committed: Committed, pair: Pair) -> tuple[str, str]:

@@ -11,7 +11,8 @@ from array import array
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import IO, Any, Protocol, TypeVar, cast
+from types import TracebackType
+from typing import IO, Protocol, TypeVar, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,13 +23,13 @@ from mmpr.run.columns import TEXTS, DatasetRecipe, arrow_schema, named, pair_row
 from mmpr.run.commit_records import ChunkCommit, Committed, FileRecord
 from mmpr.run.exclusion import ExcludeList, Exclusion, question_print, read_list
 from mmpr.run.folder import DATA, EVENTS, MANIFEST, STARTS, RunFolder
-from mmpr.run.json_records import record_of, sealed, unsealed
+from mmpr.run.json_records import Count, record_of, sealed
 from mmpr.run.plan import SHARD_BYTES, ChunkCensus, ShardPlan, SkippedRow, Totals, plan_shards
 from mmpr.run.selection import ChunkSurvey, Kind, Limits, Selection, Survey, pair_key
 from mmpr.run.split import TRAIN, VALIDATION, ties
 from mmpr.run.store import HashingFile
 from mmpr.run.verdict_counts import VERDICTS, VerdictCounts, write_verdicts
-from mmpr.types import PairKind, Skip
+from mmpr.types import PairKind, Skip, TableRow
 
 SKIPS = "skips.parquet"  # not in data/: `data/*.parquet` is what people load, and one foreign schema breaks that
 # About 256 rows a group, more of small ones: a footer tells of every group, and readers hold all of it. A group that
@@ -233,7 +234,7 @@ def read_manifest(folder: RunFolder) -> Manifest | None:
         RunFolderError: it cannot be read.
     """
     try:
-        manifest = record_of(Manifest, unsealed(folder.store.read_bytes(MANIFEST)))
+        manifest = record_of(Manifest, folder.store.read_bytes(MANIFEST))
     except FileNotFoundError:
         return None
     except ValueError as error:
@@ -255,7 +256,7 @@ class Manifest:
         run: `RunFolder.fingerprint` then.
     """
 
-    n_chunks: int
+    n_chunks: Count
     files: tuple[FileRecord, ...]
     logs: tuple[FileRecord, ...] = ()
     run: str | None = None
@@ -266,7 +267,7 @@ class SkipsFile:
 
     def __init__(self, folder: RunFolder) -> None:
         self._writer = folder.store.writer(SKIPS)
-        self._rows: list[dict[str, Any]] = []
+        self._rows: list[TableRow] = []
         self.n_rows = 0
 
     def __enter__(self) -> SkipsFile:
@@ -274,11 +275,13 @@ class SkipsFile:
         self._parquet = pq.ParquetWriter(self._file, _SKIPS_SCHEMA, compression="zstd")
         return self
 
-    def __exit__(self, *error: Any) -> None:  # noqa: ANN401
-        if error[0] is None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
             self._flush()
         self._parquet.close()
-        self._writer.__exit__(*error)
+        self._writer.__exit__(kind, error, trace)
 
     def add(self, skipped: SkippedRow) -> None:
         skip = skipped.skip
@@ -304,7 +307,7 @@ class _RowGroups:
 
     def __init__(self, parquet: pq.ParquetWriter) -> None:
         self._parquet = parquet
-        self._rows: list[dict[str, Any]] = []
+        self._rows: list[TableRow] = []
         self._n_bytes = 0
         self.n_rows = 0
 

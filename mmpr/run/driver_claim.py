@@ -9,39 +9,62 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
 
 import psutil
+from pydantic import FiniteFloat
 
 from mmpr.errors import DriverReplaced, RunFolderError
 from mmpr.run.folder import DRIVER, RunFolder
-from mmpr.run.json_records import checked, to_json, unsealed
+from mmpr.run.json_records import JsonObject, record_of, to_json
 
 # A claim counts as dead after so many heartbeats in silence.
 _MISSED_BEATS = 4
 _START_TOLERANCE_S = 2.0
-_DEAD: dict[str, Any] = {
-    **dict.fromkeys(("token", "host"), ""),
-    "pid": 0,
-    **dict.fromkeys(("process_start", "heartbeat_s", "beat_at"), 0.0),
-    "state": {},
-}
+
+
+@dataclass(frozen=True, slots=True)
+class Driver:
+    """What `driver.json` says of a claim; the defaults are those of one that is long dead.
+
+    Args:
+        token: of the claim.
+        host, pid: where its process runs.
+        process_start: Unix seconds; tells a process from a later one with the same number (in a container both are 7).
+        heartbeat_s: how often it is beaten.
+        beat_at: Unix seconds of the last beat.
+        state: what the driver said of the run then.
+    """
+
+    token: str = ""
+    host: str = ""
+    pid: int = 0
+    process_start: FiniteFloat = 0.0
+    heartbeat_s: FiniteFloat = 0.0
+    beat_at: FiniteFloat = 0.0
+    state: JsonObject = field(default_factory=dict)
+
+    @property
+    def lives(self) -> bool:
+        """Whether it still works: on its own host its process says so, elsewhere its last beat."""
+        if self.host == socket.gethostname():
+            return _process_lives(self.pid, self.process_start)
+        return time.time() - self.beat_at < _MISSED_BEATS * self.heartbeat_s
+
+    @property
+    def silent_s(self) -> float:
+        """Seconds since its last beat."""
+        return max(0.0, time.time() - self.beat_at)
 
 
 @dataclass(frozen=True, slots=True)
 class DriverClaim:
-    """One claim. `process_start` tells a process from a later one with the same number (in a container both are 7)."""
+    """A process's own claim on a folder."""
 
     folder: RunFolder
-    token: str
-    host: str
-    pid: int
-    process_start: float
-    heartbeat_s: float
+    driver: Driver
 
-    def beat(self, state: Mapping[str, Any] | None = None) -> None:
+    def beat(self, state: JsonObject | None = None) -> None:
         """Say that this driver lives, and what it does.
 
         Args:
@@ -52,21 +75,19 @@ class DriverClaim:
             RunFolderError: the claim cannot be written.
         """
         found = read_driver(self.folder)
-        if found is not None and found["token"] != self.token:
-            raise DriverReplaced(
-                f"{self.folder.url} is driven by pid {found['pid']} on {found['host']} now; end this one"
-            )
-        self.folder.store.write_bytes(DRIVER, self._content(state))
+        if found is not None and found.token != self.driver.token:
+            raise DriverReplaced(f"{self.folder.url} is driven by pid {found.pid} on {found.host} now; end this one")
+        self.folder.store.write_bytes(DRIVER, self.content(state))
 
     def release(self) -> None:
         """Give the folder free, unless another driver has it."""
         found = read_driver(self.folder)
-        if found is not None and found["token"] == self.token:
+        if found is not None and found.token == self.driver.token:
             self.folder.store.delete(DRIVER)
 
-    def _content(self, state: Mapping[str, Any] | None = None) -> bytes:
-        fields = {name: getattr(self, name) for name in self.__slots__ if name != "folder"}
-        return to_json({**fields, "beat_at": time.time(), "state": dict(state or {})})
+    def content(self, state: JsonObject | None = None) -> bytes:
+        """`driver.json` as of now."""
+        return to_json(asdict(replace(self.driver, beat_at=time.time(), state=state or {})))
 
 
 def claim_driver(folder: RunFolder, *, heartbeat_s: float = 10.0) -> DriverClaim:
@@ -80,38 +101,27 @@ def claim_driver(folder: RunFolder, *, heartbeat_s: float = 10.0) -> DriverClaim
         RunFolderError: another driver lives; names host, pid and the age of its last beat.
     """
     start = psutil.Process().create_time()
-    claim = DriverClaim(folder, secrets.token_hex(4), socket.gethostname(), os.getpid(), start, heartbeat_s)
+    claim = DriverClaim(folder, Driver(secrets.token_hex(4), socket.gethostname(), os.getpid(), start, heartbeat_s))
     found = read_driver(folder)
-    if found is not None and driver_lives(found):
+    if found is not None and found.lives:
         raise _in_use(folder, found)
     if found is not None:
         folder.store.delete(DRIVER)
     try:
-        folder.store.write_exclusive(DRIVER, claim._content())
+        folder.store.write_exclusive(DRIVER, claim.content())
     except FileExistsError:
         raise _in_use(folder, read_driver(folder)) from None
     return claim
 
 
-def read_driver(folder: RunFolder) -> dict[str, Any] | None:
-    """The claim that lies there, with its last `beat_at` (Unix s) and `state`; a damaged one reads as long dead."""
+def read_driver(folder: RunFolder) -> Driver | None:
+    """The claim that lies there; a damaged one reads as long dead."""
     try:
-        content = folder.store.read_bytes(DRIVER)
+        return record_of(Driver, folder.store.read_bytes(DRIVER), unknown="ignore")
     except FileNotFoundError:
         return None
-    try:
-        found = {**_DEAD, **unsealed(content)}
-        types = {name: type(value) for name, value in _DEAD.items()}
-        return {name: checked(found[name], types[name], name) for name in types}
     except ValueError:
-        return dict(_DEAD)
-
-
-def driver_lives(found: Mapping[str, Any]) -> bool:
-    """Whether a claim's driver still works: on its own host its process says so, elsewhere its last beat."""
-    if found["host"] == socket.gethostname():
-        return _process_lives(found["pid"], found["process_start"])
-    return bool(time.time() - found["beat_at"] < _MISSED_BEATS * found["heartbeat_s"])
+        return Driver()
 
 
 def refuse_in_use(folder: RunFolder) -> None:
@@ -121,7 +131,7 @@ def refuse_in_use(folder: RunFolder) -> None:
         RunFolderError: a driver lives; names host, pid and the age of its last beat.
     """
     found = read_driver(folder)
-    if found is not None and driver_lives(found):
+    if found is not None and found.lives:
         raise _in_use(folder, found)
 
 
@@ -134,11 +144,10 @@ def _process_lives(pid: int, started: float) -> bool:
         return False
 
 
-def _in_use(folder: RunFolder, found: dict[str, Any] | None) -> RunFolderError:
+def _in_use(folder: RunFolder, found: Driver | None) -> RunFolderError:
     if found is None:
         return RunFolderError(f"{folder.url} was claimed by another driver just now; start one at a time")
-    age_s = max(0.0, time.time() - found["beat_at"])
     return RunFolderError(
-        f"{folder.url} is in use by pid {found['pid']} on {found['host']}, seen {age_s:.0f} s ago; "
+        f"{folder.url} is in use by pid {found.pid} on {found.host}, seen {found.silent_s:.0f} s ago; "
         "end that one first, or wait until it has been silent for a while"
     )

@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -26,7 +26,7 @@ from mmpr.image_tags import without_tags
 from mmpr.prompts import strip_suffix
 from mmpr.run.chunk_reader import named_errors
 from mmpr.run.folder import EXCLUDE, RunFolder
-from mmpr.types import Question, Reason, Skip, Stage
+from mmpr.types import Question, Reason, Skip, Stage, TableRow
 
 if TYPE_CHECKING:
     import numpy as np
@@ -147,7 +147,7 @@ def read_list(folder: RunFolder, *, texts: bool) -> ExcludeList:
         RunFolderError: it is damaged.
     """
     with named_errors(folder, EXCLUDE), folder.store.open(EXCLUDE) as file:
-        rows: list[dict[str, Any]] = pq.read_table(file).to_pylist()
+        rows: list[TableRow] = pq.read_table(file).to_pylist()
         return ExcludeList(Listed(**{**row, **({} if texts else {"question": None})}) for row in rows)
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,10 +15,9 @@ import pyarrow.parquet as pq
 from mmpr.errors import CommitRefused, LawBroken, ResumeError, RunFolderError
 from mmpr.redact import redacted
 from mmpr.run import chunk_tables
-from mmpr.run.chunk_tables import FORMAT
 from mmpr.run.commit_records import ChunkAccount, ChunkCommit, Committed, FileRecord, RowSpan, kept_as
-from mmpr.run.json_records import checked, record_of, sealed, sealed_line, to_json, unsealed
-from mmpr.run.merge_members import MERGED_FORMAT, Member
+from mmpr.run.json_records import JsonObject, record_of, sealed, sealed_line, unsealed
+from mmpr.run.run_record import RunLayout, RunRecord, Settings
 from mmpr.run.store import TEMPORARY, Store
 
 RUN, STARTS, DRIVER, MANIFEST = "run.json", "starts.jsonl", "driver.json", "manifest.json"
@@ -33,23 +30,7 @@ QUESTIONS, RESPONSES, CHUNKS, DATA = "questions", "responses", "chunks", "data"
 _SIDECAR = re.compile(rf"{CHUNKS}/(\d{{5,}})\.json")
 _SIDECARS_A_READ = 1024
 _LEFT = re.compile(rf"(?:^|[./])[0-9a-f]{{8}}{re.escape(TEMPORARY)}$")
-_LAYOUT_COUNTS = ("chunk_questions", "questions", "chunks")
 _ATTEMPT = re.compile(rf"(?:{QUESTIONS}|{RESPONSES})/(\d{{5,}})-[0-9a-f]{{8}}\.parquet")
-
-
-@dataclass(frozen=True, slots=True)
-class _RunFields:
-    """What `run.json` must have, and of which types."""
-
-    format: int
-    source: str
-    layout: dict[str, Any]
-    identity: dict[str, Any]
-    selection: dict[str, Any]
-    versions: dict[str, str]
-    nonce: str = ""
-    members: tuple[Member, ...] = ()
-    reading: dict[str, Any] = field(default_factory=dict)
 
 
 def new_attempt() -> str:
@@ -65,7 +46,7 @@ class RunFolder:
         options: what fsspec's filesystem takes.
     """
 
-    def __init__(self, url: str, options: dict[str, Any] | None = None) -> None:
+    def __init__(self, url: str, options: Mapping[str, object] | None = None) -> None:
         self.store = Store(url, options)
 
     @property
@@ -78,73 +59,37 @@ class RunFolder:
         """Whether a run was ever started here."""
         return self.store.exists(RUN)
 
-    def create_run(
-        self,
-        *,
-        identity: Mapping[str, Any],
-        selection: Mapping[str, Any],
-        source: str,
-        layout: Mapping[str, Any],
-        versions: Mapping[str, str],
-        reading: Mapping[str, Any] | None = None,
-    ) -> None:
+    def create_run(self, run: RunRecord) -> None:
         """Write `run.json`, before anything else.
 
-        Args:
-            identity: settings that may never change again.
-            selection: settings that pairing again may change.
-            source: address of the questions.
-            layout: what the first start fixes, such as `chunk_questions`.
-            versions: of mmpr and what it runs on.
-            reading: by source, how its rows are read.
-
         Raises:
-            RunFolderError: there is a run already.
+            RunFolderError: there is a run already, or something else.
         """
-        run = {
-            "format": FORMAT,
-            "source": source,
-            "layout": dict(layout),
-            "identity": dict(identity),
-            "selection": dict(selection),
-            "versions": dict(versions),
-            "reading": dict(reading or {}),
-        }
         self.require_room()
         self.publish_run(run)
 
-    def publish_run(self, run: Mapping[str, Any]) -> None:
+    def publish_run(self, run: RunRecord) -> None:
         """Write a whole `run.json`; of several writers one succeeds.
 
         Raises:
             RunFolderError: there is a run already.
         """
-        nonce = secrets.token_hex(4)  # tells two first starts apart where a store answers vaguely
         try:
-            self.store.write_exclusive(RUN, sealed({**run, "nonce": nonce}))
+            self.store.write_exclusive(RUN, replace(run, nonce=secrets.token_hex(4)).to_json())
         except FileExistsError:
             raise RunFolderError(f"{self.url} holds a run already; continue it or choose another folder") from None
 
-    def load_run(self) -> dict[str, Any]:
-        """`run.json` as it was written: format, source, layout, identity, selection, versions; `members` if merged.
+    def load_run(self) -> RunRecord:
+        """What `run.json` says.
 
         Raises:
             RunFolderError: there is none, it is damaged, or a newer mmpr wrote it.
         """
         try:
-            run = unsealed(self.store.read_bytes(RUN))
-            written_as = checked(run.get("format"), int, "format")
-            if written_as <= MERGED_FORMAT:
-                record_of(_RunFields, run)
-                _require_layout(run["layout"])
+            content = self.store.read_bytes(RUN)
         except FileNotFoundError:
             raise RunFolderError(f"{self.url} is no run folder: {self._runless()}") from None
-        except ValueError as error:
-            raise RunFolderError(f"{self.url}/{RUN} is damaged ({error}); restore it from a copy") from error
-        if written_as > MERGED_FORMAT:
-            known = MERGED_FORMAT
-            raise RunFolderError(f"{self.url} has format {written_as}, this mmpr reads up to {known}; update mmpr")
-        return run
+        return RunRecord.from_json(content, self.url)
 
     def _runless(self) -> str:
         """Why there is no run: the chunks of one without its `run.json` are worth a word of their own."""
@@ -159,11 +104,8 @@ class RunFolder:
         return any(_SIDECAR.fullmatch(name) for name in self.store.names(CHUNKS))
 
     def fingerprint(self) -> str | None:
-        """A hash of what `run.json` says and no start may change, so that another run's is noticed; None without it."""
-        if not self.has_run():
-            return None
-        run = {name: value for name, value in self.load_run().items() if name not in ("layout", "selection", "reading")}
-        return hashlib.sha256(to_json(run)).hexdigest()
+        """`RunRecord.fingerprint`; None where there is no run yet, as while a merge is written."""
+        return self.load_run().fingerprint if self.has_run() else None
 
     def require_room(self) -> None:
         """Refuse a place for a new run, unless nothing is there or a run is.
@@ -188,7 +130,7 @@ class RunFolder:
         names = [*self.store.names(""), *self.store.folders()]
         return sorted(name for name in names if name != DRIVER and not is_temporary(name))
 
-    def require_identity(self, identity: Mapping[str, Any], *, defaults: Mapping[str, Any] | None = None) -> None:
+    def require_identity(self, identity: Settings, *, defaults: Settings | None = None) -> None:
         """Refuse a start whose identity differs from the folder's.
 
         Args:
@@ -198,42 +140,49 @@ class RunFolder:
         Raises:
             ResumeError: names the first field that differs, with both values.
         """
-        stored = {**json.loads(json.dumps(defaults or {})), **self.load_run()["identity"]}
-        asked = json.loads(json.dumps(identity))  # a tuple and the list it was stored as are equal
-        if difference := _first_difference(stored, asked):
+        stored = {**_as_stored(defaults or {}), **self.load_run().identity}
+        if difference := _first_difference(stored, _as_stored(identity)):
             name, before, now = difference
             raise ResumeError(
                 f"{name} was {before!r} when {self.url} was started, now {now!r}; put it back or use another --out"
             )
 
-    def change_selection(self, selection: Mapping[str, Any]) -> None:
+    def change_selection(self, selection: Settings) -> None:
         """Remember the settings that pairs are made with from now on; a dataset made with others is none any more."""
-        if self.load_run()["selection"] != json.loads(json.dumps(selection)):
+        run = self.load_run()
+        if run.selection != (now := _as_stored(selection)):
             self.store.delete(MANIFEST)
-        self._change_run("selection", selection)
+            self._rewrite(replace(run, selection=now))
 
-    def change_layout(self, layout: Mapping[str, Any]) -> None:
+    def change_layout(self, layout: RunLayout) -> None:
         """Remember how the source's new rows are cut into chunks; old ones keep their numbers."""
-        self._change_run("layout", layout)
+        run = self.load_run()
+        if run.layout != layout:
+            self._rewrite(replace(run, layout=layout))
 
-    def change_reading(self, reading: Mapping[str, Any]) -> None:
+    def change_reading(self, reading: Settings) -> None:
         """Note how a source's rows are read that earlier starts had nothing to decide of."""
-        self._change_run("reading", reading)
+        run = self.load_run()
+        if run.reading != (now := _as_stored(reading)):
+            self._rewrite(replace(run, reading=now))
 
-    def add_start(self, operation: Mapping[str, Any]) -> None:
+    def _rewrite(self, run: RunRecord) -> None:
+        self.store.write_bytes(RUN, run.to_json())
+
+    def add_start(self, operation: Settings) -> None:
         """One more line of `starts.jsonl`: the operational settings of a start."""
         self.store.append_line(STARTS, sealed_line(operation))
 
-    def starts(self) -> list[dict[str, Any]]:
+    def starts(self) -> list[JsonObject]:
         """Every start so far, first to last; a line that a crash cut off is left out."""
         return self._lines(STARTS)[0]
 
-    def add_event(self, event: Mapping[str, Any]) -> None:
+    def add_event(self, event: Mapping[str, object]) -> None:
         """One more line of `events.jsonl`; texts in it are kept without secrets."""
         cleaned = {name: redacted(value) if isinstance(value, str) else value for name, value in event.items()}
         self.store.append_line(EVENTS, sealed_line(cleaned))
 
-    def events(self) -> list[dict[str, Any]]:
+    def events(self) -> list[JsonObject]:
         """What befell the run so far, first to last; a line that a crash cut off is left out."""
         return self._lines(EVENTS)[0]
 
@@ -241,17 +190,18 @@ class RunFolder:
         """Which lines of a log, from 1, are no JSON object: damaged, or cut off by a crash."""
         return self._lines(name)[1]
 
-    def _lines(self, name: str) -> tuple[list[dict[str, Any]], list[int]]:
+    def _lines(self, name: str) -> tuple[list[JsonObject], list[int]]:
         """The lines of a log that are JSON objects, and the numbers of the others."""
         try:
             lines = self.store.read_bytes(name).split(b"\n")
         except FileNotFoundError:
             return [], []
-        found: list[dict[str, Any]] = []
+        found: list[JsonObject] = []
         torn: list[int] = []
         for number, line in enumerate(lines, start=1):
             try:
-                found += [_entry(line)] if line else []
+                if line:
+                    found.append(_entry(line))
             except ValueError:
                 torn.append(number)
         return found, torn
@@ -349,7 +299,7 @@ class RunFolder:
     def noted_damage(self) -> set[int]:
         """The chunks whose commits were found damaged and still stand."""
         try:
-            noted = {int(chunk): attempt for chunk, attempt in unsealed(self.store.read_bytes(DAMAGE)).items()}
+            noted = record_of(dict[int, str], self.store.read_bytes(DAMAGE))
         except (FileNotFoundError, ValueError):
             return set()
         standing = noted.keys() & self.committed_chunks()
@@ -398,11 +348,6 @@ class RunFolder:
         """A file as it lies there now."""
         n_bytes, sha256 = self.store.sha256(name)
         return FileRecord(name, n_bytes, sha256, rows)
-
-    def _change_run(self, part: str, values: Mapping[str, Any]) -> None:
-        run = self.load_run()
-        if run.get(part) != json.loads(json.dumps(values)):
-            self.store.write_bytes(RUN, sealed({**run, part: dict(values)}))
 
     def _parse(self, name: str, content: bytes) -> ChunkCommit:
         try:
@@ -458,22 +403,17 @@ def is_temporary(name: str) -> bool:
     return _LEFT.search(name) is not None
 
 
-def _entry(line: bytes) -> dict[str, Any]:
+def _entry(line: bytes) -> JsonObject:
     """One line of a log; raises `ValueError` where it is none."""
     if not (entry := unsealed(line)):
         raise ValueError("it says nothing")
     return entry
 
 
-def _require_layout(layout: Mapping[str, Any]) -> None:
-    """Raises `ValueError` where a layout cannot be meant so; names the field."""
-    counts = {name: checked(layout[name], int, f"layout.{name}") for name in _LAYOUT_COUNTS if name in layout}
-    stops = checked(layout.get("stops", []), tuple[Any, ...], "layout.stops")
-    for place, stop in enumerate(stops):
-        each = stop if isinstance(stop, list) else [stop]
-        counts |= {f"stops[{place}]": checked(one, int, f"layout.stops[{place}]") for one in each}
-    if wrong := [name for name, count in counts.items() if count < 0]:
-        raise ValueError(f"layout.{wrong[0]} is negative")
+def _as_stored(settings: Settings) -> JsonObject:
+    """As JSON gives them back: a tuple and the list that it was stored as are equal."""
+    found: JsonObject = json.loads(json.dumps(settings))
+    return found
 
 
 def _require_law(chunk: int, questions: int, account: ChunkAccount) -> None:
@@ -490,7 +430,7 @@ def _spans(rows: Sequence[Committed]) -> tuple[RowSpan, ...]:
     return tuple(RowSpan(source, min(found), max(found)) for source, found in places.items())
 
 
-def _first_difference(before: Any, now: Any, name: str = "") -> tuple[str, Any, Any] | None:  # noqa: ANN401
+def _first_difference(before: object, now: object, name: str = "") -> tuple[str, object, object] | None:
     if not (isinstance(before, dict) and isinstance(now, dict)):
         return None if before == now else (name, before, now)
     for key in sorted(before.keys() | now.keys()):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from mmpr.errors import DriverReplaced, RunFolderError
 from mmpr.run.driver_claim import DriverClaim, claim_driver
 from mmpr.run.folder import DRIVER, RunFolder
+from mmpr.run.json_records import JsonObject
 
 _HEARTBEAT_S = 10.0
 _MOST_FAILED = 6  # heartbeats in a row; a single one is a network's moment
@@ -40,16 +40,16 @@ class Heartbeat(threading.Thread):
         self._claim = claim
         self._ended = threading.Event()
         self._fault: RunFolderError | None = None
-        self._state: Mapping[str, Any] = {}
+        self._state: JsonObject = {}
 
-    def update(self, state: Mapping[str, Any]) -> None:
+    def update(self, state: JsonObject) -> None:
         """What the next beat says of the run; plain JSON, replaced as a whole."""
         self._state = state
 
     def run(self) -> None:
         """Beat until stopped, or until another driver has taken over."""
         failed = 0
-        while self._fault is None and not self._ended.wait(self._claim.heartbeat_s):
+        while self._fault is None and not self._ended.wait(self._claim.driver.heartbeat_s):
             try:
                 self._claim.beat(self._state)
                 failed = 0

@@ -13,13 +13,14 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, cast
+from typing import IO, cast
 
 import fsspec
+from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
 from mmpr.errors import RunFolderError
@@ -71,14 +72,14 @@ class Store:
         options: what fsspec's filesystem takes (endpoint, profile), without secrets where it can be helped.
     """
 
-    def __init__(self, url: str, options: dict[str, Any] | None = None) -> None:
+    def __init__(self, url: str, options: Mapping[str, object] | None = None) -> None:
         self.url = str(url)
         self.options = dict(options or {})
         self._fs, root = _connect(self.url, self.options)
         self._root = root.rstrip("/")
         self.is_local = isinstance(self._fs, LocalFileSystem)
 
-    def __reduce__(self) -> tuple[type[Store], tuple[str, dict[str, Any]]]:
+    def __reduce__(self) -> tuple[type[Store], tuple[str, dict[str, object]]]:
         url = self._root if self.is_local else self.url  # a relative path means another folder elsewhere
         return Store, (url, self.options)
 
@@ -301,7 +302,7 @@ class Store:
             raise FileExistsError(path)
 
 
-def _connect(url: str, options: dict[str, Any]) -> tuple[Any, str]:
+def _connect(url: str, options: Mapping[str, object]) -> tuple[AbstractFileSystem, str]:
     try:
         filesystem, root = fsspec.core.url_to_fs(url, **options)
     except (ImportError, ValueError) as error:

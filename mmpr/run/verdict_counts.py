@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mmpr.errors import RunFolderError
 from mmpr.judging import VERSION
 from mmpr.pairing import FirstRound, first_round, of_policy
 from mmpr.run.commit_records import Committed
-from mmpr.run.json_records import sealed, unsealed
+from mmpr.run.json_records import JsonObject, record_of, sealed
 from mmpr.types import Certainty, Outcome, Pair, Verdict
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class VerdictCounts:
         for group, found in other.groups.items():
             _add(self.groups[group], found)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """Plain and sorted: the same for the same sums."""
         return {
             "judge_version": self.judge_version,
@@ -115,9 +115,22 @@ def _plain(sums: Mapping[str, Counter[str]]) -> dict[str, dict[str, int]]:
     return {name: dict(sorted(counts.items())) for name, counts in sorted(sums.items())}
 
 
-def _counter(sums: Mapping[str, Any]) -> Counter[str]:
-    """Sums as they were stored; raises ValueError, TypeError or AttributeError where they are none."""
-    return Counter({name: int(n) for name, n in sums.items()})
+@dataclass(frozen=True, slots=True)
+class _StoredGroups:
+    source: dict[str, dict[str, int]] = field(default_factory=dict)
+    kind: dict[str, dict[str, int]] = field(default_factory=dict)
+    rule: dict[str, dict[str, int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """`verdicts.json`; of an older mmpr without `first_round` and `groups`, and of its judge, whose version is 1."""
+
+    by_rule: dict[str, dict[str, int]]
+    by_accuracy: tuple[tuple[int, int, int], ...]
+    first_round: FirstRound | None = None
+    groups: _StoredGroups = field(default_factory=_StoredGroups)
+    judge_version: int = 1
 
 
 def write_verdicts(folder: RunFolder, counts: VerdictCounts) -> None:
@@ -126,22 +139,21 @@ def write_verdicts(folder: RunFolder, counts: VerdictCounts) -> None:
 
 
 def read_verdicts(folder: RunFolder) -> VerdictCounts:
-    """What the last cut of the dataset counted; of an older mmpr's judge the version is 1.
+    """What the last cut of the dataset counted.
 
     Raises:
         RunFolderError: the file is missing or damaged.
     """
-    counts = VerdictCounts()
     try:
-        fields = unsealed(folder.store.read_bytes(VERDICTS))
-        counts.judge_version = int(fields.get("judge_version", 1))
-        counts.by_rule.update({rule: _counter(outcomes) for rule, outcomes in fields["by_rule"].items()})
-        counts.by_accuracy.update({(int(right), int(n)): int(q) for right, n, q in fields["by_accuracy"]})
-        if "first_round" in fields:
-            counts.first_round.update(asdict(FirstRound(**_counter(fields["first_round"]))))
-        for group, found in fields.get("groups", {}).items():
-            counts.groups[group].update({name: _counter(sums) for name, sums in found.items()})
-    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError) as error:
+        stored = record_of(_Stored, folder.store.read_bytes(VERDICTS))
+    except (FileNotFoundError, ValueError) as error:
         fault = "missing" if isinstance(error, FileNotFoundError) else "damaged"
         raise RunFolderError(f"{folder.url}/{VERDICTS} is {fault}; `mmpr pair {folder.url}` writes it anew") from error
+    counts = VerdictCounts(judge_version=stored.judge_version)
+    counts.by_rule |= {rule: Counter(outcomes) for rule, outcomes in stored.by_rule.items()}
+    counts.by_accuracy.update({(right, n): questions for right, n, questions in stored.by_accuracy})
+    if stored.first_round is not None:
+        counts.first_round.update(asdict(stored.first_round))
+    for group, found in asdict(stored.groups).items():
+        counts.groups[group] |= {name: Counter(sums) for name, sums in found.items()}
     return counts

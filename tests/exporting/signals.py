@@ -5,9 +5,19 @@ from dataclasses import replace
 from run import making
 
 from mmpr.builder.run_recipes import judge_options, limits, run_recipe
-from mmpr.builder.stored_verdicts import with_verdicts
 from mmpr.judging import judge_key, open_judge
-from mmpr.run import Committed, RunFolder, StoredResponse, cut_dataset, new_attempt, read_chunk, write_manifest
+from mmpr.run import (
+    Committed,
+    RunFolder,
+    RunLayout,
+    RunRecord,
+    StoredResponse,
+    cut_dataset,
+    new_attempt,
+    read_chunk,
+    write_manifest,
+)
+from mmpr.run.stored_verdicts import with_verdicts
 from mmpr.settings.config import BuildConfig, Mark, part
 from mmpr.types import Certainty, Finish, Outcome, Question, Response, Stage, Verdict
 
@@ -100,11 +110,14 @@ def make(path, rows=None, *, size=4, judge=None, own_judge=None, **settings):
     chosen = config(**settings, **({"judge": own_judge} if own_judge else {}))
     run = RunFolder(str(path))
     run.create_run(
-        identity=part(chosen, Mark.IDENTITY),
-        selection=part(chosen, Mark.SELECTION),
-        source="vqa.jsonl",
-        layout={"chunk_questions": size},
-        versions={"mmpr": "0.1.0"},
+        RunRecord(
+            format=1,
+            source="vqa.jsonl",
+            layout=RunLayout(chunk_questions=size),
+            identity=part(chosen, Mark.IDENTITY),
+            selection=part(chosen, Mark.SELECTION),
+            versions={"mmpr": "0.1.0"},
+        )
     )
     options = judge_options(chosen)
     with open_judge(options) as one:

@@ -454,7 +454,7 @@ def test_an_unfinished_and_a_damaged_run_are_refused(tmp_path):
 def test_a_run_under_other_settings_is_another_training_set(tmp_path):
     run = signals.make(tmp_path / "run")
     export_run(run.url, "kto", tmp_path / "to")
-    run.change_selection({**run.load_run()["selection"], "rejected_certainty": "likely"})
+    run.change_selection({**run.load_run().selection, "rejected_certainty": "likely"})
     making.write_manifest(run, [])
     with pytest.raises(ConfigError, match="paired again"):
         export_run(run.url, "kto", tmp_path / "to")

@@ -219,10 +219,10 @@ class Bed:
             ledger = build.run([[*passing, *lying]])
         report = look(build.out)
         lied = sum(n for kind, n in ledger.kinds.items() if kind.partition(" ")[2] in _LIES)
-        assert report["skipped"] <= lied and set(report["skips_by_reason"]) <= {"engine_refused"}
+        assert report.skipped <= lied and set(report.skips_by_reason) <= {"engine_refused"}
         before, after = _pairs(self._clean["served"]), _pairs(build.out)
         assert after.items() <= before.items()
-        assert len(before) - len(after) == report["skipped"]
+        assert len(before) - len(after) == report.skipped
         self.tally("server").add(ledger, questions(build.out))
 
     def _served(self, url: str, orders: Orders) -> FaultyBuild:
@@ -309,7 +309,7 @@ def look(out: Path) -> dict[str, Any]:
     assert verify(str(out)) == []
     assert strays(out) == set()
     report: dict[str, Any] = json.loads((out / "report.json").read_text())
-    assert report["questions"] == N == report["paired"] + report["skipped"]
+    assert report.questions == N == report.paired + report.skipped
     return report
 
 

@@ -19,6 +19,8 @@ from mmpr.run import (
     DatasetRecipe,
     RunColumns,
     RunFolder,
+    RunLayout,
+    RunRecord,
     Splice,
     StoredImage,
     StoredResponse,
@@ -138,11 +140,14 @@ def make_run(url: str, n: int = 60, model: str = "pocket", rows=None):
     identity = {"source": "/secret/place/vqa.jsonl", "image_root": "/secret/place", "model": model, "revision": None}
     identity |= {"prompt_version": "final", "n": 8, "temperature": 1.0, "top_k": 50, "keep_fraction": 0.5}
     folder.create_run(
-        identity=identity,
-        selection={"pairs_per_question": 4, "max_uses": 2},
-        source="/secret/place/vqa.jsonl",
-        layout={"chunk_questions": CHUNK},
-        versions={"mmpr": "0.1.0", "vllm": "0.32.0"},
+        RunRecord(
+            format=1,
+            source="/secret/place/vqa.jsonl",
+            layout=RunLayout(chunk_questions=CHUNK),
+            identity=identity,
+            selection={"pairs_per_question": 4, "max_uses": 2},
+            versions={"mmpr": "0.1.0", "vllm": "0.32.0"},
+        )
     )
     folder.add_start({"at": "2026-11-22T22:00:00Z", "host": "node-1", "engines": 2})
     rows = committed_rows(n) if rows is None else rows

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from mmpr.builder.stored_verdicts import Rejudge
 from mmpr.errors import LawBroken, RunFolderError
 from mmpr.judging import JudgeOptions
 from mmpr.reporting.report_files import write_reports
 from mmpr.reporting.rewritten_reports import report_again, report_json
 from mmpr.run import claim_driver, cut_dataset, write_manifest
+from mmpr.run.stored_verdicts import Rejudge
 from mmpr.verification import verify
 
 from .conftest import RECIPE, REPORTS, counted, make_run
@@ -40,15 +40,14 @@ def test_reports_that_were_lost_or_spoilt_come_back_and_the_folder_is_sound(run,
     (copy / "README.md").write_text("notes of mine")
     told = report_again(str(copy))
     assert verify(str(copy)) == []
-    engines = told.pop("engine_usage")
-    assert engines.keys() == {"chunk_seconds"}  # what the engines did stood in the lost report only
-    assert told == {name: value for name, value in run[3].items() if name != "engine_usage"}
+    assert told.engine_usage.keys() == {"chunk_seconds"}  # what the engines did stood in the lost report only
+    assert told == replace(run[3], engine_usage=told.engine_usage)
 
 
 def test_json_is_printed_and_nothing_is_written(run, copy):
     (copy / "report.json").unlink()
     names = sorted(path.name for path in copy.iterdir())
-    assert json.loads(report_json(str(copy)))["pairs"] == run[3]["pairs"]
+    assert json.loads(report_json(str(copy)))["pairs"] == run[3].pairs
     assert sorted(path.name for path in copy.iterdir()) == names
 
 
@@ -85,14 +84,14 @@ def test_outcomes_are_those_of_the_verdicts_that_the_pairs_were_made_from(tmp_pa
     folder, totals, files = make_run(str(tmp_path / "run"), rows=rows)
     strict = write_reports(folder, totals, files)
     as_committed = [stored.verdict.outcome.value for row in rows for stored in row.responses]
-    assert strict["outcomes"] == Counter(as_committed)
+    assert strict.outcomes == Counter(as_committed)
     lenient = replace(RECIPE, view=Rejudge(JudgeOptions(relative_tolerance=0.9), 5.0))  # off by one is right now
     totals, files = cut_dataset(folder, lenient)
     told = write_reports(folder, totals, files)
     write_manifest(folder, files, REPORTS)
-    assert told["outcomes"]["correct"] > strict["outcomes"]["correct"]
-    assert sum(told["outcomes"].values()) == sum(strict["outcomes"].values()) == len(as_committed)
-    assert told["accuracy"]["mean"] > strict["accuracy"]["mean"]
+    assert told.outcomes["correct"] > strict.outcomes["correct"]
+    assert sum(told.outcomes.values()) == sum(strict.outcomes.values()) == len(as_committed)
+    assert told.accuracy.mean > strict.accuracy.mean
     before = {name: (tmp_path / "run" / name).read_bytes() for name in REPORTS}
     assert report_again(folder.url) == told
     assert {name: (tmp_path / "run" / name).read_bytes() for name in REPORTS} == before
@@ -125,4 +124,4 @@ def test_a_run_that_is_driven_is_left_alone():
     with pytest.raises(RunFolderError, match="in use"):
         report_again(folder.url)
     claim.release()
-    assert report_again(folder.url)["pairs"] == totals.pairs
+    assert report_again(folder.url).pairs == totals.pairs

@@ -80,7 +80,7 @@ def test_every_table_has_as_many_cells_as_columns(run):
 def test_the_settings_in_the_card_are_a_configuration_file(run):
     _, body = parts(run[0])
     settings = yaml.safe_load(body.split("```yaml\n")[1].split("```")[0])
-    assert settings == {**run[3]["identity"], **run[3]["selection"]}
+    assert settings == {**run[3].identity, **run[3].selection}
 
 
 def test_a_name_from_a_source_is_no_markup():
@@ -107,7 +107,7 @@ def test_the_card_says_how_the_pairs_were_made(run):
     assert "about 0.5 of the tokens stayed" in how
     answers = body.split("## Answers\n")[1].split("\n## ")[0]
     bins = [line.split("|") for line in answers.splitlines() if "█" in line]
-    assert sum(int(cells[2].replace(",", "")) for cells in bins) == run[3]["accuracy"]["questions"]
+    assert sum(int(cells[2].replace(",", "")) for cells in bins) == run[3].accuracy.questions
 
 
 def test_a_code_block_cannot_be_closed_from_inside():

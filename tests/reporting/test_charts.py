@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -11,19 +12,21 @@ from hypothesis import strategies as st
 
 from mmpr.reporting.charts import duration, gap_bars, rate_curve, rule_bars
 from mmpr.reporting.flow import flow_chart
+from mmpr.reporting.lengths import GapHistogram
+from mmpr.reporting.throughput import ClockThroughput, Pause
 
 REASONS = [f"reason_{k}" for k in range(12)]
 
 
 def told(questions, paired, kinds, skips):
-    return {
-        "questions": questions,
-        "paired": paired,
-        "skipped": questions - paired,
-        "pairs": sum(kinds.values()),
-        "pairs_by_kind": kinds,
-        "skips_by_reason": skips,
-    }
+    return SimpleNamespace(
+        questions=questions,
+        paired=paired,
+        skipped=questions - paired,
+        pairs=sum(kinds.values()),
+        pairs_by_kind=kinds,
+        skips_by_reason=skips,
+    )
 
 
 @given(st.dictionaries(st.sampled_from(REASONS), st.integers(1, 5000)), st.integers(0, 5000))
@@ -33,8 +36,8 @@ def test_the_flow_has_room_for_every_label_and_loses_nothing(skips, paired):
     if not skips and not paired:
         assert chart is None
         return
-    assert all(bar["y"] >= 0 and bar["y"] + bar["height"] <= chart["height"] + 0.2 for bar in chart["bars"])
-    right = [label for label in chart["labels"] if label["x"] > 500]
+    assert all(bar["y"] >= 0 and bar["y"] + bar["height"] <= chart.height + 0.2 for bar in chart.bars)
+    right = [label for label in chart.labels if label["x"] > 500]
     assert len(right) <= 2 + 8
     assert sum(label["n"] for label in right) == sum(kinds.values()) + sum(skips.values())
     heights = sorted(label["y"] for label in right)
@@ -43,11 +46,11 @@ def test_the_flow_has_room_for_every_label_and_loses_nothing(skips, paired):
 
 def test_a_run_without_a_pair_flows_into_its_skips_alone():
     chart = flow_chart(told(5, 0, {}, {"all_wrong": 5}))
-    assert [bar["role"] for bar in chart["bars"]] == ["all", "skip", "skip"]
+    assert [bar["role"] for bar in chart.bars] == ["all", "skip", "skip"]
 
 
 def test_gap_bars_say_which_side_is_longer():
-    made = gap_bars({"bin_tokens": 3, "counts": [1, 0, 5, 0, 2]})
+    made = gap_bars(GapHistogram(3, (1, 0, 5, 0, 2)))
     assert [bar["longer"] for bar in made["bars"]] == ["rejected", "rejected", "equal", "chosen", "chosen"]
     labels = [bar["label"] for bar in made["bars"]]
     assert labels[0] == "rejected 5 or more tokens longer"
@@ -59,16 +62,17 @@ def test_gap_bars_say_which_side_is_longer():
 
 
 def test_rule_bars_are_shares_of_the_commonest_rule():
-    rows = rule_bars({"exact": {"correct": 10}, "number": {"incorrect": 4, "error": 1}}, {}, most=1)
+    rows = rule_bars({"exact": {"correct": 10}, "number": {"incorrect": 4, "error": 1}}, None, most=1)
     assert rows == [{"rule": "exact", "total": 10, "parts": [{"name": "right", "n": 10, "percent": 100.0}]}]
     outcomes = {"exact": {"correct": 10}, "number": {"incorrect": 4, "error": 1}}
-    parts = rule_bars(outcomes, {"number": {"likely": 3}}, most=2)[1]["parts"]
+    judged = SimpleNamespace(by_rule={"number": SimpleNamespace(likely=3)})
+    parts = rule_bars(outcomes, judged, most=2)[1]["parts"]
     assert [(p["name"], p["percent"]) for p in parts] == [("wrong", 10.0), ("likely", 30.0), ("other", 10.0)]
 
 
 @pytest.mark.parametrize("work_s", [0.4, 7.0, 61.0, 3500.0, 90_000.0, 3_000_000.0])
 def test_time_has_a_few_round_ticks(work_s):
-    rates = {"by": "clock", "work_s": work_s, "tokens_per_s": [1.0, 0.0, 2.0], "pauses": []}
+    rates = ClockThroughput("clock", "", work_s, 1.0, (1.0, 0.0, 2.0), ())
     ticks = rate_curve(rates)["ticks"]
     assert 1 <= len(ticks) <= 6
     assert ticks[0] == {"x": 0.0, "label": "0"}
@@ -76,8 +80,7 @@ def test_time_has_a_few_round_ticks(work_s):
 
 
 def test_a_pause_stands_where_the_work_stopped():
-    rates = {"by": "clock", "work_s": 200.0, "tokens_per_s": [10.0] * 4}
-    curve = rate_curve({**rates, "pauses": [{"at_s": 100.0, "pause_s": 7200}]})
+    curve = rate_curve(ClockThroughput("clock", "", 200.0, 10.0, (10.0,) * 4, (Pause(100.0, 7200),)))
     assert curve["pauses"] == [{"x": 240.0, "label": "2 h"}]
     assert re.fullmatch(r"M0,150(L[\d.]+,[\d.]+)+Z", curve["path"])
     assert rate_curve(None) is None

@@ -63,7 +63,7 @@ def test_an_island_cannot_be_left():
 def test_the_sample_is_of_all_kinds_and_no_order_of_writing_changes_it(run):
     pairs = embedded(run[0].store.read_bytes("report.html").decode())["pairs"]
     assert {pair["kind"] for pair in pairs[:3]} == {"correctness", "format", "dropout_ntp"}
-    assert len(pairs) == run[3]["pairs"]
+    assert len(pairs) == run[3].pairs
 
 
 def test_a_rare_kind_is_seen_too():
@@ -218,7 +218,7 @@ async def test_the_page_is_browsed_by_keyboard_and_filters_in_a_browser(run, tmp
         await tab.press("k")
         assert await tab.run("document.activeElement === document.querySelectorAll('article')[0]")
         await tab.run("document.querySelector('#kinds button[value=dropout_ntp]').click()")
-        assert await tab.run(shown) == report["pairs_by_kind"]["dropout_ntp"]
+        assert await tab.run(shown) == report.pairs_by_kind["dropout_ntp"]
         await tab.press("/")
         await tab.send("Input.insertText", text="no such words anywhere")
         assert await tab.run(shown) == 0

@@ -12,7 +12,9 @@ from mmpr.errors import LawBroken, RunFolderError
 from mmpr.reporting.lengths import SideLengths, quantile
 from mmpr.reporting.plain_names import KINDS, REASONS
 from mmpr.reporting.report_files import write_reports
+from mmpr.reporting.report_record import Report
 from mmpr.reporting.verdict_figures import accuracy_bin
+from mmpr.run.json_records import plain
 from mmpr.types import PairKind, Reason
 
 from .conftest import broken, make_run
@@ -24,43 +26,44 @@ def memory() -> str:
 
 def test_the_report_balances_and_is_what_stands_in_the_file(run):
     folder, totals, _, report = run
-    assert report == json.loads(folder.store.read_bytes("report.json"))
-    assert report["questions"] == report["paired"] + report["skipped"] == 60
-    assert report["pairs"] == totals.pairs == sum(report["pairs_by_kind"].values())
-    assert sum(report["skips_by_reason"].values()) == report["skipped"]
-    assert report["pocket_model"] is True
+    content = folder.store.read_bytes("report.json")
+    assert plain(report) == json.loads(content) and Report.from_json(content) == report
+    assert report.questions == report.paired + report.skipped == 60
+    assert report.pairs == totals.pairs == sum(report.pairs_by_kind.values())
+    assert sum(report.skips_by_reason.values()) == report.skipped
+    assert report.pocket_model is True
 
 
 def test_the_names_that_others_rely_on_come_first(run):
     names = ["questions", "paired", "skipped", "pairs", "skips_by_reason", "pocket_model", "pairs_by_kind"]
-    assert list(run[3])[: len(names)] == names
+    assert list(plain(run[3]))[: len(names)] == names
 
 
 def test_sources_add_up(run):
     report = run[3]
     for name in ("questions", "paired", "skipped", "pairs"):
-        assert sum(counts[name] for counts in report["by_source"].values()) == report[name]
+        assert sum(getattr(counts, name) for counts in report.by_source.values()) == getattr(report, name)
 
 
 def test_every_judged_question_stands_in_the_accuracy_histogram(run):
-    accuracy = run[3]["accuracy"]
-    assert sum(accuracy["histogram"].values()) == accuracy["questions"] > 0
-    assert list(accuracy["histogram"])[:2] == ["0", "(0, 0.1]"]
-    assert list(accuracy["histogram"])[-2:] == ["(0.9, 1)", "1"]
+    accuracy = run[3].accuracy
+    assert sum(accuracy.histogram.values()) == accuracy.questions > 0
+    assert list(accuracy.histogram)[:2] == ["0", "(0, 0.1]"]
+    assert list(accuracy.histogram)[-2:] == ["(0.9, 1)", "1"]
 
 
 def test_responses_without_a_pair_are_counted_too(run):
     report = run[3]
-    assert sum(report["outcomes"].values()) == report["responses"]["sample"]
-    assert report["outcomes_by_rule"]["no final answer"] == {"unparsed": report["outcomes"]["unparsed"]}
+    assert sum(report.outcomes.values()) == report.responses["sample"]
+    assert report.outcomes_by_rule["no final answer"] == {"unparsed": report.outcomes["unparsed"]}
 
 
 def test_repeated_ids_are_counted_and_never_fatal(run):
-    assert run[3]["repeated_question_ids"] == 3  # rows 4, 20, 36 and 52 are all called "same"
+    assert run[3].repeated_question_ids == 3  # rows 4, 20, 36 and 52 are all called "same"
 
 
 def test_shares_are_made_of_the_usage(run):
-    usage = run[3]["engine_usage"]
+    usage = run[3].engine_usage
     assert (usage["busy_share"], usage["generated_tokens_per_s"]) == (0.9, 100.0)
     assert (usage["waiting_for_pictures_share"], usage["waiting_for_work_share"]) == (0.06, 0.04)
     page = run[0].store.read_bytes("report.html").decode()
@@ -69,7 +72,7 @@ def test_shares_are_made_of_the_usage(run):
 
 def test_what_an_older_report_does_not_tell_of_its_engines_is_not_made_up():
     folder, totals, files = make_run(memory(), n=16)
-    told = write_reports(folder, totals, files, usage={"busy_s": 90.0, "alive_s": 100.0})["engine_usage"]
+    told = write_reports(folder, totals, files, usage={"busy_s": 90.0, "alive_s": 100.0}).engine_usage
     assert told["busy_share"] == 0.9 and "waiting_for_work_share" not in told
     assert "waited for images" not in folder.store.read_bytes("report.html").decode()
 
@@ -116,14 +119,14 @@ def test_no_report_tells_where_the_machine_keeps_its_files(run):
 def test_a_run_without_a_pair_is_reported():
     folder, totals, files = make_run(memory(), rows=[broken(row) for row in range(3)])
     report = write_reports(folder, totals, files)
-    assert (report["pairs"], report["skipped"]) == (0, 3)
-    assert report["tokens"]["generated_per_pair"] is None
+    assert (report.pairs, report.skipped) == (0, 3)
+    assert report.tokens.generated_per_pair is None
     assert b"This run made no pair" in folder.store.read_bytes("report.html")
 
 
 def test_a_run_without_a_question_is_reported():
     folder, totals, files = make_run(memory(), rows=[])
-    assert write_reports(folder, totals, files)["questions"] == 0
+    assert write_reports(folder, totals, files).questions == 0
 
 
 @pytest.mark.parametrize(
@@ -145,10 +148,10 @@ def test_the_length_report_tells_the_shortcut():
 
     lengths = SideLengths()
     lengths.add(np.array([5, 9, 4, 4]), np.array([4, 3, 4, 8]))
-    told = lengths.to_json()
-    assert (told["chosen_longer_share"], told["equal_share"], told["rejected_longer_share"]) == (0.5, 0.25, 0.25)
-    assert told["gap_tokens"]["mean_absolute"] == 2.75
-    assert sum(told["histogram"]["chosen"]) == sum(told["histogram"]["rejected"]) == told["pairs"] == 4
+    told = lengths.figures()
+    assert (told.chosen_longer_share, told.equal_share, told.rejected_longer_share) == (0.5, 0.25, 0.25)
+    assert told.gap_tokens.mean_absolute == 2.75
+    assert sum(told.histogram.chosen) == sum(told.histogram.rejected) == told.pairs == 4
 
 
 def test_every_reason_and_kind_has_its_words():

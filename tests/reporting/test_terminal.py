@@ -47,7 +47,7 @@ def printed(show, *given, terminal=False, width=120, **how):
 
 @pytest.fixture(scope="module")
 def rows(run):
-    return {kind: sample_pairs(run[0].url, n_pairs=500, kind=kind) for kind in run[3]["pairs_by_kind"]}
+    return {kind: sample_pairs(run[0].url, n_pairs=500, kind=kind) for kind in run[3].pairs_by_kind}
 
 
 # -- harmless -----------------------------------------------------------------------------------------------------
@@ -100,7 +100,7 @@ def test_a_sample_is_seeded_and_of_all_kinds(run):
 
 def test_one_kind_only(run, rows):
     assert {row["pair_kind"] for row in rows["format"]} == {"format"}
-    assert len(rows["format"]) == run[3]["pairs_by_kind"]["format"]
+    assert len(rows["format"]) == run[3].pairs_by_kind["format"]
 
 
 def test_what_differs_is_marked_on_a_terminal_and_plain_in_a_pipe(rows):
@@ -197,11 +197,14 @@ def test_verdicts_are_those_of_the_settings_the_pairs_were_made_with():
     response = Response("m", Stage.SAMPLE, 0, "Final Answer: 205", (), 5, Finish.STOP)
     committed = Committed(question, (), (StoredResponse(response, Verdict(Outcome.INCORRECT, "205", "number", "200")),))
     judge = '{"relative_tolerance": null, "format": "final"}'
-    assert judged_as_paired(committed, "", {"relative_tolerance": 0.05}, version=2) is committed
-    assert judged_as_paired(committed, judge, {"relative_tolerance": 0.0}, version=1) is committed
-    assert judged_as_paired(committed, judge, {"relative_tolerance": 0.0}, version=2) is not committed
-    again = judged_as_paired(committed, judge, {"relative_tolerance": 0.05}, version=1)
-    assert [stored.verdict.outcome for stored in again.responses] == [Outcome.CORRECT]
+
+    def paired(judge, tolerance, version):
+        (found,) = judged_as_paired([committed], judge, {"relative_tolerance": tolerance}, version=version)
+        return found
+
+    assert paired("", 0.05, 2) is committed and paired(judge, 0.0, 1) is committed
+    assert paired(judge, 0.0, 2) is not committed
+    assert [stored.verdict.outcome for stored in paired(judge, 0.05, 1).responses] == [Outcome.CORRECT]
 
 
 # -- the command line ---------------------------------------------------------------------------------------------

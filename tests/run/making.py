@@ -23,6 +23,8 @@ from mmpr.run import (
     FileRecord,
     RunColumns,
     RunFolder,
+    RunLayout,
+    RunRecord,
     Splice,
     StoredImage,
     StoredResponse,
@@ -121,11 +123,14 @@ def recipe(*, pairs: int = 4) -> DatasetRecipe:
 def new_run(url: str) -> RunFolder:
     folder = RunFolder(url)
     folder.create_run(
-        identity={"model": "pocket", "sampling": {"n": 4}},
-        selection={"pairs_per_question": 4},
-        source="vqa.jsonl",
-        layout={"chunk_questions": 4},
-        versions={"mmpr": "0.1.0"},
+        RunRecord(
+            format=1,
+            source="vqa.jsonl",
+            layout=RunLayout(chunk_questions=4),
+            identity={"model": "pocket", "sampling": {"n": 4}},
+            selection={"pairs_per_question": 4},
+            versions={"mmpr": "0.1.0"},
+        )
     )
     return folder
 

@@ -6,12 +6,14 @@ import pickle
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from mmpr.errors import CommitRefused, LawBroken, ResumeError, RunFolderError
-from mmpr.run import RunFolder, new_attempt, read_chunk
+from mmpr.run import RunFolder, RunLayout, RunRecord, new_attempt, read_chunk
+from mmpr.run.json_records import plain
 from mmpr.types import Question
 from run import making
 
@@ -217,7 +219,7 @@ def test_a_folder_without_a_run_says_so(url: str) -> None:
 
 def test_run_json_from_a_newer_mmpr_is_not_guessed_at(url: str) -> None:
     folder = making.new_run(url)
-    folder.store.write_bytes("run.json", json.dumps({**folder.load_run(), "format": 99}).encode())
+    folder.store.write_bytes("run.json", json.dumps({**plain(folder.load_run()), "format": 99}).encode())
     with pytest.raises(RunFolderError, match="update mmpr"):
         folder.load_run()
 
@@ -231,7 +233,8 @@ def test_a_changed_identity_is_named_with_both_values(url: str) -> None:
 
 def test_a_tuple_in_the_identity_equals_the_list_it_was_stored_as(url: str) -> None:
     folder = RunFolder(url)
-    folder.create_run(identity={"tiles": (1, 4)}, selection={}, source="s", layout={}, versions={})
+    tiles = {"tiles": (1, 4)}
+    folder.create_run(RunRecord(format=1, source="s", layout=RunLayout(), identity=tiles, selection={}, versions={}))
     folder.require_identity({"tiles": (1, 4)})
 
 
@@ -239,9 +242,9 @@ def test_selection_and_layout_may_change_and_nothing_else_does(url: str) -> None
     folder = making.new_run(url)
     before = folder.load_run()
     folder.change_selection({"pairs_per_question": 8})
-    folder.change_layout({"chunk_questions": 4, "stops": [10, 20]})
-    changed = {"selection": {"pairs_per_question": 8}, "layout": {"chunk_questions": 4, "stops": [10, 20]}}
-    assert folder.load_run() == {**before, **changed}
+    folder.change_layout(RunLayout(4, (10, 20)))
+    changed = replace(before, selection={"pairs_per_question": 8}, layout=RunLayout(4, (10, 20)))
+    assert folder.load_run() == changed
 
 
 def test_every_start_is_kept_and_a_line_that_a_crash_cut_off_is_left_out(tmp_path: Path) -> None:

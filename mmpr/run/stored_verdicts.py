@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from mmpr.errors import JudgeError
 from mmpr.judging import VERSION, Judge, JudgeOptions, OwnJudge, compile_reference, open_judge
-from mmpr.run import Committed
+from mmpr.run.commit_records import Committed
 from mmpr.types import Stage
 
 
