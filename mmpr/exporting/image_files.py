@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import io
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from mmpr.run.columns import image_bytes
+from mmpr.types import TableRow
 
 IMAGES = "images"
 _EXTENSIONS = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp"}
@@ -27,7 +27,7 @@ class ImageFiles:
         self._root = root
         self._extensions: dict[str, str | None] = {}  # of the last few images, by hash
 
-    def place(self, images: Sequence[Mapping[str, Any]]) -> tuple[str, ...] | None:
+    def place(self, images: Sequence[TableRow]) -> tuple[str, ...] | None:
         """The names of a pair's images relative to the export, all written; None where one does not decode."""
         contents = [image_bytes(image) or b"" for image in images]
         hashes = [hashlib.sha256(content).hexdigest() for content in contents]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from PIL import Image, UnidentifiedImageError
 
 from mmpr.run.columns import image_bytes
+from mmpr.run.json_records import JsonObject
+from mmpr.types import TableRow
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -26,14 +27,14 @@ class Thumbnails:
     def __init__(self) -> None:
         self._small: dict[str, tuple[Image.Image, int, int]] = {}
 
-    def add(self, images: Sequence[Mapping[str, Any]], hashes: Sequence[str]) -> list[str]:
+    def add(self, images: Sequence[TableRow], hashes: Sequence[str]) -> list[str]:
         """Take a pair's images; returns the hashes of those that can be shown."""
         for image, sha256 in zip(images, hashes, strict=False):
             if sha256 not in self._small and (content := image_bytes(image)):
                 self._shrink(content, sha256)
         return [sha256 for sha256 in hashes if sha256 in self._small]
 
-    def to_json(self, wanted: Collection[str]) -> dict[str, dict[str, Any]]:
+    def to_json(self, wanted: Collection[str]) -> dict[str, JsonObject]:
         """The wanted images as data URIs with their original sizes; smaller where all would be over the budget."""
         chosen = {sha256: kept for sha256, kept in self._small.items() if sha256 in wanted}
         for side, quality in _SMALLER:
@@ -75,7 +76,7 @@ def _encode(small: Image.Image, side: int, quality: int) -> str:
     return f"data:image/{name};base64,{base64.b64encode(content).decode()}"
 
 
-def _save(image: Image.Image, form: str, **options: Any) -> bytes:  # noqa: ANN401
+def _save(image: Image.Image, form: str, **options: object) -> bytes:
     file = io.BytesIO()
     image.save(file, form, **options)
     return file.getvalue()

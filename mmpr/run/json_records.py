@@ -103,13 +103,15 @@ def record_of(kind: type[Record], content: bytes, *, unknown: Literal["forbid", 
 
 @cache
 def _adapter(kind: Hashable) -> TypeAdapter[object]:
-    return TypeAdapter(kind)
+    return TypeAdapter(cast("type[object]", kind))
 
 
 def _words(error: ValidationError) -> str:
     """The first fault as words: `layout.chunks: input should be a valid integer`."""
     first = error.errors(include_url=False)[0]
     place = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in first["loc"]).removeprefix(".")
-    ends = {"missing": " is missing", "unexpected_keyword_argument": " is no field of it"}
     words = first["msg"].splitlines()[0]
-    return f"{place or 'it'}{ends.get(first['type'], f': {words[:1].lower()}{words[1:]}')}"
+    if not place:
+        return words.replace("Invalid JSON:", "it is no JSON:") if first["type"] == "json_invalid" else "it is no object"
+    ends = {"missing": " is missing", "unexpected_keyword_argument": " is no field of it"}
+    return f"{place}{ends.get(first['type'], f': {words[:1].lower()}{words[1:]}')}"
