@@ -6,16 +6,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from mmpr.errors import RunFolderError
 from mmpr.extras import named_extras
-from mmpr.reporting.evaluation_report import EVAL, EvaluationReport
-from mmpr.reporting.finished_run import finished_shards, whole_files
+from mmpr.reporting.evaluation_report import EvaluationReport, read_evaluation
 from mmpr.reporting.pair_story import Story, questions_as_paired, read_story
-from mmpr.reporting.parquet_batches import all_batches
-from mmpr.reporting.report_files import REPORT
-from mmpr.reporting.report_record import Report
-from mmpr.run import Committed, RunFolder
+from mmpr.reporting.report_record import Report, read_report
+from mmpr.run import Committed, RunFolder, finished_pairs, finished_run
 from mmpr.run.json_records import plain
+from mmpr.run.parquet_reader import all_batches
 from mmpr.types import Question, Response, TableRow, Verdict
 
 if TYPE_CHECKING:
@@ -84,15 +81,8 @@ class Run:
         Raises:
             RunFolderError: the run is not finished, or the file is missing or damaged.
         """
-        folder = RunFolder(self.url)
-        named = {file.path for file in whole_files(folder)}
-        name = EVAL if EVAL in named else REPORT
-        try:
-            content = folder.store.read_bytes(name)
-            return EvaluationReport.from_json(content) if name == EVAL else Report.from_json(content)
-        except (FileNotFoundError, ValueError) as error:
-            fault = "missing" if isinstance(error, FileNotFoundError) else "damaged"
-            raise RunFolderError(f"{self.url}/{name} is {fault}; `mmpr report {self.url}` writes it anew") from None
+        run = finished_run(RunFolder(self.url))
+        return read_evaluation(run.folder) if run.record.is_evaluation else read_report(run.folder)
 
     def pairs(self, *, split: str | None = None, images: bool = True) -> RunTable[TableRow]:
         """The dataset: a row a pair.
@@ -105,7 +95,7 @@ class Run:
             RunFolderError: the run is an evaluation, or not finished.
         """
         folder = RunFolder(self.url)
-        paths = [file.path for file in finished_shards(folder) if split is None or f"/{split}-" in f"/{file.path}"]
+        paths = [file.path for file in finished_pairs(folder).shards(split)]
 
         def rows() -> Iterator[TableRow]:
             for path in paths:

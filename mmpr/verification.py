@@ -12,15 +12,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby, islice
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from mmpr.errors import MmprError, RunFolderError
 from mmpr.run.chunk_reader import read_chunk
 from mmpr.run.columns import image_bytes, pair_id
 from mmpr.run.commit_records import ChunkCommit, Committed, FileRecord, RowSpan
-from mmpr.run.dataset import SKIPS, Manifest, read_manifest
+from mmpr.run.dataset import SKIPS
 from mmpr.run.folder import CHUNKS, DATA, EVENTS, MANIFEST, RUN, STARTS, RunFolder, sidecar_name
+from mmpr.run.manifest import Manifest, read_manifest
+from mmpr.run.parquet_reader import batches
 from mmpr.run.split import TRAIN, VALIDATION, image_number
 from mmpr.types import Pair, PairKind, Stage, TableRow
 
@@ -358,12 +357,8 @@ def _groups(folder: RunFolder, file: FileRecord) -> Iterator[_Group]:
 
 
 def _table_rows(folder: RunFolder, name: str, columns: list[str] | None) -> Iterator[TableRow]:
-    try:
-        with folder.store.open(name) as file, pq.ParquetFile(file) as parquet:
-            for batch in parquet.iter_batches(_BATCH_ROWS, columns=columns):
-                yield from batch.to_pylist()
-    except (pa.ArrowException, OSError) as error:
-        raise RunFolderError(f"{name} cannot be read ({str(error).splitlines()[0]}); {_cut_again()}") from error
+    for batch in batches(folder, name, columns, n_rows=_BATCH_ROWS):
+        yield from batch.to_pylist()
 
 
 def _place(committed: Committed) -> Place:

@@ -22,8 +22,7 @@ from mmpr.errors import ConfigError, ResumeError, RunFolderError, SourceError
 from mmpr.exporting import export_run
 from mmpr.exporting.push import push_run
 from mmpr.reporting.evaluation_report import comparison_lines, evaluation_lines
-from mmpr.reporting.finished_run import finished_files
-from mmpr.run import RunFolder
+from mmpr.run import RunFolder, finished_pairs
 from mmpr.settings.config import BuildConfig
 from mmpr.status import read_status, status_lines
 from mmpr.verification import verify
@@ -146,7 +145,7 @@ def test_an_evaluation_is_no_build(models):
     base, elsewhere = str(models / "base"), models / "elsewhere"
     for refused in (
         lambda: pair_again(base, []),
-        lambda: finished_files(RunFolder(base)),
+        lambda: finished_pairs(RunFolder(base)),
         lambda: export_run(base, "jsonl", elsewhere),
         lambda: push_run(base, "owner/name", allow_pocket=True),
         lambda: merge_runs([base, str(models / "other")], str(elsewhere), []),

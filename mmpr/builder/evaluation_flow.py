@@ -21,8 +21,7 @@ from mmpr.reporting.evaluation_report import (
     comparison_report,
     evaluation_report,
 )
-from mmpr.reporting.finished_run import whole_files
-from mmpr.run import ChunkCommit, RunFolder, RunRecord, read_chunk, write_manifest
+from mmpr.run import ChunkCommit, RunFolder, RunRecord, finished_run, read_chunk, write_manifest
 from mmpr.run.dataset import SKIPS, MapTasks, SkipsFile
 from mmpr.run.folder import MANIFEST
 from mmpr.run.plan import SkippedRow
@@ -51,7 +50,7 @@ def finish_evaluation(folder: RunFolder, config: BuildConfig) -> EvaluationRepor
         LawBroken: `questions = evaluated + skipped` does not hold.
     """
     folder.store.delete(MANIFEST)
-    commits = _commits(folder)
+    commits = list(folder.commits())
     results, skipped = _found(folder, config, commits, map_tasks)
     with SkipsFile(folder) as skips:
         for row in skipped:
@@ -71,7 +70,7 @@ def evaluate_run(url: str) -> EvaluationReport:
         SourceError: no question could be evaluated.
     """
     folder, run, config = _opened(url)
-    commits = _commits(folder)
+    commits = list(folder.commits())
     return _report(folder, run, commits, *_found(folder, config, commits, map))
 
 
@@ -87,7 +86,7 @@ def compare_runs(first: str, second: str) -> ComparisonReport:
         name, (here, there) = next(iter(judged.items()))
         raise ConfigError(f"{name} is {here!r} in {first} and {there!r} in {second}: evaluate one of them again")
     both = (one, config), (other, against)
-    found = [_found(folder, settings, _commits(folder), map)[0] for folder, settings in both]
+    found = [_found(folder, settings, list(folder.commits()), map)[0] for folder, settings in both]
     compared = compare(*found)
     if not compared.questions:
         raise RunFolderError(f"{first} and {second} have no question in common: compare evaluations of one source")
@@ -98,15 +97,10 @@ def compare_runs(first: str, second: str) -> ComparisonReport:
 
 def _opened(url: str) -> tuple[RunFolder, RunRecord, BuildConfig]:
     folder = RunFolder(url)
-    whole_files(folder)
-    run = folder.load_run()
+    run = finished_run(folder).record
     if run.members:
         raise RunFolderError(f"{url} was merged: evaluate the runs that it was made of")
     return folder, run, stored_settings(run, [])
-
-
-def _commits(folder: RunFolder) -> list[ChunkCommit]:
-    return sorted(folder.committed().values(), key=lambda commit: commit.chunk)
 
 
 def _judging() -> set[str]:

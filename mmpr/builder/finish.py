@@ -10,9 +10,9 @@ from mmpr.errors import ConfigError, RunFolderError
 from mmpr.judging import VERSION
 from mmpr.pool import map_tasks
 from mmpr.reporting.abstaining import abstaining_figures
-from mmpr.reporting.evaluation_report import EVAL, EvaluationReport
-from mmpr.reporting.report_files import CARD, PAGE, REPORT, write_reports
-from mmpr.reporting.report_record import PairingPreview, Report
+from mmpr.reporting.evaluation_report import EvaluationReport, read_evaluation
+from mmpr.reporting.report_files import write_reports
+from mmpr.reporting.report_record import CARD, PAGE, REPORT, PairingPreview, Report, read_report
 from mmpr.reporting.tally import ranked
 from mmpr.run import (
     FileRecord,
@@ -99,9 +99,8 @@ def finished_report(folder: RunFolder, *, evaluates: bool) -> Report | Evaluatio
             return None
         if not all(_is_there(folder, file) for file in manifest.files):
             return None
-        content = folder.store.read_bytes(EVAL if evaluates else REPORT)
-        report = EvaluationReport.from_json(content) if evaluates else Report.from_json(content)
-    except (RunFolderError, FileNotFoundError, ValueError):  # finishing it again mends all of these
+        report = read_evaluation(folder) if evaluates else read_report(folder)
+    except RunFolderError:  # finishing it again mends all of these
         return None
     return report if report.judge_version == VERSION else None
 

@@ -24,8 +24,7 @@ from mmpr.builder.stored_settings import stored_settings
 from mmpr.errors import ConfigError, RunFolderError
 from mmpr.log import stamp
 from mmpr.pairing import needs_scores
-from mmpr.reporting.report_files import REPORT
-from mmpr.reporting.report_record import Report
+from mmpr.reporting.report_record import Report, read_report
 from mmpr.run import ChunkCommit, RunFolder, RunLayout, RunRecord
 from mmpr.run.dataset import SKIPS
 from mmpr.run.exclusion import list_name
@@ -185,7 +184,7 @@ def _whole_already(merge: _Merge) -> Report | None:
     stored = replace(folder.load_run(), versions=run.versions, nonce=run.nonce)
     if stored.to_json() != run.to_json():
         return None
-    report = Report.from_json(folder.store.read_bytes(REPORT))
+    report = read_report(folder)
     folder.store.delete(MERGING)
     return report
 

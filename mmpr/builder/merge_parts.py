@@ -9,8 +9,7 @@ from itertools import combinations
 from pathlib import Path, PurePosixPath
 
 from mmpr.errors import ConfigError, RunFolderError
-from mmpr.reporting.finished_run import finished_files
-from mmpr.run import ChunkCommit, Member, RunFolder, RunRecord, by_member
+from mmpr.run import ChunkCommit, Member, RunFolder, RunRecord, by_member, finished_pairs
 from mmpr.run.driver_claim import refuse_in_use
 from mmpr.run.json_records import JsonObject
 from mmpr.run.merged_chunks import held_rows
@@ -54,9 +53,9 @@ def open_given(url: str) -> Given:
         RunFolderError: it is none, is not finished, in use, or of a newer mmpr.
     """
     folder = RunFolder(url)
-    finished_files(folder)
+    run = finished_pairs(folder).record
     refuse_in_use(folder)
-    return Given(folder, folder.load_run(), tuple(folder.committed().values()))
+    return Given(folder, run, tuple(folder.commits()))
 
 
 def refuse_places(out: RunFolder, folders: Sequence[RunFolder]) -> None:

@@ -15,11 +15,12 @@ from mmpr.exporting.export_records import Batch, Counts, FitPair, Format, LeftOu
 from mmpr.exporting.fitness import text_fault, turns_of
 from mmpr.exporting.formats import writer_for
 from mmpr.exporting.image_files import ImageFiles
-from mmpr.exporting.shard_rows import filtered, row_groups, rows_of, shards_by_split, with_images
+from mmpr.exporting.shard_rows import filtered, rows_of, with_images
 from mmpr.exporting.training_flow import FAULTS, TrainingExport, refused
 from mmpr.exporting.training_records import TrainingChoice
-from mmpr.run import RunFolder
+from mmpr.run import RunFolder, finished_pairs
 from mmpr.run.commit_records import FileRecord
+from mmpr.run.parquet_reader import row_groups
 from mmpr.run.run_record import Settings, by_source
 from mmpr.verification import file_fault
 
@@ -109,10 +110,11 @@ class PairExport:
 
     def __init__(self, run: RunFolder, format: Format, root: Path, choice: TrainingChoice) -> None:
         self._run, self._choice = run, choice
-        self._shards = shards_by_split(run)
+        finished = finished_pairs(run)
+        self._shards = finished.by_split()
         self.files = [file for files in self._shards.values() for file in files]
         self.request = request_of(format, self.files, max_chars=choice.max_chars)
-        self._writer = writer_for(format, root, max_tiles=_tiles(run.load_run().identity))
+        self._writer = writer_for(format, root, max_tiles=_tiles(finished.record.identity))
         self.load = self._writer.load
         self._images = ImageFiles(None if self._writer.embeds else root)
         self._n_pairs: Counter[str] = Counter()  # by split
@@ -141,14 +143,14 @@ class PairExport:
         """
         rest: dict[str, list[int]] = {}
         for path in paths:
-            for group in row_groups(self._run, path):
+            for index, rows in row_groups(self._run, path):
                 if self._writer.embeds:
-                    self._add(split, path, group.read())
-                elif self._add_some(split, path, group.read(), image_files=True):
-                    rest.setdefault(path, []).append(group.index)
+                    self._add(split, path, rows)
+                elif self._add_some(split, path, rows, image_files=True):
+                    rest.setdefault(path, []).append(index)
         for path, indices in rest.items():
-            for group in row_groups(self._run, path, only=indices):
-                self._add_some(split, path, group.read(), image_files=False)
+            for _, rows in row_groups(self._run, path, only=indices):
+                self._add_some(split, path, rows, image_files=False)
 
     def _add_some(self, split: str, path: str, rows: pa.Table, *, image_files: bool) -> int:
         """Write the rows with images, or those without; how many are left for the other time."""

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from mmpr.errors import ConfigError, HubError, RunFolderError
 from mmpr.redact import redacted
-from mmpr.run import FileRecord, RunFolder, read_manifest
-from mmpr.run.dataset import SKIPS, Manifest
+from mmpr.reporting.report_record import CARD, PAGE, REPORT
+from mmpr.run import FileRecord, Manifest, RunFolder, finished_pairs
+from mmpr.run.dataset import SKIPS
 from mmpr.run.driver_claim import refuse_in_use
 from mmpr.run.folder import CHUNKS, DATA, EXCLUDE, MANIFEST, QUESTIONS, RESPONSES, RUN, sidecar_name
 from mmpr.run.verdict_counts import VERDICTS
@@ -25,8 +26,7 @@ from mmpr.verification import file_fault
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-CARD = "README.md"
-_DATASET = (CARD, "report.html", "report.json", MANIFEST)
+_DATASET = (CARD, PAGE, REPORT, MANIFEST)
 _ANSWERS = (QUESTIONS, RESPONSES, CHUNKS)
 _OWN = (".gitattributes", CARD)  # what a new repository may have before the first push
 _UNLICENSED = "license_name: to-be-filled-in"
@@ -120,18 +120,15 @@ def _finished(run: RunFolder, *, allow_pocket: bool) -> Manifest:
     """What can be told at once: a finished run of this machine, of a model to train with."""
     if not run.store.is_local:
         raise RunFolderError(f"{run.url} is not on this machine; copy the folder here, then push")
-    stored = run.load_run()
-    stored.refuse_evaluation(run.url)
-    manifest = read_manifest(run)
-    if manifest is None or manifest.n_chunks != len(run.committed_chunks()):
-        raise RunFolderError(f"{run.url} is not finished (no {MANIFEST} of all chunks); build it again, then push")
+    finished = finished_pairs(run)
+    stored = finished.record
     refuse_in_use(run)
     if not stored.selection.get("embed_images", True):
         remedy = "`mmpr pair DIR embed_images=true`, then push"
         raise ConfigError(f"{run.url} names images by paths of this machine (embed_images: false): {remedy}")
     if stored.is_pocket and not allow_pocket:
         raise ConfigError(f"{run.url} is of the pocket model, which is not for training; --allow-pocket pushes it")
-    return manifest
+    return finished.manifest
 
 
 def _checked(run: RunFolder, manifest: Manifest, *, with_responses: bool) -> list[str]:
@@ -144,7 +141,7 @@ def _checked(run: RunFolder, manifest: Manifest, *, with_responses: bool) -> lis
 
 
 def _answers(run: RunFolder) -> Iterator[FileRecord]:
-    for commit in run.committed().values():
+    for commit in run.commits():
         yield commit.questions
         yield commit.responses
 

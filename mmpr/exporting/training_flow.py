@@ -26,7 +26,7 @@ from mmpr.exporting.training_formats import REWARD_FILE, SHAPES, Row, TrainingSh
 from mmpr.exporting.training_records import TrainingChoice, TrainingExample
 from mmpr.exporting.training_rows import Omission, PartRules, example_of
 from mmpr.judging import VERSION
-from mmpr.run import ChunkCommit, RunFolder, read_chunk, read_manifest
+from mmpr.run import ChunkCommit, RunFolder, finished_pairs, read_chunk
 from mmpr.run.chunk_reader import read_encoded
 from mmpr.run.dataset import GROUP_BYTES, GROUP_ROWS, select_run
 from mmpr.types import Reason
@@ -56,11 +56,7 @@ class TrainingExport:
         choice.require_fit(format)
         self._run, self._format, self._root, self._choice = run, format, root, choice
         self._shape = SHAPES[format]
-        self._stored = run.load_run()
-        self._stored.refuse_evaluation(run.url)
-        manifest = read_manifest(run)
-        if manifest is None or manifest.n_chunks != len(run.committed_chunks()):
-            raise RunFolderError(f"{run.url} is not finished: start its build again, then export")
+        self._stored = finished_pairs(run).record
         self.files = [file for commit in run.commits() for file in (commit.questions, commit.responses)]
         self.load = self._shape.load(root)
         self._left_out = LeftOuts()

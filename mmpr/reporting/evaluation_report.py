@@ -8,12 +8,12 @@ from typing import TypeVar
 
 from mmpr.evaluation import FLIPS, Comparison, Difference, Figures, Result, figures, grouped
 from mmpr.judging import VERSION
-from mmpr.reporting.report_record import ReportedMember, making
+from mmpr.reporting.report_record import ReportedMember, making, read_named
 from mmpr.reporting.safe_text import visible_line
 from mmpr.reporting.tally import ranked
 from mmpr.reporting.terminal import aligned
-from mmpr.run import RunLayout, RunRecord
-from mmpr.run.json_records import plain, record_of, to_json
+from mmpr.run import RunFolder, RunLayout, RunRecord
+from mmpr.run.json_records import plain, to_json
 from mmpr.run.run_record import Settings
 
 EVAL = "eval.json"
@@ -58,17 +58,17 @@ class EvaluationReport:
     format: int
     versions: Mapping[str, str]
 
-    @classmethod
-    def from_json(cls, content: bytes) -> EvaluationReport:
-        """Read `eval.json`, of an older mmpr too.
-
-        Raises:
-            ValueError: it is none; names the field.
-        """
-        return record_of(cls, content, unknown="ignore")
-
     def to_json(self) -> bytes:
         return to_json(plain(self))
+
+
+def read_evaluation(folder: RunFolder) -> EvaluationReport:
+    """What `eval.json` says, of an older mmpr too.
+
+    Raises:
+        RunFolderError: it is missing or damaged.
+    """
+    return read_named(folder, EVAL, EvaluationReport)
 
 
 def evaluation_report(

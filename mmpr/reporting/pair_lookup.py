@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mmpr.errors import RunFolderError
-from mmpr.reporting.parquet_batches import batches
-from mmpr.reporting.report_files import SKIPS
 from mmpr.reporting.safe_text import visible_line
 from mmpr.reporting.sample import Pick
 from mmpr.run import FileRecord, RunFolder
+from mmpr.run.dataset import SKIPS
+from mmpr.run.parquet_reader import batches
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -8,11 +8,19 @@ from dataclasses import dataclass
 
 from mmpr.errors import RunFolderError
 from mmpr.judging import VERSION
-from mmpr.reporting.finished_run import finished_shards
 from mmpr.reporting.pair_lookup import find_pair, siblings
 from mmpr.reporting.sample import read_picks
 from mmpr.reporting.verdict_figures import judged_as_paired
-from mmpr.run import ChunkCommit, Committed, RunFolder, RunRecord, by_member, read_chunk, read_verdicts
+from mmpr.run import (
+    ChunkCommit,
+    Committed,
+    RunFolder,
+    RunRecord,
+    by_member,
+    finished_pairs,
+    read_chunk,
+    read_verdicts,
+)
 from mmpr.run.run_record import Settings, own_settings, sources_named
 from mmpr.run.verdict_counts import VERDICTS
 from mmpr.types import Stage, TableRow
@@ -58,10 +66,11 @@ def read_story(url: str, pair_id: str) -> Story:
         RunFolderError: the folder holds no finished run, is damaged, or has no such pair; the message has a hint.
     """
     folder = RunFolder(url)
-    pick = find_pair(folder, finished_shards(folder), pair_id)
+    run = finished_pairs(folder)
+    pick = find_pair(folder, run.shards(), pair_id)
     (row,) = read_picks(folder, [pick], images=False)
     commit, committed = _question(folder, row["source"], row["source_row"])
-    selection, version = _selection(folder.load_run(), commit), read_verdicts(folder).judge_version
+    selection, version = _selection(run.record, commit), read_verdicts(folder).judge_version
     (judged,) = judged_as_paired([committed], commit.account.judge, selection, version=version)
     return Story(
         row=row,
@@ -83,7 +92,7 @@ def questions_as_paired(folder: RunFolder) -> Iterator[Committed]:
     """
     run = folder.load_run()
     version = read_verdicts(folder).judge_version if folder.store.exists(VERDICTS) else VERSION
-    for commit in sorted(folder.committed().values(), key=lambda one: one.chunk):
+    for commit in folder.commits():
         rows = read_chunk(folder, commit, images=False)
         yield from judged_as_paired(rows, commit.account.judge, _selection(run, commit), version=version)
 
@@ -104,7 +113,7 @@ def _both(pair: TableRow) -> tuple[tuple[Stage, int], tuple[Stage, int]]:
 
 
 def _question(folder: RunFolder, source: str, row: int) -> tuple[ChunkCommit, Committed]:
-    for commit in folder.committed().values():
+    for commit in folder.commits():
         if not any(span.source == source and span.first <= row <= span.last for span in commit.spans):
             continue
         for committed in read_chunk(folder, commit, images=False):

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mmpr.reporting.finished_run import finished_shards
 from mmpr.reporting.page import bare_question
-from mmpr.reporting.parquet_batches import batches
 from mmpr.reporting.plain_names import accuracy_label, plain, view_label
 from mmpr.reporting.safe_text import visible_line
 from mmpr.reporting.sample import Sampler, read_picks
 from mmpr.reporting.terminal import heading, labelled, sides, styled
-from mmpr.run import RunFolder
+from mmpr.run import RunFolder, finished_pairs
+from mmpr.run.parquet_reader import batches
 from mmpr.types import PairKind
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ def sample_pairs(url: str, *, n_pairs: int, kind: str | None = None, seed: int =
     """
     folder = RunFolder(url)
     sampler = Sampler(n_pairs, kind=kind, seed=seed)
-    for file in finished_shards(folder):
+    for file in finished_pairs(folder).shards():
         first = 0
         for batch in batches(folder, file.path, ["pair_id", "pair_kind"]):
             sampler.offer(batch, file.path, first)

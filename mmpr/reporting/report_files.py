@@ -9,13 +9,22 @@ from mmpr.errors import LawBroken
 from mmpr.reporting.abstaining import abstaining_figures
 from mmpr.reporting.card import card
 from mmpr.reporting.page import page
-from mmpr.reporting.report_record import DatasetFigures, Report, SourceCounts, SplitFigures, TokenCounts, making
+from mmpr.reporting.report_record import (
+    CARD,
+    PAGE,
+    REPORT,
+    DatasetFigures,
+    Report,
+    SourceCounts,
+    SplitFigures,
+    TokenCounts,
+    making,
+)
 from mmpr.reporting.sample import Pick, Sampler
 from mmpr.reporting.tally import (
     ChunkTally,
     PairTally,
     ranked,
-    shards_of,
     stages,
     tally_chunks,
     tally_pairs,
@@ -24,9 +33,9 @@ from mmpr.reporting.tally import (
 from mmpr.reporting.throughput import throughput
 from mmpr.reporting.verdict_figures import accuracy_figures, outcomes_by_rule
 from mmpr.run import FileRecord, RunFolder, RunRecord, Totals, read_verdicts
+from mmpr.run.dataset import SKIPS
+from mmpr.run.run_reader import shards_of
 
-REPORT, CARD, PAGE = "report.json", "README.md", "report.html"
-SKIPS = "skips.parquet"
 SAMPLED_PAIRS = 300
 _MOST_NAMES = 200  # sources and rules come from rows: their number is bounded here
 

@@ -7,13 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import TypedDict
 
+from mmpr.errors import RunFolderError
 from mmpr.reporting.abstaining import AbstainingFigures
 from mmpr.reporting.lengths import LengthFigures
 from mmpr.reporting.throughput import Throughput
 from mmpr.reporting.verdict_figures import AccuracyFigures
-from mmpr.run import RunLayout, RunRecord
-from mmpr.run.json_records import JsonObject, plain, record_of, to_json
+from mmpr.run import RunFolder, RunLayout, RunRecord
+from mmpr.run.json_records import JsonObject, Record, plain, record_of, to_json
 from mmpr.run.run_record import Settings, without_places
+
+REPORT, CARD, PAGE = "report.json", "README.md", "report.html"
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,17 +136,32 @@ class Report:
     starts: tuple[JsonObject, ...]
     engine_usage: dict[str, int | float]
 
-    @classmethod
-    def from_json(cls, content: bytes) -> Report:
-        """Read `report.json`, of an older mmpr too.
-
-        Raises:
-            ValueError: it is none; names the field.
-        """
-        return record_of(cls, content, unknown="ignore")
-
     def to_json(self) -> bytes:
         return to_json(plain(self))
+
+
+def read_report(folder: RunFolder) -> Report:
+    """What `report.json` says, of an older mmpr too.
+
+    Raises:
+        RunFolderError: it is missing or damaged.
+    """
+    return read_named(folder, REPORT, Report)
+
+
+def read_named(folder: RunFolder, name: str, kind: type[Record]) -> Record:
+    """A report of a kind, from its file; what a newer mmpr says beyond it is left out.
+
+    Raises:
+        RunFolderError: it is missing or damaged; names the field.
+    """
+    try:
+        return record_of(kind, folder.store.read_bytes(name), unknown="ignore")
+    except FileNotFoundError:
+        fault = "missing"
+    except ValueError as error:
+        fault = f"damaged ({error})"
+    raise RunFolderError(f"{folder.url}/{name} is {fault}; `mmpr report {folder.url}` writes it anew")
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mmpr.reporting.finished_run import finished_files
-from mmpr.reporting.report_files import REPORT, make_report, render
-from mmpr.reporting.report_record import Report
+from mmpr.errors import RunFolderError
+from mmpr.reporting.report_files import make_report, render
+from mmpr.reporting.report_record import Report, read_report
 from mmpr.reporting.safe_text import visible_json
 from mmpr.reporting.sample import Pick
-from mmpr.run import FileRecord, RunFolder, write_manifest
+from mmpr.run import FinishedRun, RunFolder, finished_pairs, write_manifest
 from mmpr.run.folder import MANIFEST
 from mmpr.run.heartbeat import claimed
 
@@ -28,14 +28,14 @@ def report_again(url: str, options: Mapping[str, object] | None = None) -> Repor
         LawBroken: `questions = paired + skipped` does not hold.
     """
     folder = RunFolder(url, options)
-    files = finished_files(folder)
+    run = finished_pairs(folder)
     with claimed(folder):
-        report, picks = _report(folder, files)
+        report, picks = _report(run)
         made = render(folder, report, picks)
         folder.store.delete(MANIFEST)
         for name, content in made.items():
             folder.store.write_bytes(name, content)
-        write_manifest(folder, [file for file in files if file.path not in made], sorted(made))
+        write_manifest(folder, [file for file in run.manifest.files if file.path not in made], sorted(made))
     return report
 
 
@@ -45,15 +45,14 @@ def report_json(url: str, options: Mapping[str, object] | None = None) -> str:
     Raises:
         RunFolderError, LawBroken: as for `report_again`.
     """
-    folder = RunFolder(url, options)
-    report, _ = _report(folder, finished_files(folder))
+    report, _ = _report(finished_pairs(RunFolder(url, options)))
     return visible_json(report.to_json().decode().removesuffix("\n"))
 
 
-def _report(folder: RunFolder, files: list[FileRecord]) -> tuple[Report, list[Pick]]:
+def _report(run: FinishedRun) -> tuple[Report, list[Pick]]:
     """What the engines did is told once, at the end of a build: the last report has it, if it can be read."""
     try:
-        usage = Report.from_json(folder.store.read_bytes(REPORT)).engine_usage
-    except (FileNotFoundError, ValueError):
+        usage = read_report(run.folder).engine_usage
+    except RunFolderError:
         usage = None
-    return make_report(folder, files, usage=usage)
+    return make_report(run.folder, run.manifest.files, usage=usage, run=run.record)

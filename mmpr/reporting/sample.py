@@ -10,8 +10,8 @@ from hashlib import blake2b
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from mmpr.reporting.parquet_batches import opened, require_columns
 from mmpr.run import RunFolder
+from mmpr.run.parquet_reader import opened, require_columns
 
 if TYPE_CHECKING:
     import pyarrow as pa

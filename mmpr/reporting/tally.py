@@ -10,10 +10,11 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from mmpr.reporting.lengths import SideLengths
-from mmpr.reporting.parquet_batches import batches, column_names, uncompressed_bytes
 from mmpr.reporting.sample import Sampler
 from mmpr.reporting.throughput import Spell
 from mmpr.run import ChunkCommit, FileRecord, RunFolder
+from mmpr.run.parquet_reader import batches, opened
+from mmpr.run.run_reader import shards_of, split_of
 from mmpr.types import Finish, Stage
 
 if TYPE_CHECKING:
@@ -107,8 +108,10 @@ def tally_pairs(folder: RunFolder, files: Sequence[FileRecord], sampler: Sampler
     tally = PairTally()
     for file in shards_of(files):
         first = 0
-        n_bytes = uncompressed_bytes(folder, file.path)
-        tally.columns = tally.columns or column_names(folder, file.path)
+        with opened(folder, file.path) as parquet:
+            groups = range(parquet.num_row_groups)
+            n_bytes = sum(parquet.metadata.row_group(group).total_byte_size for group in groups)
+            tally.columns = tally.columns or list(parquet.schema_arrow.names)
         tally.n_bytes += n_bytes
         split = split_of(file)
         tally.by_split[split] += file.rows
@@ -139,16 +142,6 @@ def tally_chunks(folder: RunFolder) -> ChunkTally:
 def _spell(commit: ChunkCommit) -> Spell:
     account = commit.account
     return Spell(account.began, account.seconds, account.tokens.get("generated", 0))
-
-
-def shards_of(files: Sequence[FileRecord]) -> list[FileRecord]:
-    """The dataset's shards, in order, of the files that were cut."""
-    return sorted((file for file in files if file.path.startswith("data/")), key=lambda file: file.path)
-
-
-def split_of(file: FileRecord) -> str:
-    """`train` or `validation`, as a shard's name says."""
-    return file.path.removeprefix("data/").partition("-")[0]
 
 
 def counts(batch: pa.RecordBatch, column: str) -> dict[str, int]:

@@ -12,10 +12,12 @@ from mmpr.run.commit_records import (
     StoredImage,
     StoredResponse,
 )
-from mmpr.run.dataset import count_dataset, cut_dataset, read_manifest, take_census, write_manifest, write_shard
+from mmpr.run.dataset import count_dataset, cut_dataset, take_census, write_shard
 from mmpr.run.driver_claim import DriverClaim, claim_driver
 from mmpr.run.folder import RunFolder, new_attempt
+from mmpr.run.manifest import Manifest, read_manifest, write_manifest
 from mmpr.run.plan import ChunkCensus, ShardPlan, Totals, plan_shards
+from mmpr.run.run_reader import FinishedRun, finished_pairs, finished_run
 from mmpr.run.run_record import Member, RunLayout, RunRecord, by_member
 from mmpr.run.selection import Limits, Selection
 from mmpr.run.verdict_counts import VerdictCounts, read_verdicts
@@ -28,7 +30,9 @@ __all__ = [
     "DatasetRecipe",
     "DriverClaim",
     "FileRecord",
+    "FinishedRun",
     "Limits",
+    "Manifest",
     "Member",
     "RowSpan",
     "RunColumns",
@@ -48,6 +52,8 @@ __all__ = [
     "count_dataset",
     "cut_dataset",
     "dataset_features",
+    "finished_pairs",
+    "finished_run",
     "new_attempt",
     "pair_id",
     "plan_shards",

@@ -24,8 +24,8 @@ import pyarrow.parquet as pq
 
 from mmpr.image_tags import without_tags
 from mmpr.prompts import strip_suffix
-from mmpr.run.chunk_reader import named_errors
 from mmpr.run.folder import EXCLUDE, RunFolder
+from mmpr.run.parquet_reader import named_errors
 from mmpr.types import Question, Reason, Skip, Stage, TableRow
 
 if TYPE_CHECKING:

@@ -111,7 +111,9 @@ def _words(error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
     place = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in first["loc"]).removeprefix(".")
     words = first["msg"].splitlines()[0]
+    if first["type"] == "json_invalid":
+        return words.replace("Invalid JSON:", "it is no JSON:")
     if not place:
-        return words.replace("Invalid JSON:", "it is no JSON:") if first["type"] == "json_invalid" else "it is no object"
+        return "it is no JSON object"
     ends = {"missing": " is missing", "unexpected_keyword_argument": " is no field of it"}
     return f"{place}{ends.get(first['type'], f': {words[:1].lower()}{words[1:]}')}"

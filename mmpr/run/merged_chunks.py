@@ -10,11 +10,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from mmpr.run.chunk_reader import named_errors
 from mmpr.run.commit_records import ChunkCommit, FileRecord
 from mmpr.run.folder import QUESTIONS, RESPONSES, RunFolder
+from mmpr.run.parquet_reader import opened
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,7 +61,7 @@ def _take_file(
     if not renamed:
         folder.store.copy_from(other.store, file.path, to=name)
         return replace(file, path=name)
-    with named_errors(other, file.path), other.store.open(file.path) as below, pq.ParquetFile(below) as parquet:
+    with opened(other, file.path) as parquet:
         groups = (parquet.read_row_group(group) for group in range(parquet.num_row_groups))
         return folder.write_table(name, parquet.schema_arrow, (_with_names(group, renamed) for group in groups))
 
@@ -114,8 +113,7 @@ def held_rows(folder: RunFolder, commits: Iterable[ChunkCommit], sources: Collec
 
 def _questions(folder: RunFolder, commit: ChunkCommit) -> Iterator[tuple[str, int, int]]:
     """(source, row, print) of each; rows that could not be read were asked nothing, and are like no other."""
-    name = commit.questions.path
-    with named_errors(folder, name), folder.store.open(name) as file, pq.ParquetFile(file) as parquet:
+    with opened(folder, commit.questions.path) as parquet:
         for batch in parquet.iter_batches(_BATCH_ROWS, columns=_ASKED):
             for asked in batch.to_pylist():
                 source, row = asked.pop("source"), asked.pop("row")

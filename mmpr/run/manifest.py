@@ -1,0 +1,59 @@
+"""`manifest.json`: what a finished run consists of; the last file that is written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from mmpr.errors import RunFolderError
+from mmpr.run.commit_records import FileRecord
+from mmpr.run.folder import EVENTS, MANIFEST, STARTS, RunFolder
+from mmpr.run.json_records import Count, record_of, sealed
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a finished run is: of an older mmpr without `logs` and `run`.
+
+    Args:
+        n_chunks: the chunks that the dataset was cut from.
+        files: of the dataset and its reports, by path.
+        logs: files that lines are added to, as they were then: their first `n_bytes` never change.
+        run: `RunFolder.fingerprint` then.
+    """
+
+    n_chunks: Count
+    files: tuple[FileRecord, ...]
+    logs: tuple[FileRecord, ...] = ()
+    run: str | None = None
+
+
+def write_manifest(folder: RunFolder, files: Sequence[FileRecord], others: Sequence[str] = ()) -> None:
+    """Write `manifest.json`, the last file of a finished run.
+
+    Args:
+        files: what `cut_dataset` wrote.
+        others: names of further finished files (card, report), hashed here as they lie.
+    """
+    records = sorted([*files, *(folder.record(name) for name in others)], key=lambda record: record.path)
+    logs = [folder.record(name) for name in (STARTS, EVENTS) if folder.store.exists(name)]
+    manifest = Manifest(len(folder.committed_chunks()), tuple(records), tuple(logs), folder.fingerprint())
+    folder.store.write_bytes(MANIFEST, sealed(asdict(manifest)))
+
+
+def read_manifest(folder: RunFolder) -> Manifest | None:
+    """What a finished run consists of, or None where it is not finished.
+
+    Raises:
+        RunFolderError: it cannot be read.
+    """
+    try:
+        manifest = record_of(Manifest, folder.store.read_bytes(MANIFEST))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        remedy = f"delete {MANIFEST} and start the run again, it only finishes it"
+        raise RunFolderError(f"{folder.url}/{MANIFEST} is damaged ({error}); {remedy}") from error
+    if outside := [file.path for file in manifest.files if file.path.startswith("/") or ".." in file.path.split("/")]:
+        raise RunFolderError(f"{folder.url}/{MANIFEST} names {outside[0]!r}, outside the run; restore it from a copy")
+    return manifest
