@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from mmpr.judging import Judge, JudgeOptions
     from mmpr.judging.judge_session import judge_response as judge
     from mmpr.opened_run import Evaluation, Run, RunTable
+    from mmpr.reporting.evaluation_report import ComparisonReport, EvaluationReport
+    from mmpr.reporting.report_record import Report
     from mmpr.types import (
         Certainty,
         Finish,
@@ -54,6 +56,8 @@ _HOMES = {
     ),
     "mmpr.judging": ("Judge", "JudgeOptions", "judge"),
     "mmpr.opened_run": ("Evaluation", "Run", "RunTable"),
+    "mmpr.reporting.evaluation_report": ("ComparisonReport", "EvaluationReport"),
+    "mmpr.reporting.report_record": ("Report",),
     "mmpr.types": (
         *("Certainty", "Finish", "Message", "Outcome", "Pair", "PairKind", "Prompt", "Question", "Reason"),
         *("Response", "Skip", "Stage", "Verdict"),
@@ -64,10 +68,12 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Certainty",
+    "ComparisonReport",
     "ConfigError",
     "EngineError",
     "EngineStartError",
     "Evaluation",
+    "EvaluationReport",
     "Finish",
     "HubError",
     "ImageError",
@@ -83,6 +89,7 @@ __all__ = [
     "Prompt",
     "Question",
     "Reason",
+    "Report",
     "Response",
     "ResumeError",
     "Run",

@@ -251,8 +251,8 @@ def test_another_judge_is_applied_by_pairing_again(write_source, tmp_path):
     out = tmp_path / "run"
     strict = run(write_source(1, extra=extra), out).report
     lenient = pair_again(str(out), ["relative_tolerance=0.05"])
-    assert lenient["paired"] == strict.paired + 1
-    assert "correct" not in strict.outcomes and lenient["outcomes"]["correct"]
+    assert lenient.paired == strict.paired + 1
+    assert "correct" not in strict.outcomes and lenient.outcomes["correct"]
     (pair, *_) = [row for row in table(out) if row["source_row"] == 2]
     assert pair["chosen_answer"] == "2" and pair["answer"] == "2.05"
     assert pair_again(str(out), ["relative_tolerance=0"]).paired == strict.paired
@@ -347,8 +347,8 @@ def test_grounding_scores_stand_in_the_dataset_and_a_least_margin_filters_by_the
     scores = [(row["chosen_score"], row["rejected_score"]) for row in table(out) if row["pair_kind"] == "dropout_ntp"]
     assert len(scores) == 3 and all(chosen < 0 and rejected < 0 for chosen, rejected in scores)
     after = pair_again(str(out), ["min_grounding_margin=2"])
-    assert after["skips_by_reason"]["grounding_margin"] == 3 and after["paired"] == before["paired"] - 3
-    assert pair_again(str(out), ["min_grounding_margin=-1"]).paired == before["paired"]
+    assert after.skips_by_reason["grounding_margin"] == 3 and after.paired == before.paired - 3
+    assert pair_again(str(out), ["min_grounding_margin=-1"]).paired == before.paired
 
 
 def test_a_margin_without_scores_is_refused(write_source, tmp_path):

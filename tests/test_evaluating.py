@@ -23,8 +23,9 @@ from mmpr.exporting import export_run
 from mmpr.exporting.push import push_run
 from mmpr.reporting.evaluation_report import comparison_lines, evaluation_lines
 from mmpr.run import RunFolder, finished_pairs
+from mmpr.run.json_records import plain
 from mmpr.settings.config import BuildConfig
-from mmpr.status import read_status, status_lines
+from mmpr.status import QuestionCounts, read_status, status_lines
 from mmpr.verification import verify
 
 pytestmark = pytest.mark.usefixtures("cluster")  # all builds of this file join one Ray
@@ -76,13 +77,13 @@ def test_an_evaluation_gives_figures_and_no_pairs(write_source, tmp_path):
     assert report.questions == 30 == report.evaluated + report.skipped
     assert report.skips_by_reason == {"no_answer": 10}
     found = report.all
-    assert (found["questions"], found["responses"]) == (20, 80)
+    assert (found.questions, found.responses) == (20, 80)
     # of four responses two are right, one is wrong and one has no final answer
-    assert found["right"]["value"] == 0.5 and found["parsable"]["value"] == 0.75
-    assert found["majority"]["value"] == 1.0 and found["passes"]["2"]["value"] == pytest.approx(5 / 6)
-    assert found["right"]["low"] < 0.5 < found["right"]["high"]
+    assert found.right.value == 0.5 and found.parsable.value == 0.75
+    assert found.majority.value == 1.0 and found.passes[2].value == pytest.approx(5 / 6)
+    assert found.right.low < 0.5 < found.right.high
     assert list(report.by_kind) == ["number"] and list(report.by_source) == ["vqa"]
-    assert json.loads((out / "eval.json").read_text()) == report
+    assert json.loads((out / "eval.json").read_text()) == plain(report)
     assert not (out / "data").exists() and verify(str(out)) == []
 
 
@@ -134,7 +135,7 @@ def test_the_judge_may_change_without_an_engine_and_the_sampling_may_not(tmp_pat
     source.write_text(json.dumps({"question": "What is the mean height?", "answer": 2}) + "\n")
     assert run(source, out).report.all.right.value == 0.5
     found = run(source, out, relative_tolerance=0.6).report  # 3 is within 60 % of 2
-    assert found["all"]["right"]["value"] == 0.75 == evaluate_run(str(out))["all"]["right"]["value"]
+    assert found.all.right.value == 0.75 == evaluate_run(str(out)).all.right.value
     with pytest.raises(ResumeError, match="n was 4"):
         run(source, out, n=8)
 
@@ -165,10 +166,10 @@ def test_a_finished_build_is_evaluated_as_it_is_by_its_first_round(models, tmp_p
     source = models / "vqa.jsonl"
     run(source, tmp_path / "fixed", maker(1, 3), evaluate=False)
     built, asked = evaluate_run(str(tmp_path / "fixed")), evaluate_run(str(models / "base"))
-    assert built["all"] == asked["all"] and asked == json.loads((models / "base" / "eval.json").read_text())
+    assert built.all == asked.all and plain(asked) == json.loads((models / "base" / "eval.json").read_text())
     run(source, tmp_path / "rounds", maker(1, 3), evaluate=False, adaptive=True, first_round=2, n=8)
-    rounds = evaluate_run(str(tmp_path / "rounds"))["all"]
-    assert rounds["responses"] == 2 * 40  # later rounds were asked for because of the first
+    rounds = evaluate_run(str(tmp_path / "rounds")).all
+    assert rounds.responses == 2 * 40  # later rounds were asked for because of the first
     (tmp_path / "rounds" / "manifest.json").unlink()
     with pytest.raises(RunFolderError, match="is not finished"):
         evaluate_run(str(tmp_path / "rounds"))
@@ -177,13 +178,13 @@ def test_a_finished_build_is_evaluated_as_it_is_by_its_first_round(models, tmp_p
 def test_a_better_model_is_told_from_one_that_only_differs(models):
     base, better, other = names(models, "base", "better", "other")
     found = compare_runs(base, better)
-    assert found["measures"]["right"]["value"] == pytest.approx(0.25) and found["real"]
-    assert found["questions"] == 40 and found["settings"] == {"temperature": [1.0, 0.7]}
-    assert found["verdict"].startswith("the second is better: +25.0 points right")
-    assert compare_runs(better, base)["verdict"].startswith("the second is worse: -25.0")
+    assert found.measures["right"].value == pytest.approx(0.25) and found.real
+    assert found.questions == 40 and found.settings == {"temperature": (1.0, 0.7)}
+    assert found.verdict.startswith("the second is better: +25.0 points right")
+    assert compare_runs(better, base).verdict.startswith("the second is worse: -25.0")
     for same in (compare_runs(base, base), compare_runs(base, other)):  # half the questions +2 of 4, half -2 of 4
-        assert same["measures"]["right"]["p"] == pytest.approx(1) and not same["real"]
-        assert same["verdict"].startswith("no difference is shown: +0.0 points")
+        assert same.measures["right"].p == pytest.approx(1) and not same.real
+        assert same.verdict.startswith("no difference is shown: +0.0 points")
 
 
 def test_the_same_questions_are_the_same_in_a_file_that_moved(models, tmp_path):
@@ -191,7 +192,7 @@ def test_the_same_questions_are_the_same_in_a_file_that_moved(models, tmp_path):
     moved.write_text("\n" + "".join(reversed((models / "vqa.jsonl").read_text().splitlines(keepends=True)[:30])))
     run(moved, tmp_path / "run", maker(1, 3))
     found = compare_runs(str(models / "base"), str(tmp_path / "run"))
-    assert (found["questions"], found["only_first"], found["only_second"]) == (30, 10, 0)
+    assert (found.questions, found.only_first, found.only_second) == (30, 10, 0)
 
 
 def test_runs_that_were_judged_differently_or_asked_other_things_are_not_compared(models, write_source, tmp_path):
@@ -205,7 +206,7 @@ def test_runs_that_were_judged_differently_or_asked_other_things_are_not_compare
 
 def test_status_tells_how_an_evaluation_went(models):
     status = read_status(str(models / "base"))
-    counts = {"done": 40, "total": 40, "evaluated": 40, "responses": 160, "right": 80, "skipped": 0}
+    counts = QuestionCounts(done=40, total=40, evaluated=40, responses=160, right=80, skipped=0)
     assert status.state == "complete" and status.questions == counts
     lines = status_lines(status)
     assert lines[1].endswith("40 evaluated + 0 skipped") and lines[2] == "right       50.0% of 160 responses"

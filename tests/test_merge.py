@@ -106,7 +106,7 @@ def test_a_merged_run_has_the_rows_of_both_each_with_its_own_model_and_prompt(sh
     }
     assert report.questions == 17 == report.paired + report.skipped
     assert report.model == "owner/one + two" and report.source == "vqa.jsonl + docs.jsonl"
-    assert [one["name"] for one in report.members] == ["a", "b"] and not report.pocket_model
+    assert [one.name for one in report.members] == ["a", "b"] and not report.pocket_model
 
 
 def test_everything_works_on_a_merged_run(shapes, tmp_path):
@@ -193,9 +193,9 @@ def test_parts_of_one_source_keep_its_name(tmp_path):
 def test_a_merged_run_can_be_merged_again(shapes, tmp_path):
     merge(tmp_path / "m", shapes / "a", shapes / "c")
     report = merge(tmp_path / "all", tmp_path / "m", shapes / "b").report
-    assert [one["name"] for one in report.members] == ["m-a", "m-c", "b"]
+    assert [one.name for one in report.members] == ["m-a", "m-c", "b"]
     assert rows_of(tmp_path / "all") == rows_of(tmp_path / "m") + rows_of(shapes / "b")
-    assert report.members[1]["renamed"] == {"vqa": "vqa@c"}
+    assert report.members[1].renamed == {"vqa": "vqa@c"}
     with pytest.raises(RunFolderError, match="both hold vqa"):
         merge(tmp_path / "twice", tmp_path / "m", tmp_path / "all")
 

@@ -110,7 +110,7 @@ def test_an_evaluation_judges_each_source_by_its_own_tolerance(tmp_path, cluster
     for tolerance, says in (("strict", {"prompt_version": "final"}), ("lenient", lenient)):
         out = str(tmp_path / tolerance)
         run(mixed(tmp_path, "evaluate=true", "adaptive=false", charts_says=says), out)
-        shares[tolerance] = {name: one["right"]["value"] for name, one in evaluate_run(out)["by_source"].items()}
+        shares[tolerance] = {name: one.right.value for name, one in evaluate_run(out).by_source.items()}
     assert shares["strict"]["charts"] == 0 < shares["lenient"]["charts"]
     assert shares["strict"]["open"] == shares["lenient"]["open"] > 0
     with pytest.raises(ConfigError, match="per_source is"):
@@ -172,10 +172,10 @@ def test_pairing_again_applies_one_sources_tolerance_and_takes_it_back(tmp_path,
     out = tmp_path / "run"
     strict = run(mixed(tmp_path, charts_says={"prompt_version": "final"}), out)
     paired = pair_again(str(out), ["sources.charts.relative_tolerance=0.05"])
-    assert paired["paired"] == strict.paired + 12
+    assert paired.paired == strict.paired + 12
     assert pair_again(str(out), ["sources.charts.relative_tolerance=0"]).paired == strict.paired
     again = run(mixed(tmp_path, charts_says={"prompt_version": "final", "relative_tolerance": 0.05}), out)
-    assert again.paired == paired["paired"]
+    assert again.paired == paired.paired
     with pytest.raises(ResumeError, match=r"^sources\.charts\.max_tiles was 2 .*now 6"):
         pair_again(str(out), ["sources.charts.max_tiles=6"])
 
