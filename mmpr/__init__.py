@@ -11,7 +11,18 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from mmpr.api import build, compare, evaluate, export, merge, open_run, pair, read_source, verify
+    from mmpr.api import (
+        build,
+        compare,
+        evaluate,
+        export,
+        import_rollouts,
+        merge,
+        open_run,
+        pair,
+        read_source,
+        verify,
+    )
     from mmpr.errors import (
         ConfigError,
         EngineError,
@@ -49,7 +60,10 @@ if TYPE_CHECKING:
     )
 
 _HOMES = {
-    "mmpr.api": ("build", "compare", "evaluate", "export", "merge", "open_run", "pair", "read_source", "verify"),
+    "mmpr.api": (
+        *("build", "compare", "evaluate", "export", "import_rollouts", "merge", "open_run", "pair", "read_source"),
+        "verify",
+    ),
     "mmpr.errors": (
         *("ConfigError", "EngineError", "EngineStartError", "HubError", "ImageError", "JudgeError", "MissingExtra"),
         *("MmprError", "ResumeError", "RunFailing", "RunFolderError", "RunStopped", "SourceError"),
@@ -106,6 +120,7 @@ __all__ = [
     "compare",
     "evaluate",
     "export",
+    "import_rollouts",
     "judge",
     "merge",
     "open_run",

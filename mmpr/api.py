@@ -143,6 +143,41 @@ def pair(
 
 
 @named_extras()
+def import_rollouts(
+    file: PathOrUrl,
+    out: PathOrUrl,
+    *,
+    model: str | None = None,
+    config: PathOrUrl | None = None,
+    judge: OwnJudgeOrPlace | None = None,
+    **settings: object,
+) -> Run:
+    """Make a run folder of responses that were made elsewhere, or go on with an import, as `mmpr import` does.
+
+    Args:
+        file: questions with responses, one a row or a list: any file that a source may be (docs/rollouts.md).
+        out: the run folder: local, or an fsspec URL.
+        model: who answered, where rows do not say.
+        config: a YAML file of settings; those of asking a model are left aside.
+        judge: as of `build`.
+        settings: of reading rows and images, judging and pairing; `columns={"response": "prediction"}`.
+
+    Raises:
+        ConfigError: a setting is wrong, or is of asking a model.
+        SourceError: the file cannot be read, or has no response.
+        ResumeError, RunFolderError: the file has changed since, or the folder holds something else or is in use.
+        RunStopped: SIGTERM; the same call goes on. A `KeyboardInterrupt`.
+    """
+    from mmpr.importing.import_flow import import_file
+
+    given = settings if model is None else {**settings, "model": model}
+    chosen = None if config is None else Path(config)
+    return Run(
+        import_file(fspath(file), fspath(out), _overrides(_with_judge(given, judge)), settings=chosen).folder.url
+    )
+
+
+@named_extras()
 def merge(*runs: RunOrUrl, out: PathOrUrl, **settings: object) -> Run:
     """Join finished runs into one run folder, and pair it as a whole; the runs stay as they are.
 

@@ -300,7 +300,7 @@ def _match(
     most_across: int | None,
 ) -> list[Pair]:
     """Greedy over all combinations: cheapest first, then least used, so that few responses do not fill all pairs."""
-    length = _lengths([*chosen, *rejected])
+    length = lengths_of([*chosen, *rejected])
     limit = rule.max_uses if rule.max_uses is not None else rule.pairs_per_question
     costs = _costs(chosen, rejected, rule.strategy, length)
     left = [
@@ -340,7 +340,7 @@ def _preference(
     return cost, imbalance, uses[good.index] + uses[bad.index], order
 
 
-def _lengths(judged: Sequence[Judged]) -> Callable[[Response], int]:
+def lengths_of(judged: Sequence[Judged]) -> Callable[[Response], int]:
     """How long responses are: in tokens, and in characters where the tokens of one are not known."""
     if any(response.n_tokens is None for response, _ in judged):
         return lambda response: len(response.text)

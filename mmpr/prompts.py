@@ -44,7 +44,8 @@ _THINK = {
         "回答以下问题。先在 <think> 和 </think> 之间思考,然后以“最终答案: \\boxed{..}”给出答案。\n\n问题:\n\n{question}"
     ),
 }
-VERSIONS = {"final": _FINAL, "boxed": _BOXED, "think": _THINK}
+GIVEN = "given"  # the question as it stands, under no instruction
+VERSIONS = {"final": _FINAL, "boxed": _BOXED, "think": _THINK, GIVEN: dict.fromkeys(("en", "zh"), QUESTION)}
 
 # What the InternVL family was trained with. The models' own `chat` puts it in front, the chat templates of their
 # tokenizers may not. From `conversation.py` in their repositories (InternVL3 has 2.5's), and from their model cards.
@@ -168,7 +169,8 @@ def ask(
         template: by language, an instruction of one's own in place of the version's; says `{question}` once.
         system: the system message of a question that has none of its own: a key of `SYSTEM_MESSAGES`, or a text.
     """
-    text = with_choices(replace(question, text=strip_suffix(question.text)))
+    bare = question.text if version == GIVEN else strip_suffix(question.text)
+    text = with_choices(replace(question, text=bare))
     if question.answer is not None:
         text = (template or VERSIONS[version])[question.language].replace(QUESTION, text)
     instruction = question.system or (system and SYSTEM_MESSAGES.get(system, system))

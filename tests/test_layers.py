@@ -27,7 +27,7 @@ ROOMS = [
     ),
     *("images", "sources", "run", "verification", "reporting", "status"),
     *("engines", "pool"),
-    *("opened_run", "settings", "builder", "exporting", "checking", "api", "cli", "__main__"),
+    *("opened_run", "settings", "builder", "exporting", "importing", "checking", "api", "cli", "__main__"),
 ]
 FILES = sorted(path for path in ROOT.rglob("*.py") if "checkpoint" not in path.parts and path != ROOT / "__init__.py")
 

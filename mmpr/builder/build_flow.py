@@ -123,7 +123,7 @@ def build(
         report_notes(notes, run=redacted(folder.url), as_json=as_json)
         if config.strict:
             refuse_bad_rows(sources, counted, [judge_options(one.config) for one in of_sources(config)])
-        stack.enter_context(_swept(folder, abandoned=shared is None and ray_address(config) is None))
+        stack.enter_context(swept(folder, abandoned=shared is None and ray_address(config) is None))
         shared = shared or stack.enter_context(Shared(debug=debug))
         start = _Start(config, folder, make_engine, shared, budget, stopping, heartbeat, chronicle, log_format)
         outcome = _build(start, sources, counted)
@@ -171,7 +171,7 @@ def _end_of(outcome: BuildOutcome) -> tuple[str, str]:
 
 
 @contextmanager
-def _swept(folder: RunFolder, *, abandoned: bool) -> Iterator[None]:
+def swept(folder: RunFolder, *, abandoned: bool) -> Iterator[None]:
     """Leave no file that does not count, however it ends; what led there says more than a second error would.
 
     Args:
@@ -206,7 +206,7 @@ def pair_again(out: str, overrides: list[str], *, to: str | None = None) -> Repo
     with stop_signal():
         if to is not None:
             folder = folder.copy(to)
-        with claimed(folder), _swept(folder, abandoned=True), pool.task_room():
+        with claimed(folder), swept(folder, abandoned=True), pool.task_room():
             _refuse_damaged(folder)
             keep_list(folder, config.exclude)
             folder.change_selection(part(config, Mark.SELECTION))

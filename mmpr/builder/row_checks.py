@@ -11,6 +11,7 @@ from mmpr.judging.choice import Choice
 from mmpr.sources import Index, Row, Source, ranges, read_range
 from mmpr.sources.column_report import ColumnReport, column_report
 from mmpr.sources.layouts import AnswerRule
+from mmpr.sources.rollout_signs import rollout_note
 from mmpr.types import Question, Reason, Skip, Stage
 
 _RULES = {
@@ -23,7 +24,9 @@ _RULES = {
 
 
 def source_notes(sources: Sequence[Source], counted: Sequence[Index]) -> list[str]:
-    """One line each: columns that look as if they should be read, and last lines that somebody is still writing."""
+    """One line each: rows that bring responses, columns that look as if they should be read, and last lines that
+    somebody is still writing.
+    """
     notes = []
     for source, rows in zip(sources, counted, strict=True):
         name = f"{source.name}: " if len(sources) > 1 else ""
@@ -35,6 +38,8 @@ def _notes(source: Source, rows: Index, columns: ColumnReport, name: str = "") -
     notes = [f"{source.place(row)}: the file ends inside it: left for the next start" for row in rows.unfinished]
     if columns.suspects:
         notes.insert(0, f"{name}not read: {', '.join(columns.suspects)}; map what is needed with columns")
+    if note := rollout_note(source, rows, columns):
+        notes.insert(0, f"{name}{note}")
     return notes
 
 

@@ -11,10 +11,11 @@ from itertools import accumulate, groupby
 from mmpr.builder.pair_rule import make_pairs
 from mmpr.judging import JudgeOptions, judge_key
 from mmpr.pairing import PairRule
-from mmpr.prompts import ask
+from mmpr.prompts import GIVEN, ask
 from mmpr.run import ChunkCommit, Committed, DatasetRecipe, Limits, Member, RunColumns
 from mmpr.run.stored_verdicts import Rejudge, kind_of
 from mmpr.settings.config import BuildConfig, of_sources
+from mmpr.settings.field_types import UNKNOWN_MODEL
 from mmpr.types import Message
 
 
@@ -70,11 +71,12 @@ def part_recipe(config: BuildConfig, judges: Collection[str]) -> DatasetRecipe:
             _messages, version=config.prompt_version, template=config.prompt_template, system=config.system_message
         ),
         columns=RunColumns(
-            model=config.model,
+            model=None if config.imported and config.model == UNKNOWN_MODEL else config.model,
             model_revision=config.revision,
             prompt_version="own" if config.prompt_template else config.prompt_version,
-            temperature=config.temperature,
+            temperature=None if config.imported else config.temperature,
             keep_fraction=config.keep_fraction,
+            policy=config.policy,
         ),
         embed_images=config.embed_images,
         kind=functools.partial(kind_of, options=judge_options(config)),
@@ -110,6 +112,9 @@ def pair_rule(config: BuildConfig) -> PairRule:
         near_duplicate=config.near_duplicate,
         rejected_certainty=config.rejected_certainty,
         refusal_negatives=config.refusal_negatives,
+        policy=config.policy,
+        chosen_from=config.chosen_from,
+        max_across=config.max_across,
     )
 
 
@@ -132,6 +137,6 @@ def judge_options(config: BuildConfig) -> JudgeOptions:
         ordered=config.ordered,
         box_format=config.box_format,
         box_iou=config.box_iou,
-        format=config.prompt_version,
+        format=config.answer_form or ("any" if config.prompt_version == GIVEN else config.prompt_version),
         judge=config.judge,
     )

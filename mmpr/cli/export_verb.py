@@ -27,6 +27,7 @@ class _Format(StrEnum):
     kto = "kto"
     sft = "sft"
     orm = "orm"
+    rollouts = "rollouts"
 
 
 def _window(text: str) -> tuple[float, float]:
@@ -57,6 +58,7 @@ def export(
 
     internvl, llamafactory, swift, trl and jsonl hold the pairs. verl, grpo, easyr1, swift-grpo and openrlhf hold
     prompts with reference answers for reinforcement learning (mmpr.rewards), kto, sft and orm judged responses.
+    rollouts holds every response, as `mmpr import` reads it.
     """
     from mmpr.exporting import Format, export_run
 

@@ -20,6 +20,7 @@ from typer.core import TyperGroup
 from mmpr import __version__, termination
 from mmpr.cli.eval_verb import evaluate
 from mmpr.cli.export_verb import export
+from mmpr.cli.import_verb import import_rollouts
 from mmpr.cli.messages import (
     EXIT_ERROR,
     EXIT_FAILING,
@@ -214,6 +215,13 @@ app.command(
     name="eval",
     epilog="Examples:  mmpr eval --source vqa.jsonl --out evals/mine n=8   |   mmpr eval --compare evals/old evals/new",
 )(evaluate)
+
+
+app.command(
+    name="import",
+    epilog="Examples:  mmpr import rollouts.jsonl --out runs/theirs --model NAME   |   "
+    "mmpr import scores.xlsx --out runs/theirs columns.response=prediction",
+)(import_rollouts)
 
 
 @app.command(epilog="Example:  mmpr pair runs/mine pairs_per_question=8 max_uses=1")

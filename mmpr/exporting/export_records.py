@@ -18,7 +18,8 @@ class Format(StrEnum):
     """Whose format is written. The first five hold the run's pairs; JSONL is nobody's and everybody's.
 
     The others hold what a run knows besides its pairs: prompts for reinforcement learning with their reference answers
-    (VERL to OPENRLHF), and judged responses (KTO unpaired, SFT right ones, ORM with an outcome label).
+    (VERL to OPENRLHF), and judged responses (KTO unpaired, SFT right ones, ORM with an outcome label). ROLLOUTS
+    is every response with what is known of it, as `mmpr import` reads it.
     """
 
     INTERNVL = "internvl"
@@ -34,12 +35,15 @@ class Format(StrEnum):
     KTO = "kto"
     SFT = "sft"
     ORM = "orm"
+    ROLLOUTS = "rollouts"
 
     @property
     def unit(self) -> str:
         """What one row is, in the plural."""
         if self in _OF_PAIRS:
             return "pairs"
+        if self is Format.ROLLOUTS:
+            return "rollouts"
         return "responses" if self in OF_RESPONSES else "prompts"
 
 

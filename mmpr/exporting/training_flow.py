@@ -22,7 +22,7 @@ from mmpr.errors import RunFolderError
 from mmpr.exporting.export_records import Counts, Format, LeftOuts, Unfit, explained
 from mmpr.exporting.files import LineFiles, ParquetFiles
 from mmpr.exporting.image_files import ImageFiles
-from mmpr.exporting.training_formats import REWARD_FILE, SHAPES, Row, TrainingShape
+from mmpr.exporting.training_formats import REWARD_FILE, SETTINGS_FILE, SHAPES, Row, TrainingShape
 from mmpr.exporting.training_records import TrainingChoice, TrainingExample
 from mmpr.exporting.training_rows import Omission, PartRules, example_of
 from mmpr.judging import VERSION
@@ -86,11 +86,21 @@ class TrainingExport:
             for commit, part in self._parts():
                 self._add_chunk(commit, part)
             self._writer.end(self._own_judges)
+            if self._format is Format.ROLLOUTS:
+                self._write_settings()
         finally:
             self._writer.close()
         n_rows = self._writer.n_rows
         loads = self.load if n_rows["train"] else ""
         return Counts(n_rows.total(), self._writer.images.count(), self._left_out.all(), loads)
+
+    def _write_settings(self) -> None:
+        """How the run pairs its responses, so that an import of them gives the same pairs."""
+        import yaml
+
+        kept = {name: value for name, value in self._stored["selection"].items() if name != "per_source"}
+        kept["grounding"] = bool(self._stored["identity"].get("grounding"))
+        (self._root / SETTINGS_FILE).write_text(yaml.safe_dump(kept, allow_unicode=True), encoding="utf-8")
 
     def _parts(self) -> Iterator[tuple[ChunkCommit, PartRules]]:
         """Every commit with the rules that hold for it, in source order.

@@ -17,10 +17,11 @@ import pyarrow as pa
 from mmpr.exporting.export_records import Format
 from mmpr.exporting.training_records import LabelledResponse, TrainingExample, difficulty
 from mmpr.run.columns import IMAGES_TYPE, TURNS_TYPE, content_parts, with_features
-from mmpr.types import Message
+from mmpr.types import Message, Response
 
 Row = dict[str, Any]
 REWARD_FILE = "reward.py"
+SETTINGS_FILE = "settings.yaml"  # of rollouts: how the run paired them
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +180,44 @@ def orm_rows(example: TrainingExample, images: Sequence[Any], number: int) -> li
     ]
 
 
+def rollouts_rows(example: TrainingExample, images: Sequence[Any], number: int) -> list[Row]:
+    """A line a response, right or wrong, with its question as it was read: what `mmpr import` makes a run of again."""
+    question, (version, form) = example.question, example.asked
+    asked = {
+        "id": question.id,
+        "source": question.source,
+        "source_row": question.row,
+        "system": question.system,
+        "history": [list(pair) for pair in question.history] or None,
+        "question": question.text,
+        "images": list(images),
+        "choices": list(question.choices) or None,
+        "answer": list(question.answer or ()),
+        "minority_answers": list(question.minority_answers) or None,
+        "answer_kind": question.answer_kind,
+        "language": question.language,
+        "prompt_version": version,
+        "answer_form": form,
+    }
+    return [{**asked, **_given(one.response, example.model)} for one in example.responses]
+
+
+def _given(response: Response, model: str | None) -> Row:
+    """A response as `mmpr.sources.given_responses` reads it; what is not known is left out."""
+    found = {
+        "response": response.text,
+        "response_index": response.index,
+        "round": response.round,
+        "n_tokens": response.n_tokens,
+        "finish_reason": response.finish_reason.value if response.finish_reason else None,
+        "seed": response.seed,
+        "gain": response.gain,
+        "thoughts": response.thoughts,
+        "model": response.model or model,
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
 def _verdict(one: LabelledResponse) -> Row:
     verdict = one.verdict
     if verdict is None:
@@ -283,6 +322,10 @@ def _load_lines(root: Path) -> str:
     return f"{root / 'train.jsonl'}, images relative to {root}"
 
 
+def _load_rollouts(root: Path) -> str:
+    return f"mmpr import {_in(root, 'train.jsonl')} --config {_in(root, SETTINGS_FILE)} --out RUN"
+
+
 SHAPES: dict[Format, TrainingShape] = {
     Format.VERL: TrainingShape(verl_rows, _load_verl, _VERL, {REWARD_FILE: _VERL_REWARD}),
     Format.GRPO: TrainingShape(grpo_rows, _load_grpo, _GRPO),
@@ -292,4 +335,5 @@ SHAPES: dict[Format, TrainingShape] = {
     Format.KTO: TrainingShape(kto_rows, _load_parquet, _KTO),
     Format.SFT: TrainingShape(sft_rows, _load_sft, None, {"dataset_info.json": json.dumps(_LLAMAFACTORY_INFO)}),
     Format.ORM: TrainingShape(orm_rows, _load_lines),
+    Format.ROLLOUTS: TrainingShape(rollouts_rows, _load_rollouts),
 }

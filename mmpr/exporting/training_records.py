@@ -63,6 +63,8 @@ class TrainingChoice:
         Raises:
             ConfigError: names the option and the remedy.
         """
+        if self.accuracy is not None and format is Format.ROLLOUTS:
+            raise ConfigError("--accuracy is of training sets; rollouts are all responses of a run")
         if self.accuracy is not None:
             low, high = self.accuracy
             if not 0 <= low <= high <= 1:
@@ -108,6 +110,7 @@ class TrainingExample:
         first: the first round of its responses.
         model: that answered; None where nobody knows.
         split: `train` or `validation`.
+        asked: the wording of the instruction, and the form of answers that was asked for.
         responses: in the order of the rows; none where the prompt is all that is wanted.
     """
 
@@ -119,4 +122,5 @@ class TrainingExample:
     first: FirstRound
     model: str | None
     split: str
+    asked: tuple[str, str] = ("", "")
     responses: tuple[LabelledResponse, ...] = ()

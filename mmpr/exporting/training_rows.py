@@ -15,6 +15,7 @@ from mmpr.pairing import (
     Strategy,
     first_round,
     grounding_cost,
+    lengths_of,
     may_be_chosen,
     may_be_rejected,
     of_policy,
@@ -60,8 +61,11 @@ def example_of(
         kind=part.recipe.kind(committed),
         first=first,
         model=part.recipe.columns.model,
+        asked=(part.recipe.columns.prompt_version, part.options.format),
         split=side_of(committed, part.recipe),
     )
+    if format is Format.ROLLOUTS:
+        return replace(example, split="train", responses=_all_samples(committed)), []
     if format not in OF_RESPONSES:
         return example, []
     if question.answer is None:
@@ -77,6 +81,8 @@ def _left_out(committed: Committed, part: PartRules, format: Format, choice: Tra
     question = committed.question
     place = f"question {question.id} ({question.source}:{question.row})"
     skip = committed.skip or part.recipe.selection.exclusion.skip(question, [i.sha256 for i in committed.images])
+    if format is Format.ROLLOUTS:
+        return _no_rollouts(committed, place)
     if skip is not None:
         return skip.reason, f"{place}: {skip.detail}"
     if question.answer is None and format is not Format.KTO:
@@ -92,6 +98,20 @@ def _left_out(committed: Committed, part: PartRules, format: Format, choice: Tra
         return Unfit.REFERENCE_UNFIT, place
     outside = outside_window(question, of_policy(committed.judged, part.rule.policy), choice.accuracy)
     return (outside.reason, f"{place}: {outside.detail}") if outside else None
+
+
+def _no_rollouts(committed: Committed, place: str) -> Omission | None:
+    """Why a question has no responses to give on: nothing else keeps it out."""
+    if committed.skip is not None:
+        return committed.skip.reason, f"{place}: {committed.skip.detail}"
+    return (Unfit.NO_REFERENCE, place) if committed.question.answer is None else None
+
+
+def _all_samples(committed: Committed) -> tuple[LabelledResponse, ...]:
+    return tuple(
+        LabelledResponse(response.text, verdict.outcome is Outcome.CORRECT, response, verdict)
+        for response, verdict in committed.judged
+    )
 
 
 def _preferred(committed: Committed, recipe: DatasetRecipe) -> tuple[list[LabelledResponse], list[Omission]]:
@@ -162,13 +182,11 @@ def _distinct(side: Sequence[Judged], rule: PairRule) -> list[Judged]:
 
 def _best_first(right: Sequence[Judged]) -> list[Judged]:
     """Right responses by what the image brings them where that was scored, else the shortest first."""
-    scored = _is_scored(right)
+    scored, length = _is_scored(right), lengths_of(right)
 
     def cost(judged: Judged) -> tuple[float, int]:
         response = judged[0]
-        return grounding_cost(response) if scored else float(
-            len(response.text) if response.n_tokens is None else response.n_tokens
-        ), response.index
+        return grounding_cost(response) if scored else float(length(response)), response.index
 
     return sorted(right, key=cost)
 

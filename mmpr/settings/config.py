@@ -80,8 +80,11 @@ class BuildConfig(BaseModel):
     )
 
     # -- prompts --------------------------------------------------------------------------------------------------
-    prompt_version: Annotated[Literal["final", "boxed", "think"], _I] = Field(
-        default="final", description="the instruction, and the form of the final answer that the judge looks for"
+    prompt_version: Annotated[Literal["final", "boxed", "think", "given"], _I] = Field(
+        default="final", description="the instruction, and the form of the final answer; given: none, and any form"
+    )
+    answer_form: Annotated[Literal["final", "boxed", "think", "any"] | None, _I] = Field(
+        default=None, description="form of the final answer that the judge looks for; None: that of prompt_version"
     )
     prompt_template: Annotated[Template | None, _I] = Field(
         default=None, description="a file with an instruction of your own; kept by its contents"
@@ -104,6 +107,9 @@ class BuildConfig(BaseModel):
     # -- model ----------------------------------------------------------------------------------------------------
     model: Annotated[str, _I] = "OpenGVLab/InternVL2-8B"
     revision: Annotated[str | None, _I] = Field(default=None, description="commit of the model's repository")
+    imported: Annotated[bool, _I] = Field(
+        default=False, description="responses that were made elsewhere; what `mmpr import` sets"
+    )
     dtype: Annotated[str, _I] = "bfloat16"
     quantization: Annotated[str | None, _I] = None
     trust_remote_code: Annotated[bool, _I] = Field(
@@ -190,6 +196,16 @@ class BuildConfig(BaseModel):
     refusal_negatives: Annotated[bool, _S] = Field(default=False, description="let responses that refuse be rejected")
     format_pairs: Annotated[bool, _S] = Field(default=True, description="pair against responses without an answer")
     unfinished_negatives: Annotated[bool, _S] = Field(default=False, description="let responses cut by length be such")
+    policy: Annotated[str | None, _S] = Field(
+        default=None, description="the model that pairs are for, where several answered: rejected sides are its own"
+    )
+    chosen_from: Annotated[str, _S] = Field(
+        default="any",
+        description="who may be chosen: any (the policy, else another model), same (as is rejected), or a model",
+    )
+    max_across: Annotated[int | None, _S] = Field(
+        default=None, ge=0, description="most pairs a question whose sides are two models'; None: no limit"
+    )
     strategy: Annotated[Strategy, _S] = Field(
         default=Strategy.RANDOM,
         description="which pairs: random, length_matched (tokens), hardest (closest words), grounded",

@@ -14,6 +14,8 @@ _URL = re.compile(r"https?://[^\s/@?#]+(?:/[^\s?#@]*)?")
 _PLACE = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*(?:\.[^\W\d]\w*)*")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
+UNKNOWN_MODEL = "unknown"  # of responses of which nobody says who wrote them
+
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from mmpr.sources import arrow, csv_file, parquet
+from mmpr.sources import arrow, csv_file, parquet, xlsx_file
 from mmpr.sources.file_columns import columns_of_row
 from mmpr.sources.recognition import first_rows
 from mmpr.sources.source_records import Source
@@ -20,11 +20,13 @@ class ColumnReport:
     Args:
         read, unread: all of them.
         suspects: that are not read, and are called like ones of images, options, answers, hints or contexts.
+        has_answer: whether a column of answers is read.
     """
 
     read: tuple[str, ...]
     unread: tuple[str, ...]
     suspects: tuple[str, ...]
+    has_answer: bool = False
 
 
 def column_report(source: Source) -> ColumnReport:
@@ -33,10 +35,17 @@ def column_report(source: Source) -> ColumnReport:
     Raises:
         SourceError: the file cannot be read.
     """
-    names = list(dict.fromkeys(name for part in (source.parts or (source,))[:_PARTS] for name in _names(part)))
+    names = column_names(source)
     found = columns_of_row((source.parts or (source,))[0], names)
     suspects = {name for role in ("image", "options", "answer", "hint") for name in found.suspects(role)}
-    return ColumnReport(found.read, found.unread, tuple(name for name in found.unread if name in suspects))
+    return ColumnReport(
+        found.read, found.unread, tuple(name for name in found.unread if name in suspects), bool(found.places["answer"])
+    )
+
+
+def column_names(source: Source) -> list[str]:
+    """All columns of a source, in its order; raises as `column_report` does."""
+    return list(dict.fromkeys(name for part in (source.parts or (source,))[:_PARTS] for name in _names(part)))
 
 
 def _names(part: Source) -> Iterator[str]:
@@ -46,6 +55,8 @@ def _names(part: Source) -> Iterator[str]:
         yield from arrow.names(part)
     elif part.format == "csv":
         yield from csv_file.names(part)
+    elif part.format == "xlsx":
+        yield from xlsx_file.names(part)
     else:
         for values in first_rows(part):  # JSON's rows may each have other keys
             yield from values

@@ -88,7 +88,8 @@ class TableCursor:
 
 def wanted(schema: pa.Schema, source: Source) -> list[str]:
     """The columns that are read, by the file's names."""
-    extra = [name for name in RESPONSES if source.rollouts and name in schema.names]
+    more = RESPONSES if source.rollouts else source.beside
+    extra = [name for name in more if name in schema.names]
     return list(dict.fromkeys((*columns_of_row(source, schema.names).read, *extra)))
 
 

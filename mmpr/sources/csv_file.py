@@ -115,7 +115,11 @@ def values(raw: Raw, source: Source) -> Mapping[str, object]:
     names, cells = cast("Cells", raw.content)
     if len(cells) != len(names):
         raise _bad(f"{len(cells)} cells, the header has {len(names)}: quote a text that holds the delimiter")
-    found: dict[str, object] = {name: cell or None for name, cell in zip(names, cells, strict=True)}
+    return with_lists({name: cell or None for name, cell in zip(names, cells, strict=True)}, source)
+
+
+def with_lists(found: dict[str, object], source: Source) -> dict[str, object]:
+    """A row of texts with the lists that some of them write."""
     for theirs in map(source.column, _JSON_COLUMNS):
         if (cell := found.get(theirs)) is not None:
             found[theirs] = _json(str(cell))

@@ -56,7 +56,7 @@ class FileColumns:
 def recognised(names: Iterable[str], format: Format) -> RowLayout:
     """The layout of a file of this format with such columns."""
     plain = frozenset(map(_plain, names))
-    kind = "table" if format in ("parquet", "arrow") else format
+    kind = {"parquet": "table", "arrow": "table", "xlsx": "csv"}.get(format, format)
     return next((one for one in LAYOUTS if (not one.formats or kind in one.formats) and _has_marks(one, plain)), PLAIN)
 
 

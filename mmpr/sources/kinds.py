@@ -7,6 +7,7 @@ from pathlib import Path
 from mmpr.errors import SourceError
 from mmpr.sources.source_records import Compression, Format
 from mmpr.sources.streams import BOM, behind_blanks, compression_of, head
+from mmpr.sources.xlsx_file import is_workbook
 
 _HEAD_BYTES = 4096
 _LINES = (".jsonl", ".json", ".ndjson")
@@ -60,6 +61,8 @@ def _format(path: Path, start: bytes) -> Format:
     if start.startswith(_ARROW):
         return "arrow"
     text = start.removeprefix(BOM).lstrip()
+    if start.startswith(b"PK\x03\x04") and is_workbook(path):
+        return "xlsx"
     for magic, fix in _FOREIGN:
         if text.startswith(magic):
             raise SourceError(f"{path}: {fix}")

@@ -16,7 +16,7 @@ from mmpr.sources.layouts import RowLayout, layout_named
 from mmpr.sources.row_faults import NumberText, RowFault
 from mmpr.sources.row_tags import ImageSlots
 from mmpr.sources.source_records import COLUMNS, Source
-from mmpr.sources.turns import is_turns, reply_to
+from mmpr.sources.turns import is_turns, reply_to, turns_of_chat
 from mmpr.types import Reason
 
 _BASE64 = re.compile(r"^(?:[A-Za-z0-9+/]{64}|iVBORw0KGgo|/9j/[A-Za-z0-9+/]{40})[A-Za-z0-9+/]*+={0,2}\s*$")
@@ -81,6 +81,8 @@ def _take_turns(ours: dict[str, object], values: Mapping[str, object], layout: R
     if layout.turns and ours["conversations"] is None:
         ours["conversations"] = value_at(values, layout.turns)
     asked = ours["question"]
+    if layout.chat and isinstance(asked, str):
+        asked = turns_of_chat(asked) or asked
     if is_turns(asked) and ours["messages"] is None:
         ours.update(messages=asked, question=None)
 
@@ -88,7 +90,7 @@ def _take_turns(ours: dict[str, object], values: Mapping[str, object], layout: R
 def _given_reply(ours: Mapping[str, object], source: Source) -> dict[str, object]:
     """The reply beside a question: the answer to one that asks for a few words, else a draft."""
     question, reply = ours["question"], ours["chosen"]
-    if source.rollouts or not isinstance(question, str) or not isinstance(reply, str):
+    if source.rollouts or source.beside or not isinstance(question, str) or not isinstance(reply, str):
         return {"chosen": None}
     return {"chosen": None, **reply_to(question, reply, ours)}
 

@@ -76,6 +76,7 @@ class RowLayout:
         asked: the question of rows that have theirs in the image.
         words: what answers stand for: 1 for yes.
         comma: whether options may stand in one text, between commas.
+        chat: whether the question is a whole prompt as a chat template wrote it, of which the turns are read.
         formats: of files that may have it; none: all. `table` is Parquet or Arrow.
         alone: whether a file of it has no other columns than its marks. These are common ones: each row that proves
             another way than `rule` counts.
@@ -104,6 +105,7 @@ class RowLayout:
     asked: str = ""
     words: tuple[tuple[str, str], ...] = ()
     comma: bool = False
+    chat: bool = False
     formats: Columns = ()
     alone: bool = False
 
@@ -120,6 +122,20 @@ _IN_IMAGE = "Answer the question that is shown in the image."
 PLAIN = RowLayout("plain", id=("id",), open=True)
 
 LAYOUTS = (
+    RowLayout("mmpr-rollouts", ("source_row", "response_index", "response"), rule=_LETTER, id=("id",)),
+    RowLayout("internvl-rollouts", ("question_orig", "response"), question=("question_orig",), id=("id",)),
+    RowLayout(
+        "verl-rollouts", ("input", "output", "gts"), question=("input",), answer=("gts",), id=("uid",), chat=True
+    ),
+    RowLayout(
+        "lmms-eval-samples",
+        ("doc_id", "target", "resps|filtered_resps"),
+        question=("doc.question", "doc.query", "input"),
+        image=("doc.image", "doc.image_path"),
+        options=("doc.options", "doc.choices"),
+        answer=("target",),
+        id=("doc_id",),
+    ),
     RowLayout(
         "mathvista",
         ("pid", "answer_type"),
@@ -212,6 +228,15 @@ LAYOUTS = (
         answer=("answer",),
         rule=_LETTER,
         formats=("csv",),
+    ),
+    RowLayout(
+        "vlmevalkit-predictions",
+        ("index", "question", "prediction"),
+        image=("image", "image_path"),
+        id=("index",),
+        hint=("hint",),
+        options=("@",),
+        rule=_LETTER,
     ),
     RowLayout(
         "mmbench",

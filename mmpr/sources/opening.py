@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mmpr.errors import SourceError
-from mmpr.sources import arrow, csv_file, parquet
+from mmpr.sources import arrow, csv_file, parquet, xlsx_file
 from mmpr.sources.hub import fetched, hub_name
 from mmpr.sources.json_object import annotations_beside, rows_inside
 from mmpr.sources.kinds import kind_of
@@ -33,9 +33,10 @@ def open_source(
     """Describe where questions are: a file, a folder of files, an MMPR `meta.json`, or a data set of the Hub.
 
     Args:
-        path: JSON lines, a JSON array, CSV, TSV (each plain, .gz or .zst), Parquet or Arrow; a folder that holds files
-            of one of these kinds, or was written by `datasets.save_to_disk`; a `meta.json` as MMPR is released with; or
-            `hf://owner/name:split`, `hf://owner/name/config:split`, fetched here and read from the Hub client's cache.
+        path: JSON lines, a JSON array, CSV, TSV (each plain, .gz or .zst), Parquet, Arrow or an Excel workbook; a folder
+            that holds files of one of these kinds but the last, or was written by `datasets.save_to_disk`; a
+            `meta.json` as MMPR is released with; or `hf://owner/name:split`, `hf://owner/name/config:split`, fetched
+            here and read from the Hub client's cache.
         name: stands in ids; the file's, folder's or data set's name without its ending by default.
         image_root: the folder that relative image paths begin at; the source's own folder by default. The roots that
             a `meta.json` names begin there, by default at the `meta.json` or the folder above it.
@@ -109,7 +110,7 @@ def _file(source: Source) -> Source:
         format = "json"
     if format == "json" and (answers := annotations_beside(path)) is not None:
         source = replace(source, annotations=str(answers))
-    names = {"parquet": parquet.names, "arrow": arrow.names, "csv": csv_file.names}.get(format)
+    names = {"parquet": parquet.names, "arrow": arrow.names, "csv": csv_file.names, "xlsx": xlsx_file.names}.get(format)
     if format == "csv":
         csv_file.check_header(source)
     return recognise(source, None if names is None else list(names(source)))

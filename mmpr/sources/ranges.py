@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
 from mmpr.sources.source_records import Index, LeaseRange, Span
@@ -46,13 +46,18 @@ def sample(index: Index, limit: int, seed: int, *, first_row: int = 0) -> Iterat
         yield first_row + start + draw % (stop - start)
 
 
+def lease_of(index: Index, ordinals: Sequence[int]) -> LeaseRange:
+    """The range of some rows, in rising order."""
+    return LeaseRange(tuple(_spans(index, ordinals)))
+
+
 def _sampled(index: Index, rows: Iterable[int], chunk_questions: int) -> Iterator[LeaseRange]:
     rows = iter(rows)
     while chunk := list(islice(rows, chunk_questions)):
-        yield LeaseRange(tuple(_spans(index, chunk)))
+        yield lease_of(index, chunk)
 
 
-def _spans(index: Index, rows: list[int]) -> Iterator[Span]:
+def _spans(index: Index, rows: Sequence[int]) -> Iterator[Span]:
     first = rows[0]
     for row, following in zip(rows, [*rows[1:], None], strict=True):
         if following != row + 1:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mmpr.errors import ConfigError, SourceError
-from mmpr.sources import array_file, arrow, csv_file, parquet
+from mmpr.sources import array_file, arrow, csv_file, parquet, xlsx_file
 from mmpr.sources.answer_rules import RuleProofs
 from mmpr.sources.answer_texts import answers_in, repeats
 from mmpr.sources.file_columns import FileColumns, columns_of_row, recognised, recognised_rows
@@ -30,7 +30,7 @@ _HEAD_BYTES = 4096
 _ROWS = 200  # that are looked at for a layout: the keys of JSON's rows may differ
 # `answer_idx`, and the class that GeoQA calls `label`: counted from 0 unless a row shows another way.
 _INDEX_NAME = re.compile(r"(?:idx|index|Idx|Index)$|^(?:label|cop)$")
-_TABLES = ("parquet", "arrow", "csv")
+_TABLES = {"parquet": parquet.names, "arrow": arrow.names, "csv": csv_file.names, "xlsx": xlsx_file.names}
 
 
 def recognise(source: Source, names: list[str] | None) -> Source:
@@ -127,7 +127,7 @@ def _check_mapped(source: Source, seen: list[str]) -> None:
 def _may_have_options(source: Source) -> bool:
     """Whether its rows have to be looked at: a file without a column of options has nothing to decide."""
     if source.format in _TABLES:
-        names = {"parquet": parquet.names, "arrow": arrow.names, "csv": csv_file.names}[source.format](source)
+        names = _TABLES[source.format](source)
         return bool(columns_of_row(source, names).places["options"])
     if any(columns_of_row(source, tuple(row)).places["options"] for row in first_rows(source)):
         return True

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from mmpr.errors import SourceError
-from mmpr.sources import array_file, arrow, csv_file, jsonl, parquet
+from mmpr.sources import array_file, arrow, csv_file, jsonl, parquet, xlsx_file
 from mmpr.sources.cursors import Cursor, Raw, Shelf
 from mmpr.sources.row_faults import RowFault
 from mmpr.sources.rows import read_row, skip
@@ -37,6 +37,7 @@ _FORMATS: dict[str, ReadsFormat] = {
     "jsonl": jsonl,
     "json": array_file,
     "csv": csv_file,
+    "xlsx": xlsx_file,
     "parquet": parquet,
     "arrow": arrow,
 }
@@ -83,6 +84,24 @@ def read_with_values(source: Source, lease: LeaseRange) -> Iterator[tuple[Questi
             continue
         read = read_row(values, part, raw.number)
         yield read if isinstance(read, Skip) else replace(read, row=number), values
+
+
+def read_given(
+    source: Source, lease: LeaseRange, digest: _Hash
+) -> Iterator[tuple[int, Question | Skip, Mapping[str, object]]]:
+    """The lease's rows with their numbers and whole values, images too; raises as `read_range` does.
+
+    Args:
+        digest: takes what `rows_hash` is made of.
+    """
+    for part, number, raw in _raws(source, lease, digest, images=True):
+        try:
+            values = _FORMATS[part.format].values(raw, part)
+        except RowFault as fault:
+            yield number, skip(part, raw.number, fault), {}
+            continue
+        read = read_row(values, part, raw.number)
+        yield number, read if isinstance(read, Skip) else replace(read, row=number), values
 
 
 def raw_values(
@@ -161,7 +180,7 @@ def _part(source: Source, place: int) -> Source:
 
 def _rows_of(part: Source, span: Span, images: bool, shelf: Shelf) -> Iterator[Raw]:
     """A span's rows, by a cursor that stands between its mark and its first row, else from the mark."""
-    costly = part.compression is not None or part.format == "parquet"  # to go to a place in it
+    costly = part.compression is not None or part.format in ("parquet", "xlsx")  # to go to a place in it
     key, shelf, first = _key(part, images), _SHELF if costly else shelf, span.first - span.start
     cursor = shelf.take(key, 0 if part.compression else first - span.skip, first)
     if cursor is None:

@@ -29,7 +29,7 @@ def read_row(values: Mapping[str, object], source: Source, row: int) -> Question
     ours: Mapping[str, object] = {"id": values.get(source.column("id"))}
     try:
         ours = ours_of(values, source)
-        return _question(_unfolded(ours), source, row)
+        return _question(_unfolded(ours, source), source, row)
     except RowFault as fault:
         given = ours["id"]
         return skip(source, row, fault, str(given) if isinstance(given, str | int) else None)
@@ -78,13 +78,15 @@ def _question(ours: Mapping[str, object], source: Source, row: int) -> Question:
     )
 
 
-def _unfolded(ours: Mapping[str, object]) -> Mapping[str, object]:
-    """A row that is written as turns with the columns that they stand for."""
+def _unfolded(ours: Mapping[str, object], source: Source) -> Mapping[str, object]:
+    """A row that is written as turns with the columns that they stand for; of rollouts the reply is a response."""
     if ours["question"] is not None:
         return ours
     for name in ("conversations", "messages"):  # a question that is written as turns was taken for messages
         if ours[name] is not None:
-            return {**ours, **columns_of(name, ours[name], ours)}
+            found = columns_of(name, ours[name], ours)
+            replies = ("answer", "chosen") if source.beside else ()
+            return {**ours, **{column: own for column, own in found.items() if column not in replies}}
     return ours
 
 

@@ -33,7 +33,7 @@ ASKING = ("question", "conversations", "messages")  # a row has its question in 
 # In a source of several files, row 7 of the third (from 0) has the number 3_000_000_007.
 PART_ROWS = 1_000_000_000
 
-Format = Literal["jsonl", "json", "csv", "parquet", "arrow", "parts"]
+Format = Literal["jsonl", "json", "csv", "xlsx", "parquet", "arrow", "parts"]
 Compression = Literal["gzip", "zstd"]
 
 
@@ -42,13 +42,13 @@ class Source:
     """Where rows are and how they are read; made by `open_source`, which checks it.
 
     `path` and `image_root` are absolute. `columns` maps our names to the file's where the two differ. `parts` are the
-    files of a source that has several; `rollouts`: its rows bring responses,
-    and need no images; `layout`, `answers` (how an answer names an option), `votes` (several answers are annotators',
-    of whom the share `agreement` must say the same) and `image_files` (the path of an image that a row names by number)
-    are found once; `is_settled`: `answers` is what a run recorded. `annotations` is the file that has the answers to
-    the questions. `plain_hash`: rows are hashed as before there were layouts. `rows_at` and
-    `keyed` place the rows in a file that is one JSON object. `stem` is what such
-    a file is called in ids. `among_others`: of a build that has other sources, too.
+    files of a source that has several; `rollouts`: its rows bring responses, and need no images; `beside`: columns of
+    responses that an import reads beside those of questions; `layout`, `answers` (how an answer names an option),
+    `votes` (several answers are annotators', of whom the share `agreement` must say the same) and `image_files` (the
+    path of an image that a row names by number) are found once; `is_settled`: `answers` is what a run recorded.
+    `annotations` is the file that has the answers to the questions. `plain_hash`: rows are hashed as before there were
+    layouts. `rows_at` and `keyed` place the rows in a file that is one JSON object. `stem` is what such a file is
+    called in ids. `among_others`: of a build that has other sources, too.
     """
 
     name: str
@@ -75,6 +75,7 @@ class Source:
     annotations: str = ""
     plain_hash: bool = False
     rollouts: bool = False
+    beside: tuple[str, ...] = ()
     parts: tuple[Source, ...] = field(default=(), repr=False)
 
     def place(self, row: int) -> str:

@@ -28,6 +28,9 @@ _ROLES = {
 }
 
 Turn = tuple[str, str]  # role, text
+# A prompt as ChatML writes it, with its special tokens or, as `decode(skip_special_tokens=True)` leaves it, without.
+_CHATML = re.compile(r"<\|im_start\|>(system|user|assistant)\n(.*?)(?:<\|im_end\|>|\Z)", re.DOTALL)
+_BARE_CHAT = re.compile(r"^(system|user|assistant)\n", re.MULTILINE)
 _TURNS_TEXT = re.compile(r'^\s*+\[\s*+\{\s*+"(?:role|from|content|value)"')
 
 
@@ -75,6 +78,32 @@ def is_turns(value: object) -> bool:
     if isinstance(value, str) and not isinstance(value, NumberText) and _TURNS_TEXT.match(value):
         value = _decoded(value)
     return isinstance(value, list) and bool(value) and all(isinstance(one, dict) and _says_who(one) for one in value)
+
+
+def turns_of_chat(prompt: str) -> list[dict[str, str]] | None:
+    """The turns of a prompt that a chat template wrote, less the one that it opens; None where it is none."""
+    found = _CHATML.findall(prompt)
+    if not found:
+        pieces = _BARE_CHAT.split(f"{prompt.strip()}\n")
+        if pieces[0].strip() or len(pieces) < 3:
+            return None
+        found = list(zip(pieces[1::2], pieces[2::2], strict=True))
+    turns = [{"role": role, "content": text.strip()} for role, text in found]
+    while turns and turns[-1]["role"] == "assistant" and not turns[-1]["content"]:
+        turns.pop()
+    return turns or None
+
+
+def last_reply(name: str, value: object) -> str | None:
+    """The assistant's last turn; None where the turns end otherwise.
+
+    Raises:
+        RowFault: the turns are of another shape.
+    """
+    role, text = ("", "")
+    for turn in _listed(name, value):
+        role, text = _turn(name, turn, _Media([], []))
+    return text if role == "assistant" else None
 
 
 def _says_who(turn: Mapping[str, object]) -> bool:

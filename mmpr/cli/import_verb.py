@@ -1,0 +1,40 @@
+"""`mmpr import`: responses that were made elsewhere become a run folder."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from mmpr.cli.messages import LOG_FORMAT, print_event, print_summary, say
+from mmpr.cli.verb_options import ConfigOption, LogOption, RootOption, Settings, given
+from mmpr.log import LogFormat
+
+
+def import_rollouts(
+    context: typer.Context,
+    file: Annotated[str, typer.Argument(metavar="FILE", help="Questions with responses.", show_default=False)],
+    out: Annotated[str, typer.Option("--out", help="The run folder: local, or any fsspec URL.", show_default=False)],
+    model: Annotated[str | None, typer.Option("--model", help="Who answered, where rows do not say.")] = None,
+    config: ConfigOption = None,
+    image_root: RootOption = None,
+    log_format: LogOption = LogFormat.TEXT,
+    settings: Settings = None,
+) -> None:
+    """Make a run folder of responses that were made elsewhere; the same command again goes on where it ended.
+
+    Reads what InternVL's pipeline, VLMEvalKit, lmms-eval, verl and ms-swift write, and any file with questions,
+    answers and responses, one a row or a list. The responses are judged and paired as a build's are.
+    """
+    from mmpr.importing.import_flow import import_file
+
+    context.meta[LOG_FORMAT] = log_format
+    overrides = [*given(model=model, image_root=image_root), *(settings or [])]
+    outcome = import_file(file, out, overrides, settings=config, log_format=log_format)
+    for note in outcome.late_notes:
+        say(note, err=True)
+    if outcome.idle:
+        say("nothing left to do")
+    print_summary(out, outcome.report)
+    if log_format is LogFormat.JSON:
+        print_event(context, "ended", "complete", run=out, exit_code=0)

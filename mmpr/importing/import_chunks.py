@@ -1,0 +1,120 @@
+"""A chunk's work: its questions are read as a build reads them, their given responses judged, and all committed."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections import Counter
+from collections.abc import Sequence
+
+from mmpr.builder.chunk import ChunkReport, report
+from mmpr.builder.evaluation_results import no_answer
+from mmpr.builder.pair_rule import count
+from mmpr.builder.row_checks import judgeable
+from mmpr.builder.stored_verdicts import with_verdicts
+from mmpr.errors import CommitRefused, ImageError
+from mmpr.importing.import_records import ImportChunk, ImportSettings
+from mmpr.importing.rollout_groups import GroupedQuestion
+from mmpr.judging import judge_key, open_judge
+from mmpr.run import ChunkAccount, Committed, StoredImage, StoredResponse
+from mmpr.sources import Row, read_hashed
+from mmpr.sources.given_responses import GivenResponse
+from mmpr.types import Question, Response, Skip, Stage
+
+
+def import_chunk(settings: ImportSettings, work: ImportChunk) -> ChunkReport:
+    """Read, judge and commit one chunk; an attempt that comes second reports what the first has committed.
+
+    Raises:
+        SourceError: the file has changed meanwhile.
+        RunFolderError: the folder cannot be written.
+    """
+    began = time.time()
+    rows, sha256 = read_hashed(settings.source, work.lease)
+    rows = judgeable(rows, settings.source, settings.judge)
+    found = [_committed(settings, row, given) for row, given in zip(rows, work.questions, strict=True)]
+    with open_judge(settings.judge, time_limit_s=settings.judge_time_limit_s) as judge:
+        found = [with_verdicts(one, judge) for one in found]
+    counts, skips = count(found, settings.rule)
+    account = ChunkAccount(
+        lease=work.lease.to_json(),
+        rows_sha256=sha256,
+        counts={**counts, **_repeats(found), "omitted": sum(given.omitted for given in work.questions)},
+        skips_by_reason=skips,
+        tokens=_tokens(found),
+        seconds=round(time.time() - began, 3),
+        host=socket.gethostname(),
+        engine=f"imported from {settings.source.name}",
+        judge=judge_key(settings.judge),
+        began=round(began, 3),
+    )
+    try:
+        commit = settings.folder.commit_chunk(work.chunk, work.attempt, found, account)
+    except CommitRefused:
+        commit = settings.folder.load_commit(work.chunk)
+    return report(commit)
+
+
+def _committed(settings: ImportSettings, row: Row, given: GroupedQuestion) -> Committed:
+    """A question with its responses, or why it has none."""
+    question, skipped = row
+    place = settings.source.place(question.row)
+    if given.source_row is not None:
+        question = _replaced(question, given)
+    skip = given.skip or skipped
+    if skip is None and question.answer is None:
+        skip = no_answer(question.id)
+    images: tuple[StoredImage, ...] = ()
+    if skip is None:
+        try:
+            images = tuple(StoredImage.of(image) for image in settings.loader(question.images))
+        except ImageError as error:
+            skip = Skip(question.id, Stage.READ, error.reason, error.detail)
+    if skip is not None:
+        detail = skip.detail if place in skip.detail else f"{place}: {skip.detail}"
+        return Committed(question, skip=Skip(question.id, skip.stage, skip.reason, detail))
+    return Committed(question, images, tuple(_responses(settings, question, given.responses)))
+
+
+def _replaced(question: Question, given: GroupedQuestion) -> Question:
+    from dataclasses import replace
+
+    assert given.source_row is not None
+    return replace(question, row=given.source_row, minority_answers=given.minority)
+
+
+def _responses(settings: ImportSettings, question: Question, given: Sequence[GivenResponse]) -> list[StoredResponse]:
+    """The responses under their own indices where all have one, else in the order of the file."""
+    own = [one.index for one in given]
+    indices = own if None not in own and len(set(own)) == len(own) else list(range(len(own)))
+    return [
+        StoredResponse(
+            Response(
+                question.id,
+                Stage.SAMPLE,
+                index or 0,
+                one.text,
+                (),
+                one.n_tokens,
+                one.finish_reason,
+                one.seed,
+                one.round,
+                one.gain,
+                one.thoughts,
+                None if one.model == settings.model else one.model,
+            )
+        )
+        for index, one in zip(indices, given, strict=True)
+    ]
+
+
+def _repeats(found: Sequence[Committed]) -> dict[str, int]:
+    """How many responses there are, and how many say what another of their question says, word for word."""
+    texts = [[stored.response.text for stored in one.responses] for one in found]
+    return {"responses": sum(map(len, texts)), "repeated": sum(len(each) - len(set(each)) for each in texts)}
+
+
+def _tokens(found: Sequence[Committed]) -> dict[str, int]:
+    """The tokens that are known; nothing where none are."""
+    known = [r.response.n_tokens for one in found for r in one.responses if r.response.n_tokens is not None]
+    return dict(Counter(generated=sum(known))) if known else {}

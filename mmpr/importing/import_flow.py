@@ -1,0 +1,250 @@
+"""`mmpr import`: a file of responses becomes a run folder of which everything works that works on one that was built.
+
+The rows are read and grouped, then judged and committed chunk by chunk as a build's are, then the dataset is cut. The
+same command goes on where it ended: what is committed stays, and the file must not have changed.
+"""
+
+from __future__ import annotations
+
+import functools
+import platform
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from mmpr import pool
+from mmpr.builder.build_flow import swept
+from mmpr.builder.chronicle import BUILT, Chronicle, chronicled
+from mmpr.builder.exclude import keep_list
+from mmpr.builder.finish import REPORTS, finish, finished_report
+from mmpr.builder.image_loader import image_loader, remote_of
+from mmpr.builder.layout import readings, versions
+from mmpr.builder.progress_views import report_notes, waiting
+from mmpr.builder.run_recipes import judge_options, pair_rule
+from mmpr.builder.stopping import stop_signal
+from mmpr.errors import ResumeError, SourceError
+from mmpr.importing.import_chunks import import_chunk
+from mmpr.importing.import_records import (
+    IMPORT_SETTINGS,
+    ImportChunk,
+    ImportSettings,
+    import_config,
+    import_notes,
+    settled_by_rows,
+    split_columns,
+)
+from mmpr.importing.rollout_groups import RolloutGroups, grouped
+from mmpr.log import LogFormat, stamp
+from mmpr.redact import redacted
+from mmpr.run import RunFolder, new_attempt
+from mmpr.run.folder import MANIFEST
+from mmpr.run.heartbeat import Heartbeat, claimed
+from mmpr.settings.config import BuildConfig, Mark, part
+from mmpr.sources import Index, Source, as_recorded, index, open_source, settled
+from mmpr.sources.column_report import column_names
+from mmpr.sources.given_responses import ResponseNames
+from mmpr.verification import damaged_chunks
+
+_CHUNK = 128  # questions
+_AT_ONCE = 4  # chunks whose responses are held at a time
+ROLLOUTS = "rollouts"  # of a source's reading in run.json: what is known of the file
+
+
+@dataclass(frozen=True, slots=True)
+class ImportOutcome:
+    """How an import ended: its run, the report, whether it was complete before; what its file said, and its commits."""
+
+    folder: RunFolder
+    report: dict[str, Any]
+    idle: bool
+    notes: tuple[str, ...]
+    late_notes: tuple[str, ...] = ()
+
+
+def import_file(
+    file: str,
+    out: str,
+    overrides: list[str],
+    *,
+    settings: Path | None = None,
+    log_format: LogFormat = LogFormat.TEXT,
+) -> ImportOutcome:
+    """Import, or go on importing, a file of responses into the run folder `out`.
+
+    Args:
+        file: anything that a source may be, with the columns of responses (docs/rollouts.md).
+        out: a local folder or an fsspec URL.
+        overrides: `key=value`; `columns.response=prediction` maps columns of responses, too.
+        settings: a YAML file of settings, of which those of asking a model are left aside.
+        log_format: of what is printed to stderr while it runs.
+
+    Raises:
+        ConfigError: a setting is wrong, or is of asking a model.
+        SourceError: the file cannot be read, or no row of it has a response.
+        ResumeError: the file or a setting has changed since the import began.
+        RunFolderError: the folder holds something else, is in use or damaged, or cannot be written.
+        RunStopped: SIGTERM; the same call goes on.
+    """
+    config = import_config(file, settings, overrides)
+    as_json = log_format is LogFormat.JSON
+    folder = RunFolder(out)
+    folder.require_room()
+    with ExitStack() as stack:
+        stack.enter_context(stop_signal())
+        heartbeat = stack.enter_context(claimed(folder))
+        chronicle = stack.enter_context(chronicled(folder))
+        stack.enter_context(swept(folder, abandoned=True))
+        heartbeat.update({"phase": "reading the rollouts"})
+        with waiting("reading the rollouts", as_json=as_json):
+            source, counted, names = _opened(folder, config)
+            groups = stack.enter_context(grouped(source, counted, names, config.chunk_questions or _CHUNK))
+        _refuse_empty(source, groups)
+        config = settled_by_rows(config, groups.facts, source)
+        notes = import_notes(config, groups.facts, len(groups), groups.lenient)
+        report_notes(notes, run=redacted(folder.url), as_json=as_json)
+        _enter(folder, config, source, groups)
+        outcome = _import(folder, config, source, groups, heartbeat, chronicle)
+        chronicle.add("complete", "nothing was left to do" if outcome.idle else "")
+        return replace(outcome, notes=tuple(notes))
+
+
+def _opened(folder: RunFolder, config: BuildConfig) -> tuple[Source, Index, ResponseNames]:
+    """The file as a source, counted and settled, with the columns of its responses.
+
+    Raises:
+        SourceError: it cannot be read, or its answers can be read in two ways.
+    """
+    columns, names = split_columns(config.columns)
+    remote_of(config).check()
+    source = open_source(
+        config.source,
+        image_root=config.image_root,
+        columns=columns,
+        language=config.language,
+        video_frames=config.video_frames,
+        answer_agreement=config.answer_agreement,
+    )
+    seen = column_names(source)
+    beside = names.read(seen) or ("response",)
+    source = replace(source, beside=beside, parts=tuple(replace(part, beside=beside) for part in source.parts))
+    for ours, theirs in names.mapped:
+        if theirs and theirs.partition(".")[0] not in seen:
+            raise SourceError(f"{source.path}: has no column {theirs!r} (columns.{ours}) but {', '.join(seen)[:300]}")
+    if folder.has_run():
+        source = as_recorded(source, folder.load_run().get("reading") or {})
+    counted = index(source)
+    return settled(source, counted, answer_index=config.answer_index), counted, names
+
+
+def _refuse_empty(source: Source, groups: RolloutGroups) -> None:
+    """A file without any response is none of rollouts."""
+    if groups.facts.responses:
+        return
+    why = groups.facts.first_bad or f"{source.path}: has no rows"
+    raise SourceError(f"{why}; no row of {source.path} has a response: columns.response=.. names their column")
+
+
+def _enter(folder: RunFolder, config: BuildConfig, source: Source, groups: RolloutGroups) -> None:
+    """Write `run.json` at the first start; later ones must agree with it, and with the file as it was."""
+    identity = _identity(config, source)
+    facts = {**groups.facts.to_json(), "questions": len(groups)}
+    if not folder.has_run():
+        layout = {"chunk_questions": config.chunk_questions or _CHUNK, "stops": [len(groups)]}
+        folder.create_run(
+            identity=identity,
+            selection=part(config, Mark.SELECTION),
+            source=source.path,
+            layout={**layout, "questions": len(groups), "chunks": groups.n_chunks},
+            versions=versions(),
+            reading={name: {**how, ROLLOUTS: facts} for name, how in readings([source]).items()},
+        )
+    else:
+        defaults = part(BuildConfig(), Mark.IDENTITY)
+        folder.require_identity({**defaults, **identity}, defaults=defaults)
+        _refuse_changed(folder, source, groups.facts.sha256)
+        folder.change_selection(part(config, Mark.SELECTION))
+    folder.add_start({"at": stamp(), "host": platform.node(), "imported": source.name})
+    if damaged := {*damaged_chunks(folder, thorough=False), *folder.noted_damage()}:
+        folder.store.delete(MANIFEST)
+    for chunk in damaged:
+        folder.drop_commit(chunk)
+    folder.note_damage({})
+
+
+def _identity(config: BuildConfig, source: Source) -> dict[str, Any]:
+    """What may never change, and is known of responses that others sampled."""
+    own = {name: value for name, value in part(config, Mark.IDENTITY).items() if name in IMPORT_SETTINGS}
+    return {**own, "source": source.path, "image_root": source.image_root, "imported": True}
+
+
+def _refuse_changed(folder: RunFolder, source: Source, sha256: str) -> None:
+    reading: Mapping[str, Any] = folder.load_run().get("reading") or {}
+    kept = [how.get(ROLLOUTS, {}).get("sha256") for how in reading.values()]
+    if sha256 not in kept:
+        raise ResumeError(f"{source.path} has changed since {folder.url} was begun; put it back or use another --out")
+
+
+def _import(
+    folder: RunFolder,
+    config: BuildConfig,
+    source: Source,
+    groups: RolloutGroups,
+    heartbeat: Heartbeat,
+    chronicle: Chronicle,
+) -> ImportOutcome:
+    """Commit the chunks that are not, then cut the dataset."""
+    keep_list(folder, config.exclude)  # a list that cannot be read is found before the work
+    todo = sorted(set(range(groups.n_chunks)) - folder.committed_chunks())
+    if not todo and (report := finished_report(folder, REPORTS[-1])):
+        return ImportOutcome(folder, report, True, ())
+    work = functools.partial(import_chunk, _settings(folder, config, source))
+    with pool.task_room():
+        heartbeat.update({"phase": "judging"})
+        for _ in pool.map_tasks(work, _Chunks(groups, todo), in_flight=_AT_ONCE):
+            heartbeat.check()
+        heartbeat.update({"phase": "finishing"})
+        chronicle.add(BUILT, "every chunk is committed")
+        report = finish(folder, config, waiting=waiting)
+    return ImportOutcome(folder, report, False, (), _counted(folder))
+
+
+def _settings(folder: RunFolder, config: BuildConfig, source: Source) -> ImportSettings:
+    return ImportSettings(
+        folder=folder,
+        source=source,
+        model=config.model,
+        judge=judge_options(config),
+        judge_time_limit_s=config.judge_time_limit_s,
+        rule=pair_rule(config),
+        loader=image_loader(config, source.image_root),
+    )
+
+
+class _Chunks(Sequence[ImportChunk]):
+    """The chunks to be committed, each read from the temporary file when it is asked for."""
+
+    def __init__(self, groups: RolloutGroups, todo: Sequence[int]) -> None:
+        self._groups, self._todo = groups, todo
+
+    def __len__(self) -> int:
+        return len(self._todo)
+
+    def __getitem__(self, place: Any) -> Any:  # noqa: ANN401  a slice would be of no use to anybody
+        chunk = self._todo[place]
+        return ImportChunk(chunk, new_attempt(), self._groups.lease(chunk), tuple(self._groups.questions(chunk)))
+
+
+def _counted(folder: RunFolder) -> tuple[str, ...]:
+    """What the commits say of responses that stand there twice, and of those that are too many."""
+    counts = [commit.account.counts for commit in folder.commits()]
+    repeated, responses, omitted = (
+        sum(each.get(name, 0) for each in counts) for name in ("repeated", "responses", "omitted")
+    )
+    lines = []
+    if repeated:
+        lines.append(f"{repeated:,} of {responses:,} responses repeat another of their question, word for word")
+    if omitted:
+        lines.append(f"left out: {omitted:,} responses behind the first 1,024 of their question")
+    return tuple(lines)

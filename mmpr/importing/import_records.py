@@ -1,0 +1,154 @@
+"""What an import is given and what it works on: its settings, one chunk's rows, and what a run was imported from."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmpr.errors import ConfigError
+from mmpr.images import Loader
+from mmpr.importing.rollout_groups import GroupedQuestion, ImportFacts
+from mmpr.judging import JudgeOptions
+from mmpr.pairing import PairRule
+from mmpr.prompts import GIVEN
+from mmpr.run import RunFolder
+from mmpr.settings.config import BuildConfig, Mark, marks, merge
+from mmpr.settings.field_types import UNKNOWN_MODEL
+from mmpr.settings.presets import read_settings
+from mmpr.sources import LeaseRange, Source
+from mmpr.sources.given_responses import RESPONSE_COLUMNS, ResponseNames
+
+# Settings of identity that say how rows and images are read, and what was asked: the others are of whoever asks.
+IMPORT_SETTINGS = (
+    *("source", "image_root", "columns", "answer_index", "answer_agreement", "language", "chunk_questions"),
+    *("prompt_version", "answer_form", "prompt_template", "system_message"),
+    *(
+        "max_pixels",
+        "max_image_bytes",
+        "allowed_hosts",
+        "video_frames",
+        "max_video_bytes",
+        "model",
+        "revision",
+        "grounding",
+    ),
+)
+# What rows say of the instruction that they were asked under: InternVL's names, and our own.
+_VERSIONS = {
+    **{
+        f"{language}{ending}": version
+        for language in ("en", "zh")
+        for ending, version in (("", "final"), ("_v2", "boxed"), ("_r1", "think"))
+    },
+    **{version: version for version in ("final", "boxed", "think", GIVEN)},
+}
+_BARE = ("internvl-rollouts", "mmpr-rollouts")  # layouts whose questions are without the instruction
+
+
+@dataclass(frozen=True, slots=True)
+class ImportSettings:
+    """What the work on a chunk needs; picklable, made once a start. `model` wrote what names no other."""
+
+    folder: RunFolder
+    source: Source
+    model: str
+    judge: JudgeOptions
+    judge_time_limit_s: float
+    rule: PairRule
+    loader: Loader
+
+
+@dataclass(frozen=True, slots=True)
+class ImportChunk:
+    """One chunk: the first rows of its questions, and what answers each."""
+
+    chunk: int
+    attempt: str
+    lease: LeaseRange
+    questions: tuple[GroupedQuestion, ...]
+
+
+def import_config(file: str, settings: Path | None, overrides: list[str]) -> BuildConfig:
+    """The settings of an import: what a file of settings has for one, and `key=value` over it.
+
+    Raises:
+        ConfigError: an override is of asking a model; or as for any settings.
+    """
+    known = {name for name, mark in marks().items() if mark is not Mark.IDENTITY} | {*IMPORT_SETTINGS}
+    for override in overrides:
+        name = override.partition("=")[0].partition(".")[0]
+        if name in marks() and name not in known:
+            raise ConfigError(f"{name}: is of asking a model, and an import asks none")
+    values = read_settings(settings) if settings is not None else {}
+    values = {name: value for name, value in values.items() if name in known and name not in ("source", "model")}
+    values |= {"source": file, "imported": True, "model": values.get("model", UNKNOWN_MODEL)}
+    return merge(values, overrides, place=str(settings or "the settings"))
+
+
+def split_columns(columns: Mapping[str, str]) -> tuple[dict[str, str], ResponseNames]:
+    """The setting `columns` as what maps columns of questions, and what maps those of responses."""
+    own = {name: column for name, column in columns.items() if name in RESPONSE_COLUMNS}
+    others = {name: column for name, column in columns.items() if name not in own}
+    return others, ResponseNames(tuple(sorted(own.items())))
+
+
+def settled_by_rows(config: BuildConfig, facts: ImportFacts, source: Source) -> BuildConfig:
+    """The settings with what every row says alike: who answered, under which instruction, in which form."""
+    changes: dict[str, object] = {}
+    given = config.model_fields_set
+    models = [name for name in sorted(facts.models) if name]
+    if config.model == UNKNOWN_MODEL and models:
+        named = models if "" not in facts.models else [*models, UNKNOWN_MODEL]
+        changes["model"] = " + ".join(named) if len(named) <= 4 else f"{len(named)} models"
+    layouts = {part.layout for part in source.parts or (source,)}
+    if "prompt_version" not in given:
+        versions = {_VERSIONS.get(name, GIVEN) for name in facts.versions} if layouts <= {*_BARE} else set()
+        changes["prompt_version"] = versions.pop() if len(versions) == 1 else GIVEN
+    if "answer_form" not in given:
+        forms = {*facts.forms}
+        alike = forms.pop() if len(forms) == 1 else "any"
+        changes["answer_form"] = alike if alike in ("final", "boxed", "think") else "any"
+    return config.model_copy(update=changes)
+
+
+def import_notes(config: BuildConfig, facts: ImportFacts, n_questions: int, lenient: int) -> list[str]:
+    """What a person should know of the file, a line each."""
+    known = [f"{name} of {n:,}" for name, n in facts.known.items() if n < facts.responses]
+    unknown = [name for name in ("n_tokens", "finish_reason", "seed") if not facts.known[name]]
+    notes = [f"{facts.rows:,} rows: {facts.responses:,} responses to {n_questions - facts.bad_rows:,} questions"]
+    if facts.bad_rows:
+        notes.append(f"{facts.bad_rows:,} rows are skipped; the first: {facts.first_bad}")
+    if unknown:
+        notes.append(f"not known, and null: {', '.join(unknown)}")
+    if known:
+        notes.append(f"known of some only: {', '.join(known)}; null of the others")
+    if config.model == UNKNOWN_MODEL:
+        notes.append("nobody says who answered: --model NAME does")
+    if facts.left_out:
+        notes.append(f"left out: {facts.left_out:,} entries that are no responses; the first: {facts.first_left_out}")
+    if facts.listed_texts:
+        notes.append(
+            f"{facts.listed_texts:,} responses look like lists of several, the first at {facts.first_listed}: "
+            "columns.responses=.. with their column's name reads them as lists"
+        )
+    n_asked = n_questions - facts.bad_rows
+    if (
+        facts.own_ids
+        and n_asked > 1
+        and facts.own_ids == facts.rows - facts.bad_rows == n_asked > lenient - facts.bad_rows
+    ):
+        notes.append(
+            f"every row has an id of its own, yet only {lenient - facts.bad_rows:,} questions differ: "
+            "columns.id='' groups by image, question and answer"
+        )
+    if facts.without_images and facts.without_images == facts.rows - facts.bad_rows:
+        notes.append("no row names an image: the pairs will have none")
+    versions = Counter({name: n for name, n in facts.versions.items() if name})
+    if len({_VERSIONS.get(name, name) for name in versions}) > 1:
+        told = ", ".join(f"{n:,} {name}" for name, n in versions.most_common(6))
+        notes.append(
+            f"asked under several instructions ({told}): pairs have the bare question; prompt_version=.. adds one"
+        )
+    return notes

@@ -1,0 +1,324 @@
+"""Rows of responses, grouped by the question that they answer, in bounded memory.
+
+One pass reads every row, hashes what it asks, and writes its responses to a temporary file. The hashes, 8 bytes a row,
+tell which rows are of one question; a chunk's responses are then read back from their places in that file. A
+question stands where its first row is, so that chunks are in the source's order whatever order the rows came in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+import tempfile
+from array import array
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from typing import IO, TYPE_CHECKING
+
+from mmpr.errors import RunFolderError
+from mmpr.sources import Index, LeaseRange, Source, ranges
+from mmpr.sources.given_responses import GivenResponse, ResponseNames, responses_in, whole_number
+from mmpr.sources.ranges import lease_of
+from mmpr.sources.row_faults import RowFault
+from mmpr.sources.row_reader import read_given
+from mmpr.sources.rows import skip
+from mmpr.sources.source_records import PART_ROWS
+from mmpr.types import Question, Skip
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+_MOST_RESPONSES = 1024  # of one question: pairing looks at every combination
+_CHUNK_RESPONSES, _CHUNK_BYTES = 16_384, 32_000_000  # a chunk ends before it has more, if it has a question
+_KNOWN = ("n_tokens", "finish_reason", "seed")
+_MOST_NAMES = 50  # models and versions that are told apart
+
+
+@dataclass(frozen=True, slots=True)
+class GroupedRow:
+    """What one row brings, as it lies in the temporary file.
+
+    Args:
+        responses: none where `skip` says why.
+        source_row: the row's number where it was asked, if it says so.
+        minority: answers of too few annotators, of our own export.
+    """
+
+    responses: tuple[GivenResponse, ...] = ()
+    skip: Skip | None = None
+    source_row: int | None = None
+    minority: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class GroupedQuestion:
+    """One question with its responses, or the skip of a row that is none."""
+
+    responses: tuple[GivenResponse, ...]
+    skip: Skip | None
+    source_row: int | None
+    minority: tuple[str, ...]
+    omitted: int  # responses behind the most that a question may have
+
+
+@dataclass(slots=True)
+class ImportFacts:
+    """What is known of a file once every row was read.
+
+    Args:
+        rows, responses, bad_rows: how many.
+        sha256: of all rows, so that a changed file is noticed.
+        models, versions, forms: what rows say of who answered, of the instruction, and of the form of answers.
+        known: how many responses say their `n_tokens`, `finish_reason`, `seed`.
+        left_out: entries of lists that are no responses, and the first of them.
+        listed_texts: responses that look like a list of several, and the first of them.
+        without_images: questions' rows without an image.
+        own_ids: rows with an id of their own.
+    """
+
+    rows: int = 0
+    responses: int = 0
+    bad_rows: int = 0
+    sha256: str = ""
+    models: Counter[str] = field(default_factory=Counter)
+    versions: Counter[str] = field(default_factory=Counter)
+    forms: Counter[str] = field(default_factory=Counter)
+    known: Counter[str] = field(default_factory=Counter)
+    left_out: int = 0
+    first_left_out: str = ""
+    listed_texts: int = 0
+    first_listed: str = ""
+    first_bad: str = ""
+    without_images: int = 0
+    own_ids: int = 0
+
+    def to_json(self) -> dict[str, object]:
+        """Plain values for `run.json`."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: dict(value) if isinstance(value, Counter) else value for name, value in values.items()}
+
+
+class RolloutGroups:
+    """The rows of a source by question; made by `grouped`, which closes its file.
+
+    Args:
+        facts: of the whole file.
+        lenient: how many questions there would be if ids did not count.
+    """
+
+    def __init__(
+        self, source: Source, counted: Index, spool: IO[bytes], collected: _Collected, chunk_questions: int
+    ) -> None:
+        import numpy as np
+
+        self.source, self.counted, self.facts = source, counted, collected.facts
+        self._spool = spool
+        self._offsets = np.frombuffer(collected.offsets, dtype=np.int64)
+        keys = np.frombuffer(collected.keys, dtype=np.uint64)
+        self._order, self._starts = _by_first(keys)
+        self.lenient = len(np.unique(np.frombuffer(collected.contents, dtype=np.uint64)))
+        self._refuse_twice(collected.places)
+        self._stops = self._chunk_stops(chunk_questions)
+
+    def __len__(self) -> int:
+        """How many questions there are, rows that are none among them."""
+        return len(self._starts) - 1
+
+    @property
+    def n_chunks(self) -> int:
+        return len(self._stops)
+
+    def _refuse_twice(self, places: array[int]) -> None:
+        """Two questions of one place could not be told apart."""
+        import numpy as np
+
+        firsts = np.frombuffer(places, dtype=np.uint64)[self._order[self._starts[:-1]]]
+        named = firsts[firsts != 0]
+        if len(np.unique(named)) < len(named):
+            raise RunFolderError(
+                f"{self.source.path}: two questions say the same `source_row`: columns.source_row='' numbers them anew"
+            )
+
+    def _chunk_stops(self, n_questions: int) -> list[int]:
+        """Where each chunk ends: after so many questions, or before it has too many responses to be held."""
+        import numpy as np
+
+        sizes = np.diff(self._offsets)[self._order]
+        held = np.concatenate(([0], np.cumsum(sizes)))[self._starts].tolist()
+        rows = self._starts.tolist()
+        stops, first = [], 0
+        for group in range(1, len(self) + 1):
+            full = group - first > n_questions
+            full |= rows[group] - rows[first] > _CHUNK_RESPONSES or held[group] - held[first] > _CHUNK_BYTES
+            if full and group - 1 > first:
+                stops.append(group - 1)
+                first = group - 1
+        return [*stops, len(self)] if len(self) else []
+
+    def span(self, chunk: int) -> tuple[int, int]:
+        """The first question of a chunk, and the one behind its last."""
+        return (self._stops[chunk - 1] if chunk else 0), self._stops[chunk]
+
+    def lease(self, chunk: int) -> LeaseRange:
+        """The first rows of a chunk's questions."""
+        first, stop = self.span(chunk)
+        return lease_of(self.counted, self._order[self._starts[first:stop]].tolist())
+
+    def questions(self, chunk: int) -> list[GroupedQuestion]:
+        """What answers the questions of a chunk, in their order."""
+        return [self._question(group) for group in range(*self.span(chunk))]
+
+    def _question(self, group: int) -> GroupedQuestion:
+        rows = [self._row(row) for row in self._order[self._starts[group] : self._starts[group + 1]].tolist()]
+        responses = [response for row in rows for response in row.responses]
+        kept, first = responses[:_MOST_RESPONSES], rows[0]
+        return GroupedQuestion(tuple(kept), first.skip, first.source_row, first.minority, len(responses) - len(kept))
+
+    def _row(self, row: int) -> GroupedRow:
+        self._spool.seek(int(self._offsets[row]))
+        found: GroupedRow = pickle.load(self._spool)  # written by this process into a file that has no name
+        return found
+
+
+@contextmanager
+def grouped(source: Source, counted: Index, names: ResponseNames, chunk_questions: int) -> Iterator[RolloutGroups]:
+    """Read every row once; within, its responses can be had by question.
+
+    Args:
+        source: settled; its `beside` are the columns that `names` reads.
+        counted: its index.
+        names: of the columns of responses.
+        chunk_questions: most questions of a chunk.
+
+    Raises:
+        SourceError: the file cannot be read.
+        RunFolderError: there is no room for the temporary file, or places are not told apart.
+    """
+    with tempfile.TemporaryFile() as spool:
+        try:
+            collected = _collect(source, counted, names, spool)
+        except OSError as error:
+            folder = tempfile.gettempdir()
+            raise RunFolderError(f"cannot write {folder}: {error.strerror or error}; TMPDIR names another") from error
+        yield RolloutGroups(source, counted, spool, collected, chunk_questions)
+
+
+@dataclass(slots=True)
+class _Collected:
+    """By row: hashes of what it asks, of that without the id, and of the place that it names; its offset."""
+
+    facts: ImportFacts = field(default_factory=ImportFacts)
+    keys: array[int] = field(default_factory=lambda: array("Q"))
+    contents: array[int] = field(default_factory=lambda: array("Q"))
+    places: array[int] = field(default_factory=lambda: array("Q"))
+    offsets: array[int] = field(default_factory=lambda: array("q"))
+
+
+def _collect(source: Source, counted: Index, names: ResponseNames, spool: IO[bytes]) -> _Collected:
+    collected, digest = _Collected(), hashlib.sha256()
+    for lease in ranges(counted):
+        for number, read, values in read_given(source, lease, digest):
+            collected.offsets.append(spool.tell())
+            row = _row_of(source, number, read, values, names, collected)
+            pickle.dump(row, spool, protocol=pickle.HIGHEST_PROTOCOL)
+    collected.offsets.append(spool.tell())
+    spool.flush()
+    collected.facts.sha256 = digest.hexdigest()
+    return collected
+
+
+def _row_of(
+    source: Source,
+    number: int,
+    read: Question | Skip,
+    values: Mapping[str, object],
+    names: ResponseNames,
+    collected: _Collected,
+) -> GroupedRow:
+    """One row, counted and hashed."""
+    facts, place = collected.facts, source.place(number)
+    facts.rows += 1
+    if isinstance(read, Question):
+        try:
+            given = responses_in(values, names)
+        except RowFault as fault:
+            read = skip(_part(source, number), number % PART_ROWS, fault, read.id)
+    if isinstance(read, Skip):
+        facts.bad_rows += 1
+        facts.first_bad = facts.first_bad or read.detail
+        for hashes in (collected.keys, collected.contents):
+            hashes.append(_hash64(["row", number]))
+        collected.places.append(0)
+        return GroupedRow(skip=read)
+    own_id = None if read.id == _part(source, number).row_id(number % PART_ROWS) else read.id
+    content = _asked(read)
+    collected.keys.append(_hash64([own_id, content]))
+    collected.contents.append(_hash64([None, content]))
+    source_row = whole_number(_named(values, names, "source_row"), digits=18)
+    collected.places.append(0 if source_row is None else _hash64([read.source, source_row]))
+    _count(facts, read, values, names)
+    facts.own_ids += own_id is not None
+    facts.responses += len(given.responses)
+    facts.left_out += len(given.left_out)
+    facts.first_left_out = facts.first_left_out or (f"{place}: {given.left_out[0]}" if given.left_out else "")
+    facts.listed_texts += given.as_list
+    facts.first_listed = facts.first_listed or (place if given.as_list else "")
+    for response in given.responses:
+        facts.known.update(name for name in _KNOWN if getattr(response, name) is not None)
+        _tell(facts.models, response.model or "")
+    minority = _named(values, names, "minority_answers")
+    listed = tuple(str(one) for one in minority) if isinstance(minority, list) else ()
+    return GroupedRow(given.responses, None, source_row, listed)
+
+
+def _count(facts: ImportFacts, question: Question, values: Mapping[str, object], names: ResponseNames) -> None:
+    for counter, ours in ((facts.versions, "prompt_version"), (facts.forms, "answer_form")):
+        value = _named(values, names, ours)
+        _tell(counter, value if isinstance(value, str) else "")
+    facts.without_images += not question.images
+
+
+def _tell(counter: Counter[str], name: str) -> None:
+    """Count a name, as long as there are few."""
+    counter[name if name in counter or len(counter) < _MOST_NAMES else "..."] += 1
+
+
+def _named(values: Mapping[str, object], names: ResponseNames, ours: str) -> object:
+    column = names.column(ours, tuple(values))
+    return None if column is None else values.get(column)
+
+
+def _part(source: Source, number: int) -> Source:
+    return source.parts[number // PART_ROWS] if source.parts else source
+
+
+def _asked(question: Question) -> list[object]:
+    """What makes two rows ask the same; images by their places, those within the row by their contents."""
+    images = [
+        hashlib.sha256(image.encode()).hexdigest() if image.startswith("data:") else image for image in question.images
+    ]
+    answer = None if question.answer is None else list(question.answer)
+    history = [list(pair) for pair in question.history]
+    text = question.text.strip()
+    return [question.source, question.system, history, text, list(question.choices), answer, images]
+
+
+def _hash64(value: Sequence[object]) -> int:
+    written = json.dumps(value, ensure_ascii=True).encode()
+    return int.from_bytes(hashlib.blake2b(written, digest_size=8).digest(), "big") | 1
+
+
+def _by_first(keys: npt.NDArray[np.uint64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Rows by question, questions by their first row; and where each question begins among these, with the end."""
+    import numpy as np
+
+    _, firsts, groups = np.unique(keys, return_index=True, return_inverse=True)
+    ranks = np.empty(len(firsts), dtype=np.int64)
+    ranks[np.argsort(firsts)] = np.arange(len(firsts))
+    ranked = ranks[groups]
+    counts = np.bincount(ranked, minlength=len(firsts))
+    return np.argsort(ranked, kind="stable"), np.concatenate(([0], np.cumsum(counts))).astype(np.int64)

@@ -1,0 +1,230 @@
+"""The responses that a row brings, with what it says of each: one or a list, under the names that others use."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from mmpr.sources.answer_texts import literal_list, quoted_list, text_of
+from mmpr.sources.file_columns import value_at
+from mmpr.sources.row_faults import NumberText, RowFault
+from mmpr.sources.source_records import RESPONSES
+from mmpr.sources.turns import last_reply
+from mmpr.types import Finish, Reason
+
+_HARNESS = ("filtered_resps", "resps")  # of lm-eval and lmms-eval
+# Our name: what others call it; the first that a row has. `response` is one text, `responses` may be a list as text.
+RESPONSE_COLUMNS: dict[str, tuple[str, ...]] = {
+    "response": (*(name for name in RESPONSES if not name.endswith("s")), "output", "generation", "generated_text"),
+    "responses": (
+        *(name for name in RESPONSES if name.endswith("s")),
+        "outputs",
+        "generations",
+        "filtered_resps",
+        "resps",
+    ),
+    "rejected_response": ("rejected_response",),
+    "model": ("model", "model_name", "model_id"),
+    "finish_reason": ("finish_reason", "stop_reason"),
+    "n_tokens": ("n_tokens", "completion_tokens", "response_tokens", "output_tokens"),
+    "seed": ("seed",),
+    "thoughts": ("thoughts", "reasoning_content"),
+    "response_index": ("response_index",),
+    "round": ("round",),
+    "gain": ("gain",),
+    "source_row": ("source_row",),
+    "minority_answers": ("minority_answers",),
+    "prompt_version": ("prompt_version",),
+    "answer_form": ("answer_form",),
+}
+_PAIRS = (("chosen_text", "rejected_text"), ("chosen", "rejected"))
+_TEXTS = ("text", "content", "response", "output", "generated_text")
+_FINISHES = {
+    **dict.fromkeys(("stop", "eos", "eos_token", "end_turn", "stop_sequence", "completed"), Finish.STOP),
+    **dict.fromkeys(("length", "max_tokens", "max_length"), Finish.LENGTH),
+    "repetition": Finish.REPETITION,
+}
+_NO_RESPONSE = frozenset(("abort", "aborted", "cancelled", "content_filter", "error", "failed", "safety"))
+
+
+@dataclass(frozen=True, slots=True)
+class GivenResponse:
+    """One response as its row gives it; None is what the row does not say."""
+
+    text: str
+    index: int | None = None
+    round: int = 0
+    n_tokens: int | None = None
+    finish_reason: Finish | None = None
+    seed: int | None = None
+    gain: float | None = None
+    thoughts: str | None = None
+    model: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GivenResponses:
+    """What a row brings.
+
+    Args:
+        responses: at least one.
+        left_out: why entries of its list are none.
+        as_list: its text of one response looks like a list of several.
+    """
+
+    responses: tuple[GivenResponse, ...]
+    left_out: tuple[str, ...] = ()
+    as_list: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseNames:
+    """Which columns bring responses; `mapped` are the setting's, by our name; an empty one is not read."""
+
+    mapped: tuple[tuple[str, str], ...] = ()
+
+    def column(self, ours: str, names: Sequence[str]) -> str | None:
+        """The file's name of one of `RESPONSE_COLUMNS`; None where it has none."""
+        own = dict(self.mapped)
+        if ours in own:
+            return own[ours] or None
+        if ours in ("response", "responses") and own.keys() & {"response", "responses"}:
+            return None
+        plain = {_plain(name): name for name in reversed(names)}
+        return next((plain[_plain(name)] for name in RESPONSE_COLUMNS[ours] if _plain(name) in plain), None)
+
+    def read(self, names: Sequence[str]) -> tuple[str, ...]:
+        """All columns of these that are read beside a question's."""
+        found = [self.column(ours, names) for ours in RESPONSE_COLUMNS]
+        pairs = [name for pair in _PAIRS for name in pair if name in names]
+        return tuple(dict.fromkeys(name.partition(".")[0] for name in (*found, *pairs) if name))
+
+
+def responses_in(values: Mapping[str, object], names: ResponseNames) -> GivenResponses:
+    """The responses of a row.
+
+    Args:
+        values: the row under the file's names.
+
+    Raises:
+        RowFault: it brings none, or something that is none.
+    """
+    row = {ours: _cell(values, names.column(ours, tuple(values))) for ours in RESPONSE_COLUMNS}
+    given = row["response"] if row["response"] is not None else row["responses"]
+    as_list = isinstance(given, str) and row["response"] is not None and quoted_list(given) is not None
+    cells = _listed(given, whole=row["response"] is not None)
+    if not cells:
+        cells = _other_replies(values)
+    if isinstance(row["rejected_response"], str):
+        cells = [*cells, row["rejected_response"]]
+    if not cells:
+        raise RowFault(Reason.BAD_ROW, "no response: give `response` a text, or map its column with columns.response")
+    kept: list[GivenResponse] = []
+    left_out: list[str] = []
+    for place, cell in enumerate(cells):
+        found = _response(cell, row, place, len(cells))
+        if isinstance(found, str):
+            left_out.append(found if len(cells) == 1 else f"entry {place + 1}: {found}")
+        else:
+            kept.append(found)
+    if not kept:
+        raise RowFault(Reason.BAD_ROW, f"no response: {left_out[0]}")
+    return GivenResponses(tuple(kept), tuple(left_out), as_list)
+
+
+def whole_number(value: object, *, digits: int = 9) -> int | None:
+    """A cell as a whole number that is not negative and can be stored; None where it is none."""
+    text = str(value).strip().removesuffix(".0") if isinstance(value, str | int | float) else ""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= digits else None
+
+
+def _cell(values: Mapping[str, object], column: str | None) -> object:
+    value = None if column is None else value_at(values, column)
+    return None if isinstance(value, float) and value != value else value
+
+
+def _listed(given: object, *, whole: bool) -> list[object]:
+    """One value a response; `whole`: a text is one response, whatever it looks like."""
+    if given is None:
+        return []
+    if isinstance(given, str) and not whole and given.strip().startswith("["):
+        given = literal_list(given) or given
+    if isinstance(given, Mapping) and isinstance(choices := given.get("choices"), list):  # an answer of OpenAI's API
+        shared = {name: given[name] for name in ("model",) if name in given}
+        return [{**shared, **one} if isinstance(one, Mapping) else one for one in choices]
+    if not isinstance(given, list):
+        return [given]
+    return [cell for one in given for cell in (_listed(one, whole=whole) if isinstance(one, list) else [one])]
+
+
+def _other_replies(values: Mapping[str, object]) -> list[object]:
+    """Where no column is called like responses: the reply of turns, as ms-swift samples them; both sides of a pair."""
+    for turns in ("messages", "conversations"):
+        if values.get(turns) is not None and (reply := last_reply(turns, values[turns])) is not None:
+            return [reply]
+    for pair in _PAIRS:
+        sides = [values.get(name) for name in pair]
+        if all(isinstance(side, str) for side in sides):
+            return list(sides)
+    return []
+
+
+def _response(cell: object, row: Mapping[str, object], place: int, n: int) -> GivenResponse | str:
+    """One response, or why it is none."""
+    own = cell if isinstance(cell, Mapping) else {}
+    text = _text(cell)
+    if text is None:
+        return f"{ascii(cell)[:60]} is no text"
+    finish = _own(own, row, "finish_reason", place, n)
+    if isinstance(finish, str) and finish.lower() in _NO_RESPONSE:
+        return f"it ended with {finish[:40]!r}"
+    thoughts, model = _own(own, row, "thoughts", place, n), _own(own, row, "model", place, n, shared=True)
+    gain = _own(own, row, "gain", place, n)
+    return GivenResponse(
+        text=text,
+        index=whole_number(_own(own, row, "response_index", place, n)),
+        round=whole_number(_own(own, row, "round", place, n, shared=True)) or 0,
+        n_tokens=whole_number(_own(own, row, "n_tokens", place, n)),
+        finish_reason=_FINISHES.get(finish.lower()) if isinstance(finish, str) else None,
+        seed=whole_number(_own(own, row, "seed", place, n), digits=18),
+        gain=_float(gain),
+        thoughts=thoughts if isinstance(thoughts, str) and thoughts else None,
+        model=str(model) if isinstance(model, str) and model.strip() else None,
+    )
+
+
+def _own(
+    own: Mapping[str, object], row: Mapping[str, object], name: str, place: int, n: int, *, shared: bool = False
+) -> object:
+    """What is said of one response: by itself, by a list beside the responses, or by the row of one alone."""
+    for called in RESPONSE_COLUMNS[name]:
+        if own.get(called) is not None:
+            return own[called]
+    value = row[name]
+    if isinstance(value, list):
+        return value[place] if len(value) == n else None
+    return value if n == 1 or shared else None
+
+
+def _text(cell: object) -> str | None:
+    if isinstance(cell, Mapping):
+        cell = next((cell[name] for name in _TEXTS if cell.get(name) is not None), cell.get("message"))
+        return None if cell is None else _text(cell)
+    if isinstance(cell, list):  # parts of a message
+        parts = [_text(part) for part in cell]
+        return "\n".join(part for part in parts if part is not None) if parts and None not in parts else None
+    if isinstance(cell, str):
+        return str(cell)
+    return None if cell is None or isinstance(cell, bytes) or cell != cell else text_of(cell)
+
+
+def _float(value: object) -> float | None:
+    try:
+        return float(str(value)) if isinstance(value, NumberText | int | float) else None
+    except ValueError:
+        return None
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())

@@ -1,0 +1,73 @@
+"""Whether rows bring responses beside their questions: a build would ask the questions anew, and pay for them again."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from itertools import islice
+
+from mmpr.errors import SourceError
+from mmpr.sources.column_report import ColumnReport
+from mmpr.sources.given_responses import ResponseNames
+from mmpr.sources.ranges import ranges
+from mmpr.sources.row_reader import read_with_values
+from mmpr.sources.source_records import Index, Source
+from mmpr.types import Question
+
+_RESPONSES = ("response", "responses", "rejected_response")
+_ROWS = 200  # that are looked at
+_LEAST = 5  # rows that repeat a question, before anybody is warned
+_SHORT = 3  # characters of a text on average, up to which it is a label and no response
+
+
+def rollout_note(source: Source, counted: Index, columns: ColumnReport) -> str | None:
+    """One line where rows look like rollouts; names the verb that reads them."""
+    names, unread = ResponseNames(), columns.unread
+    called = next((found for ours in _RESPONSES if (found := names.column(ours, unread))), None)
+    if called is not None and columns.has_answer:
+        return _words(source, f"`{called}` beside the answer looks like responses", "")
+    repeated, differing = _repeats(source, counted, unread)
+    if repeated < _LEAST or differing is None:
+        return None
+    what = f"{repeated} of the first rows repeat a question and differ in `{differing}`, which looks like responses"
+    return _words(source, what, f" columns.response={differing}")
+
+
+def _words(source: Source, what: str, mapping: str) -> str:
+    return (
+        f"{what}: a build asks their questions anew, row by row; `mmpr import {source.path} --out RUN{mapping}` pairs "
+        "what is there"
+    )
+
+
+def _repeats(source: Source, counted: Index, unread: tuple[str, ...]) -> tuple[int, str | None]:
+    """How many of the first rows ask what an earlier one does, and the column of texts that most of these differ in."""
+    parts = tuple(replace(part, beside=unread) for part in source.parts)
+    source = replace(source, beside=unread, parts=parts)  # of a table only what is wanted is read
+    seen: defaultdict[object, list[Mapping[str, object]]] = defaultdict(list)
+    for question, values in _first_rows(source, counted):
+        seen[question.text, question.answer, question.images, question.choices].append(values)
+    repeated = sum(len(rows) - 1 for rows in seen.values())
+    several = [rows for rows in seen.values() if len(rows) > 1]
+    differing = {
+        name: sum(len({row[name] for row in rows if isinstance(row.get(name), str)}) > 1 for rows in several)
+        for name in unread
+    }
+    best = max(differing, key=lambda name: (differing[name], _mean_length(name, several)), default=None)
+    return repeated, best if best and differing[best] and _mean_length(best, several) > _SHORT else None
+
+
+def _mean_length(name: str, groups: list[list[Mapping[str, object]]]) -> float:
+    texts = [str(row[name]) for rows in groups for row in rows if isinstance(row.get(name), str)]
+    return sum(map(len, texts)) / max(1, len(texts))
+
+
+def _first_rows(source: Source, counted: Index) -> Iterator[tuple[Question, Mapping[str, object]]]:
+    rows = (row for lease in ranges(counted.upto(_ROWS)) for row in read_with_values(source, lease))
+    try:
+        for read, values in islice(rows, _ROWS):
+            if isinstance(read, Question):
+                yield read, values
+    except SourceError:  # found, and said, where the rows are read
+        return
