@@ -178,12 +178,14 @@ def import_rollouts(
 
 
 @named_extras()
-def merge(*runs: RunOrUrl, out: PathOrUrl, **settings: object) -> Run:
+def merge(*runs: RunOrUrl, out: PathOrUrl, pair_across: bool = False, **settings: object) -> Run:
     """Join finished runs into one run folder, and pair it as a whole; the runs stay as they are.
 
     Args:
         runs: two or more, in the order that their rows shall have.
         out: a new or empty folder.
+        pair_across: take a question that several runs answered once, and pair responses of different models; the first
+            run's is the policy that rejected sides are of (`policy`, `chosen_from`, `max_across`).
         settings: of selection, over those of the first run.
 
     Raises:
@@ -192,7 +194,7 @@ def merge(*runs: RunOrUrl, out: PathOrUrl, **settings: object) -> Run:
     """
     from mmpr.builder.merge_flow import merge_runs
 
-    merge_runs([_url(run) for run in runs], fspath(out), _overrides(settings))
+    merge_runs([_url(run) for run in runs], fspath(out), _overrides(settings), pair_across=pair_across)
     return Run(fspath(out))
 
 

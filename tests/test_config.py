@@ -147,7 +147,7 @@ def test_an_override_goes_over_the_file_and_reaches_into_mappings():
         ("n=many", "got 'many'"),
         ("n", "expected key=value"),
         ("n.x=1", "n is not a mapping"),
-        ("prompt_version=haiku", "'final', 'boxed' or 'think'"),
+        ("prompt_version=haiku", "'final', 'boxed', 'think' or 'given'"),
         ("n=[", "not YAML"),
     ],
 )

@@ -339,7 +339,7 @@ def settings_of(config: BuildConfig, folder: RunFolder, source: Source, tiles: i
         threads=thread_options(config),
         strict=config.strict,
         evaluate=config.evaluate,
-        engine=f"{config.model} {config.revision or ''} {config.dtype}".strip(),
+        engine=f"{config.answering} {config.revision or ''} {config.dtype}".strip(),
     )
 
 

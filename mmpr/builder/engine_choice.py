@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -101,6 +102,7 @@ def vllm_settings(config: BuildConfig) -> VllmSettings:
     path = _model(config)
     if path.startswith((".", "/", "~")) and not (Path(path).expanduser() / "config.json").is_file():
         raise ConfigError(f"model: {path} has no config.json; name a checkpoint's folder or a Hub repository")
+    lora, rank = (None, 0) if config.lora is None else _adapter(config.lora)
     return VllmSettings(
         model=path,
         revision=config.revision,
@@ -113,26 +115,56 @@ def vllm_settings(config: BuildConfig) -> VllmSettings:
         trust_remote_code=config.trust_remote_code,
         on_cpu=config.is_pocket or is_alone(config),
         ray_metrics=ray_address(config) is not None,  # nobody scrapes the cluster of one build
+        lora=lora,
+        lora_rank=rank,
         extra=config.vllm,
     )
+
+
+def _adapter(folder: str) -> tuple[str, int]:
+    """An adapter's absolute folder and the greatest rank that it has.
+
+    Raises:
+        ConfigError: the folder holds none.
+    """
+    path = Path(folder).expanduser().absolute()
+    try:
+        stored = json.loads((path / "adapter_config.json").read_text(encoding="utf-8"))
+        ranks = [int(stored["r"]), *map(int, (stored.get("rank_pattern") or {}).values())]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise ConfigError(
+            f"lora: {path} has no adapter_config.json that names its rank: give an adapter's folder"
+        ) from None
+    return str(path), max(ranks)
 
 
 def revision(config: BuildConfig) -> str | None:
     """What tells one state of the model from another: the pinned revision, else a fingerprint of a local checkpoint.
 
     The fingerprint is over the files' names and sizes and the small ones' contents: weights of gigabytes are not read
-    at every start. A Hub model without a pinned revision has none, nor has a server's that the settings do not tell.
+    at every start; an adapter's stands behind the model's. A Hub model without a pinned revision has none, nor has a
+    server's that the settings do not tell.
+
+    Raises:
+        ConfigError: `lora` is no adapter's folder.
     """
-    path = Path(_model(config)).expanduser()
-    if config.revision is not None or config.engine == "endpoint" or not path.is_dir():
-        return config.revision
+    path, own = Path(_model(config)).expanduser(), config.revision
+    if own is None and config.engine != "endpoint" and path.is_dir():
+        own = f"local-{_fingerprint(path)}"
+    if config.lora is None:
+        return own
+    adapter = f"lora-{_fingerprint(Path(_adapter(config.lora)[0]))}"
+    return adapter if own is None else f"{own}+{adapter}"
+
+
+def _fingerprint(path: Path) -> str:
     digest = hashlib.sha256()
     for file in sorted(path.iterdir()):
         if file.suffix in (".json", ".safetensors", ".py", ".model", ".bin"):
             digest.update(f"{file.name} {file.stat().st_size}\n".encode())
             if file.stat().st_size < _SMALL_BYTES:
                 digest.update(file.read_bytes())
-    return f"local-{digest.hexdigest()[:12]}"
+    return digest.hexdigest()[:12]
 
 
 def start_words(config: BuildConfig) -> str:

@@ -18,7 +18,9 @@ from mmpr import pool
 from mmpr.builder.exclude import keep_list
 from mmpr.builder.finish import REPORTS, finish
 from mmpr.builder.layout import versions
+from mmpr.builder.merge_across import join_parts, joined_chunks, models_by_part, take_joined
 from mmpr.builder.merge_parts import Given, MergePart, open_given, parts_of, refuse_places
+from mmpr.builder.run_recipes import pair_rule
 from mmpr.builder.stopping import stop_signal
 from mmpr.builder.stored_settings import stored_settings
 from mmpr.errors import ConfigError, RunFolderError
@@ -40,12 +42,15 @@ from mmpr.run.folder import (
     sidecar_name,
 )
 from mmpr.run.heartbeat import Heartbeat, claimed
+from mmpr.run.joined_questions import JoinedQuestions
 from mmpr.run.json_records import JsonObject, to_json
 from mmpr.run.merged_chunks import take_chunk
 from mmpr.run.run_record import MERGED_FORMAT, Settings, own_settings
 from mmpr.run.verdict_counts import VERDICTS
 from mmpr.settings.config import BuildConfig, Mark, part
 from mmpr.verification import check_chunk
+
+_JOINED_AT_ONCE = 4  # chunks whose images and responses are held at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +63,19 @@ class Merged:
 
 @dataclass(frozen=True, slots=True)
 class _Merge:
-    """What is merged into which folder, under which settings; `run` is what `run.json` will be."""
+    """What is merged into which folder, under which settings; `run` is what `run.json` will be.
+
+    `joined` are the questions that several runs answered, where they are taken once; `whole` are the runs with all of
+    their chunks.
+    """
 
     folder: RunFolder
     given: Sequence[Given]
     parts: Sequence[MergePart]
     config: BuildConfig
     run: RunRecord
+    whole: Sequence[MergePart]
+    joined: JoinedQuestions | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +88,14 @@ class _Taking:
     renamed: Mapping[str, str]
 
 
-def merge_runs(urls: Sequence[str], out: str, overrides: list[str]) -> Merged:
+def merge_runs(urls: Sequence[str], out: str, overrides: list[str], *, pair_across: bool = False) -> Merged:
     """Join finished runs into the new run folder `out`; they stay as they are.
 
     Args:
         urls: the run folders, in the order that their rows shall have.
         out: a new or empty folder, or one that a merge left unfinished.
+        pair_across: take a question that several runs answered once, with all responses; the first run's model is the
+            policy, unless the overrides name another.
         overrides: `key=value` of settings of selection, over those of the first run.
 
     Raises:
@@ -93,15 +106,20 @@ def merge_runs(urls: Sequence[str], out: str, overrides: list[str]) -> Merged:
     folder = RunFolder(out)
     refuse_places(folder, [RunFolder(url) for url in urls])
     given = [open_given(url) for url in urls]
-    parts = parts_of(given)
+    whole = parts_of(given)
+    parts, joined = join_parts(whole) if pair_across else (whole, None)
+    if joined is not None:
+        policy = f"policy={json.dumps(models_by_part(parts)[0])}"
+        overrides = overrides if any(one.startswith("policy=") for one in overrides) else [*overrides, policy]
     config, notes = _settings(given, parts, overrides)
-    merge = _Merge(folder, given, parts, config, _run(parts, config))
+    notes += () if joined is None else (f"{len(joined):,} questions have answers of several runs",)
+    merge = _Merge(folder, given, parts, config, _run(parts, config, joined), whole, joined)
     with stop_signal():
         if report := _whole_already(merge):
             return Merged(report, notes)
         _refuse_foreign(folder)
         with claimed(folder) as heartbeat, _undone(folder), pool.task_room():
-            _refuse_damaged(parts)
+            _refuse_damaged(whole)
             return Merged(_write(merge, heartbeat), notes)
 
 
@@ -156,15 +174,17 @@ def _agreed(parts: Sequence[MergePart]) -> JsonObject:
     return {**common, "model": " + ".join(models), "grounding": all(one.get("grounding") for one in (first, *others))}
 
 
-def _run(parts: Sequence[MergePart], config: BuildConfig) -> RunRecord:
+def _run(parts: Sequence[MergePart], config: BuildConfig, joined: JoinedQuestions | None) -> RunRecord:
     """What `run.json` will be."""
     names = dict.fromkeys(PurePosixPath(one.member.source).name for one in parts)
     commits = [commit for one in parts for commit in one.commits]
     rows = [commit.questions.rows for commit in commits]
+    places = ((place, commit.chunk) for place, one in enumerate(parts) for commit in one.commits)
+    moved = sum(len(joined.moved(*place)) for place in places) if joined is not None else 0
     return RunRecord(
         format=MERGED_FORMAT,
         source=" + ".join(names),
-        layout=RunLayout(chunk_questions=max(rows, default=0), stops=(sum(rows),)),
+        layout=RunLayout(chunk_questions=max(rows, default=0), stops=(sum(rows) - moved,)),
         identity=_agreed(parts),
         selection=part(config, Mark.SELECTION),
         versions=versions(),
@@ -217,7 +237,7 @@ def _write(merge: _Merge, heartbeat: Heartbeat) -> Report:
     folder.store.write_bytes(MERGING, to_json({"runs": [one.folder.url for one in merge.given]}))
     _clear(folder)
     _keep_exclude(merge)
-    for _ in pool.map_tasks(functools.partial(_take, folder), _takings(merge.parts)):
+    for _ in _taken(merge):
         heartbeat.check()
     _add_start(merge)
     report = finish(folder, merge.config, run=merge.run)
@@ -238,6 +258,14 @@ def _undone(folder: RunFolder) -> Iterator[None]:
                 _clear(folder)
                 folder.store.delete(MERGING)
         raise
+
+
+def _taken(merge: _Merge) -> Iterator[None]:
+    """Take every chunk: as it lies, or with the responses of the other runs."""
+    if merge.joined is None:
+        return pool.map_tasks(functools.partial(_take, merge.folder), _takings(merge.parts))
+    work = functools.partial(take_joined, merge.folder, pair_rule(merge.config))
+    return pool.map_tasks(work, list(joined_chunks(merge.parts, merge.joined)), in_flight=_JOINED_AT_ONCE)
 
 
 def _takings(parts: Sequence[MergePart]) -> list[_Taking]:

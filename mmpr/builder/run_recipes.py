@@ -71,7 +71,7 @@ def part_recipe(config: BuildConfig, judges: Collection[str]) -> DatasetRecipe:
             _messages, version=config.prompt_version, template=config.prompt_template, system=config.system_message
         ),
         columns=RunColumns(
-            model=None if config.imported and config.model == UNKNOWN_MODEL else config.model,
+            model=None if config.imported and config.model == UNKNOWN_MODEL else config.answering,
             model_revision=config.revision,
             prompt_version="own" if config.prompt_template else config.prompt_version,
             temperature=None if config.imported else config.temperature,

@@ -250,12 +250,15 @@ def merge(
         typer.Argument(metavar="DIR... [KEY=VALUE]...", help="Finished runs; settings of selection over the first's."),
     ],
     out: Annotated[str, typer.Option("--out", help="A new run folder; the runs stay as they are.", show_default=False)],
+    pair_across: Annotated[
+        bool, typer.Option("--pair-across", help="Pair responses of different models; the first run's is the policy.")
+    ] = False,
 ) -> None:
     """Join finished runs into one run folder, and pair it as a whole; needs no engine and no source."""
     from mmpr.builder.merge_flow import merge_runs
 
     folders, settings = sorted_words(words)
-    merged = merge_runs(folders, out, settings)
+    merged = merge_runs(folders, out, settings, pair_across=pair_across)
     for note in merged.notes:
         say(note, err=True)
     print_summary(out, merged.report)

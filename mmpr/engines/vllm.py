@@ -33,6 +33,7 @@ _TRIES = 4  # of a request that vLLM itself breaks off
 _PAUSE_S = 0.1  # before the second try; then twice as long each time
 _BROKEN_OFF = frozenset({"error", "abort"})
 _KEEPS_IDS = frozenset({Stage.DRAFT, Stage.COMPLETION})
+_LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # that vLLM has kernels for
 _ERROR_LINE = re.compile(r"(\w*(?:Error|Exception|Killed)\b: .*)")
 
 
@@ -41,6 +42,7 @@ class VllmSettings:
     """How to start an engine; `extra` are further vLLM engine arguments by name.
 
     `ray_metrics` hands vLLM's own metrics to Ray, which exports them beside ours (`ray_vllm_...`); only in an actor.
+    `lora` is the folder of an adapter that every request is answered with, and `lora_rank` the greatest of its ranks.
     """
 
     model: str
@@ -54,6 +56,8 @@ class VllmSettings:
     trust_remote_code: bool = False
     on_cpu: bool = False
     ray_metrics: bool = False
+    lora: str | None = None
+    lora_rank: int = 0
     extra: dict[str, Any] = field(default_factory=dict)
 
     def arguments(self) -> dict[str, Any]:
@@ -73,6 +77,9 @@ class VllmSettings:
         }
         if self.max_tiles is not None:
             arguments["mm_processor_kwargs"] = {"max_dynamic_patch": self.max_tiles}
+        if self.lora is not None:
+            rank = next((rank for rank in _LORA_RANKS if rank >= self.lora_rank), self.lora_rank)
+            arguments |= {"enable_lora": True, "max_loras": 1, "max_lora_rank": rank}
         if self.tensor_parallel_size > 1:
             arguments["distributed_executor_backend"] = "mp"  # in a placement group vLLM would pick Ray by itself
         return {name: value for name, value in arguments.items() if value is not None} | self.extra
@@ -134,11 +141,13 @@ class VllmEngine:
     """One vLLM engine in this process and its own child processes. Make it with `await start_vllm(settings)`."""
 
     continues = Continues.EXACT
+    _lora: Any = None
 
-    def __init__(self, llm: Any, meter: _Meter) -> None:
+    def __init__(self, llm: Any, meter: _Meter, lora: str | None = None) -> None:
         self.clock = EngineClock()
         self._llm = llm
         self._meter = meter
+        self._lora = None if lora is None else _lora_request(lora)
         self._tokenizer = llm.get_tokenizer()
         self._specials = _special_texts(self._tokenizer)
         self._stops = _stop_ids(self._tokenizer)
@@ -229,7 +238,8 @@ class VllmEngine:
             (rendered,) = await self._llm.renderer.render_cmpl_async([await self._request(prompt, tries)])
         name = f"{prompt.stage}-{next(self._numbers)}"
         with self.clock.serving():
-            async for result in self._llm.generate(rendered, parameters, name, priority=prompt.priority):
+            more = {"priority": prompt.priority} | ({"lora_request": self._lora} if self._lora is not None else {})
+            async for result in self._llm.generate(rendered, parameters, name, **more):
                 if result.finished:
                     return result
         return None
@@ -331,7 +341,13 @@ def _start(async_llm: Any, arguments: Any, settings: VllmSettings) -> VllmEngine
         stat_loggers=[_stat_logger(meter), *_ray_loggers(settings)],
     )
     give_way(_NICENESS)
-    return VllmEngine(llm, meter)
+    return VllmEngine(llm, meter, settings.lora)
+
+
+def _lora_request(folder: str) -> Any:
+    from vllm.lora.request import LoRARequest
+
+    return LoRARequest(Path(folder).name, 1, folder)
 
 
 def _environment(settings: VllmSettings) -> dict[str, str]:

@@ -110,6 +110,9 @@ class BuildConfig(BaseModel):
     imported: Annotated[bool, _I] = Field(
         default=False, description="responses that were made elsewhere; what `mmpr import` sets"
     )
+    lora: Annotated[str | None, _I] = Field(
+        default=None, description="folder of a LoRA adapter (PEFT's files) that the model is served with, unmerged"
+    )
     dtype: Annotated[str, _I] = "bfloat16"
     quantization: Annotated[str | None, _I] = None
     trust_remote_code: Annotated[bool, _I] = Field(
@@ -327,9 +330,16 @@ class BuildConfig(BaseModel):
     def _fits_its_engine(self) -> BuildConfig:
         if (self.engine == "endpoint") != (self.endpoint_url is not None):
             raise ValueError("engine: endpoint and endpoint_url go together")
+        if self.engine == "endpoint" and self.lora is not None:
+            raise ValueError("lora: a server serves an adapter under a name of its own: give it as model")
         if own := sorted(_ENDPOINT_FIELDS & self.endpoint_body.keys()):
             raise ValueError(f"endpoint_body may not have {own[0]!r}: it has a setting of its own, or none")
         return self
+
+    @property
+    def answering(self) -> str:
+        """Who answers, as columns and reports have it: the model, and its adapter if it has one."""
+        return self.model if self.lora is None else f"{self.model} + {self.lora}"
 
     @property
     def is_pocket(self) -> bool:

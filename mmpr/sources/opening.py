@@ -33,8 +33,8 @@ def open_source(
     """Describe where questions are: a file, a folder of files, an MMPR `meta.json`, or a data set of the Hub.
 
     Args:
-        path: JSON lines, a JSON array, CSV, TSV (each plain, .gz or .zst), Parquet, Arrow or an Excel workbook; a folder
-            that holds files of one of these kinds but the last, or was written by `datasets.save_to_disk`; a
+        path: JSON lines, a JSON array, CSV, TSV (each plain, .gz or .zst), Parquet, Arrow or an Excel workbook; a
+            folder that holds files of one of these kinds but the last, or was written by `datasets.save_to_disk`; a
             `meta.json` as MMPR is released with; or `hf://owner/name:split`, `hf://owner/name/config:split`, fetched
             here and read from the Hub client's cache.
         name: stands in ids; the file's, folder's or data set's name without its ending by default.

@@ -36,6 +36,8 @@ _DAMAGES = (OSError, EOFError, zipfile.BadZipFile, zlib.error, ElementTree.Parse
 _ESCAPED = re.compile(r"_x([0-9A-Fa-f]{4})_")
 _RELATION = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}id"
 
+_REPEATED = ("row", "si", "mergeCell")  # elements that a part has any number of
+
 Cells = dict[int, object]  # by column, from 0
 Row = tuple[int, Cells]
 
@@ -214,7 +216,7 @@ def _elements(file: IO[bytes], wanted: str) -> Iterator[ElementTree.Element]:
         above.pop()
         if _local(element.tag) == wanted:
             yield element
-        if 0 < len(above) <= 2:
+        if above and _local(element.tag) in _REPEATED:
             above[-1].remove(element)
 
 

@@ -32,7 +32,7 @@ def lines(path, rows):
 
 
 def internvl(folder):
-    """`reasoning_data_pipeline`: a response a row, rounds one after another, the prompt beside the original question."""
+    """`reasoning_data_pipeline`: a response a row, one round after another, the prompt beside the question."""
     rows = []
     for r in range(N_RESPONSES):
         for q in range(N_QUESTIONS):

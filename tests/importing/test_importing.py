@@ -1,7 +1,12 @@
 """Responses made elsewhere: every shape becomes a run like a build's, exactly once, and nothing is lost in silence."""
 
 import json
+import os
 import random
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 from typer.testing import CliRunner
@@ -9,6 +14,7 @@ from typer.testing import CliRunner
 import mmpr
 from importing import shapes
 from mmpr.cli.verbs import app
+from mmpr.errors import ConfigError, ResumeError, RunFolderError, SourceError
 from mmpr.run import RunFolder, read_chunk
 from mmpr.status import read_status
 from mmpr.verification import verify
@@ -45,7 +51,6 @@ def test_every_shape_becomes_a_run_of_its_questions(imported, name):
     assert run.report["pairs"] >= 2 * shapes.N_QUESTIONS and verify(run.url) == []
     assert read_status(run.url)["state"] == "complete"
     rows = list(run.pairs(images=False))
-    assert {row["chosen_answer"] == row["answer"] or row["rule"] for row in rows}
     has_image = name not in ("vlmeval-tsv", "vlmeval-xlsx", "verl")
     assert {len(row["image_sha256"]) for row in rows} == {int(has_image)}
 
@@ -100,3 +105,252 @@ def test_export_and_import_give_the_same_pairs(imported, tmp_path):
         }
         and len(first) == run.report["pairs"]
     )
+
+
+# -- faults ------------------------------------------------------------------------------------------------------------
+
+
+def simple(path, rows):
+    return shapes.lines(path, [{"question": "How many?", "answer": "2", **row} for row in rows])
+
+
+def reasons(run):
+    return {one.question.row: (one.skip.reason.value, one.skip.detail) for one in committed(run) if one.skip}
+
+
+def test_a_row_that_is_none_is_a_skip_with_its_file_and_row(tmp_path):
+    file = simple(
+        tmp_path / "odd.jsonl",
+        [
+            {"response": "Final Answer: 2"},
+            {"response": None},
+            {"response": ["", None, {"a": 1}]},
+            {"response": "Final Answer: 3", "answer": None},
+            {"response": "Final Answer: 3", "image": "gone.png"},
+            {"response": "Final Answer: 3", "question": " "},
+            {"response": "Final Answer: 3"},
+        ],
+    )
+    file.write_bytes(file.read_bytes() + b'{"question": "cut\n\xff\xfe{}\n')
+    run = mmpr.import_rollouts(file, tmp_path / "run")
+    found = reasons(run)
+    assert {row: reason for row, (reason, _) in found.items()} == {
+        2: "bad_row",
+        4: "no_answer",
+        5: "image_missing",
+        6: "empty_question",
+        8: "bad_row",
+        9: "bad_row",
+    }
+    assert all(f"odd.jsonl line {row}" in detail for row, (_, detail) in found.items())
+    assert run.report["questions"] == run.report["paired"] + run.report["skipped"] == 7
+    (whole,) = [one for one in committed(run) if not one.skip]
+    assert [stored.response.text for stored in whole.responses] == ["Final Answer: 2", "", "Final Answer: 3"]
+
+
+def test_what_is_left_out_of_a_list_is_told_and_kept_in_the_run(tmp_path, capsys):
+    file = simple(tmp_path / "l.jsonl", [{"responses": ["Final Answer: 2", None, "Final Answer: 3"]}])
+    run = mmpr.import_rollouts(file, tmp_path / "run")
+    said = capsys.readouterr().err
+    assert "left out: 1 entries that are no responses; the first: l.jsonl line 1: entry 2: None is no text" in said
+    assert "nobody says who answered: --model NAME does" in said and run.report["pairs"] == 1
+
+
+def test_one_id_with_two_questions_is_two_questions(tmp_path):
+    rows = [
+        {"id": 1, "question": f"How many {what}?", "response": f"Final Answer: {n}"} for what in "ab" for n in (2, 3)
+    ]
+    run = mmpr.import_rollouts(simple(tmp_path / "d.jsonl", rows), tmp_path / "run")
+    assert run.report["questions"] == run.report["paired"] == 2
+
+
+def test_rows_with_ids_of_their_own_are_named_and_grouped_without_them(tmp_path, capsys):
+    file = simple(tmp_path / "i.jsonl", [{"id": n, "response": f"Final Answer: {n}"} for n in (2, 3, 4)])
+    mmpr.import_rollouts(file, tmp_path / "run")
+    assert "columns.id='' groups by image, question and answer" in capsys.readouterr().err
+    run = mmpr.import_rollouts(file, tmp_path / "other", columns={"id": ""})
+    assert run.report["questions"] == 1 and run.report["pairs"] == 2
+
+
+def test_the_same_rows_twice_are_counted_and_paired_once(tmp_path):
+    rows = [{"response": f"Final Answer: {n}"} for n in (2, 3)] * 2
+    file = simple(tmp_path / "twice.jsonl", rows)
+    done = CliRunner().invoke(app, ["import", str(file), "--out", str(tmp_path / "run"), "--model", "m"])
+    assert "2 of 4 responses repeat another of their question, word for word" in done.stderr, done.stderr
+    assert mmpr.open_run(tmp_path / "run").report["pairs"] == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "settings", "error", "words"),
+    [
+        ("", {}, SourceError, "no row"),
+        ('{"question": "a?", "answer": "2"}\n', {}, SourceError, "columns.response=.. names their column"),
+        ('{"question": "a?", "answer": "2", "response": "2"}\n', {"n": 8}, ConfigError, "n: is of asking a model"),
+        ('{"question": "a?", "answer": "2", "said": "2"}\n', {"columns": {"response": "says"}}, SourceError, "'says'"),
+        ("PK\x03\x04 and no workbook", {}, SourceError, "zip archive"),
+    ],
+)
+def test_a_file_that_is_no_rollouts_is_one_line(tmp_path, content, settings, error, words):
+    (tmp_path / "x.jsonl").write_text(content)
+    with pytest.raises(error, match=words) as raised:
+        mmpr.import_rollouts(tmp_path / "x.jsonl", tmp_path / "run", **settings)
+    assert "\n" not in str(raised.value)
+    assert not (tmp_path / "run" / "run.json").exists()
+
+
+def test_the_same_command_again_has_nothing_to_do_and_a_changed_file_is_refused(imported, tmp_path):
+    file = simple(tmp_path / "a.jsonl", [{"response": f"Final Answer: {n}"} for n in (2, 3)])
+    words = ["import", str(file), "--out", str(tmp_path / "run"), "--model", "m"]
+    assert CliRunner().invoke(app, words).exit_code == 0
+    again = CliRunner().invoke(app, words)
+    assert again.exit_code == 0 and "nothing left to do" in again.stdout
+    other = CliRunner().invoke(app, [*words[:-1], "other"])
+    assert other.exit_code == 1 and "model was 'm'" in other.stderr
+    file.write_text(file.read_text().replace("Answer: 3", "Answer: 4"))
+    with pytest.raises(ResumeError, match="has changed since"):
+        mmpr.import_rollouts(file, tmp_path / "run", model="m")
+    with pytest.raises(RunFolderError, match="has files already"):
+        mmpr.import_rollouts(file, tmp_path)
+
+
+def test_an_import_that_is_ended_goes_on_and_commits_every_question_once(tmp_path):
+    file = simple(
+        tmp_path / "many.jsonl",
+        [
+            {"question": f"How many in {q}?", "response": f"Response {r} counts.\n\nFinal Answer: {2 + r % 2}"}
+            for q in range(400)
+            for r in range(6)
+        ],
+    )
+    words = [sys.executable, "-m", "mmpr", "import", str(file), "--out", str(tmp_path / "run"), "chunk_questions=8"]
+    chunks, ended = tmp_path / "run" / "chunks", []
+    for wanted in (1, 12):
+        process = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, env=os.environ)
+        while process.poll() is None and len(list(chunks.glob("*.json"))) < wanted:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGTERM)
+        ended.append((process.wait(), process.stderr.read().decode().splitlines()[-1]))
+    assert [code for code, _ in ended] == [75, 75], ended
+    assert all("run the same command again" in line for _, line in ended)
+    done = len(list(chunks.glob("*.json")))
+    assert 12 <= done < 50
+    run = mmpr.import_rollouts(file, tmp_path / "run", chunk_questions=8)
+    assert run.report["questions"] == run.report["paired"] == 400 and verify(run.url) == []
+    assert run.report["responses"]["sample"] == 2400
+
+
+# -- several policies --------------------------------------------------------------------------------------------------
+
+
+def policies(tmp_path, **answers):
+    """An import a model: by question its responses' answers; the right one is 2."""
+    shapes.draw(tmp_path)
+    runs = []
+    for model, of_questions in answers.items():
+        rows = [
+            {"image": f"{q}.png", "question": f"How many in {q}?", "response": f"{model} counts.\n\nFinal Answer: {a}"}
+            for q, given in of_questions.items()
+            for a in given
+        ]
+        file = simple(tmp_path / f"{model}.jsonl", rows)
+        runs.append(mmpr.import_rollouts(file, tmp_path / f"run-{model}", model=model))
+    return runs
+
+
+ANSWERS = {
+    "policy": {0: [2, 3], 1: [3, 4], 2: [2, 5], 4: [3, 3]},
+    "strong": {1: [2, 2, 5], 0: [2, 6], 3: [2, 3], 4: [5]},
+}
+
+
+P, S = "policy", "strong"
+
+
+def sides(run):
+    rows = run.pairs(images=False)
+    return {
+        (row["question"][-3:-1].strip(), row["chosen_model"], row["rejected_model"], row["on_policy"]) for row in rows
+    }
+
+
+def test_another_models_right_response_is_chosen_where_the_policy_has_none(tmp_path):
+    both = mmpr.merge(*policies(tmp_path, **ANSWERS), out=tmp_path / "both", pair_across=True)
+    assert sides(both) == {
+        ("0", "policy", "policy", True),
+        ("1", "strong", "policy", False),
+        ("2", "policy", "policy", True),
+        ("3", "strong", "strong", False),
+    }
+    assert both.report["questions"] == 5 and verify(both.url) == []
+    accuracies = {row["question"][-3:-1].strip(): row["accuracy"] for row in both.pairs(images=False)}
+    assert accuracies == {"0": 0.5, "1": 0.0, "2": 0.5, "3": 0.5}  # the policy's own, where it answered
+
+
+@pytest.mark.parametrize(
+    ("chosen_from", "expected"),
+    [
+        (
+            "same",
+            {
+                ("0", "policy", "policy"),
+                ("0", "strong", "strong"),
+                ("1", "strong", "strong"),
+                ("2", "policy", "policy"),
+            },
+        ),
+        ("strong", {("0", "strong", "policy"), ("1", "strong", "policy")}),
+        ("policy", {("0", "policy", "policy"), ("2", "policy", "policy")}),
+    ],
+)
+def test_chosen_from_says_whose_responses_are_chosen(tmp_path, chosen_from, expected):
+    both = mmpr.merge(*policies(tmp_path, **ANSWERS), out=tmp_path / "both", pair_across=True, chosen_from=chosen_from)
+    assert {side[:3] for side in sides(both) if side[0] != "3"} == expected
+
+
+def test_pairs_across_models_have_a_cap_and_can_be_paired_again_and_exported(tmp_path):
+    both = mmpr.merge(*policies(tmp_path, **ANSWERS), out=tmp_path / "both", pair_across=True)
+    n_across = sum(not row["on_policy"] and row["chosen_model"] != row["rejected_model"] for row in both.pairs())
+    assert n_across == 2
+    capped = mmpr.pair(both, to=tmp_path / "capped", max_across=1)
+    assert sum(row["chosen_model"] != row["rejected_model"] for row in capped.pairs()) == 1
+    none = mmpr.pair(both, to=tmp_path / "none", max_across=0)
+    assert {side[0] for side in sides(none)} == {"0", "2", "3"}
+    mmpr.export(both, "rollouts", tmp_path / "out")
+    again = mmpr.import_rollouts(
+        tmp_path / "out" / "train.jsonl", tmp_path / "x", config=tmp_path / "out" / "settings.yaml"
+    )
+    assert {row["pair_id"] for row in again.pairs()} == {row["pair_id"] for row in both.pairs()}
+    assert sides(again) == sides(both)
+
+
+def test_who_answered_must_be_known_to_pair_across(tmp_path):
+    policies(tmp_path, **ANSWERS)
+    unknown = mmpr.import_rollouts(tmp_path / "strong.jsonl", tmp_path / "unknown")
+    with pytest.raises(ConfigError, match="import it with --model NAME"):
+        mmpr.merge(tmp_path / "run-policy", unknown, out=tmp_path / "both", pair_across=True)
+
+
+# -- files that a build would ask anew ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["internvl", "vlmeval-tsv", "vlmeval-xlsx", "verl", "swift", "listed", "api"])
+def test_check_names_the_import_for_rows_with_responses(imported, name):
+    done = CliRunner().invoke(app, ["check", "--source", str(imported[name][0])])
+    assert "mmpr import" in done.output, done.output
+
+
+def test_check_sees_responses_by_what_they_do_where_nothing_is_called_so(tmp_path):
+    rows = [{"question": f"How many in {q}?", "said": f"It may be {r}."} for q in range(4) for r in range(3)]
+    done = CliRunner().invoke(app, ["check", "--source", str(simple(tmp_path / "s.jsonl", rows))])
+    assert "repeat a question and differ in `said`" in done.output and "columns.response=said" in done.output
+    plain = [{"question": f"How many in {q}?", "note": f"note {q}"} for q in range(20)]
+    done = CliRunner().invoke(app, ["check", "--source", str(simple(tmp_path / "p.jsonl", plain))])
+    assert "mmpr import" not in done.output
+
+
+def test_a_merged_cell_stands_for_every_row_that_it_spans(tmp_path):
+    rows = [("question", "answer", "response"), ("How many?", 2, "Final Answer: 2"), (None, None, "Final Answer: 3")]
+    file = shapes.workbook(tmp_path / "m.xlsx", rows, merged=["A2:A3", "B2:B3"])
+    run = mmpr.import_rollouts(file, tmp_path / "run")
+    assert run.report["questions"] == run.report["paired"] == 1
+    assert reasons(run) == {}

@@ -1,0 +1,156 @@
+"""`merge --pair-across`: a question that several runs answered is taken once, with the responses of all their models.
+
+The first run that has a question keeps it, under its own id and place; the later runs' responses stand behind its own,
+each with the model that wrote it. Pairs may then be chosen across models: `policy`, `chosen_from`, `max_across`.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from mmpr.builder.merge_parts import MergePart
+from mmpr.builder.pair_rule import count
+from mmpr.errors import ConfigError
+from mmpr.pairing import PairRule
+from mmpr.run import ChunkCommit, Committed, RunFolder, StoredResponse, new_attempt, read_chunk
+from mmpr.run.joined_questions import AnsweredElsewhere, JoinedQuestions
+from mmpr.settings.field_types import UNKNOWN_MODEL
+
+
+@dataclass(frozen=True, slots=True)
+class OtherRun:
+    """A run whose responses a chunk takes: its folder, who answered there, and the sources' names in the merged run."""
+
+    folder: RunFolder
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class JoinedChunk:
+    """One chunk on its way into the merged folder.
+
+    Args:
+        commit: the chunk in its own run.
+        chunk: its number in the merged run.
+        runs: all runs, by their place in the merge; `own` is the chunk's.
+        renamed: source names of its run with those in the merged one.
+        moved: places whose questions an earlier run keeps.
+        answered: what the other runs answered to its questions.
+    """
+
+    commit: ChunkCommit
+    chunk: int
+    runs: tuple[OtherRun, ...]
+    own: int
+    renamed: Mapping[str, str]
+    moved: frozenset[int]
+    answered: tuple[AnsweredElsewhere, ...]
+
+
+def models_by_part(parts: Sequence[MergePart]) -> list[str]:
+    """Who answered in each run.
+
+    Raises:
+        ConfigError: nobody knows it of one.
+    """
+    models = [_answering(one.member.identity) for one in parts]
+    for one, model in zip(parts, models, strict=True):
+        if model == UNKNOWN_MODEL:
+            place = one.folder.url
+            raise ConfigError(f"--pair-across: nobody says who answered in {place}: import it with --model NAME")
+    return models
+
+
+def _answering(identity: Mapping[str, Any]) -> str:
+    """As `BuildConfig.answering`."""
+    model, lora = str(identity.get("model") or UNKNOWN_MODEL), identity.get("lora")
+    return model if lora is None else f"{model} + {lora}"
+
+
+def join_parts(parts: Sequence[MergePart]) -> tuple[list[MergePart], JoinedQuestions]:
+    """The runs without the chunks whose every question an earlier run keeps, and which questions are one."""
+    joined = JoinedQuestions([(one.folder, one.commits) for one in parts])
+    left = []
+    for number, one in enumerate(parts):
+        commits = tuple(c for c in one.commits if len(joined.moved(number, c.chunk)) < c.questions.rows)
+        left.append(replace(one, commits=commits, member=replace(one.member, chunks=len(commits))))
+    return left, joined
+
+
+def joined_chunks(parts: Sequence[MergePart], joined: JoinedQuestions) -> Iterator[JoinedChunk]:
+    """The chunks of the merged run, in order."""
+    runs = tuple(OtherRun(one.folder, model) for one, model in zip(parts, models_by_part(parts), strict=True))
+    number = 0
+    for place, one in enumerate(parts):
+        for commit in one.commits:
+            moved, answered = joined.moved(place, commit.chunk), joined.answered(place, commit.chunk)
+            yield JoinedChunk(commit, number, runs, place, one.renamed, moved, answered)
+            number += 1
+
+
+def take_joined(folder: RunFolder, rule: PairRule, work: JoinedChunk) -> None:
+    """Commit a chunk with the responses of all runs, each under its model's name.
+
+    Raises:
+        RunFolderError: a file cannot be read or written.
+    """
+    own = work.runs[work.own]
+    others, judges = _others(work)
+    rows = []
+    for place, committed in enumerate(read_chunk(own.folder, work.commit)):
+        if place not in work.moved:
+            rows.append(_renamed(_with_others(committed, own.model, others.get(place, ())), work.renamed))
+    account = work.commit.account
+    counts, skips = count(rows, rule)
+    known = [s.response.n_tokens for one in rows for s in one.responses if s.response.n_tokens is not None]
+    joined = replace(
+        account,
+        counts=counts,
+        skips_by_reason=skips,
+        tokens={**account.tokens, "generated": sum(known)} if known else {},
+        judge=account.judge if judges <= {account.judge} else "",  # else all are judged anew when pairs are made
+    )
+    folder.commit_chunk(work.chunk, new_attempt(), rows, joined)
+
+
+def _others(work: JoinedChunk) -> tuple[dict[int, list[tuple[str, Committed]]], set[str]]:
+    """By place what other runs answered, in their order, each with its model; and how that was judged."""
+    wanted: defaultdict[tuple[int, int], dict[int, int]] = defaultdict(dict)
+    for one in work.answered:
+        wanted[one.part, one.chunk][one.other_place] = one.place
+    found: defaultdict[int, list[tuple[str, Committed]]] = defaultdict(list)
+    judges = set()
+    for (part, chunk), places in sorted(wanted.items()):
+        run = work.runs[part]
+        commit = run.folder.load_commit(chunk)
+        judges.add(commit.account.judge)
+        for other_place, committed in enumerate(read_chunk(run.folder, commit, images=False)):
+            if other_place in places:
+                found[places[other_place]].append((run.model, committed))
+    return found, judges
+
+
+def _with_others(committed: Committed, model: str, others: Sequence[tuple[str, Committed]]) -> Committed:
+    """A question with its own responses, then the others', numbered on; all say who wrote them."""
+    if committed.question.answer is None or committed.skip is not None:
+        return committed
+    responses = [_of_model(stored, model) for stored in committed.responses]
+    for name, other in others:
+        first = 1 + max((stored.response.index for stored in responses), default=-1)
+        for place, stored in enumerate(other.responses):
+            named = _of_model(stored, name)
+            response = replace(named.response, index=first + place, question_id=committed.question.id)
+            responses.append(replace(named, response=response))
+    return replace(committed, responses=tuple(responses))
+
+
+def _of_model(stored: StoredResponse, model: str) -> StoredResponse:
+    return replace(stored, response=replace(stored.response, model=stored.response.model or model))
+
+
+def _renamed(committed: Committed, renamed: Mapping[str, str]) -> Committed:
+    question = committed.question
+    return replace(committed, question=replace(question, source=renamed.get(question.source, question.source)))

@@ -1,0 +1,107 @@
+"""Which questions several runs have answered: each is taken once, with the responses of all of them.
+
+Questions are one where they ask the same: text, earlier turns, options, reference answer and the images' contents,
+whatever their ids and places. Held are 32 bytes a question.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pyarrow.parquet as pq
+
+from mmpr.run.chunk_reader import named_errors
+from mmpr.run.commit_records import ChunkCommit
+from mmpr.run.folder import RunFolder
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Places = npt.NDArray[np.int64]  # (n, 3): part, chunk, place in the chunk
+
+_ASKED = ["system", "history", "text", "choices", "answer", "pictures.list.element.sha256"]
+_BATCH_ROWS = 8192
+_WIDTH = 3
+
+
+@dataclass(frozen=True, slots=True)
+class AnsweredElsewhere:
+    """A question of a chunk, by its place, that another run's chunk has too."""
+
+    place: int
+    part: int
+    chunk: int
+    other_place: int
+
+
+class JoinedQuestions:
+    """The questions of several runs that are one; the first run that has one keeps it.
+
+    Args:
+        parts: the runs' folders, each with its commits.
+    """
+
+    def __init__(self, parts: Sequence[tuple[RunFolder, Sequence[ChunkCommit]]]) -> None:
+        import numpy as np
+
+        prints, places = array("Q"), array("q")
+        for number, (folder, commits) in enumerate(parts):
+            for commit in commits:
+                for place, asked in _prints(folder, commit):
+                    prints.append(asked)
+                    places.extend((number, commit.chunk, place))
+        found = np.frombuffer(places, dtype=np.int64).reshape(-1, _WIDTH)
+        self._kept, self._moved = _joined(np.frombuffer(prints, dtype=np.uint64), found)
+
+    def __len__(self) -> int:
+        """How many questions are answered by several runs."""
+        import numpy as np
+
+        return len(np.unique(self._kept, axis=0)) if len(self._kept) else 0
+
+    def moved(self, part: int, chunk: int) -> frozenset[int]:
+        """The places of a chunk whose questions an earlier run keeps."""
+        here = self._moved[(self._moved[:, 0] == part) & (self._moved[:, 1] == chunk)]
+        return frozenset(here[:, 2].tolist())
+
+    def answered(self, part: int, chunk: int) -> tuple[AnsweredElsewhere, ...]:
+        """What other runs answered to the questions that this chunk keeps, in the order of the runs."""
+        rows = (self._kept[:, 0] == part) & (self._kept[:, 1] == chunk)
+        pairs = zip(self._kept[rows].tolist(), self._moved[rows].tolist(), strict=True)
+        return tuple(AnsweredElsewhere(kept[2], *moved) for kept, moved in pairs)
+
+
+def _joined(prints: npt.NDArray[np.uint64], places: Places) -> tuple[Places, Places]:
+    """Places that keep a question, and beside each one that it takes its responses from."""
+    import numpy as np
+
+    if not len(prints):
+        return places, places
+    order = np.lexsort((np.arange(len(prints)), prints))  # equal prints together, in the order of the runs
+    sorted_prints, sorted_places = prints[order], places[order]
+    begins = np.concatenate(([True], sorted_prints[1:] != sorted_prints[:-1]))
+    group = np.cumsum(begins) - 1
+    firsts = np.flatnonzero(begins)
+    parts = sorted_places[:, 0]
+    # the first of its run alone: a question that a run asks twice stays twice
+    first_of_run = np.concatenate(([True], (parts[1:] != parts[:-1]) | begins[1:]))
+    later = first_of_run & (parts != parts[firsts[group]])
+    return sorted_places[firsts[group[later]]], sorted_places[later]
+
+
+def _prints(folder: RunFolder, commit: ChunkCommit) -> Iterator[tuple[int, int]]:
+    """(place, print) of each question with a reference answer that was not skipped when it was read or asked."""
+    name, place = commit.questions.path, 0
+    with named_errors(folder, name), folder.store.open(name) as file, pq.ParquetFile(file) as parquet:
+        for batch in parquet.iter_batches(_BATCH_ROWS, columns=[*_ASKED, "skip_reason"]):
+            for asked in batch.to_pylist():
+                if asked.pop("skip_reason") is None and asked["answer"] is not None:
+                    what = json.dumps(asked, sort_keys=True, ensure_ascii=True)
+                    yield place, int.from_bytes(hashlib.blake2b(what.encode(), digest_size=8).digest(), "big")
+                place += 1

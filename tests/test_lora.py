@@ -1,0 +1,102 @@
+"""An adapter is served unmerged: every request carries it, a run remembers it, and it changes what is answered."""
+
+import json
+import sys
+from types import SimpleNamespace
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from test_vllm_contracts import PROMPT, Llm, engine_on
+
+from mmpr.builder.engine_choice import revision, vllm_settings
+from mmpr.engines.protocol import Sampling
+from mmpr.engines.vllm import VllmSettings, start_vllm
+from mmpr.errors import ConfigError
+from mmpr.pocket import checkpoint_path
+from mmpr.settings.config import BuildConfig, Mark, marks
+from mmpr.types import Message, Prompt, Stage
+
+LAYER = "base_model.model.language_model.model.layers.{}.feed_forward.w2"
+
+
+def adapter(folder, *, strength, rank=4):
+    """PEFT's two files, for one matrix of every layer of the pocket model."""
+    config = json.loads((checkpoint_path() / "config.json").read_text())["llm_config"]
+    generator, tensors = torch.Generator().manual_seed(0), {}
+    for layer in range(config["num_hidden_layers"]):
+        name = LAYER.format(layer)
+        tensors[f"{name}.lora_A.weight"] = torch.randn(rank, config["intermediate_size"], generator=generator)
+        tensors[f"{name}.lora_B.weight"] = strength * torch.randn(config["hidden_size"], rank, generator=generator)
+    folder.mkdir()
+    save_file(tensors, folder / "adapter_model.safetensors")
+    stored = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": rank, "lora_alpha": rank, "target_modules": ["w2"]}
+    (folder / "adapter_config.json").write_text(json.dumps({**stored, "bias": "none"}))
+    return folder
+
+
+def test_settings_of_an_adapter_become_vllms(tmp_path):
+    folder = adapter(tmp_path / "one", strength=0.0, rank=12)
+    settings = vllm_settings(BuildConfig(model="pocket", lora=str(folder)))
+    wanted = {"enable_lora": True, "max_loras": 1, "max_lora_rank": 16}
+    assert wanted.items() <= settings.arguments().items() and settings.lora == str(folder)
+    assert "enable_lora" not in vllm_settings(BuildConfig(model="pocket")).arguments()
+
+
+def test_a_run_remembers_its_adapter_by_its_contents(tmp_path):
+    assert marks()["lora"] is Mark.IDENTITY
+    one, other = (adapter(tmp_path / str(n), strength=n / 10) for n in (1, 2))
+    plain, *adapted = (revision(BuildConfig(model="pocket", lora=lora)) for lora in (None, str(one), str(other)))
+    assert len({plain, *adapted}) == 3 and all(name.startswith(f"{plain}+lora-") for name in adapted)
+    with pytest.raises(ConfigError, match=r"lora: .* has no adapter_config.json"):
+        revision(BuildConfig(model="pocket", lora=str(tmp_path)))
+    with pytest.raises(ValueError, match="give it as model"):
+        BuildConfig(engine="endpoint", endpoint_url="http://host/v1", lora=str(one))
+
+
+class Recording(Llm):
+    """Also keeps what each request was sent with."""
+
+    async def generate(self, *words, **more):
+        self.sent = more
+        async for one in super().generate(*words, **more):
+            yield one
+
+
+@pytest.mark.asyncio
+async def test_every_request_carries_the_adapter(monkeypatch):
+    llm = Recording(SimpleNamespace())
+    llm.script = [None]
+    engine = engine_on(llm, monkeypatch)
+    engine._lora = "the adapter"
+    await engine._once(PROMPT, None, 0)
+    assert llm.sent["lora_request"] == "the adapter"
+
+
+@pytest.mark.engine
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.asyncio(loop_scope="module")
+async def test_an_adapter_changes_what_the_pocket_model_says(tmp_path):
+    prompt = Prompt("q", Stage.SAMPLE, (Message("user", "How many red discs are there?"),))
+    said = {}
+    for strength in (0.0, 0.5):
+        folder = adapter(tmp_path / str(strength), strength=strength)
+        engine = await start_vllm(
+            VllmSettings(
+                str(checkpoint_path()),
+                dtype="float32",
+                max_tiles=4,
+                context_tokens=512,
+                trust_remote_code=True,
+                on_cpu=True,
+                lora=str(folder),
+                lora_rank=4,
+                extra={"block_size": 32, "max_num_seqs": 8, "enforce_eager": True},
+            )
+        )
+        (response,) = await engine.generate(prompt, Sampling(temperature=0.0, max_tokens=24))
+        said[strength] = response.text
+        await engine.close()
+        engine._llm = None
+    assert said[0.0] != said[0.5], said
+    print(said, file=sys.stderr)
