@@ -68,7 +68,7 @@ async def test_every_request_carries_the_adapter(monkeypatch):
     llm = Recording(SimpleNamespace())
     llm.script = [None]
     engine = engine_on(llm, monkeypatch)
-    engine._lora = "the adapter"
+    engine._lora, engine._threads = "the adapter", None
     await engine._once(PROMPT, None, 0)
     assert llm.sent["lora_request"] == "the adapter"
 

@@ -8,6 +8,7 @@ it again.
 from __future__ import annotations
 
 import functools
+import json
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress

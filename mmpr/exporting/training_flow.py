@@ -98,8 +98,8 @@ class TrainingExport:
         """How the run pairs its responses, so that an import of them gives the same pairs."""
         import yaml
 
-        kept = {name: value for name, value in self._stored["selection"].items() if name != "per_source"}
-        kept["grounding"] = bool(self._stored["identity"].get("grounding"))
+        kept = {name: value for name, value in self._stored.selection.items() if name != "per_source"}
+        kept["grounding"] = bool(self._stored.identity.get("grounding"))
         (self._root / SETTINGS_FILE).write_text(yaml.safe_dump(kept, allow_unicode=True), encoding="utf-8")
 
     def _parts(self) -> Iterator[tuple[ChunkCommit, PartRules]]:

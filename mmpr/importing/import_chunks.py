@@ -11,12 +11,12 @@ from mmpr.builder.chunk import ChunkReport, report
 from mmpr.builder.evaluation_results import no_answer
 from mmpr.builder.pair_rule import count
 from mmpr.builder.row_checks import judgeable
-from mmpr.builder.stored_verdicts import with_verdicts
 from mmpr.errors import CommitRefused, ImageError
 from mmpr.importing.import_records import ImportChunk, ImportSettings
 from mmpr.importing.rollout_groups import GroupedQuestion
 from mmpr.judging import judge_key, open_judge
 from mmpr.run import ChunkAccount, Committed, StoredImage, StoredResponse
+from mmpr.run.stored_verdicts import with_verdicts
 from mmpr.sources import Row, read_hashed
 from mmpr.sources.given_responses import GivenResponse
 from mmpr.types import Question, Response, Skip, Stage

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +18,7 @@ from mmpr import pool
 from mmpr.builder.build_flow import swept
 from mmpr.builder.chronicle import BUILT, Chronicle, chronicled
 from mmpr.builder.exclude import keep_list
-from mmpr.builder.finish import REPORTS, finish, finished_report
+from mmpr.builder.finish import finish, finished_report
 from mmpr.builder.image_loader import image_loader, remote_of
 from mmpr.builder.layout import readings, versions
 from mmpr.builder.progress_views import report_notes, waiting
@@ -38,9 +38,11 @@ from mmpr.importing.import_records import (
 from mmpr.importing.rollout_groups import RolloutGroups, grouped
 from mmpr.log import LogFormat, stamp
 from mmpr.redact import redacted
-from mmpr.run import RunFolder, new_attempt
+from mmpr.reporting.report_record import Report
+from mmpr.run import RunFolder, RunLayout, RunRecord, new_attempt
 from mmpr.run.folder import MANIFEST
 from mmpr.run.heartbeat import Heartbeat, claimed
+from mmpr.run.run_record import FORMAT, rollouts_of, with_rollouts
 from mmpr.settings.config import BuildConfig, Mark, part
 from mmpr.sources import Index, Source, as_recorded, index, open_source, settled
 from mmpr.sources.column_report import column_names
@@ -49,7 +51,6 @@ from mmpr.verification import damaged_chunks
 
 _CHUNK = 128  # questions
 _AT_ONCE = 4  # chunks whose responses are held at a time
-ROLLOUTS = "rollouts"  # of a source's reading in run.json: what is known of the file
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ class ImportOutcome:
     """How an import ended: its run, the report, whether it was complete before; what its file said, and its commits."""
 
     folder: RunFolder
-    report: dict[str, Any]
+    report: Report
     idle: bool
     notes: tuple[str, ...]
     late_notes: tuple[str, ...] = ()
@@ -133,7 +134,7 @@ def _opened(folder: RunFolder, config: BuildConfig) -> tuple[Source, Index, Resp
         if theirs and theirs.partition(".")[0] not in seen:
             raise SourceError(f"{source.path}: has no column {theirs!r} (columns.{ours}) but {', '.join(seen)[:300]}")
     if folder.has_run():
-        source = as_recorded(source, folder.load_run().get("reading") or {})
+        source = as_recorded(source, folder.load_run().reading or {})
     counted = index(source)
     return settled(source, counted, answer_index=config.answer_index), counted, names
 
@@ -151,14 +152,17 @@ def _enter(folder: RunFolder, config: BuildConfig, source: Source, groups: Rollo
     identity = _identity(config, source)
     facts = {**groups.facts.to_json(), "questions": len(groups)}
     if not folder.has_run():
-        layout = {"chunk_questions": config.chunk_questions or _CHUNK, "stops": [len(groups)]}
+        size, n = config.chunk_questions or _CHUNK, len(groups)
         folder.create_run(
-            identity=identity,
-            selection=part(config, Mark.SELECTION),
-            source=source.path,
-            layout={**layout, "questions": len(groups), "chunks": groups.n_chunks},
-            versions=versions(),
-            reading={name: {**how, ROLLOUTS: facts} for name, how in readings([source]).items()},
+            RunRecord(
+                format=FORMAT,
+                source=source.path,
+                layout=RunLayout(size, (n,), n, groups.n_chunks),
+                identity=identity,
+                selection=part(config, Mark.SELECTION),
+                versions=versions(),
+                reading=with_rollouts(readings([source]), facts),
+            )
         )
     else:
         defaults = part(BuildConfig(), Mark.IDENTITY)
@@ -180,8 +184,7 @@ def _identity(config: BuildConfig, source: Source) -> dict[str, Any]:
 
 
 def _refuse_changed(folder: RunFolder, source: Source, sha256: str) -> None:
-    reading: Mapping[str, Any] = folder.load_run().get("reading") or {}
-    kept = [how.get(ROLLOUTS, {}).get("sha256") for how in reading.values()]
+    kept = [facts.get("sha256") for facts in rollouts_of(folder.load_run())]
     if sha256 not in kept:
         raise ResumeError(f"{source.path} has changed since {folder.url} was begun; put it back or use another --out")
 
@@ -197,7 +200,7 @@ def _import(
     """Commit the chunks that are not, then cut the dataset."""
     keep_list(folder, config.exclude)  # a list that cannot be read is found before the work
     todo = sorted(set(range(groups.n_chunks)) - folder.committed_chunks())
-    if not todo and (report := finished_report(folder, REPORTS[-1])):
+    if not todo and isinstance(report := finished_report(folder, evaluates=False), Report):
         return ImportOutcome(folder, report, True, ())
     work = functools.partial(import_chunk, _settings(folder, config, source))
     with pool.task_room():

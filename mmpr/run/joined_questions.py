@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 import pyarrow.parquet as pq
 
-from mmpr.run.chunk_reader import named_errors
 from mmpr.run.commit_records import ChunkCommit
 from mmpr.run.folder import RunFolder
+from mmpr.run.parquet_reader import named_errors
 
 if TYPE_CHECKING:
     import numpy as np

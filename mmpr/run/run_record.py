@@ -16,6 +16,8 @@ FORMAT = 1
 # What one member's row is (model, prompts, sampling) an mmpr that knows of no members would take from the first.
 MERGED_FORMAT = 2
 
+_ROLLOUTS = "rollouts"
+
 Settings = Mapping[str, object]  # by their names, as JSON has them: only `mmpr.settings` knows what each means
 
 
@@ -181,3 +183,14 @@ def without_places(identity: Settings) -> JsonObject:
             for name, own in sources.items()
         }
     return shown
+
+
+def with_rollouts(reading: JsonObject, facts: JsonObject) -> JsonObject:
+    """How sources are read, with what is known of a file of responses."""
+    return {name: {**how, _ROLLOUTS: facts} if isinstance(how, Mapping) else how for name, how in reading.items()}
+
+
+def rollouts_of(run: RunRecord) -> list[Settings]:
+    """What is known of the files of responses that a run was imported from; none where it was built."""
+    found = [how.get(_ROLLOUTS) for how in (run.reading or {}).values() if isinstance(how, Mapping)]
+    return [facts for facts in found if isinstance(facts, Mapping)]

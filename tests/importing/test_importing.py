@@ -46,10 +46,10 @@ def committed(run):
 @pytest.mark.parametrize("name", shapes.SHAPES)
 def test_every_shape_becomes_a_run_of_its_questions(imported, name):
     run = run_of(imported, name)
-    assert run.report["questions"] == run.report["paired"] == shapes.N_QUESTIONS
-    assert run.report["responses"]["sample"] == shapes.N_QUESTIONS * shapes.N_RESPONSES
-    assert run.report["pairs"] >= 2 * shapes.N_QUESTIONS and verify(run.url) == []
-    assert read_status(run.url)["state"] == "complete"
+    assert run.report.questions == run.report.paired == shapes.N_QUESTIONS
+    assert run.report.responses["sample"] == shapes.N_QUESTIONS * shapes.N_RESPONSES
+    assert run.report.pairs >= 2 * shapes.N_QUESTIONS and verify(run.url) == []
+    assert read_status(run.url).state == "complete"
     rows = list(run.pairs(images=False))
     has_image = name not in ("vlmeval-tsv", "vlmeval-xlsx", "verl")
     assert {len(row["image_sha256"]) for row in rows} == {int(has_image)}
@@ -69,14 +69,14 @@ def test_what_nobody_says_is_null(imported, name):
 def test_everything_that_works_on_a_build_works_on_it(imported, tmp_path, name):
     run, other = run_of(imported, name), run_of(imported, "listed")
     again = mmpr.pair(run, to=tmp_path / "again", pairs_per_question=1, strategy="length_matched")
-    assert again.report["pairs"] == shapes.N_QUESTIONS and verify(again.url) == []
+    assert again.report.pairs == shapes.N_QUESTIONS and verify(again.url) == []
     first = next(iter(run.pairs(images=False)))
     assert run.explain(first["pair_id"]).row["pair_id"] == first["pair_id"]
-    assert mmpr.evaluate(run=run).report["all"]["right"]["value"] == pytest.approx(0.5, abs=0.26)
-    assert mmpr.export(run, "trl", tmp_path / "trl").rows == run.report["pairs"]
+    assert mmpr.evaluate(run=run).report.all.right.value == pytest.approx(0.5, abs=0.26)
+    assert mmpr.export(run, "trl", tmp_path / "trl").rows == run.report.pairs
     assert mmpr.export(run, "orm", tmp_path / "orm").rows == shapes.N_QUESTIONS * shapes.N_RESPONSES
     both = mmpr.merge(run, other, out=tmp_path / "both")
-    assert both.report["questions"] == 2 * shapes.N_QUESTIONS and verify(both.url) == []
+    assert both.report.questions == 2 * shapes.N_QUESTIONS and verify(both.url) == []
     for words in (["explain", run.url, first["pair_id"], "--texts"], ["peek", run.url], ["report", run.url]):
         done = CliRunner().invoke(app, words)
         assert done.exit_code == 0, done.output
@@ -103,7 +103,7 @@ def test_export_and_import_give_the_same_pairs(imported, tmp_path):
         == {
             **second,
         }
-        and len(first) == run.report["pairs"]
+        and len(first) == run.report.pairs
     )
 
 
@@ -143,7 +143,7 @@ def test_a_row_that_is_none_is_a_skip_with_its_file_and_row(tmp_path):
         9: "bad_row",
     }
     assert all(f"odd.jsonl line {row}" in detail for row, (_, detail) in found.items())
-    assert run.report["questions"] == run.report["paired"] + run.report["skipped"] == 7
+    assert run.report.questions == run.report.paired + run.report.skipped == 7
     (whole,) = [one for one in committed(run) if not one.skip]
     assert [stored.response.text for stored in whole.responses] == ["Final Answer: 2", "", "Final Answer: 3"]
 
@@ -153,7 +153,7 @@ def test_what_is_left_out_of_a_list_is_told_and_kept_in_the_run(tmp_path, capsys
     run = mmpr.import_rollouts(file, tmp_path / "run")
     said = capsys.readouterr().err
     assert "left out: 1 entries that are no responses; the first: l.jsonl line 1: entry 2: None is no text" in said
-    assert "nobody says who answered: --model NAME does" in said and run.report["pairs"] == 1
+    assert "nobody says who answered: --model NAME does" in said and run.report.pairs == 1
 
 
 def test_one_id_with_two_questions_is_two_questions(tmp_path):
@@ -161,7 +161,7 @@ def test_one_id_with_two_questions_is_two_questions(tmp_path):
         {"id": 1, "question": f"How many {what}?", "response": f"Final Answer: {n}"} for what in "ab" for n in (2, 3)
     ]
     run = mmpr.import_rollouts(simple(tmp_path / "d.jsonl", rows), tmp_path / "run")
-    assert run.report["questions"] == run.report["paired"] == 2
+    assert run.report.questions == run.report.paired == 2
 
 
 def test_rows_with_ids_of_their_own_are_named_and_grouped_without_them(tmp_path, capsys):
@@ -169,7 +169,7 @@ def test_rows_with_ids_of_their_own_are_named_and_grouped_without_them(tmp_path,
     mmpr.import_rollouts(file, tmp_path / "run")
     assert "columns.id='' groups by image, question and answer" in capsys.readouterr().err
     run = mmpr.import_rollouts(file, tmp_path / "other", columns={"id": ""})
-    assert run.report["questions"] == 1 and run.report["pairs"] == 2
+    assert run.report.questions == 1 and run.report.pairs == 2
 
 
 def test_the_same_rows_twice_are_counted_and_paired_once(tmp_path):
@@ -177,7 +177,7 @@ def test_the_same_rows_twice_are_counted_and_paired_once(tmp_path):
     file = simple(tmp_path / "twice.jsonl", rows)
     done = CliRunner().invoke(app, ["import", str(file), "--out", str(tmp_path / "run"), "--model", "m"])
     assert "2 of 4 responses repeat another of their question, word for word" in done.stderr, done.stderr
-    assert mmpr.open_run(tmp_path / "run").report["pairs"] == 1
+    assert mmpr.open_run(tmp_path / "run").report.pairs == 1
 
 
 @pytest.mark.parametrize(
@@ -235,8 +235,8 @@ def test_an_import_that_is_ended_goes_on_and_commits_every_question_once(tmp_pat
     done = len(list(chunks.glob("*.json")))
     assert 12 <= done < 50
     run = mmpr.import_rollouts(file, tmp_path / "run", chunk_questions=8)
-    assert run.report["questions"] == run.report["paired"] == 400 and verify(run.url) == []
-    assert run.report["responses"]["sample"] == 2400
+    assert run.report.questions == run.report.paired == 400 and verify(run.url) == []
+    assert run.report.responses["sample"] == 2400
 
 
 # -- several policies --------------------------------------------------------------------------------------------------
@@ -281,7 +281,7 @@ def test_another_models_right_response_is_chosen_where_the_policy_has_none(tmp_p
         ("2", "policy", "policy", True),
         ("3", "strong", "strong", False),
     }
-    assert both.report["questions"] == 5 and verify(both.url) == []
+    assert both.report.questions == 5 and verify(both.url) == []
     accuracies = {row["question"][-3:-1].strip(): row["accuracy"] for row in both.pairs(images=False)}
     assert accuracies == {"0": 0.5, "1": 0.0, "2": 0.5, "3": 0.5}  # the policy's own, where it answered
 
@@ -352,5 +352,5 @@ def test_a_merged_cell_stands_for_every_row_that_it_spans(tmp_path):
     rows = [("question", "answer", "response"), ("How many?", 2, "Final Answer: 2"), (None, None, "Final Answer: 3")]
     file = shapes.workbook(tmp_path / "m.xlsx", rows, merged=["A2:A3", "B2:B3"])
     run = mmpr.import_rollouts(file, tmp_path / "run")
-    assert run.report["questions"] == run.report["paired"] == 1
+    assert run.report.questions == run.report.paired == 1
     assert reasons(run) == {}
