@@ -16,6 +16,7 @@ __all__ = [
     "Node",
     "Unbounded",
     "Unreadable",
+    "alike",
     "ball",
     "canonical",
     "close",
@@ -416,9 +417,14 @@ def _real_value(node: Node, name: str, at: float) -> float | None:
     return value.real if abs(value.imag) < 1e-12 else None
 
 
-def close(a: complex, b: complex, *, relative: float = 1e-9) -> bool:
+def close(a: float, b: float, *, relative: float = 1e-9) -> bool:
     """Equal up to what floating point loses."""
     return abs(a - b) <= relative * max(abs(a), abs(b), 1e-6)
+
+
+def alike(a: Fraction, b: Fraction, *, relative: float = 1e-9) -> bool:
+    """The same of fractions, which no float may hold: 185!."""
+    return abs(a - b) <= Fraction(relative) * max(abs(a), abs(b), Fraction(1, 10**6))
 
 
 def canonical(node: Node) -> str:

@@ -216,6 +216,8 @@ def _linear(text: str) -> Piece:
     if bound is None or (value := algebra.exact(bound)) is None:
         raise algebra.Unreadable(text)
     sign, grows = text[len(sides[0])], (algebra.exact(bound.args[1]) or 0) > 0
+    if abs(value) > 10**300:
+        raise algebra.Unbounded(text)
     return _half(sign if grows else {"<": ">", ">": "<", "≤": "≥", "≥": "≤"}[sign], float(value))
 
 

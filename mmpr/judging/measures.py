@@ -169,7 +169,7 @@ class Measure:
         a, b = reference.value, got.value
         if a == b:
             return correct(rule)
-        if "closed" in (reference.form, got.form) and algebra.close(float(a), float(b)):
+        if "closed" in (reference.form, got.form) and algebra.alike(a, b):
             return correct(rule)
         if (a < 0) != (b < 0):
             return incorrect(rule)
@@ -224,7 +224,7 @@ def same(a: Reading, b: Reading) -> bool:
         return True
     x = a.value * a.unit.factor if a.unit else a.value / (100 if a.percent else 1)
     y = b.value * b.unit.factor if b.unit else b.value / (100 if b.percent else 1)
-    return algebra.close(float(x), float(y), relative=1e-6)
+    return algebra.alike(x, y, relative=1e-6)
 
 
 def _rounds_to(fine: Fraction, coarse: Fraction, decimals: int) -> bool:
@@ -241,7 +241,7 @@ def _rounds_up_to(fine: Fraction, coarse: Fraction, decimals: int) -> bool:
 def shown(reading: Reading) -> str:
     value = (
         str(reading.value)
-        if reading.form == "fraction" or reading.value.denominator == 1
+        if reading.form == "fraction" or reading.value.denominator == 1 or abs(reading.value) > 10**300
         else f"{float(reading.value):.12g}"
     )
     hung = "%" if reading.percent else f" {reading.currency}" if reading.currency else ""

@@ -131,7 +131,7 @@ class Number:
             value = value * unit.factor + unit.offset
         if read[0].percent and not (self.measure.reading.percent or self.cues.percent()):
             value = value / 100
-        return str(value) if value.denominator < 10**9 else repr(float(value))
+        return str(value) if value.denominator < 10**9 or value > 10**300 else repr(float(value))
 
     def show(self) -> str:
         return shown(self.measure.reading)
@@ -290,7 +290,7 @@ class Number:
                     whole
                     and not same(value.reading, other)
                     and "≈" not in text
-                    and not algebra.close(float(value.reading.value), float(other.value), relative=5e-3)
+                    and not algebra.alike(value.reading.value, other.value, relative=5e-3)
                 ):
                     return (
                         ambiguous(Rule.NUMBER_REST)

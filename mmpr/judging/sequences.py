@@ -433,11 +433,19 @@ def read_ratio(text: str) -> list[tuple[Fraction, ...]]:
     text = re.sub(r"(?<=\d)[, ](?=\d{3}(?!\d))", "", text)
     found: list[tuple[Fraction, ...]] = []
     for match in _RATIO.finditer(text):
-        terms = [Fraction(match.group(1)), *(Fraction(part) for part in _RATIO_PART.findall(match.group(2)))]
-        found.append(_reduced(terms))
+        terms = [_term(part) for part in (match.group(1), *_RATIO_PART.findall(match.group(2)))]
+        if None not in terms:
+            found.append(_reduced([term for term in terms if term is not None]))
     if not found:
         found = [_reduced([Fraction(m.group(1)), Fraction(m.group(2))]) for m in _SLASH.finditer(text)]
     return [ratio for ratio in found if ratio]
+
+
+def _term(text: str) -> Fraction | None:
+    """`5.2`, `3/4`, `1.5/2`; None where it divides by zero."""
+    top, _, bottom = text.partition("/")
+    divisor = Fraction(bottom or 1)
+    return Fraction(top) / divisor if divisor else None
 
 
 def _reduced(terms: list[Fraction]) -> tuple[Fraction, ...]:

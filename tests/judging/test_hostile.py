@@ -6,8 +6,11 @@ import sys
 import time
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from judging.asking import question
+from judging.case_files import Case, cases
 from mmpr.judging import Judge, form_of, judge
 from mmpr.judging.judge_session import judge_compiled
 from mmpr.judging.reference import compile_reference
@@ -160,3 +163,47 @@ def test_a_fault_of_the_judge_is_an_error_and_never_incorrect() -> None:
         found = one.judge_all(question("Simplify.", SUM), [f"Final answer: {RENAMED_SUM}", f"Final answer: {SUM}"])
     assert [v.outcome for v in found] == [Outcome.ERROR, Outcome.CORRECT]
     assert found[0].rule == Rule.INTERNAL
+
+
+PAIRED = [
+    "{a} or {b}",
+    "{a}, because {b}",
+    "It is {a}",
+    "({a}, {b})",
+    "{a} ± {b}",
+    "{a} to {b}",
+    "x = {a}, y = {b}",
+    "{a}/{b}",
+    "\\frac{{{a}}}{{{b}}}",
+    "{a}≈{b}",
+    "{a} ({b})",
+    "-{a}!",
+    "{a} < x < {b}",
+    "{{{a}}}",
+]
+ANSWERS = sorted({answer for case in cases() for answer in case.question.answer or ()})
+
+
+@settings(max_examples=400, deadline=None, derandomize=True)
+@given(st.sampled_from(ANSWERS), st.sampled_from(ANSWERS), st.sampled_from(PAIRED), st.sampled_from(cases()))
+def test_no_mixture_of_answers_is_a_fault_of_ours(a: str, b: str, form: str, case: Case) -> None:
+    mixed = form.format(a=a[:80], b=b[:80])
+    assert judge(case.question, f"Final answer: {mixed}").rule != Rule.INTERNAL
+    assert judge(question(case.question.text, mixed), f"Final answer: {a}").rule != Rule.INTERNAL
+
+
+@pytest.mark.parametrize(
+    ("reference", "answer"),
+    [
+        ("(0, -6)", "90.04/7:35"),
+        ("3/4", "1/0:2"),
+        ("2\\sqrt{3}", "185!"),
+        ("y = 2x", "y = 2x ± 3"),
+        ("y = 2x", "because it is so"),
+        ("x < 5", "x < 10^{400}"),
+    ],
+)
+def test_what_once_was_a_fault_of_ours_is_none(reference: str, answer: str) -> None:
+    for asked in (question("What is the value?", reference), question("What is the value?", answer)):
+        for said in (reference, answer):
+            assert judge(asked, f"Final answer: {said}").rule != Rule.INTERNAL
