@@ -99,7 +99,8 @@ class ImportFacts:
     def to_json(self) -> dict[str, object]:
         """Plain values for `run.json`."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: dict(value) if isinstance(value, Counter) else value for name, value in values.items()}
+        found = {name: dict(value) if isinstance(value, Counter) else value for name, value in values.items()}
+        return {**found, "known": {name: self.known[name] for name in _KNOWN}}
 
 
 class RolloutGroups:

@@ -121,14 +121,23 @@ def _merged(report: Report) -> str:
     return "## Merged from\n\n" + words + table(("run", "model", "revision", "questions", "`source`"), rows)
 
 
+def _token_rows(report: Report) -> list[tuple[str, str]]:
+    tokens = report.tokens
+    if tokens.generated is None:
+        return [("tokens generated", "not known: the responses were made elsewhere")]
+    return [
+        ("tokens generated", f"{tokens.generated:,}"),
+        ("tokens generated per pair", f"{tokens.generated_per_pair or 0:,}"),
+    ]
+
+
 def _numbers(report: Report) -> str:
     rows = [
         ("questions", f"{report.questions:,}"),
         ("with pairs", f"{report.paired:,}"),
         ("skipped, each with a reason", f"{report.skipped:,}"),
         ("pairs", f"{report.pairs:,}"),
-        ("tokens generated", f"{report.tokens.generated:,}"),
-        ("tokens generated per pair", f"{report.tokens.generated_per_pair or 0:,}"),
+        *_token_rows(report),
         ("repeated question ids", f"{report.repeated_question_ids:,}"),
     ]
     if len(splits := _splits(report)) > 1:

@@ -97,9 +97,14 @@ def _sampling(asked: Settings) -> str:
     sampling = ", ".join(f"{name} {asked[name]}" for name in names if asked.get(name) is not None)
     rounds = f"in rounds, the first of {asked.get('first_round')}, until it had its pairs; "
     times, rounds = ("up to ", rounds) if asked.get("adaptive") else ("", "")
-    return (
+    how = (
         f"A question with a known answer was answered {times}{asked.get('n')} times ({rounds}{sampling}; instruction "
-        f"`{asked.get('prompt_version')}`). A judge made of rules, not of a model, compared the final answer of each "
+        f"`{asked.get('prompt_version')}`)."
+    )
+    if asked.get("imported"):
+        how = "The responses were made elsewhere and imported: how they were sampled is not known."
+    return (
+        f"{how} A judge made of rules, not of a model, compared the final answer of each "
         "response with the known one: right and finished responses can be chosen; those proven wrong, and those "
         "without a clear final answer, can be rejected; what the judge left undecided is in no pair."
     )

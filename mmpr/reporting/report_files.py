@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -14,6 +15,7 @@ from mmpr.reporting.report_record import (
     PAGE,
     REPORT,
     DatasetFigures,
+    ImportedFigures,
     Report,
     SourceCounts,
     SplitFigures,
@@ -34,7 +36,9 @@ from mmpr.reporting.throughput import throughput
 from mmpr.reporting.verdict_figures import accuracy_figures, outcomes_by_rule
 from mmpr.run import FileRecord, RunFolder, RunRecord, Totals, read_verdicts
 from mmpr.run.dataset import SKIPS
+from mmpr.run.json_records import record_of
 from mmpr.run.run_reader import shards_of
+from mmpr.run.run_record import rollouts_of
 
 SAMPLED_PAIRS = 300
 _MOST_NAMES = 200  # sources and rules come from rows: their number is bounded here
@@ -91,7 +95,7 @@ def make_report(
     _hold_law(totals, pairs, chunks, skipped_by_reason)
     run, verdicts = run or folder.load_run(), read_verdicts(folder)
     rules = outcomes_by_rule(verdicts)
-    generated = chunks.tokens["generated"]
+    generated = chunks.tokens.get("generated", None if run.identity.get("imported") else 0)
     report = Report(
         questions=totals.questions,
         paired=totals.paired,
@@ -114,17 +118,30 @@ def make_report(
         endings_continued=ranked(pairs.by_continued),
         tokens=TokenCounts(
             generated=generated,
-            generated_per_question=round(generated / totals.questions, 1) if totals.questions else None,
-            generated_per_pair=round(generated / totals.pairs, 1) if totals.pairs else None,
+            generated_per_question=_share(generated, totals.questions),
+            generated_per_pair=_share(generated, totals.pairs),
             prompt=chunks.tokens.get("prompt"),
         ),
         throughput=throughput(chunks.spells),
         **making(run),
+        imported=_imported(run),
         files=_files(files, pairs),
         starts=tuple(folder.starts()),
         engine_usage=_usage(usage, chunks),
     )
     return report, sampler.picks()
+
+
+def _share(n: int | None, of: int) -> float | None:
+    return round(n / of, 1) if of and n is not None else None
+
+
+def _imported(run: RunRecord) -> ImportedFigures | None:
+    """What is known of the file of responses."""
+    found = rollouts_of(run)
+    if not found:
+        return None
+    return record_of(ImportedFigures, json.dumps(dict(found[0])).encode(), unknown="ignore")
 
 
 def render(folder: RunFolder, report: Report, picks: list[Pick]) -> dict[str, bytes]:

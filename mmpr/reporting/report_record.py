@@ -31,12 +31,29 @@ class SourceCounts:
 
 @dataclass(frozen=True, slots=True)
 class TokenCounts:
-    """Tokens that were generated; shares are None where there is nothing to divide by."""
+    """Tokens that were generated, None where nobody knows; shares are None where there is nothing to divide by."""
 
-    generated: int
+    generated: int | None
     generated_per_question: float | None
     generated_per_pair: float | None
     prompt: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedFigures:
+    """What is known of responses that were made elsewhere.
+
+    Args:
+        rows, responses: of the file; `bad_rows` of these are no responses.
+        left_out: entries of lists that are none.
+        known: how many responses say their `n_tokens`, `finish_reason` and `seed`; null of the others.
+    """
+
+    rows: int
+    responses: int
+    bad_rows: int
+    left_out: int
+    known: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +113,7 @@ class Report:
         throughput: tokens a second over the run; None where no chunk says how long it took.
         source: the file's name, or several.
         members: the runs of a merged one.
+        imported: of responses that were made elsewhere; None where they were built.
         identity, selection, layout, format, versions: as in `run.json`, without places of one machine.
         starts: what each start was set to.
         engine_usage: of the last start's engines: seconds (`.._s`), tokens and shares.
@@ -127,6 +145,7 @@ class Report:
     prompt_version: str | None
     source: str
     members: tuple[ReportedMember, ...] = ()
+    imported: ImportedFigures | None = None
     identity: Settings
     selection: Settings
     layout: RunLayout

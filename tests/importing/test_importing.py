@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -63,6 +64,11 @@ def test_what_nobody_says_is_null(imported, name):
     assert {row["chosen_tokens"] for row in rows} == {row["seed"] for row in rows} == {None}
     assert {row["temperature"] for row in rows} == {None} and {row["chosen_finish_reason"] for row in rows} == {finish}
     assert {row["chosen_model"] or row["model"] for row in rows} == {model}
+    report, n = run_of(imported, name).report, shapes.N_QUESTIONS * shapes.N_RESPONSES
+    assert report.imported.known == {"n_tokens": 0, "finish_reason": n if finish else 0, "seed": 0}
+    assert report.tokens.generated is None and report.imported.responses == n
+    card = Path(run_of(imported, name).url, "README.md").read_text()
+    assert "how they were sampled is not known" in card and "not known: the responses were made elsewhere" in card
 
 
 @pytest.mark.parametrize("name", ["internvl", "vlmeval-xlsx", "swift"])
