@@ -7,10 +7,9 @@ import functools
 import itertools
 import socket
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
-from typing import Any
 
 from mmpr.builder.admission import Admission
 from mmpr.builder.answer import Answered, AskRecipe, Rounds, answer, open_images, unopened
@@ -187,7 +186,7 @@ class Attempt:
 
     chunk: int
     attempt: str
-    lease: dict[str, Any]
+    lease: Mapping[str, object]
     rows_sha256: str
     began: float
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from mmpr import images
 from mmpr.errors import ConfigError, ImageError
 from mmpr.run import RunFolder
 from mmpr.run.exclusion import Listed, image_print, list_name, opened, question_print, write_list
+from mmpr.types import TableRow
 
 _IMAGES, _QUESTIONS = ("image", "images"), ("question", "text")
 _IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".jp2")
@@ -48,7 +48,7 @@ def _listed(path: Path) -> Iterator[Listed]:
         raise ConfigError(f"exclude: {path}: cannot be read ({' '.join(str(error).split())})") from None
 
 
-def _entries(place: str, row: dict[str, Any], root: Path) -> Iterator[Listed]:
+def _entries(place: str, row: TableRow, root: Path) -> Iterator[Listed]:
     shown = [image for name in _IMAGES for image in _flat(row.get(name))]
     asked = [row[name] for name in _QUESTIONS if isinstance(row.get(name), str)]
     if not shown and not asked:
@@ -59,13 +59,13 @@ def _entries(place: str, row: dict[str, Any], root: Path) -> Iterator[Listed]:
         yield Listed(place, question=question_print(text))
 
 
-def _flat(value: Any) -> list[Any]:  # noqa: ANN401
+def _flat(value: object) -> list[object]:
     if isinstance(value, list):
         return [image for one in value for image in _flat(one)]
     return [] if value is None or value == "" else [value]
 
 
-def _image(place: str, image: Any, root: Path) -> Listed:  # noqa: ANN401
+def _image(place: str, image: object, root: Path) -> Listed:
     """A path, or an embedded image as `datasets` writes it."""
     import base64
 
@@ -85,7 +85,7 @@ def _image(place: str, image: Any, root: Path) -> Listed:  # noqa: ANN401
     return Listed(place, found.original_sha256, image_print(opened(found.encoded)))
 
 
-def _jsonl(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def _jsonl(path: Path) -> Iterator[tuple[str, TableRow]]:
     for place, line in _lines(path):
         try:
             row = json.loads(line)
@@ -96,7 +96,7 @@ def _jsonl(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         yield place, row
 
 
-def _text(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def _text(path: Path) -> Iterator[tuple[str, TableRow]]:
     for place, line in _lines(path):
         yield place, {"image" if line.lower().endswith(_IMAGE_SUFFIXES) else "question": line}
 
@@ -108,7 +108,7 @@ def _lines(path: Path) -> Iterator[tuple[str, str]]:
                 yield f"{path.name} line {number}", line.strip()
 
 
-def _parquet(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def _parquet(path: Path) -> Iterator[tuple[str, TableRow]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 

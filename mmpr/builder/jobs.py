@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -19,6 +18,7 @@ from mmpr.builder.stopping import stop_signal
 from mmpr.errors import ConfigError, MmprError, RunStopped
 from mmpr.log import LogFormat
 from mmpr.pool import MakeEngine
+from mmpr.run.json_records import JsonObject
 from mmpr.settings.config import BuildConfig, load
 from mmpr.settings.presets import read_file
 
@@ -34,8 +34,8 @@ class JobFile(BaseModel):
 
     root: str = Field(description="the folder of the run folders: local, or any fsspec URL")
     config: str | None = Field(default=None, description="a YAML file of settings for all sources")
-    settings: dict[str, Any] = Field(default_factory=dict, description="settings for all sources, over the file's")
-    sources: dict[str, dict[str, Any]] = Field(min_length=1, description="name of the run folder: its own settings")
+    settings: JsonObject = Field(default_factory=dict, description="settings for all sources, over the file's")
+    sources: dict[str, JsonObject] = Field(min_length=1, description="name of the run folder: its own settings")
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +137,8 @@ def _part(file: Path, job: JobFile, name: str, overrides: list[str]) -> JobPart:
     return JobPart(name, f"{_beside(file, job.root).rstrip('/')}/{name}", chosen)
 
 
-def _absolute(file: Path, values: Mapping[str, Any]) -> dict[str, Any]:
-    known = {key: values[key] for key in _PATHS if isinstance(values.get(key), str)}
+def _absolute(file: Path, values: Mapping[str, object]) -> JsonObject:
+    known = {key: value for key, value in values.items() if key in _PATHS and isinstance(value, str)}
     return {**values, **{key: _beside(file, value) for key, value in known.items()}}
 
 
@@ -147,6 +147,6 @@ def _beside(file: Path, path: str) -> str:
     return path if "://" in path else str(file.resolve().parent / Path(path).expanduser())
 
 
-def _words(values: Mapping[str, Any]) -> list[str]:
+def _words(values: Mapping[str, object]) -> list[str]:
     """The same as `key=value`, so that one way of merging settings does for all."""
     return [f"{key}={json.dumps(value, default=str)}" for key, value in values.items()]

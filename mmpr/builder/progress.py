@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict, deque
-from typing import Any, Protocol
+from typing import Protocol
 
 from mmpr.engines.protocol import Pulse
 from mmpr.pool import Beat, Done, Event
@@ -101,7 +101,7 @@ class Progress:
         """What the engines did in this build, all of them together, and how long it took."""
         return {**{name: float(self.totals[name]) for name in _TOTALS}, "wall_s": time.monotonic() - self._began}
 
-    def figures(self) -> dict[str, Any]:
+    def figures(self) -> dict[str, object]:
         """The same as plain JSON, for the driver's heartbeat and for logs."""
         rate, busy = self.rates
         return {

@@ -108,7 +108,7 @@ class JsonView:
             log("node_unfit", "error", run=self._run, host=event.node, words=event.words)
         elif time.monotonic() - self._printed_at > _EVERY_S:
             self._printed_at = time.monotonic()
-            log("progress", run=self._run, **self._figures.figures())
+            log("progress", "info", run=self._run, **self._figures.figures())
 
     def _chunk(self, done: Done) -> None:
         report = done.report

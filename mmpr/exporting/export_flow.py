@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import pyarrow as pa
 
@@ -20,8 +20,10 @@ from mmpr.exporting.training_flow import FAULTS, TrainingExport, refused
 from mmpr.exporting.training_records import TrainingChoice
 from mmpr.run import RunFolder, finished_pairs
 from mmpr.run.commit_records import FileRecord
+from mmpr.run.json_records import JsonObject
 from mmpr.run.parquet_reader import row_groups
 from mmpr.run.run_record import Settings, by_source
+from mmpr.types import TableRow
 from mmpr.verification import file_fault
 
 
@@ -34,7 +36,7 @@ def export_run(
     max_chars: int | None = None,
     accuracy: tuple[float, float] | None = None,
     per_question: int | None = None,
-    options: dict[str, Any] | None = None,
+    options: Mapping[str, object] | None = None,
 ) -> Counts:
     """Write a finished run in a trainer's own format: its pairs, or a training set of its questions and responses.
 
@@ -86,7 +88,7 @@ class _ExportJob(Protocol):
     def files(self) -> Sequence[FileRecord]: ...
 
     @property
-    def request(self) -> dict[str, Any]: ...
+    def request(self) -> JsonObject: ...
 
     def write(self) -> Counts: ...
 
@@ -176,7 +178,7 @@ class PairExport:
                 self._left_out.add(checked, place)
             yield None if isinstance(checked, Unfit) else checked
 
-    def _fit(self, row: dict[str, Any]) -> FitPair | Unfit:
+    def _fit(self, row: TableRow) -> FitPair | Unfit:
         turns = turns_of(row)
         if fault := text_fault(row, turns, max_chars=self._choice.max_chars):
             return fault

@@ -6,28 +6,58 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from mmpr.errors import ConfigError
 from mmpr.exporting.export_records import Counts, Format, LeftOut, reason_named
 from mmpr.run.commit_records import FileRecord
-from mmpr.run.json_records import to_json
+from mmpr.run.json_records import JsonObject, record_of, to_json
 
 EXPORT, UNFINISHED = "export.json", "unfinished.json"
 _WRITTEN_AS = 1
 _CONTENTS = ("pairs_sha256", "responses_sha256")  # what a request says of the run's contents
 
 
-def request_of(format: Format, shards: Sequence[FileRecord], *, max_chars: int | None) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class _StoredLeftOut:
+    reason: str
+    pairs: int
+    first: str
+
+
+@dataclass(frozen=True, slots=True)
+class _StoredCounts:
+    """`pairs` are the rows, of whatever kind: the name of the first exports. An older mmpr did not write `loads`."""
+
+    pairs: int
+    pictures: int
+    left_out: tuple[_StoredLeftOut, ...]
+    loads: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _RequestAlone:
+    request: JsonObject
+
+
+@dataclass(frozen=True, slots=True)
+class _ExportMark:
+    """What the folder says of its export; `counts` once it is complete."""
+
+    request: JsonObject
+    counts: _StoredCounts | None = None
+
+
+def request_of(format: Format, shards: Sequence[FileRecord], *, max_chars: int | None) -> JsonObject:
     """What makes two exports the same; not where the run lies, so that a copy of it counts as the same run."""
     files = [[file.path, file.sha256] for file in shards]
     pairs_sha256 = hashlib.sha256(json.dumps(files).encode()).hexdigest()
     return {"written_as": _WRITTEN_AS, "format": format.value, "max_chars": max_chars, "pairs_sha256": pairs_sha256}
 
 
-def claim(root: Path, request: Mapping[str, Any], load: str) -> Counts | None:
+def claim(root: Path, request: JsonObject, load: str) -> Counts | None:
     """Make the folder this export's own; the counts where it stands there complete already.
 
     Args:
@@ -43,61 +73,58 @@ def claim(root: Path, request: Mapping[str, Any], load: str) -> Counts | None:
     if root.exists() and not root.is_dir():
         raise ConfigError(f"--to {root} is a file; give a folder")
     if (root / EXPORT).exists():
-        stored = _read(root / EXPORT)
-        _require_same(root, stored, request)
+        counts = _counts(root, _read(root, EXPORT, request), load)
         (root / UNFINISHED).unlink(missing_ok=True)
-        return _counts(root, stored, load)
+        return counts
     if (root / UNFINISHED).exists():
-        _require_same(root, _read(root / UNFINISHED), request)
+        _read(root, UNFINISHED, request)
         return None
-    if root.is_dir() and any(path.name != _temporary(root / UNFINISHED).name for path in root.iterdir()):
+    if root.is_dir() and any(path.name != f"{UNFINISHED}.tmp" for path in root.iterdir()):
         raise ConfigError(f"--to {root} has files already; give a new or an empty folder")
     root.mkdir(parents=True, exist_ok=True)
-    _write(root / UNFINISHED, {"request": request})
+    _write(root, UNFINISHED, {"request": request})
     return None
 
 
-def finish(root: Path, request: Mapping[str, Any], counts: Counts) -> None:
-    """Say that the export is complete. `pairs` are its rows, of whatever kind: the name of the first exports."""
+def finish(root: Path, request: JsonObject, counts: Counts) -> None:
+    """Say that the export is complete."""
     left_out = [{"reason": one.reason, "pairs": one.rows, "first": one.first} for one in counts.left_out]
     loads = bool(counts.load)  # not the line itself: folders move
     stored = {"pairs": counts.rows, "pictures": counts.images, "left_out": left_out, "loads": loads}
-    _write(root / EXPORT, {"request": request, "counts": stored})
+    _write(root, EXPORT, {"request": request, "counts": stored})
     (root / UNFINISHED).unlink(missing_ok=True)
 
 
-def _require_same(root: Path, stored: Any, request: Mapping[str, Any]) -> None:  # noqa: ANN401
-    before = stored.get("request") if isinstance(stored, dict) else None
-    if before == request:
-        return
-    before = before if isinstance(before, dict) else {}
-    differing = next((name for name in request if before.get(name) != request[name]), "request")
-    reasons = dict.fromkeys(_CONTENTS, "another run, or this one before it was paired again")
-    what = reasons.get(differing, f"{differing} {before.get(differing)!r}, not {request.get(differing)!r}")
-    raise ConfigError(f"--to {root} holds another export ({what}); delete it or give another folder")
-
-
-def _counts(root: Path, stored: Any, load: str) -> Counts:  # noqa: ANN401
+def _read(root: Path, name: str, request: JsonObject) -> _StoredCounts | None:
+    """The counts of the export that the folder holds, which must be the one that is asked for."""
+    content = (root / name).read_bytes()
     try:
-        counts = stored["counts"]
-        left_out = tuple(LeftOut(reason_named(one["reason"]), one["pairs"], one["first"]) for one in counts["left_out"])
-        loads = counts.get("loads", counts["pairs"] > 0)  # an older mmpr did not write it
-        return Counts(counts["pairs"], counts["pictures"], left_out, load if loads else "")
-    except (KeyError, TypeError, ValueError) as error:
-        raise ConfigError(f"{root / EXPORT} is damaged; delete {root} and export again") from error
-
-
-def _read(path: Path) -> Any:  # noqa: ANN401
+        before = record_of(_RequestAlone, content, unknown="ignore").request
+    except ValueError:  # cut off or foreign
+        before = {}
+    if before != request:
+        differing = next((key for key in request if before.get(key) != request[key]), "request")
+        reasons = dict.fromkeys(_CONTENTS, "another run, or this one before it was paired again")
+        what = reasons.get(differing, f"{differing} {before.get(differing)!r}, not {request.get(differing)!r}")
+        raise ConfigError(f"--to {root} holds another export ({what}); delete it or give another folder")
     try:
-        return json.loads(path.read_bytes())
-    except ValueError:
-        return None  # cut off or foreign: another export
+        return record_of(_ExportMark, content).counts
+    except ValueError as error:
+        raise ConfigError(f"{root / name} is damaged ({error}); delete {root} and export again") from error
 
 
-def _write(path: Path, content: Mapping[str, Any]) -> None:
-    _temporary(path).write_bytes(to_json(content))
-    _temporary(path).replace(path)
+def _counts(root: Path, stored: _StoredCounts | None, load: str) -> Counts:
+    try:
+        if stored is None:
+            raise ValueError("counts is missing")
+        left_out = tuple(LeftOut(reason_named(one.reason), one.pairs, one.first) for one in stored.left_out)
+    except ValueError as error:
+        raise ConfigError(f"{root / EXPORT} is damaged ({error}); delete {root} and export again") from error
+    loads = stored.pairs > 0 if stored.loads is None else stored.loads
+    return Counts(stored.pairs, stored.pictures, left_out, load if loads else "")
 
 
-def _temporary(path: Path) -> Path:
-    return path.with_name(f"{path.name}.tmp")
+def _write(root: Path, name: str, content: JsonObject) -> None:
+    temporary = root / f"{name}.tmp"
+    temporary.write_bytes(to_json(content))
+    temporary.replace(root / name)

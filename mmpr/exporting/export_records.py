@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from mmpr.types import Message, Reason
+from mmpr.types import Message, Reason, TableRow
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -126,7 +125,7 @@ def reason_named(name: str) -> Unfit | Reason:
 class FitPair:
     """One pair that passed. `columns` are its row's, with `images` as paths relative to the export."""
 
-    columns: Mapping[str, Any]
+    columns: TableRow
     turns: tuple[
         Message, ...
     ]  # what was asked: a system message perhaps, then questions and answers, then the question

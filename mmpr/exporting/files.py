@@ -6,7 +6,6 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -27,7 +26,7 @@ class LineFiles:
         self._ascii_only = ascii_only
         self.n_rows: Counter[str] = Counter()
 
-    def add(self, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
+    def add(self, name: str, rows: Iterable[Mapping[str, object]]) -> None:
         """Append rows; the first ones begin the file, over what an unfinished export left."""
         lines = [json.dumps(row, ensure_ascii=self._ascii_only).encode() + b"\n" for row in rows]
         if not lines:

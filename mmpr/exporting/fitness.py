@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from mmpr.exporting.export_records import Unfit
 from mmpr.image_tags import IMAGE_TAG
 from mmpr.prompts import count_tags, has_media_tag
-from mmpr.types import Message
+from mmpr.types import Message, TableRow
 
 # Tags that stand for something in one trainer or another; InternVL's own is a token of its vocabulary.
 _OTHER_MEDIA = ("<video>", "<audio>", "<IMG_CONTEXT>")
 
 
-def text_fault(row: Mapping[str, Any], turns: Sequence[Message], *, max_chars: int | None) -> Unfit | None:
+def text_fault(row: TableRow, turns: Sequence[Message], *, max_chars: int | None) -> Unfit | None:
     """Why a pair's texts are unfit, or None.
 
     Args:
@@ -55,7 +54,7 @@ def _is_blank(turns: Sequence[Message]) -> bool:
     return not turns or not turns[-1].text.strip()
 
 
-def turns_of(row: Mapping[str, Any]) -> tuple[Message, ...]:
+def turns_of(row: TableRow) -> tuple[Message, ...]:
     """What was asked, as messages with `<image>` tags; empty where the row's prompt is null or ends in no question.
 
     The text of a single question is the column `question` itself; earlier turns come back from their content parts.
@@ -71,7 +70,7 @@ def _same_within(chosen: str, rejected: str, n_chars: int) -> bool:
     return chosen[: max(0, n_chars)] == rejected[: max(0, n_chars)]
 
 
-def _text(parts: Sequence[Mapping[str, Any]]) -> str:
+def _text(parts: Sequence[TableRow]) -> str:
     """The inverse of the content parts: a tag stands on its line, as the parts were cut from it."""
     text = "".join(f"{IMAGE_TAG}\n" if part["type"] == "image" else part["text"] or "" for part in parts)
     return text.removesuffix("\n") if parts and parts[-1]["type"] == "image" else text

@@ -13,7 +13,7 @@ import shlex
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import pyarrow as pa
 
@@ -21,7 +21,7 @@ from mmpr.exporting.export_records import Batch, FitPair, Format
 from mmpr.exporting.files import LineFiles, ParquetFiles
 from mmpr.prompts import SYSTEM_MESSAGES
 from mmpr.run.columns import arrow_schema
-from mmpr.run.json_records import to_json
+from mmpr.run.json_records import JsonObject, to_json
 
 _TRAIN = "train"
 _TRL_COLUMNS = ("images", "prompt", "chosen", "rejected")
@@ -91,7 +91,7 @@ class InternVL:
         self.load = f"--meta_path {shlex.quote(str(root / 'meta.json'))}"
 
     def add(self, batch: Batch) -> None:
-        rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        rows: dict[str, list[JsonObject]] = defaultdict(list)
         for pair in batch.pairs:
             several = f"_{len(pair.images)}images" if len(pair.images) > 1 else ""
             name = self._names.of(pair.columns["source"], f"{pair.columns['pair_kind']}{several}")
@@ -101,7 +101,7 @@ class InternVL:
             self._lines.add(name, found)
 
     def end(self) -> None:
-        by_split: dict[str, dict[str, Any]] = {"meta.json": {}}
+        by_split: dict[str, JsonObject] = {"meta.json": {}}
         for name, n_rows in sorted(self._lines.n_rows.items()):
             split = name.split("/")[1] if name.count("/") > 1 else _TRAIN
             index = "meta.json" if split == _TRAIN else f"meta_{split}.json"
@@ -112,7 +112,7 @@ class InternVL:
     def close(self) -> None:
         pass
 
-    def _entry(self, name: str, n_rows: int) -> dict[str, Any]:
+    def _entry(self, name: str, n_rows: int) -> JsonObject:
         root = self._root.resolve()
         entry = {"root": str(root), "annotation": str(root / name), "repeat_time": 1, "data_augment": False}
         n_images = self._n_images[Path(name).stem]
@@ -222,12 +222,12 @@ _GREETINGS = frozenset(text for name, text in SYSTEM_MESSAGES.items() if name !=
 _READS_SYSTEM_PROMPT = re.compile(r"internvl[-_]?3[._-]5", re.I)
 
 
-def internvl_row(pair: FitPair) -> dict[str, Any]:
+def internvl_row(pair: FitPair) -> JsonObject:
     """One line of an annotation. InternVL3.5's trainer reads `system_prompt`; those before would drop the message."""
     system = [turn.text for turn in pair.turns if turn.role == "system" and turn.text not in _GREETINGS]
     apart = bool(system) and _READS_SYSTEM_PROMPT.search(pair.columns["model"] or "") is not None
     question = pair.columns["question"] if apart else "\n\n".join([*system, pair.columns["question"]])
-    row: dict[str, Any] = {"question": question, **_answers(pair)}
+    row: JsonObject = {"question": question, **_answers(pair)}
     if apart:
         row["system_prompt"] = "\n\n".join(system)
     if pair.images:
@@ -235,7 +235,7 @@ def internvl_row(pair: FitPair) -> dict[str, Any]:
     return row
 
 
-def alpaca_row(pair: FitPair) -> dict[str, Any]:
+def alpaca_row(pair: FitPair) -> JsonObject:
     """One row for LLaMA-Factory; earlier turns are pairs of question and answer."""
     spoken = [turn.text for turn in pair.turns if turn.role != "system"]
     return {
@@ -247,7 +247,7 @@ def alpaca_row(pair: FitPair) -> dict[str, Any]:
     }
 
 
-def swift_row(pair: FitPair) -> dict[str, Any]:
+def swift_row(pair: FitPair) -> JsonObject:
     """One line for ms-swift: the chosen answer is the last message."""
     answers = _answers(pair)
     messages = [{"role": turn.role, "content": turn.text} for turn in pair.turns]
@@ -255,7 +255,7 @@ def swift_row(pair: FitPair) -> dict[str, Any]:
     return {"messages": messages, "rejected_response": answers["rejected"], "images": list(pair.images)}
 
 
-def plain_row(pair: FitPair) -> dict[str, Any]:
+def plain_row(pair: FitPair) -> JsonObject:
     """Every column; JSON has no infinite numbers."""
     endless = {name: None for name, x in pair.columns.items() if isinstance(x, float) and not math.isfinite(x)}
     return {**pair.columns, **endless}

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from mmpr.errors import ConfigError, HubError, RunFolderError
 from mmpr.redact import redacted
@@ -226,7 +226,7 @@ class _Hub:
         """Put files of a run there and take others away, together or not at all."""
         from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
-        def send() -> Any:  # noqa: ANN401  what was sent is not sent again, but its records serve one try
+        def send() -> object:  # what was sent is not sent again, but its records serve one try
             changes = [CommitOperationAdd(name, Path(run.store.path(name))) for name in names]
             gone = [CommitOperationDelete(name, is_folder=False) for name in stale]
             return self._api.create_commit(self.repo, [*gone, *changes], commit_message=words, repo_type="dataset")

@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
@@ -29,6 +28,7 @@ from mmpr.judging import VERSION
 from mmpr.run import ChunkCommit, RunFolder, finished_pairs, read_chunk
 from mmpr.run.chunk_reader import read_encoded
 from mmpr.run.dataset import GROUP_BYTES, GROUP_ROWS, select_run
+from mmpr.run.json_records import JsonObject
 from mmpr.types import Reason
 
 # What is wrong with a question itself, whatever was answered: `--strict` ends at the first one.
@@ -64,7 +64,7 @@ class TrainingExport:
         self._writer = _TrainingWriter(root, self._shape)
 
     @property
-    def request(self) -> dict[str, Any]:
+    def request(self) -> JsonObject:
         """What makes two training sets the same; the judge's version and the run's settings are part of it."""
         made_of = [[file.path, file.sha256] for file in self.files]
         content = json.dumps([made_of, self._stored.selection, VERSION], sort_keys=True)
@@ -173,7 +173,7 @@ class _TrainingWriter:
         names = self.images.place(stored)
         if names is None:
             return False
-        shown: Sequence[Any] = stored if self._embeds else names
+        shown: Sequence[object] = stored if self._embeds else names
         if self._shape.absolute:
             shown = [str(self._root.resolve() / name) for name in names]
         rows = self._shape.rows(example, shown, self.n_rows[example.split])

@@ -10,16 +10,16 @@ import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
 from mmpr.exporting.export_records import Format
 from mmpr.exporting.training_records import LabelledResponse, TrainingExample, difficulty
 from mmpr.run.columns import IMAGES_TYPE, TURNS_TYPE, content_parts, with_features
+from mmpr.run.json_records import JsonObject
 from mmpr.types import Message, Response
 
-Row = dict[str, Any]
+Row = JsonObject
 REWARD_FILE = "reward.py"
 SETTINGS_FILE = "settings.yaml"  # of rollouts: how the run paired them
 
@@ -37,7 +37,7 @@ class TrainingShape:
         absolute: images' paths are absolute, for a trainer that opens them as they stand.
     """
 
-    rows: Callable[[TrainingExample, Sequence[Any], int], list[Row]]
+    rows: Callable[[TrainingExample, Sequence[object], int], list[Row]]
     load: Callable[[Path], str]
     schema: pa.Schema | None = None
     files: Mapping[str, str] = field(default_factory=dict)
@@ -93,7 +93,7 @@ def _one_text(turns: Sequence[Message]) -> str:
 # -- prompts -----------------------------------------------------------------------------------------------------------
 
 
-def verl_rows(example: TrainingExample, images: Sequence[Any], number: int) -> list[Row]:
+def verl_rows(example: TrainingExample, images: Sequence[object], number: int) -> list[Row]:
     """One row; `ground_truth` is what `mmpr.rewards.compute_score` reads."""
     extra = {
         "split": example.split,
@@ -102,7 +102,7 @@ def verl_rows(example: TrainingExample, images: Sequence[Any], number: int) -> l
         "answer": " | ".join(example.question.answer or ()),
         **_figures(example),
     }
-    row = {
+    row: Row = {
         "data_source": example.question.source,
         "prompt": _plain_turns(example.turns),
         "images": list(images),
@@ -113,25 +113,25 @@ def verl_rows(example: TrainingExample, images: Sequence[Any], number: int) -> l
     return [row]
 
 
-def grpo_rows(example: TrainingExample, images: Sequence[Any], number: int) -> list[Row]:
+def grpo_rows(example: TrainingExample, images: Sequence[object], number: int) -> list[Row]:
     """One row; TRL hands every column to `mmpr.rewards.reward_func`, which reads `reference`."""
     prompt = _part_turns(example.turns)
     return [{"prompt": prompt, "images": list(images), "reference": example.reference, **_figures(example)}]
 
 
-def easyr1_rows(example: TrainingExample, images: Sequence[Any], number: int) -> list[Row]:
+def easyr1_rows(example: TrainingExample, images: Sequence[object], number: int) -> list[Row]:
     """One row under EasyR1's default keys; a prompt is one text there, system message and earlier turns in front."""
     prompt = _one_text(example.turns)
     return [{"prompt": prompt, "answer": example.reference, "images": list(images), **_figures(example)}]
 
 
-def swift_grpo_rows(example: TrainingExample, images: Sequence[Any], number: int) -> list[Row]:
+def swift_grpo_rows(example: TrainingExample, images: Sequence[object], number: int) -> list[Row]:
     """One line; ms-swift keeps `solution` for the reward."""
     messages = _plain_turns(example.turns)
     return [{"messages": messages, "images": list(images), "solution": example.reference, **_figures(example)}]
 
 
-def openrlhf_rows(example: TrainingExample, images: Sequence[Any], number: int) -> list[Row]:
+def openrlhf_rows(example: TrainingExample, images: Sequence[object], number: int) -> list[Row]:
     """One line; OpenRLHF opens the images as it comes to them, and names data sources by `datasource`."""
     row = {"input": _plain_turns(example.turns), "images": list(images), "label": example.reference}
     return [{**row, "datasource": example.question.source, **_figures(example)}]
@@ -140,7 +140,7 @@ def openrlhf_rows(example: TrainingExample, images: Sequence[Any], number: int) 
 # -- responses ---------------------------------------------------------------------------------------------------------
 
 
-def kto_rows(example: TrainingExample, images: Sequence[Any], number: int) -> list[Row]:
+def kto_rows(example: TrainingExample, images: Sequence[object], number: int) -> list[Row]:
     """A row a response: wanted or not."""
     prompt, kind = _part_turns(example.turns), "dropout_ntp" if example.question.answer is None else "correctness"
     return [
@@ -156,7 +156,7 @@ def kto_rows(example: TrainingExample, images: Sequence[Any], number: int) -> li
     ]
 
 
-def sft_rows(example: TrainingExample, images: Sequence[Any], number: int) -> list[Row]:
+def sft_rows(example: TrainingExample, images: Sequence[object], number: int) -> list[Row]:
     """A line a response that is proven right: the conversation to its end."""
     asked = _plain_turns(example.turns)
     return [
@@ -165,7 +165,7 @@ def sft_rows(example: TrainingExample, images: Sequence[Any], number: int) -> li
     ]
 
 
-def orm_rows(example: TrainingExample, images: Sequence[Any], number: int) -> list[Row]:
+def orm_rows(example: TrainingExample, images: Sequence[object], number: int) -> list[Row]:
     """A line a response with its outcome, and what the judge decided by."""
     return [
         {
@@ -180,7 +180,7 @@ def orm_rows(example: TrainingExample, images: Sequence[Any], number: int) -> li
     ]
 
 
-def rollouts_rows(example: TrainingExample, images: Sequence[Any], number: int) -> list[Row]:
+def rollouts_rows(example: TrainingExample, images: Sequence[object], number: int) -> list[Row]:
     """A line a response, right or wrong, with its question as it was read: what `mmpr import` makes a run of again."""
     question, (version, form) = example.question, example.asked
     asked = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mmpr.errors import RunFolderError
 from mmpr.reporting.safe_text import visible_line
@@ -11,6 +11,7 @@ from mmpr.reporting.sample import Pick
 from mmpr.run import FileRecord, RunFolder
 from mmpr.run.dataset import SKIPS
 from mmpr.run.parquet_reader import batches
+from mmpr.types import TableRow
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -42,12 +43,12 @@ def find_pair(folder: RunFolder, shards: Sequence[FileRecord], pair_id: str) -> 
     raise RunFolderError(f"{named}; {_hint(folder, shards, pair_id)}")
 
 
-def siblings(folder: RunFolder, pick: Pick, source: str, row: int) -> list[dict[str, Any]]:
+def siblings(folder: RunFolder, pick: Pick, source: str, row: int) -> list[TableRow]:
     """All pairs of the picked pair's question, by rank; a question's pairs are all in one file."""
     import pyarrow.compute as pc
 
     columns = ["pair_id", "pair_kind", "rank", "chosen_index", "rejected_index", "source", "source_row"]
-    rows: list[dict[str, Any]] = []
+    rows: list[TableRow] = []
     for batch in batches(folder, pick.path, columns):
         here = pc.and_(pc.equal(batch.column("source"), source), pc.equal(batch.column("source_row"), row))
         rows += batch.filter(here).to_pylist()

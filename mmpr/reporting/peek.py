@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from mmpr.reporting.page import bare_question
 from mmpr.reporting.plain_names import accuracy_label, plain, view_label
@@ -12,13 +12,13 @@ from mmpr.reporting.sample import Sampler, read_picks
 from mmpr.reporting.terminal import heading, labelled, sides, styled
 from mmpr.run import RunFolder, finished_pairs
 from mmpr.run.parquet_reader import batches
-from mmpr.types import PairKind
+from mmpr.types import PairKind, TableRow
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 
-def sample_pairs(url: str, *, n_pairs: int, kind: str | None = None, seed: int = 0) -> list[dict[str, Any]]:
+def sample_pairs(url: str, *, n_pairs: int, kind: str | None = None, seed: int = 0) -> list[TableRow]:
     """A seeded sample across the whole dataset, the kinds taking turns, without the images' bytes.
 
     Args:
@@ -42,7 +42,7 @@ def sample_pairs(url: str, *, n_pairs: int, kind: str | None = None, seed: int =
     return [rows[pick.pair_id] for pick in picks]
 
 
-def show_pairs(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
+def show_pairs(console: Console, rows: Sequence[TableRow]) -> None:
     """Question, chosen and rejected of each."""
     for row in rows:
         heading(console, pair_line(row))
@@ -54,12 +54,12 @@ def show_pairs(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
         console.print()
 
 
-def pair_line(row: Mapping[str, Any]) -> str:
+def pair_line(row: TableRow) -> str:
     """A pair's id, kind and place in one line."""
     return visible_line(f"{row['pair_id']} · {plain(row['pair_kind'])} · {row['source']}, row {row['source_row']}")
 
 
-def side_title(row: Mapping[str, Any], side: str) -> str:
+def side_title(row: TableRow, side: str) -> str:
     """`Chosen: cyan (60 tokens, exact)`."""
     answer, rule = row[f"{side}_answer"], row["rule" if side == "chosen" else "rejected_rule"]
     tokens, model = row[f"{side}_tokens"], row.get(f"{side}_model")
@@ -74,7 +74,7 @@ def side_title(row: Mapping[str, Any], side: str) -> str:
     return visible_line(words)
 
 
-def _show_known(console: Console, row: Mapping[str, Any]) -> None:
+def _show_known(console: Console, row: TableRow) -> None:
     images = len(row["image_sha256"] or [])
     details = ["no image" if not images else "1 image" if images == 1 else f"{images} images"]
     if row["answer"] is not None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Collection
 
-from mmpr.types import PairKind, Reason, View
+from mmpr.types import PairKind, Reason, TableRow, View
 
 POCKET_LINE = "Made by the pocket model: for trying mmpr out, not for training."
 
@@ -83,7 +82,7 @@ def cut_label(view: str | None) -> str:
     return "✂ image taken away" if view in (None, View.BLIND) else f"✂ {view_label(view)}"
 
 
-def accuracy_label(row: Mapping[str, Any]) -> str | None:
+def accuracy_label(row: TableRow) -> str | None:
     """`3 of the first 4 right (1 undecided), 6 asked`; None for a pair whose responses nobody judges.
 
     Accuracy is the first round's: later rounds were asked for because of what the first gave.

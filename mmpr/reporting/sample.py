@@ -8,13 +8,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mmpr.run import RunFolder
 from mmpr.run.parquet_reader import opened, require_columns
+from mmpr.types import TableRow
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
 _PAIRS_A_READ = 16
 _COLUMNS = [
@@ -63,7 +65,7 @@ class Sampler:
         return blake2b(f"{self._seed}\n{pick.pair_id}".encode(), digest_size=8).digest()
 
 
-def read_picks(folder: RunFolder, picks: list[Pick], *, images: bool = True) -> Iterator[dict[str, Any]]:
+def read_picks(folder: RunFolder, picks: list[Pick], *, images: bool = True) -> Iterator[TableRow]:
     """The rows of the picks, in the order of the files; a few rows are in memory at a time.
 
     Args:
@@ -80,7 +82,7 @@ def read_picks(folder: RunFolder, picks: list[Pick], *, images: bool = True) -> 
             yield from _rows(parquet, [pick.row for pick in group], [*columns, *_LATER])
 
 
-def _rows(parquet: Any, wanted: list[int], columns: list[str]) -> Iterator[dict[str, Any]]:  # noqa: ANN401
+def _rows(parquet: pq.ParquetFile, wanted: list[int], columns: list[str]) -> Iterator[TableRow]:
     """Only the row groups that hold a wanted row are opened."""
     first = 0
     for group in range(parquet.num_row_groups):
@@ -92,11 +94,11 @@ def _rows(parquet: Any, wanted: list[int], columns: list[str]) -> Iterator[dict[
 
 
 def _rows_of_group(
-    parquet: Any,  # noqa: ANN401
+    parquet: pq.ParquetFile,
     group: int,
     wanted: list[int],
     columns: list[str],
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[TableRow]:
     first = 0
     for batch in parquet.iter_batches(_PAIRS_A_READ, row_groups=[group], columns=columns):
         for row in wanted:

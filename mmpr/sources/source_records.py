@@ -184,7 +184,7 @@ class LeaseRange:
         """How many rows are leased; less than `stop - start` in a sample."""
         return sum(span.count for span in self.spans)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Plain values for a chunk's sidecar; six numbers a span."""
         spans = [[s.first, s.count, s.skip, s.offset, s.number, s.start] for s in self.spans]
         return {"spans": spans, **({"source": self.source} if self.source else {})}
