@@ -142,7 +142,7 @@ class Bare:
 
     def generate(self, prompts: Sequence[Prompt], samplings: Sequence[Sampling]) -> list[list[Response]]:
         """One call: every prompt's responses."""
-        asked = [{"prompt_token_ids": self.words.prompt_ids(p), **_shown(p)} for p in prompts]
+        asked: list[Any] = [{"prompt_token_ids": self.words.prompt_ids(p), **_shown(p)} for p in prompts]
         finished: list[tuple[float, int]] = []
         outputs = self._llm.generate(
             asked, [self.words._parameters(s) for s in samplings], use_tqdm=functools.partial(Clock, finished=finished)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import logging
 import os
 import statistics
 import subprocess
@@ -23,6 +24,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from benchmarks.bench_engine import asked, run_arm, settings_of
 from mmpr.builder.engine_choice import vllm_settings
@@ -97,8 +99,8 @@ def start_bare(room: Path) -> None:
             return asyncio.run(first_token(settings, prompt))
 
     config = settings_of(room)
-    ray.init(include_dashboard=False, logging_level="ERROR", log_to_driver=False)
-    holder = ray.remote(Holder).remote()
+    ray.init(include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+    holder: Any = ray.remote(Holder).remote()  # ray's types want its methods decorated
     print(ray.get(holder.first.remote(vllm_settings(config), asked(config)[0][1])))
 
 

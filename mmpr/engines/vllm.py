@@ -115,7 +115,7 @@ class _Meter:
 def _stat_logger(meter: _Meter) -> Any:
     from vllm.v1.metrics.loggers import StatLoggerBase
 
-    class MeterLogger(StatLoggerBase):  # type: ignore[misc]
+    class MeterLogger(StatLoggerBase):
         def __init__(self, vllm_config: Any, engine_index: int = 0) -> None:
             pass
 
@@ -134,7 +134,8 @@ def _ray_loggers(settings: VllmSettings) -> list[Any]:
     from vllm.v1.metrics import ray_wrappers
 
     # without ray[serve], which it imports, vLLM's logger would not start, nor would the engine
-    return [] if ray_wrappers.ray_metrics is None else [ray_wrappers.RayPrometheusStatLogger]
+    has_metrics = getattr(ray_wrappers, "ray_metrics", None) is not None
+    return [ray_wrappers.RayPrometheusStatLogger] if has_metrics else []
 
 
 class VllmEngine:

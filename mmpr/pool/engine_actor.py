@@ -28,7 +28,8 @@ class ActorContext:
         self._here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
 
     async def beside(self, function: Callable[..., R], *arguments: object) -> R:
-        task = ray.remote(num_cpus=1, scheduling_strategy=self._here)(call)
+        # ray's types leave out strategies that name a node
+        task = ray.remote(num_cpus=1, scheduling_strategy=self._here)(call)  # type: ignore[call-overload]
         try:
             result: R = await task.remote(function, *arguments)
         except RayTaskError as error:

@@ -89,7 +89,8 @@ class Pool:
     ) -> None:
         self._make_engine, self._work, self._placement, self._probe = make_engine, work, placement, probe
         beside_driver = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        self._ledger = ray.remote(num_cpus=0, scheduling_strategy=beside_driver)(Ledger).remote()
+        beside = {"num_cpus": 0, "scheduling_strategy": beside_driver}
+        self._ledger = ray.remote(**beside)(Ledger).remote()  # type: ignore[call-overload]
         self._slots: list[_EngineSlot] = []
         self._book = LeaseBook()
         self._counted = self._placed_at = time.monotonic()

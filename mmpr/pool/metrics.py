@@ -33,18 +33,21 @@ class Meters:
     def __init__(self, metrics: Sequence[Metric], tags: Mapping[str, str]) -> None:
         from ray.util.metrics import Counter, Gauge
 
-        kinds = {"counter": Counter, "gauge": Gauge}
         self._tags = dict(tags)
-        self._metrics = {
-            metric.name: kinds[metric.kind](metric.name, metric.description, (*self._tags, *metric.tags))
-            for metric in metrics
-        }
+        self._counters: dict[str, Counter] = {}
+        self._gauges: dict[str, Gauge] = {}
+        for metric in metrics:
+            names = (*self._tags, *metric.tags)
+            if metric.kind == "counter":
+                self._counters[metric.name] = Counter(metric.name, metric.description, names)
+            else:
+                self._gauges[metric.name] = Gauge(metric.name, metric.description, names)
 
     def add(self, name: str, amount: float, **tags: str) -> None:
         """Add to a counter; nothing is no event."""
         if amount > 0:
-            self._metrics[name].inc(amount, {**self._tags, **tags})
+            self._counters[name].inc(amount, {**self._tags, **tags})
 
     def set(self, name: str, value: float, **tags: str) -> None:
         """Set a gauge."""
-        self._metrics[name].set(value, {**self._tags, **tags})
+        self._gauges[name].set(value, {**self._tags, **tags})

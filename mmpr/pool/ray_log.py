@@ -55,9 +55,9 @@ def kept(lines: list[str]) -> Iterator[None]:
     before, propagates = ray_logger.handlers[:], ray_logger.propagate
     ray_logger.handlers[:], ray_logger.propagate = [handler], False
 
-    def keep(batch: dict[str, Any], **_: object) -> None:
-        record = "\n".join(map(str, batch.get("lines", ())))
-        handler.handle(logging.makeLogRecord({"msg": f"({batch.get('pid')}) {record}", "levelno": logging.WARNING}))
+    def keep(data: dict[str, Any], ignore_prefix: bool = False) -> None:
+        record = "\n".join(map(str, data.get("lines", ())))
+        handler.handle(logging.makeLogRecord({"msg": f"({data.get('pid')}) {record}", "levelno": logging.WARNING}))
 
     # Ray has no setting for where its listener prints: it calls this function of its module, on sys.stdout.
     printer, ray_worker.print_to_stdstream = ray_worker.print_to_stdstream, keep
