@@ -22,7 +22,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from mmpr.pairing import Judged, PairRule, pair_responses
+from mmpr.pairing import Judged, PairOptions, pair_responses
 from mmpr.rounds import next_round
 from mmpr.run import Committed, RunFolder, read_chunk
 from mmpr.types import Question, Skip, Stage
@@ -36,7 +36,7 @@ ARMS = {
     "fixed 8": ("adaptive=false", "n=8"),
 }
 TARGETS = ((1, 1), (4, 2), (4, None), (15, 2), (15, None))  # pairs a question, uses of a response
-Sampled = Callable[[Question, Sequence[Judged], PairRule], Sequence[Judged]]
+Sampled = Callable[[Question, Sequence[Judged], PairOptions], Sequence[Judged]]
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def build(arm: str, questions: Path, out: Path) -> Arm:
 
 
 def _arm(arm: str, usage: dict[str, Any], judged: Sequence[list[Judged]], questions: Sequence[Question]) -> Arm:
-    reached = [n_pairs(q, j, PairRule()) for q, j in zip(questions, judged, strict=True)]
+    reached = [n_pairs(q, j, PairOptions()) for q, j in zip(questions, judged, strict=True)]
     return Arm(
         arm,
         responses=sum(map(len, judged)),
@@ -91,7 +91,7 @@ def _arm(arm: str, usage: dict[str, Any], judged: Sequence[list[Judged]], questi
         cached=int(usage["cached_tokens"]),
         engine_s=round(usage["busy_s"], 1),
         paired=sum(n > 0 for n in reached),
-        reached=sum(n == PairRule().pairs_per_question for n in reached),
+        reached=sum(n == PairOptions().pairs_per_question for n in reached),
     )
 
 
@@ -108,7 +108,7 @@ def _in_order(committed: Committed) -> list[Judged]:
     return sorted(judged, key=lambda j: j[0].index)
 
 
-def n_pairs(question: Question, judged: Sequence[Judged], rule: PairRule) -> int:
+def n_pairs(question: Question, judged: Sequence[Judged], rule: PairOptions) -> int:
     """How many pairs the rule makes of these responses."""
     pairs = pair_responses(question, judged, rule)
     return 0 if isinstance(pairs, Skip) else len(pairs)
@@ -122,7 +122,7 @@ def fixed(n: int) -> Sampled:
 def adaptive(first: int) -> Sampled:
     """Rounds, as a build would have asked for them."""
 
-    def sampled(question: Question, judged: Sequence[Judged], rule: PairRule) -> Sequence[Judged]:
+    def sampled(question: Question, judged: Sequence[Judged], rule: PairOptions) -> Sequence[Judged]:
         n = 0
         while more := next_round(question, judged[:n], rule, first=first, cap=len(judged)):
             n += more
@@ -145,7 +145,7 @@ def replay(found: Sequence[tuple[Question, list[Judged]]]) -> list[Policy]:
     """Every policy under every target."""
     lines = []
     for target, uses in TARGETS:
-        rule = PairRule(pairs_per_question=target, max_uses=uses)
+        rule = PairOptions(pairs_per_question=target, max_uses=uses)
         for name, policy in POLICIES.items():
             taken = [(question, policy(question, judged, rule)) for question, judged in found]
             pairs = [n_pairs(question, judged, rule) for question, judged in taken]

@@ -27,7 +27,7 @@ from PIL import Image
 
 from mmpr.builder.pair_rule import count
 from mmpr.judging import Judge, JudgeOptions, judge_key
-from mmpr.pairing import PairRule, Strategy, pair_responses
+from mmpr.pairing import PairOptions, Strategy, pair_responses
 from mmpr.run import ChunkAccount, Committed, RunFolder, StoredImage, StoredResponse, new_attempt
 from mmpr.run.stored_verdicts import with_verdicts
 from mmpr.types import Finish, Question, Response, Stage
@@ -92,7 +92,7 @@ def rate(work: Callable[[], object], n: int) -> float:
 
 def commit(folder: RunFolder, chunks: list[int], questions: Sequence[Committed]) -> None:
     """Count, write and commit one chunk, as the task beside an engine does."""
-    counts, skips = count(questions, PairRule())
+    counts, skips = count(questions, PairOptions())
     lease = {"spans": [[0, 0, len(questions)]]}
     account = ChunkAccount(lease, "", counts, skips, {}, 0.0, "", "", judge_key(JudgeOptions()))
     chunks.append(len(chunks))
@@ -111,7 +111,7 @@ def measure(n: int) -> list[Line]:
         lines.append(Line("judging, expressions", rate(lambda: judged(maths, judge), total)))
         ready = judged(numbers, judge)
         for strategy in Strategy:
-            rule = PairRule(strategy=strategy)
+            rule = PairOptions(strategy=strategy)
             pairing = rate(lambda r=rule: [pair_responses(q.question, q.judged, r) for q in ready], total)  # type: ignore[misc]
             lines.append(Line(f"pairing, {strategy}", pairing))
         folder, chunks = RunFolder(room), list[int]()

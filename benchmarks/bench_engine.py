@@ -36,10 +36,11 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 from mmpr import images
 from mmpr.builder.answer import AskRecipe
 from mmpr.builder.build_flow import build
-from mmpr.builder.engine_choice import recipe, vllm_settings
+from mmpr.builder.engine_choice import engine_options, recipe
 from mmpr.dropout import Cut, completion_budget, completion_prompt, cut_draft, draft_fault
+from mmpr.engines.engine_options import EngineOptions
 from mmpr.engines.protocol import Sampling
-from mmpr.engines.vllm import VllmEngine, VllmSettings, _Meter, start_vllm
+from mmpr.engines.vllm import VllmEngine, _Meter, engine_arguments, start_vllm
 from mmpr.prompts import ask
 from mmpr.settings.config import BuildConfig, load
 from mmpr.sources import index, open_source, ranges, read_hashed
@@ -85,7 +86,7 @@ def bind_engine() -> None:
                 os.sched_setaffinity(thread.id, {0})
 
 
-async def metered_engine(settings: VllmSettings, log: Path) -> VllmEngine:
+async def metered_engine(settings: EngineOptions, log: Path) -> VllmEngine:
     """A vLLM engine that writes its count of tokens down, ten times a second."""
     engine = await start_vllm(settings)
     bind_engine()
@@ -112,7 +113,7 @@ def settings_of(room: Path, *overrides: str) -> BuildConfig:
 def run_build(room: Path, log: Path, settings: Sequence[str]) -> None:
     """The build, with an engine that writes its tokens down."""
     config = settings_of(room, *settings)
-    build(config, str(log.with_suffix(".run")), functools.partial(metered_engine, vllm_settings(config), log))
+    build(config, str(log.with_suffix(".run")), functools.partial(metered_engine, engine_options(config), log))
 
 
 class Clock(tqdm):  # type: ignore[misc]
@@ -130,11 +131,11 @@ class Clock(tqdm):  # type: ignore[misc]
 class Bare:
     """`LLM.generate` alone, and what its calls gave by the clock; a call's responses count its mean length each."""
 
-    def __init__(self, settings: VllmSettings) -> None:
+    def __init__(self, settings: EngineOptions) -> None:
         from vllm import LLM
 
         os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
-        self._llm = LLM(**{**settings.arguments(), "disable_log_stats": True})
+        self._llm = LLM(**{**engine_arguments(settings), "disable_log_stats": True})
         bind_engine()
         # its way from a prompt to token ids is the build's own, and it needs no more than the tokenizer
         self.words = VllmEngine(self._llm, _Meter())
@@ -168,38 +169,42 @@ def run_bare(room: Path, log: Path) -> None:
     how = recipe(config)
     prompts = [prompt for _, prompt in asked(config)]
     drafts, samples = ([p for p in prompts if p.stage is stage] for stage in (Stage.DRAFT, Stage.SAMPLE))
-    bare = Bare(vllm_settings(config))
+    bare = Bare(engine_options(config))
     bare.series = [(time.time(), 0)]
-    answers = bare.generate(drafts, [_sampling(how, 1, how.draft_max_tokens)] * len(drafts))
-    bare.generate(samples, [_sampling(how, how.n, how.max_tokens)] * len(samples))
+    answers = bare.generate(drafts, [one_request(how, 1, how.dropout.draft_max_tokens)] * len(drafts))
+    bare.generate(samples, [one_request(how, how.sampling.n, how.sampling.max_tokens)] * len(samples))
     cuts = [_cut(draft, bare.words, how) for (draft,) in answers]
     completions = [(prompt, cut) for prompt, cut in zip(drafts, cuts, strict=True) if cut is not None]
     blind = [completion_prompt(p, cut) for p, cut in completions]
-    bare.generate(blind, [_sampling(how, 1, completion_budget(cut)) for _, cut in completions])
+    bare.generate(blind, [one_request(how, 1, completion_budget(cut)) for _, cut in completions])
     bare.close()
     log.write_text("".join(f"{at} {tokens}\n" for at, tokens in bare.series))
 
 
 def asked(config: BuildConfig) -> list[tuple[Question, Prompt]]:
     """The whole source, images decoded."""
-    source = open_source(config.source)
+    source = open_source(config.source.path)
     found: list[tuple[Question, Prompt]] = []
     for lease in ranges(index(source)):
         for question, _ in read_hashed(source, lease)[0]:
-            shown = tuple(images.load(r, root=Path(source.image_root), max_pixels=10**8) for r in question.images)
+            shown = tuple(images.load(r, root=Path(source.image_root)) for r in question.images)
             stage = Stage.DRAFT if question.answer is None else Stage.SAMPLE
-            found.append((question, Prompt(question.id, stage, ask(question, config.prompt_version), shown)))
+            found.append((question, Prompt(question.id, stage, ask(question, config.prompt), shown)))
     return found
 
 
-def _sampling(how: AskRecipe, n: int, max_tokens: int) -> Sampling:
-    return Sampling(n, how.temperature, how.top_k, how.top_p, max_tokens)
+def one_request(how: AskRecipe, n: int, max_tokens: int) -> Sampling:
+    """Unseeded."""
+    options = how.sampling
+    return Sampling(n, options.temperature, options.top_k, options.top_p, max_tokens)
 
 
 def _cut(draft: Response, words: VllmEngine, how: AskRecipe) -> Cut | None:
     if draft_fault(draft):
         return None
-    cut = cut_draft(draft, decode=words.decode, keep_fraction=how.keep_fraction, min_side_tokens=how.min_side_tokens)
+    cut = cut_draft(
+        draft, decode=words.decode, keep_fraction=how.dropout.keep_fraction, min_side_tokens=how.dropout.min_side_tokens
+    )
     return cut if isinstance(cut, Cut) else None
 
 

@@ -66,7 +66,7 @@ def make_run(url: str, questions: int) -> None:
     folder.create_run(
         RunRecord(
             format=1,
-            source=str(config.source),
+            source=config.source.path,
             layout=RunLayout(QUESTIONS_A_CHUNK),
             identity=part(config, Mark.IDENTITY),
             selection=part(config, Mark.SELECTION),

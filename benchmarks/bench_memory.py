@@ -134,7 +134,7 @@ async def work_on(source: Path) -> None:
     opened = source_of(config)
     engine, folder = await quick_engine(), RunFolder(str(source) + "-run")
     work = ChunkWork([settings_of(config, folder, opened, None)])
-    room = asyncio.Semaphore(config.chunks_in_flight)
+    room = asyncio.Semaphore(config.cluster.chunks_in_flight)
 
     async def lease(chunk: int, rows: LeaseRange) -> None:
         async with room:

@@ -22,11 +22,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks.bench_engine import Bare, asked, run_arm, settings_of, whole
-from mmpr.builder.engine_choice import recipe, vllm_settings
-from mmpr.engines.protocol import Sampling
+from benchmarks.bench_engine import Bare, asked, one_request, run_arm, settings_of, whole
+from mmpr.builder.engine_choice import engine_options, recipe
 from mmpr.judging import Judge
-from mmpr.pairing import PairRule, pair_responses
+from mmpr.pairing import PairOptions, pair_responses
 from mmpr.types import Question, Response, Skip
 from pipelines.pocket.questions import write_questions
 
@@ -54,9 +53,9 @@ def lockstep(room: Path) -> Arm:
     """Batches of 8, rounds of one response a question; a round ends with its longest response."""
     config = settings_of(room)
     how = recipe(config)
-    bare = Bare(vllm_settings(config))
+    bare = Bare(engine_options(config))
     questions = asked(config)
-    sampling = Sampling(1, how.temperature, how.top_k, how.top_p, how.max_tokens)
+    sampling = one_request(how, 1, how.sampling.max_tokens)
     bare.generate([questions[0][1]], [sampling])  # the first request is slow; a build's clock begins behind its own
     seconds, n_tokens, paired = 0.0, 0, 0
     for first in range(0, len(questions), BATCH):
@@ -75,7 +74,7 @@ def lockstep(room: Path) -> Arm:
 def _is_paired(question: Question, given: Sequence[Response]) -> bool:
     """Whether the build's own judge and rule make a pair of these responses."""
     verdicts = Judge().judge_all(question, [response.text for response in given])
-    return not isinstance(pair_responses(question, list(zip(given, verdicts, strict=True)), PairRule()), Skip)
+    return not isinstance(pair_responses(question, list(zip(given, verdicts, strict=True)), PairOptions()), Skip)
 
 
 def built(arm: str, room: Path, settings: Sequence[str]) -> Arm:

@@ -27,9 +27,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks.bench_engine import asked, run_arm, settings_of
-from mmpr.builder.engine_choice import vllm_settings
+from mmpr.builder.engine_choice import engine_options
+from mmpr.engines.engine_options import EngineOptions
 from mmpr.engines.protocol import Sampling
-from mmpr.engines.vllm import VllmSettings, start_vllm
+from mmpr.engines.vllm import start_vllm
 from mmpr.types import Prompt
 from pipelines.pocket.questions import write_questions
 
@@ -83,7 +84,7 @@ def bare_s(room: Path) -> float:
     return float(done.stdout.split()[-1]) - began
 
 
-async def first_token(settings: VllmSettings, prompt: Prompt) -> float:
+async def first_token(settings: EngineOptions, prompt: Prompt) -> float:
     """Start an engine, ask for one token, tell when it came."""
     engine = await start_vllm(settings)
     await engine.generate(prompt, Sampling(n=1, temperature=1.0, top_k=0, top_p=1.0, max_tokens=1))
@@ -95,13 +96,13 @@ def start_bare(room: Path) -> None:
     import ray
 
     class Holder:
-        def first(self, settings: VllmSettings, prompt: Prompt) -> float:
+        def first(self, settings: EngineOptions, prompt: Prompt) -> float:
             return asyncio.run(first_token(settings, prompt))
 
     config = settings_of(room)
     ray.init(include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
     holder: Any = ray.remote(Holder).remote()  # ray's types want its methods decorated
-    print(ray.get(holder.first.remote(vllm_settings(config), asked(config)[0][1])))
+    print(ray.get(holder.first.remote(engine_options(config), asked(config)[0][1])))
 
 
 def lines(folder: Path, rows: int, runs: int) -> list[Line]:

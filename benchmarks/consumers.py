@@ -279,7 +279,7 @@ def expected_training(run: str) -> dict[str, list[dict[str, Any]]]:
     rewards, pairing, mmpr_run = _tests("mmpr.rewards"), _tests("mmpr.pairing"), _tests("mmpr.run")
     folder = mmpr_run.RunFolder(run)
     config = stored_settings.stored_settings(folder.load_run(), [])
-    recipe, rule = recipes.run_recipe(config, (), folder.commits()), recipes.pair_rule(config)
+    recipe, rule = recipes.run_recipe(config, (), folder.commits()), config.pairs
     rows: dict[str, list[dict[str, Any]]] = {"prompts": [], "prompts-none": [], "kto": [], "sft": []}
     for commit in folder.commits():
         for one in map(recipe.view, mmpr_run.read_chunk(folder, commit)):

@@ -284,7 +284,7 @@ def _built(
     given = _with_judge(settings if source is None else {"source": fspath(source), **settings}, judge)
     overrides = _overrides(given)
     chosen = load(None if config is None else Path(config), overrides, pocket=default_is_pocket(overrides))
-    if not fspath(out) or not (chosen.source or chosen.sources):
+    if not fspath(out) or not (chosen.source.path or chosen.sources):
         raise ConfigError("build: give source= (or sources=) and out=")
     return build_folder(chosen, fspath(out), make_engine or engine_maker(chosen))
 

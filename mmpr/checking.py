@@ -15,25 +15,25 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from itertools import islice
+from pathlib import Path
 
 from mmpr import pool
 from mmpr.builder.answer import Answered, AskRecipe, answer
 from mmpr.builder.engine_choice import engine_maker, placement, ray_address, recipe
-from mmpr.builder.image_loader import image_loader
 from mmpr.builder.layout import decided, row_limits, sources_of
 from mmpr.builder.progress_views import waiting
 from mmpr.builder.rejected_images import LoadImages
 from mmpr.builder.row_checks import compiled, described
-from mmpr.builder.run_recipes import judge_options, pair_rule
-from mmpr.builder.work_threads import ThreadOptions, WorkThreads, thread_options
+from mmpr.builder.run_recipes import judge_options
+from mmpr.builder.work_threads import WorkThreads
 from mmpr.engines.protocol import Engine
 from mmpr.errors import ImageError, MissingExtra
 from mmpr.images import Loader, hosts_of
-from mmpr.pool import Done, Lease, WorkContext
+from mmpr.pool import ClusterOptions, Done, Lease, WorkContext
 from mmpr.prompts import ask, is_frame
 from mmpr.reporting.question_view import skip_json, view_of
 from mmpr.reporting.safe_text import visible, visible_line
-from mmpr.settings.config import BuildConfig, engine_tiles, of_sources
+from mmpr.settings.config import BuildConfig, changed, engine_tiles, of_sources
 from mmpr.sources import Index, Source, index, ranges, read_hashed, read_range
 from mmpr.types import Question, Reason, Skip
 
@@ -103,7 +103,7 @@ def check(
     with suppress(MissingExtra) if not with_engine else nullcontext():
         engine_maker(config)  # raises where a setting is wrong
     for one in of_sources(config):
-        judge_options(one.config), pair_rule(one.config)
+        judge_options(one.config), one.config.pairs
     parts = _parts(config)
     for part in parts:
         with _waiting(f"checking the rows and images of {visible_line(part.source.path)}"):
@@ -135,7 +135,7 @@ def show(config: BuildConfig, n_rows: int, *, as_json: bool, say: Say, note: Say
         name = "" if part.name is None else f"{part.name}: "
         note(f"source     {visible_line(name + part.source.path)}")
         _say_described(part, note)
-        leases = ranges(part.rows, limit=part.limit, seed=part.config.seed)
+        leases = ranges(part.rows, limit=part.limit, seed=part.config.sampling.seed)
         rows = (row for lease in leases for row in read_hashed(part.source, lease)[0])
         for question, skipped in islice(rows, n_rows):
             _show_row(part, question, skipped, as_json=as_json, say=say)
@@ -153,8 +153,7 @@ def _show_row(part: _CheckedPart, question: Question, skipped: Skip | None, *, a
         detail = found.detail.removeprefix(f"{place}: ")
         say(skip_json(question.row, found) if as_json else visible(f"-- {place}\nskipped    {found.reason}: {detail}"))
         return
-    how = recipe(part.config)
-    messages = ask(question, how.prompt_version, template=how.prompt_template, system=how.system_message)
+    messages = ask(question, part.config.prompt)
     view = view_of(question, messages, found, layout=part.source.layout)
     say(view.to_json() if as_json else visible("\n".join(view.lines(place))))
 
@@ -179,7 +178,9 @@ def _parts(config: BuildConfig) -> list[_CheckedPart]:
         sources = decided(None, config, sources, counted)
     limits = row_limits(config, [rows.n_rows for rows in counted])
     return [
-        _CheckedPart(one.name, one.config, source, rows, limit, image_loader(one.config, source.image_root), Findings())
+        _CheckedPart(
+            one.name, one.config, source, rows, limit, Loader(Path(source.image_root), one.config.images), Findings()
+        )
         for one, source, rows, limit in zip(of_sources(config), sources, counted, limits, strict=True)
     ]
 
@@ -197,7 +198,7 @@ def _look(part: _CheckedPart, *, every_image: bool) -> int:
 def _read_rows(part: _CheckedPart, *, every_image: bool) -> None:
     """Read every row, and open every image where asked to."""
     findings, options = part.findings, judge_options(part.config)
-    for lease in ranges(part.rows, limit=part.limit, seed=part.config.seed):
+    for lease in ranges(part.rows, limit=part.limit, seed=part.config.sampling.seed):
         unseen: list[str] = []
         for row in read_range(part.source, lease):
             if isinstance(row, Skip):
@@ -235,13 +236,13 @@ def _count(findings: Findings, question: Question) -> None:
 
 def _open(part: _CheckedPart, references: Sequence[str]) -> None:
     """Several at once, as a build's engine does; faults in the references' order."""
-    threads = thread_options(part.config)
+    threads = part.config.cluster
     for error in asyncio.run(_faults_of(part.loader, references, threads)) if references else ():
         if error is not None:
             part.findings.fault(error.reason.value, error.detail)
 
 
-async def _faults_of(loader: Loader, references: Sequence[str], options: ThreadOptions) -> list[ImageError | None]:
+async def _faults_of(loader: Loader, references: Sequence[str], options: ClusterOptions) -> list[ImageError | None]:
     threads = WorkThreads(options)
 
     async def fault_of(reference: str) -> ImageError | None:
@@ -278,12 +279,14 @@ def _say_findings(findings: Findings, counted: Index, opened: int, say: Say) -> 
 
 def expected_tokens(config: BuildConfig, findings: Findings) -> tuple[int, int]:
     """Responses and tokens that a build will generate, by the paper's mean lengths."""
-    drafts = (findings.without_answer - findings.given_drafts) * config.drafts
-    responses = findings.with_answer * config.n + drafts + findings.without_answer * config.endings
-    answers = findings.with_answer * config.n * min(_RESPONSE_TOKENS, config.max_tokens)
-    draft_tokens = min(_DRAFT_TOKENS, config.draft_max_tokens)
-    completions = findings.without_answer * config.endings * round(draft_tokens * (1 - config.keep_fraction))
-    return responses, answers + drafts * draft_tokens + completions
+    sampling, dropout = config.sampling, config.dropout
+    drafts = (findings.without_answer - findings.given_drafts) * dropout.drafts
+    completions = findings.without_answer * dropout.completions
+    responses = findings.with_answer * sampling.n
+    draft_tokens = min(_DRAFT_TOKENS, dropout.draft_max_tokens)
+    tokens = responses * min(_RESPONSE_TOKENS, sampling.max_tokens) + drafts * draft_tokens
+    tokens += completions * round(draft_tokens * (1 - dropout.keep_fraction))
+    return responses + drafts + completions, tokens
 
 
 def _expected(parts: Sequence[_CheckedPart]) -> tuple[int, int]:
@@ -293,10 +296,10 @@ def _expected(parts: Sequence[_CheckedPart]) -> tuple[int, int]:
 
 def _say_estimate(config: BuildConfig, parts: Sequence[_CheckedPart], say: Say) -> None:
     responses, tokens = _expected(parts)
-    most = "at most " if config.adaptive and any(part.findings.with_answer for part in parts) else ""
+    most = "at most " if config.sampling.adaptive and any(part.findings.with_answer for part in parts) else ""
     say(f"responses  {most}{responses:,}, about {tokens:,} tokens by the paper's mean lengths")
     if not config.is_pocket:
-        hours = tokens / _TOKENS_PER_SECOND_H100 / 3600 * config.tensor_parallel_size
+        hours = tokens / _TOKENS_PER_SECOND_H100 / 3600 * config.engine.tensor_parallel_size
         say(f"GPU hours  about {hours:,.1f} at {_TOKENS_PER_SECOND_H100:,} tokens/s, one H100 with an 8B model")
 
 
@@ -328,7 +331,7 @@ def _ask_engine(config: BuildConfig, parts: Sequence[_CheckedPart], say: Say, de
     leases = [Lease(place, (place, _to_ask(part.findings))) for place, part in enumerate(parts)]
     work = functools.partial(_probe, ways=ways)
     with pool.connected(ray_address(config), debug=debug):
-        engines = pool.Pool(engine_maker(config), work, placement(config.model_copy(update={"engines": 1})))
+        engines = pool.Pool(engine_maker(config), work, placement(changed(config, {"engines": 1})))
         try:
             probes = [event.report for event in engines.run(leases) if isinstance(event, Done)]
         finally:

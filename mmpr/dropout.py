@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from mmpr.errors import RequestRefused
+from mmpr.options import option
 from mmpr.prompts import blind, has_media_tag
 from mmpr.types import (
     Continues,
@@ -29,6 +30,7 @@ from mmpr.types import (
     Response,
     Skip,
     Stage,
+    View,
 )
 
 Decode = Callable[[Sequence[int]], str]
@@ -43,6 +45,23 @@ _REFUSES = re.compile(
     r"|(?:无法|不能|看不到|没有看到|未提供)[^。]{0,8}(?:图像|图片|图)",
     re.IGNORECASE,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class DropoutOptions:
+    """How the rejected side of a question without a reference answer is made."""
+
+    draft_max_tokens: int = option(2048, "tokens a draft", ge=1)
+    drafts: int = option(1, "drafts a question; the one the image speaks for most is chosen", ge=1)
+    rejected_view: View = option(
+        View.BLIND, "what the rejected side sees: blind, image_kept, shuffled_tiles, other_picture"
+    )
+    keep_fraction: float = option(
+        0.5, "share of the draft's tokens kept; 0: the whole answer is written anew", ge=0, lt=1
+    )
+    completions: int = option(1, "rejected completions a draft, in one request; each can make a pair", ge=1)
+    min_side_tokens: int = option(8, "tokens on each side of the cut", ge=1)
+    grounding: bool = option(False, "score right responses with and without the image, halves behind a cut with it")
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,11 +16,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 
+from mmpr.errors import ConfigError
 from mmpr.judging.rules import Rule
+from mmpr.options import option
 from mmpr.prompts import has_media_tag
 from mmpr.types import Certainty, Outcome, Pair, PairKind, Question, Reason, Response, Skip, Stage, Verdict
 
-ANY, SAME = "any", "same"  # of `PairRule.chosen_from`
+ANY, SAME = "any", "same"  # of `PairOptions.chosen_from`
 
 Judged = tuple[Response, Verdict]
 Sides = tuple[list[Judged], list[Judged], list[Judged]]  # chosen, wrong, without a clear answer
@@ -53,41 +55,48 @@ class Strategy(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class PairRule:
+class PairOptions:
     """What a usable pair is.
 
-    Args:
-        pairs_per_question: at most so many pairs of both kinds together.
-        max_uses: how often one response may stand in pairs; None for no limit (the paper).
-        format_pairs: whether responses without a clear final answer are rejected sides.
-        unfinished_negatives: whether a response that merely ran into its length limit is one of them.
-        strategy: which of the possible pairs are taken.
-        accuracy_window: least and greatest `accuracy` of a question that is paired, both included; None for any.
-            MMPR-Tiny keeps 0.2 to 0.8. The whole of `FirstRound.interval` must lie inside.
-        near_duplicate: share of words alike, 0 to 1, from which two responses with one answer count as one; 1 drops
-            only what is equal word for word, None nothing.
-        min_grounding_margin: of Dropout-NTP pairs, see `mmpr.dropout.pair_endings`; None for any.
-        rejected_certainty: how sure an INCORRECT must be to be a rejected side; LIKELY takes PROVEN ones too.
-        refusal_negatives: whether a response that refuses ("I cannot see the image") may be a rejected side.
-        policy: the model that the pairs are for, where several answered; then rejected sides are its own.
-        chosen_from: whose response may be the chosen side. ANY: the policy's, and another model's where the policy has
-            none that can be chosen. SAME: that of the model that the rejected side is of. Else the model of this name.
-        max_across: most pairs of a question whose sides are two models'; None for any number.
+    `accuracy_window`: the whole of `FirstRound.interval` must lie inside. `max_uses` None is the paper's.
+    `min_grounding_margin`: see `mmpr.dropout.pair_completions`. `rejected_certainty`: LIKELY takes PROVEN ones too.
+
+    Raises:
+        ConfigError: `accuracy_window` is no window.
     """
 
-    pairs_per_question: int = 4
-    max_uses: int | None = 2
-    format_pairs: bool = True
-    unfinished_negatives: bool = False
-    strategy: Strategy = Strategy.RANDOM
-    accuracy_window: tuple[float, float] | None = None
-    near_duplicate: float | None = 1.0
-    min_grounding_margin: float | None = None
-    rejected_certainty: Certainty = Certainty.PROVEN
-    refusal_negatives: bool = False
-    policy: str | None = None
-    chosen_from: str = ANY
-    max_across: int | None = None
+    pairs_per_question: int = option(4, "pairs a question, of both kinds together, at most", ge=1)
+    max_uses: int | None = option(2, "pairs a response may stand in, drafts aside; None: no limit", ge=1)
+    rejected_certainty: Certainty = option(
+        Certainty.PROVEN, "proven: only responses proven wrong are rejected; likely: others too"
+    )
+    refusal_negatives: bool = option(False, "let responses that refuse be rejected")
+    format_pairs: bool = option(True, "pair against responses without an answer")
+    unfinished_negatives: bool = option(False, "let responses cut by length be such")
+    strategy: Strategy = option(
+        Strategy.RANDOM, "which pairs: random, length_matched (tokens), hardest (closest words), grounded"
+    )
+    accuracy_window: tuple[float, float] | None = option(
+        None, "[0.2, 0.8]: pair only questions with such a share of right responses"
+    )
+    near_duplicate: float | None = option(
+        1.0, "share of equal words from which responses are one; 1: equal texts; None: keep all", ge=0, le=1
+    )
+    min_grounding_margin: float | None = option(
+        None, "nats a token that the draft's half must be likelier by, given the image"
+    )
+    policy: str | None = option(
+        None, "the model that pairs are for, where several answered: rejected sides are its own"
+    )
+    chosen_from: str = option(
+        ANY, "who may be chosen: any (the policy, else another model), same (as is rejected), or a model"
+    )
+    max_across: int | None = option(None, "most pairs a question whose sides are two models'; None: any number", ge=0)
+
+    def __post_init__(self) -> None:
+        low, high = self.accuracy_window or (0, 1)
+        if not 0 <= low <= high <= 1:
+            raise ConfigError("accuracy_window: must be [low, high] with low at most high, both from 0 to 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +131,7 @@ def needs_scores(strategy: Strategy, min_grounding_margin: float | None) -> str 
     return "strategy=grounded" if strategy is Strategy.GROUNDED else None
 
 
-def pair_responses(question: Question, judged: Sequence[Judged], rule: PairRule) -> list[Pair] | Skip:
+def pair_responses(question: Question, judged: Sequence[Judged], rule: PairOptions) -> list[Pair] | Skip:
     """Pair a question's judged responses.
 
     Candidates are put in an order that hashes of their own contents decide, so that neither the engines' number nor the
@@ -138,7 +147,7 @@ def pair_responses(question: Question, judged: Sequence[Judged], rule: PairRule)
     return pairs_of(question, parts, rule) or _why_none(question, judged, rule, usable=usable)
 
 
-def pairs_of(question: Question, parts: Sequence[Sides], rule: PairRule) -> list[Pair]:
+def pairs_of(question: Question, parts: Sequence[Sides], rule: PairOptions) -> list[Pair]:
     """The pairs of what may stand in pairs, best first; perhaps none.
 
     Args:
@@ -156,7 +165,7 @@ def pairs_of(question: Question, parts: Sequence[Sides], rule: PairRule) -> list
     return [Pair(p.question_id, p.chosen, p.rejected, p.kind, rank) for rank, p in enumerate(pairs)]
 
 
-def model_parts(judged: Sequence[Judged], rule: PairRule) -> list[Sides]:
+def model_parts(judged: Sequence[Judged], rule: PairOptions) -> list[Sides]:
     """Which responses may meet in pairs, by whose they are: one part where nobody tells models apart."""
     own = of_policy(judged, rule.policy)
     if rule.chosen_from == SAME:
@@ -178,7 +187,7 @@ def of_policy(judged: Sequence[Judged], policy: str | None) -> list[Judged]:
     return own or list(judged)
 
 
-def sides(judged: Sequence[Judged], rule: PairRule) -> Sides:
+def sides(judged: Sequence[Judged], rule: PairOptions) -> Sides:
     """The responses that may stand in pairs, near-equal ones once: chosen, wrong, and those without a clear answer."""
     distinct = partial(without_duplicates, rule=rule)
     chosen = distinct([j for j in judged if may_be_chosen(j)])
@@ -205,12 +214,12 @@ def may_be_chosen(judged: Judged) -> bool:
     return right and not response.is_cut and _is_usable(response)
 
 
-def may_be_rejected(judged: Judged, rule: PairRule) -> bool:
+def may_be_rejected(judged: Judged, rule: PairOptions) -> bool:
     """Whether it is surely wrong, or has no final answer where that counts, and text that a trainer can take."""
     return _is_wrong(judged, rule) or (rule.format_pairs and _is_format_negative(judged, rule))
 
 
-def _is_wrong(judged: Judged, rule: PairRule) -> bool:
+def _is_wrong(judged: Judged, rule: PairOptions) -> bool:
     response, verdict = judged
     if verdict.rule == Rule.REFUSAL:
         wrong = rule.refusal_negatives and verdict.outcome in (Outcome.INCORRECT, Outcome.AMBIGUOUS)
@@ -219,11 +228,11 @@ def _is_wrong(judged: Judged, rule: PairRule) -> bool:
     return wrong and not response.is_cut and _is_usable(response)
 
 
-def _is_sure(verdict: Verdict, rule: PairRule) -> bool:
+def _is_sure(verdict: Verdict, rule: PairOptions) -> bool:
     return verdict.certainty is Certainty.PROVEN or verdict.certainty is rule.rejected_certainty
 
 
-def _is_format_negative(judged: Judged, rule: PairRule) -> bool:
+def _is_format_negative(judged: Judged, rule: PairOptions) -> bool:
     """Whether it has no final answer at all; one that is clear in another form than was asked for is none of these."""
     response, verdict = judged
     if verdict.outcome is not Outcome.UNPARSED or not _is_usable(response):
@@ -231,7 +240,7 @@ def _is_format_negative(judged: Judged, rule: PairRule) -> bool:
     return rule.unfinished_negatives or not response.is_cut
 
 
-def without_duplicates(side: Sequence[Judged], *, rule: PairRule) -> list[Judged]:
+def without_duplicates(side: Sequence[Judged], *, rule: PairOptions) -> list[Judged]:
     """Of near-equal responses with one answer the first by a hash of its text; two errors are never one.
 
     With GROUNDED the one that is to go first stays, the hash decides between equals.
@@ -294,7 +303,7 @@ def _match(
     chosen: Sequence[Judged],
     rejected: Sequence[Judged],
     kind: PairKind,
-    rule: PairRule,
+    rule: PairOptions,
     uses: Counter[int],
     most: int,
     most_across: int | None,
@@ -381,7 +390,7 @@ def _order_key(question: Question, kind: PairKind, chosen: Judged, rejected: Jud
     return hashlib.sha256(place.encode()).digest()
 
 
-def _why_none(question: Question, judged: Sequence[Judged], rule: PairRule, *, usable: bool) -> Skip:
+def _why_none(question: Question, judged: Sequence[Judged], rule: PairOptions, *, usable: bool) -> Skip:
     """ALL_CORRECT and ALL_WRONG say so of every response: with undecided ones among them nobody knows."""
     outcomes = Counter(verdict.outcome for _, verdict in judged)
     unsure = sum(v.outcome is Outcome.INCORRECT and not _is_sure(v, rule) for _, v in judged)

@@ -7,15 +7,19 @@ plain final answer, `boxed` (en_v2, zh_v2) in a box on the last line, `think` (e
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
 
+from mmpr.errors import ConfigError
 from mmpr.image_tags import IMAGE_TAG, without_tags
 from mmpr.option_letters import bare, lettered, lists_options
+from mmpr.options import option
 from mmpr.types import Message, Question
 
 VIDEO_TAG = "<video>"
 QUESTION = "{question}"  # where an instruction has its question
+PromptVersion = Literal["final", "boxed", "think", "given"]
 SHIELD = "\ue000"  # of the private-use area: where an engine must cut a text before it makes tokens of it
 
 _FINAL = {
@@ -69,6 +73,36 @@ SYSTEM_MESSAGES = {
     "internvl3": _INTERNVL2_5,
     "internvl_think": _INTERNVL_THINK,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class PromptOptions:
+    """How questions are asked.
+
+    Raises:
+        ConfigError: the template cannot be an instruction, or no system message is named so.
+    """
+
+    version: PromptVersion = option(
+        "final", "the instruction, and the form of the final answer; given: none, and any form"
+    )
+    answer_form: Literal["final", "boxed", "think", "any"] | None = option(
+        None, "form of the final answer that the judge looks for; None: that of the version"
+    )
+    template: dict[str, str] | None = option(None, "a file with an instruction of your own; kept by its contents")
+    system_message: str | None = option(None, f"of rows without one: a text, or {', '.join(SYSTEM_MESSAGES)}")
+
+    def __post_init__(self) -> None:
+        if self.template is not None:
+            if self.template.keys() != {"en", "zh"}:
+                raise ConfigError("prompt_template: must have a text for en and one for zh")
+            for fault in filter(None, map(template_fault, self.template.values())):
+                raise ConfigError(f"prompt_template: {fault}")
+        named = self.system_message
+        if named and named.isascii() and not re.search(r"\s", named) and named not in SYSTEM_MESSAGES:
+            names = ", ".join(SYSTEM_MESSAGES)
+            raise ConfigError(f"system_message: no system message is named {named!r}: {names}, or a text")
+
 
 # What benchmarks append to their questions and the original pipeline takes off again: it contradicts "step by step".
 # All ask for a few words, so that `sources.turns` takes a reply to one of them for the truth.
@@ -158,22 +192,18 @@ def template_fault(template: str) -> str | None:
     return None
 
 
-def ask(
-    question: Question, version: str, *, template: Mapping[str, str] | None = None, system: str | None = None
-) -> tuple[Message, ...]:
-    """The messages of a question: with a known answer under the instruction of `version`, else as it stands.
+def ask(question: Question, options: PromptOptions = PromptOptions()) -> tuple[Message, ...]:
+    """The messages of a question: with a reference answer under the options' instruction, else as it stands.
 
-    Args:
-        question: its `text` may hold `<image>` tags; their number must be `len(question.images)` or 0.
-        version: a key of `VERSIONS`; the question's language chooses the wording.
-        template: by language, an instruction of one's own in place of the version's; says `{question}` once.
-        system: the system message of a question that has none of its own: a key of `SYSTEM_MESSAGES`, or a text.
+    Its `text` may hold `<image>` tags; their number must be `len(question.images)` or 0. The question's language
+    chooses the instruction's; its own system message takes precedence over the options'.
     """
-    bare = question.text if version == GIVEN else strip_suffix(question.text)
+    bare = question.text if options.version == GIVEN else strip_suffix(question.text)
     text = with_choices(replace(question, text=bare))
     if question.answer is not None:
-        text = (template or VERSIONS[version])[question.language].replace(QUESTION, text)
-    instruction = question.system or (system and SYSTEM_MESSAGES.get(system, system))
+        text = (options.template or VERSIONS[options.version])[question.language].replace(QUESTION, text)
+    named = options.system_message
+    instruction = question.system or (named and SYSTEM_MESSAGES.get(named, named))
     turns = [Message("system", instruction)] if instruction else []
     spoken = [turn for pair in question.history for turn in pair]
     texts = _place_tags([*spoken, text], question.images)

@@ -8,15 +8,35 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import takewhile
 
-from mmpr.pairing import Judged, PairRule, Sides, outside_window, pairs_of, sides
+from mmpr.options import option
+from mmpr.pairing import Judged, PairOptions, Sides, outside_window, pairs_of, sides
 from mmpr.types import Outcome, Question
 
 _WORTH_ASKING = 0.15  # least chance that the rest of the cap brings what lacks; benchmarks/NOTES.md has others
 
 
-def next_round(question: Question, judged: Sequence[Judged], rule: PairRule, *, first: int, cap: int) -> int:
+@dataclass(frozen=True, slots=True)
+class SamplingOptions:
+    """How responses are sampled, and how many of a question with a reference answer."""
+
+    n: int = option(32, "responses a question with a reference answer, at most", ge=1)
+    adaptive: bool = option(
+        True, "ask in rounds until a question has its pairs; off: n responses of each, as the paper"
+    )
+    first_round: int = option(4, "responses of the first round; they give accuracy", ge=1)
+    evaluate: bool = option(False, "figures instead of pairs, of questions with an answer; what `mmpr eval` sets")
+    temperature: float = option(1.0, "of sampling; 0: always the likeliest token", ge=0)
+    top_k: int = option(50, "tokens that each is sampled from; 0: no limit", ge=0)
+    top_p: float = option(1.0, "probability of the tokens that each is sampled from", gt=0, le=1)
+    max_tokens: int = option(4096, "tokens a response", ge=1)
+    seed: int = option(0, "of the sample of rows, and of requests if seeded")
+    seeded: bool = option(False, "requests carry seeds made of (seed, question, stage)")
+
+
+def next_round(question: Question, judged: Sequence[Judged], rule: PairOptions, *, first: int, cap: int) -> int:
     """How many responses to ask for next; 0 where the question has what it needs, or little more can be hoped for.
 
     Half of what would do if responses of either side kept coming at the rate seen so far (Laplace's rule of succession,
@@ -75,21 +95,21 @@ def _log_beta(a: float, b: float) -> float:
     return math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)
 
 
-def _lacking(found: Sides, rule: PairRule, left: int) -> int:
+def _lacking(found: Sides, rule: PairOptions, left: int) -> int:
     """The fewest more of the scarcer side that complete the pairs, were all other responses of the other side."""
     scarce, plenty = sorted((len(found[0]), len(found[1]) + len(found[2])))
     rooms = ((more, _room(scarce + more, plenty + left - more, rule)) for more in range(1, left + 1))
     return next((more for more, room in rooms if room >= rule.pairs_per_question), 1)
 
 
-def _is_hopeless(question: Question, judged: Sequence[Judged], rule: PairRule) -> bool:
+def _is_hopeless(question: Question, judged: Sequence[Judged], rule: PairOptions) -> bool:
     """A truth that does not parse judges nothing; a question outside the window is skipped whatever else it says."""
     if all(verdict.outcome is Outcome.ERROR for _, verdict in judged):
         return True
     return outside_window(question, judged, rule.accuracy_window) is not None
 
 
-def _expected(found: Sides, n: int, rule: PairRule, cap: int) -> int:
+def _expected(found: Sides, n: int, rule: PairOptions, cap: int) -> int:
     """The fewest more responses, up to `cap`, of which both sides would have enough at the rates seen in n so far."""
     chosen, wrong, unparsed = (len(side) for side in found)
     rejected = wrong + unparsed
@@ -100,7 +120,7 @@ def _expected(found: Sides, n: int, rule: PairRule, cap: int) -> int:
     return cap
 
 
-def _room(chosen: float, rejected: float, rule: PairRule) -> float:
+def _room(chosen: float, rejected: float, rule: PairOptions) -> float:
     """Most pairs of so many responses a side, each in at most `max_uses` pairs."""
     combinations = chosen * rejected
     return combinations if rule.max_uses is None else min(combinations, rule.max_uses * min(chosen, rejected))

@@ -66,7 +66,7 @@ def test_version_help_and_completion_answer_everybody():
 def test_settings_are_json_for_programs():
     found = json.loads(mmpr("settings", "--json", "--config", "internvl3-8b").stdout)
     assert found["model"]["value"] == "OpenGVLab/InternVL3-8B" and found["model"]["mark"] == "identity"
-    assert json.loads(mmpr("settings", "--schema").stdout)["properties"].keys() == found.keys()
+    assert json.loads(mmpr("settings", "--schema").stdout)["properties"].keys() >= found.keys()
     assert mmpr("settings", "--schema", "--json").returncode == 2
 
 

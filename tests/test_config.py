@@ -7,20 +7,55 @@ from jsonschema import Draft202012Validator
 
 from mmpr.cli.settings_verb import file_schema
 from mmpr.errors import ConfigError
-from mmpr.settings.config import BuildConfig, Mark, load, marks, merge, part
+from mmpr.settings.config import BuildConfig, Mark, load, merge, of_sources, part, settings_by_name, short_name
 from mmpr.settings.presets import preset_names
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
 
 
-def test_every_setting_is_marked():
-    assert [name for name, mark in marks().items() if mark is None] == []
+def test_every_setting_has_its_sentence_and_one_short_name():
+    settings = settings_by_name().values()
+    assert [one.name for one in settings if not one.description] == []
+    assert len({one.full_name for one in settings}) == len(settings) > 80
+    for one in settings:
+        assert short_name(one.full_name) == short_name(one.name) == one.name
+
+
+def test_a_setting_means_the_same_in_its_section_and_by_its_short_name(tmp_path):
+    path = tmp_path / "c.yaml"
+    sections = {"pairs": {"max_uses": 1}, "source": {"path": "a.jsonl"}, "engine": {"vllm": {"block_size": 64}}}
+    path.write_text(yaml.safe_dump({**sections, "dropout": {"completions": 2}}))
+    short = ["max_uses=1", "source=a.jsonl", "vllm.block_size=64", "endings=2"]
+    full = ["pairs.max_uses=1", "source.path=a.jsonl", "engine.vllm.block_size=64", "dropout.completions=2"]
+    assert load(path, [], pocket=False) == load(path, short, pocket=False) == load(path, full, pocket=False)
+    assert merge({}, short) == merge({}, full) == BuildConfig(**yaml.safe_load(path.read_text()))
+    entry = {"source": "b.jsonl", "images": {"max_tiles": 2}, "judge": {"relative_tolerance": 0.05}}
+    (one,) = of_sources(BuildConfig(sources={"b": entry}))
+    assert (one.config.images.max_tiles, one.config.judge.relative_tolerance) == (2, 0.05)
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("pairs=3", "pairs: expected `setting: value` lines, for it is a section"),
+        ("pairs.max_usess=3", "no setting is named 'pairs.max_usess'; did you mean 'max_uses'?"),
+        ("pairs.n=3", "no setting is named 'pairs.n'"),
+        ("pairs.max_uses=0", "max_uses: Input should be greater than or equal to 1 (got 0)"),
+        ("judge.box_band=0.1", "no setting is named 'judge.box_band'"),
+        ("engines=many", "engines: Input should be"),
+        ("judge=not a place", "judge: must be module:name"),
+    ],
+)
+def test_a_wrong_name_in_a_section_is_named(override, says):
+    with pytest.raises(ConfigError) as raised:
+        load(None, [override], pocket=True)
+    assert says in str(raised.value)
 
 
 def test_the_three_parts_are_the_whole():
     config = BuildConfig()
     names = [name for mark in Mark for name in part(config, mark)]
-    assert sorted(names) == sorted(BuildConfig.model_fields)
+    assert sorted(names) == sorted(settings_by_name())
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
@@ -40,13 +75,13 @@ def test_the_defaults_in_the_package_are_the_files_in_configs(name):
 
 
 def test_every_preset_loads_and_names_a_model_of_its_own():
-    models = {name: load(Path(name), [], pocket=False).model for name in preset_names()}
+    models = {name: load(Path(name), [], pocket=False).engine.model for name in preset_names()}
     assert len(set(models.values())) == len(models) == 29
     for name, model in models.items():
         if name != "pocket":
             family, size, *mpo = name.split("-")
             assert model.lower().replace("internvl2-llama3-76b", "internvl2-76b") == f"opengvlab/{name}"
-            assert load(Path(name), [], pocket=False).system_message == family
+            assert load(Path(name), [], pocket=False).prompt.system_message == family
             assert not mpo or (mpo == ["mpo"] and f"{family}-{size}" in models)
 
 
@@ -61,8 +96,12 @@ def test_every_preset_loads_and_names_a_model_of_its_own():
 )
 def test_a_preset_has_the_family_members_size(name, gpus, context):
     config = load(Path(name), ["max_tiles=12"], pocket=False)
-    assert (config.tensor_parallel_size, config.context_tokens, config.max_tiles) == (gpus, context, 12)
-    assert (config.n, config.top_k, config.trust_remote_code) == (32, 50, True)
+    assert (config.engine.tensor_parallel_size, config.engine.context_tokens, config.images.max_tiles) == (
+        gpus,
+        context,
+        12,
+    )
+    assert (config.sampling.n, config.sampling.top_k, config.engine.trust_remote_code) == (32, 50, True)
 
 
 def test_a_preset_of_the_default_models_is_the_default():
@@ -75,25 +114,25 @@ def test_a_preset_that_is_not_there_is_told_from_a_near_one(tmp_path, monkeypatc
     with pytest.raises(ConfigError, match=r"no such configuration file; did you mean the preset internvl2_5-38b-mpo\?"):
         load(Path("InternVL2_5-38B-MPO"), [], pocket=False)
     Path("internvl3-8b").write_text("n: 3")
-    assert load(Path("internvl3-8b"), [], pocket=False).n == 3  # a file of that name goes first
+    assert load(Path("internvl3-8b"), [], pocket=False).sampling.n == 3  # a file of that name goes first
 
 
 def test_a_template_file_is_kept_by_its_contents(tmp_path):
     (tmp_path / "ask.txt").write_text("Think of {x}, then answer.\n\n{question}\n")
     config = load(None, [f"prompt_template={tmp_path}/ask.txt"], pocket=True)
-    assert config.prompt_template == dict.fromkeys(("en", "zh"), "Think of {x}, then answer.\n\n{question}")
-    assert merge(part(config, Mark.IDENTITY), []).prompt_template == config.prompt_template
+    assert config.prompt.template == dict.fromkeys(("en", "zh"), "Think of {x}, then answer.\n\n{question}")
+    assert merge(part(config, Mark.IDENTITY), []).prompt.template == config.prompt.template
 
 
 def test_a_template_file_may_have_a_text_a_language(tmp_path):
     (tmp_path / "ask.yaml").write_text("en: 'Solve: {question}'\nzh: '解答:{question}'\n")
-    assert load(None, [f"prompt_template={tmp_path}/ask.yaml"], pocket=True).prompt_template == {
+    assert load(None, [f"prompt_template={tmp_path}/ask.yaml"], pocket=True).prompt.template == {
         "en": "Solve: {question}",
         "zh": "解答:{question}",
     }
     (tmp_path / "ask.yaml").write_text("en: 'Solve: {question}'\n")
     assert (
-        load(None, [f"prompt_template={tmp_path}/ask.yaml"], pocket=True).prompt_template["zh"] == "Solve: {question}"
+        load(None, [f"prompt_template={tmp_path}/ask.yaml"], pocket=True).prompt.template["zh"] == "Solve: {question}"
     )
 
 
@@ -121,22 +160,23 @@ def test_a_fault_of_a_template_file_is_one_line_that_names_it(tmp_path, name, co
 
 
 def test_a_system_message_is_a_text_or_a_name_that_exists():
-    assert load(None, ["system_message=You see well."], pocket=True).system_message == "You see well."
-    assert load(None, ["system_message=internvl_think"], pocket=True).system_message == "internvl_think"
+    assert load(None, ["system_message=You see well."], pocket=True).prompt.system_message == "You see well."
+    assert load(None, ["system_message=internvl_think"], pocket=True).prompt.system_message == "internvl_think"
     with pytest.raises(ConfigError, match="internvl2, internvl2_5, internvl3, internvl_think, or a text"):
         load(None, ["system_message=internvl4"], pocket=True)
 
 
 def test_the_8b_file_has_the_papers_numbers():
     config = load(None, [], pocket=False)
-    assert (config.n, config.temperature, config.top_k, config.pairs_per_question) == (32, 1.0, 50, 15)
-    assert (config.keep_fraction, config.max_tiles, config.context_tokens, config.max_uses) == (0.5, 6, 16384, None)
+    assert (config.sampling.n, config.sampling.temperature, config.sampling.top_k) == (32, 1.0, 50)
+    assert (config.pairs.pairs_per_question, config.pairs.max_uses) == (15, None)
+    assert (config.dropout.keep_fraction, config.images.max_tiles, config.engine.context_tokens) == (0.5, 6, 16384)
 
 
 def test_an_override_goes_over_the_file_and_reaches_into_mappings():
     config = load(None, ["n=3", "vllm.block_size=64", "max_uses=null"], pocket=True)
-    assert (config.n, config.vllm["block_size"], config.max_uses) == (3, 64, None)
-    assert config.vllm["max_num_seqs"] == 128
+    assert (config.sampling.n, config.engine.vllm["block_size"], config.pairs.max_uses) == (3, 64, None)
+    assert config.engine.vllm["max_num_seqs"] == 128
 
 
 @pytest.mark.parametrize(
@@ -176,7 +216,7 @@ def test_stored_settings_come_back_the_same():
 
 def test_a_window_is_low_then_high_and_survives_storage():
     config = load(None, ["accuracy_window=[0.2, 0.8]", "strategy=hardest"], pocket=True)
-    assert config.accuracy_window == (0.2, 0.8)
+    assert config.pairs.accuracy_window == (0.2, 0.8)
     assert merge({**part(config, Mark.IDENTITY), **part(config, Mark.SELECTION)}, []) == config
     with pytest.raises(ConfigError, match="low at most high"):
         load(None, ["accuracy_window=[0.8, 0.2]"], pocket=True)
@@ -228,6 +268,13 @@ def test_the_schema_for_editors_is_up_to_date_and_takes_every_shipped_file():
         ("deadline: 12:30", True),
         ("accuracy_window: [0.2, 0.8]", True),
         ("accuracy_window: [0.2]", False),
+        ("pairs: {max_uses: 1}", True),
+        ("pairs: {max_uses: 0}", False),
+        ("pairs: {n: 1}", False),
+        ("source: {path: a.jsonl}", True),
+        ("source: a.jsonl", True),
+        ("engine: endpoint", True),
+        ("engine: {kind: endpoint}", True),
     ],
 )
 def test_the_schema_takes_what_a_file_may_say(text, sound):

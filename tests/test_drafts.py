@@ -2,7 +2,6 @@
 
 import io
 import sys
-from dataclasses import replace
 
 import pyarrow.parquet as pq
 import pytest
@@ -10,9 +9,9 @@ from PIL import Image
 from ray import cloudpickle
 from rich.console import Console
 
-from mmpr.builder.answer import AskRecipe, answer
+from mmpr.builder.answer import answer
 from mmpr.builder.build_flow import build
-from mmpr.builder.engine_choice import endpoint_settings
+from mmpr.builder.engine_choice import endpoint_options
 from mmpr.demo.pocket_language import describe
 from mmpr.demo.pocket_world import PlacedShape, Scene
 from mmpr.engines.scripted import ScriptedEngine
@@ -26,9 +25,10 @@ from mmpr.settings.config import BuildConfig
 from mmpr.types import Finish, Question, Reason, Response, Stage
 from mmpr.verification import verify
 from pipelines.pocket.figures import draft_figures
+from tests.recipes import changed_recipe, make_recipe
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the workers cannot import a test module
-RECIPE = AskRecipe("final", 1, 1.0, 0, 1.0, 60, 60, 0.5, 4, None, drafts=3)
+RECIPE = make_recipe(n=1, max_tokens=60, draft_max_tokens=60, drafts=3)
 DRAFTS = ("There is a wall with some things on it.", "There is a red circle on a white wall.", "A wall, as so often.")
 FAR_TOO_LONG = "There is a red circle " * 20
 
@@ -79,7 +79,7 @@ async def test_the_draft_that_the_image_speaks_for_is_cut_and_the_others_are_kep
 
 async def test_scores_of_the_halves_are_the_chosen_drafts(question):
     engine = Reader(script)
-    answered = await answer(question, engine, replace(RECIPE, grounding=True, keep_fraction=0.2), load)
+    answered = await answer(question, engine, changed_recipe(RECIPE, grounding=True, keep_fraction=0.2), load)
     assert answered.scores == {0: (-0.5, -2.0)}  # "red" stands behind the cut
 
 
@@ -87,7 +87,7 @@ async def test_scores_of_the_halves_are_the_chosen_drafts(question):
 async def test_where_one_draft_alone_can_be_chosen_nothing_is_scored(question, drafts):
     texts = [FAR_TOO_LONG, DRAFTS[2]][-drafts:]
     engine = Reader(lambda prompt, index: texts[index] if prompt.stage is Stage.DRAFT else " a cat in a hat.")
-    answered = await answer(question, engine, replace(RECIPE, drafts=drafts), load)
+    answered = await answer(question, engine, changed_recipe(RECIPE, drafts=drafts), load)
     assert answered.draft == drafts - 1 and {r.gain for r in answered.responses} == {None} and answered.skip is None
     assert Stage.SCORE not in {prompt.stage for prompt in engine.prompts}
     assert (answered.responses[0].finish_reason is Finish.LENGTH) is (drafts == 2)
@@ -147,4 +147,4 @@ def said(text, stage, index):
 def test_a_server_that_continues_text_alone_cannot_choose():
     config = BuildConfig(engine="endpoint", endpoint_url="http://host/v1", endpoint_continues="text", drafts=2)
     with pytest.raises(ConfigError, match="drafts: needs token ids"):
-        endpoint_settings(config)
+        endpoint_options(config)

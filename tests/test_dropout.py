@@ -46,7 +46,7 @@ def image(sha256):
 
 def asked(question):
     images = tuple(image(name) for name in question.images)
-    return Prompt(question.id, Stage.DRAFT, ask(question, "final"), images, max_tiles=2)
+    return Prompt(question.id, Stage.DRAFT, ask(question), images, max_tiles=2)
 
 
 def test_the_cut_keeps_half_and_falls_between_words():

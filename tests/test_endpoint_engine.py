@@ -12,12 +12,13 @@ import pytest
 from endpoint_standin import ANSWER, DESCRIBED, Standin, serving
 from PIL import Image
 
-from mmpr.builder.answer import AskRecipe, answer
-from mmpr.engines.endpoint import EndpointSettings, start_endpoint
+from mmpr.builder.answer import answer
+from mmpr.engines.endpoint import EndpointOptions, start_endpoint
 from mmpr.engines.endpoint.wire import read_reply, share_out
 from mmpr.engines.protocol import Sampling
 from mmpr.errors import EngineDead, EngineError, EngineStartError, RequestRefused
 from mmpr.types import Continues, DecodedImage, Finish, Message, Prefix, Prompt, Question, Reason, Stage
+from tests.recipes import make_recipe
 
 KEY = "not-a-real-key-0123456789"
 LMDEPLOY = {"owner": "lmdeploy", "tokenizer": False, "continues": "turn"}
@@ -27,7 +28,7 @@ LMDEPLOY = {"owner": "lmdeploy", "tokenizer": False, "continues": "turn"}
 async def started(standin=None, **settings):
     with serving(standin or Standin()) as server:
         given = {"patience_s": 5.0, "timeout_s": 5.0, "pause_s": 0.002, **settings}
-        engine = await start_endpoint(EndpointSettings(server.url, "m", **given))
+        engine = await start_endpoint(EndpointOptions(server.url, "m", **given))
         server.requests.clear()
         try:
             yield server, engine
@@ -51,7 +52,7 @@ def prompt(text="How many?", *images, stage=Stage.SAMPLE, prefix=None):
 
 def recipe(**changed):
     values = {"n": 2, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "max_tokens": 200, "draft_max_tokens": 200}
-    return AskRecipe("final", keep_fraction=0.5, min_side_tokens=8, seed=None, **{**values, **changed})
+    return make_recipe(**{"min_side_tokens": 8, **values, **changed})
 
 
 OPEN = Question("q", "s", 1, "Describe the image.", images=("x",))
@@ -354,7 +355,7 @@ async def test_no_server_is_said_at_once():
     with serving(Standin()) as server:
         url = server.url
     with pytest.raises(EngineStartError, match=f"no model server at {url}"):
-        await start_endpoint(EndpointSettings(url, "m"))
+        await start_endpoint(EndpointOptions(url, "m"))
 
 
 # -- faults -------------------------------------------------------------------------------------------------------
@@ -406,7 +407,7 @@ async def test_a_server_that_hangs_up_again_and_again_is_an_engines_death():
 
 async def test_a_server_that_is_gone_is_dead_after_the_patience_given():
     with serving(Standin()) as server:
-        engine = await start_endpoint(EndpointSettings(server.url, "m", patience_s=0.3, pause_s=0.01))
+        engine = await start_endpoint(EndpointOptions(server.url, "m", patience_s=0.3, pause_s=0.01))
     with pytest.raises(EngineDead, match="no request was answered"):
         await engine.generate(prompt(), Sampling())
     await engine.close()

@@ -20,10 +20,11 @@ import pytest
 import pytest_asyncio
 
 from mmpr._processes import ENGINE_PARENT
-from mmpr.builder.answer import AskRecipe, answer
-from mmpr.engines.endpoint import EndpointSettings, start_endpoint
+from mmpr.builder.answer import answer
+from mmpr.engines.endpoint import EndpointOptions, start_endpoint
+from mmpr.engines.engine_options import EngineOptions
 from mmpr.engines.protocol import Sampling
-from mmpr.engines.vllm import VllmSettings, start_vllm
+from mmpr.engines.vllm import start_vllm
 from mmpr.images import Loader
 from mmpr.judging import Judge
 from mmpr.pocket import checkpoint_path
@@ -31,6 +32,7 @@ from mmpr.prompts import ask
 from mmpr.sources import index, open_source, ranges, read_range
 from mmpr.types import Continues, Message, Outcome, Prefix, Prompt, Response, Stage
 from pipelines.pocket.questions import write_questions
+from tests.recipes import make_recipe
 
 pytestmark = [
     pytest.mark.slow,
@@ -63,7 +65,7 @@ class Told:
 async def own(asked):
     """What our own engine said; it has ended."""
     extra = {"block_size": 32, "max_num_seqs": 64, "enforce_eager": True}
-    settings = VllmSettings(str(checkpoint_path()), dtype="float32", max_tiles=4, context_tokens=1024, on_cpu=True)
+    settings = EngineOptions(str(checkpoint_path()), dtype="float32", max_tiles=4, context_tokens=1024, on_cpu=True)
     engine = await start_vllm(replace(settings, trust_remote_code=True, extra=extra))
     try:
         return await tell(engine, *asked)
@@ -129,7 +131,7 @@ async def served(engine, asked):
 
 
 def served_at(url, **changed):
-    return EndpointSettings(url, "pocket", key_env="MMPR_TEST_KEY", max_tiles=4, **changed)
+    return EndpointOptions(url, "pocket", key_env="MMPR_TEST_KEY", max_tiles=4, **changed)
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +146,7 @@ def asked(tmp_path_factory):
 
 def recipe(**changed):
     values = {"n": 4, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "max_tokens": 200, "draft_max_tokens": 200}
-    return AskRecipe("final", keep_fraction=0.5, min_side_tokens=8, seed=None, **{**values, **changed})
+    return make_recipe(**{"min_side_tokens": 8, **values, **changed})
 
 
 async def ask_all(engine, questions, load, **changed):
@@ -170,7 +172,7 @@ async def tell(engine, questions, load):
 
 async def score(engine, question, load):
     """Of the greedy draft's own words behind its tenth token."""
-    seeing = Prompt("q", Stage.DRAFT, ask(question, "final"), load(question.images))
+    seeing = Prompt("q", Stage.DRAFT, ask(question), load(question.images))
     (draft,) = await engine.generate(seeing, Sampling(temperature=0.0, max_tokens=60))
     kept, rest = draft.token_ids[:10], draft.token_ids[10:40]
     begun = Prefix(await asyncio.to_thread(engine.decode, kept), kept)
@@ -220,7 +222,7 @@ async def test_as_text_the_ending_follows_the_prefix_verbatim(server, engine, as
         for one in await ask_all(by_text, open_questions, load, temperature=0.0):
             draft, prefix = one.responses[0], one.cut.prefix
             assert draft.text.startswith(prefix.text) and not prefix.token_ids
-            messages = ask(one.question, "final")
+            messages = ask(one.question)
             seeing = Prompt("q", Stage.COMPLETION, messages, load(one.question.images), prefix)
             (completion,) = await by_text.generate(seeing, Sampling(temperature=0.0, max_tokens=200))
             assert prefix.text + completion.text == draft.text  # with the image it says the same again

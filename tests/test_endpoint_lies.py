@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from mmpr.engines.endpoint import EndpointOptions
 from mmpr.engines.endpoint import server as endpoint_server
 from mmpr.engines.endpoint.server import Server
-from mmpr.engines.endpoint.server_records import EndpointSettings
 from mmpr.engines.endpoint.wire import read_reply, read_scored
 from mmpr.errors import EngineDead, EngineError, RequestRefused
 
@@ -41,7 +41,7 @@ async def server(body, *, status=b"200 OK", drip_s=0.0, **settings):
     answering = []
     listening = await asyncio.start_server(answer, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/v1"
-    asked = Server(EndpointSettings(url, "m", **{"pause_s": 0.001, "timeout_s": 5.0, **settings}))
+    asked = Server(EndpointOptions(url, "m", **{"pause_s": 0.001, "timeout_s": 5.0, **settings}))
     try:
         yield asked
     finally:

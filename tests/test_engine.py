@@ -7,13 +7,14 @@ import threading
 
 import pytest
 
-from mmpr.builder.answer import AskRecipe, answer
+from mmpr.builder.answer import answer
 from mmpr.engines.protocol import EngineClock, Pulse
 from mmpr.engines.scripted import ScriptedEngine
 from mmpr.errors import ImageError
 from mmpr.types import Question, Reason
+from tests.recipes import make_recipe
 
-RECIPE = AskRecipe("final", 2, 1.0, 0, 1.0, 64, 64, 0.5, 4, None)
+RECIPE = make_recipe(n=2, max_tokens=64, draft_max_tokens=64)
 
 
 class Time:

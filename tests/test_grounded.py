@@ -12,22 +12,23 @@ from PIL import Image
 from ray import cloudpickle
 from rich.console import Console
 
-from mmpr.builder.answer import AskRecipe, Rounds, answer
+from mmpr.builder.answer import Rounds, answer
 from mmpr.builder.build_flow import _first_round, build, pair_again
 from mmpr.engines.scripted import ScriptedEngine
 from mmpr.errors import ConfigError, RequestRefused
 from mmpr.images import Loader
 from mmpr.judging import Judge
-from mmpr.pairing import PairRule, Strategy, pair_responses, sides
+from mmpr.pairing import PairOptions, Strategy, pair_responses, sides
 from mmpr.reporting.pair_story import read_story
 from mmpr.reporting.story_view import print_story
 from mmpr.run import RunFolder, read_chunk
 from mmpr.settings.config import BuildConfig, merge
 from mmpr.types import Certainty, Finish, Outcome, Question, Reason, Response, Stage, Verdict
 from mmpr.verification import verify
+from tests.recipes import changed_recipe, make_recipe
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the workers cannot import a test module
-RECIPE = AskRecipe("final", 4, 1.0, 0, 1.0, 200, 60, 0.5, 4, None, grounding=True)
+RECIPE = make_recipe(n=4, max_tokens=200, draft_max_tokens=60, grounding=True)
 GUESS, SEEN = "At a glance there are two.\nFinal Answer: 2", "A red circle, and a red one below.\nFinal Answer: 2"
 TEXTS = (GUESS, "Many, I think.\nFinal Answer: 3", SEEN, "Few, I think.\nFinal Answer: 1")
 
@@ -63,7 +64,7 @@ def asked(question, engine, recipe=RECIPE, first=4):
     async def judged(question, responses):
         return Judge().judge_all(question, [response.text for response in responses])
 
-    rounds = Rounds(PairRule(), first, judged, lambda _: None)
+    rounds = Rounds(PairOptions(), first, judged, lambda _: None)
     load = Loader(None, allow_outside_root=True)
     return asyncio.run(answer(question, engine, recipe, load, rounds))
 
@@ -82,7 +83,7 @@ def test_right_responses_are_scored_with_the_image_and_without(question):
 
 def test_a_text_that_came_twice_is_scored_once_and_both_have_its_gain(question):
     engine = Reader(script)
-    answered = asked(question, engine, replace(RECIPE, n=8), first=8)
+    answered = asked(question, engine, changed_recipe(RECIPE, n=8), first=8)
     assert [response.gain for response in answered.responses] == [0.0, None, 1.5, None] * 2
     assert len(scored(engine)) == 4
 
@@ -100,7 +101,7 @@ def test_a_text_that_came_twice_is_scored_once_and_both_have_its_gain(question):
 def test_nothing_is_scored_where_there_is_nothing_to_choose(question, texts, images, grounding):
     engine = Reader(lambda prompt, index: texts[index % len(texts)])
     question = question if images else replace(question, images=())
-    answered = asked(question, engine, replace(RECIPE, grounding=grounding))
+    answered = asked(question, engine, changed_recipe(RECIPE, grounding=grounding))
     assert answered.skip is None and not scored(engine) and {one.gain for one in answered.responses} == {None}
 
 
@@ -114,7 +115,7 @@ def test_pairs_take_the_chosen_sides_by_what_the_image_brings_them():
     gains = {0: (0.4, 40), 1: (None, 90), 2: (-0.3, 5), 3: (0.5, 30)}  # nats a token, tokens
     right = [said(index, Outcome.CORRECT, *told) for index, told in gains.items()]
     wrong = [said(index, Outcome.INCORRECT, 9.0, 99) for index in (4, 5)]
-    rule = PairRule(strategy=Strategy.GROUNDED, pairs_per_question=8, max_uses=None)
+    rule = PairOptions(strategy=Strategy.GROUNDED, pairs_per_question=8, max_uses=None)
     pairs = pair_responses(Question("q", "s", 1, "?", answer=("2",)), [*right, *wrong], rule)
     assert [pair.chosen[1] for pair in pairs] == [0, 0, 3, 3, 1, 1, 2, 2]
     assert all({pair.rejected[1] for pair in pairs[k : k + 2]} == {4, 5} for k in (0, 2, 4, 6))
@@ -126,7 +127,7 @@ def test_of_near_equal_responses_the_one_stays_that_goes_first(strategy, kept):
     first, second = sorted(texts, key=lambda text: hashlib.sha256(text.encode()).digest())  # as without a strategy
     found = [said(index, Outcome.CORRECT, gain, 10) for index, gain in enumerate([0.1, 0.9])]
     right = [(replace(told, text=text), verdict) for (told, verdict), text in zip(found, (first, second), strict=True)]
-    rule = PairRule(strategy=strategy, near_duplicate=0.8)
+    rule = PairOptions(strategy=strategy, near_duplicate=0.8)
     chosen, *_ = sides(right, rule)
     assert {response.index for response, _ in chosen} == kept
 

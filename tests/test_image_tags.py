@@ -48,7 +48,7 @@ def prompt_of(text, images, choices=(), history=(), answer=None):
     question = Question(
         "q", "s", 0, row.text, history=row.history, images=row.images, choices=row.choices, answer=answer
     )
-    return row, ask(question, "final")
+    return row, ask(question)
 
 
 @st.composite

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image, ImageFile
 
 from mmpr.errors import ImageError
-from mmpr.images import load
+from mmpr.images import ImageOptions, load
 from mmpr.types import Reason
 
 RED = (200, 30, 30)
@@ -40,7 +40,7 @@ def noise(width=40, height=30, channels=3):
 
 def refused(reference, root, **limits):
     with pytest.raises(ImageError) as caught:
-        load(str(reference), root=root, **limits)
+        load(str(reference), root=root, options=ImageOptions(**limits))
     assert "\n" not in caught.value.detail
     return caught.value
 
@@ -256,7 +256,7 @@ def test_damaged_bytes_give_an_image_or_an_image_error_and_nothing_else(tmp_path
             broken[rng.integers(0, min(len(raw), 400), 4)] = rng.integers(0, 256, 4)
             (tmp_path / "broken").write_bytes(broken.tobytes())
             try:
-                load(str(tmp_path / "broken"), root=tmp_path, max_pixels=1_000_000)
+                load(str(tmp_path / "broken"), root=tmp_path, options=ImageOptions(max_pixels=1_000_000))
             except ImageError as error:
                 assert error.reason in (Reason.IMAGE_UNREADABLE, Reason.IMAGE_TOO_LARGE)
 
@@ -279,12 +279,12 @@ def test_pils_own_limit_neither_warns_nor_changes(tmp_path):
 def test_the_pixel_limit_is_the_callers(tmp_path):
     path = save(tmp_path / "a.png", Image.new("RGB", (11, 10)))
     assert refused(path, tmp_path, max_pixels=109).reason is Reason.IMAGE_TOO_LARGE
-    assert load(path, root=tmp_path, max_pixels=110).width == 11
+    assert load(path, root=tmp_path, options=ImageOptions(max_pixels=110)).width == 11
 
 
 def test_the_byte_limit_is_the_callers(tmp_path):
     path = save(tmp_path / "a.png", Image.fromarray(noise()))
-    error = refused(path, tmp_path, max_bytes=100)
+    error = refused(path, tmp_path, max_image_bytes=100)
     assert error.reason is Reason.IMAGE_TOO_LARGE
     assert "the limit is 100" in error.detail
 

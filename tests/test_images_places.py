@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from mmpr.errors import ImageError
-from mmpr.images import load
+from mmpr.images import ImageOptions, load
 from mmpr.types import Reason
 
 RED = (200, 30, 30)
@@ -22,7 +22,7 @@ def save(path, image):
 
 def refused(reference, root, **limits):
     with pytest.raises(ImageError) as caught:
-        load(str(reference), root=root, **limits)
+        load(str(reference), root=root, options=ImageOptions(**limits))
     assert "\n" not in caught.value.detail
     return caught.value
 
@@ -138,7 +138,7 @@ def test_a_damaged_data_uri(uri):
 
 
 def test_a_long_data_uri_is_refused_unread_and_not_shown():
-    error = refused("data:image/png;base64," + "A" * 4000, None, max_bytes=100)
+    error = refused("data:image/png;base64," + "A" * 4000, None, max_image_bytes=100)
     assert error.reason is Reason.IMAGE_TOO_LARGE
     assert len(error.detail) < 300
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mmpr.errors import ConfigError, ImageError
-from mmpr.images import Loader, Remote
+from mmpr.images import ImageOptions, Loader, check_hosts
 from mmpr.images.allowed import parse_allowed, place_of
 from mmpr.types import Reason
 
@@ -99,9 +99,8 @@ def server():
         yield found
 
 
-def loader(*allowed, **limits):
-    remote = {name: limits.pop(name) for name in ("timeout_s", "retries") if name in limits}
-    return Loader(None, remote=Remote(allowed, **remote), **limits)
+def loader(*allowed, **options):
+    return Loader(None, ImageOptions(allowed_hosts=allowed, **options))
 
 
 def refused(load, reference):
@@ -148,7 +147,7 @@ def test_a_busy_server_is_asked_again(server):
 @pytest.mark.parametrize(("status", "attempts"), [(500, 2), (429, 2), (403, 1), (401, 1), (400, 1)])
 def test_a_status_that_may_pass_is_tried_again_so_often_and_no_other(server, status, attempts):
     url, seen = server
-    error = refused(loader(url, retries=1).load, f"{url}/status/{status}")
+    error = refused(loader(url, fetch_retries=1).load, f"{url}/status/{status}")
     assert error.reason is Reason.IMAGE_UNREACHABLE
     assert f"answers {status}" in error.detail
     assert seen.count(f"/status/{status}") == attempts
@@ -162,26 +161,26 @@ def test_the_query_of_an_address_may_be_signed_and_is_not_shown(server):
 
 def test_a_server_that_does_not_answer_is_given_up(server):
     url, _ = server
-    error = refused(loader(url, timeout_s=0.2, retries=0).load, f"{url}/slow.png")
+    error = refused(loader(url, fetch_timeout_s=0.2, fetch_retries=0).load, f"{url}/slow.png")
     assert error.reason is Reason.IMAGE_UNREACHABLE
     assert "within 0.2 s (fetch_timeout_s)" in error.detail
 
 
 def test_a_body_that_is_cut_short_is_no_image(server):
     url, _ = server
-    assert refused(loader(url, retries=0).load, f"{url}/cut.png").reason is Reason.IMAGE_UNREACHABLE
+    assert refused(loader(url, fetch_retries=0).load, f"{url}/cut.png").reason is Reason.IMAGE_UNREACHABLE
 
 
 def test_a_body_without_an_end_is_read_up_to_the_limit(server):
     url, _ = server
-    error = refused(loader(url, max_bytes=100_000).load, f"{url}/endless.png")
+    error = refused(loader(url, max_image_bytes=100_000).load, f"{url}/endless.png")
     assert error.reason is Reason.IMAGE_TOO_LARGE
 
 
 def test_nobody_listens(server):
     with serving() as (url, _):
         pass
-    assert refused(loader(url, retries=0).load, f"{url}/a.png").reason is Reason.IMAGE_UNREACHABLE
+    assert refused(loader(url, fetch_retries=0).load, f"{url}/a.png").reason is Reason.IMAGE_UNREACHABLE
 
 
 def test_a_redirect_inside_the_allowed_hosts_is_followed(server):
@@ -203,7 +202,7 @@ def test_a_redirect_does_not_leave_the_allowed_hosts(server):
 @pytest.mark.parametrize("target", ["http://169.254.169.254/latest/meta-data", "file:///etc/passwd", "ftp://a.org/b"])
 def test_a_redirect_to_a_place_of_another_kind_is_refused(server, target):
     url, _ = server
-    error = refused(loader(url, "example.org", retries=0).load, f"{url}/to/{target}")
+    error = refused(loader(url, "example.org", fetch_retries=0).load, f"{url}/to/{target}")
     assert error.reason in (Reason.IMAGE_NOT_ALLOWED, Reason.IMAGE_UNREACHABLE)
 
 
@@ -250,7 +249,7 @@ def test_an_allowed_name_that_leads_into_this_network_is_refused_unless_its_addr
     ],
 )
 def test_what_only_looks_like_an_allowed_host_is_refused_unasked(reference):
-    error = refused(loader("example.org", retries=0).load, reference)
+    error = refused(loader("example.org", fetch_retries=0).load, reference)
     assert error.reason in (Reason.IMAGE_NOT_ALLOWED, Reason.IMAGE_UNREADABLE)
 
 
@@ -288,13 +287,13 @@ def test_addresses_of_this_machine_and_its_network_are_no_public_ones(address):
 @pytest.mark.parametrize("entry", ["", "https://a.org/path", "a.org/path", "user@a.org", "*", "s3://*.x", "a b.org"])
 def test_a_malformed_entry_is_named(entry):
     with pytest.raises(ConfigError, match="allowed_hosts: "):
-        Remote((entry,)).check()
+        check_hosts((entry,))
 
 
 def test_a_store_that_cannot_be_read_here_is_named_at_the_start():
     with pytest.raises(ConfigError, match=r"allowed_hosts: nosuch:// cannot be read here"):
-        Remote(("nosuch://bucket",)).check()
-    Remote(("example.org", "memory://images", "10.0.0.0/8")).check()
+        check_hosts(("nosuch://bucket",))
+    check_hosts(("example.org", "memory://images", "10.0.0.0/8"))
 
 
 def test_an_image_comes_from_a_store_that_fsspec_knows():
@@ -304,7 +303,7 @@ def test_an_image_comes_from_a_store_that_fsspec_knows():
         assert loader("memory://images").load("memory://images/a.png").encoded == png()
         assert refused(loader("memory://images").load, "memory://images/b.png").reason is Reason.IMAGE_MISSING
         assert refused(loader("memory://other").load, "memory://images/a.png").reason is Reason.IMAGE_NOT_ALLOWED
-        small = loader("memory://images", max_bytes=10)
+        small = loader("memory://images", max_image_bytes=10)
         assert refused(small.load, "memory://images/a.png").reason is Reason.IMAGE_TOO_LARGE
     finally:
         files.rm("/images", recursive=True)
@@ -314,4 +313,4 @@ def test_an_image_comes_from_a_store_that_fsspec_knows():
 def test_this_machines_disk_is_no_store(reference):
     assert refused(loader("example.org").load, reference).reason is Reason.IMAGE_UNREADABLE
     with pytest.raises(ConfigError, match="allowed_hosts"):
-        Remote(("local://etc",)).check()
+        check_hosts(("local://etc",))

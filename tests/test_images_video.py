@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from mmpr.errors import ImageError
-from mmpr.images import Loader, Remote, frame_references
+from mmpr.images import ImageOptions, Loader, frame_references
 from mmpr.prompts import is_frame
 from mmpr.types import Reason
 
@@ -52,7 +52,7 @@ def right_half(image):
 
 def refused(references, **limits):
     with pytest.raises(ImageError) as caught:
-        Loader(None, **limits)(references)
+        Loader(None, ImageOptions(**limits))(references)
     assert "\n" not in caught.value.detail
     return caught.value
 
@@ -179,7 +179,7 @@ def test_a_video_from_elsewhere_is_fetched_once_for_all_its_frames(tmp_path):
     film(tmp_path / "a.mp4")
     files.pipe("/videos/a.mp4", (tmp_path / "a.mp4").read_bytes())
     try:
-        loader = Loader(None, remote=Remote(("memory://videos",)))
+        loader = Loader(None, ImageOptions(allowed_hosts=("memory://videos",)))
         here = Loader(None)(frame_references(str(tmp_path / "a.mp4"), 3))
         assert loader(frame_references("memory://videos/a.mp4", 3)) == here
     finally:

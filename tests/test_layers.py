@@ -12,7 +12,7 @@ import mmpr
 
 ROOT = Path(mmpr.__file__).parent
 ROOMS = [
-    *("types", "errors", "redact", "log", "extras", "_processes", "termination", "pocket"),
+    *("types", "errors", "options", "redact", "log", "extras", "_processes", "termination", "pocket"),
     *(
         "image_tags",
         "option_letters",

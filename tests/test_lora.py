@@ -10,8 +10,9 @@ from safetensors.torch import save_file
 from test_vllm_contracts import PROMPT, Llm, engine_on
 
 from mmpr.builder.engine_choice import revision, vllm_settings
+from mmpr.engines.engine_options import EngineOptions
 from mmpr.engines.protocol import Sampling
-from mmpr.engines.vllm import VllmSettings, start_vllm
+from mmpr.engines.vllm import start_vllm
 from mmpr.errors import ConfigError
 from mmpr.pocket import checkpoint_path
 from mmpr.settings.config import BuildConfig, Mark, marks
@@ -82,7 +83,7 @@ async def test_an_adapter_changes_what_the_pocket_model_says(tmp_path):
     for strength in (0.0, 0.5):
         folder = adapter(tmp_path / str(strength), strength=strength)
         engine = await start_vllm(
-            VllmSettings(
+            EngineOptions(
                 str(checkpoint_path()),
                 dtype="float32",
                 max_tiles=4,
@@ -91,7 +92,7 @@ async def test_an_adapter_changes_what_the_pocket_model_says(tmp_path):
                 on_cpu=True,
                 lora=str(folder),
                 lora_rank=4,
-                extra={"block_size": 32, "max_num_seqs": 8, "enforce_eager": True},
+                vllm={"block_size": 32, "max_num_seqs": 8, "enforce_eager": True},
             )
         )
         (response,) = await engine.generate(prompt, Sampling(temperature=0.0, max_tokens=24))

@@ -52,7 +52,7 @@ def member(path, rows, *, source="vqa.jsonl", size=4, **settings):
     )
     for chunk, first in enumerate(range(0, len(rows), size)):
         some = rows[first : first + size]
-        told = making.account(some, judge=judge_key(judge_options(config)), engine=config.model)
+        told = making.account(some, judge=judge_key(judge_options(config)), engine=config.engine.model)
         folder.commit_chunk(chunk, new_attempt(), some, told)
     finish(folder, config)
     return path

@@ -9,12 +9,14 @@ import pytest
 import pytest_asyncio
 from PIL import Image
 
-from mmpr.builder.answer import AskRecipe, answer
+from mmpr.builder.answer import answer
 from mmpr.dropout import Cut
+from mmpr.engines.engine_options import EngineOptions
 from mmpr.engines.protocol import Sampling
-from mmpr.engines.vllm import VllmSettings, start_vllm
+from mmpr.engines.vllm import start_vllm
 from mmpr.prompts import ask
 from mmpr.types import DecodedImage, Message, Prompt, Question, Stage
+from tests.recipes import make_recipe
 
 pytestmark = [
     pytest.mark.engine,
@@ -31,7 +33,7 @@ TEMPLATE = (
     "You are a helpful assistant.<|im_end|>\n{% endif %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n"
     "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-RECIPE = AskRecipe("final", 4, 1.0, 0, 1.0, 24, 60, 0.5, 4, None)
+RECIPE = make_recipe(n=4, max_tokens=24, draft_max_tokens=60)
 
 
 def write_tokenizer(folder):
@@ -91,7 +93,7 @@ def checkpoint(tmp_path_factory):
 async def engine(checkpoint):
     extra = {"block_size": 32, "max_num_seqs": 16, "enforce_eager": True}
     started = await start_vllm(
-        VllmSettings(str(checkpoint), dtype="float32", context_tokens=1024, on_cpu=True, extra=extra)
+        EngineOptions(str(checkpoint), dtype="float32", context_tokens=1024, on_cpu=True, vllm=extra)
     )
     yield started
     await started.close()
@@ -132,7 +134,7 @@ async def test_an_image_takes_as_many_tokens_as_the_models_own_processor_says(en
 
 
 async def test_several_images_text_alone_and_n_responses(engine):
-    two = ask(Question("q", "s", 1, "Which is larger?", images=("a", "b"), answer=("1",)), "final")
+    two = ask(Question("q", "s", 1, "Which is larger?", images=("a", "b"), answer=("1",)))
     asked = Prompt("q", Stage.SAMPLE, two, (image(), image(56, 56, "blue")))
     assert len(await engine.generate(asked, Sampling(n=3, max_tokens=5))) == 3
     assert await engine.generate(prompt("What is two plus two?"), Sampling(max_tokens=5))

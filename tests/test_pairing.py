@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmpr.judging.rules import Rule
-from mmpr.pairing import FirstRound, PairRule, first_round, pair_responses
+from mmpr.pairing import FirstRound, PairOptions, first_round, pair_responses
 from mmpr.types import Certainty, Finish, Outcome, PairKind, Question, Reason, Response, Skip, Stage, Verdict
 
 QUESTION = Question("q", "s", 1, "How many?", answer=("2",))
@@ -37,42 +37,42 @@ def after(judged_ones, n):
 
 
 def test_a_pair_takes_one_right_and_one_wrong_response():
-    (pair,) = pair_responses(QUESTION, judged(C, W), PairRule())
+    (pair,) = pair_responses(QUESTION, judged(C, W), PairOptions())
     assert (pair.chosen, pair.rejected, pair.kind) == ((Stage.SAMPLE, 0), (Stage.SAMPLE, 1), PairKind.CORRECTNESS)
 
 
 def test_a_response_without_a_final_answer_makes_a_format_pair():
-    (pair,) = pair_responses(QUESTION, judged(C, U), PairRule())
+    (pair,) = pair_responses(QUESTION, judged(C, U), PairOptions())
     assert pair.kind is PairKind.FORMAT
-    assert pair_responses(QUESTION, judged(C, U), PairRule(format_pairs=False)).reason is Reason.NONE_USABLE
+    assert pair_responses(QUESTION, judged(C, U), PairOptions(format_pairs=False)).reason is Reason.NONE_USABLE
 
 
 def test_responses_cut_by_length_are_no_format_negatives_unless_asked():
     cut = [*judged(C), (Response("q", Stage.SAMPLE, 9, "long", (), 5, Finish.LENGTH), Verdict(U, None, "r"))]
-    assert isinstance(pair_responses(QUESTION, cut, PairRule()), Skip)
-    assert len(pair_responses(QUESTION, cut, PairRule(unfinished_negatives=True))) == 1
+    assert isinstance(pair_responses(QUESTION, cut, PairOptions()), Skip)
+    assert len(pair_responses(QUESTION, cut, PairOptions(unfinished_negatives=True))) == 1
 
 
 def test_ambiguous_and_failed_verdicts_are_on_neither_side():
-    assert pair_responses(QUESTION, judged(C, A, E), PairRule()).reason is Reason.UNDECIDED
-    assert pair_responses(QUESTION, judged(W, A, U), PairRule()).reason is Reason.UNDECIDED
-    assert pair_responses(QUESTION, judged(A, E), PairRule()).reason is Reason.NONE_JUDGED
+    assert pair_responses(QUESTION, judged(C, A, E), PairOptions()).reason is Reason.UNDECIDED
+    assert pair_responses(QUESTION, judged(W, A, U), PairOptions()).reason is Reason.UNDECIDED
+    assert pair_responses(QUESTION, judged(A, E), PairOptions()).reason is Reason.NONE_JUDGED
 
 
 def test_skips_say_whether_all_were_right_or_wrong():
-    assert pair_responses(QUESTION, judged(C, C), PairRule()).reason is Reason.ALL_CORRECT
-    assert pair_responses(QUESTION, judged(W, U), PairRule()).reason is Reason.ALL_WRONG
+    assert pair_responses(QUESTION, judged(C, C), PairOptions()).reason is Reason.ALL_CORRECT
+    assert pair_responses(QUESTION, judged(W, U), PairOptions()).reason is Reason.ALL_WRONG
 
 
 def test_fault_9_short_wrong_answers_are_not_lost_to_substrings():
     wrong = (Response("q", Stage.SAMPLE, 1, "It is 12.", (), 3, Finish.STOP), Verdict(W, "12", "r", certainty=PROVEN))
     right = (Response("q", Stage.SAMPLE, 0, "It is 1.", (), 3, Finish.STOP), Verdict(C, "1", "r"))
-    assert len(pair_responses(QUESTION, [right, wrong], PairRule())) == 1
+    assert len(pair_responses(QUESTION, [right, wrong], PairOptions())) == 1
 
 
 def test_equal_answers_never_stand_on_both_sides():
     same = (Response("q", Stage.SAMPLE, 1, "b", (), 3, Finish.STOP), Verdict(W, " 2", "r", certainty=PROVEN))
-    assert pair_responses(QUESTION, [*judged(C), same], PairRule()).reason is Reason.NONE_USABLE
+    assert pair_responses(QUESTION, [*judged(C), same], PairOptions()).reason is Reason.NONE_USABLE
 
 
 def test_an_answer_with_an_image_tag_is_on_neither_side():
@@ -80,8 +80,8 @@ def test_an_answer_with_an_image_tag_is_on_neither_side():
         (Response("q", Stage.SAMPLE, r.index, f"<image> {r.text}", (), 5, r.finish_reason), v) for r, v in judged(C, W)
     ]
     right, wrong = judged(C, W)
-    assert pair_responses(QUESTION, [tagged[0], wrong], PairRule()).reason is Reason.NONE_USABLE
-    assert pair_responses(QUESTION, [right, tagged[1]], PairRule()).reason is Reason.NONE_USABLE
+    assert pair_responses(QUESTION, [tagged[0], wrong], PairOptions()).reason is Reason.NONE_USABLE
+    assert pair_responses(QUESTION, [right, tagged[1]], PairOptions()).reason is Reason.NONE_USABLE
 
 
 def test_accuracy_leaves_out_what_could_not_be_judged_and_counts_it():
@@ -94,30 +94,30 @@ def test_accuracy_leaves_out_what_could_not_be_judged_and_counts_it():
 
 def test_what_is_only_likely_wrong_is_rejected_by_setting_alone():
     responses = [*judged(C), *after(judged(W, certainty=LIKELY), 1)]
-    skip = pair_responses(QUESTION, responses, PairRule())
+    skip = pair_responses(QUESTION, responses, PairOptions())
     assert skip.reason is Reason.UNDECIDED
     assert skip.detail == "1 correct, 1 incorrect (1 of the incorrect are only likely so)"
-    (pair,) = pair_responses(QUESTION, responses, PairRule(rejected_certainty=LIKELY))
+    (pair,) = pair_responses(QUESTION, responses, PairOptions(rejected_certainty=LIKELY))
     assert pair.kind is PairKind.CORRECTNESS
-    assert len(pair_responses(QUESTION, judged(C, W), PairRule(rejected_certainty=LIKELY))) == 1
+    assert len(pair_responses(QUESTION, judged(C, W), PairOptions(rejected_certainty=LIKELY))) == 1
 
 
 def test_a_right_answer_in_another_form_is_on_neither_side():
     off = judged(C, off_format=True)
-    assert pair_responses(QUESTION, [*off, *after(judged(W), 1)], PairRule()).reason is Reason.NONE_USABLE
-    assert pair_responses(QUESTION, [*judged(C), *after(off, 1)], PairRule()).reason is Reason.ALL_CORRECT
+    assert pair_responses(QUESTION, [*off, *after(judged(W), 1)], PairOptions()).reason is Reason.NONE_USABLE
+    assert pair_responses(QUESTION, [*judged(C), *after(off, 1)], PairOptions()).reason is Reason.ALL_CORRECT
 
 
 def test_a_wrong_answer_in_another_form_is_rejected_for_its_answer():
-    (pair,) = pair_responses(QUESTION, [*judged(C), *after(judged(W, off_format=True), 1)], PairRule())
+    (pair,) = pair_responses(QUESTION, [*judged(C), *after(judged(W, off_format=True), 1)], PairOptions())
     assert pair.kind is PairKind.CORRECTNESS
 
 
 @pytest.mark.parametrize("outcome", [A, W])
 def test_a_refusal_is_rejected_by_setting_alone(outcome):
     responses = [*judged(C), *after(judged(outcome, rule=Rule.REFUSAL), 1)]
-    assert isinstance(pair_responses(QUESTION, responses, PairRule()), Skip)
-    assert len(pair_responses(QUESTION, responses, PairRule(refusal_negatives=True))) == 1
+    assert isinstance(pair_responses(QUESTION, responses, PairOptions()), Skip)
+    assert len(pair_responses(QUESTION, responses, PairOptions(refusal_negatives=True))) == 1
 
 
 @pytest.mark.parametrize(
@@ -134,17 +134,17 @@ def test_a_refusal_is_rejected_by_setting_alone(outcome):
     ],
 )
 def test_a_window_keeps_what_lies_inside_whatever_the_undecided_are(outcomes, reason):
-    found = pair_responses(QUESTION, judged(*outcomes), PairRule(accuracy_window=(0.2, 0.8)))
+    found = pair_responses(QUESTION, judged(*outcomes), PairOptions(accuracy_window=(0.2, 0.8)))
     assert (found.reason if isinstance(found, Skip) else None) is reason
 
 
 def test_an_unclear_accuracy_is_named_with_its_interval():
-    found = pair_responses(QUESTION, judged(C, W, A, A), PairRule(accuracy_window=(0.5, 1)))
+    found = pair_responses(QUESTION, judged(C, W, A, A), PairOptions(accuracy_window=(0.5, 1)))
     assert found.detail == "between 0.25 and 0.75 of the responses are right (2 undecided), the window is 0.5 to 1"
 
 
 outcomes = st.lists(st.sampled_from([C, W, U, A]), max_size=12)
-rules = st.builds(PairRule, pairs_per_question=st.integers(1, 15), max_uses=st.none() | st.integers(1, 3))
+rules = st.builds(PairOptions, pairs_per_question=st.integers(1, 15), max_uses=st.none() | st.integers(1, 3))
 
 
 @given(outcomes, rules, st.randoms())
@@ -172,7 +172,7 @@ def test_no_pair_has_a_side_that_nobody_is_sure_of(given_verdicts, certainty, re
         after(judged(outcome, certainty=sure, off_format=off and outcome in (C, W)), n)[0]
         for n, (outcome, sure, off) in enumerate(given_verdicts)
     ]
-    pairs = pair_responses(QUESTION, responses, PairRule(rejected_certainty=certainty, refusal_negatives=refusals))
+    pairs = pair_responses(QUESTION, responses, PairOptions(rejected_certainty=certainty, refusal_negatives=refusals))
     for pair in [] if isinstance(pairs, Skip) else pairs:
         chosen, rejected = responses[pair.chosen[1]][1], responses[pair.rejected[1]][1]
         assert chosen.outcome is C and not chosen.off_format
@@ -183,4 +183,4 @@ def test_no_pair_has_a_side_that_nobody_is_sure_of(given_verdicts, certainty, re
 @given(outcomes)
 def test_a_question_with_both_sides_is_always_paired(given_outcomes):
     usable = C in given_outcomes and (W in given_outcomes or U in given_outcomes)
-    assert isinstance(pair_responses(QUESTION, judged(*given_outcomes), PairRule()), list) == usable
+    assert isinstance(pair_responses(QUESTION, judged(*given_outcomes), PairOptions()), list) == usable

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmpr.pairing import PairRule, Strategy, pair_responses
+from mmpr.pairing import PairOptions, Strategy, pair_responses
 from mmpr.types import Certainty, Finish, Outcome, PairKind, Question, Reason, Response, Skip, Stage, Verdict
 
 QUESTION = Question("q", "s", 1, "How many?", answer=("2",))
@@ -21,7 +21,7 @@ def response(index, outcome, text, *, tokens=5, answer="3", finish=Finish.STOP):
 
 def paired(judged, **rule):
     """(chosen, rejected) by index, in order of rank."""
-    pairs = pair_responses(QUESTION, judged, PairRule(**rule))
+    pairs = pair_responses(QUESTION, judged, PairOptions(**rule))
     assert not isinstance(pairs, Skip), pairs
     return [(pair.chosen[1], pair.rejected[1]) for pair in pairs]
 
@@ -66,7 +66,7 @@ def test_a_long_and_repetitive_response_is_compared_in_bounded_work(strategy):
 
 lengths = st.lists(st.tuples(st.sampled_from([C, W, U]), st.integers(1, 30), st.integers(0, 3)), max_size=12)
 rules = st.builds(
-    PairRule,
+    PairOptions,
     pairs_per_question=st.integers(1, 15),
     max_uses=st.none() | st.integers(1, 3),
     strategy=st.sampled_from(Strategy),
@@ -102,7 +102,7 @@ def test_every_strategy_keeps_the_caps_never_repeats_and_does_not_depend_on_orde
 @given(lengths, st.integers(1, 15), st.integers(1, 3))
 def test_no_pair_that_length_matching_left_out_is_closer_than_those_that_stand_in_its_way(drawn, most, uses):
     judged = _judged(drawn)
-    rule = PairRule(most, uses, format_pairs=False, strategy=Strategy.LENGTH_MATCHED, near_duplicate=None)
+    rule = PairOptions(most, uses, format_pairs=False, strategy=Strategy.LENGTH_MATCHED, near_duplicate=None)
     found = pair_responses(QUESTION, judged, rule)
     pairs = [] if isinstance(found, Skip) else [(p.chosen[1], p.rejected[1]) for p in found]
     gap = {(c, w): abs(drawn[c][1] - drawn[w][1]) for c, w in _combinations(drawn)}
@@ -127,7 +127,7 @@ def _question_of(right, wrong):
 
 @pytest.mark.parametrize(("right", "wrong", "kept"), [(1, 9, False), (2, 8, True), (8, 2, True), (9, 1, False)])
 def test_a_question_outside_the_accuracy_window_is_a_named_skip(right, wrong, kept):
-    found = pair_responses(QUESTION, _question_of(right, wrong), PairRule(accuracy_window=(0.2, 0.8)))
+    found = pair_responses(QUESTION, _question_of(right, wrong), PairOptions(accuracy_window=(0.2, 0.8)))
     assert isinstance(found, list) == kept
     if not kept:
         assert (found.reason, found.stage) == (Reason.ACCURACY_WINDOW, Stage.PAIR)
@@ -135,7 +135,7 @@ def test_a_question_outside_the_accuracy_window_is_a_named_skip(right, wrong, ke
 
 
 def test_the_window_names_only_questions_that_would_have_had_pairs():
-    rule = PairRule(accuracy_window=(0.2, 0.8))
+    rule = PairOptions(accuracy_window=(0.2, 0.8))
     assert pair_responses(QUESTION, _question_of(5, 0), rule).reason is Reason.ALL_CORRECT
     assert pair_responses(QUESTION, _question_of(0, 5), rule).reason is Reason.ALL_WRONG
 
@@ -171,7 +171,7 @@ def test_two_errors_are_never_one_however_alike_the_texts_are():
 
 def test_no_unfinished_response_is_a_chosen_side_nor_a_wrong_answer():
     cut = response(0, C, "It is 2, because", finish=Finish.LENGTH)
-    assert pair_responses(QUESTION, [cut, response(1, W, "3")], PairRule()).reason is Reason.NONE_USABLE
+    assert pair_responses(QUESTION, [cut, response(1, W, "3")], PairOptions()).reason is Reason.NONE_USABLE
     assert paired([cut, response(1, W, "3"), response(2, C, "2")], max_uses=None) == [(2, 1)]
     wrong = response(3, W, "It is 3, because", finish=Finish.LENGTH)
     assert paired([response(2, C, "2"), wrong, response(1, W, "3")], unfinished_negatives=True) == [(2, 1)]

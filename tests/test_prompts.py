@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 from mmpr.prompts import (
     SHIELD,
     VERSIONS,
+    PromptOptions,
     ask,
     blind,
     count_tags,
@@ -25,7 +26,7 @@ def test_a_suffix_goes_also_where_the_options_are_a_list_of_their_own():
         "q", "s", 0, "Which?\nAnswer with the option's letter from the given choices directly.",
         images=("x",), choices=("red", "blue"), answer=("A",), language="en",
     )  # fmt: skip
-    (message,) = ask(question, "final")
+    (message,) = ask(question)
     assert message.text.endswith("Which?\nA. red\nB. blue")
 
 
@@ -35,46 +36,48 @@ def test_one_image_goes_in_front_and_several_are_numbered():
 
 
 def test_fault_18_tags_that_stand_in_the_question_stay_where_they_are():
-    (message,) = ask(question("Is <image> like <image>?", images=("a", "b")), "final")
+    (message,) = ask(question("Is <image> like <image>?", images=("a", "b")))
     assert message.text == "Is <image> like <image>?"
 
 
 def test_an_open_question_gets_no_instruction():
-    (message,) = ask(question("Describe the image.", images=("a",)), "final")
+    (message,) = ask(question("Describe the image.", images=("a",)))
     assert message.text == "<image>\nDescribe the image."
 
 
 def test_a_question_with_an_answer_is_asked_to_reason_in_its_own_language():
-    (english,) = ask(question("How many?", answer=("2",)), "final")
-    (chinese,) = ask(question("有几个?", answer=("2",), language="zh"), "final")
+    (english,) = ask(question("How many?", answer=("2",)))
+    (chinese,) = ask(question("有几个?", answer=("2",), language="zh"))
     assert "step by step" in english.text and english.text.endswith("How many?")
     assert "最终答案" in chinese.text and chinese.text.endswith("有几个?")
 
 
 def test_an_instruction_of_ones_own_goes_around_the_question_by_its_language():
     template = {"en": "Solve {this}: {question} Box it.", "zh": "解答:{question}"}
-    (english,) = ask(question("How many {question}?", images=("a",), answer=("2",)), "boxed", template=template)
-    (chinese,) = ask(question("有几个?", answer=("2",), language="zh"), "boxed", template=template)
-    (open_one,) = ask(question("Describe it."), "boxed", template=template)
+    (english,) = ask(
+        question("How many {question}?", images=("a",), answer=("2",)), PromptOptions("boxed", template=template)
+    )
+    (chinese,) = ask(question("有几个?", answer=("2",), language="zh"), PromptOptions("boxed", template=template))
+    (open_one,) = ask(question("Describe it."), PromptOptions("boxed", template=template))
     assert english.text == "<image>\nSolve {this}: How many {question}? Box it."
     assert (chinese.text, open_one.text) == ("解答:有几个?", "Describe it.")
 
 
 def test_a_system_message_is_of_rows_that_have_none_and_known_by_its_name():
     row = question("What?", system="Be brief.")
-    assert ask(row, "final", system="internvl2")[0] == Message("system", "Be brief.")
+    assert ask(row, PromptOptions(system_message="internvl2"))[0] == Message("system", "Be brief.")
     for name, says in (("internvl2", "书生多模态大模型"), ("internvl2_5", "书生·万象"), ("internvl3", "书生·万象")):
-        first, second = ask(question("What?"), "final", system=name)
+        first, second = ask(question("What?"), PromptOptions(system_message=name))
         assert first.role == "system" and says in first.text and second == Message("user", "What?")
-    assert ask(question("What?"), "final", system="You see well.")[0].text == "You see well."
-    assert [m.role for m in ask(question("What?"), "final")] == ["user"]
+    assert ask(question("What?"), PromptOptions(system_message="You see well."))[0].text == "You see well."
+    assert [m.role for m in ask(question("What?"))] == ["user"]
 
 
 def test_system_history_and_several_images_stand_in_their_order():
     row = question(
         "And now?", system="Be brief.", history=(("What?", "A cat."), ("Where?", "Left.")), images=("a", "b")
     )
-    turns = ask(row, "final")
+    turns = ask(row)
     assert [m.role for m in turns] == ["system", "user", "assistant", "user", "assistant", "user"]
     assert [m.text for m in turns][:3] == ["Be brief.", "Image-1: <image>\nImage-2: <image>\nWhat?", "A cat."]
     assert [m.text for m in turns][3:] == ["Where?", "Left.", "And now?"]
@@ -82,7 +85,7 @@ def test_system_history_and_several_images_stand_in_their_order():
 
 def test_a_tag_in_a_later_turn_stays_there():
     row = question("Is <image> like it?", history=(("What is <image>?", "A cat."),), images=("a", "b"))
-    assert [m.text for m in ask(row, "final")] == ["What is <image>?", "A cat.", "Is <image> like it?"]
+    assert [m.text for m in ask(row)] == ["What is <image>?", "A cat.", "Is <image> like it?"]
 
 
 def test_every_version_has_both_languages_and_its_own_form_of_answer():
@@ -93,7 +96,7 @@ def test_every_version_has_both_languages_and_its_own_form_of_answer():
 
 def test_braces_in_a_question_are_text():
     for version in VERSIONS:
-        (message,) = ask(question("What is {x} in \\frac{1}{2}?", answer=("1",)), version)
+        (message,) = ask(question("What is {x} in \\frac{1}{2}?", answer=("1",)), PromptOptions(version))
         assert message.text.endswith("What is {x} in \\frac{1}{2}?")
 
 
@@ -103,14 +106,14 @@ def test_a_benchmarks_suffix_is_taken_off_before_ours_goes_on():
 
 
 def test_options_are_lettered_unless_the_question_lists_them():
-    (listed,) = ask(question("Which?\nA. red\nB. blue", choices=("red", "blue"), answer=("A",)), "final")
-    (bare,) = ask(question("Which?", choices=("red", "blue"), answer=("A",)), "final")
+    (listed,) = ask(question("Which?\nA. red\nB. blue", choices=("red", "blue"), answer=("A",)))
+    (bare,) = ask(question("Which?", choices=("red", "blue"), answer=("A",)))
     assert listed.text.count("A. red") == 1
     assert bare.text.endswith("Which?\nA. red\nB. blue")
 
 
 def test_history_becomes_turns_and_the_image_goes_to_the_first():
-    turns = ask(question("And now?", history=(("What?", "A cat."),), images=("a",)), "final")
+    turns = ask(question("And now?", history=(("What?", "A cat."),), images=("a",)))
     assert [m.role for m in turns] == ["user", "assistant", "user"]
     assert turns[0].text == "<image>\nWhat?"
 
@@ -120,9 +123,9 @@ def test_blind_takes_out_tags_and_labels_and_nothing_else(text, n_images):
     text = text.replace("<image>", "").replace("\r", "")
     if text.startswith(("\n", " ", "\t")):
         text = "x" + text
-    (seen,) = ask(question(text, images=("a",) * n_images), "final")
+    (seen,) = ask(question(text, images=("a",) * n_images))
     (unseen,) = blind((seen,))
-    (never,) = ask(question(text), "final")
+    (never,) = ask(question(text))
     assert count_tags([unseen.text]) == 0
     assert unseen.text == never.text
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from mmpr.builder.engine_choice import vllm_settings
-from mmpr.settings.config import BuildConfig, load
+from mmpr.builder.engine_choice import engine_options
+from mmpr.engines.vllm import engine_arguments
+from mmpr.settings.config import load, settings_by_name
 from mmpr.settings.presets import preset_names
 
 ROOT = Path(__file__).parents[1]
@@ -46,9 +47,9 @@ def test_the_readme_names_the_presets_and_no_others():
     ],
 )
 def test_a_setting_that_the_readme_names_exists(name):
-    assert f"`{name}" in README and name in BuildConfig.model_fields
+    assert f"`{name}" in README and name in settings_by_name()
 
 
 def test_quantised_weights_load_by_vllms_own_options():
     config = load(Path("internvl2-8b"), ["model=OpenGVLab/InternVL2-8B-AWQ", "quantization=awq"], pocket=False)
-    assert vllm_settings(config).arguments()["quantization"] == "awq"
+    assert engine_arguments(engine_options(config))["quantization"] == "awq"

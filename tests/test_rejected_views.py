@@ -12,7 +12,7 @@ from PIL import Image
 from ray import cloudpickle
 from rich.console import Console
 
-from mmpr.builder.answer import AskRecipe, answer
+from mmpr.builder.answer import answer
 from mmpr.builder.build_flow import build
 from mmpr.builder.rejected_images import shown_images, shuffle_tiles
 from mmpr.engines.scripted import ScriptedEngine
@@ -24,9 +24,10 @@ from mmpr.run import RunFolder, read_chunk
 from mmpr.settings.config import BuildConfig
 from mmpr.types import Continues, Question, Reason, Skip, Stage, View
 from mmpr.verification import verify
+from tests.recipes import changed_recipe, make_recipe
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the workers cannot import a test module
-RECIPE = AskRecipe("final", 1, 1.0, 0, 1.0, 200, 200, 0.5, 4, None)
+RECIPE = make_recipe(n=1, max_tokens=200, draft_max_tokens=200)
 DRAFT = "There is a red circle and a blue square on a white wall."
 COMPLETIONS = ("a cat", "a dog", "a  cat", "I cannot see the image", "a fox")
 
@@ -144,7 +145,7 @@ class _Shown:
 @pytest.mark.parametrize("view", View)
 async def test_an_ending_sees_what_its_view_says_and_the_scores_the_own_image(questions, view):
     engine, (own,) = ScriptedEngine(script), load(questions[0].images)
-    recipe = replace(RECIPE, rejected_view=view, completions=2, grounding=True)
+    recipe = changed_recipe(RECIPE, rejected_view=view, completions=2, grounding=True)
     answered = await answer(questions[0], engine, recipe, load, others=questions)
     drafted, ended, *scored = engine.prompts
     assert [prompt.stage for prompt in engine.prompts] == [Stage.DRAFT, Stage.COMPLETION] + [Stage.SCORE] * 3
@@ -163,7 +164,7 @@ async def test_nothing_kept_asks_for_a_whole_answer_of_both_kinds_of_engines(que
     told = {"en": DRAFT, "zh": "图中有一只红色的圆和一个蓝色的方块,背景是白色的墙壁。"}[language]
     engine = ScriptedEngine(lambda prompt, index: told if prompt.stage is Stage.DRAFT else f"ending {index} of it",
                             continues=continues)  # fmt: skip
-    recipe = replace(RECIPE, keep_fraction=0, completions=3)
+    recipe = changed_recipe(RECIPE, keep_fraction=0, completions=3)
     answered = await answer(questions[0], engine, recipe, load)
     assert answered.skip is None and engine.prompts[1].prefix is None and engine.prompts[1].stage is Stage.COMPLETION
     assert (answered.cut.prefix.text, answered.cut.kept_tokens, answered.cut.continues) == ("", 0, continues)
@@ -172,7 +173,7 @@ async def test_nothing_kept_asks_for_a_whole_answer_of_both_kinds_of_engines(que
 
 @pytest.mark.parametrize("view", View)
 async def test_a_question_without_an_image_is_a_skip_in_every_view(view):
-    recipe = replace(RECIPE, rejected_view=view)
+    recipe = changed_recipe(RECIPE, rejected_view=view)
     answered = await answer(Question("q", "s", 1, "Why?"), ScriptedEngine(script), recipe, load)
     assert answered.skip.reason is Reason.NO_IMAGE and not answered.responses
 

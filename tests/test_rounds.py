@@ -8,17 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmpr.builder.answer import AskRecipe, Rounds, answer
+from mmpr.builder.answer import Rounds, answer
 from mmpr.engines.scripted import ScriptedEngine
 from mmpr.errors import RequestRefused
 from mmpr.judging import Judge
-from mmpr.pairing import PairRule, first_round, pair_responses, sides
+from mmpr.pairing import PairOptions, first_round, pair_responses, sides
 from mmpr.rounds import chance, chance_of_both, next_round
 from mmpr.types import Certainty, Finish, Outcome, Question, Reason, Response, Skip, Stage, Verdict
+from tests.recipes import make_recipe
 
 QUESTION = Question("q", "s", 1, "How many?", answer=("2",))
 C, W, A, U, E = Outcome.CORRECT, Outcome.INCORRECT, Outcome.AMBIGUOUS, Outcome.UNPARSED, Outcome.ERROR
-RECIPE = AskRecipe("final", 32, 1.0, 0, 1.0, 100, 100, 0.5, 8, 7)
+RECIPE = make_recipe(n=32, max_tokens=100, draft_max_tokens=100, min_side_tokens=8, seed=7, seeded=True)
 
 
 def judged(outcomes, *, after=0, number=0, certainty=Certainty.PROVEN):
@@ -60,41 +61,41 @@ def sampled(draw, rule, *, first=4, cap=32):
     ],
 )
 def test_a_round_is_as_large_as_the_side_that_is_short_makes_it(outcomes, more):
-    assert next_round(QUESTION, judged(outcomes), PairRule(), first=4, cap=32) == more
+    assert next_round(QUESTION, judged(outcomes), PairOptions(), first=4, cap=32) == more
 
 
 def test_format_negatives_do_not_count_where_they_make_no_pairs():
-    rule = PairRule(format_pairs=False)
+    rule = PairOptions(format_pairs=False)
     assert next_round(QUESTION, judged((C, C, U, U)), rule, first=4, cap=32) > 0
 
 
 def test_near_equal_responses_are_one():
     same = [(Response("q", Stage.SAMPLE, r.index, "Final Answer: 2", (), 5, Finish.STOP), v) for r, v in judged((C, C))]
-    assert next_round(QUESTION, [*same, *judged((W, W), after=2)], PairRule(), first=4, cap=32) > 0
+    assert next_round(QUESTION, [*same, *judged((W, W), after=2)], PairOptions(), first=4, cap=32) > 0
 
 
 def test_a_question_outside_the_window_is_asked_no_more():
-    rule = PairRule(accuracy_window=(0.2, 0.8))
+    rule = PairOptions(accuracy_window=(0.2, 0.8))
     assert next_round(QUESTION, judged((C, C, C, C)), rule, first=4, cap=32) == 0
     assert next_round(QUESTION, judged((C, C, C, W)), rule, first=4, cap=32) > 0
     # 1 to 3 of 4 are right: no later response makes that clear
-    assert next_round(QUESTION, judged((C, W, A, A)), PairRule(accuracy_window=(0.3, 0.8)), first=4, cap=32) == 0
+    assert next_round(QUESTION, judged((C, W, A, A)), PairOptions(accuracy_window=(0.3, 0.8)), first=4, cap=32) == 0
     assert next_round(QUESTION, judged((A, A, A, A)), rule, first=4, cap=32) == 0
 
 
 def test_sampling_goes_on_until_the_wrong_ones_are_proven():
     likely = judged((C, C, W, W), certainty=Certainty.LIKELY)
-    assert next_round(QUESTION, likely, PairRule(), first=4, cap=32) > 0
-    assert next_round(QUESTION, likely, PairRule(rejected_certainty=Certainty.LIKELY), first=4, cap=32) == 0
+    assert next_round(QUESTION, likely, PairOptions(), first=4, cap=32) > 0
+    assert next_round(QUESTION, likely, PairOptions(rejected_certainty=Certainty.LIKELY), first=4, cap=32) == 0
 
 
 def test_right_answers_in_another_form_are_no_chosen_sides_yet():
     off = [(response, replace(verdict, off_format=True)) for response, verdict in judged((C, C))]
-    assert next_round(QUESTION, [*off, *judged((W, W), after=2)], PairRule(), first=4, cap=32) > 0
+    assert next_round(QUESTION, [*off, *judged((W, W), after=2)], PairOptions(), first=4, cap=32) > 0
 
 
 rules = st.builds(
-    PairRule,
+    PairOptions,
     pairs_per_question=st.integers(1, 15),
     max_uses=st.none() | st.integers(1, 3),
     format_pairs=st.booleans(),
@@ -144,7 +145,7 @@ def test_the_chance_that_the_rest_brings_both_sides_is_the_urns(n, left):
 
 
 def test_a_question_that_stays_undecided_is_given_up_before_one_that_is_hard():
-    asked = {outcome: len(sampled(lambda outcome=outcome: outcome, PairRule())) for outcome in (A, W)}
+    asked = {outcome: len(sampled(lambda outcome=outcome: outcome, PairOptions())) for outcome in (A, W)}
     assert asked == {A: 19, W: 28}
 
 
@@ -156,7 +157,7 @@ def test_the_chance_that_the_rest_brings_what_lacks_is_the_urns(seen, others, la
 
 @pytest.mark.parametrize("p", [0.05, 0.2, 0.5, 0.8, 0.95])
 def test_accuracy_has_no_bias_though_all_responses_together_have_one(p):
-    rule = PairRule(pairs_per_question=1, near_duplicate=None)
+    rule = PairOptions(pairs_per_question=1, near_duplicate=None)
     random, first, pooled, n = Random(p), 0.0, 0.0, 4_000
     for _ in range(n):
         found = sampled(lambda: C if random.random() < p else W, rule, first=4, cap=12)
@@ -176,7 +177,7 @@ def asked(engine, *, rule=None, first=4, refuse_after=99, recipe=RECIPE):
             raise AssertionError("judged after the refusal")
         return judge.judge_all(question, [r.text for r in responses])
 
-    rounds = Rounds(rule or PairRule(), first, verdicts, announced.append)
+    rounds = Rounds(rule or PairOptions(), first, verdicts, announced.append)
     return asyncio.run(answer(QUESTION, engine, recipe, lambda _: None, rounds)), announced
 
 
@@ -215,5 +216,5 @@ def test_a_refusal_in_a_later_round_keeps_what_was_answered():
 
 
 def test_sides_are_what_pairs_are_made_of():
-    assert [len(side) for side in sides(judged((C, W, W, U, A, E)), PairRule())] == [1, 2, 1]
-    assert [len(side) for side in sides(judged((C, W, W, U)), PairRule(format_pairs=False))] == [1, 2, 0]
+    assert [len(side) for side in sides(judged((C, W, W, U, A, E)), PairOptions())] == [1, 2, 1]
+    assert [len(side) for side in sides(judged((C, W, W, U)), PairOptions(format_pairs=False))] == [1, 2, 0]

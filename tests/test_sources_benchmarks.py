@@ -163,7 +163,7 @@ def test_options_of_mmmu_that_are_images_stand_in_the_text(tmp_path):
     (question,) = read_all(parquet(tmp_path / "validation.parquet", MMMU, [row]))
     assert question.text == "Which one?\nA. <image>\nB. <image>\nC. None of them"
     assert reds(question, tmp_path) == [7, 8]
-    assert ask(question, "final")[-1].text.count("<image>") == 2
+    assert ask(question)[-1].text.count("<image>") == 2
     for answer, outcome in (("B", "correct"), ("A", "incorrect"), ("None of them", "incorrect")):
         assert judge(question, f"Final Answer: {answer}").outcome == outcome
 

@@ -465,7 +465,7 @@ def test_a_row_never_loses_an_image_or_an_option_between_reading_and_prompt(tmp_
     path = lines(tmp_path_factory.mktemp("row"), row, {**ABC, "answer": "B"})
     row, _ = read_all(opened(path))
     assert isinstance(row, Question)
-    (message,) = ask(row, "final")
+    (message,) = ask(row)
     assert len(row.images) == n and message.text.count("<image>") == n
     assert message.text.endswith("\n".join(f"{one}. {option}" for one, option in zip(letters, options, strict=True)))
     assert compile_reference(row).show() == letters[place]

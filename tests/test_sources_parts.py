@@ -62,7 +62,7 @@ def test_a_release_is_read_with_no_option(tmp_path, prefix):
     assert rows[2].draft == "A red square."
     for row in rows:
         assert [load(image, root=source_root(source)).width for image in row.images] == [4] * len(row.images)
-    assert ask(rows[0], "final")[-1].text.endswith("<image>\nHow many?")
+    assert ask(rows[0])[-1].text.endswith("<image>\nHow many?")
 
 
 def source_root(source):

@@ -40,7 +40,7 @@ def test_a_row_of_llava(tmp_path):
     assert found.text == "What is behind it?"
     assert found.history == (("<image>\nWhat are the colors of the bus?", "White and red."),)
     assert (found.answer, found.draft) == (None, "A tall building.")
-    assert [m.role for m in ask(found, "final")] == ["user", "assistant", "user"]
+    assert [m.role for m in ask(found)] == ["user", "assistant", "user"]
 
 
 def test_a_last_human_turn_without_a_reply_has_no_draft(tmp_path):
@@ -52,7 +52,7 @@ def test_a_last_human_turn_without_a_reply_has_no_draft(tmp_path):
 def test_a_reply_to_a_turn_that_asks_for_a_few_words_is_the_answer(tmp_path):
     found = read(tmp_path, llava(f"<image>\nWhat color is the bus?\n{SHORT}", "Red"))
     assert (found.answer, found.draft) == (("Red",), None)
-    assert ask(found, "final")[-1].text.endswith("<image>\nWhat color is the bus?")
+    assert ask(found)[-1].text.endswith("<image>\nWhat color is the bus?")
 
 
 def test_a_column_goes_before_what_the_turns_say(tmp_path):

@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmpr.builder.answer import AskRecipe, answer
+from mmpr.builder.answer import answer
 from mmpr.engines.scripted import ScriptedEngine
 from mmpr.images import Loader, frame_references
 from mmpr.prompts import ask, blind, count_tags, with_frames
 from mmpr.sources import open_source
 from mmpr.types import Question, Reason, Skip, Stage
+from tests.recipes import make_recipe
 from tests.source_files import read_all
 from tests.test_images_video import film
 
@@ -28,7 +29,7 @@ def read(tmp_path, *rows, **options):
 
 def test_a_video_becomes_frames_with_their_lines_in_front(tmp_path):
     (row,) = read(tmp_path, {"video": "a.mp4", "question": "What happens?"})
-    assert [m.text for m in ask(row, "final")] == [f"{LINES}What happens?"]
+    assert [m.text for m in ask(row)] == [f"{LINES}What happens?"]
     assert row.images == tuple(f"{tmp_path}/a.mp4#frame={i}/3" for i in (1, 2, 3))
     assert row.language == "en"
 
@@ -40,7 +41,7 @@ def test_the_lines_stand_where_the_row_has_its_tag(tmp_path):
 
 def test_the_video_belongs_to_the_first_turn_of_a_talk(tmp_path):
     (row,) = read(tmp_path, {"video": "a.mp4", "question": "And then?", "history": [["What happens?", "A cat jumps."]]})
-    texts = [m.text for m in ask(row, "final")]
+    texts = [m.text for m in ask(row)]
     assert texts == [f"{LINES}What happens?", "A cat jumps.", "And then?"]
 
 
@@ -86,9 +87,9 @@ def test_a_blind_prompt_has_no_frame_nor_label_left_and_nothing_else_is_changed(
         text = "x" + text
     images = frame_references("a.mp4", n_frames)
     shown = with_frames(f"<video>\n{text}", n_frames) if tagged else text
-    seen = ask(Question("q", "s", 1, shown, images=images), "final")
+    seen = ask(Question("q", "s", 1, shown, images=images))
     assert count_tags(m.text for m in seen) == n_frames
-    assert blind(seen) == ask(Question("q", "s", 1, text), "final")
+    assert blind(seen) == ask(Question("q", "s", 1, text))
 
 
 def script(prompt, index):
@@ -99,7 +100,7 @@ def test_a_video_question_goes_from_its_file_to_a_blind_ending(tmp_path):
     film(tmp_path / "a.mp4")
     (row,) = read(tmp_path, {"video": "a.mp4", "question": "Describe the video."})
     engine = ScriptedEngine(script)
-    recipe = AskRecipe("final", 1, 1.0, 0, 1.0, 200, 200, 0.5, 4, None, video_tiles=1)
+    recipe = make_recipe(n=1, max_tokens=200, draft_max_tokens=200, video_tiles=1)
     answered = asyncio.run(answer(row, engine, recipe, Loader(tmp_path)))
     draft, completion = engine.prompts
     assert answered.skip is None
@@ -116,7 +117,7 @@ def test_a_video_question_goes_from_its_file_to_a_blind_ending(tmp_path):
 def test_a_video_that_cannot_be_used_is_a_named_skip_of_its_question(tmp_path):
     film(tmp_path / "short.mp4", 2)
     (tmp_path / "broken.mp4").write_bytes(b"no video")
-    recipe = AskRecipe("final", 1, 1.0, 0, 1.0, 200, 200, 0.5, 4, None)
+    recipe = make_recipe(n=1, max_tokens=200, draft_max_tokens=200)
     names = ("short.mp4", "broken.mp4", "gone.mp4")
     rows = read(tmp_path, *({"video": name, "question": "What?", "answer": "x"} for name in names))
     skips = [asyncio.run(answer(row, ScriptedEngine(), recipe, Loader(tmp_path))).skip for row in rows]
@@ -126,6 +127,6 @@ def test_a_video_that_cannot_be_used_is_a_named_skip_of_its_question(tmp_path):
 
 def test_the_frames_stand_before_the_instruction_of_a_question_with_an_answer(tmp_path):
     (row,) = read(tmp_path, {"video": "a.mp4", "question": "How many?", "answer": 2})
-    (message,) = ask(row, "final")
+    (message,) = ask(row)
     assert message.text.startswith(f"{LINES}Your task is")
     assert message.text.endswith("How many?")

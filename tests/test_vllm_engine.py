@@ -10,16 +10,17 @@ import pytest_asyncio
 import torch
 from PIL import Image
 
-from mmpr.builder.answer import AskRecipe, Rounds, answer
+from mmpr.builder.answer import Rounds, answer
 from mmpr.demo.pocket_language import as_question, draw_question
 from mmpr.demo.pocket_world import draw_pixels, draw_scene
 from mmpr.dropout import Cut, cut_draft
+from mmpr.engines.engine_options import EngineOptions
 from mmpr.engines.protocol import Sampling
-from mmpr.engines.vllm import VllmSettings, start_vllm
+from mmpr.engines.vllm import start_vllm
 from mmpr.errors import EngineStartError, RequestRefused
 from mmpr.images import frame_references
 from mmpr.judging import Judge
-from mmpr.pairing import PairRule, may_be_chosen
+from mmpr.pairing import PairOptions, may_be_chosen
 from mmpr.pocket import checkpoint_path
 from mmpr.prompts import ask
 from mmpr.types import DecodedImage, Finish, Message, Prefix, Prompt, Question, Reason, Response, Stage, View
@@ -27,6 +28,7 @@ from pipelines.mpo.checkpoint import load_model
 from pipelines.mpo.processor import load_processor
 from pipelines.pocket.checkpoint import write_random_checkpoint
 from pipelines.pocket.model import Shape
+from tests.recipes import make_recipe
 
 pytestmark = [
     pytest.mark.engine,
@@ -46,10 +48,10 @@ def nothing_left():
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def engine(nothing_left):
-    settings = VllmSettings(
+    settings = EngineOptions(
         str(checkpoint_path()), dtype="float32", max_tiles=4, context_tokens=1024, trust_remote_code=True, on_cpu=True
     )
-    started = await start_vllm(VllmSettings(**{**_fields(settings), "extra": EXTRA}))
+    started = await start_vllm(EngineOptions(**{**_fields(settings), "vllm": EXTRA}))
     yield started
     await started.close()
     await started.close()  # as an actor does, once for each lease that finds its engine dead
@@ -151,18 +153,18 @@ async def test_a_request_may_have_its_images_cut_into_fewer_tiles(engine):
 async def test_the_frames_of_a_video_and_its_blind_ending(engine):
     lines = "".join(f"Frame{i}: <image>\n" for i in range(1, 9))
     question = Question("q", "s", 1, "Describe the video.", images=frame_references("a.mp4", 8))
-    recipe = AskRecipe("final", 1, 1.0, 0, 1.0, 200, 200, 0.5, 4, None, video_tiles=1)
+    recipe = make_recipe(n=1, max_tokens=200, draft_max_tokens=200, video_tiles=1)
     images = tuple(image(96, 64, f"rgb({30 * i}, 0, 0)") for i in range(8))
     before = engine.pulse().prompt_tokens
     answered = await answer(question, engine, recipe, lambda _: images)
     assert engine.pulse().prompt_tokens - before > 8 * 16
     assert answered.responses[0].stage is Stage.DRAFT and len(answered.images) == 8
-    assert ask(question, "final") == (Message("user", f"{lines}Describe the video."),)
+    assert ask(question) == (Message("user", f"{lines}Describe the video."),)
 
 
 async def test_a_blind_ending_continues_the_drafts_own_tokens(engine):
     question = Question("q", "s", 1, "Describe the image.", images=("x",))
-    messages = ask(question, "final")
+    messages = ask(question)
     (draft,) = await engine.generate(Prompt("q", Stage.DRAFT, messages, (image(),)), Sampling(max_tokens=200))
     prefix = Prefix(engine.decode(draft.token_ids[:6]), draft.token_ids[:6])
     (completion,) = await engine.generate(
@@ -174,7 +176,7 @@ async def test_a_blind_ending_continues_the_drafts_own_tokens(engine):
 
 
 async def test_fault_12_a_chinese_draft_is_cut_in_the_middle_and_completed(engine):
-    recipe = AskRecipe("final", 1, 1.0, 0, 1.0, 200, 200, 0.5, 8, None)
+    recipe = make_recipe(n=1, max_tokens=200, draft_max_tokens=200, min_side_tokens=8)
     draft = "第1行:第2列红色圆形,第4列蓝色十字。第3行:第1列绿色菱形,第2列红色三角形。第4行:第3列紫色正方形。"
     question = Question("q", "s", 1, "描述这张图片。", images=("x",), draft=draft, language="zh")
     answered = await answer(question, engine, recipe, lambda _: (image(),))
@@ -188,7 +190,9 @@ async def test_fault_12_a_chinese_draft_is_cut_in_the_middle_and_completed(engin
 async def test_at_temperature_0_only_the_own_image_gives_the_drafts_own_end_again(engine, view):
     shown = {str(i): scene_image(seed) for i, seed in enumerate((5, 9))}
     asked = [Question(f"q{i}", "s", i, "Describe the image.", images=(str(i),)) for i in range(2)]
-    recipe = AskRecipe("final", 1, 0.0, 0, 1.0, 200, 200, 0.3, 4, None, rejected_view=view)
+    recipe = make_recipe(
+        n=1, temperature=0.0, max_tokens=200, draft_max_tokens=200, keep_fraction=0.3, rejected_view=view
+    )
     before = engine.pulse().prompt_tokens
     answered = await answer(asked[0], engine, recipe, lambda given: tuple(shown[one] for one in given), others=asked)
     seen = engine.pulse().prompt_tokens - before
@@ -200,7 +204,7 @@ async def test_at_temperature_0_only_the_own_image_gives_the_drafts_own_end_agai
 
 
 async def test_where_nothing_is_kept_several_whole_answers_are_written_blind(engine):
-    recipe = AskRecipe("final", 1, 1.0, 0, 1.0, 200, 200, 0.0, 4, None, completions=3, grounding=True)
+    recipe = make_recipe(n=1, max_tokens=200, draft_max_tokens=200, keep_fraction=0.0, completions=3, grounding=True)
     question = Question("q", "s", 1, "Describe the image.", images=("x",))
     answered = await answer(question, engine, recipe, lambda _: (scene_image(5),))
     draft, *completions = answered.responses
@@ -210,7 +214,7 @@ async def test_where_nothing_is_kept_several_whole_answers_are_written_blind(eng
 
 
 async def test_the_image_speaks_for_the_draft_that_names_what_it_shows(engine):
-    recipe = AskRecipe("final", 1, 1.0, 0, 1.0, 200, 200, 0.5, 4, 7, drafts=4)
+    recipe = make_recipe(n=1, max_tokens=200, draft_max_tokens=200, seed=7, seeded=True, drafts=4)
     question = Question("q", "s", 1, "Describe the image.", images=("x",))
     answered = await answer(question, engine, recipe, lambda _: (scene_image(5),))
     *drafts, completion = answered.responses
@@ -227,13 +231,13 @@ async def test_the_image_brings_a_right_response_more_the_more_it_says_of_it(eng
     drawn = Image.fromarray(draw_pixels(scene, rng))
     shown = DecodedImage("a" * 64, "a" * 64, b"", *drawn.size, "PNG", drawn)
     question = replace(as_question(draw_question(scene, rng, "en", ("position",)), "en"), id="q", images=("x",))
-    recipe = AskRecipe("final", 24, 1.0, 0, 1.0, 200, 200, 0.5, 4, 7, grounding=True)
+    recipe = make_recipe(n=24, max_tokens=200, draft_max_tokens=200, seed=7, seeded=True, grounding=True)
     judge = Judge()
 
     async def judged(question, responses):
         return judge.judge_all(question, [response.text for response in responses])
 
-    answered = await answer(question, engine, recipe, lambda _: (shown,), Rounds(PairRule(), 24, judged, print))
+    answered = await answer(question, engine, recipe, lambda _: (shown,), Rounds(PairOptions(), 24, judged, print))
     right = {r.index for r, v in zip(answered.responses, answered.verdicts, strict=True) if may_be_chosen((r, v))}
     assert 2 <= len(right) < 24 and right == {r.index for r in answered.responses if r.gain is not None}
     by_length = sorted((r for r in answered.responses if r.index in right), key=lambda r: r.n_tokens)
@@ -281,14 +285,14 @@ async def test_the_layout_of_internvl2_8b_goes_through_the_same_engine(tmp_path_
                   width=128, layers=2, heads=2, kv_heads=1, ffn=128, context_tokens=4096)  # fmt: skip
     write_random_checkpoint(folder, shape=shape)
     engine = await start_vllm(
-        VllmSettings(
+        EngineOptions(
             str(folder),
             dtype="float32",
             max_tiles=6,
             context_tokens=4096,
             trust_remote_code=True,
             on_cpu=True,
-            extra={**EXTRA, "max_num_batched_tokens": 4096},
+            vllm={**EXTRA, "max_num_batched_tokens": 4096},
         )
     )
     try:
@@ -315,5 +319,5 @@ def _stopped(draft):
 async def test_a_model_that_cannot_start_says_why_in_one_line(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "internvl_chat"}')
     with pytest.raises(EngineStartError) as failed:
-        await start_vllm(VllmSettings(str(tmp_path), on_cpu=True))
+        await start_vllm(EngineOptions(str(tmp_path), on_cpu=True))
     assert str(tmp_path) in str(failed.value) and "\n" not in str(failed.value)

@@ -16,11 +16,14 @@ from pathlib import Path
 import pytest
 from packaging.specifiers import SpecifierSet
 
-from mmpr.engines.vllm import VllmSettings
+from mmpr.engines.engine_options import EngineOptions
+from mmpr.engines.vllm import engine_arguments
 
 ROOT = Path(__file__).parents[1]
 RELEASES = ("0.33.0",)  # beside the one that is installed
-EVERY_SETTING = VllmSettings("m", "r", "auto", 6, 1, 2, 0.9, "awq", trust_remote_code=True).arguments()
+EVERY_SETTING = engine_arguments(
+    EngineOptions("m", "r", quantization="awq", trust_remote_code=True, tensor_parallel_size=2, max_tiles=6, lora="a")
+)
 # A function of vLLM, and the arguments that it is called with, without `self`.
 CALLS = {
     "v1/engine/async_llm.py AsyncLLM.from_engine_args": ("engine_args", "usage_context", "stat_loggers"),

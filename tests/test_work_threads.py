@@ -10,10 +10,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from PIL import Image
 
-from mmpr.builder.work_threads import HostSlots, ThreadOptions, WorkThreads
+from mmpr.builder.work_threads import HostSlots, WorkThreads
 from mmpr.engines.scripted import ScriptedEngine
 from mmpr.errors import ImageError
 from mmpr.images import hosts_of
+from mmpr.pool import ClusterOptions
 from mmpr.types import Reason
 from tests import test_inputs
 from tests.conftest import script
@@ -130,7 +131,7 @@ async def test_hosts_that_cannot_be_reached_have_one_slot_until_they_answer():
 
 
 async def test_what_waits_never_holds_what_computes():
-    threads, release = WorkThreads(ThreadOptions(io_threads=1, cpu_threads=1)), threading.Event()
+    threads, release = WorkThreads(ClusterOptions(io_threads=1, cpu_threads=1)), threading.Event()
     async with asyncio.TaskGroup() as tasks:
         waiting = tasks.create_task(threads.wait(release.wait, PATIENCE_S))
         assert await threads.compute(sum, [1, 2]) == 3

@@ -12,6 +12,7 @@ from mmpr.builder.rejected_images import LoadImages, shown_images
 from mmpr.builder.work_threads import WorkThreads
 from mmpr.dropout import (
     Cut,
+    DropoutOptions,
     completion_budget,
     completion_prompt,
     cut_draft,
@@ -26,9 +27,9 @@ from mmpr.engines.protocol import Engine, Sampling
 from mmpr.errors import ImageError, RequestRefused
 from mmpr.images import hosts_of
 from mmpr.images.decode_budget import HOLDER
-from mmpr.pairing import Judged, PairRule, may_be_chosen
-from mmpr.prompts import ask, is_frame
-from mmpr.rounds import next_round
+from mmpr.pairing import Judged, PairOptions, may_be_chosen
+from mmpr.prompts import PromptOptions, ask, is_frame
+from mmpr.rounds import SamplingOptions, next_round
 from mmpr.types import Continues, DecodedImage, Prompt, Question, Reason, Response, Skip, Stage, Verdict, View
 
 JudgeRound = Callable[[Question, Sequence[Response]], Awaitable[Sequence[Verdict]]]
@@ -36,42 +37,30 @@ JudgeRound = Callable[[Question, Sequence[Response]], Awaitable[Sequence[Verdict
 
 @dataclass(frozen=True, slots=True)
 class AskRecipe:
-    """How every question of a run is asked; the fields are those of `BuildConfig` of the same names.
+    """How every question of a run is asked, or of one source of it.
 
-    `view_seed` is its `seed`, also of a run whose requests carry none.
+    Args:
+        max_tiles: of the source's images; None: as many as the engine's.
+        video_tiles: of a video's frames; None: as many as the engine's.
     """
 
-    prompt_version: str
-    n: int
-    temperature: float
-    top_k: int
-    top_p: float
-    max_tokens: int
-    draft_max_tokens: int
-    keep_fraction: float
-    min_side_tokens: int
-    seed: int | None
-    grounding: bool = False
-    drafts: int = 1
+    prompt: PromptOptions = PromptOptions()
+    sampling: SamplingOptions = SamplingOptions()
+    dropout: DropoutOptions = DropoutOptions()
     max_tiles: int | None = None
-    rejected_view: View = View.BLIND
-    completions: int = 1
-    view_seed: int = 0
     video_tiles: int | None = None
-    prompt_template: Mapping[str, str] | None = None
-    system_message: str | None = None
 
     def tiles(self, question: Question) -> int | None:
         """The most tiles that the question's images are cut into; None: as many as the engine's."""
         return self.video_tiles if any(is_frame(reference) for reference in question.images) else self.max_tiles
 
-    def sampling(self, question: Question, stage: Stage, *, n: int, max_tokens: int, first: int = 0) -> Sampling:
+    def request(self, question: Question, stage: Stage, *, n: int, max_tokens: int, first: int = 0) -> Sampling:
         """The sampling of one request; a seeded run's seed depends on the question's place and the stage alone."""
-        seed = None
-        if self.seed is not None:
-            place = f"{self.seed}\n{question.source}\n{question.row}\n{stage}"
+        options, seed = self.sampling, None
+        if options.seeded:
+            place = f"{options.seed}\n{question.source}\n{question.row}\n{stage}"
             seed = int.from_bytes(hashlib.sha256(place.encode()).digest()[:4], "big") >> 1
-        return Sampling(n, self.temperature, self.top_k, self.top_p, max_tokens, seed, first)
+        return Sampling(n, options.temperature, options.top_k, options.top_p, max_tokens, seed, first)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +74,7 @@ class Rounds:
         announce: called with the number of responses before each round, for who counts what the engine holds.
     """
 
-    rule: PairRule
+    rule: PairOptions
     first: int
     judge: JudgeRound
     announce: Callable[[int], None]
@@ -140,27 +129,28 @@ async def answer(
     except ImageError as error:
         return unopened(question, error)
     answered = Answered(question, tuple(replace(image, pixels=None) for image in images))
-    messages = ask(question, recipe.prompt_version, template=recipe.prompt_template, system=recipe.system_message)
+    messages = ask(question, recipe.prompt)
     prompt = Prompt(question.id, stage, messages, images, max_tiles=recipe.tiles(question), priority=priority)
     try:
         if stage is Stage.SAMPLE:
             if rounds is not None:
                 return await _sample_in_rounds(answered, prompt, engine, recipe, rounds, threads)
-            sampling = recipe.sampling(question, stage, n=recipe.n, max_tokens=recipe.max_tokens)
+            sampling = recipe.request(question, stage, n=recipe.sampling.n, max_tokens=recipe.sampling.max_tokens)
             return replace(answered, responses=tuple(await engine.generate(prompt, sampling)))
-        lenders = others if recipe.rejected_view is View.OTHER_IMAGE else ()
+        lenders = others if recipe.dropout.rejected_view is View.OTHER_IMAGE else ()
         with engine.clock.preparing():
             async with threads.fetching(hosts_of(reference for one in lenders for reference in one.images)):
                 shown = await threads.wait(
-                    shown_images, question, images, recipe.rejected_view, seed=recipe.view_seed, others=others,
-                    load=load_images,
+                    shown_images, question, images, recipe.dropout.rejected_view, seed=recipe.sampling.seed,
+                    others=others, load=load_images,
                 )  # fmt: skip
         if isinstance(shown, Skip):
             return replace(answered, skip=shown)
         drafts = await _drafts(question, prompt, engine, recipe, threads)
         answered = replace(answered, responses=tuple(drafts))
         answered = await _finish(answered, prompt, shown, engine, recipe, threads)
-        return await _score(answered, prompt, engine) if recipe.grounding and answered.skip is None else answered
+        scored = recipe.dropout.grounding and answered.skip is None
+        return await _score(answered, prompt, engine) if scored else answered
     except RequestRefused as error:
         return replace(answered, skip=Skip(question.id, stage, error.reason, error.detail))
 
@@ -200,10 +190,10 @@ async def _sample_in_rounds(
 ) -> Answered:
     """Round after round, each judged before the next is decided on; every response that was begun is kept."""
     question, judged, n_rounds = answered.question, list[Judged](), 0
-    plan = partial(next_round, question, rule=rounds.rule, first=rounds.first, cap=recipe.n)
+    plan = partial(next_round, question, rule=rounds.rule, first=rounds.first, cap=recipe.sampling.n)
     while n := await threads.compute(plan, judged):  # pairs long responses: up to seconds
         rounds.announce(n)
-        sampling = recipe.sampling(question, prompt.stage, n=n, max_tokens=recipe.max_tokens, first=len(judged))
+        sampling = recipe.request(question, prompt.stage, n=n, max_tokens=recipe.sampling.max_tokens, first=len(judged))
         try:
             given = await engine.generate(prompt, sampling)
         except RequestRefused as error:  # the rounds before were paid for: they are kept beside the skip
@@ -214,7 +204,7 @@ async def _sample_in_rounds(
             answered, responses=tuple(response for response, _ in judged), verdicts=tuple(v for _, v in judged)
         )
         n_rounds += 1
-    return await _gains_of_right(answered, prompt, engine, threads) if recipe.grounding else answered
+    return await _gains_of_right(answered, prompt, engine, threads) if recipe.dropout.grounding else answered
 
 
 async def _gains_of_right(answered: Answered, prompt: Prompt, engine: Engine, threads: WorkThreads) -> Answered:
@@ -236,7 +226,9 @@ async def _drafts(
     question: Question, prompt: Prompt, engine: Engine, recipe: AskRecipe, threads: WorkThreads
 ) -> Sequence[Response]:
     if question.draft is None:
-        sampling = recipe.sampling(question, Stage.DRAFT, n=recipe.drafts, max_tokens=recipe.draft_max_tokens)
+        sampling = recipe.request(
+            question, Stage.DRAFT, n=recipe.dropout.drafts, max_tokens=recipe.dropout.draft_max_tokens
+        )
         return await engine.generate(prompt, sampling)
     if engine.continues is Continues.TEXT:
         return [given_text(question, await engine.count_tokens(question.draft))]
@@ -262,11 +254,13 @@ async def _finish(
         return replace(answered, skip=gains)
     drafts = _with_gains(drafts, gains)
     draft, cut = max(fit, key=lambda one: gains.get(one[0].index, 0.0))
-    named = () if recipe.rejected_view is View.IMAGE_KEPT else tuple(image.sha256 for image in shown)
+    named = () if recipe.dropout.rejected_view is View.IMAGE_KEPT else tuple(image.sha256 for image in shown)
     answered = replace(
-        answered, responses=drafts, draft=draft.index, cut=cut, view=recipe.rejected_view, shown_sha256=named
+        answered, responses=drafts, draft=draft.index, cut=cut, view=recipe.dropout.rejected_view, shown_sha256=named
     )
-    sampling = recipe.sampling(question, Stage.COMPLETION, n=recipe.completions, max_tokens=completion_budget(cut))
+    sampling = recipe.request(
+        question, Stage.COMPLETION, n=recipe.dropout.completions, max_tokens=completion_budget(cut)
+    )
     try:
         completions = await engine.generate(completion_prompt(prompt, cut, shown), sampling)
     except RequestRefused as error:  # the drafts were paid for: they are kept beside the skip
@@ -316,7 +310,7 @@ def _with_gains(responses: Sequence[Response], gains: Mapping[int, float]) -> tu
 
 
 async def _cut(draft: Response, engine: Engine, recipe: AskRecipe, threads: WorkThreads) -> Cut | tuple[Reason, str]:
-    keep, least = recipe.keep_fraction, recipe.min_side_tokens
+    keep, least = recipe.dropout.keep_fraction, recipe.dropout.min_side_tokens
     if engine.continues is Continues.TEXT:
         return cut_text(draft, keep_fraction=keep, min_side_tokens=least)
     return await threads.tokenize(cut_draft, draft, decode=engine.decode, keep_fraction=keep, min_side_tokens=least)

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from mmpr import pool
 from mmpr.builder.budget import Budget
@@ -15,19 +16,18 @@ from mmpr.builder.engine_choice import placement, ray_address, recipe, start_wor
 from mmpr.builder.evaluation_flow import finish_evaluation
 from mmpr.builder.exclude import keep_list
 from mmpr.builder.finish import finish, finished_report, preview
-from mmpr.builder.image_loader import image_loader
 from mmpr.builder.layout import EnteredRun, decided, enter, identity, refuse_nameless, require_identity, sources_of
 from mmpr.builder.metering import Metering
 from mmpr.builder.node_probe import make_probe
 from mmpr.builder.progress import Progress, Watcher
 from mmpr.builder.progress_views import report_notes, shown, waiting
 from mmpr.builder.row_checks import refuse_bad_rows, source_notes
-from mmpr.builder.run_recipes import judge_options, pair_rule
+from mmpr.builder.run_recipes import judge_options
 from mmpr.builder.shared_engines import Shared
 from mmpr.builder.stopping import StopSignal, stop_signal
 from mmpr.builder.stored_settings import stored_settings
-from mmpr.builder.work_threads import thread_options
 from mmpr.errors import RunFolderError
+from mmpr.images import Loader
 from mmpr.log import LogFormat
 from mmpr.pool import Done, Lease, MakeEngine
 from mmpr.redact import redacted
@@ -35,7 +35,7 @@ from mmpr.reporting.evaluation_report import EvaluationReport
 from mmpr.reporting.report_record import PairingPreview, Report
 from mmpr.run import RunFolder, read_manifest
 from mmpr.run.heartbeat import Heartbeat, claimed
-from mmpr.settings.config import BuildConfig, Mark, engine_tiles, of_sources, part
+from mmpr.settings.config import BuildConfig, Mark, changed, engine_tiles, of_sources, part
 from mmpr.sources import Index, Source, index
 from mmpr.verification import damaged_chunks, file_fault
 
@@ -106,7 +106,7 @@ def build(
         MmprError: a foreseeable fault, in one line; what was committed stays.
         RunStopped: SIGTERM, or a budget that was used up, while no engine was at work.
     """
-    budget = budget or Budget(config.deadline, config.max_gpu_hours)
+    budget = budget or Budget(config.cluster.deadline, config.cluster.max_gpu_hours)
     folder = RunFolder(out)
     folder.require_room()
     with ExitStack() as stack:
@@ -121,7 +121,7 @@ def build(
             sources = decided(folder, config, sources, counted)
         notes = source_notes(sources, counted)
         report_notes(notes, run=redacted(folder.url), as_json=as_json)
-        if config.strict:
+        if config.cluster.strict:
             refuse_bad_rows(sources, counted, [judge_options(one.config) for one in of_sources(config)])
         stack.enter_context(swept(folder, abandoned=shared is None and ray_address(config) is None))
         shared = shared or stack.enter_context(Shared(debug=debug))
@@ -139,8 +139,9 @@ def _build(start: _Start, sources: Sequence[Source], counted: Sequence[Index]) -
     else:
         _connect(start)  # how many engines there are decides how a new source is cut
     run = enter(folder, config, sources, counted)
-    keep_list(folder, config.exclude)  # a list that cannot be read is found out before anything is paid for
-    if known and not run.todo and (report := finished_report(folder, evaluates=config.evaluate)):
+    keep_list(folder, config.dataset.exclude)  # a list that cannot be read is found out before anything is paid for
+    evaluates = config.sampling.evaluate
+    if known and not run.todo and (report := finished_report(folder, evaluates=evaluates)):
         return BuildOutcome(folder, report, idle=True)
     _connect(start)
     outcome, usage = _lease_out(start, run) if run.todo else (None, {})
@@ -151,7 +152,7 @@ def _build(start: _Start, sources: Sequence[Source], counted: Sequence[Index]) -
         outcome = BuildOutcome(
             folder,
             finish_evaluation(folder, stored)
-            if config.evaluate
+            if config.sampling.evaluate
             else finish(folder, stored, usage=usage, waiting=start.waiting),
         )
     return outcome
@@ -186,7 +187,7 @@ def swept(folder: RunFolder, *, abandoned: bool) -> Iterator[None]:
 
 def _as_stored(folder: RunFolder, config: BuildConfig) -> BuildConfig:
     """The settings with the identity that `run.json` has: paths absolute, the revision resolved."""
-    return config.model_copy(update=folder.load_run().identity)
+    return changed(config, folder.load_run().identity)
 
 
 def pair_again(out: str, overrides: list[str], *, to: str | None = None) -> Report:
@@ -208,7 +209,7 @@ def pair_again(out: str, overrides: list[str], *, to: str | None = None) -> Repo
             folder = folder.copy(to)
         with claimed(folder), swept(folder, abandoned=True), pool.task_room():
             _refuse_damaged(folder)
-            keep_list(folder, config.exclude)
+            keep_list(folder, config.dataset.exclude)
             folder.change_selection(part(config, Mark.SELECTION))
             return finish(folder, config, waiting=waiting)
 
@@ -271,13 +272,15 @@ def _lease_out(start: _Start, run: EnteredRun) -> tuple[BuildOutcome | None, dic
         start.make_engine, work, placement(config), make_probe(run, [one.loader for one in settings])
     )
     total = sum(rows.n_rows for rows in run.leases.values())
-    progress = Progress(total, sum(run.committed.values()), evaluates=config.evaluate, starting=start_words(config))
+    progress = Progress(
+        total, sum(run.committed.values()), evaluates=config.sampling.evaluate, starting=start_words(config)
+    )
     name = redacted(run.folder.url)
     try:
         with (
             closing(Metering(name, progress)) as metering,
             shown(progress, run=name, as_json=start.log_format is LogFormat.JSON) as view,
-            stopping.gently(lambda: engines.stop(config.grace_s)),
+            stopping.gently(lambda: engines.stop(config.cluster.grace_s)),
         ):
             failing = _watch(start, engines, run, progress, [progress, view, metering, start.chronicle, start.budget])
     finally:
@@ -295,7 +298,7 @@ def _watch(
     start: _Start, engines: pool.Pool, run: EnteredRun, progress: Progress, watchers: Sequence[Watcher]
 ) -> str | None:
     """Let the engines run to their end, or until too many questions have failed: then why."""
-    failures = FailureWatch(start.config.max_failure_fraction)
+    failures = FailureWatch(start.config.cluster.max_failure_fraction)
     for event in engines.run([Lease(chunk, rows.to_json()) for chunk, rows in run.todo.items()]):
         for watcher in watchers:
             watcher.see(event)
@@ -318,9 +321,10 @@ def _settings(config: BuildConfig, run: EnteredRun) -> tuple[ChunkSettings, ...]
 
 def _first_round(config: BuildConfig) -> int | None:
     """Responses of the first round; all of them where gains alone need the verdicts; None where nothing does."""
-    if config.adaptive:
-        return config.first_round
-    return config.n if config.grounding and not config.evaluate else None
+    sampling = config.sampling
+    if sampling.adaptive:
+        return sampling.first_round
+    return sampling.n if config.dropout.grounding and not sampling.evaluate else None
 
 
 def settings_of(config: BuildConfig, folder: RunFolder, source: Source, tiles: int | None) -> ChunkSettings:
@@ -331,15 +335,11 @@ def settings_of(config: BuildConfig, folder: RunFolder, source: Source, tiles: i
         recipe=recipe(config, engine_tiles=tiles),
         first_round=_first_round(config),
         judge=judge_options(config),
-        judge_time_limit_s=config.judge_time_limit_s,
-        rule=pair_rule(config),
-        loader=image_loader(config, source.image_root),
-        max_tiles=config.max_tiles or 1,
-        tokens_in_flight=config.tokens_in_flight,
-        threads=thread_options(config),
-        strict=config.strict,
-        evaluate=config.evaluate,
-        engine=f"{config.answering} {config.revision or ''} {config.dtype}".strip(),
+        pairs=config.pairs,
+        loader=Loader(Path(source.image_root), config.images),
+        max_tiles=config.images.max_tiles or 1,
+        cluster=config.cluster,
+        engine=f"{config.answering} {config.engine.revision or ''} {config.engine.dtype}".strip(),
     )
 
 

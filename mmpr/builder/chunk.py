@@ -16,13 +16,13 @@ from mmpr.builder.answer import Answered, AskRecipe, Rounds, answer, open_images
 from mmpr.builder.evaluation_results import count_results, no_answer
 from mmpr.builder.pair_rule import count
 from mmpr.builder.row_checks import judgeable
-from mmpr.builder.work_threads import ThreadOptions, WorkThreads
+from mmpr.builder.work_threads import WorkThreads
 from mmpr.engines.protocol import Engine
 from mmpr.errors import CommitRefused, ImageError, MmprError, RunFolderError, SourceError, TaskFailed
 from mmpr.images import Loader
 from mmpr.judging import VERSION, JudgeOptions, judge_key, open_judge
-from mmpr.pairing import PairRule
-from mmpr.pool import Lease, WorkContext
+from mmpr.pairing import PairOptions
+from mmpr.pool import ClusterOptions, Lease, WorkContext
 from mmpr.run import ChunkAccount, ChunkCommit, Committed, RunFolder, Splice, StoredImage, StoredResponse
 from mmpr.run.stored_verdicts import with_verdicts
 from mmpr.sources import LeaseRange, Row, Source, read_hashed
@@ -66,14 +66,10 @@ class ChunkSettings:
     recipe: AskRecipe
     first_round: int | None  # None: all responses at once
     judge: JudgeOptions
-    judge_time_limit_s: float
-    rule: PairRule
+    pairs: PairOptions
     loader: Loader
     max_tiles: int
-    tokens_in_flight: int
-    threads: ThreadOptions
-    strict: bool
-    evaluate: bool
+    cluster: ClusterOptions
     engine: str  # one line for the sidecar: the model as it is served
 
 
@@ -115,7 +111,7 @@ class ChunkWork:
         others = [question for question, _ in rows if question.row not in dangerous]
         ask = functools.partial(_ask, engine, settings, room, slot, others, next(self._order))
         answered = await (_in_groups(rows, lease, context, ask) if lease.alone else _together(rows, ask))
-        if settings.strict:
+        if settings.cluster.strict:
             _refuse_faults(answered, settings.source)
         attempt = Attempt(lease.chunk, lease.attempt, lease.payload, sha256, began)
         return await _commit(context, settings, attempt, answered)
@@ -157,8 +153,8 @@ class ActorRoom:
 
     @classmethod
     def of(cls, settings: ChunkSettings) -> ActorRoom:
-        budget = settings.tokens_in_flight
-        return cls(WorkThreads(settings.threads), Admission(budget), Admission(budget))
+        budget = settings.cluster.tokens_in_flight
+        return cls(WorkThreads(settings.cluster), Admission(budget), Admission(budget))
 
     def learn(self, n_tokens: int) -> None:
         """Count one response's length."""
@@ -171,7 +167,7 @@ class ActorJudge:
 
     def __init__(self, settings: ChunkSettings, threads: WorkThreads) -> None:
         self._threads = threads
-        self._judge = open_judge(settings.judge, time_limit_s=settings.judge_time_limit_s)
+        self._judge = open_judge(settings.judge, time_limit_s=settings.cluster.judge_time_limit_s)
         self._free = asyncio.Lock()
 
     async def judge(self, question: Question, responses: Sequence[Response]) -> list[Verdict]:
@@ -219,12 +215,16 @@ async def _ask(
     row: Row,
 ) -> Answered:
     question, skip = row
-    if skip is None and settings.evaluate and question.answer is None:
+    if skip is None and settings.recipe.sampling.evaluate and question.answer is None:
         skip = no_answer(question.id)
     if skip is not None:
         return Answered(question, skip=skip)
     first, recipe = settings.first_round, settings.recipe
-    n_responses = (first or recipe.n) if question.answer is not None else recipe.drafts + recipe.completions
+    n_responses = (
+        (first or recipe.sampling.n)
+        if question.answer is not None
+        else recipe.dropout.drafts + recipe.dropout.completions
+    )
     tiles = recipe.tiles(question) or settings.max_tiles
     prompt_tokens = len(question.text) // 3 + len(question.images) * (tiles + 1) * _TILE_TOKENS
     async with AsyncExitStack() as kept:
@@ -235,7 +235,7 @@ async def _ask(
         except ImageError as error:
             return unopened(question, error)
         held = await kept.enter_async_context(room.asked.question(*cost))
-        rounds = Rounds(settings.rule, first, slot.judge, held.expect) if first else None
+        rounds = Rounds(settings.pairs, first, slot.judge, held.expect) if first else None
         try:
             answered = await answer(
                 question, engine, recipe, settings.loader, rounds, others, priority, images, room.threads
@@ -266,9 +266,13 @@ def judge_and_commit(settings: ChunkSettings, attempt: Attempt, answered: list[A
     Raises:
         RunFolderError: the folder cannot be written (full, read-only); names the path.
     """
-    with open_judge(settings.judge, time_limit_s=settings.judge_time_limit_s) as judge:
+    with open_judge(settings.judge, time_limit_s=settings.cluster.judge_time_limit_s) as judge:
         committed = [_stored(one) if one.verdicts else with_verdicts(_stored(one), judge) for one in answered]
-    counted = count_results(committed, settings.judge) if settings.evaluate else count(committed, settings.rule)
+    counted = (
+        count_results(committed, settings.judge)
+        if settings.recipe.sampling.evaluate
+        else count(committed, settings.pairs)
+    )
     counts, skips = counted
     account = ChunkAccount(
         lease=attempt.lease,

@@ -6,27 +6,23 @@ import functools
 import hashlib
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from mmpr.builder.answer import AskRecipe
+from mmpr.engines.engine_options import EndpointOptions, EngineOptions
 from mmpr.errors import ConfigError, MissingExtra
 from mmpr.extras import is_installed, named_extras
 from mmpr.pocket import checkpoint_path
 from mmpr.pool import MakeEngine, Placement
 from mmpr.settings.config import BuildConfig, engine_tiles
-from mmpr.types import View
-
-if TYPE_CHECKING:
-    from mmpr.engines.endpoint import EndpointSettings
-    from mmpr.engines.vllm import VllmSettings
 
 _SMALL_BYTES = 20_000_000
 
 
 def ray_address(config: BuildConfig) -> str | None:
     """The cluster to join: the setting, else RAY_ADDRESS; None for this machine alone."""
-    return config.ray_address or os.environ.get("RAY_ADDRESS") or None
+    return config.cluster.ray_address or os.environ.get("RAY_ADDRESS") or None
 
 
 def has_gpu() -> bool:
@@ -53,71 +49,54 @@ def engine_maker(config: BuildConfig) -> MakeEngine:
         ConfigError: the model is a local path that is no checkpoint, or the server's key is not in the environment.
         MissingExtra: engines would run on this machine alone, and vLLM is not installed here.
     """
-    if config.engine == "endpoint":
+    if config.engine.kind == "endpoint":
         with named_extras():
             from mmpr.engines.endpoint import start_endpoint
 
-        return functools.partial(start_endpoint, endpoint_settings(config))
+        return functools.partial(start_endpoint, endpoint_options(config))
     if ray_address(config) is None and not is_installed("vllm"):
         raise MissingExtra(f"vllm is not installed: pip install 'mmpr[{'gpu' if has_gpu() else 'cpu'}]'")
     from mmpr.engines.vllm import start_vllm
 
-    return functools.partial(start_vllm, vllm_settings(config))
+    return functools.partial(start_vllm, engine_options(config))
 
 
-def endpoint_settings(config: BuildConfig) -> EndpointSettings:
+def endpoint_options(config: BuildConfig) -> EndpointOptions:
     """How to reach the server. Its key is read where an engine starts, and stands in no setting."""
-    from mmpr.engines.endpoint import EndpointSettings
-
-    assert config.endpoint_url is not None, "an endpoint without its URL"
-    if config.endpoint_key_env is not None and not os.environ.get(config.endpoint_key_env):
+    asked, dropout = config.endpoint, config.dropout
+    if asked.key_env is not None and not os.environ.get(asked.key_env):
         # the name is not repeated: it may be the key, given by mistake
         raise ConfigError("endpoint_key_env: no such variable is set here; it names the one that holds the key")
-    scoring = "grounding" if config.grounding else "drafts" if config.drafts > 1 else None
-    if scoring and config.endpoint_continues in ("text", "none"):
+    scoring = "grounding" if dropout.grounding else "drafts" if dropout.drafts > 1 else None
+    if scoring and asked.continues in ("text", "none"):
         raise ConfigError(f"{scoring}: needs token ids, so endpoint_continues: auto or exact (vLLM serve)")
-    return EndpointSettings(
-        url=config.endpoint_url,
-        model=config.model,
-        key_env=config.endpoint_key_env,
-        continues="exact" if scoring else config.endpoint_continues,
-        image_tag=config.endpoint_image_tag,
+    return replace(
+        asked,
+        model=config.engine.model,
+        continues="exact" if scoring else asked.continues,
         max_tiles=engine_tiles(config),
-        top_k=config.top_k,
-        concurrency=config.endpoint_concurrency,
-        timeout_s=config.endpoint_timeout_s,
-        patience_s=config.endpoint_patience_s,
-        body=config.endpoint_body,
+        top_k=config.sampling.top_k,
     )
 
 
 def _model(config: BuildConfig) -> str:
-    return str(checkpoint_path()) if config.is_pocket else config.model
+    return str(checkpoint_path()) if config.is_pocket else config.engine.model
 
 
-def vllm_settings(config: BuildConfig) -> VllmSettings:
-    """The settings of one vLLM engine; `pocket` becomes the path of the embedded checkpoint."""
-    from mmpr.engines.vllm import VllmSettings
-
+def engine_options(config: BuildConfig) -> EngineOptions:
+    """How to start one vLLM engine; `pocket` becomes the path of the embedded checkpoint."""
     path = _model(config)
     if path.startswith((".", "/", "~")) and not (Path(path).expanduser() / "config.json").is_file():
         raise ConfigError(f"model: {path} has no config.json; name a checkpoint's folder or a Hub repository")
-    lora, rank = (None, 0) if config.lora is None else _adapter(config.lora)
-    return VllmSettings(
+    lora, rank = (None, 0) if config.engine.lora is None else _adapter(config.engine.lora)
+    return replace(
+        config.engine,
         model=path,
-        revision=config.revision,
-        dtype=config.dtype,
         max_tiles=engine_tiles(config),
-        context_tokens=config.context_tokens,
-        tensor_parallel_size=config.tensor_parallel_size,
-        memory_fraction=config.memory_fraction,
-        quantization=config.quantization,
-        trust_remote_code=config.trust_remote_code,
         on_cpu=config.is_pocket or is_alone(config),
         ray_metrics=ray_address(config) is not None,  # nobody scrapes the cluster of one build
         lora=lora,
         lora_rank=rank,
-        extra=config.vllm,
     )
 
 
@@ -148,12 +127,12 @@ def revision(config: BuildConfig) -> str | None:
     Raises:
         ConfigError: `lora` is no adapter's folder.
     """
-    path, own = Path(_model(config)).expanduser(), config.revision
-    if own is None and config.engine != "endpoint" and path.is_dir():
+    path, own, asked = Path(_model(config)).expanduser(), config.engine.revision, config.engine
+    if own is None and asked.kind != "endpoint" and path.is_dir():
         own = f"local-{_fingerprint(path)}"
-    if config.lora is None:
+    if asked.lora is None:
         return own
-    adapter = f"lora-{_fingerprint(Path(_adapter(config.lora)[0]))}"
+    adapter = f"lora-{_fingerprint(Path(_adapter(asked.lora)[0]))}"
     return adapter if own is None else f"{own}+{adapter}"
 
 
@@ -169,29 +148,31 @@ def _fingerprint(path: Path) -> str:
 
 def start_words(config: BuildConfig) -> str:
     """What an engine of these settings does while it starts, as far as this machine can say."""
-    if config.engine == "endpoint":
+    if config.engine.kind == "endpoint":
         return "asking the server what it can do"
-    if config.is_pocket or Path(config.model).expanduser().is_dir():
+    if config.is_pocket or Path(config.engine.model).expanduser().is_dir():
         return "loading, compiling"
     home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface")
     cache = Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
-    here = ray_address(config) is None and any(cache.glob(f"models--{config.model.replace('/', '--')}/snapshots/*"))
+    here = ray_address(config) is None and any(
+        cache.glob(f"models--{config.engine.model.replace('/', '--')}/snapshots/*")
+    )
     return "loading, compiling" if here else "downloading weights (unless they are there), loading, compiling"
 
 
 def placement(config: BuildConfig) -> Placement:
     """How many engines, and what each takes of a node."""
-    served = config.engine == "endpoint"
+    asked, served = config.cluster, config.engine.kind == "endpoint"
     on_cpu = served or config.is_pocket or is_alone(config)
-    engines = None if config.engines == "auto" else config.engines
+    engines = None if asked.engines == "auto" else asked.engines
     return Placement(
         engines=1 if engines is None and (served or config.is_pocket) else engines,
-        gpus=0 if on_cpu else config.tensor_parallel_size,
-        accelerator=config.accelerator,
-        leases_in_flight=config.chunks_in_flight,
-        wait_s=config.engine_wait_s,
-        stall_s=config.stall_timeout_s,
-        restarts=config.engine_restarts,
+        gpus=0 if on_cpu else config.engine.tensor_parallel_size,
+        accelerator=asked.accelerator,
+        leases_in_flight=asked.chunks_in_flight,
+        wait_s=asked.engine_wait_s,
+        stall_s=asked.stall_timeout_s,
+        restarts=asked.engine_restarts,
     )
 
 
@@ -202,24 +183,11 @@ def recipe(config: BuildConfig, *, engine_tiles: int | None = None) -> AskRecipe
         config: the settings that hold for the source.
         engine_tiles: what the engines cut images into unless they are told; None: into what the settings say.
     """
+    most = config.images.max_tiles
     return AskRecipe(
-        prompt_version=config.prompt_version,
-        n=config.n,
-        temperature=config.temperature,
-        top_k=config.top_k,
-        top_p=config.top_p,
-        max_tokens=config.max_tokens,
-        draft_max_tokens=config.draft_max_tokens,
-        keep_fraction=config.keep_fraction,
-        min_side_tokens=config.min_side_tokens,
-        seed=config.seed if config.seeded else None,
-        grounding=config.grounding,
-        drafts=config.drafts,
-        rejected_view=View(config.rejected_view),
-        completions=config.endings,
-        view_seed=config.seed,
-        prompt_template=config.prompt_template,
-        system_message=config.system_message,
-        max_tiles=None if engine_tiles in (None, config.max_tiles) else config.max_tiles,
-        video_tiles=None if config.max_tiles is None else config.video_tiles,
+        config.prompt,
+        config.sampling,
+        config.dropout,
+        max_tiles=None if engine_tiles in (None, most) else most,
+        video_tiles=None if most is None else config.images.video_tiles,
     )

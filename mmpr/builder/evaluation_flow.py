@@ -92,7 +92,7 @@ def compare_runs(first: str, second: str) -> ComparisonReport:
         raise RunFolderError(f"{first} and {second} have no question in common: compare evaluations of one source")
     identities = run.identity, other_run.identity
     differing = _differing(*identities, (run.identity.keys() | other_run.identity.keys()) - _PLACES)
-    return comparison_report((first, second), (config.model, against.model), differing, compared)
+    return comparison_report((first, second), (config.engine.model, against.engine.model), differing, compared)
 
 
 def _opened(url: str) -> tuple[RunFolder, RunRecord, BuildConfig]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 
-from mmpr.builder.run_recipes import limits, run_recipe
+from mmpr.builder.run_recipes import run_recipe
 from mmpr.errors import ConfigError, RunFolderError
 from mmpr.judging import VERSION
 from mmpr.pool import map_tasks
@@ -57,13 +57,12 @@ def finish(
         totals, files = cut_dataset(
             folder,
             run_recipe(config, run.members, folder.commits()),
-            limits=limits(config),
-            shard_bytes=config.shard_bytes,
+            options=config.dataset,
             map_tasks=map_tasks,
         )
     with waiting("writing the card and the page"):
         report = write_reports(folder, totals, files, usage=usage, run=run)
-    write_manifest(folder, files, REPORTS if config.exclude is None else (*REPORTS, EXCLUDE))
+    write_manifest(folder, files, REPORTS if config.dataset.exclude is None else (*REPORTS, EXCLUDE))
     folder.sweep()
     return report
 
@@ -75,11 +74,13 @@ def preview(folder: RunFolder, config: BuildConfig) -> PairingPreview:
         ConfigError: `exclude` names a list that the run does not have yet.
         RunFolderError, LawBroken: as for `finish`.
     """
-    if config.exclude is not None and list_name(folder) != config.exclude:
-        raise ConfigError(f"exclude: {config.exclude} is not in {folder.url} yet: pair with it once, or leave it out")
+    if config.dataset.exclude is not None and list_name(folder) != config.dataset.exclude:
+        raise ConfigError(
+            f"exclude: {config.dataset.exclude} is not in {folder.url} yet: pair with it once, or leave it out"
+        )
     run = folder.load_run()
     recipe = run_recipe(config, run.members, folder.commits())
-    totals = count_dataset(folder, recipe, limits=limits(config), map_tasks=map_tasks)
+    totals = count_dataset(folder, recipe, options=config.dataset, map_tasks=map_tasks)
     return PairingPreview(
         questions=totals.questions,
         paired=totals.paired,

@@ -89,7 +89,7 @@ def run_job(
         RunStopped: SIGTERM or a budget ended the part at hand; those behind it were not begun.
     """
     first = parts[0].config
-    budget = Budget(first.deadline, first.max_gpu_hours)
+    budget = Budget(first.cluster.deadline, first.cluster.max_gpu_hours)
     with stop_signal(), Shared(keep=True, debug=debug) as shared:
         for part in parts:
             shared.keep = part is not parts[-1]
@@ -132,7 +132,7 @@ def _part(file: Path, job: JobFile, name: str, overrides: list[str]) -> JobPart:
         chosen = load(config, words, pocket=default_is_pocket(words))
     except ConfigError as error:
         raise ConfigError(f"{place}: {error}") from None
-    if not chosen.source:
+    if not chosen.source.path:
         raise ConfigError(f"{place}: source is missing: a file, a folder, hf://owner/name:split")
     return JobPart(name, f"{_beside(file, job.root).rstrip('/')}/{name}", chosen)
 

@@ -12,8 +12,8 @@ from pathlib import PurePosixPath
 
 from mmpr import pool
 from mmpr.builder.engine_choice import placement, revision
-from mmpr.builder.image_loader import remote_of
 from mmpr.errors import ConfigError, ResumeError, RunFolderError
+from mmpr.images import check_hosts
 from mmpr.log import stamp
 from mmpr.run import ChunkCommit, RunFolder, RunLayout, RunRecord
 from mmpr.run.folder import MANIFEST
@@ -111,7 +111,8 @@ def enter(folder: RunFolder, config: BuildConfig, sources: Sequence[Source], cou
         folder.change_selection(selection)
     else:
         stop = tuple(one.n_rows for one in counted)
-        layout = Layout(config.chunk_questions or _chunk_size(config, sum(row_limits(config, stop))), (stop,))
+        chosen = config.source.chunk_questions or _chunk_size(config, sum(row_limits(config, stop)))
+        layout = Layout(chosen, (stop,))
         names = [PurePosixPath(source.path).name for source in sources]
         folder.create_run(
             RunRecord(
@@ -148,7 +149,7 @@ def _reenter(folder: RunFolder, config: BuildConfig, counted: Sequence[Index]) -
     for one, rows, before in zip(of_sources(config), counted, last, strict=True):
         if rows.n_rows < before:
             raise ResumeError(
-                f"{one.config.source} has {rows.n_rows} rows and had {before} when {folder.url} was built; "
+                f"{one.config.source.path} has {rows.n_rows} rows and had {before} when {folder.url} was built; "
                 "put them back or choose another --out"
             )
     stop = tuple(
@@ -162,8 +163,8 @@ def _reenter(folder: RunFolder, config: BuildConfig, counted: Sequence[Index]) -
 
 def _growing(config: BuildConfig) -> list[bool]:
     """Whether a source's later rows are asked: a sample is of the rows that were there when it was drawn."""
-    whole = bool(config.sources) and config.limit is not None
-    return [not whole and one.config.limit is None for one in of_sources(config)]
+    whole = bool(config.sources) and config.source.limit is not None
+    return [not whole and one.config.source.limit is None for one in of_sources(config)]
 
 
 def row_limits(config: BuildConfig, rows: Sequence[int]) -> list[int]:
@@ -173,10 +174,10 @@ def row_limits(config: BuildConfig, rows: Sequence[int]) -> list[int]:
         rows: the sources' lengths at the first start.
     """
     parts = of_sources(config)
-    rooms = [min(n, one.config.limit or n) for n, one in zip(rows, parts, strict=True)]
-    if not config.sources or config.limit is None:
+    rooms = [min(n, one.config.source.limit or n) for n, one in zip(rows, parts, strict=True)]
+    if not config.sources or config.source.limit is None:
         return rooms
-    return shares(rooms, [one.weight for one in parts], config.limit)
+    return shares(rooms, [one.weight for one in parts], config.source.limit)
 
 
 def sources_of(config: BuildConfig) -> tuple[Source, ...]:
@@ -209,17 +210,18 @@ def source_of(config: BuildConfig, *, name: str | None = None) -> Source:
         ConfigError: the settings name none, or `allowed_hosts` cannot be meant so.
         SourceError: it cannot be read at all.
     """
-    if not config.source:
+    asked = config.source
+    if not asked.path:
         raise ConfigError("source: name a file of questions with --source, or several as `sources:` in --config")
-    remote_of(config).check()
+    check_hosts(config.images.allowed_hosts)
     return open_source(
-        config.source,
+        asked.path,
         name=name,
-        image_root=config.image_root,
-        columns=config.columns,
-        language=config.language,
-        video_frames=config.video_frames,
-        answer_agreement=config.answer_agreement,
+        image_root=asked.image_root,
+        columns=asked.columns,
+        language=asked.language,
+        video_frames=config.images.video_frames,
+        answer_agreement=asked.answer_agreement,
         among_others=name is not None,
     )
 
@@ -243,7 +245,7 @@ def decided(
             found = tuple(hashed_plainly(source) for source in found)
         found = tuple(as_recorded(source, kept or {}) for source in found)
     return tuple(
-        settled(source, rows, answer_index=one.config.answer_index)
+        settled(source, rows, answer_index=one.config.source.answer_index)
         for one, source, rows in zip(of_sources(config), found, counted, strict=True)
     )
 
@@ -324,7 +326,7 @@ def _ranges(config: BuildConfig, layout: Layout, counted: Sequence[Index]) -> It
     for stops in layout.stops:
         for place, (counts, first, stop, limit) in enumerate(zip(counted, firsts, stops, limits, strict=True)):
             rows = counts.upto(stop)
-            size, seed = layout.chunk_questions, config.seed
+            size, seed = layout.chunk_questions, config.sampling.seed
             for lease in ranges(rows, chunk_questions=size, limit=limit, seed=seed, first_row=first):
                 yield replace(lease, source=place)
         firsts, limits = stops, (None,) * len(counted)  # only sources without a limit grow

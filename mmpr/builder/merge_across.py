@@ -13,11 +13,11 @@ from typing import Any
 
 from mmpr.builder.merge_parts import MergePart
 from mmpr.builder.pair_rule import count
+from mmpr.engines.engine_options import UNKNOWN_MODEL
 from mmpr.errors import ConfigError
-from mmpr.pairing import PairRule
+from mmpr.pairing import PairOptions
 from mmpr.run import ChunkCommit, Committed, RunFolder, StoredResponse, new_attempt, read_chunk
 from mmpr.run.joined_questions import AnsweredElsewhere, JoinedQuestions
-from mmpr.settings.field_types import UNKNOWN_MODEL
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ def joined_chunks(parts: Sequence[MergePart], joined: JoinedQuestions) -> Iterat
             number += 1
 
 
-def take_joined(folder: RunFolder, rule: PairRule, work: JoinedChunk) -> None:
+def take_joined(folder: RunFolder, rule: PairOptions, work: JoinedChunk) -> None:
     """Commit a chunk with the responses of all runs, each under its model's name.
 
     Raises:

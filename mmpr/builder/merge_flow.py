@@ -21,7 +21,6 @@ from mmpr.builder.finish import REPORTS, finish
 from mmpr.builder.layout import versions
 from mmpr.builder.merge_across import join_parts, joined_chunks, models_by_part, take_joined
 from mmpr.builder.merge_parts import Given, MergePart, open_given, parts_of, refuse_places
-from mmpr.builder.run_recipes import pair_rule
 from mmpr.builder.stopping import stop_signal
 from mmpr.builder.stored_settings import stored_settings
 from mmpr.errors import ConfigError, RunFolderError
@@ -131,15 +130,14 @@ def _settings(
     given: Sequence[Given], parts: Sequence[MergePart], overrides: list[str]
 ) -> tuple[BuildConfig, tuple[str, ...]]:
     """Those of selection from the first run, with the overrides; and a line where the others' were not the same."""
-    defaults = part(BuildConfig(), Mark.SELECTION)
-    chosen, *others = [{**defaults, **one.run.selection} for one in given]
+    chosen, *others = [part(stored_settings(one.run, []), Mark.SELECTION) for one in given]
     chosen["per_source"] = _per_source([chosen, *others])
     run = replace(given[0].run, identity={**_agreed(parts), "grounding": True}, selection=chosen)
     config = stored_settings(run, overrides)
     before, now = (part(c, Mark.IDENTITY) for c in (stored_settings(run, []), config))
     if changed := sorted(name for name in now if now[name] != before[name]):
         raise ConfigError(f"{changed[0]}: the runs have settled it; a merge takes settings of selection alone")
-    if name := needs_scores(config.strategy, config.min_grounding_margin):
+    if name := needs_scores(config.pairs.strategy, config.pairs.min_grounding_margin):
         _refuse_ungrounded(parts, name)
     differing = sorted(name for name in chosen if any(_differs(name, other, chosen) for other in others))
     words = f"{', '.join(differing)}: not the same in all runs; {given[0].folder.url}'s, unless given as key=value"
@@ -265,7 +263,7 @@ def _taken(merge: _Merge) -> Iterator[None]:
     """Take every chunk: as it lies, or with the responses of the other runs."""
     if merge.joined is None:
         return pool.map_tasks(functools.partial(_take, merge.folder), _takings(merge.parts))
-    work = functools.partial(take_joined, merge.folder, pair_rule(merge.config))
+    work = functools.partial(take_joined, merge.folder, merge.config.pairs)
     return pool.map_tasks(work, list(joined_chunks(merge.parts, merge.joined)), in_flight=_JOINED_AT_ONCE)
 
 
@@ -280,7 +278,7 @@ def _take(folder: RunFolder, taking: _Taking) -> None:
 
 def _keep_exclude(merge: _Merge) -> None:
     """The benchmark's list, from its file, else from a run that kept it."""
-    name = merge.config.exclude
+    name = merge.config.dataset.exclude
     kept = next((one.folder for one in merge.given if name and list_name(one.folder) == name), None)
     if kept is not None:
         merge.folder.store.copy_from(kept.store, EXCLUDE)

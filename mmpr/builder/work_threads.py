@@ -12,11 +12,10 @@ from collections.abc import AsyncIterator, Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from contextvars import copy_context
-from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
 from mmpr.errors import ImageError
-from mmpr.settings.config import BuildConfig
+from mmpr.pool import ClusterOptions
 from mmpr.types import Reason
 
 P = ParamSpec("P")
@@ -25,24 +24,10 @@ R = TypeVar("R")
 _ALL_HOSTS = "*"
 
 
-@dataclass(frozen=True, slots=True)
-class ThreadOptions:
-    """How many threads an engine's actor has; the fields are those of `BuildConfig` of the same names."""
-
-    io_threads: int = 32
-    cpu_threads: int = 4
-    fetches_per_host: int = 8
-
-
-def thread_options(config: BuildConfig) -> ThreadOptions:
-    """The threads that the settings give."""
-    return ThreadOptions(config.io_threads, config.cpu_threads, config.fetches_per_host)
-
-
 class WorkThreads:
     """Made once an actor, and used from its event loop alone; threads begin when there is work for them."""
 
-    def __init__(self, options: ThreadOptions = ThreadOptions()) -> None:
+    def __init__(self, options: ClusterOptions = ClusterOptions()) -> None:
         self._io = ThreadPoolExecutor(options.io_threads, "mmpr-io")
         self._cpu = ThreadPoolExecutor(options.cpu_threads, "mmpr-cpu")
         self._tokenizer = ThreadPoolExecutor(options.cpu_threads, "mmpr-tokenizer")

@@ -52,7 +52,7 @@ def evaluate(
     assert out is not None
     options = given(source=source, limit=limit, image_root=image_root, strict=strict or None)
     chosen = settings_of(config, [*options, *settings, "evaluate=true", "adaptive=false"])
-    if not chosen.source and not chosen.sources:
+    if not chosen.source.path and not chosen.sources:
         raise typer.BadParameter(_WAYS, param_hint="eval")
     end_build(context, built(context, out, chosen), chosen, as_json=as_json)
 

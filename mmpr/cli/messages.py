@@ -57,7 +57,7 @@ def say(text: str, *, err: bool = False) -> None:
 
 def print_model(context: typer.Context, chosen: BuildConfig, out: str) -> None:
     """Which model answers, before anything is paid for."""
-    print_event(context, "model", f"model: {POCKET if chosen.is_pocket else chosen.model}", run=out)
+    print_event(context, "model", f"model: {POCKET if chosen.is_pocket else chosen.engine.model}", run=out)
 
 
 def end_build(context: typer.Context, outcome: BuildOutcome, chosen: BuildConfig, *, as_json: bool = False) -> None:

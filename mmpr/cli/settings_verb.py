@@ -35,26 +35,24 @@ def list_settings(
 
 
 def _list_values(config: Path | None, *, as_json: bool) -> None:
-    from mmpr.settings.config import BuildConfig, marks
+    from mmpr.settings.config import plain, settings_by_name
 
-    chosen = settings_of(config, []).model_dump(mode="json")
-    described = {name: field.description or "" for name, field in BuildConfig.model_fields.items()}
+    chosen, known = plain(settings_of(config, [])), settings_by_name()
     if as_json:
         rows = {
-            name: {"value": chosen[name], "mark": mark, "description": described[name]}
-            for name, mark in marks().items()
+            name: {"value": chosen[name], "name": one.full_name, "mark": one.mark, "description": one.description}
+            for name, one in known.items()
         }
         typer.echo(json.dumps(rows, ensure_ascii=False, indent=1))
         return
     columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else 1000
-    for name, mark in marks().items():
-        value, description = _as_yaml(chosen[name]), described[name]
+    for name, one in known.items():
+        value = _as_yaml(chosen[name])
         if columns >= _NARROW:
-            typer.echo(f"{name:22} {value:28} {mark or '':10} {description}")
+            typer.echo(f"{one.full_name:29} {value:28} {one.mark:10} {one.description}")
             continue
-        typer.echo(textwrap.fill(f"{name}={value}  ({mark})", columns, subsequent_indent="    "))
-        if description:
-            typer.echo(textwrap.fill(description, columns, initial_indent="    ", subsequent_indent="    "))
+        typer.echo(textwrap.fill(f"{one.full_name}={value}  ({one.mark})", columns, subsequent_indent="    "))
+        typer.echo(textwrap.fill(one.description, columns, initial_indent="    ", subsequent_indent="    "))
 
 
 def _as_yaml(value: object) -> str:
@@ -69,37 +67,64 @@ def _list_presets() -> None:
     narrow = sys.stdout.isatty() and shutil.get_terminal_size().columns < _NARROW
     for name in preset_names():
         chosen = load(Path(name), [], pocket=False)
-        context = "the model's own" if chosen.context_tokens is None else f"{chosen.context_tokens:,}"
-        size = f"{chosen.tensor_parallel_size} GPU(s) an engine, {chosen.max_tiles} tiles, context {context}"
+        engine, tiles = chosen.engine, chosen.images.max_tiles
+        context = "the model's own" if engine.context_tokens is None else f"{engine.context_tokens:,}"
+        size = f"{engine.tensor_parallel_size} GPU(s) an engine, {tiles} tiles, context {context}"
         size = "CPU" if chosen.is_pocket else size
-        typer.echo(f"{name}\n    {chosen.model}\n    {size}" if narrow else f"{name:22} {chosen.model:34} {size}")
+        typer.echo(f"{name}\n    {engine.model}\n    {size}" if narrow else f"{name:22} {engine.model:34} {size}")
 
 
 def file_schema() -> dict[str, Any]:
-    """JSON Schema (draft 2020-12) of the fields of a settings file; each description ends with the field's mark.
+    """JSON Schema (draft 2020-12) of a settings file; each description ends with the setting's mark.
 
-    A file may write more than `BuildConfig` holds: `sources` as a list, `prompt_template` as a path.
+    A setting may stand in its section, or beside the sections by its short name. A file may write more than
+    `BuildConfig` holds: `sources` as a list, `prompt_template` as a path.
     """
-    from mmpr.settings.config import BuildConfig, marks
+    from mmpr.settings.config import BuildConfig, settings_by_name
     from mmpr.settings.mixture import PER_SOURCE
 
     schema = BuildConfig.model_json_schema()
-    fields: dict[str, Any] = schema["properties"]
-    for name, mark in marks().items():
-        fields[name]["description"] = f"{fields[name].get('description', '')} [{mark}]".strip()
+    records: dict[str, Any] = schema["$defs"]
+    fields: dict[str, Any] = {}
+    sections: dict[str, Any] = {}
+    for name, setting in settings_by_name().items():
+        section, field = setting.place
+        own = schema["properties"][section]
+        record = own.get("$ref", "").rpartition("/")[2]
+        value = dict(own if field is None else records[record]["properties"][field])
+        fields[name] = {**value, "description": f"{setting.description} [{setting.mark}]"}
+        if field is not None:
+            empty = {
+                "type": "object",
+                "description": own["description"],
+                "additionalProperties": False,
+                "properties": {},
+            }
+            sections.setdefault(section, empty)["properties"][field] = fields[name]
     fields["prompt_template"]["anyOf"].append({"type": "string"})
     fields["deadline"]["anyOf"].append({"type": "integer"})  # 12:30 in YAML 1.1
-    own = {name: {key: part for key, part in fields[name].items() if key != "default"} for name in PER_SOURCE}
     weight = {"type": "number", "exclusiveMinimum": 0}
-    schema["$defs"]["Source"] = {
+    alone = {name: {key: part for key, part in fields[name].items() if key != "default"} for name in PER_SOURCE}
+    entry = {
         "type": "object",
-        "properties": {"source": {"type": "string"}, "name": {"type": "string"}, "weight": weight, **own},
+        "properties": {"source": {"type": "string"}, "name": {"type": "string"}, "weight": weight, **alone},
         "required": ["source"],
         "additionalProperties": False,
     }
-    entry = {"$ref": "#/$defs/Source"}
+    one = {"$ref": "#/$defs/Source"}
     fields["sources"] = {
-        "anyOf": [{"type": "array", "items": entry}, {"type": "object", "additionalProperties": entry}],
+        "anyOf": [{"type": "array", "items": one}, {"type": "object", "additionalProperties": one}],
         "description": fields["sources"]["description"],
     }
-    return {"$schema": _DRAFT, **schema, "title": "Settings of mmpr build"}
+    both = {
+        name: {"anyOf": [section, fields[name]]} if name in fields else section for name, section in sections.items()
+    }
+    enums = {name: record for name, record in records.items() if "enum" in record}
+    return {
+        "$schema": _DRAFT,
+        "title": "Settings of mmpr build",
+        "type": "object",
+        "additionalProperties": False,
+        "properties": fields | both,
+        "$defs": {**enums, "Source": entry},
+    }

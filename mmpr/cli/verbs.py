@@ -68,11 +68,11 @@ _UsageError: Any = typer.BadParameter.__mro__[1]  # of the click that typer is m
 def _setting_hint(option: str, words: list[str]) -> str:
     """For `--temperature 0.5`, how that setting is given; nothing where no setting has the option's name."""
     try:
-        from mmpr.settings.config import marks
+        from mmpr.settings.config import name_fault, short_name
     except ImportError:
         return ""  # no settings are installed (mmpr[data])
     name = option.lstrip("-").replace("-", "_")
-    if name.partition(".")[0] not in marks():
+    if name_fault([short_name(".".join(name.split(".")[:2])).partition(".")[0]]):
         return ""
     place = next((i for i, word in enumerate(words) if word.partition("=")[0] == option), len(words))
     _, equals, value = words[place].partition("=") if place < len(words) else ("", "", "")
@@ -169,7 +169,7 @@ def build(
 
 def _build_one(context: typer.Context, out: str, config: Path | None, overrides: list[str]) -> None:
     chosen = settings_of(config, overrides)
-    if not chosen.source and not chosen.sources:
+    if not chosen.source.path and not chosen.sources:
         raise typer.BadParameter(_MISSING, param_hint="--source, --out")
     end_build(context, built(context, out, chosen), chosen)
 
@@ -178,7 +178,7 @@ def _build_job(context: typer.Context, job: Path, overrides: list[str]) -> None:
     from mmpr.builder.jobs import read_job, run_job
 
     parts = read_job(job, overrides)
-    for part in {part.config.model: part for part in parts}.values():
+    for part in {part.config.engine.model: part for part in parts}.values():
         print_model(context, part.config, part.out)
     ended = []
     for one in run_job(parts, log_format=context.meta[LOG_FORMAT], debug=debugging()):

@@ -17,7 +17,7 @@ from itertools import accumulate
 import numpy as np
 
 from mmpr.demo.pocket_world import COLOURS, SHAPES, PlacedShape, Scene
-from mmpr.prompts import ask
+from mmpr.prompts import PromptOptions, PromptVersion, ask
 from mmpr.types import Question
 
 COLOUR_NAMES = tuple(COLOURS)
@@ -346,7 +346,7 @@ def as_question(asked: Asked, language: str) -> Question:
     )
 
 
-def prompt_text(asked: Asked, version: str, language: str) -> str:
+def prompt_text(asked: Asked, version: PromptVersion, language: str) -> str:
     """The user's turn exactly as a build sends it, one `<image>` in it."""
-    (message,) = ask(as_question(asked, language), version)
+    (message,) = ask(as_question(asked, language), PromptOptions(version))
     return message.text

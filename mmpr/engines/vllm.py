@@ -14,13 +14,14 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 from mmpr._processes import ENGINE_PARENT, give_way, name_shared_memory, sweep_shared_memory
+from mmpr.engines.engine_options import EngineOptions
 from mmpr.engines.protocol import EngineClock, Pulse, Sampling, check_tags
 from mmpr.errors import EngineDead, EngineError, EngineStartError, RequestRefused
 from mmpr.image_tags import IMAGE_TAG
@@ -37,52 +38,29 @@ _LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # that vLLM has kernels for
 _ERROR_LINE = re.compile(r"(\w*(?:Error|Exception|Killed)\b: .*)")
 
 
-@dataclass(frozen=True, slots=True)
-class VllmSettings:
-    """How to start an engine; `extra` are further vLLM engine arguments by name.
-
-    `ray_metrics` hands vLLM's own metrics to Ray, which exports them beside ours (`ray_vllm_...`); only in an actor.
-    `lora` is the folder of an adapter that every request is answered with, and `lora_rank` the greatest of its ranks.
-    """
-
-    model: str
-    revision: str | None = None
-    dtype: str = "auto"
-    max_tiles: int | None = None
-    context_tokens: int | None = None
-    tensor_parallel_size: int = 1
-    memory_fraction: float = 0.9
-    quantization: str | None = None
-    trust_remote_code: bool = False
-    on_cpu: bool = False
-    ray_metrics: bool = False
-    lora: str | None = None
-    lora_rank: int = 0
-    extra: dict[str, Any] = field(default_factory=dict)
-
-    def arguments(self) -> dict[str, Any]:
-        """The same as keyword arguments of vLLM's `AsyncEngineArgs`."""
-        arguments: dict[str, Any] = {
-            "model": self.model,
-            "revision": self.revision,
-            "dtype": self.dtype,
-            "max_model_len": self.context_tokens,
-            "tensor_parallel_size": self.tensor_parallel_size,
-            "gpu_memory_utilization": self.memory_fraction,
-            "quantization": self.quantization,
-            "trust_remote_code": self.trust_remote_code,
-            "seed": int.from_bytes(os.urandom(3), "big"),  # vLLM's default 0 would let all engines draw the same
-            "disable_log_stats": False,
-            "scheduling_policy": "priority",
-        }
-        if self.max_tiles is not None:
-            arguments["mm_processor_kwargs"] = {"max_dynamic_patch": self.max_tiles}
-        if self.lora is not None:
-            rank = next((rank for rank in _LORA_RANKS if rank >= self.lora_rank), self.lora_rank)
-            arguments |= {"enable_lora": True, "max_loras": 1, "max_lora_rank": rank}
-        if self.tensor_parallel_size > 1:
-            arguments["distributed_executor_backend"] = "mp"  # in a placement group vLLM would pick Ray by itself
-        return {name: value for name, value in arguments.items() if value is not None} | self.extra
+def engine_arguments(options: EngineOptions) -> dict[str, Any]:
+    """The options as keyword arguments of vLLM's `AsyncEngineArgs`."""
+    arguments: dict[str, Any] = {
+        "model": options.model,
+        "revision": options.revision,
+        "dtype": options.dtype,
+        "max_model_len": options.context_tokens,
+        "tensor_parallel_size": options.tensor_parallel_size,
+        "gpu_memory_utilization": options.memory_fraction,
+        "quantization": options.quantization,
+        "trust_remote_code": options.trust_remote_code,
+        "seed": int.from_bytes(os.urandom(3), "big"),  # vLLM's default 0 would let all engines draw the same
+        "disable_log_stats": False,
+        "scheduling_policy": "priority",
+    }
+    if options.max_tiles is not None:
+        arguments["mm_processor_kwargs"] = {"max_dynamic_patch": options.max_tiles}
+    if options.lora is not None:
+        rank = next((rank for rank in _LORA_RANKS if rank >= options.lora_rank), options.lora_rank)
+        arguments |= {"enable_lora": True, "max_loras": 1, "max_lora_rank": rank}
+    if options.tensor_parallel_size > 1:
+        arguments["distributed_executor_backend"] = "mp"  # in a placement group vLLM would pick Ray by itself
+    return {name: value for name, value in arguments.items() if value is not None} | options.vllm
 
 
 class _Meter:
@@ -128,8 +106,8 @@ def _stat_logger(meter: _Meter) -> Any:
     return MeterLogger
 
 
-def _ray_loggers(settings: VllmSettings) -> list[Any]:
-    if not settings.ray_metrics:
+def _ray_loggers(options: EngineOptions) -> list[Any]:
+    if not options.ray_metrics:
         return []
     from vllm.v1.metrics import ray_wrappers
 
@@ -139,7 +117,7 @@ def _ray_loggers(settings: VllmSettings) -> list[Any]:
 
 
 class VllmEngine:
-    """One vLLM engine in this process and its own child processes. Make it with `await start_vllm(settings)`."""
+    """One vLLM engine in this process and its own child processes. Make it with `await start_vllm(options)`."""
 
     continues = Continues.EXACT
     _lora: Any = None
@@ -310,13 +288,13 @@ class VllmEngine:
         kill_children()
 
 
-async def start_vllm(settings: VllmSettings) -> VllmEngine:
+async def start_vllm(options: EngineOptions) -> VllmEngine:
     """Start an engine; takes 20-30 s or, for a large model, minutes.
 
     Raises:
         EngineStartError: with the real cause in one line, also where vLLM only says "see root cause above".
     """
-    os.environ.update(_environment(settings))
+    os.environ.update(_environment(options))
     name_shared_memory(os.getpid())
     sweep_shared_memory()
     from vllm import AsyncEngineArgs
@@ -324,13 +302,13 @@ async def start_vllm(settings: VllmSettings) -> VllmEngine:
 
     try:
         # in a frame of its own: a module of vLLM keeps this one for good, through the traceback of a failed import
-        return _start(AsyncLLM, AsyncEngineArgs(**settings.arguments()), settings)
+        return _start(AsyncLLM, AsyncEngineArgs(**engine_arguments(options)), options)
     except (Exception, SystemExit) as error:  # noqa: BLE001 vLLM raises anything here; a start has one meaning of failure
         kill_children()
-        raise EngineStartError(f"model {settings.model!r}: {_cause(error)}") from None
+        raise EngineStartError(f"model {options.model!r}: {_cause(error)}") from None
 
 
-def _start(async_llm: Any, arguments: Any, settings: VllmSettings) -> VllmEngine:
+def _start(async_llm: Any, arguments: Any, options: EngineOptions) -> VllmEngine:
     from vllm.usage.usage_lib import UsageContext
 
     meter = _Meter()
@@ -339,10 +317,10 @@ def _start(async_llm: Any, arguments: Any, settings: VllmSettings) -> VllmEngine
     llm = async_llm.from_engine_args(
         arguments,
         usage_context=UsageContext.LLM_CLASS,
-        stat_loggers=[_stat_logger(meter), *_ray_loggers(settings)],
+        stat_loggers=[_stat_logger(meter), *_ray_loggers(options)],
     )
     give_way(_NICENESS)
-    return VllmEngine(llm, meter, settings.lora)
+    return VllmEngine(llm, meter, options.lora)
 
 
 def _lora_request(folder: str) -> Any:
@@ -351,10 +329,10 @@ def _lora_request(folder: str) -> Any:
     return LoRARequest(Path(folder).name, 1, folder)
 
 
-def _environment(settings: VllmSettings) -> dict[str, str]:
+def _environment(options: EngineOptions) -> dict[str, str]:
     """What vLLM reads from the environment; what a user has set goes first."""
     wanted = {ENGINE_PARENT: str(os.getpid()), "VLLM_NO_USAGE_STATS": "1"}
-    if settings.on_cpu:
+    if options.on_cpu:
         # 1 GiB of keys and values is plenty for a model that a CPU can serve; threads unbound, for Ray's tasks share
         # the cores and several engines may.
         wanted |= {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from mmpr.builder.run_recipes import judge_options, limits, pair_rule, run_parts, run_recipe
+from mmpr.builder.run_recipes import judge_options, run_parts, run_recipe
 from mmpr.builder.stored_settings import stored_settings
 from mmpr.errors import RunFolderError
 from mmpr.exporting.export_records import Counts, Format, LeftOuts, Unfit, explained
@@ -108,7 +108,7 @@ class TrainingExport:
         What a benchmark excludes stays out, and the split is that of the pairs; caps on pairs say nothing here.
         """
         config, members = stored_settings(self._stored, []), self._stored.members
-        asked = replace(limits(config), max_pairs_per_source=None, max_format_fraction=None)
+        asked = replace(config.dataset, max_pairs_per_source=None, max_format_fraction=None)
         chunks = sorted(self._run.committed_chunks())
         recipe = select_run(self._run, run_recipe(config, members, self._run.commits()), chunks, asked, map)
         parts = list(run_parts(config, members, self._run.commits()))
@@ -117,7 +117,7 @@ class TrainingExport:
             own = parts[bisect_right(firsts, commit.chunk) - 1].config
             options = judge_options(own)
             self._own_judges |= {options.judge} if options.judge else set()
-            yield commit, PartRules(recipe.of_chunk(commit.chunk), pair_rule(own), options)
+            yield commit, PartRules(recipe.of_chunk(commit.chunk), own.pairs, options)
 
     def _add_chunk(self, commit: ChunkCommit, part: PartRules) -> None:
         """Write a chunk's examples, as many at once as their images' bytes allow."""

@@ -11,7 +11,7 @@ from mmpr.exporting.training_records import LabelledResponse, TrainingChoice, Tr
 from mmpr.judging import JudgeOptions
 from mmpr.pairing import (
     Judged,
-    PairRule,
+    PairOptions,
     Strategy,
     first_round,
     grounding_cost,
@@ -42,7 +42,7 @@ class PartRules:
     """
 
     recipe: DatasetRecipe
-    rule: PairRule
+    rule: PairOptions
     options: JudgeOptions
 
 
@@ -125,7 +125,7 @@ def _preferred(committed: Committed, recipe: DatasetRecipe) -> tuple[list[Labell
 
 
 def _labelled(
-    committed: Committed, rule: PairRule, format: Format, choice: TrainingChoice
+    committed: Committed, rule: PairOptions, format: Format, choice: TrainingChoice
 ) -> tuple[list[LabelledResponse], list[Omission]]:
     """The judged responses whose label is sure, near-equal ones once: right ones first, then wrong ones."""
     sides: dict[bool, list[Judged]] = {True: [], False: []}
@@ -147,7 +147,7 @@ def _labelled(
     return rows, omitted
 
 
-def _label(judged: Judged, rule: PairRule, format: Format) -> bool | Unfit:
+def _label(judged: Judged, rule: PairOptions, format: Format) -> bool | Unfit:
     """Whether a response is right, as far as that is sure; else why it is no row."""
     response, verdict = judged
     if not response.text.strip():
@@ -175,7 +175,7 @@ def _unsure(judged: Judged) -> Unfit:
     return Unfit.NO_FINAL_ANSWER if verdict.outcome is Outcome.UNPARSED else Unfit.UNDECIDED
 
 
-def _distinct(side: Sequence[Judged], rule: PairRule) -> list[Judged]:
+def _distinct(side: Sequence[Judged], rule: PairOptions) -> list[Judged]:
     """One of every group of near-equal responses; of scored ones the best grounded."""
     return without_duplicates(side, rule=replace(rule, strategy=Strategy.GROUNDED) if _is_scored(side) else rule)
 

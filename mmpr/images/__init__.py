@@ -6,7 +6,8 @@ eight frames of a video, each from the middle of its eighth.
 """
 
 from mmpr.images.frames import frame_references
+from mmpr.images.image_options import ImageOptions
 from mmpr.images.loading import Loader, hosts_of, load
-from mmpr.images.remote import Remote
+from mmpr.images.remote import check_hosts
 
-__all__ = ["Loader", "Remote", "frame_references", "hosts_of", "load"]
+__all__ = ["ImageOptions", "Loader", "check_hosts", "frame_references", "hosts_of", "load"]

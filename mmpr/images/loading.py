@@ -6,7 +6,7 @@ import io
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -15,8 +15,9 @@ from mmpr.images.allowed import place_of
 from mmpr.images.decoding import decode
 from mmpr.images.frames import Frame, frame_of
 from mmpr.images.image_faults import shown, unreadable
+from mmpr.images.image_options import ImageOptions
 from mmpr.images.places import inside, opened, path_of, read_file, read_inline
-from mmpr.images.remote import Remote, fetch
+from mmpr.images.remote import fetch
 from mmpr.images.video import read_frames
 from mmpr.types import DecodedImage
 
@@ -27,19 +28,13 @@ class Loader:
 
     Args:
         root: the folder that a path must lie in, links followed; None sets no bound.
-        max_pixels: width times height as the header says, checked before anything is decoded.
-        max_bytes: of an image's file.
-        max_video_bytes: of a video's.
+        options: limits, checked before anything is decoded, and what may be fetched: nothing by default.
         allow_outside_root: take paths from anywhere.
-        remote: what may be fetched; nothing by default.
     """
 
     root: Path | None
-    max_pixels: int = 100_000_000
-    max_bytes: int = 100_000_000
-    max_video_bytes: int = 2_000_000_000
+    options: ImageOptions = ImageOptions()
     allow_outside_root: bool = False
-    remote: Remote = field(default_factory=Remote)
 
     def __call__(self, references: Sequence[str]) -> tuple[DecodedImage, ...]:
         """The images of one question, in order; a video is opened once for all its frames.
@@ -70,32 +65,32 @@ class Loader:
         original = self._read(reference, name)
         if not original:
             raise unreadable(name, "the file is empty")
-        return decode(original, name, self.max_pixels)
+        return decode(original, name, self.options.max_pixels)
 
     def _read(self, reference: str, name: str) -> bytes:
         if reference.startswith("data:"):
-            return read_inline(reference, name, self.max_bytes)
+            return read_inline(reference, name, self.options.max_image_bytes)
         if _is_remote(reference):
             content = io.BytesIO()
-            fetch(reference, name, self.remote, self.max_bytes, content)
+            fetch(reference, name, self.options, self.options.max_image_bytes, content)
             return content.getvalue()
-        return read_file(self._path(reference, name), name, self.max_bytes)
+        return read_file(self._path(reference, name), name, self.options.max_image_bytes)
 
     def _frames(self, video: str, frames: Sequence[Frame]) -> list[DecodedImage]:
         name = _name(video)
         with self._opened_video(video, name) as file:
-            encoded = read_frames(file, name, frames, max_pixels=self.max_pixels)
-        return [decode(one, name, self.max_pixels) for one in encoded]
+            encoded = read_frames(file, name, frames, max_pixels=self.options.max_pixels)
+        return [decode(one, name, self.options.max_pixels) for one in encoded]
 
     @contextmanager
     def _opened_video(self, video: str, name: str) -> Iterator[BinaryIO]:
         """Videos are not held in memory: one from elsewhere is a temporary file for as long as it is read."""
         if not _is_remote(video):
-            with opened(self._path(video, name), name, self.max_video_bytes) as file:
+            with opened(self._path(video, name), name, self.options.max_video_bytes) as file:
                 yield file
             return
         with tempfile.TemporaryFile() as copy:
-            fetch(video, name, self.remote, self.max_video_bytes, cast("BinaryIO", copy))
+            fetch(video, name, self.options, self.options.max_video_bytes, cast("BinaryIO", copy))
             copy.seek(0)
             yield cast("BinaryIO", copy)
 
@@ -105,15 +100,10 @@ class Loader:
 
 
 def load(
-    reference: str,
-    *,
-    root: Path | None,
-    max_pixels: int = 100_000_000,
-    max_bytes: int = 100_000_000,
-    allow_outside_root: bool = False,
+    reference: str, *, root: Path | None, options: ImageOptions = ImageOptions(), allow_outside_root: bool = False
 ) -> DecodedImage:
     """One image of this machine; arguments and errors as of `Loader`, which may also fetch."""
-    return Loader(root, max_pixels, max_bytes, allow_outside_root=allow_outside_root).load(reference)
+    return Loader(root, options, allow_outside_root).load(reference)
 
 
 def hosts_of(references: Iterable[str]) -> frozenset[str]:

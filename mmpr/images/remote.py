@@ -11,8 +11,7 @@ from __future__ import annotations
 import functools
 import random
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 from urllib.parse import urlsplit
 from urllib.request import getproxies
@@ -21,6 +20,7 @@ from mmpr.errors import ConfigError, ImageError, MmprError
 from mmpr.extras import missing_extra
 from mmpr.images.allowed import Allowed, Place, parse_allowed, place_of
 from mmpr.images.image_faults import too_large, unreadable
+from mmpr.images.image_options import ImageOptions
 from mmpr.types import Reason
 
 if TYPE_CHECKING:
@@ -31,35 +31,6 @@ _CHUNK_BYTES = 1 << 20
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})  # statuses that may be others a moment later
 _MOST_REDIRECTS = 5
 _CONNECTIONS_A_HOST = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Remote:
-    """What may be fetched, and how long to try.
-
-    Args:
-        allowed_hosts: `example.org` (by https), `*.example.org` (its subdomains), `http://example.org:8080`,
-            `s3://bucket`, and addresses or networks of one's own (`10.0.0.0/8`) that an allowed name may lead to.
-        timeout_s: for one attempt, from the connection to the last byte.
-        retries: further attempts, after growing pauses, where the fault may pass: time-outs, broken connections, 429,
-            5xx.
-    """
-
-    allowed_hosts: tuple[str, ...] = ()
-    timeout_s: float = 60.0
-    retries: int = 3
-
-    def check(self) -> None:
-        """Raise `ConfigError` where an entry is malformed, or names a store whose package is not installed."""
-        import fsspec
-
-        for scheme in parse_allowed(self.allowed_hosts).schemes():
-            try:
-                fsspec.get_filesystem_class(scheme)
-            except (ImportError, ValueError) as error:
-                if isinstance(error, ImportError) and (missing := missing_extra(error)):
-                    raise missing from None
-                raise ConfigError(f"allowed_hosts: {scheme}:// cannot be read here: {error}") from None
 
 
 class _Refused(MmprError):
@@ -75,7 +46,20 @@ class _Failed(MmprError):
         self.wait_s = wait_s
 
 
-def fetch(address: str, name: str, remote: Remote, max_bytes: int, out: BinaryIO) -> None:
+def check_hosts(allowed_hosts: Sequence[str]) -> None:
+    """Raise `ConfigError` where an entry is malformed, or names a store whose package is not installed."""
+    import fsspec
+
+    for scheme in parse_allowed(tuple(allowed_hosts)).schemes():
+        try:
+            fsspec.get_filesystem_class(scheme)
+        except (ImportError, ValueError) as error:
+            if isinstance(error, ImportError) and (missing := missing_extra(error)):
+                raise missing from None
+            raise ConfigError(f"allowed_hosts: {scheme}:// cannot be read here: {error}") from None
+
+
+def fetch(address: str, name: str, options: ImageOptions, max_bytes: int, out: BinaryIO) -> None:
     """Write what lies at an address into `out`, which can be written anew.
 
     Raises:
@@ -84,20 +68,20 @@ def fetch(address: str, name: str, remote: Remote, max_bytes: int, out: BinaryIO
     place = place_of(address)
     if isinstance(place, str):
         raise unreadable(name, place)
-    if refusal := parse_allowed(remote.allowed_hosts).refusal(place):
+    if refusal := parse_allowed(options.allowed_hosts).refusal(place):
         raise ImageError(Reason.IMAGE_NOT_ALLOWED, f"{name}: {refusal}")
     attempt = _from_web if place.port is not None else _from_store
-    for tries in range(1, remote.retries + 2):
+    for tries in range(1, options.fetch_retries + 2):
         out.seek(0)
         out.truncate()
         try:
-            return attempt(address, place, remote, cast("BinaryIO", _Bounded(out, name, max_bytes)))
+            return attempt(address, place, options, cast("BinaryIO", _Bounded(out, name, max_bytes)))
         except FileNotFoundError as error:
             raise ImageError(Reason.IMAGE_MISSING, f"{name}: nothing is there") from error
         except _Refused as error:
             raise ImageError(Reason.IMAGE_NOT_ALLOWED, f"{name}: {error}") from error
         except _Failed as error:
-            if tries > remote.retries or not error.may_pass:
+            if tries > options.fetch_retries or not error.may_pass:
                 message = f"{name}: {error}" + (f" ({tries} attempts)" if tries > 1 else "")
                 raise ImageError(Reason.IMAGE_UNREACHABLE, " ".join(message.split())) from error
             time.sleep(_pause_s(tries, error.wait_s))
@@ -132,7 +116,7 @@ class _Bounded:
 # -- stores ---------------------------------------------------------------------------------------------------------
 
 
-def _from_store(address: str, place: Place, remote: Remote, out: BinaryIO) -> None:
+def _from_store(address: str, place: Place, options: ImageOptions, out: BinaryIO) -> None:
     import fsspec
 
     try:
@@ -151,17 +135,17 @@ def _from_store(address: str, place: Place, remote: Remote, out: BinaryIO) -> No
 # -- the web --------------------------------------------------------------------------------------------------------
 
 
-def _from_web(address: str, place: Place, remote: Remote, out: BinaryIO) -> None:
+def _from_web(address: str, place: Place, options: ImageOptions, out: BinaryIO) -> None:
     import aiohttp
 
     try:
-        _web(remote).get_file(address, out)
+        _web(options).get_file(address, out)
     except aiohttp.TooManyRedirects as error:
         raise _Failed(f"redirects more than {_MOST_REDIRECTS} times", may_pass=False) from error
     except aiohttp.ClientResponseError as error:
         raise _answered(error) from error
     except TimeoutError as error:
-        slow = f"no whole answer within {remote.timeout_s:g} s (fetch_timeout_s)"
+        slow = f"no whole answer within {options.fetch_timeout_s:g} s (fetch_timeout_s)"
         raise _Failed(slow, may_pass=True) from error
     except aiohttp.ClientError as error:
         raise _Failed(_words(error), may_pass=not isinstance(error, aiohttp.InvalidURL)) from error
@@ -179,12 +163,12 @@ def _answered(error: ClientResponseError) -> _Failed:
 
 
 @functools.lru_cache(maxsize=4)
-def _web(remote: Remote) -> Any:  # noqa: ANN401 fsspec has no types
+def _web(options: ImageOptions) -> Any:  # noqa: ANN401 fsspec has no types
     """fsspec's file system of the web, with a client that goes only where it may; one a process."""
     from fsspec.implementations.http import HTTPFileSystem
 
-    allowed = parse_allowed(remote.allowed_hosts)
-    client = functools.partial(_client, allowed=allowed, timeout_s=remote.timeout_s)
+    allowed = parse_allowed(options.allowed_hosts)
+    client = functools.partial(_client, allowed=allowed, timeout_s=options.fetch_timeout_s)
     headers = {"Accept-Encoding": "identity", "User-Agent": "mmpr"}  # else the limit would count unpacked bytes
     return HTTPFileSystem(
         get_client=client, headers=headers, max_redirects=_MOST_REDIRECTS, skip_instance_cache=True, encoded=False

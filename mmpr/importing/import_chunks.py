@@ -35,7 +35,7 @@ def import_chunk(settings: ImportSettings, work: ImportChunk) -> ChunkReport:
     found = [_committed(settings, row, given) for row, given in zip(rows, work.questions, strict=True)]
     with open_judge(settings.judge, time_limit_s=settings.judge_time_limit_s) as judge:
         found = [with_verdicts(one, judge) for one in found]
-    counts, skips = count(found, settings.rule)
+    counts, skips = count(found, settings.pairs)
     account = ChunkAccount(
         lease=work.lease.to_json(),
         rows_sha256=sha256,

@@ -19,12 +19,12 @@ from mmpr.builder.build_flow import swept
 from mmpr.builder.chronicle import BUILT, Chronicle, chronicled
 from mmpr.builder.exclude import keep_list
 from mmpr.builder.finish import finish, finished_report
-from mmpr.builder.image_loader import image_loader, remote_of
 from mmpr.builder.layout import readings, versions
 from mmpr.builder.progress_views import report_notes, waiting
-from mmpr.builder.run_recipes import judge_options, pair_rule
+from mmpr.builder.run_recipes import judge_options
 from mmpr.builder.stopping import stop_signal
 from mmpr.errors import ResumeError, SourceError
+from mmpr.images import Loader, check_hosts
 from mmpr.importing.import_chunks import import_chunk
 from mmpr.importing.import_records import (
     IMPORT_SETTINGS,
@@ -100,7 +100,7 @@ def import_file(
         heartbeat.update({"phase": "reading the rollouts"})
         with waiting("reading the rollouts", as_json=as_json):
             source, counted, names = _opened(folder, config)
-            groups = stack.enter_context(grouped(source, counted, names, config.chunk_questions or _CHUNK))
+            groups = stack.enter_context(grouped(source, counted, names, config.source.chunk_questions or _CHUNK))
         _refuse_empty(source, groups)
         config = settled_by_rows(config, groups.facts, source)
         notes = import_notes(config, groups.facts, len(groups), groups.lenient)
@@ -117,15 +117,16 @@ def _opened(folder: RunFolder, config: BuildConfig) -> tuple[Source, Index, Resp
     Raises:
         SourceError: it cannot be read, or its answers can be read in two ways.
     """
-    columns, names = split_columns(config.columns)
-    remote_of(config).check()
+    asked = config.source
+    columns, names = split_columns(asked.columns)
+    check_hosts(config.images.allowed_hosts)
     source = open_source(
-        config.source,
-        image_root=config.image_root,
+        asked.path,
+        image_root=asked.image_root,
         columns=columns,
-        language=config.language,
-        video_frames=config.video_frames,
-        answer_agreement=config.answer_agreement,
+        language=asked.language,
+        video_frames=config.images.video_frames,
+        answer_agreement=asked.answer_agreement,
     )
     seen = column_names(source)
     beside = names.read(seen) or ("response",)
@@ -136,7 +137,7 @@ def _opened(folder: RunFolder, config: BuildConfig) -> tuple[Source, Index, Resp
     if folder.has_run():
         source = as_recorded(source, folder.load_run().reading or {})
     counted = index(source)
-    return settled(source, counted, answer_index=config.answer_index), counted, names
+    return settled(source, counted, answer_index=config.source.answer_index), counted, names
 
 
 def _refuse_empty(source: Source, groups: RolloutGroups) -> None:
@@ -152,7 +153,7 @@ def _enter(folder: RunFolder, config: BuildConfig, source: Source, groups: Rollo
     identity = _identity(config, source)
     facts = {**groups.facts.to_json(), "questions": len(groups)}
     if not folder.has_run():
-        size, n = config.chunk_questions or _CHUNK, len(groups)
+        size, n = config.source.chunk_questions or _CHUNK, len(groups)
         folder.create_run(
             RunRecord(
                 format=FORMAT,
@@ -198,7 +199,7 @@ def _import(
     chronicle: Chronicle,
 ) -> ImportOutcome:
     """Commit the chunks that are not, then cut the dataset."""
-    keep_list(folder, config.exclude)  # a list that cannot be read is found before the work
+    keep_list(folder, config.dataset.exclude)  # a list that cannot be read is found before the work
     todo = sorted(set(range(groups.n_chunks)) - folder.committed_chunks())
     if not todo and isinstance(report := finished_report(folder, evaluates=False), Report):
         return ImportOutcome(folder, report, True, ())
@@ -217,11 +218,11 @@ def _settings(folder: RunFolder, config: BuildConfig, source: Source) -> ImportS
     return ImportSettings(
         folder=folder,
         source=source,
-        model=config.model,
+        model=config.engine.model,
         judge=judge_options(config),
-        judge_time_limit_s=config.judge_time_limit_s,
-        rule=pair_rule(config),
-        loader=image_loader(config, source.image_root),
+        judge_time_limit_s=config.cluster.judge_time_limit_s,
+        pairs=config.pairs,
+        loader=Loader(Path(source.image_root), config.images),
     )
 
 

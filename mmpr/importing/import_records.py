@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from mmpr.engines.engine_options import UNKNOWN_MODEL
 from mmpr.errors import ConfigError
 from mmpr.images import Loader
 from mmpr.importing.rollout_groups import GroupedQuestion, ImportFacts
 from mmpr.judging import JudgeOptions
-from mmpr.pairing import PairRule
+from mmpr.pairing import PairOptions
 from mmpr.prompts import GIVEN
 from mmpr.run import RunFolder
-from mmpr.settings.config import BuildConfig, Mark, marks, merge
-from mmpr.settings.field_types import UNKNOWN_MODEL
+from mmpr.settings.config import BuildConfig, Mark, changed, flat, merge, settings_by_name, short_name
 from mmpr.settings.presets import read_settings
 from mmpr.sources import LeaseRange, Source
 from mmpr.sources.given_responses import RESPONSE_COLUMNS, ResponseNames
@@ -56,7 +56,7 @@ class ImportSettings:
     model: str
     judge: JudgeOptions
     judge_time_limit_s: float
-    rule: PairRule
+    pairs: PairOptions
     loader: Loader
 
 
@@ -76,15 +76,16 @@ def import_config(file: str, settings: Path | None, overrides: list[str]) -> Bui
     Raises:
         ConfigError: an override is of asking a model; or as for any settings.
     """
-    known = {name for name, mark in marks().items() if mark is not Mark.IDENTITY} | {*IMPORT_SETTINGS}
+    known = {name for name, one in settings_by_name().items() if one.mark is not Mark.IDENTITY} | {*IMPORT_SETTINGS}
     for override in overrides:
-        name = override.partition("=")[0].partition(".")[0]
-        if name in marks() and name not in known:
+        first, *others = override.partition("=")[0].split(".")
+        name = short_name(".".join([first, *others[:1]])).partition(".")[0]
+        if name in settings_by_name() and name not in known:
             raise ConfigError(f"{name}: is of asking a model, and an import asks none")
-    values = read_settings(settings) if settings is not None else {}
+    values = flat(read_settings(settings)) if settings is not None else {}
     values = {name: value for name, value in values.items() if name in known and name not in ("source", "model")}
     values |= {"source": file, "imported": True, "model": values.get("model", UNKNOWN_MODEL)}
-    return merge(values, overrides, place=str(settings or "the settings"))
+    return merge({"prompt_version": GIVEN, **values}, overrides, place=str(settings or "the settings"))
 
 
 def split_columns(columns: Mapping[str, str]) -> tuple[dict[str, str], ResponseNames]:
@@ -97,20 +98,19 @@ def split_columns(columns: Mapping[str, str]) -> tuple[dict[str, str], ResponseN
 def settled_by_rows(config: BuildConfig, facts: ImportFacts, source: Source) -> BuildConfig:
     """The settings with what every row says alike: who answered, under which instruction, in which form."""
     changes: dict[str, object] = {}
-    given = config.model_fields_set
     models = [name for name in sorted(facts.models) if name]
-    if config.model == UNKNOWN_MODEL and models:
+    if config.engine.model == UNKNOWN_MODEL and models:
         named = models if "" not in facts.models else [*models, UNKNOWN_MODEL]
         changes["model"] = " + ".join(named) if len(named) <= 4 else f"{len(named)} models"
     layouts = {part.layout for part in source.parts or (source,)}
-    if "prompt_version" not in given:
+    if config.prompt.version == GIVEN:
         versions = {_VERSIONS.get(name, GIVEN) for name in facts.versions} if layouts <= {*_BARE} else set()
         changes["prompt_version"] = versions.pop() if len(versions) == 1 else GIVEN
-    if "answer_form" not in given:
+    if config.prompt.answer_form is None:
         forms = {*facts.forms}
         alike = forms.pop() if len(forms) == 1 else "any"
         changes["answer_form"] = alike if alike in ("final", "boxed", "think") else "any"
-    return config.model_copy(update=changes)
+    return changed(config, changes)
 
 
 def import_notes(config: BuildConfig, facts: ImportFacts, n_questions: int, lenient: int) -> list[str]:
@@ -124,7 +124,7 @@ def import_notes(config: BuildConfig, facts: ImportFacts, n_questions: int, leni
         notes.append(f"not known, and null: {', '.join(unknown)}")
     if known:
         notes.append(f"known of some only: {', '.join(known)}; null of the others")
-    if config.model == UNKNOWN_MODEL:
+    if config.engine.model == UNKNOWN_MODEL:
         notes.append("nobody says who answered: --model NAME does")
     if facts.left_out:
         notes.append(f"left out: {facts.left_out:,} entries that are no responses; the first: {facts.first_left_out}")

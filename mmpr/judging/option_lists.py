@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from mmpr.errors import ConfigError
+from mmpr.options import derived, option
 
 KINDS = (
     "choice",
@@ -50,6 +52,7 @@ _SYNONYMS = {
     "bbox": "box",
 }
 FORMATS = ("final", "boxed", "think", "any")
+_OWN_JUDGE = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*(?:\.[^\W\d]\w*)*")
 BOX_FORMATS = ("xyxy", "xywh", "cxcywh")
 
 
@@ -57,28 +60,28 @@ BOX_FORMATS = ("xyxy", "xywh", "cxcywh")
 class JudgeOptions:
     """How a source's answers are judged. Plain values; the defaults are right for most sources.
 
-    Args:
-        answer_kind: one of `KINDS`, or None: the truth's own grammar and the question decide. A row's own hint wins.
-        relative_tolerance: opt-in for measured values (ChartQA: 0.05), never for years, counts and codes.
-        box_format: `xyxy`, `xywh` or `cxcywh`; None reads it from the question, else `xyxy`.
-        box_iou: least intersection over union of a correct box.
-        box_band: boxes within this distance of `box_iou` are ambiguous.
-        ordered: whether lists are compared in order; None reads it from the question.
-        format: the form that was asked for: `final` ("Final answer: .."), `boxed`, `think` (a closed think block and
-            a box) or `any`. A clear answer in another form is judged, and its verdict says `off_format`.
-        judge: `module:name` of a judge of somebody's own (`mmpr.judging.own_judge`); None: the rules.
+    `box_band`: boxes within this distance of `box_iou` are ambiguous. `format`: the form that was asked for: `final`
+    ("Final answer: .."), `boxed`, `think` (a closed think block and a box) or `any`; a clear answer in another form is
+    judged, and its verdict says `off_format`. A row's own hint of its kind takes precedence.
+
+    Raises:
+        ConfigError: a value is none of those that are possible.
     """
 
-    answer_kind: str | None = None
-    relative_tolerance: float | None = None
-    box_format: str | None = None
-    box_iou: float = 0.5
-    box_band: float = 0.02
-    ordered: bool | None = None
-    format: str = "final"
-    judge: str | None = None
+    answer_kind: str | None = option(None, "kind of all answers; None: found by row")
+    relative_tolerance: float | None = option(
+        None, "0.05 for charts; never years, counts and codes; None: none", ge=0, lt=1
+    )
+    box_format: str | None = option(None, "xyxy, xywh or cxcywh; None: as the question says, else xyxy")
+    box_iou: float = option(0.5, "least intersection over union of a right box")
+    box_band: float = derived(0.02)
+    ordered: bool | None = option(None, "compare lists in order; None: as the question says")
+    format: str = derived("final")
+    judge: str | None = option(None, "module:name of a judge of your own; None: the rules (docs/api.md)")
 
     def __post_init__(self) -> None:
+        if self.judge is not None and not _OWN_JUDGE.fullmatch(self.judge):
+            raise ConfigError("judge: must be module:name of a judge that every node can import")
         if self.answer_kind is not None and kind_named(self.answer_kind) is None:
             raise ConfigError(f"answer_kind {self.answer_kind!r} is none of {', '.join(KINDS)}")
         if self.format not in FORMATS:
@@ -89,6 +92,8 @@ class JudgeOptions:
             raise ConfigError(f"box_iou {self.box_iou} is not in (0, 1]")
         if self.relative_tolerance is not None and not 0 <= self.relative_tolerance < 1:
             raise ConfigError(f"relative_tolerance {self.relative_tolerance} is not in [0, 1)")
+        if self.relative_tolerance == 0:  # as older runs have it; one way of judging has one key
+            object.__setattr__(self, "relative_tolerance", None)
 
 
 def kind_named(name: str) -> str | None:

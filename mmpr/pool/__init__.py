@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from mmpr.pool.metrics import Meters, Metric
 from mmpr.pool.pool_records import (
     Beat,
+    ClusterOptions,
     Died,
     Done,
     Event,
@@ -37,6 +38,7 @@ _HOMES = {"connected": "mmpr.pool.cluster", "n_engines": "mmpr.pool.cluster", "P
 
 __all__ = [
     "Beat",
+    "ClusterOptions",
     "Died",
     "Done",
     "Event",

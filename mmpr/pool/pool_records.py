@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 from mmpr.engines.protocol import Engine, Pulse
+from mmpr.errors import ConfigError
+from mmpr.options import option
 
 R = TypeVar("R")
 
@@ -137,6 +139,42 @@ class UnfitNode:
 
 
 Event = Done | Died | NodeLost | Failed | Beat | UnfitNode
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterOptions:
+    """Where a build runs, what its engines' actors hold at once, and when it stops.
+
+    `max_failure_fraction`: of questions that failed: exit 3; None: half of 200 or more.
+    """
+
+    engines: int | Literal["auto"] = option("auto", "how many; auto: as many as the cluster has room for")
+    accelerator: str | None = option(
+        None, "Ray's name of the GPUs' type (A100, H100, L4) that engines ask for; None: any"
+    )
+    ray_address: str | None = option(None, "None: RAY_ADDRESS, else this machine alone")
+    chunks_in_flight: int = option(4, "chunks an engine works on at once", ge=1)
+    tokens_in_flight: int = option(400_000, "prompt and response tokens an engine holds", ge=1)
+    io_threads: int = option(32, "threads an engine has to open and fetch images", ge=1)
+    cpu_threads: int = option(4, "threads an engine has to read rows and judge", ge=1)
+    fetches_per_host: int = option(8, "questions an engine fetches images for at once from one server or store", ge=1)
+    engine_wait_s: float = option(300.0, "to wait while no engine can be placed", gt=0)
+    stall_timeout_s: float = option(600.0, "without a step of a busy engine until it is replaced", gt=0)
+    engine_restarts: int = option(5, "times that an engine's place is filled again", ge=0)
+    judge_time_limit_s: float = option(1.0, "a response, for a second reader of maths", gt=0)
+    grace_s: float = option(120.0, "time to finish chunks after SIGTERM", gt=0)
+    deadline: str | None = option(None, "stop as on SIGTERM (exit 75) at 06:00, after +8h, or at 2027-01-31T06:00")
+    max_gpu_hours: float | None = option(
+        None, "stop as on SIGTERM once this start's engines have held GPUs for so long", gt=0
+    )
+    max_failure_fraction: float | None = option(
+        None, "of questions that failed: exit 3; None: half of 200 or more", ge=0, le=1
+    )
+    strict: bool = option(False, "the first bad row or image ends the run")
+
+    def __post_init__(self) -> None:
+        if self.engines != "auto" and self.engines < 1:
+            raise ConfigError(f"engines: Input should be auto, or greater than or equal to 1 (got {self.engines})")
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from mmpr.run.manifest import Manifest, read_manifest, write_manifest
 from mmpr.run.plan import ChunkCensus, ShardPlan, Totals, plan_shards
 from mmpr.run.run_reader import FinishedRun, finished_pairs, finished_run
 from mmpr.run.run_record import Member, RunLayout, RunRecord, by_member
-from mmpr.run.selection import Limits, Selection
+from mmpr.run.selection import DatasetOptions, Selection
 from mmpr.run.verdict_counts import VerdictCounts, read_verdicts
 
 __all__ = [
@@ -27,11 +27,11 @@ __all__ = [
     "ChunkCensus",
     "ChunkCommit",
     "Committed",
+    "DatasetOptions",
     "DatasetRecipe",
     "DriverClaim",
     "FileRecord",
     "FinishedRun",
-    "Limits",
     "Manifest",
     "Member",
     "RowSpan",

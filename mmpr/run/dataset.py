@@ -22,8 +22,8 @@ from mmpr.run.columns import TEXTS, DatasetRecipe, arrow_schema, named, pair_row
 from mmpr.run.commit_records import ChunkCommit, Committed, FileRecord
 from mmpr.run.exclusion import ExcludeList, Exclusion, question_print, read_list
 from mmpr.run.folder import DATA, MANIFEST, RunFolder
-from mmpr.run.plan import SHARD_BYTES, ChunkCensus, ShardPlan, SkippedRow, Totals, plan_shards
-from mmpr.run.selection import ChunkSurvey, Kind, Limits, Selection, Survey, pair_key
+from mmpr.run.plan import ChunkCensus, ShardPlan, SkippedRow, Totals, plan_shards
+from mmpr.run.selection import ChunkSurvey, DatasetOptions, Kind, Selection, Survey, pair_key
 from mmpr.run.split import TRAIN, VALIDATION, ties
 from mmpr.run.store import HashingFile
 from mmpr.run.verdict_counts import VERDICTS, VerdictCounts, write_verdicts
@@ -67,16 +67,14 @@ def cut_dataset(
     folder: RunFolder,
     recipe: DatasetRecipe,
     *,
-    limits: Limits = Limits(),  # noqa: B008  frozen
-    shard_bytes: int = SHARD_BYTES,
+    options: DatasetOptions = DatasetOptions(),
     map_tasks: MapTasks = map,
 ) -> tuple[Totals, list[FileRecord]]:
     """Write `data/` anew: a survey where rules need the whole run, a census of every chunk, the plan, a task a shard.
 
     Args:
         recipe: how responses become pairs.
-        limits: the rules that need the whole run.
-        shard_bytes: most that one shard's pairs take in memory.
+        options: the rules that need the whole run, and the size of shards.
         map_tasks: `map` here, or one that spreads tasks over a cluster; lazy ones keep memory flat.
 
     Returns:
@@ -89,10 +87,10 @@ def cut_dataset(
     folder.store.delete(MANIFEST)
     totals = Totals()
     chunks = sorted(folder.committed_chunks())  # numbers alone: a task reads the commit that it needs
-    recipe = select_run(folder, recipe, chunks, limits, map_tasks)
+    recipe = select_run(folder, recipe, chunks, options, map_tasks)
     with SkipsFile(folder) as skips:
         censuses = map_tasks(lambda chunk: take_census(folder, folder.load_commit(chunk), recipe=recipe), chunks)
-        shards = plan_shards(_counted(censuses, totals, skips), shard_bytes=shard_bytes)
+        shards = plan_shards(_counted(censuses, totals, skips), shard_bytes=options.shard_bytes)
     files = list(map_tasks(lambda shard: write_shard(folder, shard, recipe=recipe), shards))
     write_verdicts(folder, totals.verdicts)
     files += [skips.record, folder.record(VERDICTS)]
@@ -104,7 +102,7 @@ def count_dataset(
     folder: RunFolder,
     recipe: DatasetRecipe,
     *,
-    limits: Limits = Limits(),  # noqa: B008  frozen
+    options: DatasetOptions = DatasetOptions(),
     map_tasks: MapTasks = map,
 ) -> Totals:
     """The sums that `cut_dataset` would give; writes nothing.
@@ -114,40 +112,42 @@ def count_dataset(
     """
     totals = Totals()
     chunks = sorted(folder.committed_chunks())
-    recipe = select_run(folder, recipe, chunks, limits, map_tasks)
+    recipe = select_run(folder, recipe, chunks, options, map_tasks)
     for census in map_tasks(lambda chunk: take_census(folder, folder.load_commit(chunk), recipe=recipe), chunks):
         totals.add(census)
     return totals
 
 
 def select_run(
-    folder: RunFolder, recipe: DatasetRecipe, chunks: Sequence[int], limits: Limits, map_tasks: MapTasks
+    folder: RunFolder, recipe: DatasetRecipe, chunks: Sequence[int], options: DatasetOptions, map_tasks: MapTasks
 ) -> DatasetRecipe:
-    """The recipe with what the limits decide about the whole run; nothing is read where there are none."""
-    if limits == Limits():
+    """The recipe with what the options decide about the whole run; nothing is read where there are none."""
+    if not options.selects:
         return recipe
-    survey = Survey(limits)
+    survey = Survey(options)
 
     def look(chunk: int) -> ChunkSurvey:
-        return _survey_chunk(folder, folder.load_commit(chunk), recipe=recipe, limits=limits)
+        return _survey_chunk(folder, folder.load_commit(chunk), recipe=recipe, options=options)
 
     for found in map_tasks(look, chunks):
         survey.add(found)
     return replace(recipe, selection=survey.decide())
 
 
-def _survey_chunk(folder: RunFolder, commit: ChunkCommit, *, recipe: DatasetRecipe, limits: Limits) -> ChunkSurvey:
+def _survey_chunk(
+    folder: RunFolder, commit: ChunkCommit, *, recipe: DatasetRecipe, options: DatasetOptions
+) -> ChunkSurvey:
     """What one chunk tells the selection; reads images' bytes only to look for them in a list."""
     keys: defaultdict[Kind, array[int]] = defaultdict(lambda: array("Q"))
     tied, found = array("Q"), Exclusion()
     seen: set[str] = set()
-    listed = read_list(folder, texts=limits.exclude_texts) if limits.exclude else ExcludeList(())
+    listed = read_list(folder, texts=options.exclude_texts) if options.exclude else ExcludeList(())
     recipe = replace(recipe.of_chunk(commit.chunk), selection=Selection(exclusion=found))
     for committed in read_chunk(folder, commit, images=listed.has_images):
         _look_up(committed, listed, found, seen)
-        if limits.validation_fraction and len(committed.images) > 1:
+        if options.validation_fraction and len(committed.images) > 1:
             tied.extend(ties([image.sha256 for image in committed.images]))
-        if not limits.counts_pairs:
+        if not options.counts_pairs:
             continue
         pairs = pairs_of(recipe.view(committed), recipe)
         for pair, name in [] if isinstance(pairs, Skip) else named(committed, pairs):

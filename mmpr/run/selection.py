@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
+from mmpr.options import option
 from mmpr.run.exclusion import Exclusion
 from mmpr.run.split import Split, moved_images
 from mmpr.types import Pair, PairKind, Question, Reason, Skip, Stage
@@ -28,27 +29,36 @@ _MOST_RANK = (1 << 64 - _HASH_BITS) - 1
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """The rules that need the whole run.
+class DatasetOptions:
+    """What of a run's pairs becomes the dataset, and how it is written; see `mmpr.run.split`, `mmpr.run.exclusion`."""
 
-    Args:
-        max_pairs_per_source: at most so many pairs of a source; each kind keeps its share of them.
-        max_format_fraction: at most this share of a source's correctness and format pairs are format pairs.
-        validation_fraction: share of images whose questions are held out; see `mmpr.run.split`.
-        exclude: whether questions go that stand in the folder's list; see `mmpr.run.exclusion`.
-        exclude_texts: whether their text alone is enough for it.
-    """
-
-    max_pairs_per_source: int | None = None
-    max_format_fraction: float | None = None
-    validation_fraction: float = 0.0
-    exclude: bool = False
-    exclude_texts: bool = True
+    max_pairs_per_source: int | None = option(
+        None, "most pairs of one source, best of each question first, each kind its share; None: no limit", ge=1
+    )
+    max_format_fraction: float | None = option(
+        None, "most format pairs as a share of a source's correctness and format pairs", ge=0, le=1
+    )
+    validation_fraction: float = option(
+        0.0, "share of images held out, with all their questions, as the validation split", ge=0, le=1
+    )
+    exclude: str | None = option(
+        None, "a benchmark's list (.jsonl, .parquet, .txt): its images and questions are skipped"
+    )
+    exclude_texts: bool = option(True, "exclude questions by their text alone too, not only by their images")
+    embed_images: bool = option(
+        True, "images' bytes in data/; off: paths of local files, where these are what was seen"
+    )
+    shard_bytes: int = option(500_000_000, "uncompressed bytes a Parquet file", ge=1)
 
     @property
     def counts_pairs(self) -> bool:
         """Whether any rule needs the pairs of the whole run."""
         return self.max_pairs_per_source is not None or self.max_format_fraction is not None
+
+    @property
+    def selects(self) -> bool:
+        """Whether any rule needs the questions of the whole run."""
+        return self.counts_pairs or self.validation_fraction > 0 or self.exclude is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +107,8 @@ def pair_key(pair: Pair, pair_id: str) -> int:
 class Survey:
     """Gathers the chunks' surveys, in any order."""
 
-    def __init__(self, limits: Limits) -> None:
-        self._limits = limits
+    def __init__(self, options: DatasetOptions) -> None:
+        self._options = options
         self._counts: defaultdict[str, Counter[PairKind]] = defaultdict(Counter)
         self._keys: defaultdict[Kind, array[int]] = defaultdict(lambda: array("Q"))
         self._tied = array("Q")
@@ -110,7 +120,7 @@ class Survey:
         for sha256, detail in chunk.exclusion.images.items():
             self._exclusion.add_image(sha256, detail)
         self._exclusion.questions.update(chunk.exclusion.questions)
-        most = self._limits.max_pairs_per_source
+        most = self._options.max_pairs_per_source
         for (source, kind), keys in chunk.keys.items():
             self._counts[source][kind] += len(keys)
             if most is None and kind is not PairKind.FORMAT:
@@ -122,26 +132,26 @@ class Survey:
 
     def decide(self) -> Selection:
         """What the counts, keys and ties give."""
-        fraction = self._limits.validation_fraction
+        fraction = self._options.validation_fraction
         split = Split(fraction, moved_images(self._tied, fraction)) if fraction else Split()
         return Selection(self._thresholds(), split, self._exclusion)
 
     def _thresholds(self) -> dict[Kind, Threshold]:
-        limits, thresholds = self._limits, {}
+        options, thresholds = self._options, {}
         for source, counts in self._counts.items():
-            for kind, most in quotas(counts, limits).items():
+            for kind, most in quotas(counts, options).items():
                 if most < counts[kind]:
                     # strictly below the first key that goes: equal keys all go, so that a cap is never passed
                     below = int(_smallest(self._keys[source, kind], most + 1)[most])
-                    thresholds[source, kind] = Threshold(below, *_words(source, kind, most, counts, limits))
+                    thresholds[source, kind] = Threshold(below, *_words(source, kind, most, counts, options))
         return thresholds
 
 
-def quotas(counts: Mapping[PairKind, int], limits: Limits) -> dict[PairKind, int]:
+def quotas(counts: Mapping[PairKind, int], options: DatasetOptions) -> dict[PairKind, int]:
     """How many pairs of each kind one source keeps: the ratio first, then the cap in the proportions that it left."""
     kept = {kind: counts.get(kind, 0) for kind in PairKind}
-    kept[PairKind.FORMAT] = _most_format(kept, limits)
-    total, most = sum(kept.values()), limits.max_pairs_per_source
+    kept[PairKind.FORMAT] = _most_format(kept, options)
+    total, most = sum(kept.values()), options.max_pairs_per_source
     if most is None or total <= most:
         return kept
     shares = {kind: n * most // total for kind, n in kept.items()}
@@ -150,22 +160,22 @@ def quotas(counts: Mapping[PairKind, int], limits: Limits) -> dict[PairKind, int
     return shares
 
 
-def _most_format(counts: Mapping[PairKind, int], limits: Limits) -> int:
+def _most_format(counts: Mapping[PairKind, int], options: DatasetOptions) -> int:
     """Format pairs that stay; in fractions of whole numbers, for 0.1 * 9 / 0.9 is not 1 in floats."""
     n_format = counts[PairKind.FORMAT]
-    if limits.max_format_fraction is None or limits.max_format_fraction >= 1:
+    if options.max_format_fraction is None or options.max_format_fraction >= 1:
         return n_format
-    share = Fraction(str(limits.max_format_fraction))
+    share = Fraction(str(options.max_format_fraction))
     return min(n_format, int(share * counts[PairKind.CORRECTNESS] / (1 - share)))
 
 
 def _words(
-    source: str, kind: PairKind, most: int, counts: Mapping[PairKind, int], limits: Limits
+    source: str, kind: PairKind, most: int, counts: Mapping[PairKind, int], options: DatasetOptions
 ) -> tuple[Reason, str]:
     kept = f"{most:,} of the {counts[kind]:,} {kind} pairs of {source} stay"
-    if kind is PairKind.FORMAT and _most_format({k: counts.get(k, 0) for k in PairKind}, limits) < counts[kind]:
-        return Reason.FORMAT_FRACTION, f"{kept} (max_format_fraction {limits.max_format_fraction:g})"
-    return Reason.SOURCE_CAP, f"{kept} (max_pairs_per_source {limits.max_pairs_per_source:,})"
+    if kind is PairKind.FORMAT and _most_format({k: counts.get(k, 0) for k in PairKind}, options) < counts[kind]:
+        return Reason.FORMAT_FRACTION, f"{kept} (max_format_fraction {options.max_format_fraction:g})"
+    return Reason.SOURCE_CAP, f"{kept} (max_pairs_per_source {options.max_pairs_per_source:,})"
 
 
 def _smallest(keys: array[int], n: int) -> npt.NDArray[np.uint64]:

@@ -26,13 +26,14 @@ from mmpr.sources.opening import default_name, open_source
 from mmpr.sources.ranges import ranges, sample
 from mmpr.sources.recognition import as_recorded, hashed_plainly, reading_of, settled
 from mmpr.sources.row_reader import Row, index, read_hashed, read_range, rows_hash
-from mmpr.sources.source_records import Index, LeaseRange, Source, Span
+from mmpr.sources.source_records import Index, LeaseRange, Source, SourceOptions, Span
 
 __all__ = [
     "Index",
     "LeaseRange",
     "Row",
     "Source",
+    "SourceOptions",
     "Span",
     "as_recorded",
     "default_name",

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from mmpr.options import option
 from mmpr.sources.layouts import AnswerRule
 
 COLUMNS = (
@@ -35,6 +36,25 @@ PART_ROWS = 1_000_000_000
 
 Format = Literal["jsonl", "json", "csv", "xlsx", "parquet", "arrow", "parts"]
 Compression = Literal["gzip", "zstd"]
+
+
+@dataclass(frozen=True, slots=True)
+class SourceOptions:
+    """Where questions come from, and how their rows are read."""
+
+    path: str = option("", "questions: a file, a folder, hf://owner/name:split")
+    image_root: str | None = option(None, "folder of relative image paths")
+    columns: dict[str, str] = option({}, "our column: the source's name")
+    answer_index: Literal[0, 1] | None = option(
+        None, "answers beside options are indices from 0 or 1; None: as the data set or its rows say"
+    )
+    answer_agreement: float = option(
+        0.3, "least share of annotators that must give an answer for it to count", ge=0, le=1
+    )
+    language: Literal["auto", "en", "zh"] = option("auto", "of questions; auto: by row")
+    limit: int | None = option(None, "a seeded sample of so many rows", ge=1)
+    imported: bool = option(False, "responses that were made elsewhere; what `mmpr import` sets")
+    chunk_questions: int | None = option(None, "questions a chunk; None: 128 or fewer", ge=1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ from mmpr.demo.pocket_language import (
 )
 from mmpr.demo.pocket_world import FULL, TILE, Look, Scene, WorldDifficulty, draw_looks, draw_scene, is_clear, paint
 from mmpr.image_tags import IMAGE_TAG
+from mmpr.prompts import PromptVersion
 from pipelines.pocket.checker import statement_spans
 from pipelines.pocket.model import Shape
 
@@ -36,7 +37,8 @@ _MEAN = np.array([0.485, 0.456, 0.406], dtype=np.float32)  # of ImageNet, as Int
 _STD = np.array([0.229, 0.224, 0.225], dtype=np.float32)
 
 _OPEN, _CHINESE, _BLIND = 0.25, 0.15, 0.05  # shares of the training texts; blind ones keep blind completions fluent
-_VERSIONS, _VERSION_SHARES = ("final", "boxed", "think"), (0.7, 0.15, 0.15)
+_VERSIONS: tuple[PromptVersion, ...] = ("final", "boxed", "think")
+_VERSION_SHARES = (0.7, 0.15, 0.15)
 
 WORKED_OUT: Mapping[Habit, float] = {Habit.WORKED_OUT: 1.0}
 _WORDS: Mapping[Habit, float] = {Habit.GLANCE: 0.5, Habit.WORKED_OUT: 0.5}  # what the tokenizer is made from

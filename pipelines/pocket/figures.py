@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from mmpr.builder.pair_rule import make_pairs
 from mmpr.demo.pocket_world import Scene
-from mmpr.pairing import PairRule
+from mmpr.pairing import PairOptions
 from mmpr.run import Committed, RunFolder, read_chunk
 from mmpr.run.commit_records import pair_texts
 from mmpr.types import Outcome, Stage
@@ -135,7 +135,7 @@ def halves(questions: Sequence[Committed], scenes: dict[str, Scene]) -> list[Hal
     open_questions = [one for one in questions if one.question.answer is None]
     found = []
     for one in open_questions:
-        pairs = make_pairs(one, PairRule(pairs_per_question=len(one.responses)))
+        pairs = make_pairs(one, PairOptions(pairs_per_question=len(one.responses)))
         for pair in pairs if isinstance(pairs, list) else ():
             splice = one.find(pair.rejected).splice
             assert splice is not None, "a completion that continues nothing"

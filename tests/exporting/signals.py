@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from run import making
 
-from mmpr.builder.run_recipes import judge_options, limits, run_recipe
+from mmpr.builder.run_recipes import judge_options, run_recipe
 from mmpr.judging import judge_key, open_judge
 from mmpr.run import (
     Committed,
@@ -126,8 +126,8 @@ def make(path, rows=None, *, size=4, judge=None, own_judge=None, **settings):
         chunk = rows[first : first + size]
         account = making.account(chunk, judge=judge or judge_key(options))
         run.commit_chunk(first // size, new_attempt(), chunk, account)
-    caps = replace(limits(chosen), exclude=False)  # whoever wants a list writes it later
-    _, files = cut_dataset(run, run_recipe(chosen, (), run.commits()), limits=caps)
+    caps = replace(chosen.dataset, exclude=None)  # whoever wants a list writes it later
+    _, files = cut_dataset(run, run_recipe(chosen, (), run.commits()), options=caps)
     write_manifest(run, files)
     return run
 

@@ -132,7 +132,7 @@ lines = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=2
 @given(lines, st.lists(st.tuples(lines, lines), max_size=3), st.integers(0, 3), st.none() | lines)
 def test_turns_come_back_from_a_row_as_they_were_asked(text, history, n_images, system):
     question = Question("q", "s", 0, text, system, tuple(history), ("p.png",) * n_images)
-    messages = ask(question, "final")
+    messages = ask(question)
     row = {
         "prompt": [{"role": m.role, "content": content_parts(m.text)} for m in messages],
         "question": "\n\n".join(m.text for m in messages if m.role != "system"),

@@ -13,7 +13,7 @@ from exporting import hub_writes, runs
 from mmpr.errors import ConfigError, HubError, MmprError, RunFolderError
 from mmpr.exporting.push import push_run
 from mmpr.reporting.rewritten_reports import report_again
-from mmpr.run import RunFolder
+from mmpr.run import DatasetOptions, RunFolder
 from mmpr.run.json_records import unsealed
 from mmpr.verification import verify
 
@@ -78,7 +78,7 @@ def test_the_same_again_sends_nothing_and_commits_nothing(run):
 def test_a_run_that_was_paired_again_takes_its_old_shards_away(run):
     folder = RunFolder(str(run))
     with hub_writes.serving() as (hub, address):
-        making.finish(folder, shard_bytes=8_000)
+        making.finish(folder, options=DatasetOptions(shard_bytes=8_000))
         report_again(folder.url)
         push(run, address)
         many = set(arrived(hub))

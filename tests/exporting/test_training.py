@@ -99,7 +99,7 @@ def test_every_question_with_a_reference_answer_is_one_row_equal_to_the_run(run,
     for row in rows:
         one, figure = stored[figures(row)["question_id"]], figures(row)
         first = first_round(one.judged)
-        turns = ask(one.question, "final")
+        turns = ask(one.question)
         expected = [(turn.role, turn.text) for turn in turns]
         assert asked_in(row) == ("\n\n".join(text for _, text in expected) if format == "easyr1" else expected)
         assert hashes(row, tmp_path) == [image.sha256 for image in one.images]
@@ -289,7 +289,7 @@ def test_supervised_rows_are_all_right_responses_behind_their_whole_prompt(run, 
     for row in rows:
         *asked, answer = row["messages"]
         assert [(turn["role"], turn["content"]) for turn in asked] == [
-            (turn.role, turn.text) for turn in ask(stored[row["question_id"]].question, "final")
+            (turn.role, turn.text) for turn in ask(stored[row["question_id"]].question)
         ]
         assert answer["role"] == "assistant"
     assert reasons(counts)["wrong"] + reasons(counts)["undecided"] + len(rows) == sum(
@@ -304,7 +304,7 @@ def test_outcome_rows_say_what_the_judge_decided_by(run, tmp_path):
         (verdict,) = [v for r, v in stored[row["question_id"]].judged if r.text == row["response"]]
         assert (row["outcome"], row["rule"]) == (verdict.outcome, verdict.rule)
         assert row["label"] is (verdict.outcome is Outcome.CORRECT) and row["certainty"] == "proven"
-        assert asked_in(row) == [(t.role, t.text) for t in ask(stored[row["question_id"]].question, "final")]
+        assert asked_in(row) == [(t.role, t.text) for t in ask(stored[row["question_id"]].question)]
 
 
 ODD = {
@@ -369,7 +369,7 @@ def test_a_limit_of_rows_counts_each_label_alone(tmp_path):
 
 def test_what_a_trainer_would_cut_is_left_out(tmp_path):
     run = signals.make(tmp_path / "run", [signals.answered(0, SAID)])
-    asked = len(ask(signals.committed_in(run)["q0"].question, "final")[0].text)
+    asked = len(ask(signals.committed_in(run)["q0"].question)[0].text)
     rows, counts = exported(run, "sft", tmp_path / "sft", max_chars=asked + len(SAID[1]))
     assert [row["messages"][-1]["content"] for row in rows] == [SAID[1]] and reasons(counts) == {"beyond_max_chars": 2}
     rows, counts = exported(run, "verl", tmp_path / "verl", max_chars=asked)

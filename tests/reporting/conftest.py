@@ -11,11 +11,12 @@ import pytest
 from PIL import Image, ImageDraw
 
 from mmpr.dropout import pair_completions
-from mmpr.pairing import PairRule, pair_responses
+from mmpr.pairing import PairOptions, pair_responses
 from mmpr.prompts import ask
 from mmpr.run import (
     ChunkAccount,
     Committed,
+    DatasetOptions,
     DatasetRecipe,
     RunColumns,
     RunFolder,
@@ -116,7 +117,7 @@ def committed_rows(n: int) -> list[Committed]:
     return [counted(0, f"How many?\n{HOSTILE}\n{TERMINAL}"), *rows]
 
 
-def pair(committed: Committed, rule: PairRule):
+def pair(committed: Committed, rule: PairOptions):
     if committed.skip:
         return committed.skip
     if committed.question.answer is None:
@@ -126,11 +127,11 @@ def pair(committed: Committed, rule: PairRule):
 
 
 def messages(committed: Committed):
-    return ask(committed.question, "final")
+    return ask(committed.question)
 
 
 RECIPE = DatasetRecipe(
-    functools.partial(pair, rule=PairRule()), messages, RunColumns("pocket", None, "final", 1.0, 0.5)
+    functools.partial(pair, rule=PairOptions()), messages, RunColumns("pocket", None, "final", 1.0, 0.5)
 )
 
 
@@ -154,7 +155,7 @@ def make_run(url: str, n: int = 60, model: str = "pocket", rows=None):
     for chunk, first in enumerate(range(0, len(rows), CHUNK)):
         part = rows[first : first + CHUNK]
         folder.commit_chunk(chunk, new_attempt(), part, account(part))
-    totals, files = cut_dataset(folder, RECIPE, shard_bytes=2_000_000)
+    totals, files = cut_dataset(folder, RECIPE, options=DatasetOptions(shard_bytes=2_000_000))
     return folder, totals, files
 
 

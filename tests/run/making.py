@@ -14,7 +14,7 @@ import fsspec
 from fsspec.implementations.memory import MemoryFileSystem
 from PIL import Image
 
-from mmpr.pairing import PairRule, pair_responses
+from mmpr.pairing import PairOptions, pair_responses
 from mmpr.prompts import ask
 from mmpr.run import (
     ChunkAccount,
@@ -109,11 +109,11 @@ def make_pairs(committed: Committed, *, pairs: int) -> list[Pair] | Skip:
         return committed.skip
     if committed.question.answer is None:
         return [Pair(committed.question.id, (Stage.DRAFT, 0), (Stage.COMPLETION, 0), PairKind.DROPOUT_NTP, 0)]
-    return pair_responses(committed.question, committed.judged, PairRule(pairs_per_question=pairs, max_uses=None))
+    return pair_responses(committed.question, committed.judged, PairOptions(pairs_per_question=pairs, max_uses=None))
 
 
 def messages(committed: Committed) -> tuple[Message, ...]:
-    return ask(committed.question, "final")
+    return ask(committed.question)
 
 
 def recipe(*, pairs: int = 4) -> DatasetRecipe:

@@ -19,6 +19,7 @@ from PIL import Image
 from mmpr.errors import LawBroken
 from mmpr.run import (
     Committed,
+    DatasetOptions,
     DatasetRecipe,
     RunFolder,
     arrow_schema,
@@ -214,7 +215,7 @@ def test_bytes_are_the_same_on_an_object_store(run: RunFolder, url: str) -> None
 def test_several_shards_hold_the_same_pairs_in_the_same_order(url: str, rows: list[dict[str, Any]]) -> None:
     folder = making.new_run(url)
     making.commit_all(folder, making.mixed(40))
-    _, files = cut_dataset(folder, making.recipe(), shard_bytes=40_000)
+    _, files = cut_dataset(folder, making.recipe(), options=DatasetOptions(shard_bytes=40_000))
     paths = [file.path for file in files if "train" in file.path]
     assert len(paths) > 3
     assert paths[-1] == f"data/train-{len(paths) - 1:05d}-of-{len(paths):05d}.parquet"
@@ -234,7 +235,7 @@ def test_tasks_may_run_anywhere_and_in_any_order(tmp_path: Path, run: RunFolder)
 def test_a_cut_that_stops_half_way_is_unfinished_and_can_be_made_again(tmp_path: Path, run: RunFolder) -> None:
     folder = making.new_run(str(tmp_path))
     making.commit_all(folder, making.mixed(40))
-    write_manifest(folder, cut_dataset(folder, making.recipe(), shard_bytes=40_000)[1])
+    write_manifest(folder, cut_dataset(folder, making.recipe(), options=DatasetOptions(shard_bytes=40_000))[1])
 
     def stops(function: Callable[[Any], Any], values: Sequence[Any]) -> Iterator[Any]:
         for done, value in enumerate(values):

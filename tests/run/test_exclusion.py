@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image, ImageDraw
 
-from mmpr.run import Committed, Limits, RunFolder, StoredImage, cut_dataset
+from mmpr.run import Committed, DatasetOptions, RunFolder, StoredImage, cut_dataset
 from mmpr.run.exclusion import (
     MOST_DIFFERENT_BITS,
     ExcludeList,
@@ -135,12 +135,12 @@ def rows() -> list[Committed]:
 BENCH = [listed(2), listed(7), Listed("bench.jsonl line 8", question=question_print("which day is it"))]
 
 
-def cut(url: str, limits: Limits, bench: list[Listed] | None = None, **how: Any) -> tuple[RunFolder, Any]:
+def cut(url: str, limits: DatasetOptions, bench: list[Listed] | None = None, **how: Any) -> tuple[RunFolder, Any]:
     folder = making.new_run(url)
     making.commit_all(folder, rows(), **how)
     if bench is not None:
         write_list(folder, bench, name="bench.jsonl")
-    return folder, cut_dataset(folder, making.recipe(), limits=limits)[0]
+    return folder, cut_dataset(folder, making.recipe(), options=limits)[0]
 
 
 def skips(folder: RunFolder) -> dict[int, dict[str, Any]]:
@@ -148,7 +148,7 @@ def skips(folder: RunFolder) -> dict[int, dict[str, Any]]:
 
 
 def test_questions_of_the_list_are_named_skips_and_no_others(url: str) -> None:
-    folder, totals = cut(url, Limits(exclude=True), BENCH)
+    folder, totals = cut(url, DatasetOptions(exclude=True), BENCH)
     found = skips(folder)
     assert sorted(found) == [2, 7, 12, 17, 20]
     assert {(skip["stage"], skip["reason"]) for skip in found.values()} == {("select", "excluded")}
@@ -160,12 +160,12 @@ def test_questions_of_the_list_are_named_skips_and_no_others(url: str) -> None:
 
 
 def test_texts_can_be_left_out_of_it(tmp_path: Path) -> None:
-    folder, _ = cut(str(tmp_path), Limits(exclude=True, exclude_texts=False), BENCH)
+    folder, _ = cut(str(tmp_path), DatasetOptions(exclude=True, exclude_texts=False), BENCH)
     assert sorted(skips(folder)) == [2, 7, 12, 17]
 
 
 def test_what_is_excluded_does_not_depend_on_chunks_or_order_and_does_not_count_for_caps(tmp_path: Path) -> None:
-    limits = Limits(exclude=True, max_pairs_per_source=40)
+    limits = DatasetOptions(exclude=True, max_pairs_per_source=40)
     one, totals = cut(str(tmp_path / "one"), limits, BENCH)
     other, _ = cut(str(tmp_path / "other"), limits, list(BENCH), size=7, backwards=True)
     assert totals.pairs == 40
@@ -174,6 +174,6 @@ def test_what_is_excluded_does_not_depend_on_chunks_or_order_and_does_not_count_
 
 
 def test_a_list_that_nothing_stands_in_changes_no_byte(tmp_path: Path) -> None:
-    one, _ = cut(str(tmp_path / "one"), Limits())
-    other, _ = cut(str(tmp_path / "other"), Limits(exclude=True), [listed(99)])
+    one, _ = cut(str(tmp_path / "one"), DatasetOptions())
+    other, _ = cut(str(tmp_path / "other"), DatasetOptions(exclude=True), [listed(99)])
     assert making.data_bytes(one) == making.data_bytes(other)

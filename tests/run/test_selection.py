@@ -13,18 +13,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmpr.run import Committed, Limits, RunFolder, StoredResponse, cut_dataset
+from mmpr.run import Committed, DatasetOptions, RunFolder, StoredResponse, cut_dataset
 from mmpr.run.selection import ChunkSurvey, Survey, pair_key, quotas
 from mmpr.types import Certainty, Finish, Outcome, Pair, PairKind, Question, Reason, Response, Skip, Stage, Verdict
 
 from . import making
 
 COUNTS = st.dictionaries(st.sampled_from(PairKind), st.integers(0, 200))
-LIMITS = st.builds(Limits, st.none() | st.integers(1, 300), st.none() | st.sampled_from([0, 0.05, 0.1, 0.5, 0.9, 1]))
+LIMITS = st.builds(
+    DatasetOptions, st.none() | st.integers(1, 300), st.none() | st.sampled_from([0, 0.05, 0.1, 0.5, 0.9, 1])
+)
 
 
 @given(COUNTS, LIMITS)
-def test_quotas_hold_cap_and_ratio_and_take_what_they_allow(counts: dict[PairKind, int], limits: Limits) -> None:
+def test_quotas_hold_cap_and_ratio_and_take_what_they_allow(
+    counts: dict[PairKind, int], limits: DatasetOptions
+) -> None:
     kept = Counter(quotas(counts, limits))
     without_cap = Counter(quotas(counts, replace(limits, max_pairs_per_source=None)))
     assert all(0 <= kept[kind] <= counts.get(kind, 0) for kind in PairKind)
@@ -36,7 +40,7 @@ def test_quotas_hold_cap_and_ratio_and_take_what_they_allow(counts: dict[PairKin
 
 def test_a_ratio_is_reckoned_in_whole_numbers() -> None:
     counts = {PairKind.CORRECTNESS: 9, PairKind.FORMAT: 5}
-    assert quotas(counts, Limits(max_format_fraction=0.1))[PairKind.FORMAT] == 1
+    assert quotas(counts, DatasetOptions(max_format_fraction=0.1))[PairKind.FORMAT] == 1
 
 
 pairs = st.lists(
@@ -47,7 +51,7 @@ pairs = st.lists(
 
 @given(pairs, LIMITS, st.randoms(), st.integers(1, 9))
 def test_thresholds_keep_the_quotas_and_depend_neither_on_order_nor_on_chunks(
-    drawn: list[tuple[str, PairKind, int, int]], limits: Limits, random: Any, size: int
+    drawn: list[tuple[str, PairKind, int, int]], limits: DatasetOptions, random: Any, size: int
 ) -> None:
     keys = [(source, kind, rank << 52 | number) for source, kind, rank, number in drawn]
     selection = _decide(keys, limits, size=4)
@@ -62,7 +66,7 @@ def test_thresholds_keep_the_quotas_and_depend_neither_on_order_nor_on_chunks(
         assert len(kept) <= most if doubled else len(kept) == most
 
 
-def _decide(keys: list[tuple[str, PairKind, int]], limits: Limits, *, size: int) -> Any:
+def _decide(keys: list[tuple[str, PairKind, int]], limits: DatasetOptions, *, size: int) -> Any:
     survey = Survey(limits)
     for first in range(0, len(keys), size):
         chunk: dict[tuple[str, PairKind], array[int]] = {}
@@ -104,16 +108,18 @@ ROWS = [
 ]
 
 
-def cut(url: str, limits: Limits, *, size: int = 4, backwards: bool = False) -> tuple[RunFolder, Any, list[Any]]:
+def cut(
+    url: str, limits: DatasetOptions, *, size: int = 4, backwards: bool = False
+) -> tuple[RunFolder, Any, list[Any]]:
     folder = making.new_run(url)
     making.commit_all(folder, ROWS, size=size, backwards=backwards)
-    totals, _ = cut_dataset(folder, making.recipe(), limits=limits)
+    totals, _ = cut_dataset(folder, making.recipe(), options=limits)
     table = pq.read_table(folder.store.open("data/train-00000-of-00001.parquet"))
     return folder, totals, table.to_pylist()
 
 
 def test_a_cap_holds_per_source_and_keeps_as_many_questions_as_it_can(url: str) -> None:
-    folder, totals, rows = cut(url, Limits(max_pairs_per_source=25))
+    folder, totals, rows = cut(url, DatasetOptions(max_pairs_per_source=25))
     by_source = Counter(row["source"] for row in rows)
     assert by_source == {"small": 5, "large": 25}
     assert len({row["question_id"] for row in rows if row["source"] == "large"}) >= 24
@@ -127,8 +133,8 @@ def test_a_cap_holds_per_source_and_keeps_as_many_questions_as_it_can(url: str) 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.15])
 def test_format_pairs_are_at_most_their_share_of_a_source(tmp_path: Path, share: float) -> None:
-    _, all_of_them, _ = cut(str(tmp_path / "all"), Limits())
-    _, totals, rows = cut(str(tmp_path / "run"), Limits(max_format_fraction=share))
+    _, all_of_them, _ = cut(str(tmp_path / "all"), DatasetOptions())
+    _, totals, rows = cut(str(tmp_path / "run"), DatasetOptions(max_format_fraction=share))
     kinds = Counter(row["pair_kind"] for row in rows if row["source"] == "large")
     assert kinds["correctness"] == all_of_them.pairs_by_kind["correctness"] - 5
     assert kinds["format"] == int(share * kinds.total() + 1e-9) < all_of_them.pairs_by_kind["format"]
@@ -138,7 +144,7 @@ def test_format_pairs_are_at_most_their_share_of_a_source(tmp_path: Path, share:
 
 
 def test_bytes_of_a_capped_dataset_do_not_depend_on_order_or_chunks(tmp_path: Path) -> None:
-    limits = Limits(max_pairs_per_source=11, max_format_fraction=0.2)
+    limits = DatasetOptions(max_pairs_per_source=11, max_format_fraction=0.2)
     one, _, _ = cut(str(tmp_path / "one"), limits)
     other, _, _ = cut(str(tmp_path / "other"), limits, size=7, backwards=True)
     assert making.data_bytes(one) == making.data_bytes(other)
@@ -146,15 +152,15 @@ def test_bytes_of_a_capped_dataset_do_not_depend_on_order_or_chunks(tmp_path: Pa
 
 
 def test_limits_that_nothing_reaches_change_no_byte(tmp_path: Path) -> None:
-    one, _, _ = cut(str(tmp_path / "one"), Limits())
-    other, _, _ = cut(str(tmp_path / "other"), Limits(max_pairs_per_source=1000, max_format_fraction=1.0))
+    one, _, _ = cut(str(tmp_path / "one"), DatasetOptions())
+    other, _, _ = cut(str(tmp_path / "other"), DatasetOptions(max_pairs_per_source=1000, max_format_fraction=1.0))
     assert making.data_bytes(one) == making.data_bytes(other)
 
 
 def test_a_question_that_loses_all_pairs_says_which_rule_took_them() -> None:
     side = (Stage.SAMPLE, 0)
     question = Question("q", "s", 1, "?", answer=("3",))
-    survey = Survey(Limits(max_pairs_per_source=1))
+    survey = Survey(DatasetOptions(max_pairs_per_source=1))
     keys = {kind: array("Q", [1, 2]) for kind in (PairKind.CORRECTNESS, PairKind.FORMAT)}
     survey.add(ChunkSurvey({("s", kind): found for kind, found in keys.items()}))
     skip = survey.decide().keep(question, [(Pair("q", side, side, PairKind.CORRECTNESS, 9), "0" * 20)])

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmpr.reporting.report_files import write_reports
-from mmpr.run import Committed, Limits, RunFolder, Selection, cut_dataset, write_manifest
+from mmpr.run import Committed, DatasetOptions, RunFolder, Selection, cut_dataset, write_manifest
 from mmpr.run.split import VALIDATION, Split, image_number, moved_images, ties
 from mmpr.types import Question
 from mmpr.verification import verify
@@ -108,7 +108,7 @@ def cut(url: str, fraction: float, **how: Any) -> RunFolder:
     folder = making.new_run(url)
     making.commit_all(folder, rows(), **{"size": 4, **how})
     totals, files = cut_dataset(
-        folder, making.recipe(), limits=Limits(validation_fraction=fraction), shard_bytes=60_000
+        folder, making.recipe(), options=DatasetOptions(validation_fraction=fraction, shard_bytes=60_000)
     )
     write_reports(folder, totals, files)
     write_manifest(folder, files, ("README.md", "report.html", "report.json"))
@@ -146,8 +146,8 @@ def test_no_image_of_a_run_is_on_both_sides(run: RunFolder) -> None:
 def test_a_split_does_not_depend_on_chunks_order_or_pairing(run: RunFolder, tmp_path: Path) -> None:
     other = cut(str(tmp_path / "other"), 0.4, size=9, backwards=True)
     assert making.data_bytes(other) == making.data_bytes(run)
-    limits = Limits(validation_fraction=0.4, max_pairs_per_source=60)
-    cut_dataset(other, making.recipe(), limits=limits)
+    limits = DatasetOptions(validation_fraction=0.4, max_pairs_per_source=60)
+    cut_dataset(other, making.recipe(), options=limits)
     for split in ("train", VALIDATION):
         fewer, all_of_them = ({row["pair_id"] for row in table(folder, split)} for folder in (other, run))
         assert fewer <= all_of_them
@@ -156,7 +156,7 @@ def test_a_split_does_not_depend_on_chunks_order_or_pairing(run: RunFolder, tmp_
 
 def test_a_split_that_is_taken_back_leaves_the_bytes_of_none(run: RunFolder, tmp_path: Path) -> None:
     folder = cut(str(tmp_path / "again"), 0.4)
-    cut_dataset(folder, making.recipe(), shard_bytes=60_000)
+    cut_dataset(folder, making.recipe(), options=DatasetOptions(shard_bytes=60_000))
     assert making.data_bytes(folder) == making.data_bytes(cut(str(tmp_path / "never"), 0.0))
 
 

@@ -5,7 +5,7 @@ and keeps the key, `tokenizer` is the server's own, `engine` is the `Engine` mad
 """
 
 from mmpr.engines.endpoint.endpoint_engine import EndpointEngine
-from mmpr.engines.endpoint.server_records import EndpointSettings
 from mmpr.engines.endpoint.server_start import start_endpoint
+from mmpr.engines.engine_options import EndpointOptions
 
-__all__ = ["EndpointEngine", "EndpointSettings", "start_endpoint"]
+__all__ = ["EndpointEngine", "EndpointOptions", "start_endpoint"]

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from mmpr.dropout import follows
 from mmpr.engines.endpoint.server import Server
-from mmpr.engines.endpoint.server_records import EndpointSettings, Profile, Reply, ServerChoice, Way
+from mmpr.engines.endpoint.server_records import Profile, Reply, ServerChoice, Way
 from mmpr.engines.endpoint.tokenizer import Tokenizer
 from mmpr.engines.endpoint.wire import (
     Json,
@@ -20,6 +20,7 @@ from mmpr.engines.endpoint.wire import (
     refuse_chat_tokens,
     sampling_body,
 )
+from mmpr.engines.engine_options import EndpointOptions
 from mmpr.engines.protocol import Pulse, Sampling, check_tags
 from mmpr.errors import RequestRefused
 from mmpr.types import Continues, Finish, Message, Prefix, Prompt, Reason, Response, Stage
@@ -29,19 +30,19 @@ T = TypeVar("T")
 
 
 class EndpointEngine:
-    """A server as an engine. Make it with `await start_endpoint(settings)`.
+    """A server as an engine. Make it with `await start_endpoint(options)`.
 
     On vLLM serve a blind completion continues the draft's own token ids through `/v1/completions`, with the
     server's own tokenizer. Elsewhere, and where images stay, the server is given the prefix as text: there vLLM says
     which ids ran, and with other servers what comes back must follow the prefix verbatim.
     """
 
-    def __init__(self, server: Server, settings: EndpointSettings, profile: Profile) -> None:
+    def __init__(self, server: Server, options: EndpointOptions, profile: Profile) -> None:
         self._server, self._profile = server, profile
         self.clock = server.clock
-        self._tokenizer = Tokenizer(server, settings.model)
-        self._max_tiles = settings.max_tiles
-        self._body: Json = {**settings.body, "model": settings.model}
+        self._tokenizer = Tokenizer(server, options.model)
+        self._max_tiles = options.max_tiles
+        self._body: Json = {**options.body, "model": options.model}
         self._loop = asyncio.get_running_loop()
         self._takes_n: bool | None = None  # whether it gives several responses a request; None: not known yet
 

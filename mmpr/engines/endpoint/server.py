@@ -13,8 +13,9 @@ from typing import Any, TypeVar
 
 import httpx
 
-from mmpr.engines.endpoint.server_records import EndpointSettings, Reply
+from mmpr.engines.endpoint.server_records import Reply
 from mmpr.engines.endpoint.wire import Json, refusal
+from mmpr.engines.engine_options import EndpointOptions
 from mmpr.engines.protocol import EngineClock, Pulse
 from mmpr.errors import EngineDead, EngineError, EngineStartError, RequestRefused
 from mmpr.redact import HIDDEN, redacted
@@ -56,18 +57,18 @@ class Server:
         EngineStartError: the key's variable is not set here, or holds what no header can.
     """
 
-    def __init__(self, settings: EndpointSettings) -> None:
-        self.url = settings.url.rstrip("/")
-        self._key = _key(settings.key_env)
-        self._timeout_s = settings.timeout_s
-        self._patience_s, self._pause_s = settings.patience_s, settings.pause_s
-        self._slots = asyncio.Semaphore(settings.concurrency)
+    def __init__(self, options: EndpointOptions) -> None:
+        self.url = (options.url or "").rstrip("/")
+        self._key = _key(options.key_env)
+        self._timeout_s = options.timeout_s
+        self._patience_s, self._pause_s = options.patience_s, options.pause_s
+        self._slots = asyncio.Semaphore(options.concurrency)
         self._short_slots = asyncio.Semaphore(_SHORT)
         self._client = httpx.AsyncClient(
             verify=self.url.startswith("https:"),  # else no certificates are loaded, for a tenth of a second
             headers={"Authorization": f"Bearer {self._key}"} if self._key else {},
-            timeout=httpx.Timeout(settings.timeout_s, connect=_CONNECT_S, pool=None),
-            limits=httpx.Limits(max_connections=settings.concurrency + _SHORT + 1),  # one to ask whether it is alive
+            timeout=httpx.Timeout(options.timeout_s, connect=_CONNECT_S, pool=None),
+            limits=httpx.Limits(max_connections=options.concurrency + _SHORT + 1),  # one to ask whether it is alive
         )
         self.clock = EngineClock()
         self._answered = time.monotonic()

@@ -10,9 +10,10 @@ from itertools import takewhile
 from mmpr.dropout import Cut, cut_draft, cut_text
 from mmpr.engines.endpoint.endpoint_engine import EndpointEngine
 from mmpr.engines.endpoint.server import Server
-from mmpr.engines.endpoint.server_records import EndpointSettings, Profile, Way
+from mmpr.engines.endpoint.server_records import Profile, Way
 from mmpr.engines.endpoint.tokenizer import Tokenizer
 from mmpr.engines.endpoint.wire import Json, image_part, text_part
+from mmpr.engines.engine_options import EndpointOptions
 from mmpr.engines.protocol import Sampling
 from mmpr.errors import EngineError, EngineStartError, RequestRefused
 from mmpr.image_tags import IMAGE_TAG
@@ -30,43 +31,43 @@ _TURN_END = "<|im_end|>"
 _LMDEPLOY_TAG = "<IMAGE_TOKEN>"
 
 
-async def start_endpoint(settings: EndpointSettings) -> EndpointEngine:
+async def start_endpoint(options: EndpointOptions) -> EndpointEngine:
     """Find out what the server can do; takes some short requests.
 
     Raises:
         EngineStartError: in one line: no server is there, it does not serve the model, it refuses the key or a plain
             question, or it does not continue a prefix.
     """
-    server = Server(settings)
+    server = Server(options)
     try:
-        return await _find_out(server, settings)
+        return await _find_out(server, options)
     except EngineError as error:
         await server.close()
         raise EngineStartError(str(error)) from None
 
 
-async def _find_out(server: Server, settings: EndpointSettings) -> EndpointEngine:
+async def _find_out(server: Server, options: EndpointOptions) -> EndpointEngine:
     served = await server.models()
-    if served and settings.model not in served:
+    if served and options.model not in served:
         names = ", ".join(list(served)[:5])
-        raise EngineStartError(f"{server.url} does not serve the model {settings.model!r}; it serves {names}")
-    tokenizer = Tokenizer(server, settings.model)
+        raise EngineStartError(f"{server.url} does not serve the model {options.model!r}; it serves {names}")
+    tokenizer = Tokenizer(server, options.model)
     lent = tokenizer if await tokenizer.is_there() else None
-    profile = await _profile(settings, served.get(settings.model, ""), lent)
-    plain = EndpointEngine(server, settings, profile)
-    await plain.generate(_prompt(_QUESTIONS[0]), Sampling(temperature=0.0, top_k=settings.top_k, max_tokens=1))
-    if profile.owner == "vllm" and settings.max_tiles is not None:
-        await _check_tiles(server, settings, profile)
-    if settings.continues == "none":
+    profile = await _profile(options, served.get(options.model, ""), lent)
+    plain = EndpointEngine(server, options, profile)
+    await plain.generate(_prompt(_QUESTIONS[0]), Sampling(temperature=0.0, top_k=options.top_k, max_tokens=1))
+    if profile.owner == "vllm" and options.max_tiles is not None:
+        await _check_tiles(server, options, profile)
+    if options.continues == "none":
         return plain
     why = "it lends no tokenizer (/tokenize, /detokenize)"
-    for way in _ways(settings.continues, profile.owner, lent):
-        engine = EndpointEngine(server, settings, replace(profile, way=way))
-        why = await _why_not(engine, settings.top_k)
+    for way in _ways(options.continues, profile.owner, lent):
+        engine = EndpointEngine(server, options, replace(profile, way=way))
+        why = await _why_not(engine, options.top_k)
         if not why:
             return engine
     raise EngineStartError(
-        f"{server.url} does not continue the beginning of an answer (endpoint_continues: {settings.continues}): {why}; "
+        f"{server.url} does not continue the beginning of an answer (endpoint_continues: {options.continues}): {why}; "
         "Dropout-NTP needs that, questions with answers do not: endpoint_continues=none"
     )
 
@@ -78,10 +79,10 @@ def _ways(continues: str, owner: str, lent: Tokenizer | None) -> list[Way]:
     return exact + (text if continues != "exact" else [])
 
 
-async def _profile(settings: EndpointSettings, owner: str, lent: Tokenizer | None) -> Profile:
+async def _profile(options: EndpointOptions, owner: str, lent: Tokenizer | None) -> Profile:
     turn_end = await lent.encode(_TURN_END) if lent else ()
     stop_ids = turn_end if len(turn_end) == 1 else ()
-    tag = settings.image_tag if settings.image_tag != "parts" else None
+    tag = options.image_tag if options.image_tag != "parts" else None
     if tag == "auto":
         tag = await _known_tag(lent) if lent else _LMDEPLOY_TAG if owner == "lmdeploy" else None
     return Profile(owner, Way.NONE, tag, stop_ids)
@@ -104,12 +105,12 @@ async def _known_tag(lent: Tokenizer) -> str | None:
     return None if IMAGE_TAG in tagged else IMAGE_TAG
 
 
-async def _check_tiles(server: Server, settings: EndpointSettings, profile: Profile) -> None:
+async def _check_tiles(server: Server, options: EndpointOptions, profile: Profile) -> None:
     """vLLM serve lets requests say how images are cut only if it was started so; `max_tiles` would else be untrue."""
-    refused = await _image_refused(EndpointEngine(server, settings, profile))
-    if refused and not await _image_refused(EndpointEngine(server, replace(settings, max_tiles=None), profile)):
+    refused = await _image_refused(EndpointEngine(server, options, profile))
+    if refused and not await _image_refused(EndpointEngine(server, replace(options, max_tiles=None), profile)):
         raise EngineStartError(
-            f"{server.url} does not let requests say how images are cut (max_tiles: {settings.max_tiles}): start it "
+            f"{server.url} does not let requests say how images are cut (max_tiles: {options.max_tiles}): start it "
             f"with --trust-request-mm-kwargs, or leave that to it with max_tiles=null; it says: {refused}"
         )
 

@@ -1,0 +1,88 @@
+"""The options of engines: our own vLLM engines, and a server in their place."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from mmpr.errors import ConfigError
+from mmpr.options import derived, option
+
+UNKNOWN_MODEL = "unknown"  # of responses of which nobody says who wrote them
+
+_URL = re.compile(r"https?://[^\s/@?#]+(?:/[^\s?#@]*)?")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# Fields that a request has from elsewhere.
+_OWN_FIELDS = frozenset(
+    ("model", "messages", "prompt", "n", "temperature", "top_p", "top_k", "max_tokens", "seed", "stream")
+)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """How to start one vLLM engine.
+
+    `on_cpu`: without a GPU. `ray_metrics`: hand vLLM's own metrics to Ray, which exports them beside ours
+    (`ray_vllm_...`); only in an actor. `max_tiles`: tiles an image, the most that any source wants. `lora_rank`: the
+    greatest of the adapter's ranks.
+    """
+
+    model: str = option("OpenGVLab/InternVL2-8B", "a checkpoint's folder, a Hub repository, or pocket")
+    revision: str | None = option(None, "commit of the model's repository")
+    lora: str | None = option(None, "folder of a LoRA adapter (PEFT's files) that the model is served with, unmerged")
+    dtype: str = option("bfloat16", "of the weights, as vLLM names it")
+    quantization: str | None = option(None, "as vLLM names it; None: as the checkpoint says")
+    trust_remote_code: bool = option(
+        False,
+        "run Python files of the model's repository, in every engine, with the rights of Ray's workers: on a shared "
+        "cluster with all that these may read and write; pin revision to what you have read",
+    )
+    context_tokens: int | None = option(16384, "tokens of prompt and response together; None: the model's", ge=1)
+    kind: Literal["vllm", "endpoint"] = option("vllm", "vllm: engines in actors; endpoint: the server at endpoint_url")
+    tensor_parallel_size: int = option(1, "GPUs an engine, on one node", ge=1)
+    memory_fraction: float = option(0.9, "of a GPU's memory", gt=0, le=1)
+    vllm: dict[str, Any] = option({}, "further vLLM engine arguments")
+    max_tiles: int | None = derived(None)
+    on_cpu: bool = derived(False)
+    ray_metrics: bool = derived(False)
+    lora_rank: int = derived(0)
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointOptions:
+    """Which server to ask, and how; it speaks OpenAI's protocol.
+
+    `continues`: `exact` (token ids), `text`, `none` (no blind completions), or `auto`: the first of exact and text that
+    the server can do. `image_tag`: what stands where an image goes amid a text; `parts`: the text is cut there, as
+    OpenAI has it; `auto`: what the server is known to take. `model`, `max_tiles`, `top_k`: the run's; tiles are said to
+    vLLM and LMDeploy with each request, other servers have their own. `pause_s`: before a second try, then doubled.
+
+    Raises:
+        ConfigError: `url`, `key_env` or `body` would store a key or set what has a setting of its own.
+    """
+
+    url: str | None = option(None, "base URL of an OpenAI-compatible server, such as http://host:8000/v1")
+    model: str = derived("")
+    key_env: str | None = option(None, "environment variable, set wherever engines run, that holds the server's key")
+    continues: Literal["auto", "exact", "text", "none"] = option(
+        "auto", "how a prefix is continued: by token ids, as text, not at all; auto: what it can"
+    )
+    image_tag: str = option("auto", "what stands for an image amid a text; parts: the text is cut there")
+    body: dict[str, Any] = option({}, "further fields of each request; no keys, they would be stored")
+    concurrency: int = option(64, "requests an engine sends at once", ge=1)
+    timeout_s: float = option(600.0, "for one request", gt=0)
+    patience_s: float = option(300.0, "silence after which a failing server counts as dead", gt=0)
+    max_tiles: int | None = derived(None)
+    top_k: int = derived(0)
+    pause_s: float = derived(0.5)
+
+    def __post_init__(self) -> None:
+        # what was given is not repeated: it may be the key, given by mistake
+        if self.url is not None and not _URL.fullmatch(self.url):
+            rule = "http(s)://host[:port][/path] without a password or a query: keys come by variable"
+            raise ConfigError(f"endpoint_url: must be {rule}")
+        if self.key_env is not None and not _VARIABLE.fullmatch(self.key_env):
+            raise ConfigError("endpoint_key_env: must be the name of an environment variable, not the key itself")
+        if own := sorted(_OWN_FIELDS & self.body.keys()):
+            raise ConfigError(f"endpoint_body may not have {own[0]!r}: it has a setting of its own, or none")
