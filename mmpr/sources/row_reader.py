@@ -71,19 +71,12 @@ def read_range(source: Source, lease: LeaseRange) -> Iterator[Question | Skip]:
     Raises:
         SourceError: the file cannot be read, or has fewer rows than when the lease was cut.
     """
-    return (skipped or question for question, skipped in _read(source, lease, hashlib.sha256()))
+    return (read for _, _, read, _ in _read(source, lease, hashlib.sha256()))
 
 
 def read_with_values(source: Source, lease: LeaseRange) -> Iterator[tuple[Question | Skip, Mapping[str, object]]]:
     """The lease's rows, each with what its columns hold under the file's names; raises as `read_range` does."""
-    for part, number, raw in _raws(source, lease, hashlib.sha256(), images=False):
-        try:
-            values = _FORMATS[part.format].values(raw, part)
-        except RowFault as fault:
-            yield skip(part, raw.number, fault), {}
-            continue
-        read = read_row(values, part, raw.number)
-        yield read if isinstance(read, Skip) else replace(read, row=number), values
+    return ((read, values) for _, _, read, values in _read(source, lease, hashlib.sha256(), images=False))
 
 
 def read_given(
@@ -94,14 +87,7 @@ def read_given(
     Args:
         digest: takes what `rows_hash` is made of.
     """
-    for part, number, raw in _raws(source, lease, digest, images=True):
-        try:
-            values = _FORMATS[part.format].values(raw, part)
-        except RowFault as fault:
-            yield number, skip(part, raw.number, fault), {}
-            continue
-        read = read_row(values, part, raw.number)
-        yield number, read if isinstance(read, Skip) else replace(read, row=number), values
+    return ((number, read, values) for _, number, read, values in _read(source, lease, digest))
 
 
 def raw_values(
@@ -122,7 +108,12 @@ def read_hashed(source: Source, lease: LeaseRange) -> tuple[list[Row], str]:
         SourceError: as `read_range` does.
     """
     digest = hashlib.sha256()
-    rows = list(_read(source, lease, digest))
+    rows: list[Row] = []
+    for part, number, read, _ in _read(source, lease, digest):
+        if isinstance(read, Skip):
+            rows.append((Question(read.question_id, part.name, number, text=""), read))
+        else:
+            rows.append((read, None))
     return rows, digest.hexdigest()
 
 
@@ -139,21 +130,19 @@ def rows_hash(source: Source, lease: LeaseRange) -> str:
     return digest.hexdigest()
 
 
-def _read(source: Source, lease: LeaseRange, digest: _Hash) -> Iterator[Row]:
-    for part, number, raw in _raws(source, lease, digest, images=True):
-        read = _parse(part, raw)
-        if isinstance(read, Skip):
-            yield Question(read.question_id, part.name, number, text=""), read
-        else:
-            yield read if number == raw.number else replace(read, row=number), None
-
-
-def _parse(part: Source, raw: Raw) -> Question | Skip:
-    try:
-        values = _FORMATS[part.format].values(raw, part)
-    except RowFault as fault:
-        return skip(part, raw.number, fault)
-    return read_row(values, part, raw.number)
+def _read(
+    source: Source, lease: LeaseRange, digest: _Hash, *, images: bool = True
+) -> Iterator[tuple[Source, int, Question | Skip, Mapping[str, object]]]:
+    """Each leased row with its file, its number in the source, and its values; none where it cannot be read."""
+    for part, number, raw in _raws(source, lease, digest, images=images):
+        try:
+            values = _FORMATS[part.format].values(raw, part)
+        except RowFault as fault:
+            yield part, number, skip(part, raw.number, fault), {}
+            continue
+        read = read_row(values, part, raw.number)
+        placed = read if isinstance(read, Skip) or number == raw.number else replace(read, row=number)
+        yield part, number, placed, values
 
 
 def _raws(source: Source, lease: LeaseRange, digest: _Hash, *, images: bool) -> Iterator[tuple[Source, int, Raw]]:
