@@ -14,14 +14,14 @@ from itertools import groupby, islice
 
 from mmpr.errors import MmprError, RunFolderError
 from mmpr.run.chunk_reader import read_chunk
-from mmpr.run.columns import image_bytes, pair_id
+from mmpr.run.columns import image_bytes, pair_id, sides_of
 from mmpr.run.commit_records import ChunkCommit, Committed, FileRecord, RowSpan
 from mmpr.run.dataset import SKIPS
 from mmpr.run.folder import CHUNKS, DATA, EVENTS, MANIFEST, RUN, STARTS, RunFolder, sidecar_name
 from mmpr.run.manifest import Manifest, read_manifest
 from mmpr.run.parquet_reader import batches
 from mmpr.run.split import TRAIN, VALIDATION, image_number
-from mmpr.types import Pair, PairKind, Stage, TableRow
+from mmpr.types import Pair, PairKind, TableRow
 
 # More faults of one sort tell nothing new.
 _MOST_LINES = 20
@@ -119,7 +119,11 @@ def damaged_chunks(folder: RunFolder, *, thorough: bool = True) -> dict[int, lis
     for chunk in sorted(folder.committed_chunks()):
         try:
             commit = folder.load_commit(chunk)
-            lines = check_chunk(folder, commit) if thorough else _length_faults(folder, commit)
+            if thorough:
+                lines = check_chunk(folder, commit)
+            else:
+                faults = (_length_fault(folder, file) for file in (commit.questions, commit.responses))
+                lines = [f"{fault}; {_MEND}" for fault in faults if fault]
         except RunFolderError as error:
             lines = [str(error)]
         if lines:
@@ -139,17 +143,23 @@ def check_chunk(folder: RunFolder, commit: ChunkCommit) -> list[str]:
         return [f"{commit.questions.path}: {error}; {_MEND}"]
 
 
-def _length_faults(folder: RunFolder, commit: ChunkCommit) -> list[str]:
-    files = (commit.questions, commit.responses)
-    return [f"{fault}; {_MEND}" for file in files if (fault := _length_fault(folder, file))]
-
-
 def _length_fault(folder: RunFolder, file: FileRecord) -> str | None:
     try:
         n_bytes = folder.store.size(file.path)
     except FileNotFoundError:
         return f"{file.path} is missing"
     return None if n_bytes == file.n_bytes else f"{file.path} has {n_bytes} bytes, {file.n_bytes} were written"
+
+
+def refuse_damaged(folder: RunFolder, files: Iterable[FileRecord]) -> None:
+    """For whoever is about to write what depends on these files: every byte is read before.
+
+    Raises:
+        RunFolderError: one is missing or has changed.
+    """
+    for file in files:
+        if fault := file_fault(folder, file):
+            raise RunFolderError(f"{folder.url}: {fault}; `mmpr verify {folder.url}` says what to do")
 
 
 def file_fault(folder: RunFolder, file: FileRecord) -> str | None:
@@ -193,7 +203,8 @@ def _question_faults(path: str, committed: Committed) -> Iterator[str]:
 
 def _doubled(folder: RunFolder, commits: Iterable[ChunkCommit]) -> Iterator[str]:
     """Source rows in two chunks: only chunks whose ranges of rows overlap are read for it."""
-    spans = sorted(((span, commit) for commit in commits for span in commit.spans), key=_span_order)
+    spans = [(span, commit) for commit in commits for span in commit.spans]
+    spans.sort(key=lambda one: (one[0].source, one[0].first, one[1].chunk))
     open_spans: list[tuple[RowSpan, ChunkCommit]] = []
     for span, commit in spans:
         open_spans = [o for o in open_spans if o[0].source == span.source and o[0].last >= span.first]
@@ -204,11 +215,6 @@ def _doubled(folder: RunFolder, commits: Iterable[ChunkCommit]) -> Iterator[str]
                 name, earlier = sidecar_name(second.chunk), sidecar_name(first.chunk)
                 yield f"{name} has row {span.source}:{min(shared)} of {earlier} again; delete {name} and build again"
         open_spans.append((span, commit))
-
-
-def _span_order(entry: tuple[RowSpan, ChunkCommit]) -> tuple[str, int, int]:
-    span, commit = entry
-    return span.source, span.first, commit.chunk
 
 
 def _rows(folder: RunFolder, commit: ChunkCommit, source: str) -> set[int]:
@@ -260,7 +266,7 @@ def _check_manifest(folder: RunFolder, manifest: Manifest | None, n_commits: int
 def _compare(folder: RunFolder, manifest: Manifest, commits: list[ChunkCommit], *, paired: bool) -> Iterator[str]:
     """Questions, the pairs of each split and skips side by side, all in source order: held is the place in each."""
     sides = [_Side(folder, manifest, split) for split in (TRAIN, VALIDATION)]
-    skipped = (_row_place(row) for row in _table_rows(folder, SKIPS, ["source", "row"]))
+    skipped = ((row["source"], row["row"]) for row in _table_rows(folder, SKIPS, ["source", "row"]))
     skip = next(skipped, None)
     complete = len(commits) == manifest.n_chunks  # else the source has grown and the new chunks are on their way
     for commit in commits:
@@ -321,7 +327,7 @@ def _compare_group(group: _Group, committed: Committed) -> Iterator[str]:
 
 def _row_fault(row: TableRow, committed: Committed) -> str | None:
     """The first way in which a row differs from what was committed."""
-    pair = _pair(row, committed)
+    pair = Pair(committed.question.id, *sides_of(row), PairKind(row["pair_kind"]), row["rank"])
     try:
         texts = committed.text_of(pair.chosen), committed.text_of(pair.rejected)
     except KeyError:
@@ -338,21 +344,13 @@ def _row_fault(row: TableRow, committed: Committed) -> str | None:
     return next((fault for fault, sound in checks.items() if not sound), None)
 
 
-def _pair(row: TableRow, committed: Committed) -> Pair:
-    kind = PairKind(row["pair_kind"])
-    blind = kind is PairKind.DROPOUT_NTP
-    chosen, rejected = (Stage.DRAFT, Stage.COMPLETION) if blind else (Stage.SAMPLE, Stage.SAMPLE)
-    sides = (chosen, row["chosen_index"]), (rejected, row["rejected_index"])
-    return Pair(committed.question.id, *sides, kind, row["rank"])
-
-
 def _spoken(turns: list[TableRow]) -> str:
     return "".join(part["text"] or "" for turn in turns for part in turn["content"])
 
 
 def _groups(folder: RunFolder, file: FileRecord) -> Iterator[_Group]:
     rows = _table_rows(folder, file.path, None)
-    for place, found in groupby(rows, key=_data_place):
+    for place, found in groupby(rows, key=lambda row: (row["source"], row["source_row"])):
         yield _Group(file.path, place, list(found))
 
 
@@ -363,14 +361,6 @@ def _table_rows(folder: RunFolder, name: str, columns: list[str] | None) -> Iter
 
 def _place(committed: Committed) -> Place:
     return committed.question.source, committed.question.row
-
-
-def _row_place(row: TableRow) -> Place:
-    return row["source"], row["row"]
-
-
-def _data_place(row: TableRow) -> Place:
-    return row["source"], row["source_row"]
 
 
 def _limited(problems: Iterator[str]) -> list[str]:

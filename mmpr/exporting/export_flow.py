@@ -9,7 +9,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from mmpr.errors import ConfigError, RunFolderError
+from mmpr.errors import ConfigError
 from mmpr.exporting.export_folder import claim, finish, request_of
 from mmpr.exporting.export_records import Batch, Counts, FitPair, Format, LeftOuts, Unfit
 from mmpr.exporting.fitness import text_fault, turns_of
@@ -24,7 +24,7 @@ from mmpr.run.json_records import JsonObject
 from mmpr.run.parquet_reader import row_groups
 from mmpr.run.run_record import Settings, by_source
 from mmpr.types import TableRow
-from mmpr.verification import file_fault
+from mmpr.verification import refuse_damaged
 
 
 def export_run(
@@ -59,7 +59,9 @@ def export_run(
         ConfigError: no such format, or it has no use for an argument; `to` has other files or cannot be written.
         RunFolderError: the run is not finished or damaged; with `strict`, something is unfit.
     """
-    format, root = _format(format), Path(to)
+    if format not in set(Format):
+        raise ConfigError(f"there is no format {str(format)!r}; it may be {', '.join(Format)}")
+    format, root = Format(format), Path(to)
     run = RunFolder(folder, options)
     choice = TrainingChoice(accuracy, per_question, max_chars, strict)
     choice.require_fit(format)
@@ -68,7 +70,7 @@ def export_run(
     try:
         counts = claim(root, job.request, job.load)
         if counts is None:
-            _refuse_damaged(run, job.files)
+            refuse_damaged(run, job.files)
             counts = job.write()
             finish(root, job.request, counts)
     except OSError as error:
@@ -91,13 +93,6 @@ class _ExportJob(Protocol):
     def request(self) -> JsonObject: ...
 
     def write(self) -> Counts: ...
-
-
-def _refuse_damaged(run: RunFolder, files: Sequence[FileRecord]) -> None:
-    """Every byte is read before anything is written: a flipped bit need not break a file's compression."""
-    for file in files:
-        if fault := file_fault(run, file):
-            raise RunFolderError(f"{run.url}: {fault}; `mmpr verify {run.url}` says what to do")
 
 
 def _tiles(identity: Settings) -> int | None:
@@ -186,11 +181,3 @@ class PairExport:
         if images is None:
             return Unfit.IMAGE_UNREADABLE
         return FitPair({**row, "images": list(images)}, turns, images)
-
-
-def _format(format: Format | str) -> Format:
-    try:
-        return Format(format)
-    except ValueError:
-        known = ", ".join(one.value for one in Format)
-        raise ConfigError(f"there is no format {str(format)!r}; it may be {known}") from None

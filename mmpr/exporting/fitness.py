@@ -30,8 +30,10 @@ def text_fault(row: TableRow, turns: Sequence[Message], *, max_chars: int | None
         return Unfit.MEDIA_TAG
     if fault := prompt_fault(turns, len(row["images"] or ())):
         return fault
-    if max_chars is not None and _same_within(chosen, rejected, max_chars - sum(len(turn.text) for turn in turns)):
-        return Unfit.SAME_WITHIN_MAX_CHARS
+    if max_chars is not None:
+        n_chars = max(0, max_chars - sum(len(turn.text) for turn in turns))
+        if chosen[:n_chars] == rejected[:n_chars]:
+            return Unfit.SAME_WITHIN_MAX_CHARS
     return None
 
 
@@ -64,10 +66,6 @@ def turns_of(row: TableRow) -> tuple[Message, ...]:
     if not spoken or spoken[-1].role != "user" or row["question"] is None:
         return ()
     return tuple(turns) if len(spoken) > 1 else (*turns[:-1], Message("user", row["question"]))
-
-
-def _same_within(chosen: str, rejected: str, n_chars: int) -> bool:
-    return chosen[: max(0, n_chars)] == rejected[: max(0, n_chars)]
 
 
 def _text(parts: Sequence[TableRow]) -> str:

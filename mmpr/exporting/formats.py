@@ -96,7 +96,8 @@ class InternVL:
             several = f"_{len(pair.images)}images" if len(pair.images) > 1 else ""
             name = self._names.of(pair.columns["source"], f"{pair.columns['pair_kind']}{several}")
             self._n_images[name] = max(1, len(pair.images))
-            rows[f"{_annotations(batch.split)}/{name}.jsonl"].append(internvl_row(pair))
+            folder = "annotations" if batch.split == _TRAIN else f"annotations/{batch.split}"
+            rows[f"{folder}/{name}.jsonl"].append(internvl_row(pair))
         for name, found in rows.items():
             self._lines.add(name, found)
 
@@ -263,10 +264,6 @@ def plain_row(pair: FitPair) -> JsonObject:
 
 def _answers(pair: FitPair) -> Mapping[str, str]:
     return {"chosen": pair.columns["chosen_text"], "rejected": pair.columns["rejected_text"]}
-
-
-def _annotations(split: str) -> str:
-    return "annotations" if split == _TRAIN else f"annotations/{split}"
 
 
 def _trl_schema() -> pa.Schema:

@@ -21,7 +21,7 @@ from mmpr.run.dataset import SKIPS
 from mmpr.run.driver_claim import refuse_in_use
 from mmpr.run.folder import CHUNKS, DATA, EXCLUDE, MANIFEST, QUESTIONS, RESPONSES, RUN, sidecar_name
 from mmpr.run.verdict_counts import VERDICTS
-from mmpr.verification import file_fault
+from mmpr.verification import refuse_damaged
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -134,9 +134,7 @@ def _finished(run: RunFolder, *, allow_pocket: bool) -> Manifest:
 def _checked(run: RunFolder, manifest: Manifest, *, with_responses: bool) -> list[str]:
     """The names of what will be uploaded, all of it as it was written; the card alone may have been edited since."""
     records = [*manifest.files, *(_answers(run) if with_responses else ())]
-    for record in records:
-        if record.path != CARD and (fault := file_fault(run, record)):
-            raise RunFolderError(f"{run.url}: {fault}; `mmpr verify {run.url}` says what to do")
+    refuse_damaged(run, (record for record in records if record.path != CARD))
     return _names(run, manifest, with_responses=with_responses)
 
 

@@ -46,6 +46,7 @@ def front_matter(report: Report) -> str:
     import yaml
 
     kinds = list(report.pairs_by_kind)
+    files = [{"split": split, "path": f"data/{split}-*.parquet"} for split in _splits(report)]
     fields = {
         "license": "other",
         "license_name": "to-be-filled-in",
@@ -54,7 +55,10 @@ def front_matter(report: Report) -> str:
         "task_categories": ["image-text-to-text", "visual-question-answering"],
         "tags": ["preference", "dpo", "mpo", "multimodal", "mmpr", *(kind.replace("_", "-") for kind in kinds)],
         "size_categories": [next((name for top, name in _SIZES if report.pairs < top), "1M<n<10M")],
-        "configs": [_config(name, report) for name in _CONFIGS],
+        "configs": [
+            {"config_name": name, **({"default": True} if name == "default" else {}), "data_files": files}
+            for name in _CONFIGS
+        ],
         "dataset_info": [_described(name, report, decode=decode) for name, decode in _CONFIGS.items()],
     }
     return str(yaml.safe_dump(fields, sort_keys=False, allow_unicode=True, width=1000))
@@ -68,11 +72,6 @@ def escape(text: object) -> str:
 def _splits(report: Report) -> dict[str, SplitFigures]:
     """Pairs and bytes of each split; a run without a validation split has one."""
     return report.files.splits or {"train": SplitFigures(report.pairs, report.files.uncompressed_bytes)}
-
-
-def _config(name: str, report: Report) -> JsonObject:
-    files = [{"split": split, "path": f"data/{split}-*.parquet"} for split in _splits(report)]
-    return {"config_name": name, **({"default": True} if name == "default" else {}), "data_files": files}
 
 
 def _described(name: str, report: Report, *, decode: bool) -> JsonObject:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable
 
@@ -21,7 +22,10 @@ def accuracy_rows(report: Report) -> list[tuple[str, ...]]:
     top = max(histogram.values(), default=0)
     if not top:
         return []
-    return [(_range(label), f"{n:,}", _bar(n, top)) for label, n in histogram.items()]
+    words = {"0": "none right", "1": "all right"}
+    ranges = {label: words.get(label, re.sub(r"([(\])])", r"\\\1", label)) for label in histogram}
+    bars = {label: "█" * max(1, round(_BAR_CELLS * n / top)) if n else "" for label, n in histogram.items()}
+    return [(ranges[label], f"{n:,}", bars[label]) for label, n in histogram.items()]
 
 
 def rule_rows(report: Report) -> list[tuple[str, ...]]:
@@ -123,12 +127,3 @@ def _pairing(paired: Settings) -> str:
     if isinstance(window := paired.get("accuracy_window"), list | tuple):
         sentences += f", from questions of which {window[0]:g} to {window[1]:g} of the responses are right"
     return f"{sentences}."
-
-
-def _range(label: str) -> str:
-    words = {"0": "none right", "1": "all right"}
-    return words.get(label, label.replace("(", r"\(").replace("]", r"\]").replace(")", r"\)"))
-
-
-def _bar(n: int, top: int) -> str:
-    return "█" * max(1, round(_BAR_CELLS * n / top)) if n else ""

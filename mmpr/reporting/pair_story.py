@@ -21,9 +21,11 @@ from mmpr.run import (
     read_chunk,
     read_verdicts,
 )
+from mmpr.run.columns import sides_of
+from mmpr.run.commit_records import Side
 from mmpr.run.run_record import Settings, own_settings, sources_named
 from mmpr.run.verdict_counts import VERDICTS
-from mmpr.types import Stage, TableRow
+from mmpr.types import TableRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +48,13 @@ class Story:
     path: str
     selection: Settings
 
-    def uses(self) -> Counter[tuple[Stage, int]]:
+    def uses(self) -> Counter[Side]:
         """In how many of the question's pairs each response stands."""
-        return Counter(side for pair in self.siblings for side in _both(pair))
+        return Counter(side for pair in self.siblings for side in sides_of(pair))
 
-    def sides(self) -> tuple[tuple[Stage, int], tuple[Stage, int]]:
+    def sides(self) -> tuple[Side, Side]:
         """Chosen and rejected."""
-        return _both(self.row)
+        return sides_of(self.row)
 
 
 def read_story(url: str, pair_id: str) -> Story:
@@ -104,12 +106,6 @@ def _selection(run: RunRecord, commit: ChunkCommit) -> Settings:
     names = sorted(sources_named(identity))
     own = names[commit.account.source] if names else ""
     return {**run.selection, **own_settings(run.selection).get(own, {})}
-
-
-def _both(pair: TableRow) -> tuple[tuple[Stage, int], tuple[Stage, int]]:
-    blind = pair["pair_kind"] == "dropout_ntp"
-    stages = (Stage.DRAFT, Stage.COMPLETION) if blind else (Stage.SAMPLE, Stage.SAMPLE)
-    return (stages[0], pair["chosen_index"]), (stages[1], pair["rejected_index"])
 
 
 def _question(folder: RunFolder, source: str, row: int) -> tuple[ChunkCommit, Committed]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from mmpr.reporting.lengths import SideLengths
 from mmpr.reporting.sample import Sampler
 from mmpr.reporting.throughput import Spell
-from mmpr.run import ChunkCommit, FileRecord, RunFolder
+from mmpr.run import FileRecord, RunFolder
 from mmpr.run.parquet_reader import batches, opened
 from mmpr.run.run_reader import shards_of, split_of
 from mmpr.types import Finish, Stage
@@ -133,15 +133,11 @@ def tally_chunks(folder: RunFolder) -> ChunkTally:
     for commit in map(folder.load_commit, sorted(folder.committed_chunks())):
         tally.tokens.update(commit.account.tokens)
         tally.seconds += commit.account.seconds
-        tally.spells.append(_spell(commit))
+        account = commit.account
+        tally.spells.append(Spell(account.began, account.seconds, account.tokens.get("generated", 0)))
         _add_questions(tally, batches(folder, commit.questions.path, ["id", "source", "language"]))
         _add_responses(tally, batches(folder, commit.responses.path, _RESPONSE_COLUMNS))
     return tally
-
-
-def _spell(commit: ChunkCommit) -> Spell:
-    account = commit.account
-    return Spell(account.began, account.seconds, account.tokens.get("generated", 0))
 
 
 def counts(batch: pa.RecordBatch, column: str) -> dict[str, int]:

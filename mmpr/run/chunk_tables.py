@@ -134,7 +134,7 @@ def read_questions(tables: Iterable[pa.Table]) -> Iterator[QuestionRow]:
     """Rows as records; an image has bytes only where its row has them."""
     for table in tables:
         for row in table.to_pylist():
-            images = tuple(_image(child) for child in row.pop("pictures") or ())
+            images = tuple(StoredImage(**{"encoded": None, **child}) for child in row.pop("pictures") or ())
             stage, reason, detail = (row.pop(f"skip_{name}") for name in ("stage", "reason", "detail"))
             skip = Skip(row["id"], Stage(stage), Reason(reason), detail) if stage else None
             yield _question(row), images, skip
@@ -173,10 +173,6 @@ def _image_row(stored: StoredImage, written: set[str]) -> TableRow:
         raise ValueError(f"image {stored.sha256} comes without bytes")
     written.add(stored.sha256)
     return row
-
-
-def _image(row: TableRow) -> StoredImage:
-    return StoredImage(**{"encoded": None, **row})
 
 
 def _question(row: TableRow) -> Question:

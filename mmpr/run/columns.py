@@ -19,7 +19,7 @@ from mmpr.errors import LawBroken
 from mmpr.image_tags import IMAGE_TAG
 from mmpr.pairing import first_round, of_policy
 from mmpr.prompts import count_tags, is_frame
-from mmpr.run.commit_records import Committed, StoredImage, StoredResponse
+from mmpr.run.commit_records import Committed, Side, StoredImage, StoredResponse
 from mmpr.run.json_records import JsonObject
 from mmpr.run.selection import Selection
 from mmpr.types import Message, Pair, PairKind, Reason, Response, Skip, Stage, TableRow
@@ -152,6 +152,13 @@ def weigh(committed: Committed, pairs: Sequence[Pair], recipe: DatasetRecipe) ->
     return [shared + 2 * (len(chosen.encode()) + len(rejected.encode())) for chosen, rejected in texts]
 
 
+def sides_of(row: TableRow) -> tuple[Side, Side]:
+    """Chosen and rejected of a row of the dataset, as the pair that it is had them."""
+    blind = row["pair_kind"] == PairKind.DROPOUT_NTP
+    stages = (Stage.DRAFT, Stage.COMPLETION) if blind else (Stage.SAMPLE, Stage.SAMPLE)
+    return (stages[0], row["chosen_index"]), (stages[1], row["rejected_index"])
+
+
 def pair_rows(committed: Committed, pairs: Sequence[Pair], recipe: DatasetRecipe) -> list[TableRow]:
     """The rows of one question's pairs, with its images' bytes."""
     shared = _question_columns(committed, recipe)
@@ -231,7 +238,8 @@ def _question_columns(committed: Committed, recipe: DatasetRecipe) -> TableRow:
         "question_id": question.id,
         "source": question.source,
         "source_row": question.row,
-        **_image_columns(committed.images),
+        "image_sha256": [image.sha256 for image in committed.images],
+        "original_sha256": [image.original_sha256 for image in committed.images],
         "accuracy": first.accuracy,
         "accuracy_n": first.n_correct + first.n_wrong,
         **(asdict(first) if committed.judged else {}),
@@ -264,13 +272,6 @@ def image_bytes(image: TableRow) -> bytes | None:
         return Path(image["path"]).read_bytes()
     except OSError:
         return None
-
-
-def _image_columns(images: Sequence[StoredImage]) -> dict[str, list[str]]:
-    return {
-        "image_sha256": [image.sha256 for image in images],
-        "original_sha256": [image.original_sha256 for image in images],
-    }
 
 
 def _pair_columns(committed: Committed, pair: Pair, columns: RunColumns) -> TableRow:

@@ -94,7 +94,10 @@ def cut_dataset(
     files = list(map_tasks(lambda shard: write_shard(folder, shard, recipe=recipe), shards))
     write_verdicts(folder, totals.verdicts)
     files += [skips.record, folder.record(VERDICTS)]
-    _clear(folder, {file.path for file in files})
+    kept = {file.path for file in files}
+    for name in folder.store.names(DATA):  # shards of an earlier cut into another number
+        if name.startswith((f"{DATA}/{TRAIN}-", f"{DATA}/{VALIDATION}-")) and name not in kept:
+            folder.store.delete(name)
     return totals, files
 
 
@@ -310,10 +313,3 @@ def _counted(censuses: Iterable[ChunkCensus], totals: Totals, skips: SkipsFile) 
         for skipped in census.skipped:
             skips.add(skipped)
         yield census
-
-
-def _clear(folder: RunFolder, kept: set[str]) -> None:
-    """Shards of an earlier cut into another number."""
-    for name in folder.store.names(DATA):
-        if name.startswith((f"{DATA}/{TRAIN}-", f"{DATA}/{VALIDATION}-")) and name not in kept:
-            folder.store.delete(name)

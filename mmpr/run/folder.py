@@ -200,9 +200,12 @@ class RunFolder:
         torn: list[int] = []
         for number, line in enumerate(lines, start=1):
             try:
-                if line:
-                    found.append(_entry(line))
+                entry = unsealed(line) if line else {}
             except ValueError:
+                entry = {}
+            if entry:
+                found.append(entry)
+            elif line:
                 torn.append(number)
         return found, torn
 
@@ -264,7 +267,10 @@ class RunFolder:
             LawBroken: `questions = paired + skipped` does not hold.
             RunFolderError: something could not be written; nothing counts.
         """
-        _require_law(chunk, len(rows), account)
+        skipped = sum(account.skips_by_reason.values())
+        if len(rows) != account.kept + skipped:
+            kept = f"{account.kept} {kept_as(account.counts)}"
+            raise LawBroken(f"chunk {chunk}: {len(rows)} questions are not {kept} + {skipped} skipped")
         questions, responses = (f"{folder}/{chunk:05d}-{attempt}.parquet" for folder in (QUESTIONS, RESPONSES))
         try:
             commit = ChunkCommit(
@@ -403,24 +409,10 @@ def is_temporary(name: str) -> bool:
     return _LEFT.search(name) is not None
 
 
-def _entry(line: bytes) -> JsonObject:
-    """One line of a log; raises `ValueError` where it is none."""
-    if not (entry := unsealed(line)):
-        raise ValueError("it says nothing")
-    return entry
-
-
 def _as_stored(settings: Settings) -> JsonObject:
     """As JSON gives them back: a tuple and the list that it was stored as are equal."""
     found: JsonObject = json.loads(json.dumps(settings))
     return found
-
-
-def _require_law(chunk: int, questions: int, account: ChunkAccount) -> None:
-    skipped = sum(account.skips_by_reason.values())
-    if questions != account.kept + skipped:
-        kept = f"{account.kept} {kept_as(account.counts)}"
-        raise LawBroken(f"chunk {chunk}: {questions} questions are not {kept} + {skipped} skipped")
 
 
 def _spans(rows: Sequence[Committed]) -> tuple[RowSpan, ...]:

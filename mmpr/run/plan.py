@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mmpr.run.split import TRAIN, VALIDATION
 from mmpr.run.verdict_counts import VerdictCounts
@@ -130,14 +130,10 @@ class _Filling:
             self._shards.append(tuple(self._current))
             self._current, self._n_bytes = [], 0
         self._n_bytes += n_bytes
-        _extend(self._current, chunk, place)
+        if self._current and self._current[-1].chunk == chunk:
+            self._current[-1] = replace(self._current[-1], stop=place + 1)
+        else:
+            self._current.append(Slice(chunk, place, place + 1))
 
     def shards(self) -> list[tuple[Slice, ...]]:
         return [*self._shards, tuple(self._current)] if self._current else self._shards
-
-
-def _extend(slices: list[Slice], chunk: int, place: int) -> None:
-    if slices and slices[-1].chunk == chunk:
-        slices[-1] = Slice(chunk, slices[-1].first, place + 1)
-    else:
-        slices.append(Slice(chunk, place, place + 1))
