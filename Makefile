@@ -1,7 +1,7 @@
 # make install   .venv with the right engine (CPU or GPU) and the package
 # make dataset   the main job: SOURCE=vqa.jsonl CONFIG=configs/x.yaml OUT=runs/x for your own questions
 # make mpo       what the pairs are worth: builds, trains and evaluates the pocket model in many ways (hours)
-# make test      the tests; make test-fast: those without engine and Ray; make test-slow: those with many engine starts
+# make test      the tests; make test-fast: those of a moment; make test-slow: those with many engine starts
 # make check     lint, format, types
 # make wheel     the wheel, installed without extras in a fresh environment and used
 SHELL := /bin/bash
@@ -43,12 +43,12 @@ dataset: $(STAMP) $(SOURCE)
 mpo: $(STAMP)
 	$(BIN)/python -m pipelines.mpo.experiment --out runs/mpo $(ARGS)
 
-# Tests without an engine and without Ray: side by side. The others one after another, for they share the cores.
+# Tests of a moment, side by side; then what takes seconds each: engines in one process, Ray in another.
 test-fast: $(STAMP)
-	$(BIN)/python -X faulthandler -m tests -n 2 -m "not slow and not engine and not ray"
+	$(BIN)/python -X faulthandler -m tests -n 2 -m "not slow and not engine and not ray and not long"
 
 test: test-fast
-	$(BIN)/python -X faulthandler -m tests -m "not slow and (engine or ray)"
+	$(BIN)/python -X faulthandler -m tests -n 2 --dist loadgroup -m "not slow and (engine or ray or long)"
 
 test-slow: $(STAMP)
 	$(BIN)/python -X faulthandler -m tests -m slow

@@ -27,10 +27,19 @@ settings.load_profile("mmpr")
 OWN_RAY = ("test_cluster.py", "test_metrics.py", "test_places.py")
 TRAINS = ("test_mpo.py", "test_pocket.py")  # minutes of torch, which belong beside the engine's
 STARTS_BUILDS = ("test_faults.py", "test_signals.py", "test_cluster_jobs.py")  # in processes of their own
+# Files whose tests take seconds each: they start many programs, or look at all patterns, faults and old runs.
+LONG = (
+    *("test_linear.py", "test_damage.py", "test_processes.py", "test_old_runs.py", "test_extras.py", "test_bounded.py"),
+    *("test_push.py", "test_terminal.py", "test_sources_bombs.py", "test_families.py", "test_fitness.py"),
+    *("test_sources_formats.py", "test_sources_datasets.py", "test_page.py", "test_cli.py", "test_layers.py"),
+)
 
 
 def pytest_collection_modifyitems(items):
-    """Mark what uses Ray, and sort: plain tests, files with a Ray of their own, engines, then the shared Ray."""
+    """Mark what uses Ray and what is long, and sort: plain tests, files with a Ray of their own, engines, shared Ray.
+
+    What shares a Ray stays in one process of several, and what starts engines in another one.
+    """
     order = {}
     for item in items:
         shared = "cluster" in item.fixturenames and item.path.name not in OWN_RAY
@@ -40,6 +49,11 @@ def pytest_collection_modifyitems(items):
         if item.path.name in TRAINS:
             item.add_marker("engine")
         engine = item.get_closest_marker("engine") is not None
+        ray = item.get_closest_marker("ray") is not None
+        if item.path.name in LONG and not engine and not ray:
+            item.add_marker("long")
+        if engine or ray:
+            item.add_marker(pytest.mark.xdist_group("engine" if engine else "ray"))
         order[item] = 3 if shared else 1 if own else 2 if engine else 0
     items.sort(key=order.__getitem__)
 

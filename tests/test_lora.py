@@ -9,13 +9,13 @@ import torch
 from safetensors.torch import save_file
 from test_vllm_contracts import PROMPT, Llm, engine_on
 
-from mmpr.builder.engine_choice import revision, vllm_settings
+from mmpr.builder.engine_choice import engine_options, revision
 from mmpr.engines.engine_options import EngineOptions
 from mmpr.engines.protocol import Sampling
-from mmpr.engines.vllm import start_vllm
+from mmpr.engines.vllm import engine_arguments, start_vllm
 from mmpr.errors import ConfigError
 from mmpr.pocket import checkpoint_path
-from mmpr.settings.config import BuildConfig, Mark, marks
+from mmpr.settings.config import BuildConfig, Mark, settings_by_name
 from mmpr.types import Message, Prompt, Stage
 
 LAYER = "base_model.model.language_model.model.layers.{}.feed_forward.w2"
@@ -38,14 +38,14 @@ def adapter(folder, *, strength, rank=4):
 
 def test_settings_of_an_adapter_become_vllms(tmp_path):
     folder = adapter(tmp_path / "one", strength=0.0, rank=12)
-    settings = vllm_settings(BuildConfig(model="pocket", lora=str(folder)))
+    settings = engine_options(BuildConfig(model="pocket", lora=str(folder)))
     wanted = {"enable_lora": True, "max_loras": 1, "max_lora_rank": 16}
-    assert wanted.items() <= settings.arguments().items() and settings.lora == str(folder)
-    assert "enable_lora" not in vllm_settings(BuildConfig(model="pocket")).arguments()
+    assert wanted.items() <= engine_arguments(settings).items() and settings.lora == str(folder)
+    assert "enable_lora" not in engine_arguments(engine_options(BuildConfig(model="pocket")))
 
 
 def test_a_run_remembers_its_adapter_by_its_contents(tmp_path):
-    assert marks()["lora"] is Mark.IDENTITY
+    assert settings_by_name()["lora"].mark is Mark.IDENTITY
     one, other = (adapter(tmp_path / str(n), strength=n / 10) for n in (1, 2))
     plain, *adapted = (revision(BuildConfig(model="pocket", lora=lora)) for lora in (None, str(one), str(other)))
     assert len({plain, *adapted}) == 3 and all(name.startswith(f"{plain}+lora-") for name in adapted)

@@ -57,7 +57,7 @@ def test_in_a_ray_worker(here: list[tuple[str, str]]) -> None:
     import ray
 
     path = os.pathsep.join(p for p in sys.path if p)
-    ray.init(num_cpus=1, include_dashboard=False, runtime_env={"env_vars": {"PYTHONPATH": path}})
+    ray.init("local", num_cpus=1, include_dashboard=False, runtime_env={"env_vars": {"PYTHONPATH": path}})
     try:
         task = ray.remote(verdicts)
         assert [tuple(pair) for pair in ray.get(task.remote(SOME))] == here
