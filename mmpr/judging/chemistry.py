@@ -51,6 +51,8 @@ class Formula:
 
     def compare(self, answer: str) -> Ruling:
         other = read_formula(answer)
+        if other is None and answer.islower() and _plain(answer) == _plain(self.text):
+            return correct(Rule.FORMULA)
         if other is None:
             return ambiguous(Rule.FORMULA)
         if self._key() == other._key():
@@ -71,6 +73,10 @@ class Formula:
 
     def _atoms(self) -> list[list[tuple[int, list[tuple[str, int]]]]]:
         return [sorted((one.charge, sorted(one.atoms)) for _, one in side) for side in self.sides]
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"[_{}\s$]", "", _DRESS.sub("", text)).lower()
 
 
 def read_formula(text: str) -> Formula | None:

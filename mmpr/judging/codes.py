@@ -27,7 +27,7 @@ class Code:
     kind: str = "ocr"
 
     def compare(self, answer: str) -> Ruling:
-        if _same_code(answer, self.text):
+        if _same_code(answer, self.text) or (self.cues.has(_TELEPHONE) and _same_number(answer, self.text)):
             return correct(Rule.OCR)
         low = answer.casefold()
         if guards.refuses(low) and not guards.refuses(self.text.casefold()):
@@ -99,6 +99,16 @@ def _same_code(a: str, b: str) -> bool:
     a, b = a.strip(_CODE_TRIM).casefold(), b.strip(_CODE_TRIM).casefold()
     bare_a, bare_b = "".join(a.split()).replace("'", ""), "".join(b.split()).replace("'", "")
     return a == b or (bare_a == bare_b != "")  # blanks and apostrophes are how a hand writes, not what it reads
+
+
+_TELEPHONE = re.compile(r"\b(?:tele)?phone|\bfax\b|\bmobile\b|\bcontact number|电话|手机号")
+_DIALLED = re.compile(r"[\d\s().+/-]{7,30}$")
+
+
+def _same_number(a: str, b: str) -> bool:
+    """`(555) 123-4567` and `555.123.4567`."""
+    dialled = [re.sub(r"\D", "", text) for text in (a, b) if _DIALLED.match(text) is not None]
+    return len(dialled) == 2 and dialled[0] == dialled[1]
 
 
 def _squeezed(text: str) -> str:

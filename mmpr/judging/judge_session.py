@@ -16,6 +16,7 @@ from mmpr.judging.extract import extract
 from mmpr.judging.limits import MAX_ANSWER_CHARS, oversized
 from mmpr.judging.magnitude import beyond
 from mmpr.judging.option_lists import DEFAULTS, JudgeOptions
+from mmpr.judging.prose import STOP
 from mmpr.judging.reference import Reference, compile_reference
 from mmpr.judging.restated import closing_value
 from mmpr.judging.rules import Rule, Ruling, ambiguous, correct
@@ -223,9 +224,22 @@ _OPENING = re.compile(
 )
 
 
+_SUBJECT = re.compile(
+    r"((?:[A-Za-z'-]{1,20} ){1,8})(?:is|are|was|were) (?!wrong|incorrect|right|correct|true|false|not\b)(?=\W{0,4}\w)"
+)
+# What the writer of an answer doubts, whatever stands behind its subject.
+_DOUBTS = frozenset((Rule.SOFT, Rule.NEGATED, Rule.REFUSAL, Rule.BOUND, Rule.SEVERAL))
+
+
 def _without_opening(reference: Reference, text: str, ruling: Ruling, opinion: SecondOpinion | None) -> Ruling:
-    """`It is 5` as `5`, where the family made nothing of the whole."""
-    if ruling.outcome is not Outcome.AMBIGUOUS or (opening := _OPENING.match(text)) is None:
+    """`It is 5`, `The car is blue` as `5` and `blue`, where the family made nothing of the whole."""
+    if ruling.outcome is not Outcome.AMBIGUOUS or ruling.rule in _DOUBTS:
+        return ruling
+    if (opening := _OPENING.match(text)) is None and (opening := _SUBJECT.match(text)) is not None:
+        question = f" {reference.forms[0].question} "
+        if not all(word in STOP or word in question for word in opening[1].lower().split()):
+            return ruling
+    if opening is None:
         return ruling
     rest = _best(reference, clean(text[opening.end() :]), opinion)
     return ruling if rest.outcome is Outcome.AMBIGUOUS else rest

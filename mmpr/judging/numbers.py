@@ -124,6 +124,7 @@ def _frac(found: re.Match[str]) -> str:
     return f"{gap}{top}/{bottom}"
 
 
+_ONE_IN = re.compile(r"^(\d{1,4}) in (\d{1,7})$")  # `1 in 4`
 _OUT_OF = re.compile(r"(?<=\d)\s{1,4}out\s{1,4}of\s{1,4}(?:the\s{1,4}|every\s{1,4})?(?=\d)", re.I)
 
 
@@ -189,6 +190,8 @@ def plain_numbers(text: str) -> str:
     if "," in text:
         text = _INDIAN.sub(lambda m: m.group().replace(",", ""), _SPACED_GROUPS.sub(",", text))
     text = _one_unit(text)
+    if " in " in text:
+        text = _ONE_IN.sub(r"\1/\2", text)
     return _OUT_OF.sub("/", text) if "out" in text.lower() else text
 
 

@@ -15,7 +15,7 @@ from fractions import Fraction
 from mmpr.judging import guards
 from mmpr.judging.algebra import Unbounded
 from mmpr.judging.choice import without_other_letters
-from mmpr.judging.closed_classes import excluded
+from mmpr.judging.closed_classes import excluded, member
 from mmpr.judging.forms import Form
 from mmpr.judging.kinship import akin, contains, numberless, squeezed
 from mmpr.judging.lexicon import synonyms
@@ -49,6 +49,7 @@ _STATED = re.compile(
     r"(?!.{0,120}\b(?:not|never|no|than|half|twice|thrice|double|triple|times|dozen|per|every|each|between|from|plus"
     r"|minus|of the|least|most|or|if|when|before|after)\b)(?:[A-Za-z][A-Za-z' ]{0,100}\s)?"
     r"(?:is|are|was|were|equals|represents|shows|got|there are)\s{1,4}(?=[-+$€£¥]{0,2}\d)"
+    r"|[m∠△|A-Za-z'() ]{1,40}=\s{0,4}(?=[-+$]?\d)"
     r"|(?:(?![没不非约超少多大小或几除])[\u3400-\u9fff，,]){0,30}[有是为共计得于](?=[-+]?\d|[零一二两三四五六七八九十百])",
     re.I,
 )
@@ -189,7 +190,7 @@ class Gated:
         got, wanted = core(answer), core(self.text)
         if excluded(got, wanted) or (got and wanted and offers(self.question, got, wanted)):
             return different(ruling.rule)
-        if synonyms(got, wanted):
+        if synonyms(got, wanted) and not (member(got) or member(wanted)):  # `reddish` is no red
             return correct(Rule.TEXT)
         return ambiguous(ruling.rule) if akin(answer, self.text) else unlike(ruling.rule)
 

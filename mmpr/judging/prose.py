@@ -94,7 +94,7 @@ _TITLE = re.compile(r"^(?:mr|mrs|ms|dr|prof|sir|president|king|queen|st|saint)\s
 @lru_cache(maxsize=512)
 def spelled(text: str) -> str:
     """Lower case, without punctuation, in American spelling, blanks single."""
-    text = text.casefold()
+    text = text.casefold().replace(" & ", " and ")
     if text.replace(" ", "").isalpha():
         text = " ".join(text.split())
     elif _DIGIT.search(text) is not None:  # `2.5` is not 25, `[-2, 3)` is not `(-2, 3]`

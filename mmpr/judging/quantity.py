@@ -46,6 +46,7 @@ cubic respectively counting counted
 FILLER = frozenset(_FILLER_TEXT.split())
 # Questions whose count is one of people, whatever they call them.
 _OF_PEOPLE_TEXT = """
+people person
 population inhabitant attend attendance visitor student sit passenger audience crowd member participant player
 guest
 """

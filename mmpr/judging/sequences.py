@@ -251,7 +251,7 @@ class Collection:
         """Different where one member of either side is proven to be none of the other's; a lone part may be one of
         several that a question would take."""
         many = max(len(parts), len(self.elements)) > _MAX_MEMBERS
-        unread = any("±" in part for part in parts) or parts == [".".join(self.texts)]
+        unread = any("±" in part for part in (*parts, *self.texts)) or parts == [".".join(self.texts)]
         if many or unread:  # `(1 ± √5)/2` is two, `0,111` may be one number
             return incorrect(Rule.SET)
         table = [[e.compare(part).certainty is Certainty.PROVEN for part in parts] for e in self.elements]
@@ -309,6 +309,8 @@ def compile_collection(
     inner, brackets = unbracketed(solutions(text) or _NAMED_SET.sub("", text), ("{}", "[]"))
     if "," in inner and not re.search(r"[a-zA-Z]{3,}", inner):
         inner = re.sub(r"\s{1,4}or\s{1,4}", ", ", inner)  # `21, 16 or 11`
+    if "±" in inner and "," in inner:
+        inner = _BOTH_SIGNS.sub(r"\1+\2,\1-\2", inner)
     if inner.count("/") > 1 and not any(c.isdigit() or c in ",;" for c in inner):
         inner = inner.replace("/", ", ")
     parts = [part.rstrip(".") for part in split(inner)]
@@ -320,7 +322,11 @@ def compile_collection(
         for part in parts
     )
     asks = (
-        re.search(r"\blist\b|\bwhich\b.*s\b|\bname (?:the|all)\b|\bwhat are\b|哪些|\ball\b|\bcolou?rs\b|分别", cues.low)
+        re.search(
+            r"\blist\b|\bwhich\b.*s\b|\bname (?:the|all)\b|\bwhat are\b|哪些|\ball\b|\bcolou?rs\b|分别"
+            r"|\b(?:what|which) [a-z]{3,20}s (?:are|do|were|have|can|did)\b",
+            cues.low,
+        )
         is not None
     )
     points = all(_POINT.match(part) for part in parts)
@@ -364,7 +370,7 @@ class Tuple:
     kind: str = "tuple"
 
     def compare(self, answer: str) -> Ruling:
-        low = answer.casefold()
+        low, answer = answer.casefold(), _NAMED_SET.sub("", answer)
         if guards.negated(low):
             return incorrect(Rule.NEGATED)
         if _OF_INTERVALS.search(answer) is not None and "<" not in answer[:1]:

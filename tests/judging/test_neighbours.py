@@ -101,3 +101,39 @@ def test_letters_between_chinese_words_are_a_set(form: str) -> None:
 def test_what_its_writer_does_not_say_is_not_correct(reference: str, answer: str) -> None:
     asking = question("Which one is it, not counting (and not including) 10?", reference)
     assert judge(asking, f"Final answer: {answer}").outcome is not Outcome.CORRECT
+
+
+# question | reference | equal to it | proven different
+ENGLISH = r"""
+What color is the car? | red | The car is red. ; red in color | The car is blue.
+Which country has the highest value? | South Korea | The country is South Korea | The country is Japan.
+Which month had the lowest sales? | February | Feb. ; The month is February. | The month is May.
+When is the concert? | June 12, 2024 | The concert is on June 12, 2024. | The concert is on June 21, 2024.
+What is the measure of angle ABC? | 60° | ∠ABC = 60° ; m∠ABC = 60 | ∠ABC = 45°
+How many people are in the image? | 4 | 4 individuals ; There are four. | There are 3 people.
+What is the phone number? | (555) 123-4567 | 555-123-4567 ; 555.123.4567 | 555-123-4568
+Find the coordinates of point P. | (3, -4) | (x, y) = (3, -4) ; P(3, -4) | (3, 4)
+What is the chemical formula of water? | H2O | h2o ; The formula is H2O | CO2
+What animals are in the picture? | cat, dog | dog and cat ; a dog and a cat |
+What is the largest category? | Food & Beverages | Food and Beverages |
+What is the probability? | 0.25 | 1 in 4 ; 25% | 1 in 5
+What are the roots? | x = 1/2, x = (-1 \pm \sqrt{13})/4 | The answer is x = 1/2, x = (-1 ± √13)/4 | 1/2, 4
+"""
+ENGLISH_ROWS = [[part.strip() for part in line.split(" |")] for line in ENGLISH.strip().splitlines()]
+
+
+@pytest.mark.parametrize(("text", "reference", "same", "other"), ENGLISH_ROWS)
+@pytest.mark.parametrize("form", ["Final answer: {}", "**Answer:** {}", "Answer:\n\n- {}"])
+def test_the_questions_words_around_a_value_change_no_verdict(
+    form: str, text: str, reference: str, same: str, other: str
+) -> None:
+    for answers, wanted in ((same, Outcome.CORRECT), (other, Outcome.INCORRECT)):
+        for answer in filter(None, answers.split(" ; ")):
+            assert judge(question(text, reference), form.format(answer), options=ANY).outcome is wanted, answer
+    assert judge(question(text, reference), form.format(f"{reference} is wrong"), options=ANY).outcome != "correct"
+
+
+def test_a_shade_is_no_colour_and_a_subject_no_letter() -> None:
+    assert judge(question("What color is the car?", "red"), "Final answer: reddish").outcome is Outcome.AMBIGUOUS
+    asking = question("Is it so? Choices: (A) yes (B) no, e.g., A or B", "no", choices=("yes", "no"))
+    assert judge(asking, "Final answer: B is wrong").outcome is not Outcome.CORRECT
