@@ -20,6 +20,7 @@ from trl import DPOConfig
 import pipelines.mpo
 from mmpr.errors import MmprError
 from mmpr.pocket import checkpoint_path
+from pipelines.mpo import experiment as mpo_experiment
 from pipelines.mpo.checkpoint import Layout, layout_of, load_model, save_model
 from pipelines.mpo.experiment import Answers, measured, table
 from pipelines.mpo.processor import load_processor
@@ -379,6 +380,32 @@ def test_a_rows_figures_are_means_over_questions_and_seeds():
     assert low < found.right[0] < high
     assert (low, high) == (0.25, 1.0)  # either question alone, drawn twice
     assert "| mpo | 62.5 (25.0 to 100.0) | 100.0 | 25.0 | 75.0 | 1.50 (0.00 to 3.00) |" in table([found])
+
+
+def test_the_row_across_policies_merges_the_policy_with_its_trained_self(tmp_path, monkeypatch):
+    row = next(one for one in mpo_experiment.ROWS if one.across)
+    commands = []
+
+    def run(*command):
+        """In place of minutes of an engine and of torch: each step leaves what the next one looks for."""
+        commands.append(command[2:])
+        verb = command[3] if command[2] == "mmpr" else "train"
+        out = Path(command[command.index("--out") + 1])
+        out.mkdir(parents=True, exist_ok=True)
+        (out / ("model.safetensors" if verb == "train" else "report.json")).write_text("")
+
+    monkeypatch.setattr(mpo_experiment, "_run", run)
+    made = mpo_experiment.Experiment(tmp_path, train_questions=12, test_questions=4)
+    pairs = made.pairs(row, 0)
+    steps = [command[1] if command[0] == "mmpr" else command[0] for command in commands]
+    assert steps == ["build", "pipelines.mpo.train", "build", "merge"]
+    policy, trained, answers, merged = commands
+    assert merged[2:] == (policy[5], answers[5], "--out", str(pairs), "--pair-across")
+    assert f"model={trained[-1]}" in answers and "model=pocket" in policy
+    asked = [json.loads(line) for line in Path(answers[3]).read_text().splitlines()]
+    assert asked and all("answer" in row for row in asked)
+    made.pairs(row, 0)
+    assert len(commands) == 4
 
 
 @pytest.mark.slow

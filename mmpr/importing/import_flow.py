@@ -35,7 +35,7 @@ from mmpr.importing.import_records import (
     settled_by_rows,
     split_columns,
 )
-from mmpr.importing.rollout_groups import RolloutGroups, grouped
+from mmpr.importing.rollout_groups import MOST_RESPONSES, RolloutGroups, grouped
 from mmpr.log import LogFormat, stamp
 from mmpr.redact import redacted
 from mmpr.reporting.report_record import Report
@@ -250,5 +250,5 @@ def _counted(folder: RunFolder) -> tuple[str, ...]:
     if repeated:
         lines.append(f"{repeated:,} of {responses:,} responses repeat another of their question, word for word")
     if omitted:
-        lines.append(f"left out: {omitted:,} responses behind the first 1,024 of their question")
+        lines.append(f"left out: {omitted:,} responses behind the first {MOST_RESPONSES:,} of their question")
     return tuple(lines)

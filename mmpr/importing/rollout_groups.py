@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-_MOST_RESPONSES = 1024  # of one question: pairing looks at every combination
+MOST_RESPONSES = 512  # of one question: pairing looks at every combination
 _CHUNK_RESPONSES, _CHUNK_BYTES = 16_384, 32_000_000  # a chunk ends before it has more, if it has a question
 _KNOWN = ("n_tokens", "finish_reason", "seed")
 _MOST_NAMES = 50  # models and versions that are told apart
@@ -176,7 +176,7 @@ class RolloutGroups:
     def _question(self, group: int) -> GroupedQuestion:
         rows = [self._row(row) for row in self._order[self._starts[group] : self._starts[group + 1]].tolist()]
         responses = [response for row in rows for response in row.responses]
-        kept, first = responses[:_MOST_RESPONSES], rows[0]
+        kept, first = responses[:MOST_RESPONSES], rows[0]
         return GroupedQuestion(tuple(kept), first.skip, first.source_row, first.minority, len(responses) - len(kept))
 
     def _row(self, row: int) -> GroupedRow:

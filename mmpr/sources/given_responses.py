@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from mmpr.sources.answer_texts import literal_list, quoted_list, text_of
 from mmpr.sources.file_columns import value_at
@@ -86,17 +87,15 @@ class ResponseNames:
 
     def column(self, ours: str, names: Sequence[str]) -> str | None:
         """The file's name of one of `RESPONSE_COLUMNS`; None where it has none."""
-        own = dict(self.mapped)
-        if ours in own:
-            return own[ours] or None
-        if ours in ("response", "responses") and own.keys() & {"response", "responses"}:
-            return None
-        plain = {_plain(name): name for name in reversed(names)}
-        return next((plain[_plain(name)] for name in RESPONSE_COLUMNS[ours] if _plain(name) in plain), None)
+        return self.all(tuple(names))[ours]
+
+    def all(self, names: tuple[str, ...]) -> Mapping[str, str | None]:
+        """The same of every one of them."""
+        return _columns(self.mapped, names)
 
     def read(self, names: Sequence[str]) -> tuple[str, ...]:
         """All columns of these that are read beside a question's."""
-        found = [self.column(ours, names) for ours in RESPONSE_COLUMNS]
+        found = self.all(tuple(names)).values()
         pairs = [name for pair in _PAIRS for name in pair if name in names]
         return tuple(dict.fromkeys(name.partition(".")[0] for name in (*found, *pairs) if name))
 
@@ -110,7 +109,7 @@ def responses_in(values: Mapping[str, object], names: ResponseNames) -> GivenRes
     Raises:
         RowFault: it brings none, or something that is none.
     """
-    row = {ours: _cell(values, names.column(ours, tuple(values))) for ours in RESPONSE_COLUMNS}
+    row = {ours: _cell(values, column) for ours, column in names.all(tuple(values)).items()}
     given = row["response"] if row["response"] is not None else row["responses"]
     as_list = isinstance(given, str) and row["response"] is not None and quoted_list(given) is not None
     cells = _listed(given, whole=row["response"] is not None)
@@ -131,6 +130,18 @@ def responses_in(values: Mapping[str, object], names: ResponseNames) -> GivenRes
     if not kept:
         raise RowFault(Reason.BAD_ROW, f"no response: {left_out[0]}")
     return GivenResponses(tuple(kept), tuple(left_out), as_list)
+
+
+@lru_cache(maxsize=512)
+def _columns(mapped: tuple[tuple[str, str], ...], names: tuple[str, ...]) -> dict[str, str | None]:
+    """Our names with the file's: rows of JSON have few sets of keys."""
+    own, plain = dict(mapped), {_plain(name): name for name in reversed(names)}
+    found: dict[str, str | None] = {}
+    for ours, called in RESPONSE_COLUMNS.items():
+        known = next((plain[_plain(name)] for name in called if _plain(name) in plain), None)
+        other = ours in ("response", "responses") and own.keys() & {"response", "responses"}
+        found[ours] = (own[ours] or None) if ours in own else None if other else known
+    return found
 
 
 def whole_number(value: object, *, digits: int = 9) -> int | None:

@@ -19,7 +19,8 @@ _FOREIGN = (
     (b"<!DOCTYPE", "is an HTML page: was it downloaded without a login, or is the address wrong?"),
     (b"<!doctype", "is an HTML page: was it downloaded without a login, or is the address wrong?"),
     (b"<html", "is an HTML page: was it downloaded without a login, or is the address wrong?"),
-    (b"PK\x03\x04", "is a zip archive: unpack it first"),
+    (b"PK\x03\x04", "is a zip archive, or a damaged Excel workbook: unpack it, or save it again"),
+    (b"\xd0\xcf\x11\xe0", "is an old or encrypted Excel file: save it as .xlsx without a password"),
     (b"BZh", "is packed with bzip2: unpack it, or pack it with gzip or zstd"),
     (b"\xfd7zXZ", "is packed with xz: unpack it, or pack it with gzip or zstd"),
     (b"\xff\xfe", "is UTF-16: convert it first (iconv -f UTF-16 -t UTF-8)"),
@@ -73,5 +74,5 @@ def _format(path: Path, start: bytes) -> Format:
     if text.startswith(b"["):
         return "json"
     if text and suffix not in _LINES and not text.startswith(b"{"):
-        raise SourceError(f"{path}: is none of JSONL, JSON, CSV, TSV, Parquet and Arrow, by its name and first bytes")
+        raise SourceError(f"{path}: is none of JSONL, JSON, CSV, XLSX, Parquet and Arrow, by its name and first bytes")
     return "jsonl"

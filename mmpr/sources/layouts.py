@@ -237,6 +237,7 @@ LAYOUTS = (
         hint=("hint",),
         options=("@",),
         rule=_LETTER,
+        files=("{index}.jpg", "{index}.png", "images/{index}.jpg"),  # with columns.image=index
     ),
     RowLayout(
         "mmbench",

@@ -107,7 +107,8 @@ def first_rows(source: Source) -> Iterator[Mapping[str, object]]:
             with unpacked(source) as file:
                 offset = array_file.enter(file, source) if source.format == "json" else file.tell()
             number = 1 if source.format == "jsonl" else 0
-        span = LeaseRange((Span(0, _ROWS, 0, offset, number),))
+        header = int(source.format == "csv")  # which stands before the first row
+        span = LeaseRange((Span(header, _ROWS, header, offset, number),))
         for _, _, values in raw_values(source, span, hashlib.sha256()):
             if values is not None:
                 yield values

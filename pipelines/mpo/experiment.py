@@ -54,6 +54,8 @@ class Row:
     `pairing`: a setting for `mmpr pair`; none: as they were built, at random. `built`: settings of a build of its own.
     `on`: the row whose model answers the training questions and is trained further; none: the pocket model.
     `temperature`: of the answers to the questions held out; 0 is what sharpening alone could reach.
+    `across`: the row whose model answers the training questions, too; its responses are chosen where the pocket model
+    has none that is right (`mmpr merge --pair-across`).
     """
 
     name: str
@@ -63,6 +65,7 @@ class Row:
     built: tuple[str, ...] = ()
     on: str | None = None
     temperature: float = 1.0
+    across: str | None = None
 
 
 ROWS = (
@@ -78,6 +81,7 @@ ROWS = (
     Row("mpo, hardest", pairing="strategy=hardest"),
     Row("mpo, grounded", built=_GROUNDED),
     Row("mpo, second round", on="mpo"),
+    Row("mpo, across policies", across="mpo"),
     Row("mpo, grounded, second round", on="mpo, grounded", built=_GROUNDED),
 )
 
@@ -134,12 +138,28 @@ class Experiment:
         own = self.out / f"seed-{seed}" / _slug(row.name) / "pairs"
         built = own if row.built else self.out / f"seed-{seed}" / ("pairs-of-" + _slug(row.on or POCKET))
         _build(asked, built, f"model={self.base(row, seed)}", f"seed={seed}", *_PAIRING, *row.built)
+        if row.across is not None:
+            return self._across(row, built, asked, seed)
         if row.pairing is None:
             return built
         if not (own / "report.json").exists():
             shutil.rmtree(own, ignore_errors=True)
             _run(sys.executable, "-m", "mmpr", "pair", str(built), row.pairing, "--to", str(own))
         return own
+
+    def _across(self, row: Row, built: Path, asked: Path, seed: int) -> Path:
+        """The pocket model's run merged with that of the other row's model over the same questions with an answer."""
+        folder = self.out / f"seed-{seed}" / _slug(row.name)
+        other = self.model(next(one for one in ROWS if one.name == row.across), seed)
+        closed = asked / "closed.jsonl"  # beside its images; a draft of another model makes no pair across
+        lines = (asked / "vqa.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+        closed.write_text("".join(line for line in lines if "answer" in json.loads(line)), encoding="utf-8")
+        _build(closed, folder / "answers", f"model={other}", f"seed={seed}", *_PAIRING)
+        if not (folder / "pairs" / "report.json").exists():
+            shutil.rmtree(folder / "pairs", ignore_errors=True)
+            merged = (str(built), str(folder / "answers"), "--out", str(folder / "pairs"), "--pair-across")
+            _run(sys.executable, "-m", "mmpr", "merge", *merged)
+        return folder / "pairs"
 
     def base(self, row: Row, seed: int) -> str:
         """The model that answers a row's training questions and is trained further."""
@@ -182,7 +202,8 @@ def _slug(name: str) -> str:
 def _build(asked: Path, out: Path, *settings: str) -> None:
     if not (out / "report.json").exists():
         config = str(HERE.parents[1] / "configs" / "pocket.yaml")
-        source = ("--source", str(asked / "vqa.jsonl"), "--out", str(out), "--config", config)
+        file = asked / "vqa.jsonl" if asked.is_dir() else asked
+        source = ("--source", str(file), "--out", str(out), "--config", config)
         _run(sys.executable, "-m", "mmpr", "build", *source, *settings)
 
 

@@ -1,5 +1,6 @@
 """Responses made elsewhere: every shape becomes a run like a build's, exactly once, and nothing is lost in silence."""
 
+import io
 import json
 import os
 import random
@@ -9,7 +10,10 @@ import sys
 import time
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 import mmpr
@@ -194,10 +198,11 @@ def test_the_same_rows_twice_are_counted_and_paired_once(tmp_path):
         ('{"question": "a?", "answer": "2", "response": "2"}\n', {"n": 8}, ConfigError, "n: is of asking a model"),
         ('{"question": "a?", "answer": "2", "said": "2"}\n', {"columns": {"response": "says"}}, SourceError, "'says'"),
         ("PK\x03\x04 and no workbook", {}, SourceError, "zip archive"),
+        ("\xd0\xcf\x11\xe0 old", {}, SourceError, "save it as .xlsx without a password"),
     ],
 )
 def test_a_file_that_is_no_rollouts_is_one_line(tmp_path, content, settings, error, words):
-    (tmp_path / "x.jsonl").write_text(content)
+    (tmp_path / "x.jsonl").write_text(content, encoding="latin-1")
     with pytest.raises(error, match=words) as raised:
         mmpr.import_rollouts(tmp_path / "x.jsonl", tmp_path / "run", **settings)
     assert "\n" not in str(raised.value)
@@ -229,17 +234,14 @@ def test_an_import_that_is_ended_goes_on_and_commits_every_question_once(tmp_pat
         ],
     )
     words = [sys.executable, "-m", "mmpr", "import", str(file), "--out", str(tmp_path / "run"), "chunk_questions=8"]
-    chunks, ended = tmp_path / "run" / "chunks", []
-    for wanted in (1, 12):
-        process = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, env=os.environ)
-        while process.poll() is None and len(list(chunks.glob("*.json"))) < wanted:
+    chunks = tmp_path / "run" / "chunks"
+    with subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, env=os.environ) as process:
+        while process.poll() is None and len(list(chunks.glob("*.json"))) < 3:
             time.sleep(0.02)
         process.send_signal(signal.SIGTERM)
-        ended.append((process.wait(), process.stderr.read().decode().splitlines()[-1]))
-    assert [code for code, _ in ended] == [75, 75], ended
-    assert all("run the same command again" in line for _, line in ended)
-    done = len(list(chunks.glob("*.json")))
-    assert 12 <= done < 50
+        last = process.communicate()[1].decode().splitlines()[-1]
+    assert process.returncode == 75 and "run the same command again" in last, last
+    assert 3 <= len(list(chunks.glob("*.json"))) < 50 and not (tmp_path / "run" / "manifest.json").exists()
     run = mmpr.import_rollouts(file, tmp_path / "run", chunk_questions=8)
     assert run.report.questions == run.report.paired == 400 and verify(run.url) == []
     assert run.report.responses["sample"] == 2400
@@ -360,3 +362,39 @@ def test_a_merged_cell_stands_for_every_row_that_it_spans(tmp_path):
     run = mmpr.import_rollouts(file, tmp_path / "run")
     assert run.report.questions == run.report.paired == 1
     assert reasons(run) == {}
+
+
+@pytest.mark.parametrize("write", [shapes.vlmeval_tsv, shapes.vlmeval_xlsx])
+def test_images_that_vlmevalkit_keeps_by_index_are_found(tmp_path, write):
+    (tmp_path / "images").mkdir()
+    shapes.draw(tmp_path / "images")
+    settings = {"columns": {"image": "index"}, "image_root": tmp_path / "images"}
+    run = mmpr.import_rollouts(write(tmp_path), tmp_path / "run", **settings)
+    assert run.report.paired == shapes.N_QUESTIONS
+    assert all(len(one.images) == 1 for one in committed(run))
+
+
+def test_two_images_of_one_name_are_two_questions(tmp_path):
+    pixels = [io.BytesIO(), io.BytesIO()]
+    for colour, file in zip(("red", "blue"), pixels, strict=True):
+        Image.new("RGB", (9, 9), colour).save(file, "PNG")
+    rows = [
+        {
+            "image": {"bytes": file.getvalue(), "path": "image.png"},
+            "question": "Which colour?",
+            "answer": "red",
+            "response": f"Final Answer: {said}",
+        }
+        for file in pixels
+        for said in ("red", "blue")
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "same.parquet")
+    run = mmpr.import_rollouts(tmp_path / "same.parquet", tmp_path / "run")
+    assert run.report.questions == run.report.paired == 2
+
+
+def test_a_question_with_any_number_of_responses_keeps_the_first(tmp_path):
+    rows = [{"responses": [f"{n} it is.\n\nFinal Answer: {2 + n % 2}" for n in range(600)]}]
+    done = CliRunner().invoke(app, ["import", str(simple(tmp_path / "m.jsonl", rows)), "--out", str(tmp_path / "run")])
+    assert "left out: 88 responses behind the first 512 of their question" in done.stderr
+    assert mmpr.open_run(tmp_path / "run").report.responses["sample"] == 512
