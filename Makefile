@@ -2,7 +2,8 @@
 # make dataset   the main job: SOURCE=vqa.jsonl CONFIG=configs/x.yaml OUT=runs/x for your own questions
 # make mpo       what the pairs are worth: builds, trains and evaluates the pocket model in many ways (hours)
 # make test      the tests; make test-fast: those of a moment; make test-slow: those with many engine starts
-# make check     lint, format, types
+# make check     lint, format, types, the manual's links
+# make docs      the manual as a site, in site/
 # make wheel     the wheel, installed without extras in a fresh environment and used
 SHELL := /bin/bash
 .ONESHELL:
@@ -20,7 +21,7 @@ OUT ?= runs/demo
 CONFIG ?=
 QUESTIONS ?= 200
 
-.PHONY: install dataset mpo test test-fast test-slow check wheel bench bench-faults clean
+.PHONY: install dataset mpo test test-fast test-slow check docs wheel bench bench-faults clean
 install: $(STAMP)
 
 $(STAMP): pyproject.toml Makefile
@@ -57,6 +58,10 @@ check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(MAKE) --no-print-directory docs
+
+docs: $(STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir site
 
 wheel:
 	PYTHON=$(PYTHON) .ci/wheel

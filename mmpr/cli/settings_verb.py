@@ -22,14 +22,17 @@ def list_settings(
     presets: Annotated[bool, typer.Option("--presets", help="List the names that --config takes, instead.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object: value, mark, description of each.")] = False,
     schema: Annotated[bool, typer.Option("--schema", help="The JSON schema of --config files, for editors.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="The page of the manual (docs/settings.md).")] = False,
 ) -> None:
     """List every setting: its value here, what a change of it means on resume, and what it is."""
-    if presets + as_json + schema > 1:
-        raise typer.BadParameter("give one of --presets, --json, --schema", param_hint="settings")
+    if presets + as_json + schema + markdown > 1:
+        raise typer.BadParameter("give one of --presets, --json, --schema, --markdown", param_hint="settings")
     if presets:
         _list_presets()
     elif schema:
         typer.echo(json.dumps(file_schema(), ensure_ascii=False, indent=1))
+    elif markdown:
+        typer.echo(settings_page())
     else:
         _list_values(config, as_json=as_json)
 
@@ -128,3 +131,42 @@ def file_schema() -> dict[str, Any]:
         "properties": fields | both,
         "$defs": {**enums, "Source": entry},
     }
+
+
+_PAGE = """# Settings
+
+Made by `mmpr settings --markdown`. Every setting has a full name, `pairs.max_uses`, and a short one, `max_uses`. Both
+can be given as `key=value` on the command line; a YAML file for `--config` has sections:
+
+```yaml
+engine:
+  model: OpenGVLab/InternVL2-8B
+pairs:
+  max_uses: 1
+```
+
+`source`, `engine` and `judge` given as a text are `source.path`, `engine.kind` and `judge.judge`. The mark says what a
+change means for a run folder that exists. *identity*: a change is refused and named. *selection*: pairing again applies
+it (`mmpr pair`), without an engine. *operation*: it may change at every start. Values are those of the library's
+defaults; a preset or the pocket model has others (`mmpr settings --config NAME`)."""
+
+
+def settings_page() -> str:
+    """The page of the manual: a table a section."""
+    from mmpr.settings.config import BuildConfig, plain, settings_by_name
+
+    values, known = plain(BuildConfig()), settings_by_name()
+    parts = [_PAGE]
+    for section, field in BuildConfig.model_fields.items():
+        own = [one for one in known.values() if one.place[0] == section]
+        heading = section if own[0].place[1] is not None else f"{section} (beside the sections)"
+        rows = [
+            f"| `{one.name}` | `{_as_yaml(values[one.name])}` | {one.mark} | {_cell(one.description)} |" for one in own
+        ]
+        table = "\n".join(["| setting | default | mark | what it is |", "|---|---|---|---|", *rows])
+        parts.append(f"## {heading}\n\n{(field.description or '').capitalize()}.\n\n{table}")
+    return "\n\n".join(parts)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;")

@@ -104,7 +104,7 @@ class BuildConfig(BaseModel):
     dataset: DatasetOptions = Field(default=DatasetOptions(), description="which of them are written, and how")
     cluster: ClusterOptions = Field(default=ClusterOptions(), description="where it runs, and when it stops")
     sources: Annotated[dict[str, dict[str, Any]], Mark.IDENTITY] = Field(
-        default_factory=dict, description="several instead of one, each with settings of its own; see README, Sources"
+        default_factory=dict, description="several instead of one, each with settings of its own; see docs/sources.md"
     )
     per_source: Annotated[dict[str, dict[str, Any]], Mark.SELECTION] = Field(
         default_factory=dict, description="what entries of sources say of selection, by name; filled from them"
