@@ -61,7 +61,7 @@ check: $(STAMP)
 	$(MAKE) --no-print-directory docs
 
 docs: $(STAMP)
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir site
 
 wheel:
 	PYTHON=$(PYTHON) .ci/wheel
