@@ -9,7 +9,10 @@ from importlib.util import find_spec
 from mmpr.errors import MissingExtra
 
 _MODULES = {
-    "data": ("pyarrow", "numpy", "PIL", "pydantic", "pydantic_core", "yaml", "fsspec", "jinja2", "psutil", "aiohttp"),
+    "data": (
+        *("pyarrow", "numpy", "PIL", "pydantic", "pydantic_core", "yaml", "fsspec", "jinja2", "psutil", "aiohttp"),
+        "tenacity",
+    ),
     "pandas": ("pandas",),
     "build": ("ray",),
     "cpu": ("vllm", "torch", "torchvision", "transformers"),

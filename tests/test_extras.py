@@ -21,7 +21,7 @@ from mmpr.extras import _MODULES
 
 ROOT = Path(__file__).parents[1]
 OLD_RUN = ROOT / "tests" / "old_runs" / "first"
-DATA = ("pyarrow", "numpy", "PIL", "yaml", "fsspec", "jinja2", "psutil", "aiohttp")
+DATA = ("pyarrow", "numpy", "PIL", "yaml", "fsspec", "jinja2", "psutil", "aiohttp", "tenacity")
 MORE = ("ray", "vllm", "torch", "torchvision", "transformers", "av", "httpx", "datasets", "huggingface_hub", "pandas")
 MORE = (*MORE, "s3fs", "gcsfs", "trl", "peft", "accelerate")
 HIDE = """

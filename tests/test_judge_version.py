@@ -13,6 +13,7 @@ from mmpr.builder.evaluation_flow import evaluate_run
 from mmpr.errors import ConfigError
 from mmpr.judging import VERSION
 from mmpr.reporting.pair_story import read_story
+from mmpr.reporting.report_record import PairingPreview
 from mmpr.reporting.rewritten_reports import report_again
 from mmpr.run import RunFolder
 from mmpr.run.chunk_tables import RESPONSES
@@ -116,6 +117,6 @@ def test_a_dry_run_writes_nothing_and_says_what_pairing_gives(write_source, tmp_
     told = preview_pairs(str(out), ["pairs_per_question=1", "accuracy_window=[0, 0.5]"])
     assert {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in sorted(out.rglob("*")) if p.is_file()} == before
     done = pair_again(str(out), ["pairs_per_question=1", "accuracy_window=[0, 0.5]"])
-    assert told == {name: done[name] for name in told}
+    assert told == PairingPreview(**{name: getattr(done, name) for name in PairingPreview.__slots__})
     with pytest.raises(ConfigError, match=r"exclude: list\.txt is not in"):
         preview_pairs(str(out), ["exclude=list.txt"])

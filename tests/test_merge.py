@@ -297,7 +297,10 @@ def newer(run):
     [
         (lambda run: (run / "run.json").unlink(), "z is no run folder"),
         (lambda run: (run / "manifest.json").unlink(), "z is not finished"),
-        (lambda run: (run / "chunks/00001.json").unlink(), "z: chunks/ has 1 chunks, its dataset is of 2"),
+        (
+            lambda run: (run / "chunks/00001.json").unlink(),
+            "not finished: chunks/ has 1 chunks, its dataset is of 2",
+        ),
         (newer, "z has format 99, this mmpr reads up to 2; update mmpr"),
         (lambda run: (run / "chunks/00001.json").write_text("{"), r"z/chunks/00001\.json is damaged"),
         (lambda run: flip(next((run / "responses").iterdir())), r"z: responses/\S+ has changed since it was written"),

@@ -200,7 +200,7 @@ def test_limits_of_sources_and_weights_of_a_limited_build(tmp_path, cluster):
     run(mixed(tmp_path, charts_says={"limit": 7}), tmp_path / "own")
     assert by_source(tmp_path / "own") == {"charts": 7, "open": 30}
     config = mixed(tmp_path, "limit=12", charts_says={"weight": 2})
-    assert run(config, tmp_path / "shared")["questions"] == 12
+    assert run(config, tmp_path / "shared").questions == 12
     assert by_source(tmp_path / "shared") == {"charts": 8, "open": 4}
     charts(tmp_path, n=50)
     assert build(config, str(tmp_path / "shared"), scripted_engine).idle  # a sample is of what was there
@@ -270,11 +270,11 @@ async def test_the_engine_is_asked_in_each_sources_way(tmp_path):
 def test_a_merged_run_keeps_each_sources_settings(tmp_path, cluster):
     charts(tmp_path), more(tmp_path)
     config = mixed(tmp_path, charts_says={"prompt_version": "final", "relative_tolerance": 0.05})
-    pairs = run(config, tmp_path / "mix")["pairs"]
+    pairs = run(config, tmp_path / "mix").pairs
     (tmp_path / "other").mkdir()
     alone = charts(tmp_path / "other", answer="2").rename(tmp_path / "other" / "alone.jsonl")
     plain = {"model": "pocket", "n": 4, "max_tokens": 256, "chunk_questions": 4}
-    pairs += run(BuildConfig(source=str(alone), **plain), tmp_path / "plain")["pairs"]
+    pairs += run(BuildConfig(source=str(alone), **plain), tmp_path / "plain").pairs
     merged = merge_runs([str(tmp_path / "plain"), str(tmp_path / "mix")], str(tmp_path / "all"), [])
     assert merged.report.pairs == pairs and merged.notes == ()
     assert by_source(tmp_path / "all") == {"charts": 12, "open": 6, "alone": 12}

@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
+
+from tenacity import Retrying, retry_if_exception, stop_after_attempt
 
 from mmpr.errors import ConfigError, HubError, RunFolderError
 from mmpr.redact import redacted
@@ -34,8 +35,6 @@ _COMMIT_FILES = 500
 _PAUSES_S = (2.0, 8.0)
 _BUSY = (408, 409, 412, 429)  # another commit is under way, or too many requests
 _MOST_CHARS = 300
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,19 +228,15 @@ class _Hub:
             gone = [CommitOperationDelete(name, is_folder=False) for name in stale]
             return self._api.create_commit(self.repo, [*gone, *changes], commit_message=words, repo_type="dataset")
 
+        # where the Hub may do better: it retries uploads itself, but no commit
+        retrying = Retrying(
+            stop=stop_after_attempt(len(self._pauses_s) + 1),
+            wait=lambda state: [*self._pauses_s, 0.0][state.attempt_number - 1],
+            retry=retry_if_exception(lambda error: isinstance(error, _faults()) and _may_pass(error)),
+            reraise=True,
+        )
         with self._named_errors():
-            self._patiently(send)
-
-    def _patiently(self, send: Callable[[], T]) -> T:
-        """Try again where the Hub may do better: it retries uploads itself, but no commit."""
-        for pause_s in self._pauses_s:
-            try:
-                return send()
-            except _faults() as error:
-                if isinstance(error, ValueError) or not _may_pass(_status(error)):
-                    raise
-            time.sleep(pause_s)
-        return send()
+            retrying(send)
 
     @contextmanager
     def _named_errors(self) -> Iterator[None]:
@@ -269,7 +264,7 @@ class _Hub:
         message = _one_line(_causes(error)[-1])
         if status is None:
             return f"the Hub at {self._api.endpoint} cannot be reached ({message}); check the network, push again"
-        if not _may_pass(status):
+        if not _may_pass(error):
             return f"the Hub refuses {self.repo} ({status}: {message})"
         return f"the Hub failed ({status}: {message}); push again later, what was sent is not sent again"
 
@@ -297,9 +292,10 @@ def _status(error: BaseException) -> int | None:
     return next((int(response.status_code) for response in responses if response is not None), None)
 
 
-def _may_pass(status: int | None) -> bool:
+def _may_pass(error: BaseException) -> bool:
     """Whether the same request may do better later."""
-    return status is None or status >= 500 or status in _BUSY
+    status = _status(error)
+    return not isinstance(error, ValueError) and (status is None or status >= 500 or status in _BUSY)
 
 
 def _one_line(error: BaseException) -> str:

@@ -9,8 +9,6 @@ file systems of fsspec look for them. Through a proxy that the environment names
 from __future__ import annotations
 
 import functools
-import random
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 from urllib.parse import urlsplit
@@ -25,6 +23,7 @@ from mmpr.types import Reason
 
 if TYPE_CHECKING:
     from aiohttp import ClientRequest, ClientResponse, ClientResponseError, ClientSession
+    from tenacity import RetryCallState
 
 _PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
 _CHUNK_BYTES = 1 << 20
@@ -70,28 +69,40 @@ def fetch(address: str, name: str, options: ImageOptions, max_bytes: int, out: B
         raise unreadable(name, place)
     if refusal := parse_allowed(options.allowed_hosts).refusal(place):
         raise ImageError(Reason.IMAGE_NOT_ALLOWED, f"{name}: {refusal}")
+    from tenacity import Retrying, retry_if_exception, stop_after_attempt
+
     attempt = _from_web if place.port is not None else _from_store
-    for tries in range(1, options.fetch_retries + 2):
-        out.seek(0)
-        out.truncate()
-        try:
-            return attempt(address, place, options, cast("BinaryIO", _Bounded(out, name, max_bytes)))
-        except FileNotFoundError as error:
-            raise ImageError(Reason.IMAGE_MISSING, f"{name}: nothing is there") from error
-        except _Refused as error:
-            raise ImageError(Reason.IMAGE_NOT_ALLOWED, f"{name}: {error}") from error
-        except _Failed as error:
-            if tries > options.fetch_retries or not error.may_pass:
-                message = f"{name}: {error}" + (f" ({tries} attempts)" if tries > 1 else "")
-                raise ImageError(Reason.IMAGE_UNREACHABLE, " ".join(message.split())) from error
-            time.sleep(_pause_s(tries, error.wait_s))
-    raise AssertionError("an attempt returns or raises")
+    retrying = Retrying(
+        stop=stop_after_attempt(options.fetch_retries + 1),
+        retry=retry_if_exception(lambda error: isinstance(error, _Failed) and error.may_pass),
+        wait=_pause_s,
+        reraise=True,
+    )
+    tries = 0
+    try:
+        for once in retrying:
+            with once:
+                tries = once.retry_state.attempt_number
+                out.seek(0)
+                out.truncate()
+                attempt(address, place, options, cast("BinaryIO", _Bounded(out, name, max_bytes)))
+    except FileNotFoundError as error:
+        raise ImageError(Reason.IMAGE_MISSING, f"{name}: nothing is there") from error
+    except _Refused as error:
+        raise ImageError(Reason.IMAGE_NOT_ALLOWED, f"{name}: {error}") from error
+    except _Failed as error:
+        message = f"{name}: {error}" + (f" ({tries} attempts)" if tries > 1 else "")
+        raise ImageError(Reason.IMAGE_UNREACHABLE, " ".join(message.split())) from error
 
 
-def _pause_s(tries: int, wait_s: float) -> float:
-    """Twice as long each time, and never the same for the many that failed together."""
-    grown = _PAUSE_S * 2.0 ** (tries - 1) * random.uniform(0.5, 1.0)
-    return min(max(grown, wait_s), _LONGEST_PAUSE_S)
+def _pause_s(state: RetryCallState) -> float:
+    """Twice as long each time, never the same for the many that failed together, and as the server asks."""
+    from tenacity import wait_exponential, wait_random
+
+    growing = wait_exponential(multiplier=_PAUSE_S, max=_LONGEST_PAUSE_S) + wait_random(0, _PAUSE_S)
+    failed = state.outcome.exception() if state.outcome else None
+    asked_s = failed.wait_s if isinstance(failed, _Failed) else 0.0
+    return min(max(growing(state), asked_s), _LONGEST_PAUSE_S)
 
 
 class _Bounded:
