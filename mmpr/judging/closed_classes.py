@@ -7,6 +7,7 @@ import re
 from functools import cache, lru_cache
 
 from mmpr.judging.number_words import digits
+from mmpr.judging.tables import meanings
 
 # The basic colours; teal, beige or gold are shades of one of them and prove nothing.
 _COLOURS_TEXT = """
@@ -32,28 +33,6 @@ _INFINITE = {
     **dict.fromkeys(("-infinity", "-∞", "negative infinity", "minus infinity", "负无穷"), -math.inf),
 }
 _NUMBER = re.compile(r"[-+]?\d{1,60}(?:\.\d{1,60})?$")
-_SHORT_NAMES = {
-    "usa": "US",
-    "us": "US",
-    "america": "US",
-    "united states of america": "US",
-    "uk": "GB",
-    "great britain": "GB",
-    "britain": "GB",
-    "russian federation": "RU",
-    "holland": "NL",
-    "uae": "AE",
-    "czech republic": "CZ",
-    "turkey": "TR",
-    "burma": "MM",
-    "swaziland": "SZ",
-    "ivory coast": "CI",
-    "cape verde": "CV",
-    "peoples republic of china": "CN",
-    "republic of korea": "KR",
-    "中国": "CN",
-    "美国": "US",
-}
 # Regions that hold others, or whose name a smaller place shares.
 _NO_COUNTRY = frozenset(("world", "europe", "asia", "africa", "americas", "oceania", "european union", "eurozone"))
 
@@ -69,7 +48,10 @@ def _territories() -> dict[str, str]:
             if len(code) == 2 and code.isalpha():
                 words = re.sub(r"[.,'’()]+", " ", name.casefold()).replace("&", "and")
                 names[" ".join(words.split())] = code
-    return {**{name: code for name, code in names.items() if name not in _NO_COUNTRY}, **_SHORT_NAMES}
+    return {
+        **{name: code for name, code in names.items() if name not in _NO_COUNTRY},
+        **meanings("short names of countries"),
+    }
 
 
 @cache

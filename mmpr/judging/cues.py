@@ -8,27 +8,7 @@ from functools import cached_property, lru_cache
 
 from mmpr.judging.clean import fold
 from mmpr.judging.number_words import english_digits
-from mmpr.judging.units import (
-    AMPERE,
-    AREA,
-    ENERGY,
-    FORCE,
-    HERTZ,
-    KELVIN,
-    LENGTH,
-    MASS,
-    OHM,
-    POWER,
-    PRESSURE,
-    SPEED,
-    TIME,
-    UNIT,
-    VOLT,
-    VOLUME,
-    Dimension,
-    Unit,
-    read_unit,
-)
+from mmpr.judging.units import DIMENSIONS, UNIT, Dimension, Unit, read_unit
 
 _WORD = re.compile(r"[a-z]{1,40}(?:'[a-z]{1,40})?|[\u3400-\u9fff]")
 _PERCENT = re.compile(r"\bper\s?cent|percentage|%|百分(?!点)|百分比|占比")
@@ -82,34 +62,34 @@ _TRANSCRIBE = re.compile(
     r"|写的|文字"
 )
 _MEASURED = (
-    (re.compile(r"\barea\b|面积"), AREA),
-    (re.compile(r"\bvolume\b|\bcapacity\b|体积|容积"), VOLUME),
+    (re.compile(r"\barea\b|面积"), "area"),
+    (re.compile(r"\bvolume\b|\bcapacity\b|体积|容积"), "volume"),
     (
         re.compile(
             r"\b(?:perimeter|circumference|radius|diameter|hypotenuse|length|height|width|distance)\b|周长|半径|直径|长度|高度"
         ),
-        LENGTH,
+        "length",
     ),
 )
 # Words that confirm a unit and exclude none: work is energy or a job, power a watt or an exponent.
 _MAY_MEASURE = tuple(
     (re.compile(rf"\b(?:{words})\b"), dimension)
     for words, dimension in (
-        ("how (?:long|tall|high|wide|deep|far|thick)|depth|thickness|altitude|wavelength|side|base", LENGTH),
-        ("how (?:fast|quick)|speed|velocity|pace", SPEED),
-        ("how heavy|weigh|weighs|weight|mass|load", MASS),
-        ("how (?:long|old)|time|duration|period|age|delay", TIME),
-        ("temperature|how (?:hot|warm|cold)", KELVIN),
-        ("force|tension|weight|thrust|load", FORCE),
-        ("energy|work|heat|torque", ENERGY),
-        ("power|wattage", POWER),
-        ("pressure|stress", PRESSURE),
-        ("voltage|potential|emf|battery", VOLT),
-        ("current", AMPERE),
-        ("resistance|resistor|impedance", OHM),
-        ("frequency", HERTZ),
-        ("how big|size|capacity|volume", VOLUME),
-        ("how big|size|area", AREA),
+        ("how (?:long|tall|high|wide|deep|far|thick)|depth|thickness|altitude|wavelength|side|base", "length"),
+        ("how (?:fast|quick)|speed|velocity|pace", "speed"),
+        ("how heavy|weigh|weighs|weight|mass|load", "mass"),
+        ("how (?:long|old)|time|duration|period|age|delay", "time"),
+        ("temperature|how (?:hot|warm|cold)", "temperature"),
+        ("force|tension|weight|thrust|load", "force"),
+        ("energy|work|heat|torque", "energy"),
+        ("power|wattage", "power"),
+        ("pressure|stress", "pressure"),
+        ("voltage|potential|emf|battery", "voltage"),
+        ("current", "current"),
+        ("resistance|resistor|impedance", "resistance"),
+        ("frequency", "frequency"),
+        ("how big|size|capacity|volume", "volume"),
+        ("how big|size|area", "area"),
     )
 )
 _RATE = re.compile(
@@ -216,11 +196,11 @@ class Cues:
 
     def dimension(self) -> Dimension | None:
         """What the question measures, where it says: an area, a volume or a length."""
-        return next((dimension for pattern, dimension in _MEASURED if self.has(pattern)), None)
+        return next((DIMENSIONS[name] for pattern, name in _MEASURED if self.has(pattern)), None)
 
     def may_measure(self, dimension: Dimension) -> bool:
         """Whether a word of the question names what a unit of this dimension measures: `how fast` and km/h."""
-        return any(dimension == one and self.has(pattern) for pattern, one in (*_MEASURED, *_MAY_MEASURE))
+        return any(dimension == DIMENSIONS[one] and self.has(pattern) for pattern, one in (*_MEASURED, *_MAY_MEASURE))
 
     def rate(self) -> bool:
         """Whether it asks for what people give in per cent, and for no unit."""

@@ -9,6 +9,7 @@ from functools import lru_cache
 
 from mmpr.judging import algebra
 from mmpr.judging.number_words import digits
+from mmpr.judging.tables import meanings
 from mmpr.judging.units import UNIT, Unit, read_unit
 
 
@@ -37,43 +38,8 @@ class Mention:
     reading: Reading
 
 
-_CURRENCIES = {
-    **dict.fromkeys(("$", "us$", "usd", "dollar", "dollars", "us dollars", "u.s. dollars", "美元", "bucks"), "USD"),
-    "¢": "USD/EUR/CAD/AUD/HKD",  # `69 cents`, written as a part of the whole coin
-    **dict.fromkeys(("€", "eur", "euro", "euros", "欧元"), "EUR"),
-    **dict.fromkeys(("£", "gbp", "pounds sterling", "英镑"), "GBP"),
-    **dict.fromkeys(("jpy", "yen", "日元"), "JPY"),
-    "¥": "CNY/JPY",
-    **dict.fromkeys(("cny", "rmb", "yuan", "元", "人民币", "块钱"), "CNY"),
-    **dict.fromkeys(("₹", "inr", "rupees", "rupee", "rs", "rs."), "INR"),
-    **dict.fromkeys(("cad", "c$"), "CAD"),
-    **dict.fromkeys(("aud", "a$"), "AUD"),
-    **dict.fromkeys(("chf", "francs"), "CHF"),
-    **dict.fromkeys(("hk$", "hkd"), "HKD"),
-    **dict.fromkeys(("krw", "won", "₩"), "KRW"),
-}
-_SCALES = {
-    "hundred": 2,
-    "thousand": 3,
-    "million": 6,
-    "billion": 9,
-    "trillion": 12,
-    "k": 3,
-    "K": 3,
-    "M": 6,
-    "mn": 6,
-    "mln": 6,
-    "mil": 6,
-    "B": 9,
-    "bn": 9,
-    "bln": 9,
-    "百": 2,
-    "千": 3,
-    "万": 4,
-    "百万": 6,
-    "千万": 7,
-    "亿": 8,
-}
+_CURRENCIES = meanings("currencies")  # `69 cents` is a part of whichever whole coin
+_SCALES = {name: int(power) for name, power in meanings("scales").items()}
 _LIT = (
     r"(?:\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d{1,60})?|[1-9]\d{0,2}(?:[ ]\d{3})+(?![\d/])|\d{1,60}(?:\.\d{1,60})?|\.\d{1,60})"
 )

@@ -6,51 +6,14 @@ import re
 from dataclasses import dataclass
 
 from mmpr.errors import ConfigError
+from mmpr.judging.tables import meanings
 from mmpr.options import derived, option
 
-KINDS = (
-    "choice",
-    "yes_no",
-    "number",
-    "year",
-    "roman",
-    "date",
-    "time",
-    "ratio",
-    "interval",
-    "tuple",
-    "set",
-    "list",
-    "expression",
-    "equation",
-    "text",
-    "ocr",
-    "box",
-    "multipart",
-)
-# What datasets call the same kinds.
-_SYNONYMS = {
-    "letter": "choice",
-    "multiple_choice": "choice",
-    "mc": "choice",
-    "boolean": "yes_no",
-    "yesno": "yes_no",
-    "integer": "number",
-    "decimal": "number",
-    "float": "number",
-    "percent": "number",
-    "unit": "number",
-    "currency": "number",
-    "angle": "number",
-    "scientific": "number",
-    "fraction": "number",
-    "coordinates": "tuple",
-    "inequality": "interval",
-    "short_text": "text",
-    "code": "ocr",
-    "string": "ocr",
-    "bbox": "box",
-}
+_KINDS_TEXT = """
+choice yes_no number year roman date time ratio interval tuple set list expression equation text ocr box multipart
+"""
+KINDS = tuple(_KINDS_TEXT.split())
+_SYNONYMS = meanings("synonyms of kinds")  # what datasets call the same kinds
 FORMATS = ("final", "boxed", "think", "any")
 _OWN_JUDGE = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*(?:\.[^\W\d]\w*)*")
 BOX_FORMATS = ("xyxy", "xywh", "cxcywh")

@@ -7,13 +7,19 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from mmpr.judging import guards
-from mmpr.judging.aliases import ALIASES, HAN_CLASSIFIERS
 from mmpr.judging.closed_classes import excluded, is_territory, same_member
 from mmpr.judging.cues import Cues, singular, stem
 from mmpr.judging.number_words import chinese_digits, english_digits
 from mmpr.judging.rules import Rule, Ruling, ambiguous, correct, different, incorrect
+from mmpr.judging.tables import groups
 
 HAN = re.compile(r"[\u3400-\u9fff]")
+# Words that mean the same, as `spelled` writes them.
+ALIASES = {name: names[0] for names in groups("aliases") for name in names}
+_CLASSIFIERS_HAN = re.compile(
+    r"^(?:一|这|那|两|三|几)(?:只|个|条|匹|头|辆|本|张|棵|朵|位|名|把|块|台|架|艘|座|栋|双|件|根|片|群|种|杯"
+    r"|碗|瓶|盘|颗|粒|幅|支|枝)"
+)
 _ARTICLE = re.compile(r"^(?:an?|the|some|one)\s{1,4}")
 _PREPOSITION = re.compile(
     r"^(on top of|next to|in front of|to the (?:left|right) of|on the (?:left|right) of|inside of|on|in|at"
@@ -130,7 +136,7 @@ def core(text: str) -> str:
     if (opening := _OPENING.match(low)) is not None:
         low = low[opening.end() :]
     if HAN.search(low) is not None:
-        low = _plain_han(HAN_CLASSIFIERS.sub("", _OPENING_HAN.sub("", low)))
+        low = _plain_han(_CLASSIFIERS_HAN.sub("", _OPENING_HAN.sub("", low)))
     if _MAYBE_REASON.search(low) is not None:
         low = _TRAILING_REASON.sub("", low) or low
     words = spelled(low)

@@ -1,0 +1,33 @@
+"""The judge's tables, as `tables.txt` holds them: what words and signs mean, apart from what is done with them."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+
+
+@cache
+def _sections() -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for line in (files("mmpr.judging") / "tables.txt").read_text(encoding="utf-8").splitlines():
+        if line.startswith("["):
+            found[line[1:-1]] = lines = []
+        elif line and not line.startswith("#"):
+            lines.append(line)
+    return found
+
+
+def groups(section: str) -> list[list[str]]:
+    """Names that mean one thing, a line each."""
+    return [line.split("|") for line in _sections()[section]]
+
+
+def entries(section: str) -> list[tuple[str, list[str]]]:
+    """(value, its names) of every line `value = name | name`."""
+    parted = (line.partition(" = ") for line in _sections()[section])
+    return [(value, names.split(" | ")) for value, _, names in parted]
+
+
+def meanings(section: str) -> dict[str, str]:
+    """name -> value."""
+    return {name: value for value, names in entries(section) for name in names}
