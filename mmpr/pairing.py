@@ -173,7 +173,7 @@ def model_parts(judged: Sequence[Judged], rule: PairOptions) -> list[Sides]:
         return [sides([j for j in judged if (j[0].model or "") == name], rule) for name in models]
     found = sides(own, rule)
     if rule.chosen_from != ANY:
-        named = [j for j in judged if j[0].model == rule.chosen_from]
+        named = [j for j in judged if (j[0].model or rule.policy) == rule.chosen_from]
         return [(sides(named, rule)[0], *found[1:])]
     if found[0] or len(own) == len(judged):
         return [found]

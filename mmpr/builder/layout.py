@@ -275,9 +275,12 @@ def require_identity(folder: RunFolder, asked: Settings) -> None:
     Raises:
         ResumeError: the folder was merged; or names the first field that differs, with both values.
     """
-    if members := folder.load_run().members:
-        names = ", ".join(member.name for member in members)
+    run = folder.load_run()
+    if run.members:
+        names = ", ".join(member.name for member in run.members)
         raise ResumeError(f"{folder.url} was merged from {names} and cannot be built on; build those, and merge again")
+    if run.identity.get("imported"):
+        raise ResumeError(f"{folder.url} was imported and cannot be built on; choose another --out, and merge them")
     folder.require_identity(asked, defaults=part(BuildConfig(), Mark.IDENTITY))
 
 

@@ -6,18 +6,23 @@ each with the model that wrote it. Pairs may then be chosen across models: `poli
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from mmpr.builder.merge_parts import MergePart
 from mmpr.builder.pair_rule import count
+from mmpr.builder.run_recipes import judge_options
 from mmpr.engines.engine_options import UNKNOWN_MODEL
 from mmpr.errors import ConfigError
-from mmpr.pairing import PairOptions
+from mmpr.judging import JudgeOptions, judge_key, open_judge
+from mmpr.pairing import ANY, SAME, PairOptions
 from mmpr.run import ChunkCommit, Committed, RunFolder, StoredResponse, new_attempt, read_chunk
 from mmpr.run.joined_questions import AnsweredElsewhere, JoinedQuestions
+from mmpr.run.stored_verdicts import with_verdicts
+from mmpr.settings.config import BuildConfig, changed, of_sources
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +44,7 @@ class JoinedChunk:
         renamed: source names of its run with those in the merged one.
         moved: places whose questions an earlier run keeps.
         answered: what the other runs answered to its questions.
+        judge: how all are judged.
     """
 
     commit: ChunkCommit
@@ -48,10 +54,11 @@ class JoinedChunk:
     renamed: Mapping[str, str]
     moved: frozenset[int]
     answered: tuple[AnsweredElsewhere, ...]
+    judge: JudgeOptions
 
 
 def models_by_part(parts: Sequence[MergePart]) -> list[str]:
-    """Who answered in each run.
+    """Who answered in each run; two states of one model by their revisions.
 
     Raises:
         ConfigError: nobody knows it of one.
@@ -61,10 +68,46 @@ def models_by_part(parts: Sequence[MergePart]) -> list[str]:
         if model == UNKNOWN_MODEL:
             place = one.folder.url
             raise ConfigError(f"--pair-across: nobody says who answered in {place}: import it with --model NAME")
-    return models
+    states = {(model, one.member.identity.get("revision")) for model, one in zip(models, parts, strict=True)}
+    several = {model for model, n in Counter(model for model, _ in states).items() if n > 1}
+    return [
+        f"{model}@{str(one.member.identity.get('revision'))[:25]}" if model in several else model
+        for model, one in zip(models, parts, strict=True)
+    ]
 
 
-def _answering(identity: Mapping[str, Any]) -> str:
+def across_overrides(parts: Sequence[MergePart], overrides: list[str]) -> list[str]:
+    """The overrides with the first run's model as the policy, where they name none.
+
+    Raises:
+        ConfigError: `policy` or `chosen_from` is none of the models.
+    """
+    models = models_by_part(parts)
+    names = {*models, *(name for model in models for name in model.split(" + "))}
+    for name, known in (("policy", names), ("chosen_from", names | {ANY, SAME})):
+        own = [one for one in overrides if one.startswith((f"{name}=", f"pairs.{name}="))]
+        for given in (one.partition("=")[2].strip("\"'") for one in own):
+            if given not in known | {"null", ""} and not any(model.endswith(" models") for model in models):
+                raise ConfigError(f"{name}: {given!r} answered in none of the runs; give {', '.join(sorted(known))}")
+    if any(one.startswith(("policy=", "pairs.policy=")) for one in overrides):
+        return overrides
+    return [*overrides, f"policy={json.dumps(models[0])}"]
+
+
+def across_notes(parts: Sequence[MergePart], joined: JoinedQuestions) -> tuple[str, ...]:
+    """How many questions are joined, and runs that were asked under another instruction than the first."""
+    first, *others = parts
+    version = first.member.identity.get("prompt_version")
+    notes = [f"{len(joined):,} questions have answers of several runs"]
+    for one in others:
+        if (other := one.member.identity.get("prompt_version")) != version:
+            notes.append(
+                f"{one.folder.url} was asked under {other}; its responses stand under the first run's {version}"
+            )
+    return tuple(notes)
+
+
+def _answering(identity: Mapping[str, object]) -> str:
     """As `BuildConfig.answering`."""
     model, lora = str(identity.get("model") or UNKNOWN_MODEL), identity.get("lora")
     return model if lora is None else f"{model} + {lora}"
@@ -80,30 +123,48 @@ def join_parts(parts: Sequence[MergePart]) -> tuple[list[MergePart], JoinedQuest
     return left, joined
 
 
-def joined_chunks(parts: Sequence[MergePart], joined: JoinedQuestions) -> Iterator[JoinedChunk]:
-    """The chunks of the merged run, in order."""
-    runs = tuple(OtherRun(one.folder, model) for one, model in zip(parts, models_by_part(parts), strict=True))
-    number = 0
-    for place, one in enumerate(parts):
-        for commit in one.commits:
-            moved, answered = joined.moved(place, commit.chunk), joined.answered(place, commit.chunk)
-            yield JoinedChunk(commit, number, runs, place, one.renamed, moved, answered)
-            number += 1
+class JoinedChunks(Sequence[JoinedChunk]):
+    """The chunks of the merged run, in order; each is described when it is asked for."""
+
+    def __init__(self, parts: Sequence[MergePart], joined: JoinedQuestions, config: BuildConfig) -> None:
+        self._joined, self._parts = joined, parts
+        self._runs = tuple(OtherRun(one.folder, model) for one, model in zip(parts, models_by_part(parts), strict=True))
+        self._places = [(place, commit) for place, one in enumerate(parts) for commit in one.commits]
+        each = (changed(config, {"sources": {}, **one.member.identity}) for one in parts)
+        self._judges = [[judge_options(source.config) for source in of_sources(one)] for one in each]
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, number: Any) -> Any:  # noqa: ANN401  a slice would be of no use to anybody
+        place, commit = self._places[number]
+        return JoinedChunk(
+            commit,
+            number,
+            self._runs,
+            place,
+            self._parts[place].renamed,
+            self._joined.moved(place, commit.chunk),
+            self._joined.answered(place, commit.chunk),
+            self._judges[place][commit.account.source],
+        )
 
 
-def take_joined(folder: RunFolder, rule: PairOptions, work: JoinedChunk) -> None:
-    """Commit a chunk with the responses of all runs, each under its model's name.
+def take_joined(folder: RunFolder, rule: PairOptions, time_limit_s: float, work: JoinedChunk) -> None:
+    """Commit a chunk with the responses of all runs, each under its model's name; all judged as its own run's are.
 
     Raises:
         RunFolderError: a file cannot be read or written.
     """
-    own = work.runs[work.own]
+    own, account = work.runs[work.own], work.commit.account
     others, judges = _others(work)
     rows = []
     for place, committed in enumerate(read_chunk(own.folder, work.commit)):
         if place not in work.moved:
             rows.append(_renamed(_with_others(committed, own.model, others.get(place, ())), work.renamed))
-    account = work.commit.account
+    if {*judges, account.judge} != {judge_key(work.judge)}:
+        with open_judge(work.judge, time_limit_s=time_limit_s) as judge:
+            rows = [with_verdicts(one, judge) for one in rows]
     counts, skips = count(rows, rule)
     known = [s.response.n_tokens for one in rows for s in one.responses if s.response.n_tokens is not None]
     joined = replace(
@@ -111,7 +172,7 @@ def take_joined(folder: RunFolder, rule: PairOptions, work: JoinedChunk) -> None
         counts=counts,
         skips_by_reason=skips,
         tokens={**account.tokens, "generated": sum(known)} if known else {},
-        judge=account.judge if judges <= {account.judge} else "",  # else all are judged anew when pairs are made
+        judge=judge_key(work.judge),
     )
     folder.commit_chunk(work.chunk, new_attempt(), rows, joined)
 

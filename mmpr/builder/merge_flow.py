@@ -8,7 +8,6 @@ it again.
 from __future__ import annotations
 
 import functools
-import json
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -19,7 +18,7 @@ from mmpr import pool
 from mmpr.builder.exclude import keep_list
 from mmpr.builder.finish import REPORTS, finish
 from mmpr.builder.layout import versions
-from mmpr.builder.merge_across import join_parts, joined_chunks, models_by_part, take_joined
+from mmpr.builder.merge_across import JoinedChunks, across_notes, across_overrides, join_parts, take_joined
 from mmpr.builder.merge_parts import Given, MergePart, open_given, parts_of, refuse_places
 from mmpr.builder.stopping import stop_signal
 from mmpr.builder.stored_settings import stored_settings
@@ -109,10 +108,9 @@ def merge_runs(urls: Sequence[str], out: str, overrides: list[str], *, pair_acro
     whole = parts_of(given)
     parts, joined = join_parts(whole) if pair_across else (whole, None)
     if joined is not None:
-        policy = f"policy={json.dumps(models_by_part(parts)[0])}"
-        overrides = overrides if any(one.startswith("policy=") for one in overrides) else [*overrides, policy]
+        overrides = across_overrides(parts, overrides)
     config, notes = _settings(given, parts, overrides)
-    notes += () if joined is None else (f"{len(joined):,} questions have answers of several runs",)
+    notes += () if joined is None else across_notes(parts, joined)
     merge = _Merge(folder, given, parts, config, _run(parts, config, joined), whole, joined)
     with stop_signal():
         if report := _whole_already(merge):
@@ -263,8 +261,9 @@ def _taken(merge: _Merge) -> Iterator[None]:
     """Take every chunk: as it lies, or with the responses of the other runs."""
     if merge.joined is None:
         return pool.map_tasks(functools.partial(_take, merge.folder), _takings(merge.parts))
-    work = functools.partial(take_joined, merge.folder, merge.config.pairs)
-    return pool.map_tasks(work, list(joined_chunks(merge.parts, merge.joined)), in_flight=_JOINED_AT_ONCE)
+    limit_s = merge.config.cluster.judge_time_limit_s
+    work = functools.partial(take_joined, merge.folder, merge.config.pairs, limit_s)
+    return pool.map_tasks(work, JoinedChunks(merge.parts, merge.joined, merge.config), in_flight=_JOINED_AT_ONCE)
 
 
 def _takings(parts: Sequence[MergePart]) -> list[_Taking]:

@@ -23,7 +23,7 @@ from mmpr.builder.layout import readings, versions
 from mmpr.builder.progress_views import report_notes, waiting
 from mmpr.builder.run_recipes import judge_options
 from mmpr.builder.stopping import stop_signal
-from mmpr.errors import ResumeError, SourceError
+from mmpr.errors import ResumeError, RunFolderError, SourceError
 from mmpr.images import Loader, check_hosts
 from mmpr.importing.import_chunks import import_chunk
 from mmpr.importing.import_records import (
@@ -166,6 +166,8 @@ def _enter(folder: RunFolder, config: BuildConfig, source: Source, groups: Rollo
             )
         )
     else:
+        if (run := folder.load_run()).members or not run.identity.get("imported"):
+            raise RunFolderError(f"{folder.url} holds a run that was built or merged; give another --out")
         defaults = part(BuildConfig(), Mark.IDENTITY)
         folder.require_identity({**defaults, **identity}, defaults=defaults)
         _refuse_changed(folder, source, groups.facts.sha256)

@@ -57,24 +57,33 @@ class JoinedQuestions:
                     prints.append(asked)
                     places.extend((number, commit.chunk, place))
         found = np.frombuffer(places, dtype=np.int64).reshape(-1, _WIDTH)
-        self._kept, self._moved = _joined(np.frombuffer(prints, dtype=np.uint64), found)
+        kept, moved = _joined(np.frombuffer(prints, dtype=np.uint64), found)
+        order = np.lexsort((moved[:, 0], kept[:, 2], kept[:, 1], kept[:, 0]))
+        self._kept, self._sources = kept[order], moved[order]
+        self._moved = moved[np.lexsort(moved.T[::-1])]
 
     def __len__(self) -> int:
         """How many questions are answered by several runs."""
         import numpy as np
 
-        return len(np.unique(self._kept, axis=0)) if len(self._kept) else 0
+        return len(np.unique(self._kept, axis=0))
 
     def moved(self, part: int, chunk: int) -> frozenset[int]:
         """The places of a chunk whose questions an earlier run keeps."""
-        here = self._moved[(self._moved[:, 0] == part) & (self._moved[:, 1] == chunk)]
-        return frozenset(here[:, 2].tolist())
+        return frozenset(self._moved[_of_chunk(self._moved, part, chunk), 2].tolist())
 
     def answered(self, part: int, chunk: int) -> tuple[AnsweredElsewhere, ...]:
         """What other runs answered to the questions that this chunk keeps, in the order of the runs."""
-        rows = (self._kept[:, 0] == part) & (self._kept[:, 1] == chunk)
-        pairs = zip(self._kept[rows].tolist(), self._moved[rows].tolist(), strict=True)
-        return tuple(AnsweredElsewhere(kept[2], *moved) for kept, moved in pairs)
+        here = _of_chunk(self._kept, part, chunk)
+        pairs = zip(self._kept[here, 2].tolist(), self._sources[here].tolist(), strict=True)
+        return tuple(AnsweredElsewhere(place, *source) for place, source in pairs)
+
+
+def _of_chunk(places: Places, part: int, chunk: int) -> slice:
+    """The rows of a chunk, of places in order."""
+    low, high = places[:, 0].searchsorted([part, part + 1]).tolist()
+    first, stop = places[low:high, 1].searchsorted([chunk, chunk + 1]).tolist()
+    return slice(low + first, low + stop)
 
 
 def _joined(prints: npt.NDArray[np.uint64], places: Places) -> tuple[Places, Places]:

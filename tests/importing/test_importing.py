@@ -338,6 +338,55 @@ def test_who_answered_must_be_known_to_pair_across(tmp_path):
         mmpr.merge(tmp_path / "run-policy", unknown, out=tmp_path / "both", pair_across=True)
 
 
+def test_every_response_of_every_run_is_in_the_joined_run_once_whatever_the_chunks(tmp_path):
+    draw = random.Random(3)
+    answers = {
+        model: {q: [draw.choice((2, 3)) for _ in range(draw.randrange(1, 4))] for q in draw.sample(range(9), n)}
+        for model, n in (("one", 6), ("two", 9), ("three", 4))
+    }
+    shapes.draw(tmp_path)
+    runs = []
+    for size, (model, of_questions) in enumerate(answers.items(), start=2):
+        rows = [
+            {"image": f"{q}.png", "question": f"How many in {q}?", "response": f"{model} says {i} of {q}: {a}"}
+            for q, given in of_questions.items()
+            for i, a in enumerate(given)
+        ]
+        file = simple(tmp_path / f"{model}.jsonl", rows)
+        runs.append(mmpr.import_rollouts(file, tmp_path / model, model=model, chunk_questions=size))
+    both = mmpr.merge(*runs, out=tmp_path / "all", pair_across=True)
+    found = sorted(
+        (r.response.model, one.question.text, r.response.text) for one in committed(both) for r in one.responses
+    )
+    given = sorted(
+        (model, f"How many in {q}?", f"{model} says {i} of {q}: {a}")
+        for model, of_questions in answers.items()
+        for q, each in of_questions.items()
+        for i, a in enumerate(each)
+    )
+    assert found == given and verify(both.url) == []
+    assert both.report.questions == len({q for of_questions in answers.values() for q in of_questions})
+    again = mmpr.merge(*runs, out=tmp_path / "again", pair_across=True)
+    assert [row["pair_id"] for row in again.pairs()] == [row["pair_id"] for row in both.pairs()]
+
+
+def test_who_is_chosen_must_have_answered(tmp_path):
+    runs = policies(tmp_path, **ANSWERS)
+    with pytest.raises(
+        ConfigError, match="chosen_from: 'strng' answered in none of the runs; give any, policy, same, s"
+    ):
+        mmpr.merge(*runs, out=tmp_path / "both", pair_across=True, chosen_from="strng")
+
+
+def test_a_run_is_built_or_imported_and_not_both(imported, tmp_path):
+    file, run = imported["listed"]
+    done = CliRunner().invoke(app, ["build", "--source", str(file), "--out", run.url])
+    assert done.exit_code == 1 and "was imported and cannot be built on" in done.stderr
+    both = mmpr.merge(run, run_of(imported, "api"), out=tmp_path / "both")
+    with pytest.raises(RunFolderError, match="was built or merged"):
+        mmpr.import_rollouts(file, both.url)
+
+
 # -- files that a build would ask anew ---------------------------------------------------------------------------------
 
 
