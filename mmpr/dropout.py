@@ -3,7 +3,7 @@
 A `View` says what the completion is written with, nothing by default; the cut, the faults and the pairs are the same.
 
 The original pipeline cuts by spaces, so that Chinese is not cut at all, and glues stripped strings. Here the cut is
-made in tokens and every text is decoded from the tokens that really ran. Only where a server tells no tokens is the cut
+made in tokens and every text is decoded from the tokens that really ran. Only where a server gives no tokens is the cut
 made in the text, at the same places, and what follows must follow it verbatim.
 """
 
@@ -52,7 +52,7 @@ class DropoutOptions:
     """How the rejected side of a question without a reference answer is made."""
 
     draft_max_tokens: int = option(2048, "tokens a draft", ge=1)
-    drafts: int = option(1, "drafts a question; the one the image speaks for most is chosen", ge=1)
+    drafts: int = option(1, "drafts a question; the one with the largest log-probability gain is chosen", ge=1)
     rejected_view: View = option(
         View.BLIND, "what the rejected side sees: blind, image_kept, shuffled_tiles, other_picture"
     )
@@ -68,7 +68,7 @@ class DropoutOptions:
 class Cut:
     """Where a draft was cut: `prefix` stays, `remaining_tokens` of the draft were taken off.
 
-    `continues` is how an engine goes on from there; with TEXT the prefix has no token ids and the counts of tokens are
+    `continues` is how an engine continues it; with TEXT the prefix has no token ids and the counts of tokens are
     the draft's own, shared out by characters. A prefix without text: nothing of the draft stays.
     """
 
@@ -269,6 +269,6 @@ def given_draft(question: Question, token_ids: tuple[int, ...], decoded: str) ->
 
 
 def given_text(question: Question, n_tokens: int) -> Response:
-    """The same for an engine that tells no token ids."""
+    """The same for an engine that gives no token ids."""
     assert question.draft is not None, "a draft that no source gave"
     return Response(question.id, Stage.DRAFT, 0, question.draft, (), n_tokens, Finish.STOP)

@@ -1,4 +1,4 @@
-"""Every error that mmpr raises on purpose. Each message is one line that names the place and the mend.
+"""Every error that mmpr raises on purpose. Each message is one line that names the place and the remedy.
 
 MmprError
 ├── ConfigError          a setting is wrong: names the field and what it may be
@@ -8,7 +8,7 @@ MmprError
 │   ├── EngineStartError the engine did not start: wrong path, no memory, no GPU
 │   ├── EngineDead       the engine ended while it held requests; its chunks are leased again
 │   └── RequestRefused   the engine refused one request; carries the `Reason` of its skip
-├── JudgeError           a truth or a response could not be judged for a technical cause
+├── JudgeError           a reference answer or a response could not be judged for a technical cause
 ├── RunFolderError       a run folder is damaged, foreign, or in use
 │   ├── ResumeError      a start whose identity differs from the folder's; names the changed field
 │   ├── DriverReplaced   another driver has taken the run over

@@ -217,7 +217,7 @@ def figures(results: Sequence[Result]) -> Figures:
 
 
 def passes(results: Sequence[Result]) -> list[int]:
-    """The k that pass@k is told for: 2, 4, 8, .. and the least n of all questions."""
+    """The values of k that pass@k is reported for: 2, 4, 8, .. and the least n of all questions."""
     least = min(one.n for one in results)
     return [*(2**i for i in range(1, least.bit_length()) if 2**i < least), *([least] if least > 1 else [])]
 

@@ -121,7 +121,7 @@ class Run:
         return RunTable(items, lambda: map(_question_row, items()))
 
     def responses(self) -> RunTable[JudgedResponse]:
-        """Every response that was paid for, drafts and completions included; any run."""
+        """Every response of any run, drafts and completions included."""
         folder = RunFolder(self.url)
         folder.load_run()
 

@@ -166,7 +166,7 @@ def pairs_of(question: Question, parts: Sequence[Sides], rule: PairOptions) -> l
 
 
 def model_parts(judged: Sequence[Judged], rule: PairOptions) -> list[Sides]:
-    """Which responses may meet in pairs, by whose they are: one part where nobody tells models apart."""
+    """Which responses may meet in pairs, by the model that wrote them; one part where all are of one model."""
     own = of_policy(judged, rule.policy)
     if rule.chosen_from == SAME:
         models = sorted({response.model or "" for response, _ in judged}, key=lambda name: (name != rule.policy, name))

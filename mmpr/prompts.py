@@ -105,7 +105,7 @@ class PromptOptions:
 
 
 # What benchmarks append to their questions and the original pipeline takes off again: it contradicts "step by step".
-# All ask for a few words, so that `sources.turns` takes a reply to one of them for the truth.
+# All ask for a few words, so that `sources.turns` takes a reply to one of them for the reference answer.
 _SUFFIXES = (
     "Answer the question using a single word or phrase.",
     "Answer the question with a single word or phrase.",

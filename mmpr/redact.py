@@ -1,4 +1,4 @@
-"""Secrets: found in settings, so that none reaches a run folder, and taken out of what is told."""
+"""Secrets: found in settings, so that none reaches a run folder, and removed from what is printed."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from mmpr.options import option
 from mmpr.pairing import Judged, PairOptions, Sides, outside_window, pairs_of, sides
 from mmpr.types import Outcome, Question
 
-_WORTH_ASKING = 0.15  # least chance that the rest of the cap brings what lacks; benchmarks/NOTES.md has others
+_WORTH_ASKING = 0.15  # least chance that the rest of the cap brings what is missing; benchmarks/NOTES.md has others
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ def next_round(question: Question, judged: Sequence[Judged], rule: PairOptions, 
     too much is paid for; what is asked for too little costs another prefill, which the engine has cached.
 
     Args:
-        question: with a known answer.
+        question: with a reference answer.
         judged: every response so far, rounds complete.
         rule: what pairs are; its `pairs_per_question` is the target.
         first: responses of the first round.
@@ -103,7 +103,7 @@ def _lacking(found: Sides, rule: PairOptions, left: int) -> int:
 
 
 def _is_hopeless(question: Question, judged: Sequence[Judged], rule: PairOptions) -> bool:
-    """A truth that does not parse judges nothing; a question outside the window is skipped whatever else it says."""
+    """Whether more responses cannot help: the reference answer does not parse, or accuracy lies outside the window."""
     if all(verdict.outcome is Outcome.ERROR for _, verdict in judged):
         return True
     return outside_window(question, judged, rule.accuracy_window) is not None

@@ -40,7 +40,7 @@ class QuestionCounts:
 
 @dataclass(frozen=True, slots=True)
 class WorkRate:
-    """Of the last minutes of a run that goes on, else over all its time at work; None where nothing says it."""
+    """Of the last minutes of a run at work, else over all its time at work; None where nothing says it."""
 
     questions_per_s: float | None
     tokens_per_s: float | None
@@ -49,7 +49,7 @@ class WorkRate:
 
 @dataclass(frozen=True, slots=True)
 class DriverStatus:
-    """Who drives the run, and how many seconds ago it was last heard of."""
+    """Who drives the run, and how many seconds ago its last heartbeat was."""
 
     host: str
     pid: int

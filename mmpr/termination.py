@@ -115,7 +115,7 @@ def _send_again(number: int) -> None:
 
 
 def _send_when_back_in(frame: FrameType, number: int) -> None:
-    """Send the signal when this frame, which imports, goes on; imports that follow one another leave a timer no gap."""
+    """Send the signal when this importing frame continues; imports that follow one another leave a timer no gap."""
 
     def resumed(frame: FrameType, _: str, __: object) -> None:
         sys.settrace(None)

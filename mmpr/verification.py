@@ -1,4 +1,4 @@
-"""Re-reads a run folder and says what is damaged, a line each: the file, what is wrong, and the mend.
+"""Re-reads a run folder and says what is damaged, a line each: the file, what is wrong, and the remedy.
 
 It needs neither source nor engine, works on a copy, and holds one row group of pairs and one chunk at a time.
 """
@@ -23,7 +23,7 @@ from mmpr.run.parquet_reader import batches
 from mmpr.run.split import TRAIN, VALIDATION, image_number
 from mmpr.types import Pair, PairKind, TableRow
 
-# More faults of one sort tell nothing new.
+# More faults of one kind say nothing new.
 _MOST_LINES = 20
 _BATCH_ROWS = 32
 _MEND = "start the build again, it builds this chunk anew"
@@ -74,7 +74,7 @@ def verify(folder_url: str, options: Mapping[str, object] | None = None) -> list
 
 
 def unfinished(folder_url: str, options: Mapping[str, object] | None = None) -> str | None:
-    """What a run without damage still lacks, in one line; None where it is finished.
+    """What a run without damage still needs, in one line; None where it is finished.
 
     Raises:
         RunFolderError: the folder holds no run, or a damaged one.
@@ -91,7 +91,7 @@ def unfinished(folder_url: str, options: Mapping[str, object] | None = None) -> 
 
 
 def _of_merged(folder: RunFolder, line: str) -> str:
-    """The mend of a run that no build can mend."""
+    """The remedy for a run that no build can repair."""
     if not line.endswith((_MEND, _AGAIN, "build again")):
         return line
     remedy = f"`mmpr pair {folder.url}` cuts it anew" if line.endswith(_AGAIN) else "merge its runs into another folder"
@@ -152,7 +152,7 @@ def _length_fault(folder: RunFolder, file: FileRecord) -> str | None:
 
 
 def refuse_damaged(folder: RunFolder, files: Iterable[FileRecord]) -> None:
-    """For whoever is about to write what depends on these files: every byte is read before.
+    """Reads every byte of these files before anything is written that depends on them.
 
     Raises:
         RunFolderError: one is missing or has changed.

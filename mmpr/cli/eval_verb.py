@@ -39,7 +39,7 @@ def evaluate(
     strict: StrictOption = False,
     log_format: LogOption = LogFormat.TEXT,
 ) -> None:
-    """Say how right a model is on questions with answers; the same command again goes on where it ended."""
+    """Measure how often a model is right on questions with answers; run the same command again to resume."""
     context.meta[LOG_FORMAT] = log_format
     folders, settings = sorted_words(words or [])
     asking = out is not None and not folders and not compare

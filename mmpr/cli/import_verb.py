@@ -21,7 +21,7 @@ def import_rollouts(
     log_format: LogOption = LogFormat.TEXT,
     settings: Settings = None,
 ) -> None:
-    """Make a run folder of responses that were made elsewhere; the same command again goes on where it ended.
+    """Make a run folder of responses that were made elsewhere; run the same command again to resume.
 
     Reads what InternVL's pipeline, VLMEvalKit, lmms-eval, verl and ms-swift write, and any file with questions,
     answers and responses, one a row or a list. The responses are judged and paired as a build's are.

@@ -1,4 +1,4 @@
-"""What the command line says: results on stdout, all else on stderr, and the exit codes that go with last words."""
+"""What the command line says: results on stdout, all else on stderr, and the exit codes."""
 
 from __future__ import annotations
 
@@ -56,12 +56,12 @@ def say(text: str, *, err: bool = False) -> None:
 
 
 def print_model(context: typer.Context, chosen: BuildConfig, out: str) -> None:
-    """Which model answers, before anything is paid for."""
+    """Print which model answers, before the engine starts."""
     print_event(context, "model", f"model: {POCKET if chosen.is_pocket else chosen.engine.model}", run=out)
 
 
 def end_build(context: typer.Context, outcome: BuildOutcome, chosen: BuildConfig, *, as_json: bool = False) -> None:
-    """The last words of a build or an evaluation.
+    """Print the summary of a build or an evaluation, and exit as it ended.
 
     Args:
         context: the verb's.
@@ -174,7 +174,7 @@ def _print_json(report: EvaluationReport | ComparisonReport) -> None:
 
 
 def end_part(context: typer.Context, ended: Ended) -> None:
-    """The last words of one source of a job."""
+    """Print the summary of one source of a job."""
     if ended.error is not None:
         code, words = error_message(ended.error)
         print_event(

@@ -72,5 +72,5 @@ def built(context: typer.Context, out: str, chosen: BuildConfig) -> BuildOutcome
 
 
 def debugging() -> bool:
-    """Whether whoever runs this wants tracebacks and the engines' own logs."""
+    """Whether the user wants tracebacks and the engines' own logs (MMPR_DEBUG)."""
     return os.environ.get("MMPR_DEBUG") == "1"

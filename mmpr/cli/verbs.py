@@ -154,7 +154,7 @@ def build(
     log_format: LogOption = LogFormat.TEXT,
     settings: Settings = None,
 ) -> None:
-    """Build preference pairs; the same command again goes on where it ended."""
+    """Build preference pairs; run the same command again to resume."""
     context.meta[LOG_FORMAT] = log_format
     options = given(source=source, limit=limit, image_root=image_root, strict=strict or None)
     if job is not None:

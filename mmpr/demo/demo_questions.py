@@ -1,4 +1,4 @@
-"""Fresh questions of the pocket world, as a user would write them: `vqa.jsonl`, images, and the truth beside them."""
+"""Fresh questions of the pocket world, as a user writes them: `vqa.jsonl`, images, and the scenes behind them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _CHINESE = 0.12
 
 
 def write_questions(out: Path, *, n: int, open_fraction: float, seed: int) -> None:
-    """Write `vqa.jsonl`, `images/*.png` and `scenes.jsonl` (id and truth, one a line) into `out`.
+    """Write `vqa.jsonl`, `images/*.png` and `scenes.jsonl` (id and scene, one a line) into `out`.
 
     Args:
         n: number of questions.
@@ -54,7 +54,7 @@ def _draw(n: int, open_fraction: float, seed: int) -> Iterator[tuple[dict[str, A
 
 
 def read_scenes(path: Path) -> dict[str, Scene]:
-    """The truths of a `scenes.jsonl`, by question id."""
+    """The scenes of a `scenes.jsonl`, by question id."""
     found = {}
     for line in path.read_text(encoding="utf-8").splitlines():
         row = json.loads(line)

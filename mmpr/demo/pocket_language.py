@@ -257,7 +257,7 @@ def _yes_no(scene: Scene, rng: np.random.Generator, language: str) -> Asked:
 
 
 def _absent(there: set[tuple[str, str]], rng: np.random.Generator) -> tuple[str, str]:
-    """A look that the scene lacks, of a colour and a shape that it has where there is one: a near miss."""
+    """A look that the scene does not have, of a colour and a shape that it has where possible: a near miss."""
     near = {(c, s) for c, _ in there for _, s in there} - there
     pool = sorted(near or {(c, s) for c in COLOUR_NAMES for s in SHAPES} - there)
     return pool[int(rng.integers(len(pool)))]

@@ -47,7 +47,7 @@ class PlacedShape:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """The truth of an image; `marks` in reading order."""
+    """What an image shows; `marks` in reading order."""
 
     tiles_wide: int
     tiles_high: int

@@ -51,7 +51,7 @@ class EngineOptions:
 
 @dataclass(frozen=True, slots=True)
 class EndpointOptions:
-    """Which server to ask, and how; it speaks OpenAI's protocol.
+    """Which server to ask, and how; its protocol is OpenAI's.
 
     `continues`: `exact` (token ids), `text`, `none` (no blind completions), or `auto`: the first of exact and text that
     the server can do. `image_tag`: what stands where an image goes amid a text; `parts`: the text is cut there, as

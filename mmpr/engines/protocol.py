@@ -115,7 +115,7 @@ class Engine(Protocol):
 
     @property
     def clock(self) -> EngineClock:
-        """Its time; who makes a request ready tells it so."""
+        """The engine's clock. Code that prepares a request runs inside `clock.preparing()`."""
 
     async def generate(self, prompt: Prompt, sampling: Sampling) -> list[Response]:
         """Answer a prompt `sampling.n` times.

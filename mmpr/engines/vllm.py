@@ -28,7 +28,9 @@ from mmpr.image_tags import IMAGE_TAG
 from mmpr.prompts import SHIELD, shield
 from mmpr.types import Continues, Finish, Prefix, Prompt, Reason, Response, Stage
 
-_NICENESS = 10  # of the actor, once its engine is up: where cores are few, the engine's scheduler goes before images
+_NICENESS = (
+    10  # of the actor, once its engine is up: where cores are few, the engine's scheduler takes precedence over images
+)
 _TOKENIZING = 2  # prompts at once
 _TRIES = 4  # of a request that vLLM itself breaks off
 _PAUSE_S = 0.1  # before the second try; then twice as long each time

@@ -55,7 +55,7 @@ class Allowed:
     networks: tuple[Network, ...]
 
     def refusal(self, place: Place) -> str | None:
-        """Why a place may not be fetched from, with the mend; None where it may."""
+        """Why nothing may be fetched from a place, with the remedy; None where it may."""
         if place in self.places or any(self._is_below(place, above) for above in self.above):
             return None
         address = _ip(place.host)
@@ -86,7 +86,7 @@ class Allowed:
 
 
 def place_of(address: str) -> Place | str:
-    """Where an address leads, or why it cannot be told. Strict: what two parsers might read differently is refused."""
+    """Where an address leads, or why that is unclear. An address that two parsers might read differently is refused."""
     scheme, separator, rest = address.partition("://")
     if not separator or not _SCHEME.fullmatch(scheme):
         return f"addresses that begin with {scheme[:40]!r} are not read"

@@ -27,7 +27,7 @@ def path_of(address: str, name: str) -> str:
 
 
 def inside(reference: str, name: str, root: Path | None, allow_outside_root: bool) -> Path:
-    """The real path, checked before the file is touched, so that a refusal does not tell what exists outside."""
+    """The real path, checked before the file is touched, so that a refusal does not reveal what exists outside."""
     try:
         path = Path(root or "", reference).resolve()
     except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a name too long, a NUL

@@ -54,7 +54,7 @@ class Ledger:
         self._rows[chunk] = rows
 
     def rows(self, chunk: int) -> tuple[int, ...]:
-        """Those that were announced last, once: what is told of an attempt is nothing of the next."""
+        """The rows that were announced last, once: an attempt's rows are not the next one's."""
         return self._rows.pop(chunk, ())
 
     def clear(self) -> None:

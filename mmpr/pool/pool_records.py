@@ -23,7 +23,7 @@ class Lease:
         payload: what the work needs to know of it; opaque to the pool.
         attempt: 8 hex digits, new at every lease.
         alone: ask in `groups`, one after another, and announce each.
-        quarantined: (row, the engine's last words) of the questions that ended engines.
+        quarantined: (row, the engine's last message) of the questions that ended engines.
     """
 
     chunk: int
@@ -71,7 +71,7 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Died:
-    """An engine's end: its last words, its host, and the leases that will be given out again.
+    """An engine's end: its last message, its host, and the leases that will be given out again.
 
     `from_outside`: its node was lost or cannot be reached; a `NodeLost` follows that says it of all its engines.
     """

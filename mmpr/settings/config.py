@@ -107,7 +107,8 @@ class BuildConfig(BaseModel):
         default_factory=dict, description="several instead of one, each with settings of its own; see docs/sources.md"
     )
     per_source: Annotated[dict[str, dict[str, Any]], Mark.SELECTION] = Field(
-        default_factory=dict, description="what entries of sources say of selection, by name; filled from them"
+        default_factory=dict,
+        description="settings of selection of each source, by name; filled from the entries of sources",
     )
 
     @model_validator(mode="before")

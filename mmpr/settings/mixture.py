@@ -19,7 +19,7 @@ _OWN = ("source", "name", "weight")  # what only an entry of `sources` has
 
 
 def spread(values: Mapping[str, Any], selection: Collection[str]) -> dict[str, Any]:
-    """Settings with `sources` by name, and what their entries say of selection in `per_source`.
+    """Settings with `sources` by name; the entries' settings of selection are in `per_source`.
 
     The two are apart since a run folder keeps what may never change from what pairing again may. Names are in order,
     so that a file whose entries were moved means the same run. What is spread already stays as it is.

@@ -276,7 +276,7 @@ def _as_written(kind: pa.DataType) -> Callable[[Any], Any] | None:
 
 @lru_cache(maxsize=16)
 def _labels(metadata: bytes) -> dict[str, list[str]]:
-    """The names of classes by column, as `datasets` writes them beside a schema: a truth of 1 may mean "yes"."""
+    """The names of classes by column, as `datasets` writes them beside a schema: an answer of 1 may mean "yes"."""
     try:
         features = json.loads(metadata)["info"]["features"]
         return {name: kind["names"] for name, kind in features.items() if "names" in kind}

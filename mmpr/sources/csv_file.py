@@ -44,7 +44,7 @@ def names(source: Source) -> list[str]:
 
 
 def index(source: Source) -> Index:
-    """Count and mark the records; each is parsed, for only that tells a line's end from one inside quotes."""
+    """Count and mark the records; each is parsed, because a line may end inside quotes."""
     marks = (array("q"), array("q"), array("q"))
     n_rows = 0
     with unpacked(source) as file:

@@ -1,7 +1,7 @@
 """Cursors: places in files from which rows are read forward, kept between leases where getting there costs.
 
 A compressed file cannot be entered in the middle, a Parquet row group hardly. So a cursor that has read a lease is put
-on a shelf, and the next lease of the same process goes on from there: leases rise, so each process unpacks a file about
+on a shelf, and the next lease of the same process continues there: leases rise, so each process unpacks a file about
 once, however many leases it reads. Only a lease that comes again (after a death) unpacks from the beginning.
 """
 

@@ -1,4 +1,4 @@
-"""Which kind of file something is: by its first bytes; only CSV and TSV by their names, for nothing else tells them."""
+"""Which kind of file something is: by its first bytes; CSV and TSV by their names, for they have no mark."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`open_source`: find out, before anything is paid for, whether a source can be read at all."""
+"""`open_source`: check, before an engine starts, whether a source can be read at all."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def open_source(
         among_others: whether a build has other sources, too: then a row's own `source` comes behind the name.
 
     Raises:
-        SourceError: nothing is there, it cannot be read, is of a kind that is not read, or lacks the columns; a folder
+        SourceError: nothing is there, it cannot be read, its kind is not read, or a column is missing; a folder
             holds no file of questions, or files of several kinds; or a column or language named here does not exist.
     """
     on_hub = hub_name(str(path)) if str(path).startswith("hf://") else None
@@ -100,7 +100,7 @@ def _recipe(source: Source, place: Path, image_root: str | Path | None) -> Sourc
 
 
 def _file(source: Source) -> Source:
-    """One file by what it holds; raises `SourceError` where that is not read, or lacks columns."""
+    """One file by what it holds; raises `SourceError` where that is not read, or columns are missing."""
     path = _regular(Path(source.path))
     format, compression = kind_of(path)
     delimiter = "\t" if ".tsv" in path.suffixes else ","

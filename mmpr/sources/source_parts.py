@@ -13,7 +13,7 @@ from mmpr.sources.json_object import annotations_beside
 from mmpr.sources.kinds import unpacked_name
 
 _ENDINGS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow")
-# Files that tell of a data set and hold none of its rows.
+# Files that describe a data set and hold none of its rows.
 _ABOUT = ("meta.json", "dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "config.json")
 _RECIPE_BYTES = 50_000_000  # MMPR's is 50 kB
 

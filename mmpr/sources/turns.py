@@ -3,7 +3,7 @@
 - The last human turn is the question, earlier ones with their replies are `history`, system turns are `system`.
 - A reply to the last turn is the given draft (`chosen`) where the row has no answer. But where that turn asks for a few
   words ("Answer the question using a single word or phrase."), the reply cannot be cut like a draft: it is the answer.
-- A turn says who speaks in `from` or `role`, and what in `value`, `content` or `text`; `{user, assistant}` and
+- A turn names its speaker in `from` or `role`, and what in `value`, `content` or `text`; `{user, assistant}` and
   `[question, reply]` are two turns. The list may be JSON as text, or the struct of lists that Parquet makes of it.
 - A turn without a text is a skip; only the reply to the last turn may be empty: then there is none.
 - What the row has in columns of its own (`answer`, `chosen`, `history`, `system`, `image`, `video`) goes before these.

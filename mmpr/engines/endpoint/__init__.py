@@ -1,6 +1,6 @@
 """`Engine` on a server with OpenAI's HTTP interface (vLLM serve, LMDeploy, others); alone imports httpx.
 
-`start` finds out what the server can do, `wire` turns prompts into JSON and answers into records, `server` speaks HTTP
+`start` finds out what the server can do, `wire` turns prompts into JSON and answers into records, `server` sends HTTP
 and keeps the key, `tokenizer` is the server's own, `engine` is the `Engine` made of them.
 """
 

@@ -130,7 +130,7 @@ class EndpointEngine:
         check_tags(prompt)
         refuse_chat_tokens(prompt)
         if self._profile.way is not Way.IDS:
-            raise RequestRefused(Reason.ENGINE_REFUSED, "only vLLM serve tells how likely a given text is")
+            raise RequestRefused(Reason.ENGINE_REFUSED, "only vLLM serve gives the log-probability of a given text")
         ids = (*(prompt.prefix.token_ids if prompt.prefix else ()), *token_ids)
         whole = replace(prompt, prefix=Prefix(await self._tokenizer.decode(ids), ids))
         body = chat_body(whole, self._profile, max_tiles=self._max_tiles) | {"max_tokens": 1, "prompt_logprobs": 0}

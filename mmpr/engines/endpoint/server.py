@@ -77,7 +77,7 @@ class Server:
         self._closed = False
 
     async def models(self) -> dict[str, str]:
-        """The models that it serves, each with who serves it; empty where it does not tell. Asked once, not again.
+        """The models that it serves, each with its owner; empty where the server does not say. Asked once.
 
         Raises:
             EngineStartError: no server answers there.

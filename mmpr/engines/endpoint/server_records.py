@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Way(StrEnum):
-    """How a server goes on from the beginning of an answer.
+    """How a server continues the beginning of an answer.
 
     IDS: vLLM's `/v1/completions` takes token ids. FLAG: vLLM's and SGLang's `continue_final_message`. TURN: a trailing
     assistant turn alone, as LMDeploy has it. NONE: not asked to.
@@ -27,7 +27,7 @@ class Profile:
         owner: who the server says it is: `vllm`, `lmdeploy`, anything.
         way: how it continues a prefix.
         image_tag: what stands where an image goes amid a text; None: the text is cut there.
-        stop_ids: tokens that end a turn, where the model's own settings may lack them.
+        stop_ids: tokens that end a turn; the model's own settings may not have them.
     """
 
     owner: str
@@ -38,7 +38,7 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class ServerChoice:
-    """One response as the server gave it; `ids` without the token that ended it, None where the server tells none."""
+    """One response as the server gave it; `ids` without the token that ended it, None where the server gives none."""
 
     text: str
     finish: str
@@ -48,7 +48,7 @@ class ServerChoice:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came back for one request; `prompt_ids` are those that really ran, None where the server tells none."""
+    """What came back for one request; `prompt_ids` are those that really ran, None where the server gives none."""
 
     choices: tuple[ServerChoice, ...]
     prompt_ids: tuple[int, ...] | None = None

@@ -146,10 +146,10 @@ async def _why_not(engine: EndpointEngine, top_k: int) -> str:
     """Why an engine cannot be used for blind completions, or "".
 
     It is asked for an answer at temperature 0, and then to go on from that answer's middle: a server that continues
-    gives the answer's end once more, one that begins anew its beginning.
+    gives the answer's end once more; one that restarts gives its beginning.
     """
     greedy = Sampling(temperature=0.0, top_k=top_k, max_tokens=64)
-    why = "its answers are too short to tell"
+    why = "its answers are too short to see how it continues"
     for question in _QUESTIONS:
         try:
             (draft,) = await engine.generate(replace(_prompt(question), stage=Stage.DRAFT), greedy)
