@@ -88,7 +88,7 @@ def import_file(
         RunFolderError: the folder holds something else, is in use or damaged, or cannot be written.
         RunStopped: SIGTERM; the same call goes on.
     """
-    config = import_config(file, settings, overrides)
+    config, names_version = import_config(file, settings, overrides)
     as_json = log_format is LogFormat.JSON
     folder = RunFolder(out)
     folder.require_room()
@@ -102,7 +102,9 @@ def import_file(
             source, counted, names = _opened(folder, config)
             groups = stack.enter_context(grouped(source, counted, names, config.source.chunk_questions or _CHUNK))
         _refuse_empty(source, groups)
-        config = settled_by_rows(config, groups.facts, source)
+        if config.cluster.strict and groups.facts.first_bad:
+            raise SourceError(f"{groups.facts.first_bad} (strict ends the import here)")
+        config = settled_by_rows(config, groups.facts, source, names_version=names_version)
         notes = import_notes(config, groups.facts, len(groups), groups.lenient)
         report_notes(notes, run=redacted(folder.url), as_json=as_json)
         _enter(folder, config, source, groups)
@@ -208,8 +210,9 @@ def _import(
     work = functools.partial(import_chunk, _settings(folder, config, source))
     with pool.task_room():
         heartbeat.update({"phase": "judging"})
-        for _ in pool.map_tasks(work, _Chunks(groups, todo), in_flight=_AT_ONCE):
-            heartbeat.check()
+        with waiting(f"judging {groups.facts.responses:,} responses"):
+            for _ in pool.map_tasks(work, _Chunks(groups, todo), in_flight=_AT_ONCE):
+                heartbeat.check()
         heartbeat.update({"phase": "finishing"})
         chronicle.add(BUILT, "every chunk is committed")
         report = finish(folder, config, waiting=waiting)

@@ -70,22 +70,28 @@ class ImportChunk:
     questions: tuple[GroupedQuestion, ...]
 
 
-def import_config(file: str, settings: Path | None, overrides: list[str]) -> BuildConfig:
+def import_config(file: str, settings: Path | None, overrides: list[str]) -> tuple[BuildConfig, bool]:
     """The settings of an import: what a file of settings has for one, and `key=value` over it.
+
+    Returns:
+        The settings, and whether they name the prompt's version, so that rows do not.
 
     Raises:
         ConfigError: an override is of asking a model; or as for any settings.
     """
+    names = set()
     known = {name for name, one in settings_by_name().items() if one.mark is not Mark.IDENTITY} | {*IMPORT_SETTINGS}
     for override in overrides:
         first, *others = override.partition("=")[0].split(".")
         name = short_name(".".join([first, *others[:1]])).partition(".")[0]
+        names.add(name)
         if name in settings_by_name() and name not in known:
-            raise ConfigError(f"{name}: is of asking a model, and an import asks none")
+            raise ConfigError(f"{name}: is of asking a model, and an import takes every row and asks none")
     values = flat(read_settings(settings)) if settings is not None else {}
     values = {name: value for name, value in values.items() if name in known and name not in ("source", "model")}
     values |= {"source": file, "imported": True, "model": values.get("model", UNKNOWN_MODEL)}
-    return merge({"prompt_version": GIVEN, **values}, overrides, place=str(settings or "the settings"))
+    config = merge({"prompt_version": GIVEN, **values}, overrides, place=str(settings or "the settings"))
+    return config, "prompt_version" in names | values.keys()
 
 
 def split_columns(columns: Mapping[str, str]) -> tuple[dict[str, str], ResponseNames]:
@@ -95,15 +101,19 @@ def split_columns(columns: Mapping[str, str]) -> tuple[dict[str, str], ResponseN
     return others, ResponseNames(tuple(sorted(own.items())))
 
 
-def settled_by_rows(config: BuildConfig, facts: ImportFacts, source: Source) -> BuildConfig:
-    """The settings with what every row says alike: who answered, under which instruction, in which form."""
+def settled_by_rows(config: BuildConfig, facts: ImportFacts, source: Source, *, names_version: bool) -> BuildConfig:
+    """The settings with what every row says alike: who answered, under which instruction, in which form.
+
+    Args:
+        names_version: the settings name the instruction themselves.
+    """
     changes: dict[str, object] = {}
     models = [name for name in sorted(facts.models) if name]
     if config.engine.model == UNKNOWN_MODEL and models:
         named = models if "" not in facts.models else [*models, UNKNOWN_MODEL]
         changes["model"] = " + ".join(named) if len(named) <= 4 else f"{len(named)} models"
     layouts = {part.layout for part in source.parts or (source,)}
-    if config.prompt.version == GIVEN:
+    if not names_version:
         versions = {_VERSIONS.get(name, GIVEN) for name in facts.versions} if layouts <= {*_BARE} else set()
         changes["prompt_version"] = versions.pop() if len(versions) == 1 else GIVEN
     if config.prompt.answer_form is None:

@@ -14,7 +14,7 @@ import tempfile
 from array import array
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, fields
 from typing import IO, TYPE_CHECKING
 
@@ -199,12 +199,13 @@ def grouped(source: Source, counted: Index, names: ResponseNames, chunk_question
         SourceError: the file cannot be read.
         RunFolderError: there is no room for the temporary file, or places are not told apart.
     """
-    with tempfile.TemporaryFile() as spool:
+    with ExitStack() as stack:
         try:
+            spool = stack.enter_context(tempfile.TemporaryFile())
             collected = _collect(source, counted, names, spool)
         except OSError as error:
-            folder = tempfile.gettempdir()
-            raise RunFolderError(f"cannot write {folder}: {error.strerror or error}; TMPDIR names another") from error
+            what = f"no room for temporary files ({error.strerror or error})"
+            raise RunFolderError(f"{source.path}: {what}; TMPDIR names a folder that has some") from error
         yield RolloutGroups(source, counted, spool, collected, chunk_questions)
 
 

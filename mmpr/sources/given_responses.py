@@ -166,6 +166,9 @@ def _listed(given: object, *, whole: bool) -> list[object]:
         return [{**shared, **one} if isinstance(one, Mapping) else one for one in choices]
     if not isinstance(given, list):
         return [given]
+    if given and all(isinstance(one, Mapping) and "role" in one for one in given):  # turns, of which the last answers
+        replies = [one for one in given if one["role"] == "assistant"]
+        return replies[-1:] if len(replies) < len(given) or len(given) == 1 else replies
     return [cell for one in given for cell in (_listed(one, whole=whole) if isinstance(one, list) else [one])]
 
 

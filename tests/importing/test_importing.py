@@ -101,6 +101,22 @@ def test_responses_of_one_question_are_one_question_wherever_they_stand(tmp_path
     assert verify(run.url) == [] and len(RunFolder(run.url).committed_chunks()) == 4
 
 
+def test_the_instruction_is_that_of_the_rows_unless_a_setting_names_one(imported, tmp_path):
+    file, run = imported["internvl"]
+    asked = {row["prompt_version"] for row in run.pairs(images=False)}
+    assert asked == {"final"} and "Final Answer" in next(iter(run.pairs(images=False)))["question"]
+    for version, instruction in (("given", False), ("boxed", True)):
+        other = mmpr.import_rollouts(file, tmp_path / version, prompt_version=version)
+        (row, *_) = other.pairs(images=False)
+        assert row["prompt_version"] == version and ("boxed" in row["question"]) is instruction
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    mixed = [{**row, "prompt_version": ("en", "zh_r1")[n % 2], "image": None} for n, row in enumerate(rows)]
+    other = mmpr.import_rollouts(shapes.lines(tmp_path / "mixed.jsonl", mixed), tmp_path / "mixed")
+    (row, *_) = other.pairs(images=False)
+    assert row["prompt_version"] == "given" and row["question"].startswith("How many discs")
+    assert other.report.questions == shapes.N_QUESTIONS
+
+
 def test_export_and_import_give_the_same_pairs(imported, tmp_path):
     run = mmpr.pair(run_of(imported, "listed"), to=tmp_path / "first", pairs_per_question=3, max_uses=1)
     mmpr.export(run, "rollouts", tmp_path / "rollouts")
@@ -196,6 +212,12 @@ def test_the_same_rows_twice_are_counted_and_paired_once(tmp_path):
         ("", {}, SourceError, "no row"),
         ('{"question": "a?", "answer": "2"}\n', {}, SourceError, "columns.response=.. names their column"),
         ('{"question": "a?", "answer": "2", "response": "2"}\n', {"n": 8}, ConfigError, "n: is of asking a model"),
+        (
+            '{"question": "a?", "answer": "2", "response": "2"}\n{}\n',
+            {"strict": True},
+            SourceError,
+            "line 2: no question",
+        ),
         ('{"question": "a?", "answer": "2", "said": "2"}\n', {"columns": {"response": "says"}}, SourceError, "'says'"),
         ("PK\x03\x04 and no workbook", {}, SourceError, "zip archive"),
         ("\xd0\xcf\x11\xe0 old", {}, SourceError, "save it as .xlsx without a password"),
