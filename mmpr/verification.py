@@ -26,8 +26,8 @@ from mmpr.types import Pair, PairKind, TableRow
 # More faults of one kind say nothing new.
 _MOST_LINES = 20
 _BATCH_ROWS = 32
-_MEND = "start the build again, it builds this chunk anew"
-_AGAIN = "start the run again, it only finishes it"
+_REBUILD = "start the build again, it builds this chunk anew"
+_FINISH = "start the run again, it only finishes it"
 
 Place = tuple[str, int]
 
@@ -91,15 +91,17 @@ def unfinished(folder_url: str, options: Mapping[str, object] | None = None) -> 
 
 
 def _of_merged(folder: RunFolder, line: str) -> str:
-    """The remedy for a run that no build can repair."""
-    if not line.endswith((_MEND, _AGAIN, "build again")):
+    """The remedy for a merged run, which no build can repair."""
+    if not line.endswith((_REBUILD, _FINISH, "build again")):
         return line
-    remedy = f"`mmpr pair {folder.url}` cuts it anew" if line.endswith(_AGAIN) else "merge its runs into another folder"
+    remedy = (
+        f"`mmpr pair {folder.url}` cuts it anew" if line.endswith(_FINISH) else "merge its runs into another folder"
+    )
     return f"{line.rpartition('; ')[0]}; {remedy}"
 
 
 def _note(folder: RunFolder, damaged: Iterable[int]) -> None:
-    """Tell the next build what to build again; a folder that cannot be written is checked all the same."""
+    """Note for the next build what it must build again; a folder that cannot be written is checked all the same."""
     attempts = {}
     for chunk in damaged:
         with suppress(RunFolderError):  # a sidecar that cannot be read is found by every start
@@ -123,7 +125,7 @@ def damaged_chunks(folder: RunFolder, *, thorough: bool = True) -> dict[int, lis
                 lines = check_chunk(folder, commit)
             else:
                 faults = (_length_fault(folder, file) for file in (commit.questions, commit.responses))
-                lines = [f"{fault}; {_MEND}" for fault in faults if fault]
+                lines = [f"{fault}; {_REBUILD}" for fault in faults if fault]
         except RunFolderError as error:
             lines = [str(error)]
         if lines:
@@ -134,13 +136,13 @@ def damaged_chunks(folder: RunFolder, *, thorough: bool = True) -> dict[int, lis
 def check_chunk(folder: RunFolder, commit: ChunkCommit) -> list[str]:
     """What is wrong with one committed chunk; empty where it is sound."""
     files = (commit.questions, commit.responses)
-    problems = [f"{fault}; {_MEND}" for file in files if (fault := file_fault(folder, file))]
+    problems = [f"{fault}; {_REBUILD}" for file in files if (fault := file_fault(folder, file))]
     if problems:
         return problems
     try:
-        return [f"{fault}; {_MEND}" for fault in _limited(_chunk_faults(folder, commit))]
+        return [f"{fault}; {_REBUILD}" for fault in _limited(_chunk_faults(folder, commit))]
     except (MmprError, ValueError, KeyError, TypeError) as error:
-        return [f"{commit.questions.path}: {error}; {_MEND}"]
+        return [f"{commit.questions.path}: {error}; {_REBUILD}"]
 
 
 def _length_fault(folder: RunFolder, file: FileRecord) -> str | None:
@@ -250,13 +252,13 @@ def _check_manifest(folder: RunFolder, manifest: Manifest | None, n_commits: int
     found = [name for name in folder.store.names(DATA) if name.endswith(".parquet")]
     if manifest is None:
         if found:
-            yield f"{MANIFEST} is missing although {DATA}/ has files; {_AGAIN}"
+            yield f"{MANIFEST} is missing although {DATA}/ has files; {_FINISH}"
         return
     if manifest.run is not None and manifest.run != folder.fingerprint():
         yield f"{RUN} is not that of this run: {MANIFEST} was written under another; restore {RUN} from a copy"
     for file in manifest.files:
         if fault := file_fault(folder, file):
-            yield f"{fault}; delete {MANIFEST} and {_AGAIN}"
+            yield f"{fault}; delete {MANIFEST} and {_FINISH}"
     for name in sorted(set(found) - {file.path for file in manifest.files}):
         yield f"{name} is not in {MANIFEST}; delete it"
     if n_commits < manifest.n_chunks:
@@ -311,7 +313,7 @@ def _leaked(train: _Side, validation: _Side) -> Iterator[str]:
 
 
 def _cut_again() -> str:
-    return f"delete {MANIFEST} and {_AGAIN}"
+    return f"delete {MANIFEST} and {_FINISH}"
 
 
 def _compare_group(group: _Group, committed: Committed) -> Iterator[str]:

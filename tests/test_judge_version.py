@@ -13,8 +13,8 @@ from mmpr.builder.evaluation_flow import evaluate_run
 from mmpr.errors import ConfigError
 from mmpr.judging import VERSION
 from mmpr.reporting.pair_story import read_story
+from mmpr.reporting.report_files import report_again
 from mmpr.reporting.report_record import PairingPreview
-from mmpr.reporting.rewritten_reports import report_again
 from mmpr.run import RunFolder
 from mmpr.run.chunk_tables import RESPONSES
 from mmpr.run.folder import sidecar_name

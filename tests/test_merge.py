@@ -26,7 +26,7 @@ from mmpr.exporting import export_run
 from mmpr.judging import judge_key
 from mmpr.reporting.pair_story import read_story
 from mmpr.reporting.peek import sample_pairs
-from mmpr.reporting.rewritten_reports import report_again
+from mmpr.reporting.report_files import report_again
 from mmpr.run import RunFolder, RunLayout, RunRecord, claim_driver, new_attempt
 from mmpr.run.json_records import unsealed
 from mmpr.settings.config import BuildConfig, Mark, part

@@ -319,7 +319,7 @@ def report(
     as_json: Annotated[bool, typer.Option("--json", help="Print report.json to stdout and write nothing.")] = False,
 ) -> None:
     """Write a finished run's README.md, report.html and report.json anew, from its folder alone."""
-    from mmpr.reporting.rewritten_reports import report_again, report_json
+    from mmpr.reporting.report_files import report_again, report_json
 
     if as_json:
         typer.echo(report_json(folder))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from mmpr.errors import ConfigError
 from mmpr.exporting.export_folder import claim, finish, request_of
@@ -15,7 +16,6 @@ from mmpr.exporting.export_records import Batch, Counts, FitPair, Format, LeftOu
 from mmpr.exporting.fitness import text_fault, turns_of
 from mmpr.exporting.formats import writer_for
 from mmpr.exporting.image_files import ImageFiles
-from mmpr.exporting.shard_rows import filtered, rows_of, with_images
 from mmpr.exporting.training_flow import FAULTS, TrainingExport, refused
 from mmpr.exporting.training_records import TrainingChoice
 from mmpr.run import RunFolder, finished_pairs
@@ -25,6 +25,8 @@ from mmpr.run.parquet_reader import row_groups
 from mmpr.run.run_record import Settings, by_source
 from mmpr.types import TableRow
 from mmpr.verification import refuse_damaged
+
+_SLICE_ROWS = 16  # that are Python objects at once, for each holds its images' bytes anew
 
 
 def export_run(
@@ -151,20 +153,20 @@ class PairExport:
 
     def _add_some(self, split: str, path: str, rows: pa.Table, *, image_files: bool) -> int:
         """Write the rows with images, or those without; how many are left for the other time."""
-        chosen = with_images(rows, wanted=image_files)
+        chosen = _with_images(rows, wanted=image_files)
         self._add(split, path, chosen)
         return int(rows.num_rows - chosen.num_rows)
 
     def _add(self, split: str, path: str, rows: pa.Table) -> None:
         fit = list(self._check(path, rows))
-        kept = filtered(rows, pa.array([pair is not None for pair in fit], pa.bool_()))
+        kept = _filtered(rows, pa.array([pair is not None for pair in fit], pa.bool_()))
         pairs = [pair for pair in fit if pair is not None]
         self._writer.add(Batch(split, path, pairs, kept))
         self._n_pairs[split] += len(pairs)
 
     def _check(self, path: str, rows: pa.Table) -> Iterator[FitPair | None]:
         """Every row's pair, or None and a count."""
-        for row in rows_of(rows):
+        for row in _rows_of(rows):
             checked = self._fit(row)
             if isinstance(checked, Unfit):
                 place = f"pair {row['pair_id']} of {path}"
@@ -181,3 +183,20 @@ class PairExport:
         if images is None:
             return Unfit.IMAGE_UNREADABLE
         return FitPair({**row, "images": list(images)}, turns, images)
+
+
+def _rows_of(table: pa.Table) -> Iterator[TableRow]:
+    """Rows as Python values, a few at a time."""
+    for first in range(0, table.num_rows, _SLICE_ROWS):
+        yield from table.slice(first, _SLICE_ROWS).to_pylist()
+
+
+def _with_images(table: pa.Table, *, wanted: bool) -> pa.Table:
+    """The rows that have images, or those that have none."""
+    n_images = pc.fill_null(pc.list_value_length(table.column("images")), 0)
+    return _filtered(table, pc.equal(pc.greater(n_images, 0), wanted))
+
+
+def _filtered(table: pa.Table, mask: pa.Array) -> pa.Table:
+    """The rows where the mask says so; the table itself, and no copy of its images, where that is all of them."""
+    return table if pc.all(mask, min_count=0).as_py() else table.filter(mask)

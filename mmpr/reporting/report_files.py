@@ -1,4 +1,4 @@
-"""The end of a run: count, hold the law, and write `report.json`, `README.md` and `report.html`."""
+"""The end of a run: count, hold the law, and write `report.json`, `README.md` and `report.html`; or make them again."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from mmpr.errors import LawBroken
+from mmpr.errors import LawBroken, RunFolderError
 from mmpr.reporting.abstaining import abstaining_figures
 from mmpr.reporting.card import card
 from mmpr.reporting.page import page
@@ -21,7 +21,9 @@ from mmpr.reporting.report_record import (
     SplitFigures,
     TokenCounts,
     making,
+    read_report,
 )
+from mmpr.reporting.safe_text import visible_json
 from mmpr.reporting.sample import Pick, Sampler
 from mmpr.reporting.tally import (
     ChunkTally,
@@ -34,8 +36,19 @@ from mmpr.reporting.tally import (
 )
 from mmpr.reporting.throughput import throughput
 from mmpr.reporting.verdict_figures import accuracy_figures, outcomes_by_rule
-from mmpr.run import FileRecord, RunFolder, RunRecord, Totals, read_verdicts
+from mmpr.run import (
+    FileRecord,
+    FinishedRun,
+    RunFolder,
+    RunRecord,
+    Totals,
+    finished_pairs,
+    read_verdicts,
+    write_manifest,
+)
 from mmpr.run.dataset import SKIPS
+from mmpr.run.folder import MANIFEST
+from mmpr.run.heartbeat import claimed
 from mmpr.run.json_records import record_of
 from mmpr.run.run_reader import shards_of
 from mmpr.run.run_record import rollouts_of
@@ -153,6 +166,50 @@ def render(folder: RunFolder, report: Report, picks: list[Pick]) -> dict[str, by
     }
 
 
+def report_again(url: str, options: Mapping[str, object] | None = None) -> Report:
+    """Write `report.json`, `README.md` and `report.html` anew, and the manifest that names them.
+
+    Everything is read and made before the first file changes, so that a damaged folder stays as it is.
+
+    Args:
+        url: local path or fsspec URL of the run folder.
+        options: what fsspec's filesystem takes.
+
+    Raises:
+        RunFolderError: the folder holds no finished run, is damaged, in use, or cannot be written.
+        LawBroken: `questions = paired + skipped` does not hold.
+    """
+    folder = RunFolder(url, options)
+    run = finished_pairs(folder)
+    with claimed(folder):
+        report, picks = _made_again(run)
+        made = render(folder, report, picks)
+        folder.store.delete(MANIFEST)
+        for name, content in made.items():
+            folder.store.write_bytes(name, content)
+        write_manifest(folder, [file for file in run.manifest.files if file.path not in made], sorted(made))
+    return report
+
+
+def report_json(url: str, options: Mapping[str, object] | None = None) -> str:
+    """What `report.json` would be now, as text that a terminal can show; writes nothing.
+
+    Raises:
+        RunFolderError, LawBroken: as for `report_again`.
+    """
+    report, _ = _made_again(finished_pairs(RunFolder(url, options)))
+    return visible_json(report.to_json().decode().removesuffix("\n"))
+
+
+def _made_again(run: FinishedRun) -> tuple[Report, list[Pick]]:
+    """What the engines did is told once, at the end of a build: the last report has it, if it can be read."""
+    try:
+        usage = read_report(run.folder).engine_usage
+    except RunFolderError:
+        usage = None
+    return make_report(run.folder, run.manifest.files, usage=usage, run=run.record)
+
+
 def _counted(pairs: PairTally, chunks: ChunkTally, skips: Mapping[str, int]) -> Totals:
     skipped = sum(skips.values())
     return Totals(chunks.questions, pairs.paired, skipped, pairs.pairs, Counter(pairs.by_kind), Counter(skips))
@@ -168,9 +225,9 @@ def _hold_law(totals: Totals, pairs: PairTally, chunks: ChunkTally, skips: Mappi
         ("paired", totals.paired, "questions of data/", pairs.paired),
         ("pairs", totals.pairs, "rows of data/", pairs.pairs),
     ]
-    for name, claimed, other, found in claims:
-        if claimed != found:
-            raise LawBroken(f"{name} = {claimed}, but {other} = {found}: a fault of mmpr; please report it")
+    for name, stated, other, found in claims:
+        if stated != found:
+            raise LawBroken(f"{name} = {stated}, but {other} = {found}: a fault of mmpr; please report it")
 
 
 def _by_source(chunks: ChunkTally, pairs: PairTally, skipped: Mapping[str, int]) -> dict[str, SourceCounts]:

@@ -12,7 +12,7 @@ from run import making
 from exporting import hub_writes, runs
 from mmpr.errors import ConfigError, HubError, MmprError, RunFolderError
 from mmpr.exporting.push import push_run
-from mmpr.reporting.rewritten_reports import report_again
+from mmpr.reporting.report_files import report_again
 from mmpr.run import DatasetOptions, RunFolder
 from mmpr.run.json_records import unsealed
 from mmpr.verification import verify

@@ -7,8 +7,7 @@ import secrets
 from dataclasses import replace
 
 from mmpr.reporting.abstaining import JudgedCounts, abstaining_figures, abstaining_lines, warning_lines
-from mmpr.reporting.report_files import write_reports
-from mmpr.reporting.rewritten_reports import report_again
+from mmpr.reporting.report_files import report_again, write_reports
 from mmpr.run import StoredResponse, VerdictCounts, cut_dataset, read_verdicts, write_manifest
 from mmpr.run.json_records import plain
 from mmpr.types import Certainty, Outcome, Verdict

@@ -12,8 +12,7 @@ import pytest
 
 from mmpr.errors import LawBroken, RunFolderError
 from mmpr.judging import JudgeOptions
-from mmpr.reporting.report_files import write_reports
-from mmpr.reporting.rewritten_reports import report_again, report_json
+from mmpr.reporting.report_files import report_again, report_json, write_reports
 from mmpr.run import claim_driver, cut_dataset, write_manifest
 from mmpr.run.stored_verdicts import Rejudge
 from mmpr.verification import verify
