@@ -6,6 +6,7 @@ import math
 import re
 from functools import cache, lru_cache
 
+from mmpr.judging.cues import singular
 from mmpr.judging.number_words import digits
 from mmpr.judging.tables import meanings
 
@@ -28,6 +29,18 @@ day night|open closed|on off|positive negative|increase decrease|increasing decr
 _OPPOSITES = {
     frozenset(pair.split()) for line in _OPPOSITES_TEXT.strip().splitlines() for pair in line.split("|") if pair.strip()
 }
+# Shapes of one line may be one shape, as a diamond may be a square; those of two lines are two.
+_SHAPES_TEXT = """
+circle 圆 圆形
+triangle 三角形
+square rectangle diamond rhombus parallelogram trapezoid 正方形 长方形 矩形 菱形 梯形 平行四边形
+pentagon 五边形
+hexagon 六边形
+octagon 八边形
+heart 心形 爱心
+cross 十字 十字形
+"""
+_SHAPES = {name: line.split()[0] for line in _SHAPES_TEXT.strip().splitlines() for name in line.split()}
 _INFINITE = {
     **dict.fromkeys(("infinity", "∞", "+infinity", "+∞", "positive infinity", "plus infinity", "正无穷"), math.inf),
     **dict.fromkeys(("-infinity", "-∞", "negative infinity", "minus infinity", "负无穷"), -math.inf),
@@ -111,4 +124,7 @@ def excluded(a: str, b: str) -> bool:
     if frozenset((a, b)) in _OPPOSITES:
         return True
     first, second = member(a), member(b)
-    return first is not None and second is not None and first[0] == second[0] and first[1] != second[1]
+    if first is not None and second is not None:
+        return first[0] == second[0] and first[1] != second[1]
+    shapes = [_SHAPES.get(singular(words)) for words in (a, b)]
+    return None not in shapes and shapes[0] != shapes[1]

@@ -259,8 +259,14 @@ _ENDS = re.compile(r"[.?!:;()]|\sor\s")
 _QUANTIFIED = re.compile(r"(?:(?:more|fewer|less|the|an?|in|on|at|by|with|for|to)\s)+")
 
 
+_WHICH_HAN = re.compile("哪|谁|还是")
+_BETWEEN_HAN = ("和", "与", "跟", "还是", "或", "或者", "、")  # `正方形和三角形哪个更多`
+
+
 def offers(question: str, a: str, b: str) -> bool:
     """Whether the question offers both as alternatives: `metal or wood?`, `north, south, east or west`."""
+    if not question.isascii() and _WHICH_HAN.search(question) is not None:
+        return any(f"{one}{mark}{two}" in question for one, two in ((a, b), (b, a)) for mark in _BETWEEN_HAN)
     for match in _OR.finditer(question) if "or" in question else ():
         before = _ENDS.split(question[: match.start()][-200:])[-1].split(",")
         after = _QUANTIFIED.sub("", core(question[match.end() : match.end() + 200]), count=1) + " "

@@ -137,3 +137,21 @@ def test_a_shade_is_no_colour_and_a_subject_no_letter() -> None:
     assert judge(question("What color is the car?", "red"), "Final answer: reddish").outcome is Outcome.AMBIGUOUS
     asking = question("Is it so? Choices: (A) yes (B) no, e.g., A or B", "no", choices=("yes", "no"))
     assert judge(asking, "Final answer: B is wrong").outcome is not Outcome.CORRECT
+
+
+@pytest.mark.parametrize(
+    ("text", "reference", "answer", "expected"),
+    [
+        ("What is the shape in row 1?", "circle", "It is a triangle.", Outcome.INCORRECT),
+        ("Are there more circles or more squares?", "circles", "triangles", Outcome.INCORRECT),
+        ("What is the shape?", "square", "diamond", Outcome.AMBIGUOUS),
+        ("正方形和三角形哪个更多?", "正方形", "三角形", Outcome.INCORRECT),
+        ("十字和菱形哪个更多?", "菱形", "十字", Outcome.INCORRECT),
+        ("熊猫还是老虎?", "熊猫", "老虎", Outcome.INCORRECT),
+        ("图中是什么动物?", "熊猫", "老虎", Outcome.AMBIGUOUS),
+    ],
+)
+def test_shapes_and_what_a_chinese_question_offers_are_told_apart(
+    text: str, reference: str, answer: str, expected: Outcome
+) -> None:
+    assert judge(question(text, reference), f"Final answer: {answer}").outcome is expected
