@@ -14,7 +14,7 @@ import tempfile
 from array import array
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, fields
 from typing import IO, TYPE_CHECKING
 
@@ -201,12 +201,19 @@ def grouped(source: Source, counted: Index, names: ResponseNames, chunk_question
     """
     with ExitStack() as stack:
         try:
-            spool = stack.enter_context(tempfile.TemporaryFile())
+            spool = tempfile.TemporaryFile()  # noqa: SIM115  closed by the stack, whatever it says
+            stack.callback(_closed, spool)
             collected = _collect(source, counted, names, spool)
         except OSError as error:
             what = f"no room for temporary files ({error.strerror or error})"
             raise RunFolderError(f"{source.path}: {what}; TMPDIR names a folder that has some") from error
         yield RolloutGroups(source, counted, spool, collected, chunk_questions)
+
+
+def _closed(spool: IO[bytes]) -> None:
+    """Close the file, of a full disk too: what it could not take is of no use any more."""
+    with suppress(OSError):
+        spool.close()
 
 
 @dataclass(slots=True)

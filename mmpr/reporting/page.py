@@ -140,6 +140,7 @@ def _shown(row: TableRow, limit: int) -> JsonObject:
         "question": visible(_clip(bare_question(row["question"]), limit)),
         "prefix": visible(chosen[:kept]),
         "cut": cut_label(row.get("rejected_view")),
+        "models": [_harmless(row.get(f"{side}_model")) for side in ("chosen", "rejected")],
         "chosen": [(differs, visible(text)) for differs, text in runs[0]],
         "rejected": [(differs, visible(text)) for differs, text in runs[1]],
     }

@@ -70,8 +70,8 @@ def side_title(row: TableRow, side: str) -> str:
     ]
     if side == "rejected" and row["pair_kind"] == PairKind.DROPOUT_NTP:
         details.append(view_label(row.get("rejected_view")))
-    words = f"{side.capitalize()}{'' if answer is None else f': {answer}'} ({', '.join(details)})"
-    return visible_line(words)
+    words = f"{side.capitalize()}{'' if answer is None else f': {answer}'}"
+    return visible_line(f"{words} ({', '.join(details)})" if details else words)
 
 
 def _show_known(console: Console, row: TableRow) -> None:

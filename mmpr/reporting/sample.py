@@ -26,7 +26,8 @@ _COLUMNS = [
     *("chosen_finish_reason", "rejected_finish_reason", "chosen_score", "rejected_score"),
     *("chosen_index", "rejected_index", "rank", "keep_fraction"),
 ]
-_LATER = ["accuracy_n", "n_correct", "n_undecided", "rejected_view"]  # an older mmpr's dataset may not have them
+# An older mmpr's dataset may not have them.
+_LATER = ["accuracy_n", "n_correct", "n_undecided", "rejected_view", "chosen_model", "rejected_model"]
 
 
 @dataclass(frozen=True, slots=True, order=True)
