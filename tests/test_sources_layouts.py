@@ -511,11 +511,10 @@ def test_mixed_rows_of_chats_are_read_each_in_its_own_way(tmp_path):
     assert read[2].text == "<image>What\nis it?"
 
 
-def test_the_manual_has_every_layout_and_a_test_of_each():
+def test_the_manual_has_every_layout():
     manual = (Path(__file__).parents[1] / "docs" / "sources.md").read_text()
-    told = dict(re.findall(r"^\| ([a-z0-9-]+) \|.*\| `([\w/.]+)` \|$", manual, re.MULTILINE))
-    assert list(told) == [layout.name for layout in LAYOUTS]
-    assert all(test in globals() or (Path(__file__).parents[1] / test).is_file() for test in told.values())
+    table = manual.split("| layout | recognised by |")[1].split("\n\n")[0]
+    assert re.findall(r"^\| ([a-z0-9-]+) \|", table, re.MULTILINE) == [layout.name for layout in LAYOUTS]
 
 
 CODES = st.sampled_from(["A", "B", "b", "1", "2", "0", "red", "2 m", "A.", "(B)"])

@@ -2,7 +2,7 @@
 
 A source is recognised once, by the columns of its schema or of its first rows: the first layout whose `marks` all stand
 there. A name matches in any spelling: `imageId`, `image_id` and `Image ID` are one. The next layout is ten lines: its
-name, its marks, and what differs from `PLAIN`; docs/sources.md shows one and names the test of each.
+name, its marks, and what differs from `PLAIN`; docs/sources.md lists them.
 
 A column may be a group: `image_#` is `image_1`, `image_2`, .. in order, `choice_@` is `choice_a`, `choice_b`, .., and
 `@` the columns A, B, C, ..; `left_image&right_image` are both. A dot goes into a struct: `reward_model.ground_truth`.
