@@ -3,17 +3,18 @@ question, and as figures of the whole run."""
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 
+from mmpr.errors import RunFolderError
 from mmpr.judging import JudgeOptions, open_judge
 from mmpr.judging.own_judge import own_label
 from mmpr.pairing import FirstRound
 from mmpr.reporting.tally import short
 from mmpr.run import Committed, VerdictCounts
-from mmpr.run.json_records import JsonObject, record_of, to_json
+from mmpr.run.json_records import JsonObject, record_of, to_json, unsealed
 from mmpr.run.run_record import Settings
 from mmpr.run.stored_verdicts import with_verdicts
 
@@ -83,13 +84,21 @@ def judged_as_paired(
         judge: how the chunk was judged, as its account has it; empty where it does not say.
         selection: the run's present settings of selection.
         version: of the judge when the dataset was cut.
+
+    Raises:
+        RunFolderError: the settings cannot be meant so.
     """
-    stored: JsonObject = json.loads(judge) if judge else {}
+    stored: JsonObject = {}
+    with suppress(ValueError):  # damaged, it says nothing either
+        stored = unsealed(judge.encode())
     then = {field.name: stored[field.name] for field in fields(JudgeOptions) if field.name in stored}
     now = {name: selection.get(name, value) for name, value in then.items()}
     if "relative_tolerance" in now:
         now["relative_tolerance"] = now["relative_tolerance"] or None  # none is 0 among the settings
-    options = record_of(JudgeOptions, to_json({**now, "judge": selection.get("judge")}))
+    try:
+        options = record_of(JudgeOptions, to_json({**now, "judge": selection.get("judge")}))
+    except ValueError as error:
+        raise RunFolderError(f"run.json is damaged (selection.{error}); restore it from a copy") from error
     own = {name: stored[name] for name in ("judge_name", "judge_version") if name in stored}
     if now == then and own == own_label(options) and (not stored or stored.get("version", 1) == version):
         yield from rows
