@@ -207,7 +207,9 @@ def grouped(source: Source, counted: Index, names: ResponseNames, chunk_question
         except OSError as error:
             what = f"no room for temporary files ({error.strerror or error})"
             raise RunFolderError(f"{source.path}: {what}; TMPDIR names a folder that has some") from error
-        yield RolloutGroups(source, counted, spool, collected, chunk_questions)
+        groups = RolloutGroups(source, counted, spool, collected, chunk_questions)
+        del collected  # of its 32 bytes a row 16 are needed no more
+        yield groups
 
 
 def _closed(spool: IO[bytes]) -> None:

@@ -115,8 +115,7 @@ def responses_in(values: Mapping[str, object], names: ResponseNames) -> GivenRes
     cells = _listed(given, whole=row["response"] is not None)
     if not cells:
         cells = _other_replies(values)
-    if isinstance(row["rejected_response"], str):
-        cells = [*cells, row["rejected_response"]]
+    cells = [*cells, *(cell for cell in _listed(row["rejected_response"], whole=True) if isinstance(cell, str))]
     if not cells:
         raise RowFault(Reason.BAD_ROW, "no response: give `response` a text, or map its column with columns.response")
     kept: list[GivenResponse] = []
