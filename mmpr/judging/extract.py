@@ -383,7 +383,7 @@ def searched(text: str, form: str, *, thought: bool) -> Extraction:
 _STATING_LINE = re.compile(r"[*#> ]{0,6}(?:final answer|最终答案|答案)[*]{0,2}:[*]{0,2} {0,4}(?=[^\s*])", re.I)
 _HEADING_LINE = re.compile(r"[*#> ]{0,6}final answer[*:]{0,4}$", re.I)
 _PLAIN_ANSWER = re.compile(r"[\w(+$¥€£-](?:[^*_`\\{}\[\]<>\"#|$]{0,58}[^\W_%°)])?[)%°]?\.?$")
-_STATING_WORDS = ("ans", "option", "choice", "答案", "回答", "정답", "选")
+_STATING_WORD = re.compile("ans|option|choice|答案|回答|정답|选", re.I)
 
 
 def _plainly_stated(text: str) -> str | None:
@@ -398,12 +398,11 @@ def _plainly_stated(text: str) -> str | None:
         return None
     if _PLAIN_ANSWER.match(answer) is None or _GOES_ON.search(answer[-8:]) is not None:
         return None
-    low = answer.lower()
-    if any(word in low for word in _STATING_WORDS):
+    if _STATING_WORD.search(answer) is not None:
         return None
     if answer.count("(") != answer.count(")") or text.count(answer) >= _LOOP_LINES or "think>" in text:
         return None
-    return None if _PLACEHOLDER.match(cleaned(answer)) is not None else answer
+    return None if not answer[0].isdigit() and _PLACEHOLDER.match(cleaned(answer)) is not None else answer
 
 
 def _without_thought(text: str) -> str | None:

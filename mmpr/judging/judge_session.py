@@ -395,7 +395,9 @@ class Judge:
         reference = compiled(question, self._options)
         if isinstance(reference, Verdict):
             return [reference for _ in responses]
-        return [judge_compiled(reference, response, opinion=self._opinion) for response in responses]
+        different = dict.fromkeys(responses)  # a model repeats itself
+        found = {response: judge_compiled(reference, response, opinion=self._opinion) for response in different}
+        return [found[response] for response in responses]
 
     def close(self) -> None:
         """End the worker process; a later judgement would start a new one."""
