@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
+TYPE_CHECKING = False  # of `typing`, which takes longer to import than all that a signal to `mmpr` needs to be heard
 if TYPE_CHECKING:
     from mmpr.api import (
         build,

@@ -56,11 +56,18 @@ def stop(why: str) -> None:
         raise RunStopped(why)
 
 
-def importing(number: int, frame: FrameType | None) -> bool:
-    """Whether the frame that a signal interrupts is part of an import; the signal comes again as soon as that ends.
+def postpone_amid_import(number: int, frame: FrameType | None) -> bool:
+    """Let a signal that interrupts an import come again as soon as that ends.
 
-    An exception there leaves half a module behind: C code of numpy's drops it, imports once more, and fails by an
+    An exception there would leave half a module behind: C code of numpy's drops it, imports once more, and fails by an
     error of its own.
+
+    Args:
+        number: the signal's.
+        frame: that it interrupts.
+
+    Returns:
+        Whether it was postponed: the handler has nothing to do then.
     """
     first = None
     while frame is not None:
@@ -89,7 +96,7 @@ def _quit(number: int, _: FrameType | None) -> None:
 
 
 def _rise(number: int, frame: FrameType | None) -> None:
-    if importing(number, frame):
+    if postpone_amid_import(number, frame):
         return
     if number == signal.SIGINT:
         raise KeyboardInterrupt

@@ -47,7 +47,7 @@ class StopSignal:
             self._gently = None
 
     def _arrived(self, number: int, frame: FrameType | None) -> None:
-        if self._gently is not None or not termination.importing(number, frame):
+        if self._gently is not None or not termination.postpone_amid_import(number, frame):
             self.request(SIGTERM)
 
 

@@ -103,10 +103,11 @@ def ending(rng: np.random.Generator) -> Fault:
 
 
 def signalled(rng: np.random.Generator, usual_ms: int) -> Fault:
-    """A signal at any moment of a build that starts a Ray of its own."""
-    return Fault(
-        "milliseconds", "", upto(rng, usual_ms), pick(rng, ("SIGTERM", "SIGTERM-group", "SIGTERM-all", "storm"))
-    )
+    """A signal at any moment of a build that starts a Ray of its own, half of them while that starts."""
+    action = pick(rng, ("SIGTERM", "SIGTERM-group", "SIGTERM-all", "storm"))
+    if rng.random() < 0.5:
+        return Fault("ray", "", upto(rng, usual_ms // 2), action)
+    return Fault("milliseconds", "", upto(rng, usual_ms), action)
 
 
 def real_survived(rng: np.random.Generator) -> Fault:

@@ -35,7 +35,8 @@ class Fault:
 
     Args:
         event: `open`, `os.link`, `os.rename`, `os.remove`, `socket.connect`, or `engine` (question id and stage);
-            `milliseconds` since the start, of which `nth` says how many; or a request to a server (`image`, `server`).
+            `milliseconds` since the start, or since it began to start a Ray of its own (`ray`), of which `nth` says how
+            many; or a request to a server (`image`, `server`).
         action: `kill` the process at hand, `kill-driver`, `kill-engines` (vLLM's processes), `kill-actors` (all at
             once), `kill-node` or `kill-nodes` of a shared Ray; `SIGTERM` or `SIGINT` to the driver, to its process
             group (`SIGTERM-group`; thirty of them: `storm`) or to every process below it (`SIGTERM-all`); the engine
@@ -145,7 +146,7 @@ class FaultyCommand:
         return driver
 
     def _timers(self, faults: Sequence[Fault], driver: subprocess.Popen[str]) -> list["_Timer"]:
-        timers = [_Timer(fault, self.plan, driver) for fault in faults if fault.event == "milliseconds"]
+        timers = [_Timer(fault, self.plan, driver) for fault in faults if fault.event in ("milliseconds", "ray")]
         for timer in timers:
             timer.start()
         return timers
@@ -208,6 +209,10 @@ class _Timer(threading.Thread):
         self.fired: str | None = None
 
     def run(self) -> None:
+        while self._fault.event == "ray" and self._driver.poll() is None:
+            if list(Path("/tmp").glob(f"mmpr-ray-{self._driver.pid}-*/server.log")):
+                break
+            time.sleep(0.005)
         end = time.monotonic() + self._fault.nth / 1000
         while time.monotonic() < end and self._driver.poll() is None:
             time.sleep(0.005)
