@@ -30,6 +30,7 @@ from mmpr.images.decode_budget import HOLDER
 from mmpr.pairing import Judged, PairOptions, may_be_chosen
 from mmpr.prompts import PromptOptions, ask, is_frame
 from mmpr.rounds import SamplingOptions, next_round
+from mmpr.run import StoredImage
 from mmpr.types import Continues, DecodedImage, Prompt, Question, Reason, Response, Skip, Stage, Verdict, View
 
 JudgeRound = Callable[[Question, Sequence[Response]], Awaitable[Sequence[Verdict]]]
@@ -92,7 +93,7 @@ class Answered:
     """
 
     question: Question
-    images: tuple[DecodedImage, ...] = ()
+    images: tuple[StoredImage, ...] = ()
     responses: tuple[Response, ...] = ()
     verdicts: tuple[Verdict, ...] = ()
     cut: Cut | None = None
@@ -128,7 +129,7 @@ async def answer(
         images = await open_images(question, engine, load_images, threads) if opened is None else opened
     except ImageError as error:
         return unopened(question, error)
-    answered = Answered(question, tuple(replace(image, pixels=None) for image in images))
+    answered = Answered(question, tuple(map(StoredImage.of, images)))
     messages = ask(question, recipe.prompt)
     prompt = Prompt(question.id, stage, messages, images, max_tiles=recipe.tiles(question), priority=priority)
     try:
@@ -175,7 +176,7 @@ async def open_images(
     Raises:
         ImageError: of the first that is none.
     """
-    HOLDER.set(object())  # what it holds decoded never keeps that same question waiting
+    HOLDER.set(object())  # its images are held together
     if not question.images:
         return ()
     async with threads.fetching(hosts_of(question.images)):

@@ -8,7 +8,7 @@ import itertools
 import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass, replace
 
 from mmpr.builder.admission import Admission
@@ -19,14 +19,14 @@ from mmpr.builder.row_checks import judgeable
 from mmpr.builder.work_threads import WorkThreads
 from mmpr.engines.protocol import Engine
 from mmpr.errors import CommitRefused, ImageError, MmprError, RunFolderError, SourceError, TaskFailed
-from mmpr.images import Loader
+from mmpr.images import Loader, Spool, SpoolGone, stored_reference
 from mmpr.judging import VERSION, JudgeOptions, judge_key, open_judge
 from mmpr.pairing import PairOptions
 from mmpr.pool import ClusterOptions, Lease, WorkContext
 from mmpr.run import ChunkAccount, ChunkCommit, Committed, RunFolder, Splice, StoredImage, StoredResponse
 from mmpr.run.stored_verdicts import with_verdicts
 from mmpr.sources import LeaseRange, Row, Source, read_hashed
-from mmpr.types import Question, Reason, Response, Skip, Stage, Verdict
+from mmpr.types import DecodedImage, Question, Reason, Response, Skip, Stage, Verdict
 
 Ask = Callable[[Row], Awaitable[Answered]]
 
@@ -103,22 +103,23 @@ class ChunkWork:
         leased = LeaseRange.from_json(lease.payload)
         settings = self._settings[leased.source]
         room = self._room = self._room or ActorRoom.of(settings)
-        rows, sha256 = await room.threads.compute(_read, settings, leased)
         if settings.judge not in self._slots:  # sources that are judged alike share one
             self._slots[settings.judge] = ActorJudge(settings, room.threads)
         slot = self._slots[settings.judge]
-        dangerous = dict(lease.quarantined)
-        others = [question for question, _ in rows if question.row not in dangerous]
-        ask = functools.partial(_ask, engine, settings, room, slot, others, next(self._order))
-        answered = await (_in_groups(rows, lease, context, ask) if lease.alone else _together(rows, ask))
-        if settings.cluster.strict:
-            _refuse_faults(answered, settings.source)
-        attempt = Attempt(lease.chunk, lease.attempt, lease.payload, sha256, began)
-        return await _commit(context, settings, attempt, answered)
+        with closing(Spool()) as spool:
+            rows, sha256 = await room.threads.compute(_read, settings, leased, spool)
+            dangerous = dict(lease.quarantined)
+            others = [question for question, _ in rows if question.row not in dangerous]
+            ask = functools.partial(_ask, engine, settings, room, slot, others, next(self._order), spool)
+            answered = await (_in_groups(rows, lease, context, ask) if lease.alone else _together(rows, ask))
+            if settings.cluster.strict:
+                _refuse_faults(answered, settings.source)
+            attempt = Attempt(lease.chunk, lease.attempt, lease.payload, sha256, began)
+            return await _commit(context, settings, attempt, answered)
 
 
-def _read(settings: ChunkSettings, leased: LeaseRange) -> tuple[list[Row], str]:
-    rows, sha256 = read_hashed(settings.source, leased)
+def _read(settings: ChunkSettings, leased: LeaseRange, spool: Spool) -> tuple[list[Row], str]:
+    rows, sha256 = read_hashed(settings.source, leased, keep=spool.without_bytes)
     return judgeable(rows, settings.source, settings.judge), sha256
 
 
@@ -132,10 +133,30 @@ async def _commit(
     """
     for pause_s in _WRITE_PAUSES_S:
         try:
-            return await context.beside(judge_and_commit, settings, attempt, answered)
+            return await _beside(context, settings, attempt, answered)
         except (RunFolderError, TaskFailed):
             await asyncio.sleep(pause_s)
-    return await context.beside(judge_and_commit, settings, attempt, answered)
+    return await _beside(context, settings, attempt, answered)
+
+
+async def _beside(
+    context: WorkContext, settings: ChunkSettings, attempt: Attempt, answered: list[Answered]
+) -> ChunkReport:
+    try:
+        return await context.beside(judge_and_commit, settings, attempt, answered)
+    except SpoolGone:  # the task runs on another machine, for this one has no CPU for it: it gets the bytes themselves
+        whole = [replace(one, images=tuple(map(_unspooled, one.images))) for one in answered]
+        return await context.beside(judge_and_commit, settings, attempt, whole)
+
+
+def _spooled(images: Sequence[DecodedImage], spool: Spool) -> tuple[StoredImage, ...]:
+    """The images as they are stored, the bytes of the large ones in the spool."""
+    kept = [(StoredImage.of(image), spool.put(image.encoded, image.sha256)) for image in images]
+    return tuple(image if at is None else replace(image, encoded=None, spooled=at) for image, at in kept)
+
+
+def _unspooled(image: StoredImage) -> StoredImage:
+    return image if image.spooled is None else replace(image, encoded=image.spooled.read(), spooled=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +233,7 @@ async def _ask(
     slot: ActorJudge,
     others: Sequence[Question],
     priority: int,
+    spool: Spool,
     row: Row,
 ) -> Answered:
     question, skip = row
@@ -232,6 +254,8 @@ async def _ask(
         try:
             admit = functools.partial(kept.enter_async_context, room.opened.question(*cost))
             images = await open_images(question, engine, settings.loader, room.threads, admit)
+            # now, while the budget of decoded bytes counts them: what is asked next waits until they are out of memory
+            stored = await room.threads.compute(_spooled, images, spool)
         except ImageError as error:
             return unopened(question, error)
         held = await kept.enter_async_context(room.asked.question(*cost))
@@ -247,7 +271,7 @@ async def _ask(
             return Answered(question, skip=Skip(question.id, Stage.SAMPLE, Reason.ENGINE_REFUSED, words))
     for response in answered.responses:
         room.learn(response.tokens)
-    return answered
+    return replace(answered, images=stored)
 
 
 def _refuse_faults(answered: list[Answered], source: Source) -> None:
@@ -314,8 +338,8 @@ def _stored(answered: Answered) -> Committed:
             replace(one, verdict=verdict, judge_version=VERSION)
             for one, verdict in zip(responses, answered.verdicts, strict=True)
         )
-    images = tuple(StoredImage.of(image) for image in answered.images)
-    return Committed(answered.question, images, responses, answered.skip)
+    question = replace(answered.question, images=tuple(map(stored_reference, answered.question.images)))
+    return Committed(question, answered.images, responses, answered.skip)
 
 
 def _store(response: Response, answered: Answered) -> StoredResponse:

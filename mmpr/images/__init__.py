@@ -9,5 +9,17 @@ from mmpr.images.frames import frame_references
 from mmpr.images.image_options import ImageOptions
 from mmpr.images.loading import Loader, hosts_of, load
 from mmpr.images.remote import check_hosts
+from mmpr.images.spool import Spool, SpooledBytes, SpoolGone, stored_reference
 
-__all__ = ["ImageOptions", "Loader", "check_hosts", "frame_references", "hosts_of", "load"]
+__all__ = [
+    "ImageOptions",
+    "Loader",
+    "Spool",
+    "SpoolGone",
+    "SpooledBytes",
+    "check_hosts",
+    "frame_references",
+    "hosts_of",
+    "load",
+    "stored_reference",
+]

@@ -12,14 +12,15 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cache
 
-MOST_BYTES = 800_000_000
-# A decoded image of so many bytes stays charged for as long as somebody holds its pixels; smaller ones are counted in
-# tokens where they are asked about, and many of them fit.
-LARGE_BYTES = 64_000_000
+MOST_BYTES = 600_000_000
+MOST_READ_BYTES = 150_000_000
+# An image of so many bytes stays charged for as long as somebody holds its pixels; of smaller ones many thousands fit.
+KEPT_BYTES = 500_000
+LARGE_BYTES = 8_000_000  # from here on memory is given back to the system
 _PATIENCE_S = 60.0
 _M_MMAP_THRESHOLD = -3
 
-# Whose images are loaded: what one question holds never keeps that same question waiting.
+# Whose images are loaded: those of one question are held together.
 HOLDER: ContextVar[object | None] = ContextVar("HOLDER", default=None)
 
 
@@ -30,13 +31,14 @@ class ByteBudget:
 
     most: int
     _used: int = 0
-    _held: Counter[int] = field(default_factory=Counter)  # the same by holder
+    _held: Counter[int] = field(default_factory=Counter)  # the same by holder, the oldest first
+    oldest: int | None = None
     _room: threading.Condition = field(default_factory=threading.Condition)
 
     @contextmanager
     def held(self, n_bytes: int) -> Iterator[Charge]:
         """Hold so many bytes within the block, and what `Charge.keep` says beyond it."""
-        holder = id(HOLDER.get() or threading.current_thread())
+        holder = _holder()
         with self._room:
             while not self._admits(holder, n_bytes):
                 if not self._room.wait(_PATIENCE_S):  # nothing was given back for so long
@@ -61,10 +63,13 @@ class ByteBudget:
         self._held[holder] += n_bytes
         if not self._held[holder]:
             del self._held[holder]
+        self.oldest = next(iter(self._held), None)
 
     def _admits(self, holder: int, n_bytes: int) -> bool:
-        own = HOLDER.get() is not None and self._held[holder] > 0
-        return own or self._used == 0 or self._used + n_bytes <= self.most
+        # The question that has held decoded images for longest always goes on: with its end it gives them back, while
+        # many that each hold one image and wait for a second would wait for each other.
+        is_first = HOLDER.get() is not None and DECODING.oldest == holder
+        return is_first or self._used == 0 or self._used + n_bytes <= self.most
 
 
 @cache
@@ -81,8 +86,8 @@ class Charge:
         self._budget, self._holder, self._n_bytes = budget, holder, n_bytes
 
     def keep(self, pixels: object, n_bytes: int) -> None:
-        """Beyond the block, hold the bytes of a large image until nobody has its pixels any more."""
-        if n_bytes < LARGE_BYTES:
+        """Beyond the block, hold the bytes of an image until nobody has its pixels any more."""
+        if n_bytes < KEPT_BYTES:
             return
         kept = min(n_bytes, self._n_bytes)
         self._n_bytes -= kept
@@ -93,4 +98,11 @@ class Charge:
         self._budget.give_back(self._holder, self._n_bytes)
 
 
+def _holder() -> int:
+    return id(HOLDER.get() or threading.current_thread())
+
+
+# What is decoded, with the files' bytes beside the pixels; and the bytes of files until they are decoded. Of two
+# budgets, for what waits to be decoded must not keep what others have read from being given back.
 DECODING = ByteBudget(MOST_BYTES)
+READING = ByteBudget(MOST_READ_BYTES)

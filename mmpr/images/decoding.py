@@ -57,9 +57,9 @@ def decode(original: bytes, name: str, max_pixels: int) -> DecodedImage:
         need = n_pixels * (_RGB_BYTES + _OTHER_BYTES.get(image.format or "", _DECODER_BYTES))
         if need > (most := max_pixels * _MOST_BYTES_A_PIXEL):
             raise too_large(name, need, f"bytes to decode {n_pixels:,} pixels of {image.format}", most)
-        with DECODING.held(need) as charge:
+        with DECODING.held(need + len(original)) as charge:
             decoded = _decoded(image, original)
-            charge.keep(decoded.pixels, n_pixels * _RGB_BYTES)
+            charge.keep(decoded.pixels, n_pixels * _RGB_BYTES + len(decoded.encoded))
             return decoded
     except DecompressionBombError as error:
         raise ImageError(Reason.IMAGE_TOO_LARGE, f"{name}: {error}") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,14 +11,19 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from mmpr.images.allowed import place_of
+from mmpr.images.decode_budget import READING
 from mmpr.images.decoding import decode
 from mmpr.images.frames import Frame, frame_of
 from mmpr.images.image_faults import shown, unreadable
 from mmpr.images.image_options import ImageOptions
-from mmpr.images.places import inside, opened, path_of, read_file, read_inline
+from mmpr.images.places import inside, opened, path_of, read_file, read_inline, size_of
 from mmpr.images.remote import fetch
+from mmpr.images.spool import spooled_reference
 from mmpr.images.video import read_frames
 from mmpr.types import DecodedImage
+
+_HELD_WHILE_FETCHED = 1_000_000  # bytes
+_INLINE_COPIES = 3  # of a `data:` reference while its base64 is read
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,20 +65,36 @@ class Loader:
         """
         if (frame := frame_of(reference)) is not None:
             return self._frames(frame.video, [frame])[0]
+        if (kept := spooled_reference(reference)) is not None:
+            with READING.held(_INLINE_COPIES * kept.size):
+                return self._inline(kept.read().decode())
+        if reference.startswith("data:"):
+            with READING.held(_INLINE_COPIES * len(reference)):
+                return self._inline(reference)
         name = _name(reference)
-        original = self._read(reference, name)
+        if _is_remote(reference):
+            return self._fetched(reference, name)
+        path = self._path(reference, name)
+        with READING.held(size_of(path, name, self.options.max_image_bytes)):
+            return self._decoded(read_file(path, name, self.options.max_image_bytes), name)
+
+    def _inline(self, reference: str) -> DecodedImage:
+        name = _name(reference)
+        return self._decoded(read_inline(reference, name, self.options.max_image_bytes), name)
+
+    def _fetched(self, reference: str, name: str) -> DecodedImage:
+        """On the disk until all is there: how large it is, no server need say."""
+        with tempfile.SpooledTemporaryFile(_HELD_WHILE_FETCHED) as content:
+            fetch(reference, name, self.options, self.options.max_image_bytes, cast("BinaryIO", content))
+            size = content.tell()
+            content.seek(0)
+            with READING.held(size):
+                return self._decoded(content.read(), name)
+
+    def _decoded(self, original: bytes, name: str) -> DecodedImage:
         if not original:
             raise unreadable(name, "the file is empty")
         return decode(original, name, self.options.max_pixels)
-
-    def _read(self, reference: str, name: str) -> bytes:
-        if reference.startswith("data:"):
-            return read_inline(reference, name, self.options.max_image_bytes)
-        if _is_remote(reference):
-            content = io.BytesIO()
-            fetch(reference, name, self.options, self.options.max_image_bytes, content)
-            return content.getvalue()
-        return read_file(self._path(reference, name), name, self.options.max_image_bytes)
 
     def _frames(self, video: str, frames: Sequence[Frame]) -> list[DecodedImage]:
         name = _name(video)

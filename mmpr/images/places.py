@@ -45,14 +45,27 @@ def opened(path: Path, name: str, max_bytes: int) -> BinaryIO:
         ImageError: there is none, it is too large, or no regular file.
     """
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # before it is opened: a FIFO would wait for a writer
-            raise unreadable(name, "is a folder" if stat.S_ISDIR(status.st_mode) else "is no regular file")
-        if status.st_size > max_bytes:
-            raise too_large(name, status.st_size, "bytes", max_bytes)
+        _check(path.stat(), name, max_bytes)  # before it is opened: a FIFO would wait for a writer
         return os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb")  # it may have become a FIFO since
     except OSError as error:
         raise _unreadable(name, error) from error
+
+
+def size_of(path: Path, name: str, max_bytes: int) -> int:
+    """A regular file's bytes; raises as `opened` does."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise _unreadable(name, error) from error
+    _check(status, name, max_bytes)
+    return status.st_size
+
+
+def _check(status: os.stat_result, name: str, max_bytes: int) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise unreadable(name, "is a folder" if stat.S_ISDIR(status.st_mode) else "is no regular file")
+    if status.st_size > max_bytes:
+        raise too_large(name, status.st_size, "bytes", max_bytes)
 
 
 def read_file(path: Path, name: str, max_bytes: int) -> bytes:

@@ -155,9 +155,11 @@ class ClusterOptions:
     ray_address: str | None = option(None, "None: RAY_ADDRESS, else this machine alone")
     chunks_in_flight: int = option(4, "chunks an engine works on at once", ge=1)
     tokens_in_flight: int = option(400_000, "prompt and response tokens an engine holds", ge=1)
-    io_threads: int = option(32, "threads an engine has to open and fetch images", ge=1)
-    cpu_threads: int = option(4, "threads an engine has to read rows and judge", ge=1)
-    fetches_per_host: int = option(8, "questions an engine fetches images for at once from one server or store", ge=1)
+    io_threads: int = option(32, "threads an engine (and `check`) has to open and fetch images", ge=1)
+    cpu_threads: int = option(4, "threads an engine has to read rows and judge, and as many to tokenize", ge=1)
+    fetches_per_host: int = option(
+        8, "questions an engine (or `check`) fetches images for at once from one server or store", ge=1
+    )
     engine_wait_s: float = option(300.0, "to wait while no engine can be placed", gt=0)
     stall_timeout_s: float = option(600.0, "without a step of a busy engine until it is replaced", gt=0)
     engine_restarts: int = option(5, "times that an engine's place is filled again", ge=0)

@@ -166,9 +166,11 @@ def _reference(image: str) -> str:
 
 
 def _image_row(stored: StoredImage, written: set[str]) -> TableRow:
-    row = {name: getattr(stored, name) for name in StoredImage.__slots__}
+    row = {child.name: getattr(stored, child.name) for child in _IMAGE}
     if stored.sha256 in written:
         row["encoded"] = None
+    elif stored.spooled is not None:
+        row["encoded"] = stored.spooled.read()
     elif stored.encoded is None:
         raise ValueError(f"image {stored.sha256} comes without bytes")
     written.add(stored.sha256)

@@ -9,6 +9,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, FiniteFloat
 
+from mmpr.images.spool import SpooledBytes
 from mmpr.run.json_records import Count, Sha256, record_of, sealed
 from mmpr.types import DecodedImage, Pair, Question, Response, Skip, Stage, Verdict
 
@@ -21,7 +22,10 @@ _Recurring = Annotated[str, AfterValidator(sys.intern)]
 
 @dataclass(frozen=True, slots=True)
 class StoredImage:
-    """A `Image` without its pixels. `encoded` is None where only texts were read."""
+    """An image without its pixels.
+
+    `encoded` is None where only texts were read, and where `spooled` keeps the bytes until they are written.
+    """
 
     sha256: str
     original_sha256: str
@@ -30,6 +34,7 @@ class StoredImage:
     format: str
     n_bytes: int
     encoded: bytes | None = field(repr=False)
+    spooled: SpooledBytes | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def of(cls, image: DecodedImage) -> StoredImage:

@@ -27,6 +27,7 @@ from mmpr.sources.streams import head, unpacked
 _PROVING_ROWS = 500  # that may show that the answers of a file are not those of its layout
 _LAYOUT_MARGIN = 3  # a stray label of a published set proves nothing
 _HEAD_BYTES = 4096
+_LONG_CHARS = 100_000
 _ROWS = 200  # that are looked at for a layout: the keys of JSON's rows may differ
 # `answer_idx`, and the class that GeoQA calls `label`: counted from 0 unless a row shows another way.
 _INDEX_NAME = re.compile(r"(?:idx|index|Idx|Index)$|^(?:label|cop)$")
@@ -100,7 +101,10 @@ def _margin(source: Source) -> int:
 
 
 def first_rows(source: Source) -> Iterator[Mapping[str, object]]:
-    """The values of at most 200 rows of one file, without images' bytes; none of a row that cannot be read."""
+    """The values of at most 200 rows of one file, without images' bytes; none of a row that cannot be read.
+
+    Long texts are cut: they are images as base64, and 200 of them may have gigabytes.
+    """
     offset, number = 0, 0
     try:
         if source.format in ("jsonl", "json"):
@@ -111,9 +115,17 @@ def first_rows(source: Source) -> Iterator[Mapping[str, object]]:
         span = LeaseRange((Span(header, _ROWS, header, offset, number),))
         for _, _, values in raw_values(source, span, hashlib.sha256()):
             if values is not None:
-                yield values
+                yield {name: _shortened(value) for name, value in values.items()}
     except SourceError:  # it has fewer rows; what else is wrong is found when the rows are counted
         return
+
+
+def _shortened(value: object) -> object:
+    if isinstance(value, str):
+        return value if len(value) <= _LONG_CHARS else value[:_LONG_CHARS]
+    if isinstance(value, list):
+        return [_shortened(one) for one in value]
+    return {key: _shortened(one) for key, one in value.items()} if isinstance(value, dict) else value
 
 
 def _check_mapped(source: Source, seen: list[str]) -> None:

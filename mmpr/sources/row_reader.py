@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -101,8 +101,15 @@ def raw_values(
             yield part, raw.number, None
 
 
-def read_hashed(source: Source, lease: LeaseRange) -> tuple[list[Row], str]:
+def read_hashed(
+    source: Source, lease: LeaseRange, *, keep: Callable[[Question], Question] | None = None
+) -> tuple[list[Row], str]:
     """The lease's rows, each with its skip if it has one, and their `rows_hash`, in one pass.
+
+    Args:
+        source: where they are.
+        lease: which.
+        keep: what is kept of a question while the others are read; all of it if not given.
 
     Raises:
         SourceError: as `read_range` does.
@@ -113,7 +120,7 @@ def read_hashed(source: Source, lease: LeaseRange) -> tuple[list[Row], str]:
         if isinstance(read, Skip):
             rows.append((Question(read.question_id, part.name, number, text=""), read))
         else:
-            rows.append((read, None))
+            rows.append((read if keep is None else keep(read), None))
     return rows, digest.hexdigest()
 
 
