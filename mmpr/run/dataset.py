@@ -27,7 +27,7 @@ from mmpr.run.selection import ChunkSurvey, DatasetOptions, Kind, Selection, Sur
 from mmpr.run.split import TRAIN, VALIDATION, ties
 from mmpr.run.store import HashingFile
 from mmpr.run.verdict_counts import VERDICTS, VerdictCounts, write_verdicts
-from mmpr.types import PairKind, Skip, TableRow
+from mmpr.types import Pair, PairKind, Skip, TableRow
 
 SKIPS = "skips.parquet"  # not in data/: `data/*.parquet` is what people load, and one foreign schema breaks that
 # About 256 rows a group, more of small ones: a footer tells of every group, and readers hold all of it. A group that
@@ -143,31 +143,36 @@ def _survey_chunk(
     """What one chunk tells the selection; reads images' bytes only to look for them in a list."""
     keys: defaultdict[Kind, array[int]] = defaultdict(lambda: array("Q"))
     tied, found = array("Q"), Exclusion()
-    seen: set[str] = set()
     listed = read_list(folder, texts=options.exclude_texts) if options.exclude else ExcludeList(())
-    recipe = replace(recipe.of_chunk(commit.chunk), selection=Selection(exclusion=found))
-    for committed in read_chunk(folder, commit, images=listed.has_images):
-        _look_up(committed, listed, found, seen)
+    own = replace(recipe.of_chunk(commit.chunk), selection=Selection(exclusion=found))
+    rows = _looked_up(read_chunk(folder, commit, images=listed.has_images), listed, found)
+    for committed, pairs in _paired(rows, own) if options.counts_pairs else ((one, []) for one in rows):
         if options.validation_fraction and len(committed.images) > 1:
             tied.extend(ties([image.sha256 for image in committed.images]))
-        if not options.counts_pairs:
-            continue
-        pairs = pairs_of(recipe.view(committed), recipe)
         for pair, name in [] if isinstance(pairs, Skip) else named(committed, pairs):
             keys[committed.question.source, pair.kind].append(pair_key(pair, name))
     return ChunkSurvey(dict(keys), tied, found)
 
 
-def _look_up(committed: Committed, listed: ExcludeList, found: Exclusion, seen: set[str]) -> None:
-    """Remember which of a question's images stand in the list, and its text if it does."""
-    for image in committed.images:
-        if image.encoded is None or image.original_sha256 in seen:
-            continue
-        seen.add(image.original_sha256)
-        if detail := listed.image(image.original_sha256, image.encoded):
-            found.add_image(image.sha256, detail)
-    if detail := listed.question(committed.question.text):
-        found.questions[question_print(committed.question.text) or ""] = detail
+def _looked_up(rows: Iterable[Committed], listed: ExcludeList, found: Exclusion) -> Iterator[Committed]:
+    """The questions, each once `found` has which of its images stand in the list, and its text if it does."""
+    seen: set[str] = set()
+    for committed in rows:
+        for image in committed.images:
+            if image.encoded is None or image.original_sha256 in seen:
+                continue
+            seen.add(image.original_sha256)
+            if detail := listed.image(image.original_sha256, image.encoded):
+                found.add_image(image.sha256, detail)
+        if detail := listed.question(committed.question.text):
+            found.questions[question_print(committed.question.text) or ""] = detail
+        yield committed
+
+
+def _paired(rows: Iterable[Committed], recipe: DatasetRecipe) -> Iterator[tuple[Committed, list[Pair] | Skip]]:
+    """The final selection: each question, with the verdicts that count, and its pairs or its skip."""
+    for committed in map(recipe.view, rows):
+        yield committed, pairs_of(committed, recipe)
 
 
 def take_census(folder: RunFolder, commit: ChunkCommit, *, recipe: DatasetRecipe) -> ChunkCensus:
@@ -179,8 +184,7 @@ def take_census(folder: RunFolder, commit: ChunkCommit, *, recipe: DatasetRecipe
     skipped: list[SkippedRow] = []
     held_out: set[int] = set()
     verdicts = VerdictCounts()
-    for committed in map(recipe.view, read_chunk(folder, commit, images=False)):
-        pairs = pairs_of(committed, recipe)
+    for committed, pairs in _paired(read_chunk(folder, commit, images=False), recipe):
         found = [] if isinstance(pairs, Skip) else pairs
         verdicts.count(committed, found, recipe.kind(committed), recipe.columns.policy)
         if isinstance(pairs, Skip):
@@ -208,9 +212,11 @@ def write_shard(folder: RunFolder, shard: ShardPlan, *, recipe: DatasetRecipe) -
         groups = _RowGroups(parquet)
         for part in shard.slices:
             commit, own = folder.load_commit(part.chunk), recipe.of_chunk(part.chunk)
-            for committed in map(own.view, read_chunk(folder, commit, first=part.first, stop=part.stop)):
-                if side_of(committed, own) == shard.split:
-                    groups.add(committed, own)
+            rows = read_chunk(folder, commit, first=part.first, stop=part.stop)
+            of_split = (committed for committed in rows if side_of(committed, own) == shard.split)
+            for committed, pairs in _paired(of_split, own):
+                if not isinstance(pairs, Skip):
+                    groups.add(committed, pairs, own)
         groups.end()
     return FileRecord(shard.path, file.n_bytes, file.sha256, groups.n_rows)
 
@@ -264,10 +270,7 @@ class _RowGroups:
         self._n_bytes = 0
         self.n_rows = 0
 
-    def add(self, committed: Committed, recipe: DatasetRecipe) -> None:
-        pairs = pairs_of(committed, recipe)
-        if isinstance(pairs, Skip):
-            return
+    def add(self, committed: Committed, pairs: Sequence[Pair], recipe: DatasetRecipe) -> None:
         weights = weigh(committed, pairs, recipe)
         in_all = self._n_bytes + sum(weights)
         enough = len(self._rows) + len(pairs) > GROUP_ROWS and in_all > LEAST_GROUP_BYTES

@@ -13,11 +13,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import pyarrow.parquet as pq
-
 from mmpr.run.commit_records import ChunkCommit
 from mmpr.run.folder import RunFolder
-from mmpr.run.parquet_reader import named_errors
+from mmpr.run.parquet_reader import opened
 
 if TYPE_CHECKING:
     import numpy as np
@@ -106,8 +104,8 @@ def _joined(prints: npt.NDArray[np.uint64], places: Places) -> tuple[Places, Pla
 
 def _prints(folder: RunFolder, commit: ChunkCommit) -> Iterator[tuple[int, int]]:
     """(place, print) of each question with a reference answer that was not skipped when it was read or asked."""
-    name, place = commit.questions.path, 0
-    with named_errors(folder, name), folder.store.open(name) as file, pq.ParquetFile(file) as parquet:
+    place = 0
+    with opened(folder, commit.questions.path) as parquet:
         for batch in parquet.iter_batches(_BATCH_ROWS, columns=[*_ASKED, "skip_reason"]):
             for asked in batch.to_pylist():
                 if asked.pop("skip_reason") is None and asked["answer"] is not None:
