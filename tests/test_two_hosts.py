@@ -91,10 +91,10 @@ def assert_ours(text):
 
 
 def test_engines_are_spread_over_both_hosts(hosts, source, tmp_path):
-    finished(start(hosts, source, tmp_path / "run", pace_s=0.0005), tmp_path / "run")
+    finished(start(hosts, source, tmp_path / "run", pace_s=0.05), tmp_path / "run")
     assert at_work(tmp_path / "run") == {"h1", "h2"}
     shares = Counter(commit["account"]["host"] for commit in commits(tmp_path / "run").values())
-    assert min(shares.values()) > N / 4 / 5, shares
+    assert min(shares.values()) > N / 4 / 10, shares  # one may start some seconds later
 
 
 @pytest.mark.parametrize(

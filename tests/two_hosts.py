@@ -135,6 +135,9 @@ def two_hosts():
         with suppress(subprocess.CalledProcessError):
             _ip("link", "del", BRIDGE)
         shutil.rmtree(folder, ignore_errors=True)
+        known = Path("/tmp/ray/ray_current_cluster")  # where `ray.init` of others would look for a head that is gone
+        if known.exists() and known.read_text() == hosts.address:
+            known.unlink()
 
 
 def _space(host: str) -> str:
