@@ -128,7 +128,7 @@ class Report:
     pairs_by_kind: dict[str, int]
     repeated_question_ids: int
     by_source: dict[str, SourceCounts]
-    languages: dict[str, int] = field(default_factory=dict)
+    languages: dict[str, int]
     judge_version: int = 1
     accuracy: AccuracyFigures
     abstaining: AbstainingFigures | None = None
