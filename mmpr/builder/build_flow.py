@@ -25,7 +25,7 @@ from mmpr.builder.row_checks import refuse_bad_rows, source_notes
 from mmpr.builder.run_recipes import judge_options
 from mmpr.builder.shared_engines import Shared
 from mmpr.builder.stopping import StopSignal, stop_signal
-from mmpr.builder.stored_settings import stored_settings
+from mmpr.builder.stored_settings import refuse_unknown_models, stored_settings
 from mmpr.errors import RunFolderError
 from mmpr.images import Loader
 from mmpr.log import LogFormat
@@ -233,6 +233,7 @@ def _paired_anew(out: str, overrides: list[str]) -> tuple[RunFolder, BuildConfig
     config = stored_settings(run, overrides)
     if not run.members:
         refuse_nameless(config)
+    refuse_unknown_models(run, config.pairs)
     folder.require_identity(part(config, Mark.IDENTITY), defaults=part(BuildConfig(), Mark.IDENTITY))
     return folder, config
 

@@ -7,7 +7,7 @@ each with the model that wrote it. Pairs may then be chosen across models: `poli
 from __future__ import annotations
 
 import json
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,10 +15,11 @@ from typing import Any
 from mmpr.builder.merge_parts import MergePart
 from mmpr.builder.pair_rule import count
 from mmpr.builder.run_recipes import judge_options
+from mmpr.builder.stored_settings import answering_models
 from mmpr.engines.engine_options import UNKNOWN_MODEL
 from mmpr.errors import ConfigError
 from mmpr.judging import JudgeOptions, judge_key, open_judge
-from mmpr.pairing import ANY, SAME, PairOptions
+from mmpr.pairing import PairOptions
 from mmpr.run import ChunkCommit, Committed, RunFolder, StoredResponse, new_attempt, read_chunk
 from mmpr.run.joined_questions import AnsweredElsewhere, JoinedQuestions
 from mmpr.run.stored_verdicts import with_verdicts
@@ -58,40 +59,24 @@ class JoinedChunk:
 
 
 def models_by_part(parts: Sequence[MergePart]) -> list[str]:
-    """Who answered in each run; two states of one model by their revisions.
+    """Who answered in each run.
 
     Raises:
         ConfigError: nobody knows it of one.
     """
-    models = [_answering(one.member.identity) for one in parts]
+    models = answering_models([one.member.identity for one in parts])
     for one, model in zip(parts, models, strict=True):
         if model == UNKNOWN_MODEL:
             place = one.folder.url
             raise ConfigError(f"--pair-across: nobody says who answered in {place}: import it with --model NAME")
-    states = {(model, one.member.identity.get("revision")) for model, one in zip(models, parts, strict=True)}
-    several = {model for model, n in Counter(model for model, _ in states).items() if n > 1}
-    return [
-        f"{model}@{str(one.member.identity.get('revision'))[:25]}" if model in several else model
-        for model, one in zip(models, parts, strict=True)
-    ]
+    return models
 
 
 def across_overrides(parts: Sequence[MergePart], overrides: list[str]) -> list[str]:
-    """The overrides with the first run's model as the policy, where they name none.
-
-    Raises:
-        ConfigError: `policy` or `chosen_from` is none of the models.
-    """
-    models = models_by_part(parts)
-    names = {*models, *(name for model in models for name in model.split(" + "))}
-    for name, known in (("policy", names), ("chosen_from", names | {ANY, SAME})):
-        own = [one for one in overrides if one.startswith((f"{name}=", f"pairs.{name}="))]
-        for given in (one.partition("=")[2].strip("\"'") for one in own):
-            if given not in known | {"null", ""} and not any(model.endswith(" models") for model in models):
-                raise ConfigError(f"{name}: {given!r} answered in none of the runs; give {', '.join(sorted(known))}")
+    """The overrides with the first run's model as the policy, where they name none."""
     if any(one.startswith(("policy=", "pairs.policy=")) for one in overrides):
         return overrides
-    return [*overrides, f"policy={json.dumps(models[0])}"]
+    return [*overrides, f"policy={json.dumps(models_by_part(parts)[0])}"]
 
 
 def across_notes(parts: Sequence[MergePart], joined: JoinedQuestions) -> tuple[str, ...]:
@@ -105,12 +90,6 @@ def across_notes(parts: Sequence[MergePart], joined: JoinedQuestions) -> tuple[s
                 f"{one.folder.url} was asked under {other}; its responses stand under the first run's {version}"
             )
     return tuple(notes)
-
-
-def _answering(identity: Mapping[str, object]) -> str:
-    """As `BuildConfig.answering`."""
-    model, lora = str(identity.get("model") or UNKNOWN_MODEL), identity.get("lora")
-    return model if lora is None else f"{model} + {lora}"
 
 
 def join_parts(parts: Sequence[MergePart]) -> tuple[list[MergePart], JoinedQuestions]:

@@ -21,7 +21,7 @@ from mmpr.builder.layout import versions
 from mmpr.builder.merge_across import JoinedChunks, across_notes, across_overrides, join_parts, take_joined
 from mmpr.builder.merge_parts import Given, MergePart, open_given, parts_of, refuse_places
 from mmpr.builder.stopping import stop_signal
-from mmpr.builder.stored_settings import stored_settings
+from mmpr.builder.stored_settings import refuse_unknown_models, stored_settings
 from mmpr.errors import ConfigError, RunFolderError
 from mmpr.log import stamp
 from mmpr.pairing import needs_scores
@@ -112,6 +112,7 @@ def merge_runs(urls: Sequence[str], out: str, overrides: list[str], *, pair_acro
     config, notes = _settings(given, parts, overrides)
     notes += () if joined is None else across_notes(parts, joined)
     merge = _Merge(folder, given, parts, config, _run(parts, config, joined), whole, joined)
+    refuse_unknown_models(merge.run, config.pairs)
     with stop_signal():
         if report := _whole_already(merge):
             return Merged(report, notes)

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from mmpr.engines.engine_options import UNKNOWN_MODEL
+from mmpr.errors import ConfigError
+from mmpr.pairing import ANY, SAME, PairOptions
 from mmpr.run import RunRecord
+from mmpr.run.run_record import Settings, rollouts_of
 from mmpr.settings.config import BuildConfig, merge
 
 _NOWHERE = "http://nobody-asks-it"
@@ -22,3 +29,35 @@ def stored_settings(run: RunRecord, overrides: list[str]) -> BuildConfig:
     if values.get("engine") == "endpoint":
         values["endpoint_url"] = _NOWHERE  # where a server was is not stored, and nobody asks it again
     return merge(values, overrides)
+
+
+def answering_models(identities: Sequence[Settings]) -> list[str]:
+    """Who answered in each run, by its settings of identity; two states of one model by their revisions."""
+    models = [_answering(identity) for identity in identities]
+    states = {(model, identity.get("revision")) for model, identity in zip(models, identities, strict=True)}
+    several = {model for model, n in Counter(model for model, _ in states).items() if n > 1}
+    return [
+        f"{model}@{str(identity.get('revision'))[:25]}" if model in several else model
+        for model, identity in zip(models, identities, strict=True)
+    ]
+
+
+def refuse_unknown_models(run: RunRecord, pairs: PairOptions) -> None:
+    """Raises `ConfigError` where `policy` or `chosen_from` names a model that did not answer in this run."""
+    models = {*answering_models([member.identity for member in run.members] or [run.identity])}
+    for facts in rollouts_of(run):
+        told = facts.get("models")
+        models |= {name for name in told if name} if isinstance(told, Mapping) else set()
+    if any(model.endswith(" models") for model in models):
+        return  # too many for their names to be kept
+    models |= {name for model in models for name in model.split(" + ")} - {UNKNOWN_MODEL}
+    for name, given, words in (("policy", pairs.policy, set()), ("chosen_from", pairs.chosen_from, {ANY, SAME})):
+        if given is not None and given not in models | words:
+            listed = ", ".join(sorted(models | words))
+            raise ConfigError(f"{name}: no response of this run is of {given!r}; it may be {listed}")
+
+
+def _answering(identity: Settings) -> str:
+    """As `BuildConfig.answering`."""
+    model, lora = str(identity.get("model") or UNKNOWN_MODEL), identity.get("lora")
+    return model if lora is None else f"{model} + {lora}"

@@ -19,6 +19,7 @@ from mmpr.settings.config import BuildConfig, Mark, changed, flat, merge, settin
 from mmpr.settings.presets import read_settings
 from mmpr.sources import LeaseRange, Source
 from mmpr.sources.given_responses import RESPONSE_COLUMNS, ResponseNames
+from mmpr.sources.source_records import COLUMNS
 
 # Settings of identity that say how rows and images are read, and what was asked: the others are of whoever asks.
 IMPORT_SETTINGS = (
@@ -91,11 +92,20 @@ def import_config(file: str, settings: Path | None, overrides: list[str]) -> tup
     values = {name: value for name, value in values.items() if name in known and name not in ("source", "model")}
     values |= {"source": file, "imported": True, "model": values.get("model", UNKNOWN_MODEL)}
     config = merge({"prompt_version": GIVEN, **values}, overrides, place=str(settings or "the settings"))
+    if not config.engine.model.strip():
+        raise ConfigError("model: give the name of who answered, or leave it out")
     return config, "prompt_version" in names | values.keys()
 
 
 def split_columns(columns: Mapping[str, str]) -> tuple[dict[str, str], ResponseNames]:
-    """The setting `columns` as what maps columns of questions, and what maps those of responses."""
+    """The setting `columns` as what maps columns of questions, and what maps those of responses.
+
+    Raises:
+        ConfigError: a name is neither.
+    """
+    if unknown := sorted(columns.keys() - {*COLUMNS, *RESPONSE_COLUMNS}):
+        known = ", ".join((*RESPONSE_COLUMNS, *COLUMNS))
+        raise ConfigError(f"columns: {unknown[0]!r} is none of ours: choose from {known}")
     own = {name: column for name, column in columns.items() if name in RESPONSE_COLUMNS}
     others = {name: column for name, column in columns.items() if name not in own}
     return others, ResponseNames(tuple(sorted(own.items())))

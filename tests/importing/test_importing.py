@@ -219,6 +219,8 @@ def test_the_same_rows_twice_are_counted_and_paired_once(tmp_path):
             "line 2: no question",
         ),
         ('{"question": "a?", "answer": "2", "said": "2"}\n', {"columns": {"response": "says"}}, SourceError, "'says'"),
+        ('{"question": "a?"}\n', {"columns": {"respons": "x"}}, ConfigError, "'respons' is none of ours: .* response"),
+        ('{"question": "a?"}\n', {"model": " "}, ConfigError, "give the name of who answered"),
         ("PK\x03\x04 and no workbook", {}, SourceError, "zip archive"),
         ("\xd0\xcf\x11\xe0 old", {}, SourceError, "save it as .xlsx without a password"),
     ],
@@ -397,10 +399,12 @@ def test_every_response_of_every_run_is_in_the_joined_run_once_whatever_the_chun
 
 def test_who_is_chosen_must_have_answered(tmp_path):
     runs = policies(tmp_path, **ANSWERS)
-    with pytest.raises(
-        ConfigError, match="chosen_from: 'strng' answered in none of the runs; give any, policy, same, s"
-    ):
-        mmpr.merge(*runs, out=tmp_path / "both", pair_across=True, chosen_from="strng")
+    for wrong in ({"chosen_from": "strng"}, {"policy": "polcy"}):
+        with pytest.raises(ConfigError, match=r"no response of this run is of '.*'; it may be .*policy, .*strong"):
+            mmpr.merge(*runs, out=tmp_path / "both", pair_across=True, **wrong)
+    with pytest.raises(ConfigError, match="chosen_from: no response of this run is of 'strong'"):
+        mmpr.pair(runs[0], chosen_from="strong")
+    assert not (tmp_path / "both").exists()
 
 
 def test_a_run_is_built_or_imported_and_not_both(imported, tmp_path):
