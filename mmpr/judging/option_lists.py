@@ -15,7 +15,7 @@ choice yes_no number year roman date time ratio interval tuple set list expressi
 KINDS = tuple(_KINDS_TEXT.split())
 _SYNONYMS = meanings("synonyms of kinds")  # what datasets call the same kinds
 FORMATS = ("final", "boxed", "think", "any")
-_OWN_JUDGE = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*(?:\.[^\W\d]\w*)*")
+_OWN_JUDGE = re.compile(r"\A[^\W\d]\w*+(?:\.[^\W\d]\w*+)*+:[^\W\d]\w*+(?:\.[^\W\d]\w*+)*+\Z")
 BOX_FORMATS = ("xyxy", "xywh", "cxcywh")
 
 
@@ -43,7 +43,7 @@ class JudgeOptions:
     judge: str | None = option(None, "module:name of a judge of your own; None: the rules (docs/api.md)")
 
     def __post_init__(self) -> None:
-        if self.judge is not None and not _OWN_JUDGE.fullmatch(self.judge):
+        if self.judge is not None and not _OWN_JUDGE.match(self.judge):
             raise ConfigError("judge: must be module:name of a judge that every node can import")
         if self.answer_kind is not None and kind_named(self.answer_kind) is None:
             raise ConfigError(f"answer_kind {self.answer_kind!r} is none of {', '.join(KINDS)}")

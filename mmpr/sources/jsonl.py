@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 _BLANK = b" \t\n\r\v\f"
-_ROW = re.compile(rb"[^ \t\n\r\v\f][^\n]*\n")  # a line from its first visible byte on
+_ROW = re.compile(rb"[^ \t\n\r\v\f][^\n]*+(?:\n|\Z)")  # a line from its first visible byte on; a block's end ends it
 _BLOCK_BYTES = 1_000_000
 _ROWS_A_MARK = 128  # 10 M rows: 80,000 marks, 2 MB
 
