@@ -99,7 +99,7 @@ def test_a_server_that_cannot_continue_ends_the_build_before_a_question_is_asked
 def test_an_endpoint_is_one_engine_without_a_gpu():
     config = BuildConfig(engine="endpoint", endpoint_url="http://host/v1", tensor_parallel_size=4)
     assert (placement(config).engines, placement(config).gpus) == (1, 0)
-    assert placement(config.model_copy(update={"engines": 3})).engines == 3
+    assert placement(changed(config, {"engines": 3})).engines == 3
 
 
 @pytest.mark.parametrize(
