@@ -58,7 +58,7 @@ class TrainingExport:
         self._shape = SHAPES[format]
         self._stored = finished_pairs(run).record
         self.files = [file for commit in run.commits() for file in (commit.questions, commit.responses)]
-        self.load = self._shape.load(root)
+        self.load = self._shape.loading(root)
         self._left_out = LeftOuts()
         self._own_judges: set[str] = set()
         self._writer = _TrainingWriter(root, self._shape)

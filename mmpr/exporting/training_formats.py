@@ -31,17 +31,23 @@ class TrainingShape:
     Args:
         rows: an example's rows. Its images come as the row holds them: as embedded bytes or as paths; `number` is that
             of the first row in its split.
-        load: how the trainer is pointed at the folder, in one line.
+        load: how the trainer is pointed at the folder, in one line, with places for the folder and its files.
         schema: of Parquet with embedded images; None: JSON lines with images as files.
         files: further files by name: `reward.py`, where the trainer loads its reward function from a file.
         absolute: images' paths are absolute, for a trainer that opens them as they stand.
     """
 
     rows: Callable[[TrainingExample, Sequence[object], int], list[Row]]
-    load: Callable[[Path], str]
+    load: str
     schema: pa.Schema | None = None
     files: Mapping[str, str] = field(default_factory=dict)
     absolute: bool = False
+
+    def loading(self, root: Path) -> str:
+        """`load` for a folder, its paths quoted for a shell; `raw` is the folder as it is."""
+        names = {"parquet": "train.parquet", "lines": "train.jsonl", "reward": REWARD_FILE, "settings": SETTINGS_FILE}
+        quoted = {place: shlex.quote(str(root / name)) for place, name in names.items()}
+        return self.load.format(**quoted, root=shlex.quote(str(root)), raw=root)
 
 
 # -- what all rows have ------------------------------------------------------------------------------------------------
@@ -281,59 +287,43 @@ _LLAMAFACTORY_INFO = {
 }
 
 
-def _in(root: Path, name: str) -> str:
-    return shlex.quote(str(root / name))
-
-
-def _load_verl(root: Path) -> str:
-    reward = _in(root, REWARD_FILE)
-    return f"data.train_files={_in(root, 'train.parquet')} reward.custom_reward_function.path={reward}"
-
-
-def _load_parquet(root: Path) -> str:
-    return f'datasets.load_dataset("parquet", data_files="{root / "train.parquet"}", split="train")'
-
-
-def _load_grpo(root: Path) -> str:
-    return f"reward_funcs=mmpr.rewards.reward_func, train_dataset={_load_parquet(root)}"
-
-
-def _load_easyr1(root: Path) -> str:
-    reward = _in(root, REWARD_FILE)
-    keys = "data.prompt_key=prompt data.answer_key=answer data.format_prompt=null"  # the prompt has its instruction
-    return f"data.train_files={_in(root, 'train.parquet')} {keys} worker.reward.reward_function={reward}:compute_score"
-
-
-def _load_swift(root: Path) -> str:
-    files = f"--dataset {_in(root, 'train.jsonl')} --external_plugins {_in(root, REWARD_FILE)}"
-    return f"ROOT_IMAGE_DIR={shlex.quote(str(root))} swift rlhf --rlhf_type grpo {files} --reward_funcs mmpr"
-
-
-def _load_openrlhf(root: Path) -> str:
-    keys = "--data.input_key input --data.label_key label --data.apply_chat_template"
-    return f"--data.prompt_dataset {_in(root, 'train.jsonl')} {keys} --reward.remote_url {_in(root, REWARD_FILE)}"
-
-
-def _load_sft(root: Path) -> str:
-    return f"ROOT_IMAGE_DIR={shlex.quote(str(root))} swift sft --dataset {_in(root, 'train.jsonl')}"
-
-
-def _load_lines(root: Path) -> str:
-    return f"{root / 'train.jsonl'}, images relative to {root}"
-
-
-def _load_rollouts(root: Path) -> str:
-    return f"mmpr import {_in(root, 'train.jsonl')} --config {_in(root, SETTINGS_FILE)} --out RUN"
-
+_DATASETS = 'datasets.load_dataset("parquet", data_files="{raw}/train.parquet", split="train")'
+# of EasyR1 the prompt has its instruction already
+_EASYR1_KEYS = "data.prompt_key=prompt data.answer_key=answer data.format_prompt=null"
+_OPENRLHF_KEYS = "--data.input_key input --data.label_key label --data.apply_chat_template"
+_SWIFT_GRPO = "swift rlhf --rlhf_type grpo --dataset {lines} --external_plugins {reward} --reward_funcs mmpr"
 
 SHAPES: dict[Format, TrainingShape] = {
-    Format.VERL: TrainingShape(verl_rows, _load_verl, _VERL, {REWARD_FILE: _VERL_REWARD}),
-    Format.GRPO: TrainingShape(grpo_rows, _load_grpo, _GRPO),
-    Format.EASYR1: TrainingShape(easyr1_rows, _load_easyr1, _EASYR1, {REWARD_FILE: _EASYR1_REWARD}),
-    Format.SWIFT_GRPO: TrainingShape(swift_grpo_rows, _load_swift, None, {REWARD_FILE: _SWIFT_REWARD}),
-    Format.OPENRLHF: TrainingShape(openrlhf_rows, _load_openrlhf, None, {REWARD_FILE: _OPENRLHF_REWARD}, absolute=True),
-    Format.KTO: TrainingShape(kto_rows, _load_parquet, _KTO),
-    Format.SFT: TrainingShape(sft_rows, _load_sft, None, {"dataset_info.json": json.dumps(_LLAMAFACTORY_INFO)}),
-    Format.ORM: TrainingShape(orm_rows, _load_lines),
-    Format.ROLLOUTS: TrainingShape(rollouts_rows, _load_rollouts),
+    Format.VERL: TrainingShape(
+        verl_rows,
+        "data.train_files={parquet} reward.custom_reward_function.path={reward}",
+        _VERL,
+        {REWARD_FILE: _VERL_REWARD},
+    ),
+    Format.GRPO: TrainingShape(grpo_rows, f"reward_funcs=mmpr.rewards.reward_func, train_dataset={_DATASETS}", _GRPO),
+    Format.EASYR1: TrainingShape(
+        easyr1_rows,
+        f"data.train_files={{parquet}} {_EASYR1_KEYS} worker.reward.reward_function={{reward}}:compute_score",
+        _EASYR1,
+        {REWARD_FILE: _EASYR1_REWARD},
+    ),
+    Format.SWIFT_GRPO: TrainingShape(
+        swift_grpo_rows, f"ROOT_IMAGE_DIR={{root}} {_SWIFT_GRPO}", None, {REWARD_FILE: _SWIFT_REWARD}
+    ),
+    Format.OPENRLHF: TrainingShape(
+        openrlhf_rows,
+        f"--data.prompt_dataset {{lines}} {_OPENRLHF_KEYS} --reward.remote_url {{reward}}",
+        None,
+        {REWARD_FILE: _OPENRLHF_REWARD},
+        absolute=True,
+    ),
+    Format.KTO: TrainingShape(kto_rows, _DATASETS, _KTO),
+    Format.SFT: TrainingShape(
+        sft_rows,
+        "ROOT_IMAGE_DIR={root} swift sft --dataset {lines}",
+        None,
+        {"dataset_info.json": json.dumps(_LLAMAFACTORY_INFO)},
+    ),
+    Format.ORM: TrainingShape(orm_rows, "{raw}/train.jsonl, images relative to {raw}"),
+    Format.ROLLOUTS: TrainingShape(rollouts_rows, "mmpr import {lines} --config {settings} --out RUN"),
 }
