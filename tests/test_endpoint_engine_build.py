@@ -10,7 +10,7 @@ from endpoint_standin import answer as said
 from mmpr.builder.build_flow import build
 from mmpr.builder.engine_choice import engine_maker, placement
 from mmpr.errors import ConfigError, EngineStartError
-from mmpr.settings.config import BuildConfig, load
+from mmpr.settings.config import BuildConfig, changed, load
 from mmpr.verification import verify
 
 
