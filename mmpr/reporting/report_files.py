@@ -202,7 +202,7 @@ def report_json(url: str, options: Mapping[str, object] | None = None) -> str:
 
 
 def _made_again(run: FinishedRun) -> tuple[Report, list[Pick]]:
-    """What the engines did is told once, at the end of a build: the last report has it, if it can be read."""
+    """What the engines did is known at the end of a build alone: the last report has it, if it can be read."""
     try:
         usage = read_report(run.folder).engine_usage
     except RunFolderError:

@@ -39,6 +39,7 @@ def read_chunk(
         rows = [row for place, row in enumerate(texts) if first <= place < stop]
         shown = {image.sha256 for _, images_of_row, _ in rows for image in images_of_row}
         encoded = read_encoded(folder, commit, shown) if images else {}
+    # outside of `named_errors`, for what goes wrong from here on is the caller's
     for place, (question, found, skip) in enumerate(rows, start=first):
         whole = tuple(replace(image, encoded=encoded.get(image.sha256)) for image in found)
         yield Committed(question, whole, tuple(answered.get(place, ())), skip)

@@ -93,6 +93,7 @@ def record_of(kind: type[Record], content: bytes, *, unknown: Literal["forbid", 
         if hashlib.sha256(content).hexdigest().encode() != seal[1]:
             raise ValueError(f"it has changed since it was written: its {SEAL} is of other bytes")
     try:
+        # strict: `true` is no 1, and "7" is no 7
         found = _adapter(cast("Hashable", kind)).validate_json(content, strict=True, extra=unknown)
     except ValidationError as error:
         raise ValueError(_words(error)) from None
@@ -101,7 +102,7 @@ def record_of(kind: type[Record], content: bytes, *, unknown: Literal["forbid", 
     return cast("Record", found)
 
 
-@cache
+@cache  # making one takes up to 70 ms, and a run has a sidecar a chunk
 def _adapter(kind: Hashable) -> TypeAdapter[object]:
     return TypeAdapter(cast("type[object]", kind))
 

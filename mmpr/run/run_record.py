@@ -98,6 +98,7 @@ class RunRecord:
             RunFolderError: it is damaged, names the field; or a newer mmpr wrote it. `place` names the folder.
         """
         try:
+            # first, for a newer format may have fields that this mmpr would call damage
             written_as = record_of(_FormatAlone, content, unknown="ignore").format
             if written_as <= MERGED_FORMAT:
                 return record_of(cls, content)
