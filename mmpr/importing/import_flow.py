@@ -180,6 +180,9 @@ def _enter(folder: RunFolder, config: BuildConfig, source: Source, groups: Rollo
     for chunk in damaged:
         folder.drop_commit(chunk)
     folder.note_damage({})
+    for commit in folder.commits():
+        if commit.chunk >= groups.n_chunks or commit.account.lease != groups.lease(commit.chunk).to_json():
+            raise ResumeError(f"{folder.url}: chunk {commit.chunk} was cut by another mmpr; import into another --out")
 
 
 def _identity(config: BuildConfig, source: Source) -> dict[str, Any]:

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-MOST_RESPONSES = 512  # of one question: pairing looks at every combination
-_CHUNK_RESPONSES, _CHUNK_BYTES = 16_384, 32_000_000  # a chunk ends before it has more, if it has a question
+MOST_RESPONSES, _MOST_CHARS = 512, 64_000_000  # of one question: pairing looks at every combination
+_CHUNK_RESPONSES, _CHUNK_CHARS = 16_384, 16_000_000  # a chunk ends before it has more, if it has a question
 _KNOWN = ("n_tokens", "finish_reason", "seed")
 _MOST_NAMES = 50  # models and versions that are told apart
 
@@ -123,7 +123,7 @@ class RolloutGroups:
         self._order, self._starts = _by_first(keys)
         self.lenient = len(np.unique(np.frombuffer(collected.contents, dtype=np.uint64)))
         self._refuse_twice(collected.places)
-        self._stops = self._chunk_stops(chunk_questions)
+        self._stops = self._chunk_stops(chunk_questions, np.frombuffer(collected.chars, dtype=np.int64))
 
     def __len__(self) -> int:
         """How many questions there are, rows that are none among them."""
@@ -144,17 +144,16 @@ class RolloutGroups:
                 f"{self.source.path}: two questions say the same `source_row`: columns.source_row='' numbers them anew"
             )
 
-    def _chunk_stops(self, n_questions: int) -> list[int]:
+    def _chunk_stops(self, n_questions: int, chars: npt.NDArray[np.int64]) -> list[int]:
         """Where each chunk ends: after so many questions, or before it has too many responses to be held."""
         import numpy as np
 
-        sizes = np.diff(self._offsets)[self._order]
-        held = np.concatenate(([0], np.cumsum(sizes)))[self._starts].tolist()
+        held = np.concatenate(([0], np.cumsum(chars[self._order])))[self._starts].tolist()
         rows = self._starts.tolist()
         stops, first = [], 0
         for group in range(1, len(self) + 1):
             full = group - first > n_questions
-            full |= rows[group] - rows[first] > _CHUNK_RESPONSES or held[group] - held[first] > _CHUNK_BYTES
+            full |= rows[group] - rows[first] > _CHUNK_RESPONSES or held[group] - held[first] > _CHUNK_CHARS
             if full and group - 1 > first:
                 stops.append(group - 1)
                 first = group - 1
@@ -174,10 +173,17 @@ class RolloutGroups:
         return [self._question(group) for group in range(*self.span(chunk))]
 
     def _question(self, group: int) -> GroupedQuestion:
-        rows = [self._row(row) for row in self._order[self._starts[group] : self._starts[group + 1]].tolist()]
-        responses = [response for row in rows for response in row.responses]
-        kept, first = responses[:MOST_RESPONSES], rows[0]
-        return GroupedQuestion(tuple(kept), first.skip, first.source_row, first.minority, len(responses) - len(kept))
+        places = self._order[self._starts[group] : self._starts[group + 1]].tolist()
+        first = self._row(places[0])
+        kept: list[GivenResponse] = []
+        held = omitted = 0
+        for response in (response for place in places for response in self._row(place).responses):
+            held += len(response.text)
+            if len(kept) < MOST_RESPONSES and (held <= _MOST_CHARS or not kept):
+                kept.append(response)
+            else:
+                omitted += 1
+        return GroupedQuestion(tuple(kept), first.skip, first.source_row, first.minority, omitted)
 
     def _row(self, row: int) -> GroupedRow:
         self._spool.seek(int(self._offsets[row]))
@@ -208,7 +214,7 @@ def grouped(source: Source, counted: Index, names: ResponseNames, chunk_question
             what = f"no room for temporary files ({error.strerror or error})"
             raise RunFolderError(f"{source.path}: {what}; TMPDIR names a folder that has some") from error
         groups = RolloutGroups(source, counted, spool, collected, chunk_questions)
-        del collected  # of its 32 bytes a row 16 are needed no more
+        del collected  # of its 40 bytes a row 8 are needed on
         yield groups
 
 
@@ -220,12 +226,13 @@ def _closed(spool: IO[bytes]) -> None:
 
 @dataclass(slots=True)
 class _Collected:
-    """By row: hashes of what it asks, of that without the id, and of the place that it names; its offset."""
+    """By row: hashes of what it asks, of that without the id, of the place that it names; its characters, its offset."""
 
     facts: ImportFacts = field(default_factory=ImportFacts)
     keys: array[int] = field(default_factory=lambda: array("Q"))
     contents: array[int] = field(default_factory=lambda: array("Q"))
     places: array[int] = field(default_factory=lambda: array("Q"))
+    chars: array[int] = field(default_factory=lambda: array("q"))
     offsets: array[int] = field(default_factory=lambda: array("q"))
 
 
@@ -235,8 +242,8 @@ def _collect(source: Source, counted: Index, names: ResponseNames, spool: IO[byt
         for number, read, values in read_given(source, lease, digest):
             collected.offsets.append(spool.tell())
             row = _row_of(source, number, read, values, names, collected)
+            collected.chars.append(sum(len(response.text) for response in row.responses))
             pickle.dump(row, spool, protocol=pickle.HIGHEST_PROTOCOL)
-    collected.offsets.append(spool.tell())
     spool.flush()
     collected.facts.sha256 = digest.hexdigest()
     return collected
