@@ -163,7 +163,7 @@ def import_rollouts(
         settings: of reading rows and images, judging and pairing; `columns={"response": "prediction"}`.
 
     Raises:
-        ConfigError: a setting is wrong, or is of asking a model.
+        ConfigError: a setting is wrong, or has no effect on an import.
         SourceError: the file cannot be read, or has no response.
         ResumeError, RunFolderError: the file has changed since, or the folder holds something else or is in use.
         RunStopped: SIGTERM; the same call goes on. A `KeyboardInterrupt`.

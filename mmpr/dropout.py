@@ -51,17 +51,19 @@ _REFUSES = re.compile(
 class DropoutOptions:
     """How the rejected side of a question without a reference answer is made."""
 
-    draft_max_tokens: int = option(2048, "tokens a draft", ge=1)
-    drafts: int = option(1, "drafts a question; the one with the largest log-probability gain is chosen", ge=1)
+    draft_max_tokens: int = option(2048, "most tokens of a draft", ge=1)
+    drafts: int = option(1, "drafts for each question; the one with the largest log-probability gain is chosen", ge=1)
     rejected_view: View = option(
         View.BLIND, "what the rejected side sees: blind, image_kept, shuffled_tiles, other_picture"
     )
     keep_fraction: float = option(
-        0.5, "share of the draft's tokens kept; 0: the whole answer is written anew", ge=0, lt=1
+        0.5, "fraction of the draft's tokens in the prefix; 0: the rejected side is an entire answer", ge=0, lt=1
     )
-    completions: int = option(1, "rejected completions a draft, in one request; each can make a pair", ge=1)
-    min_side_tokens: int = option(8, "tokens on each side of the cut", ge=1)
-    grounding: bool = option(False, "score right responses with and without the image, halves behind a cut with it")
+    completions: int = option(1, "rejected completions of each draft, in one request; each can make a pair", ge=1)
+    min_side_tokens: int = option(8, "fewest tokens on each side of the cut", ge=1)
+    grounding: bool = option(
+        False, "score correct responses with and without the image, and both sides after a cut with it"
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,33 +65,42 @@ class PairOptions:
         ConfigError: `accuracy_window` is no window.
     """
 
-    pairs_per_question: int = option(4, "pairs a question, of both kinds together, at most", ge=1)
-    max_uses: int | None = option(2, "pairs a response may stand in, drafts aside; None: no limit", ge=1)
+    pairs_per_question: int = option(4, "most pairs of a question, of all kinds together", ge=1)
+    max_uses: int | None = option(2, "most pairs that one response may be in, except drafts; None: no limit", ge=1)
     rejected_certainty: Certainty = option(
-        Certainty.PROVEN, "proven: only responses proven wrong are rejected; likely: others too"
+        Certainty.PROVEN, "proven: reject only responses that are proven wrong; likely: reject likely wrong ones too"
     )
-    refusal_negatives: bool = option(False, "let responses that refuse be rejected")
-    format_pairs: bool = option(True, "pair against responses without an answer")
-    unfinished_negatives: bool = option(False, "let responses cut by length be such")
+    refusal_negatives: bool = option(False, "allow refusals as rejected sides")
+    format_pairs: bool = option(True, "make pairs whose rejected side has no final answer")
+    unfinished_negatives: bool = option(False, "allow responses that max_tokens cut as rejected sides of format pairs")
     strategy: Strategy = option(
-        Strategy.RANDOM, "which pairs: random, length_matched (tokens), hardest (closest words), grounded"
+        Strategy.RANDOM,
+        "which pairs come first: random, length_matched (tokens), hardest (closest in words), grounded (in the image)",
     )
     accuracy_window: tuple[float, float] | None = option(
-        None, "[0.2, 0.8]: pair only questions with such a share of right responses"
+        None, "pair only questions whose fraction of correct responses is inside, such as [0.2, 0.8]; None: all"
     )
     near_duplicate: float | None = option(
-        1.0, "share of equal words from which responses are one; 1: equal texts; None: keep all", ge=0, le=1
+        1.0,
+        "fraction of equal words at which two responses count as one; 1: equal texts only; None: keep all",
+        ge=0,
+        le=1,
     )
     min_grounding_margin: float | None = option(
-        None, "nats a token that the draft's half must be likelier by, given the image"
+        None,
+        "nats per token by which the image must make the draft's part likelier than the completion; None: no limit",
     )
     policy: str | None = option(
-        None, "the model that pairs are for, where several answered: rejected sides are its own"
+        None,
+        "the model to be trained, if several models answered: rejected sides are its responses; None: all models alike",
     )
     chosen_from: str = option(
-        ANY, "who may be chosen: any (the policy, else another model), same (as is rejected), or a model"
+        ANY,
+        "who writes chosen sides: any (the policy, else others), same (who wrote the rejected side), or a model's name",
     )
-    max_across: int | None = option(None, "most pairs a question whose sides are two models'; None: any number", ge=0)
+    max_across: int | None = option(
+        None, "most pairs of a question whose sides come from two models; None: no limit", ge=0
+    )
 
     def __post_init__(self) -> None:
         low, high = self.accuracy_window or (0, 1)

@@ -84,13 +84,15 @@ class PromptOptions:
     """
 
     version: PromptVersion = option(
-        "final", "the instruction, and the form of the final answer; given: none, and any form"
+        "final", "the instruction and the form of the final answer; given: no instruction, any form"
     )
     answer_form: Literal["final", "boxed", "think", "any"] | None = option(
-        None, "form of the final answer that the judge looks for; None: that of the version"
+        None, "form of the final answer that the judge expects; None: that of prompt_version"
     )
-    template: dict[str, str] | None = option(None, "a file with an instruction of your own; kept by its contents")
-    system_message: str | None = option(None, f"of rows without one: a text, or {', '.join(SYSTEM_MESSAGES)}")
+    template: dict[str, str] | None = option(None, "file with your own instruction; the run stores its text")
+    system_message: str | None = option(
+        None, f"system message for rows without one: a text, or {', '.join(SYSTEM_MESSAGES)}"
+    )
 
     def __post_init__(self) -> None:
         if self.template is not None:

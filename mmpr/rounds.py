@@ -22,18 +22,20 @@ _WORTH_ASKING = 0.15  # least chance that the rest of the cap brings what is mis
 class SamplingOptions:
     """How responses are sampled, and how many of a question with a reference answer."""
 
-    n: int = option(32, "responses a question with a reference answer, at most", ge=1)
+    n: int = option(32, "most responses for a question with a reference answer", ge=1)
     adaptive: bool = option(
-        True, "ask in rounds until a question has its pairs; off: n responses of each, as the paper"
+        True, "ask in rounds until a question has its pairs; false: n responses for every question, as in the paper"
     )
-    first_round: int = option(4, "responses of the first round; they give accuracy", ge=1)
-    evaluate: bool = option(False, "figures instead of pairs, of questions with an answer; what `mmpr eval` sets")
-    temperature: float = option(1.0, "of sampling; 0: always the likeliest token", ge=0)
-    top_k: int = option(50, "tokens that each is sampled from; 0: no limit", ge=0)
-    top_p: float = option(1.0, "probability of the tokens that each is sampled from", gt=0, le=1)
-    max_tokens: int = option(4096, "tokens a response", ge=1)
-    seed: int = option(0, "of the sample of rows, and of requests if seeded")
-    seeded: bool = option(False, "requests carry seeds made of (seed, question, stage)")
+    first_round: int = option(4, "responses in the first round, from which accuracy is computed", ge=1)
+    evaluate: bool = option(
+        False, "compute figures instead of pairs, from questions with a reference answer; set by `mmpr eval`"
+    )
+    temperature: float = option(1.0, "sampling temperature; 0: always the likeliest token", ge=0)
+    top_k: int = option(50, "number of likeliest tokens to sample from; 0: no limit", ge=0)
+    top_p: float = option(1.0, "probability mass of the likeliest tokens to sample from; 1: all", gt=0, le=1)
+    max_tokens: int = option(4096, "most tokens of a response", ge=1)
+    seed: int = option(0, "seed of the sample of rows, and of the requests if seeded is true")
+    seeded: bool = option(False, "send a seed with each request, made of seed, question and stage")
 
 
 def next_round(question: Question, judged: Sequence[Judged], rule: PairOptions, *, first: int, cap: int) -> int:

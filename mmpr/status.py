@@ -167,7 +167,7 @@ def _committed(folder: RunFolder) -> dict[int, ChunkCommit]:
             return folder.committed()
         except FileNotFoundError:
             continue
-    raise RunFolderError(f"{folder.url}: commits vanish while they are read; try again")
+    raise RunFolderError(f"{folder.url}: commits disappear while they are read; try again")
 
 
 def _questions(run: RunRecord, commits: Sequence[ChunkCommit]) -> QuestionCounts:

@@ -26,7 +26,7 @@ from mmpr.types import Pair, PairKind, TableRow
 # More faults of one kind say nothing new.
 _MOST_LINES = 20
 _BATCH_ROWS = 32
-_REBUILD = "start the build again, it builds this chunk anew"
+_REBUILD = "start the build again, it builds this chunk again"
 _FINISH = "start the run again, it only finishes it"
 
 Place = tuple[str, int]
@@ -95,7 +95,7 @@ def _of_merged(folder: RunFolder, line: str) -> str:
     if not line.endswith((_REBUILD, _FINISH, "build again")):
         return line
     remedy = (
-        f"`mmpr pair {folder.url}` cuts it anew" if line.endswith(_FINISH) else "merge its runs into another folder"
+        f"`mmpr pair {folder.url}` writes it again" if line.endswith(_FINISH) else "merge its runs into another folder"
     )
     return f"{line.rpartition('; ')[0]}; {remedy}"
 

@@ -246,7 +246,7 @@ def without_words(schema):
 
 def test_the_schema_for_editors_is_up_to_date_and_takes_every_shipped_file():
     path = CONFIGS[0].with_name("settings.schema.json")
-    remedy = "make it anew: mmpr settings --schema > configs/settings.schema.json"
+    remedy = "make it again: mmpr settings --schema > configs/settings.schema.json"
     assert without_words(json.loads(path.read_text())) == without_words(file_schema()), remedy
     validator = Draft202012Validator(file_schema())
     for config in CONFIGS:

@@ -158,7 +158,7 @@ def test_an_evaluation_is_no_build(models):
 
 @pytest.mark.parametrize("settings", [{"adaptive": True}, {"exclude": "list.txt"}])
 def test_what_an_evaluation_cannot_mean_is_refused(settings):
-    with pytest.raises(ValueError, match=r"adaptive=false|exclude is of pairs"):
+    with pytest.raises(ValueError, match=r"adaptive=false|exclude works only with pairs"):
         BuildConfig(**{"evaluate": True, "adaptive": False, **settings})
 
 

@@ -73,7 +73,7 @@ def test_a_list_that_is_gone_stands_as_it_was_kept(tmp_path, folder):
     path.unlink()
     keep_list(folder, str(path))
     assert list_name(folder) == str(path) and len(kept(folder)) == 1
-    with pytest.raises(ConfigError, match=r"c\.txt: no such file; name it anew, or exclude=null"):
+    with pytest.raises(ConfigError, match=r"c\.txt: no such file; correct the path, or give exclude=null"):
         keep_list(folder, str(tmp_path / "c.txt"))
 
 

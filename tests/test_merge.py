@@ -219,7 +219,7 @@ def test_settings_of_selection_are_the_runs_own_or_the_firsts_or_those_given(sha
     differing = merge(tmp_path / "2", tmp_path / "d", shapes / "a")
     assert differing.notes[0].startswith("pairs_per_question, strategy: not the same in all runs;")
     assert differing.report.selection["strategy"] == "hardest"
-    for words, message in (("n=3", "n: the runs have settled it"), ("nn=3", "no setting is named 'nn'")):
+    for words, message in (("n=3", "n: is fixed by the runs"), ("nn=3", "no setting is named 'nn'")):
         with pytest.raises(ConfigError, match=message):
             merge(tmp_path / "3", tmp_path / "d", shapes / "a", settings=[words])
     for words, remedy in (
@@ -261,7 +261,9 @@ def test_no_build_goes_on_in_a_merged_run(shapes, tmp_path, write_source):
     merge(tmp_path / "m", shapes / "a", shapes / "b")
     before = files(tmp_path / "m")
     config = BuildConfig(source=str(write_source(4)), model="owner/one")
-    with pytest.raises(ResumeError, match=r"was merged from a, b and cannot be built on; build those, and merge again"):
+    with pytest.raises(
+        ResumeError, match=r"was merged from a, b and cannot be extended; build those runs, and merge again"
+    ):
         build(config, str(tmp_path / "m"), scripted_engine)
     assert {name: content for name, content in files(tmp_path / "m").items() if name in before} == before
 
@@ -271,7 +273,7 @@ def test_what_verify_says_of_a_merged_run_can_be_done(shapes, tmp_path):
     (shard,) = (tmp_path / "m/data").iterdir()
     shard.write_bytes(b"")
     (line,) = verify(str(tmp_path / "m"))
-    assert line.endswith(f"; `mmpr pair {tmp_path}/m` cuts it anew")
+    assert line.endswith(f"; `mmpr pair {tmp_path}/m` writes it again")
     pair_again(str(tmp_path / "m"), [])
     assert verify(str(tmp_path / "m")) == []
     next((tmp_path / "m/questions").iterdir()).unlink()

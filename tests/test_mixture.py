@@ -209,10 +209,10 @@ def test_limits_of_sources_and_weights_of_a_limited_build(tmp_path, cluster):
 def test_settings_by_name_are_refused_where_there_is_one_source(tmp_path, cluster):
     plain = {"model": "pocket", "n": 4, "source": str(charts(tmp_path, n=2, answer="2"))}
     named = {"per_source": {"charts": {"relative_tolerance": 0.05}}}
-    with pytest.raises(ConfigError, match="per_source: is of a build with several sources"):
+    with pytest.raises(ConfigError, match="per_source: works only with several sources"):
         run(BuildConfig(**plain, **named), tmp_path / "run")
     run(BuildConfig(**plain), tmp_path / "run")
-    with pytest.raises(ConfigError, match="per_source: is of a build with several sources"):
+    with pytest.raises(ConfigError, match="per_source: works only with several sources"):
         pair_again(str(tmp_path / "run"), ["per_source.charts.relative_tolerance=0.05"])
 
 

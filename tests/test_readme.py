@@ -84,7 +84,7 @@ def test_the_readmes_python_calls_what_there_is():
 
 def test_the_page_of_settings_is_up_to_date():
     page = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
-    assert page.rstrip() == settings_page().rstrip(), "make it anew: mmpr settings --markdown > docs/settings.md"
+    assert page.rstrip() == settings_page().rstrip(), "make it again: mmpr settings --markdown > docs/settings.md"
 
 
 def test_the_manual_names_the_presets_and_no_others():

@@ -71,7 +71,7 @@ def test_an_array_cut_off(tmp_path, keep):
 
 def test_two_arrays_in_a_file(tmp_path):
     (tmp_path / "a.json").write_text('[{"question": "How?"}]\n[{"question": "Why?"}]\n')
-    refused(tmp_path / "a.json", "goes on behind the end of its JSON array, at byte 24")
+    refused(tmp_path / "a.json", "has more text after the end of its JSON array, at byte 24")
 
 
 def test_a_bad_element_is_a_skip_with_its_place(tmp_path):

@@ -34,7 +34,7 @@ def keep_list(folder: RunFolder, file: str | None) -> None:
     if path.exists():
         write_list(folder, _listed(path), name=file)
     elif list_name(folder) != file:
-        raise ConfigError(f"exclude: {file}: no such file; name it anew, or exclude=null")
+        raise ConfigError(f"exclude: {file}: no such file; correct the path, or give exclude=null")
 
 
 def _listed(path: Path) -> Iterator[Listed]:

@@ -124,7 +124,7 @@ def _part(file: Path, job: JobFile, name: str, overrides: list[str]) -> JobPart:
     place = f"{file}: sources: {name}"
     own = job.sources[name]
     if common := [key for key in _COMMAND if key in own]:
-        raise ConfigError(f"{place}: {common[0]} is of the whole job; put it under `settings:`")
+        raise ConfigError(f"{place}: {common[0]} belongs to the whole job; put it under `settings:`")
     values = _absolute(file, {**job.settings, **own})
     config = None if job.config is None else Path(_beside(file, job.config))
     words = [*_words(values), *overrides]

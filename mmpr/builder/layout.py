@@ -150,7 +150,7 @@ def _reenter(folder: RunFolder, config: BuildConfig, counted: Sequence[Index]) -
         if rows.n_rows < before:
             raise ResumeError(
                 f"{one.config.source.path} has {rows.n_rows} rows and had {before} when {folder.url} was built; "
-                "put them back or choose another --out"
+                "restore them or choose another --out"
             )
     stop = tuple(
         rows.n_rows if grows else before for rows, grows, before in zip(counted, _growing(config), last, strict=True)
@@ -200,7 +200,7 @@ def sources_of(config: BuildConfig) -> tuple[Source, ...]:
 def refuse_nameless(config: BuildConfig) -> None:
     """Refuse settings of sources by name where the only source has the build's own; raises `ConfigError`."""
     if config.per_source and not config.sources:
-        raise ConfigError("per_source: is of a build with several sources; give relative_tolerance=.. and the like")
+        raise ConfigError("per_source: works only with several sources; give relative_tolerance=.. and the like")
 
 
 def source_of(config: BuildConfig, *, name: str | None = None) -> Source:
@@ -278,9 +278,11 @@ def require_identity(folder: RunFolder, asked: Settings) -> None:
     run = folder.load_run()
     if run.members:
         names = ", ".join(member.name for member in run.members)
-        raise ResumeError(f"{folder.url} was merged from {names} and cannot be built on; build those, and merge again")
+        raise ResumeError(
+            f"{folder.url} was merged from {names} and cannot be extended; build those runs, and merge again"
+        )
     if run.identity.get("imported"):
-        raise ResumeError(f"{folder.url} was imported and cannot be built on; choose another --out, and merge them")
+        raise ResumeError(f"{folder.url} was imported and cannot be extended; choose another --out, and merge the two")
     folder.require_identity(asked, defaults=part(BuildConfig(), Mark.IDENTITY))
 
 
@@ -340,5 +342,5 @@ def _refuse_changed_rows(source: Source, lease: LeaseRange, commit: ChunkCommit)
         span = commit.spans[0]
         raise ResumeError(
             f"{source.path}: between {source.place(span.first)} and {commit.spans[-1].last} a row has "
-            f"changed since it was built (chunk {commit.chunk}); put it back or choose another --out"
+            f"changed since it was built (chunk {commit.chunk}); restore it or choose another --out"
         )

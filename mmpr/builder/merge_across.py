@@ -68,7 +68,9 @@ def models_by_part(parts: Sequence[MergePart]) -> list[str]:
     for one, model in zip(parts, models, strict=True):
         if model == UNKNOWN_MODEL:
             place = one.folder.url
-            raise ConfigError(f"--pair-across: nobody says who answered in {place}: import it with --model NAME")
+            raise ConfigError(
+                f"--pair-across: the model that answered in {place} is not known: import it with --model NAME"
+            )
     return models
 
 

@@ -135,7 +135,7 @@ def _settings(
     config = stored_settings(run, overrides)
     before, now = (part(c, Mark.IDENTITY) for c in (stored_settings(run, []), config))
     if changed := sorted(name for name in now if now[name] != before[name]):
-        raise ConfigError(f"{changed[0]}: the runs have settled it; a merge takes settings of selection alone")
+        raise ConfigError(f"{changed[0]}: is fixed by the runs; a merge accepts only settings of selection")
     if name := needs_scores(config.pairs.strategy, config.pairs.min_grounding_margin):
         _refuse_ungrounded(parts, name)
     differing = sorted(name for name in chosen if any(_differs(name, other, chosen) for other in others))

@@ -20,22 +20,26 @@ from mmpr.cli.verb_options import (
 )
 from mmpr.log import LogFormat
 
-_WAYS = "give --source (or sources in --config) and --out; or one finished run folder; or --compare and two"
+_WAYS = "give --source (or sources in --config) and --out, or one finished run folder, or --compare and two"
 
 
 def evaluate(
     context: typer.Context,
     words: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[DIR]... [KEY=VALUE]...", help="Finished runs to look at, or settings."),
+        typer.Argument(metavar="[DIR]... [KEY=VALUE]...", help="Finished runs to print, or settings."),
     ] = None,
-    source: Annotated[str | None, typer.Option(help="Questions with answers: as for build, or a benchmark.")] = None,
-    out: Annotated[str | None, typer.Option(help="The run folder: local, or any fsspec URL.")] = None,
+    source: Annotated[
+        str | None, typer.Option(help="Questions with answers: a file, a folder, or hf://owner/name:split.")
+    ] = None,
+    out: Annotated[str | None, typer.Option(help="The run folder: a local path or any fsspec URL.")] = None,
     config: ConfigOption = None,
     limit: LimitOption = None,
     image_root: RootOption = None,
-    compare: Annotated[bool, typer.Option("--compare", help="Two finished runs, question by question.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object to stdout, no tables.")] = False,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Compare two finished runs, question by question.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
     strict: StrictOption = False,
     log_format: LogOption = LogFormat.TEXT,
 ) -> None:

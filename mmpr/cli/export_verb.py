@@ -40,25 +40,30 @@ def _window(text: str) -> tuple[float, float]:
 
 def export(
     folder: Folder,
-    format: Annotated[_Format, typer.Option("--format", help="Whose format.", show_default=False)],
-    to: Annotated[Path, typer.Option("--to", help="A new or empty folder on this machine.", show_default=False)],
-    strict: Annotated[bool, typer.Option("--strict", help="The first unfit pair or question ends the export.")] = False,
+    format: Annotated[_Format, typer.Option("--format", help="The trainer's format.", show_default=False)],
+    to: Annotated[Path, typer.Option("--to", help="A new or empty local folder.", show_default=False)],
+    strict: Annotated[
+        bool, typer.Option("--strict", help="End at the first pair or question that the trainer cannot use.")
+    ] = False,
     max_chars: Annotated[
-        int | None, typer.Option(min=1, help="Characters of prompt and answer that the trainer keeps.")
+        int | None,
+        typer.Option(min=1, help="Characters of prompt and answer that the trainer reads; what is longer is left out."),
     ] = None,
     accuracy: Annotated[
         str | None,
-        typer.Option(help="Training sets: keep questions whose share of right responses is in LOW:HIGH (0.2:0.8)."),
+        typer.Option(
+            help="Training sets: keep questions whose fraction of correct responses is in LOW:HIGH, such as 0.2:0.8."
+        ),
     ] = None,
     per_question: Annotated[
-        int | None, typer.Option(min=1, help="kto, sft, orm: most responses of a question with one label.")
+        int | None, typer.Option(min=1, help="kto, sft, orm: most responses of one label for each question.")
     ] = None,
 ) -> None:
-    """Write a finished run in a trainer's own format; what the trainer would not survive is left out and named.
+    """Write a finished run in a trainer's own format, with a file or command that starts the training.
 
-    internvl, llamafactory, swift, trl and jsonl hold the pairs. verl, grpo, easyr1, swift-grpo and openrlhf hold
-    prompts with reference answers for reinforcement learning (mmpr.rewards), kto, sft and orm judged responses.
-    rollouts holds every response, as `mmpr import` reads it.
+    Pairs: internvl, llamafactory, swift, trl, jsonl. Prompts with reference answers for reinforcement learning
+    (mmpr.rewards): verl, grpo, easyr1, swift-grpo, openrlhf. Judged responses: kto, sft, orm. All responses, as
+    `mmpr import` reads them: rollouts. Rows that would break the trainer are left out, counted and named.
     """
     from mmpr.exporting import Format, export_run
 

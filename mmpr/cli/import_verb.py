@@ -13,18 +13,22 @@ from mmpr.log import LogFormat
 
 def import_rollouts(
     context: typer.Context,
-    file: Annotated[str, typer.Argument(metavar="FILE", help="Questions with responses.", show_default=False)],
-    out: Annotated[str, typer.Option("--out", help="The run folder: local, or any fsspec URL.", show_default=False)],
-    model: Annotated[str | None, typer.Option("--model", help="Who answered, where rows do not say.")] = None,
+    file: Annotated[str, typer.Argument(metavar="FILE", help="File of questions with responses.", show_default=False)],
+    out: Annotated[
+        str, typer.Option("--out", help="The run folder: a local path or any fsspec URL.", show_default=False)
+    ],
+    model: Annotated[
+        str | None, typer.Option("--model", help="The model that answered, for rows that do not name one.")
+    ] = None,
     config: ConfigOption = None,
     image_root: RootOption = None,
     log_format: LogOption = LogFormat.TEXT,
     settings: Settings = None,
 ) -> None:
-    """Make a run folder of responses that were made elsewhere; run the same command again to resume.
+    """Make a run folder of existing responses; run the same command again to resume.
 
-    Reads what InternVL's pipeline, VLMEvalKit, lmms-eval, verl and ms-swift write, and any file with questions,
-    answers and responses, one a row or a list. The responses are judged and paired as a build's are.
+    Reads files of InternVL's pipeline, VLMEvalKit, lmms-eval, verl and ms-swift, and any file with questions,
+    answers and responses (one in a row, or a list). The responses are judged and paired as in a build.
     """
     from mmpr.importing.import_flow import import_file
 

@@ -19,14 +19,20 @@ _NARROW = 110  # columns below which a setting is two lines or more
 
 def list_settings(
     config: ConfigOption = None,
-    presets: Annotated[bool, typer.Option("--presets", help="List the names that --config takes, instead.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object: value, mark, description of each.")] = False,
-    schema: Annotated[bool, typer.Option("--schema", help="The JSON schema of --config files, for editors.")] = False,
-    markdown: Annotated[bool, typer.Option("--markdown", help="The page of the manual (docs/settings.md).")] = False,
+    presets: Annotated[bool, typer.Option("--presets", help="List the presets instead.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object with value, mark and description of each.")
+    ] = False,
+    schema: Annotated[
+        bool, typer.Option("--schema", help="Print the JSON schema of --config files, for editors.")
+    ] = False,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print the page of the manual (docs/settings.md).")
+    ] = False,
 ) -> None:
-    """List every setting: its value here, what a change of it means on resume, and what it is."""
+    """List every setting with its value, its meaning, and what a change means on resume."""
     if presets + as_json + schema + markdown > 1:
-        raise typer.BadParameter("give one of --presets, --json, --schema, --markdown", param_hint="settings")
+        raise typer.BadParameter("give only one of --presets, --json, --schema, --markdown", param_hint="settings")
     if presets:
         _list_presets()
     elif schema:
@@ -135,8 +141,14 @@ def file_schema() -> dict[str, Any]:
 
 _PAGE = """# Settings
 
-Made by `mmpr settings --markdown`. Every setting has a full name, `pairs.max_uses`, and a short one, `max_uses`. Both
-can be given as `key=value` on the command line; a YAML file for `--config` has sections:
+This page lists every setting of a build. `mmpr settings --markdown` writes it.
+
+```console
+$ mmpr build --source vqa.jsonl --out runs/mine --config internvl2-8b pairs.max_uses=1
+```
+
+Every setting has a full name, `pairs.max_uses`, and a short name, `max_uses`. Both work as `key=value` on the command
+line. A YAML file for `--config` has sections:
 
 ```yaml
 engine:
@@ -145,10 +157,15 @@ pairs:
   max_uses: 1
 ```
 
-`source`, `engine` and `judge` given as a text are `source.path`, `engine.kind` and `judge.judge`. The mark says what a
-change means for a run folder that exists. *identity*: a change is refused and named. *selection*: pairing again applies
-it (`mmpr pair`), without an engine. *operation*: it may change at every start. Values are those of the library's
-defaults; a preset or the pocket model has others (`mmpr settings --config NAME`)."""
+The names `source`, `engine` and `judge` with a text as value mean `source.path`, `engine.kind` and `judge.judge`. The
+defaults below are the library's. A preset or the pocket model has others: `mmpr settings --config NAME` prints them.
+Write None as `null`.
+
+| mark | what a change means for a run folder that exists |
+|---|---|
+| identity | refused, and named in the error |
+| selection | applied by pairing again (`mmpr pair`), without an engine |
+| operation | free at every start |"""
 
 
 def settings_page() -> str:
@@ -164,8 +181,12 @@ def settings_page() -> str:
             f"| `{one.name}` | `{_as_yaml(values[one.name])}` | {one.mark} | {_cell(one.description)} |" for one in own
         ]
         table = "\n".join(["| setting | default | mark | what it is |", "|---|---|---|---|", *rows])
-        parts.append(f"## {heading}\n\n{(field.description or '').capitalize()}.\n\n{table}")
+        parts.append(f"## {heading}\n\n{_sentence(field.description or '')}.\n\n{table}")
     return "\n\n".join(parts)
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _cell(text: str) -> str:

@@ -21,18 +21,28 @@ if TYPE_CHECKING:
 _SETTING = re.compile(r"[A-Za-z_][\w.]*=")  # a folder of such a name is written ./n=4
 
 SourceOption = Annotated[
-    str | None, typer.Option("--source", help="Questions: a file, a folder, hf://owner/name:split; else --config's.")
+    str | None,
+    typer.Option(
+        "--source", help="Questions: a file, a folder, or hf://owner/name:split. Default: source in --config."
+    ),
 ]
 ConfigOption = Annotated[
     Path | None,
-    typer.Option("--config", help="YAML file of settings, or a preset's name: see `mmpr settings --presets`."),
+    typer.Option("--config", help="YAML file of settings, or the name of a preset (`mmpr settings --presets`)."),
 ]
-LimitOption = Annotated[int | None, typer.Option("--limit", min=1, help="Build a seeded sample of so many questions.")]
-Settings = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings over the file's.")]
+LimitOption = Annotated[
+    int | None, typer.Option("--limit", min=1, help="Use only this many questions, as a seeded sample.")
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[KEY=VALUE]...", help="Settings, such as n=16; they take precedence over --config."),
+]
 Folder = Annotated[str, typer.Argument(metavar="DIR", help="A run folder.", show_default=False)]
-RootOption = Annotated[str | None, typer.Option(help="Folder of relative image paths; else the source's.")]
-StrictOption = Annotated[bool, typer.Option("--strict", help="The first bad row or image ends the run.")]
-LogOption = Annotated[LogFormat, typer.Option(help="What goes to stderr: lines for people, or JSON.")]
+RootOption = Annotated[
+    str | None, typer.Option(help="Folder that relative image paths start from. Default: the folder of the source.")
+]
+StrictOption = Annotated[bool, typer.Option("--strict", help="End the run at the first bad row or image.")]
+LogOption = Annotated[LogFormat, typer.Option(help="Form of messages on stderr: text lines or JSON.")]
 
 
 def sorted_words(words: Sequence[str]) -> tuple[list[str], list[str]]:

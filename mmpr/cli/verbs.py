@@ -137,7 +137,7 @@ def options_of_all(
     """Build multimodal preference pairs from questions about images."""
 
 
-_MISSING = "missing; give --source (or sources in --config) and --out, or --job"
+_MISSING = "missing; give --source (or sources in --config) and --out, or give --job"
 _Form = StrEnum("_Form", ("final", "boxed", "think", "any"))
 
 
@@ -145,8 +145,10 @@ _Form = StrEnum("_Form", ("final", "boxed", "think", "any"))
 def build(
     context: typer.Context,
     source: SourceOption = None,
-    out: Annotated[str | None, typer.Option(help="The run folder: local, or any fsspec URL.")] = None,
-    job: Annotated[Path | None, typer.Option(help="YAML file of several sources, instead of --source, --out.")] = None,
+    out: Annotated[str | None, typer.Option(help="The run folder: a local path or any fsspec URL.")] = None,
+    job: Annotated[
+        Path | None, typer.Option(help="YAML file that names several sources, instead of --source and --out.")
+    ] = None,
     config: ConfigOption = None,
     limit: LimitOption = None,
     image_root: RootOption = None,
@@ -159,7 +161,9 @@ def build(
     options = given(source=source, limit=limit, image_root=image_root, strict=strict or None)
     if job is not None:
         if source is not None or out is not None or config is not None:
-            raise typer.BadParameter("--job names sources, folders and settings itself", param_hint="--job")
+            raise typer.BadParameter(
+                "leave out --source, --out and --config: the job's file names them", param_hint="--job"
+            )
         _build_job(context, job, [*options, *(settings or [])])
     elif out is None:
         raise typer.BadParameter(_MISSING, param_hint="--source, --out")
@@ -193,12 +197,14 @@ def _build_job(context: typer.Context, job: Path, overrides: list[str]) -> None:
 @app.command(epilog="Example:  mmpr demo && mmpr peek runs/demo")
 def demo(
     context: typer.Context,
-    out: Annotated[Path, typer.Option("--out", help="A folder for questions and run.")] = Path("runs"),
+    out: Annotated[Path, typer.Option("--out", help="Folder for the questions and the run.")] = Path("runs"),
     n: Annotated[int, typer.Option("--n", min=8, help="How many questions.")] = 200,
-    questions_only: Annotated[bool, typer.Option("--questions-only", help="Build nothing.")] = False,
+    questions_only: Annotated[
+        bool, typer.Option("--questions-only", help="Write the questions and build nothing.")
+    ] = False,
     settings: Settings = None,
 ) -> None:
-    """Draw questions of the pocket model's world and build pairs from them: two minutes on a laptop's CPU."""
+    """Draw demo questions and build pairs from them with the pocket model: two minutes on a laptop's CPU."""
     context.meta[LOG_FORMAT] = LogFormat.TEXT
     source = out / "demo-questions" / "vqa.jsonl"
     if not source.exists():
@@ -227,16 +233,18 @@ app.command(
 @app.command(epilog="Example:  mmpr pair runs/mine pairs_per_question=8 max_uses=1")
 def pair(
     folder: Folder,
-    to: Annotated[str | None, typer.Option("--to", help="A new run folder for the result; DIR stays as it is.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what it would give; write nothing.")] = False,
+    to: Annotated[
+        str | None, typer.Option("--to", help="Write the result into a new run folder; DIR is not changed.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the result and write nothing.")] = False,
     settings: Settings = None,
 ) -> None:
-    """Pair a run's responses again under other settings; needs no engine and no source."""
+    """Pair the responses of a run again under other settings, without an engine or the source."""
     from mmpr.builder.build_flow import pair_again, preview_pairs
 
     if dry_run:
         if to is not None:
-            raise typer.BadParameter("--dry-run writes nothing: leave --to out", param_hint="--to")
+            raise typer.BadParameter("leave out --to: --dry-run writes nothing", param_hint="--to")
         print_preview(preview_pairs(folder, settings or []))
         return
     report = pair_again(folder, settings or [], to=to)
@@ -247,14 +255,22 @@ def pair(
 def merge(
     words: Annotated[
         list[str],
-        typer.Argument(metavar="DIR... [KEY=VALUE]...", help="Finished runs; settings of selection over the first's."),
+        typer.Argument(
+            metavar="DIR... [KEY=VALUE]...",
+            help="Finished runs, then settings of selection, which take precedence over the first run's.",
+        ),
     ],
-    out: Annotated[str, typer.Option("--out", help="A new run folder; the runs stay as they are.", show_default=False)],
+    out: Annotated[
+        str, typer.Option("--out", help="New run folder; the given runs are not changed.", show_default=False)
+    ],
     pair_across: Annotated[
-        bool, typer.Option("--pair-across", help="Pair responses of different models; the first run's is the policy.")
+        bool,
+        typer.Option(
+            "--pair-across", help="Also pair responses of different models; the first run's model is the policy."
+        ),
     ] = False,
 ) -> None:
-    """Join finished runs into one run folder, and pair it as a whole; needs no engine and no source."""
+    """Join finished runs into one and pair them together, without an engine or the sources."""
     from mmpr.builder.merge_flow import merge_runs
 
     folders, settings = sorted_words(words)
@@ -268,7 +284,7 @@ def merge(
 
 @app.command(epilog="Example:  mmpr verify runs/mine")
 def verify(folder: Folder) -> None:
-    """Read a run folder again and say what is damaged; exit 1 if anything is, 75 if it is only unfinished."""
+    """Check a run folder and print what is damaged. Exit code 1: damaged; 75: only unfinished."""
     from mmpr.verification import unfinished
     from mmpr.verification import verify as problems_of
 
@@ -285,10 +301,10 @@ def verify(folder: Folder) -> None:
 
 @app.command(epilog="Examples:  mmpr status runs/mine   |   mmpr status runs --json")
 def status(
-    folder: Annotated[str, typer.Argument(metavar="DIR", help="A run folder, or one that holds several.")],
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a run to stdout.")] = False,
+    folder: Annotated[str, typer.Argument(metavar="DIR", help="A run folder, or a folder of run folders.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object for each run.")] = False,
 ) -> None:
-    """Say how far a run is, how fast, who drives it and what went wrong, from its folder alone, on any machine."""
+    """Print progress, speed, driver and faults of a run, from its folder, on any machine."""
     from mmpr.reporting.safe_text import visible_json
     from mmpr.run.json_records import plain
     from mmpr.status import read_status, runs_below, status_lines, table_lines
@@ -316,9 +332,9 @@ def status(
 @app.command(epilog="Example:  mmpr report runs/mine")
 def report(
     folder: Folder,
-    as_json: Annotated[bool, typer.Option("--json", help="Print report.json to stdout and write nothing.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print report.json and write nothing.")] = False,
 ) -> None:
-    """Write a finished run's README.md, report.html and report.json anew, from its folder alone."""
+    """Write README.md, report.html and report.json of a finished run again."""
     from mmpr.reporting.report_files import report_again, report_json
 
     if as_json:
@@ -330,10 +346,10 @@ def report(
 @app.command(epilog="Example:  mmpr explain runs/mine 003a7e31bd5e09c66fb2")
 def explain(
     folder: Folder,
-    pair_id: Annotated[str, typer.Argument(help="A pair's id, or its beginning.", show_default=False)],
-    texts: Annotated[bool, typer.Option("--texts", help="Print every response whole.")] = False,
+    pair_id: Annotated[str, typer.Argument(help="The pair's id, or the beginning of it.", show_default=False)],
+    texts: Annotated[bool, typer.Option("--texts", help="Print all responses in full.")] = False,
 ) -> None:
-    """Tell a pair's whole story: the question, all responses and verdicts, and why these two became the pair."""
+    """Explain a pair: the question, all responses with verdicts, and why these two became the pair."""
     from mmpr.reporting.pair_story import read_story
     from mmpr.reporting.story_view import print_story
     from mmpr.reporting.terminal import stdout_console
@@ -345,10 +361,10 @@ def explain(
 def peek(
     folder: Folder,
     n: Annotated[int, typer.Option("--n", min=1, help="How many pairs.")] = 3,
-    kind: Annotated[PairKind | None, typer.Option("--kind", help="Pairs of one kind only.")] = None,
+    kind: Annotated[PairKind | None, typer.Option("--kind", help="Show only pairs of this kind.")] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Another seed shows other pairs.")] = 0,
 ) -> None:
-    """Show a few pairs of a finished run, the parts that differ marked."""
+    """Print a few pairs of a finished run, with their differences marked."""
     from mmpr.reporting.peek import sample_pairs, show_pairs
     from mmpr.reporting.terminal import stdout_console
 
@@ -368,13 +384,13 @@ app.command(
 def push(
     folder: Folder,
     repo: Annotated[str, typer.Argument(help="owner/name of a dataset repository.", show_default=False)],
-    public: Annotated[bool, typer.Option("--public", help="Everybody may see it; else a new one is private.")] = False,
+    public: Annotated[bool, typer.Option("--public", help="Make the repository public. Default: private.")] = False,
     with_responses: Annotated[
-        bool, typer.Option("--with-responses", help="Also questions (with images' paths), responses and commits.")
+        bool, typer.Option("--with-responses", help="Upload questions (with image paths), responses and commits too.")
     ] = False,
-    allow_pocket: Annotated[bool, typer.Option("--allow-pocket", help="Also a run of the pocket model.")] = False,
+    allow_pocket: Annotated[bool, typer.Option("--allow-pocket", help="Allow a run of the pocket model.")] = False,
 ) -> None:
-    """Upload a finished run to the Hugging Face Hub; again sends what has changed. The token: `hf auth login`."""
+    """Upload a finished run to the Hugging Face Hub, or upload what has changed. Log in with `hf auth login`."""
     from mmpr.exporting.push import push_run
 
     pushed = push_run(folder, repo, public=public, with_responses=with_responses, allow_pocket=allow_pocket)
@@ -393,19 +409,24 @@ def check(
     limit: LimitOption = None,
     image_root: RootOption = None,
     show: Annotated[
-        int | None, typer.Option("--show", min=1, help="Only show so many rows as they will be asked and judged.")
+        int | None,
+        typer.Option(
+            "--show", min=1, help="Print this many rows as they will be asked and judged, and do nothing else."
+        ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="With --show: one JSON object a row to stdout.")] = False,
-    all_images: Annotated[bool, typer.Option("--all", help="Open every image, not a sample.")] = False,
-    engine: Annotated[bool, typer.Option("--engine", help="Also ask the configured engine two questions.")] = False,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit 1 for answers that cannot be judged by, too.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="With --show: print one JSON object for each row.")] = False,
+    all_images: Annotated[bool, typer.Option("--all", help="Open all images. Default: a sample.")] = False,
+    engine: Annotated[bool, typer.Option("--engine", help="Also start the engine and ask it two questions.")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 1 also for reference answers that the judge cannot use.")
+    ] = False,
     settings: Settings = None,
 ) -> None:
-    """Check rows, reference answers, images and settings without building, and estimate what a build will take."""
+    """Check rows, reference answers, images and settings, and estimate the cost of a build. Builds nothing."""
     from mmpr import checking
 
     if as_json and show is None:
-        raise typer.BadParameter("is of --show N", param_hint="--json")
+        raise typer.BadParameter("works only with --show N", param_hint="--json")
     overrides = [*given(source=source, limit=limit, image_root=image_root), *(settings or [])]
     chosen = settings_of(config, overrides)
     note = partial(say, err=as_json)
@@ -422,17 +443,25 @@ def check(
 
 @app.command(epilog="Examples:  mmpr judge rollouts.jsonl --summary > verdicts.jsonl   |   zcat r.gz | mmpr judge -")
 def judge(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="Rows of a source with `response`; - for stdin.")],
-    summary: Annotated[bool, typer.Option("--summary", help="A table of outcomes by kind and rule on stderr.")] = False,
+    file: Annotated[str, typer.Argument(metavar="FILE", help="Rows with `response` or `responses`; - reads stdin.")],
+    summary: Annotated[
+        bool, typer.Option("--summary", help="Print a table of outcomes by kind and rule on stderr.")
+    ] = False,
     answer_form: Annotated[
-        _Form, typer.Option(help="The form that answers were asked for; any: none is off.")
+        _Form, typer.Option(help="The form of answer that was asked for; any: every form is accepted.")
     ] = _Form.any,
-    kind: Annotated[str | None, typer.Option(help="Kind of answers whose row names none: number, choice, ..")] = None,
-    tolerance: Annotated[float | None, typer.Option(help="Relative tolerance of numbers: 0.05 for charts.")] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="The first row that cannot be judged ends it.")] = False,
-    time_limit_s: Annotated[float, typer.Option(min=0.1, help="Seconds a response for a second maths reader.")] = 1.0,
+    kind: Annotated[
+        str | None, typer.Option(help="Kind of answer for rows without answer_kind: number, choice, ..")
+    ] = None,
+    tolerance: Annotated[
+        float | None, typer.Option(help="Relative tolerance of numbers, such as 0.05 for charts.")
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="End at the first row that cannot be judged.")] = False,
+    time_limit_s: Annotated[
+        float, typer.Option(min=0.1, help="Seconds that Math-Verify may take for one response.")
+    ] = 1.0,
 ) -> None:
-    """Judge anyone's responses: one JSON line a response; a row that cannot be judged says why in `detail`."""
+    """Judge responses of any model and print one JSON line for each; `detail` explains what cannot be judged."""
     from mmpr.judging import JudgeOptions
     from mmpr.judging.rollouts import judge_rollouts, summary_table
     from mmpr.sources.rollout_rows import opened_rollouts

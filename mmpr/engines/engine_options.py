@@ -28,21 +28,25 @@ class EngineOptions:
     greatest of the adapter's ranks.
     """
 
-    model: str = option("OpenGVLab/InternVL2-8B", "a checkpoint's folder, a Hub repository, or pocket")
-    revision: str | None = option(None, "commit of the model's repository")
-    lora: str | None = option(None, "folder of a LoRA adapter (PEFT's files) that the model is served with, unmerged")
-    dtype: str = option("bfloat16", "of the weights, as vLLM names it")
-    quantization: str | None = option(None, "as vLLM names it; None: as the checkpoint says")
+    model: str = option("OpenGVLab/InternVL2-8B", "the model: a checkpoint folder, a Hub repository, or pocket")
+    revision: str | None = option(None, "commit of the model's repository; None: the newest")
+    lora: str | None = option(None, "folder of a LoRA adapter (PEFT files) to serve with the model, without merging")
+    dtype: str = option("bfloat16", "type of the weights, in vLLM's notation")
+    quantization: str | None = option(None, "quantization method, in vLLM's notation; None: as the checkpoint states")
     trust_remote_code: bool = option(
         False,
-        "run Python files of the model's repository, in every engine, with the rights of Ray's workers: on a shared "
-        "cluster with all that these may read and write; pin revision to what you have read",
+        "run the Python files of the model's repository in every engine, with the rights of Ray's workers; pin "
+        "revision to a commit that you have read",
     )
-    context_tokens: int | None = option(16384, "tokens of prompt and response together; None: the model's", ge=1)
-    kind: Literal["vllm", "endpoint"] = option("vllm", "vllm: engines in actors; endpoint: the server at endpoint_url")
-    tensor_parallel_size: int = option(1, "GPUs an engine, on one node", ge=1)
-    memory_fraction: float = option(0.9, "of a GPU's memory", gt=0, le=1)
-    vllm: dict[str, Any] = option({}, "further vLLM engine arguments")
+    context_tokens: int | None = option(
+        16384, "most tokens of prompt and response together; None: the model's limit", ge=1
+    )
+    kind: Literal["vllm", "endpoint"] = option(
+        "vllm", "vllm: mmpr runs vLLM in Ray actors; endpoint: mmpr asks the server at endpoint_url"
+    )
+    tensor_parallel_size: int = option(1, "GPUs for one engine, all on one node", ge=1)
+    memory_fraction: float = option(0.9, "fraction of a GPU's memory that an engine may use", gt=0, le=1)
+    vllm: dict[str, Any] = option({}, "further engine arguments of vLLM")
     max_tiles: int | None = derived(None)
     on_cpu: bool = derived(False)
     ray_metrics: bool = derived(False)
@@ -64,15 +68,19 @@ class EndpointOptions:
 
     url: str | None = option(None, "base URL of an OpenAI-compatible server, such as http://host:8000/v1")
     model: str = derived("")
-    key_env: str | None = option(None, "environment variable, set wherever engines run, that holds the server's key")
-    continues: Literal["auto", "exact", "text", "none"] = option(
-        "auto", "how a prefix is continued: by token ids, as text, not at all; auto: what it can"
+    key_env: str | None = option(
+        None, "name of the environment variable with the server's key; it must be set wherever engines run"
     )
-    image_tag: str = option("auto", "what stands for an image amid a text; parts: the text is cut there")
-    body: dict[str, Any] = option({}, "further fields of each request; no keys, they would be stored")
-    concurrency: int = option(64, "requests an engine sends at once", ge=1)
-    timeout_s: float = option(600.0, "for one request", gt=0)
-    patience_s: float = option(300.0, "silence after which a failing server counts as dead", gt=0)
+    continues: Literal["auto", "exact", "text", "none"] = option(
+        "auto", "how a prefix is continued: exact (token ids), text, or none; auto: what the server supports"
+    )
+    image_tag: str = option(
+        "auto", "tag that stands for an image inside a text; parts: send text and images as separate parts"
+    )
+    body: dict[str, Any] = option({}, "further fields of each request; no keys, because the run stores them")
+    concurrency: int = option(64, "most requests that one engine has open at a time", ge=1)
+    timeout_s: float = option(600.0, "seconds for one request", gt=0)
+    patience_s: float = option(300.0, "seconds without any answer after which a failing server counts as dead", gt=0)
     max_tiles: int | None = derived(None)
     top_k: int = derived(0)
     pause_s: float = derived(0.5)
@@ -85,4 +93,4 @@ class EndpointOptions:
         if self.key_env is not None and not _VARIABLE.fullmatch(self.key_env):
             raise ConfigError("endpoint_key_env: must be the name of an environment variable, not the key itself")
         if own := sorted(_OWN_FIELDS & self.body.keys()):
-            raise ConfigError(f"endpoint_body may not have {own[0]!r}: it has a setting of its own, or none")
+            raise ConfigError(f"endpoint_body may not contain {own[0]!r}, which mmpr sets itself")

@@ -405,7 +405,7 @@ def _refusal(error: Exception) -> RequestRefused:
 def _assert_prefix(prompt: Prompt, ran: Sequence[int]) -> None:
     """vLLM may decode and encode a prompt with images again: what ran must end in the prefix's own ids."""
     if prompt.prefix is not None and tuple(ran[-len(prompt.prefix.token_ids) :]) != prompt.prefix.token_ids:
-        raise RequestRefused(Reason.PREFIX_CHANGED, "the engine ran other tokens than the prefix's")
+        raise RequestRefused(Reason.PREFIX_CHANGED, "the engine ran other tokens than those of the prefix")
 
 
 def _image_placeholder(llm: Any) -> str:

@@ -76,7 +76,9 @@ def export_run(
             counts = job.write()
             finish(root, job.request, counts)
     except OSError as error:
-        raise ConfigError(f"cannot write {root}: {error.strerror or error}; free space or rights there") from error
+        raise ConfigError(
+            f"cannot write {root}: {error.strerror or error}; check its disk space and permissions"
+        ) from error
     unfit = [one for one in counts.left_out if format.unit == "pairs" or one.reason in FAULTS]
     if strict and unfit:
         raise refused(unfit[0].reason, unfit[0].first)

@@ -126,7 +126,9 @@ def _finished(run: RunFolder, *, allow_pocket: bool) -> Manifest:
         remedy = "`mmpr pair DIR embed_images=true`, then push"
         raise ConfigError(f"{run.url} names images by paths of this machine (embed_images: false): {remedy}")
     if stored.is_pocket and not allow_pocket:
-        raise ConfigError(f"{run.url} is of the pocket model, which is not for training; --allow-pocket pushes it")
+        raise ConfigError(
+            f"{run.url} was made by the pocket model, which is not for training; --allow-pocket pushes it anyway"
+        )
     return finished.manifest
 
 
@@ -150,7 +152,7 @@ def _names(run: RunFolder, manifest: Manifest, *, with_responses: bool) -> list[
         names += [file.path for file in _answers(run)]
         names += [sidecar_name(chunk) for chunk in run.committed_chunks()]
     if missing := next((name for name in names if not run.store.exists(name)), None):
-        raise RunFolderError(f"{run.url}/{missing} is missing; `mmpr report {run.url}` writes the reports anew")
+        raise RunFolderError(f"{run.url}/{missing} is missing; `mmpr report {run.url}` writes the reports again")
     return sorted(names)
 
 
@@ -163,7 +165,7 @@ def _notes(run: RunFolder, *, public: bool, private: bool) -> Iterator[str]:
     if public and private:
         yield "the repository was there and stays private: its settings on the Hub change that"
     if not private and _UNLICENSED in run.store.read_bytes(CARD).decode(errors="replace"):
-        yield f"the card names no licence yet: fill in {run.url}/{CARD} and push again"
+        yield f"the card names no licence yet: run `mmpr pair {run.url} license=ID` (or fill in {CARD}) and push again"
 
 
 def _refuse_foreign(repo: str, there: Sequence[str], *, with_responses: bool) -> None:

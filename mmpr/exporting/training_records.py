@@ -64,20 +64,20 @@ class TrainingChoice:
             ConfigError: names the option and the remedy.
         """
         if self.accuracy is not None and format is Format.ROLLOUTS:
-            raise ConfigError("--accuracy is of training sets; rollouts are all responses of a run")
+            raise ConfigError("--accuracy works only with training sets; rollouts has all responses of a run")
         if self.accuracy is not None:
             low, high = self.accuracy
             if not 0 <= low <= high <= 1:
                 raise ConfigError(f"--accuracy {low:g}:{high:g} is no share of responses; give 0.2:0.8 or the like")
             if format.unit == "pairs":
                 remedy = f"`mmpr pair DIR accuracy_window=[{low:g},{high:g}]`, then export"
-                raise ConfigError(f"--accuracy is of training sets, {format.value} holds pairs: {remedy}")
+                raise ConfigError(f"--accuracy works only with training sets, and {format.value} has pairs: {remedy}")
         if self.per_question is not None:
             if self.per_question < 1:
                 raise ConfigError(f"--per-question {self.per_question} keeps nothing; give 1 or more")
             if format not in OF_RESPONSES:
                 known = ", ".join(one.value for one in Format if one in OF_RESPONSES)
-                raise ConfigError(f"--per-question is of {known}; {format.value} has no responses")
+                raise ConfigError(f"--per-question works only with {known}; {format.value} has no responses")
 
 
 @dataclass(frozen=True, slots=True)

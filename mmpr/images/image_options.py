@@ -17,14 +17,17 @@ class ImageOptions:
     after growing pauses, where the fault may pass: time-outs, broken connections, 429, 5xx.
     """
 
-    max_tiles: int | None = option(6, "tiles an image, thumbnail aside; None: the model cuts none", ge=1)
-    max_pixels: int = option(100_000_000, "larger images are skipped", ge=1)
-    max_image_bytes: int = option(100_000_000, "larger files of images are skipped", ge=1)
-    video_frames: int = option(8, "frames a video, spread evenly over it", ge=1)
-    video_tiles: int = option(1, "tiles a frame of a video", ge=1)
-    max_video_bytes: int = option(2_000_000_000, "larger videos are skipped", ge=1)
-    allowed_hosts: tuple[str, ...] = option(
-        (), "where images may be fetched: example.org, *.example.org, s3://bucket; none by default"
+    max_tiles: int | None = option(
+        6, "most tiles for one image, without the thumbnail; None: the model uses no tiles", ge=1
     )
-    fetch_timeout_s: float = option(60.0, "to fetch one image or video", gt=0)
-    fetch_retries: int = option(3, "after a fault that may pass", ge=0)
+    max_pixels: int = option(100_000_000, "pixels above which an image is skipped", ge=1)
+    max_image_bytes: int = option(100_000_000, "bytes above which an image file is skipped", ge=1)
+    video_frames: int = option(8, "frames taken from a video, evenly spread", ge=1)
+    video_tiles: int = option(1, "most tiles for one frame of a video", ge=1)
+    max_video_bytes: int = option(2_000_000_000, "bytes above which a video is skipped", ge=1)
+    allowed_hosts: tuple[str, ...] = option(
+        (),
+        "where images may be fetched from, such as example.org, *.example.org, s3://bucket; empty: nowhere",
+    )
+    fetch_timeout_s: float = option(60.0, "seconds to fetch one image or video", gt=0)
+    fetch_retries: int = option(3, "how often a fetch is retried after a temporary fault", ge=0)

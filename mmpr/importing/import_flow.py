@@ -82,7 +82,7 @@ def import_file(
         log_format: of what is printed to stderr while it runs.
 
     Raises:
-        ConfigError: a setting is wrong, or is of asking a model.
+        ConfigError: a setting is wrong, or has no effect on an import.
         SourceError: the file cannot be read, or no row of it has a response.
         ResumeError: the file or a setting has changed since the import began.
         RunFolderError: the folder holds something else, is in use or damaged, or cannot be written.
@@ -194,7 +194,7 @@ def _identity(config: BuildConfig, source: Source) -> dict[str, Any]:
 def _refuse_changed(folder: RunFolder, source: Source, sha256: str) -> None:
     kept = [facts.get("sha256") for facts in rollouts_of(folder.load_run())]
     if sha256 not in kept:
-        raise ResumeError(f"{source.path} has changed since {folder.url} was begun; put it back or use another --out")
+        raise ResumeError(f"{source.path} has changed since {folder.url} was started; restore it or use another --out")
 
 
 def _import(

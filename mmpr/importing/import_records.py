@@ -87,7 +87,9 @@ def import_config(file: str, settings: Path | None, overrides: list[str]) -> tup
         name = short_name(".".join([first, *others[:1]])).partition(".")[0]
         names.add(name)
         if name in settings_by_name() and name not in known:
-            raise ConfigError(f"{name}: is of asking a model, and an import takes every row and asks none")
+            raise ConfigError(
+                f"{name}: has no effect on an import, which asks no model and takes every row; leave it out"
+            )
     values = flat(read_settings(settings)) if settings is not None else {}
     values = {name: value for name, value in values.items() if name in known and name not in ("source", "model")}
     values |= {"source": file, "imported": True, "model": values.get("model", UNKNOWN_MODEL)}
@@ -145,7 +147,7 @@ def import_notes(config: BuildConfig, facts: ImportFacts, n_questions: int, leni
     if known:
         notes.append(f"known of some only: {', '.join(known)}; null of the others")
     if config.engine.model == UNKNOWN_MODEL:
-        notes.append("nobody says who answered: --model NAME does")
+        notes.append("the model that answered is not known: give --model NAME")
     if facts.left_out:
         notes.append(f"left out: {facts.left_out:,} entries that are no responses; the first: {facts.first_left_out}")
     if facts.listed_texts:

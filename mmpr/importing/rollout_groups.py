@@ -141,7 +141,7 @@ class RolloutGroups:
         named = firsts[firsts != 0]
         if len(np.unique(named)) < len(named):
             raise RunFolderError(
-                f"{self.source.path}: two questions say the same `source_row`: columns.source_row='' numbers them anew"
+                f"{self.source.path}: two questions say the same `source_row`: columns.source_row='' numbers them again"
             )
 
     def _chunk_stops(self, n_questions: int, chars: npt.NDArray[np.int64]) -> list[int]:
@@ -212,7 +212,7 @@ def grouped(source: Source, counted: Index, names: ResponseNames, chunk_question
             collected = _collect(source, counted, names, spool)
         except OSError as error:
             what = f"no room for temporary files ({error.strerror or error})"
-            raise RunFolderError(f"{source.path}: {what}; TMPDIR names a folder that has some") from error
+            raise RunFolderError(f"{source.path}: {what}; set TMPDIR to a folder with free space") from error
         groups = RolloutGroups(source, counted, spool, collected, chunk_questions)
         del collected  # of its 40 bytes a row 8 are needed on
         yield groups

@@ -31,16 +31,21 @@ class JudgeOptions:
         ConfigError: a value is none of those that are possible.
     """
 
-    answer_kind: str | None = option(None, "kind of all answers; None: found by row")
+    answer_kind: str | None = option(None, "kind of all answers, such as number or choice; None: found for each row")
     relative_tolerance: float | None = option(
-        None, "0.05 for charts; never years, counts and codes; None: none", ge=0, lt=1
+        None,
+        "relative tolerance of numbers, such as 0.05 for charts; never used for years, counts and codes; None: exact",
+        ge=0,
+        lt=1,
     )
-    box_format: str | None = option(None, "xyxy, xywh or cxcywh; None: as the question says, else xyxy")
-    box_iou: float = option(0.5, "least intersection over union of a right box")
+    box_format: str | None = option(
+        None, "form of boxes: xyxy, xywh or cxcywh; None: as the question states, else xyxy"
+    )
+    box_iou: float = option(0.5, "smallest intersection over union at which a box is correct")
     box_band: float = derived(0.02)
-    ordered: bool | None = option(None, "compare lists in order; None: as the question says")
+    ordered: bool | None = option(None, "whether lists are compared in order; None: as the question states")
     format: str = derived("final")
-    judge: str | None = option(None, "module:name of a judge of your own; None: the rules (docs/api.md)")
+    judge: str | None = option(None, "your own judge as module:name (docs/api.md); None: the rules")
 
     def __post_init__(self) -> None:
         if self.judge is not None and not _OWN_JUDGE.match(self.judge):

@@ -143,36 +143,38 @@ Event = Done | Died | NodeLost | Failed | Beat | UnfitNode
 
 @dataclass(frozen=True, slots=True)
 class ClusterOptions:
-    """Where a build runs, what its engines' actors hold at once, and when it stops.
+    """Where a build runs, what its engines' actors hold at once, and when it stops."""
 
-    `max_failure_fraction`: of questions that failed: exit 3; None: half of 200 or more.
-    """
-
-    engines: int | Literal["auto"] = option("auto", "how many; auto: as many as the cluster has room for")
+    engines: int | Literal["auto"] = option("auto", "number of engines; auto: as many as the cluster has room for")
     accelerator: str | None = option(
-        None, "Ray's name of the GPUs' type (A100, H100, L4) that engines ask for; None: any"
+        None, "type of GPU that engines ask for, in Ray's notation (A100, H100, L4); None: any"
     )
-    ray_address: str | None = option(None, "None: RAY_ADDRESS, else this machine alone")
-    chunks_in_flight: int = option(4, "chunks an engine works on at once", ge=1)
-    tokens_in_flight: int = option(400_000, "prompt and response tokens an engine holds", ge=1)
-    io_threads: int = option(32, "threads an engine (and `check`) has to open and fetch images", ge=1)
-    cpu_threads: int = option(4, "threads an engine has to read rows and judge, and as many to tokenize", ge=1)
+    ray_address: str | None = option(None, "address of the Ray cluster; None: RAY_ADDRESS, else only this machine")
+    chunks_in_flight: int = option(4, "chunks that one engine works on at a time", ge=1)
+    tokens_in_flight: int = option(400_000, "most prompt and response tokens that one engine holds at a time", ge=1)
+    io_threads: int = option(32, "threads of an engine (and of `check`) that open and fetch images", ge=1)
+    cpu_threads: int = option(4, "threads of an engine that read rows and judge; as many others tokenize", ge=1)
     fetches_per_host: int = option(
-        8, "questions an engine (or `check`) fetches images for at once from one server or store", ge=1
+        8, "questions for which one engine (or `check`) fetches images from one server or store at a time", ge=1
     )
-    engine_wait_s: float = option(300.0, "to wait while no engine can be placed", gt=0)
-    stall_timeout_s: float = option(600.0, "without a step of a busy engine until it is replaced", gt=0)
-    engine_restarts: int = option(5, "times that an engine's place is filled again", ge=0)
-    judge_time_limit_s: float = option(1.0, "a response, for a second reader of maths", gt=0)
-    grace_s: float = option(120.0, "time to finish chunks after SIGTERM", gt=0)
-    deadline: str | None = option(None, "stop as on SIGTERM (exit 75) at 06:00, after +8h, or at 2027-01-31T06:00")
+    engine_wait_s: float = option(300.0, "seconds to wait while no engine can be placed", gt=0)
+    stall_timeout_s: float = option(600.0, "seconds without progress after which a busy engine is replaced", gt=0)
+    engine_restarts: int = option(5, "how often a dead engine is replaced", ge=0)
+    judge_time_limit_s: float = option(1.0, "seconds for each response that Math-Verify may take", gt=0)
+    grace_s: float = option(120.0, "seconds to finish chunks in flight after SIGTERM", gt=0)
+    deadline: str | None = option(
+        None, "when to stop as on SIGTERM (exit 75): 06:00, +8h (after 8 hours), or 2027-01-31T06:00; None: never"
+    )
     max_gpu_hours: float | None = option(
-        None, "stop as on SIGTERM once this start's engines have held GPUs for so long", gt=0
+        None, "GPU hours after which this start stops as on SIGTERM (exit 75); None: no limit", gt=0
     )
     max_failure_fraction: float | None = option(
-        None, "of questions that failed: exit 3; None: half of 200 or more", ge=0, le=1
+        None,
+        "fraction of failed questions at which the build ends with exit code 3; None: half, once 200 were tried",
+        ge=0,
+        le=1,
     )
-    strict: bool = option(False, "the first bad row or image ends the run")
+    strict: bool = option(False, "end the run at the first bad row or image")
 
     def __post_init__(self) -> None:
         if self.engines != "auto" and self.engines < 1:
@@ -187,7 +189,7 @@ class Placement:
         engines: their number; None for what the cluster has, asked again while it runs.
         gpus: GPUs an engine, all on one node (the tensor parallel size); 0 on machines without.
         accelerator: Ray's name of the GPUs' type (`A100`, `H100`); None for any.
-        leases_in_flight: chunks an engine works on at once.
+        leases_in_flight: chunks that one engine works on at a time.
         wait_s: how long to wait while no engine is placed: for the first, or when all are gone.
         stall_s: requests running and no step for so long: the engine is replaced.
         restarts: how often an engine's place is filled again, with pauses growing from `pause_s`.

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from mmpr.reporting.abstaining import abstaining_cells
 from mmpr.reporting.card_figures import SHOWN_RULES, accuracy_rows, code, how_made, rule_rows, views_of
-from mmpr.reporting.card_text import COLUMNS, licence, loading, recipe
+from mmpr.reporting.card_text import COLUMNS, licence, license_fields, loading, recipe
 from mmpr.reporting.plain_names import POCKET_LINE, explain, kind_label, plain
 from mmpr.reporting.report_record import Report, SplitFigures
 from mmpr.reporting.safe_text import visible_line
@@ -23,7 +23,7 @@ def card(report: Report) -> str:
     """`README.md` of a run folder."""
     parts = [
         POCKET_LINE if report.pocket_model else "",
-        f"# Preference pairs from {escape(report.source)}",
+        f"# {escape(_title(report))}",
         _opening(report),
         _merged(report),
         _numbers(report),
@@ -35,7 +35,7 @@ def card(report: Report) -> str:
         loading(),
         _columns(report),
         recipe(report),
-        licence(escape(report.source), escape(report.model)),
+        licence(escape(report.source), escape(report.model), _given_license(report)),
     ]
     body = "\n\n".join(part for part in parts if part)
     return f"---\n{front_matter(report)}---\n\n{body}\n"
@@ -48,9 +48,8 @@ def front_matter(report: Report) -> str:
     kinds = list(report.pairs_by_kind)
     files = [{"split": split, "path": f"data/{split}-*.parquet"} for split in _splits(report)]
     fields = {
-        "license": "other",
-        "license_name": "to-be-filled-in",
-        "pretty_name": f"Preference pairs from {visible_line(report.source)}",
+        **license_fields(_given_license(report)),
+        "pretty_name": visible_line(_title(report)),
         "language": [name for name in report.languages if re.fullmatch("[a-z]{2,3}", name)] or ["en"],
         "task_categories": ["image-text-to-text", "visual-question-answering"],
         "tags": ["preference", "dpo", "mpo", "multimodal", "mmpr", *(kind.replace("_", "-") for kind in kinds)],
@@ -62,6 +61,15 @@ def front_matter(report: Report) -> str:
         "dataset_info": [_described(name, report, decode=decode) for name, decode in _CONFIGS.items()],
     }
     return str(yaml.safe_dump(fields, sort_keys=False, allow_unicode=True, width=1000))
+
+
+def _title(report: Report) -> str:
+    return str(report.selection.get("pretty_name") or f"Preference pairs from {report.source}")
+
+
+def _given_license(report: Report) -> str | None:
+    given = report.selection.get("license")
+    return visible_line(given).strip() or None if given else None
 
 
 def escape(text: object) -> str:

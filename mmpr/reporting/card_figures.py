@@ -88,7 +88,7 @@ def _dropout(asked: Settings) -> str:
     times = "" if n == 1 else f", {n} times"
     kept = f"Of that draft about {keep} of the tokens stayed; the same model finished it {how}{times}. The "
     if keep == 0:
-        kept = f"Nothing of that draft stayed; the same model answered anew {how}{times}. The "
+        kept = f"Nothing of that draft was kept; the same model answered again {how}{times}. The "
     rejected = "an answer so given" if keep == 0 else "its kept part with a completion so written"
     return (
         f"A question without a known answer was answered once. {kept}draft is the chosen side, {rejected} the rejected "

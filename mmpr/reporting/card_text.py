@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mmpr.reporting.report_record import Report
 from mmpr.reporting.safe_text import visible_line
+from mmpr.run.json_records import JsonObject
 from mmpr.run.run_record import Settings
 
 COLUMNS = {
@@ -146,15 +147,30 @@ swift rlhf --rlhf_type dpo --use_hf true --dataset REPO:raw \\
 _LICENCE = """\
 ## Licence
 
-To fill in before you publish; `license: other` in the front matter is a placeholder until then. Name what the parts'
-own licences allow.
+{whole}
 
 | part | licence | where it is stated |
 | --- | --- | --- |
 | images | TODO | |
-| questions and known answers ({source}) | TODO | |
-| responses ({model}) | TODO: the model's terms for what it writes | |
-| this dataset | TODO: `license`, `license_name`, `license_link` | |"""
+| questions and reference answers ({source}) | TODO | |
+| responses ({model}) | TODO: the model's terms for what it writes | |"""
+
+_UNLICENSED = """\
+No licence is given yet: `license: other` above is a placeholder. Before you publish, run
+`mmpr pair FOLDER license=cc-by-4.0 pretty_name="My pairs"` with a licence that the licences of the parts allow."""
+
+# The ids that the Hub knows as `license`; any other licence is `other` with a `license_name`.
+_LICENSE_IDS = """
+    afl-3.0 agpl-3.0 apache-2.0 apple-ascl apple-amlr artistic-2.0 bigcode-openrail-m bigscience-bloom-rail-1.0
+    bigscience-openrail-m bsd bsd-2-clause bsd-3-clause bsd-3-clause-clear bsl-1.0 c-uda cc cc-by-2.0 cc-by-2.5
+    cc-by-3.0 cc-by-4.0 cc-by-nc-2.0 cc-by-nc-3.0 cc-by-nc-4.0 cc-by-nc-nd-3.0 cc-by-nc-nd-4.0 cc-by-nc-sa-2.0
+    cc-by-nc-sa-3.0 cc-by-nc-sa-4.0 cc-by-nd-4.0 cc-by-sa-3.0 cc-by-sa-4.0 cc0-1.0 cdla-permissive-1.0
+    cdla-permissive-2.0 cdla-sharing-1.0 creativeml-openrail-m deepfloyd-if-license ecl-2.0 epl-1.0 epl-2.0 etalab-2.0
+    eupl-1.1 eupl-1.2 gemma gfdl gpl gpl-2.0 gpl-3.0 intel-research isc lgpl lgpl-2.1 lgpl-3.0 lgpl-lr llama2 llama3
+    llama3.1 llama3.2 llama3.3 lppl-1.3c mit mpl-2.0 ms-pl ncsa odbl odc-by ofl-1.1 openrail openrail++ osl-3.0 pddl
+    postgresql unknown unlicense wtfpl zlib
+"""
+_HUB_LICENSES = frozenset(_LICENSE_IDS.split())
 
 _CITATION = """\
 ## Citation
@@ -175,13 +191,24 @@ def loading() -> str:
     return _LOADING
 
 
-def licence(source: str, model: str) -> str:
-    """Fields to fill in, and what to cite.
+def license_fields(given: str | None) -> JsonObject:
+    """The front matter's lines about the licence; a placeholder where none is given."""
+    if given is not None and given.lower() in _HUB_LICENSES:
+        return {"license": given.lower()}
+    return {"license": "other", "license_name": given or "to-be-filled-in"}
+
+
+def licence(source: str, model: str, given: str | None) -> str:
+    """The dataset's licence, a table to fill in for its parts, and what to cite.
 
     Args:
         source, model: their names, escaped already.
+        given: the setting `license`, one line.
     """
-    return f"{_LICENCE.format(source=source, model=model)}\n\n{_CITATION}"
+    whole = _UNLICENSED
+    if given is not None:
+        whole = f"This dataset: `{given.replace('`', '')}`. Its parts have licences of their own; name them here."
+    return f"{_LICENCE.format(whole=whole, source=source, model=model)}\n\n{_CITATION}"
 
 
 def recipe(report: Report) -> str:

@@ -227,7 +227,7 @@ def _hold_law(totals: Totals, pairs: PairTally, chunks: ChunkTally, skips: Mappi
     ]
     for name, stated, other, found in claims:
         if stated != found:
-            raise LawBroken(f"{name} = {stated}, but {other} = {found}: a fault of mmpr; please report it")
+            raise LawBroken(f"{name} = {stated}, but {other} = {found}: this is a bug in mmpr; please report it")
 
 
 def _by_source(chunks: ChunkTally, pairs: PairTally, skipped: Mapping[str, int]) -> dict[str, SourceCounts]:

@@ -180,7 +180,7 @@ def read_named(folder: RunFolder, name: str, kind: type[Record]) -> Record:
         fault = "missing"
     except ValueError as error:
         fault = f"damaged ({error})"
-    raise RunFolderError(f"{folder.url}/{name} is {fault}; `mmpr report {folder.url}` writes it anew")
+    raise RunFolderError(f"{folder.url}/{name} is {fault}; `mmpr report {folder.url}` writes it again")
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,5 +62,5 @@ def read_encoded(folder: RunFolder, commit: ChunkCommit, wanted: Set[str]) -> di
                     if sha256 in wanted and child["encoded"].is_valid:
                         found[sha256] = child["encoded"].as_py()
         if missing := wanted - found.keys():
-            raise ValueError(f"it lacks image {min(missing)}")
+            raise ValueError(f"image {min(missing)} is missing")
     return found

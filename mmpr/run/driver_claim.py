@@ -76,7 +76,7 @@ class DriverClaim:
         """
         found = read_driver(self.folder)
         if found is not None and found.token != self.driver.token:
-            raise DriverReplaced(f"{self.folder.url} is driven by pid {found.pid} on {found.host} now; end this one")
+            raise DriverReplaced(f"{self.folder.url} is now built by pid {found.pid} on {found.host}; this build ends")
         self.folder.store.write_bytes(DRIVER, self.content(state))
 
     def release(self) -> None:

@@ -144,7 +144,7 @@ class RunFolder:
         if difference := _first_difference(stored, _as_stored(identity)):
             name, before, now = difference
             raise ResumeError(
-                f"{name} was {before!r} when {self.url} was started, now {now!r}; put it back or use another --out"
+                f"{name} was {before!r} when {self.url} was started, now {now!r}; restore it or use another --out"
             )
 
     def change_selection(self, selection: Settings) -> None:

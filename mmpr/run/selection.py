@@ -33,22 +33,31 @@ class DatasetOptions:
     """What of a run's pairs becomes the dataset, and how it is written; see `mmpr.run.split`, `mmpr.run.exclusion`."""
 
     max_pairs_per_source: int | None = option(
-        None, "most pairs of one source, best of each question first, each kind its share; None: no limit", ge=1
+        None,
+        "most pairs of one source, best pair of each question first, each kind in its share; None: no limit",
+        ge=1,
     )
     max_format_fraction: float | None = option(
-        None, "most format pairs as a share of a source's correctness and format pairs", ge=0, le=1
+        None,
+        "largest fraction of format pairs among a source's correctness and format pairs; None: no limit",
+        ge=0,
+        le=1,
     )
     validation_fraction: float = option(
-        0.0, "share of images held out, with all their questions, as the validation split", ge=0, le=1
+        0.0, "fraction of images that form the validation split, with all their questions", ge=0, le=1
     )
     exclude: str | None = option(
-        None, "a benchmark's list (.jsonl, .parquet, .txt): its images and questions are skipped"
+        None, "list of a benchmark (.jsonl, .parquet, .txt) whose images and questions are skipped"
     )
-    exclude_texts: bool = option(True, "exclude questions by their text alone too, not only by their images")
+    exclude_texts: bool = option(True, "exclude questions with an equal text too, not only with an equal image")
     embed_images: bool = option(
-        True, "images' bytes in data/; off: paths of local files, where these are what was seen"
+        True, "store the bytes of images in data/; false: store paths of local files where possible"
     )
-    shard_bytes: int = option(500_000_000, "uncompressed bytes a Parquet file", ge=1)
+    license: str | None = option(
+        None, "licence of the dataset, for its card: an id of the Hub, such as cc-by-4.0, or a name of your own"
+    )
+    pretty_name: str | None = option(None, "title of the dataset, for its card; None: made from the source's name")
+    shard_bytes: int = option(500_000_000, "uncompressed bytes of a Parquet file", ge=1)
 
     @property
     def counts_pairs(self) -> bool:

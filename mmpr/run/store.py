@@ -341,7 +341,7 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-_READ, _WRITE = "restore it from a copy, or the rights to it", "free space or rights there, then start again"
+_READ, _WRITE = "restore it from a copy, or the rights to it", "check its disk space and permissions, then start again"
 _ANSWERS = (FileExistsError, FileNotFoundError)  # existence and absence are answers, not errors
 
 
@@ -355,9 +355,11 @@ def _named_errors(path: str, verb: str, *, answers: tuple[type[OSError], ...] = 
     except NotADirectoryError as error:
         if verb == "read":  # something above it is a file: it is not there
             raise FileNotFoundError(error.errno, error.strerror, path) from error
-        raise RunFolderError(f"cannot {verb} {path}: a file lies in the place of a folder; give another") from error
+        raise RunFolderError(
+            f"cannot {verb} {path}: there is a file where a folder should be; choose another path"
+        ) from error
     except IsADirectoryError as error:
-        raise RunFolderError(f"cannot {verb} {path}: a directory lies in the place of a file; remove it") from error
+        raise RunFolderError(f"cannot {verb} {path}: there is a folder where a file should be; remove it") from error
     except OSError as error:
         cause = error.strerror or str(error)
         remedy = _READ if verb == "read" else _WRITE

@@ -148,7 +148,7 @@ def read_verdicts(folder: RunFolder) -> VerdictCounts:
         stored = record_of(_Stored, folder.store.read_bytes(VERDICTS))
     except (FileNotFoundError, ValueError) as error:
         fault = "missing" if isinstance(error, FileNotFoundError) else "damaged"
-        raise RunFolderError(f"{folder.url}/{VERDICTS} is {fault}; `mmpr pair {folder.url}` writes it anew") from error
+        raise RunFolderError(f"{folder.url}/{VERDICTS} is {fault}; `mmpr pair {folder.url}` writes it again") from error
     counts = VerdictCounts(judge_version=stored.judge_version)
     counts.by_rule |= {rule: Counter(outcomes) for rule, outcomes in stored.by_rule.items()}
     counts.by_accuracy.update({(right, n): questions for right, n, questions in stored.by_accuracy})

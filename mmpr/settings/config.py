@@ -93,18 +93,21 @@ class BuildConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), hide_input_in_errors=True)
 
     source: SourceOptions = Field(default=SourceOptions(), description="where questions come from")
-    prompt: PromptOptions = Field(default=PromptOptions(), description="how they are asked")
+    prompt: PromptOptions = Field(default=PromptOptions(), description="what the model is asked")
     images: ImageOptions = Field(default=ImageOptions(), description="images and videos")
     engine: EngineOptions = Field(default=EngineOptions(), description="the model, and the engine that runs it")
-    endpoint: EndpointOptions = Field(default=EndpointOptions(), description="a server instead of engines of our own")
-    sampling: SamplingOptions = Field(default=SamplingOptions(), description="responses")
+    endpoint: EndpointOptions = Field(default=EndpointOptions(), description="a server instead of engines")
+    sampling: SamplingOptions = Field(
+        default=SamplingOptions(), description="how many responses, and how they are sampled"
+    )
     dropout: DropoutOptions = Field(default=DropoutOptions(), description="Dropout-NTP: drafts and their completions")
     judge: JudgeOptions = Field(default=JudgeOptions(), description="how answers are compared")
     pairs: PairOptions = Field(default=PairOptions(), description="which pairs are made")
-    dataset: DatasetOptions = Field(default=DatasetOptions(), description="which of them are written, and how")
-    cluster: ClusterOptions = Field(default=ClusterOptions(), description="where it runs, and when it stops")
+    dataset: DatasetOptions = Field(default=DatasetOptions(), description="which pairs are written, and how")
+    cluster: ClusterOptions = Field(default=ClusterOptions(), description="where a build runs, and when it stops")
     sources: Annotated[dict[str, dict[str, Any]], Mark.IDENTITY] = Field(
-        default_factory=dict, description="several instead of one, each with settings of its own; see docs/sources.md"
+        default_factory=dict,
+        description="several sources instead of one, each with settings of its own; see docs/sources.md",
     )
     per_source: Annotated[dict[str, dict[str, Any]], Mark.SELECTION] = Field(
         default_factory=dict,
@@ -145,7 +148,7 @@ class BuildConfig(BaseModel):
         if self.sampling.evaluate and self.sampling.adaptive:
             raise ValueError("evaluate asks every question n times: give adaptive=false")
         if self.sampling.evaluate and self.dataset.exclude is not None:
-            raise ValueError("exclude is of pairs: an evaluation asks the questions that its source has")
+            raise ValueError("exclude works only with pairs: an evaluation asks all questions of its source")
         return self
 
     @model_validator(mode="after")
@@ -160,7 +163,7 @@ class BuildConfig(BaseModel):
         if (self.engine.kind == "endpoint") != (self.endpoint.url is not None):
             raise ValueError("engine: endpoint and endpoint_url go together")
         if self.engine.kind == "endpoint" and self.engine.lora is not None:
-            raise ValueError("lora: a server serves an adapter under a name of its own: give it as model")
+            raise ValueError("lora: a server serves an adapter under its own name: give that name as model")
         return self
 
     @property

@@ -179,7 +179,9 @@ def _refuse_rest(file: BinaryIO, rest: bytes, offset: int, source: Source) -> No
         if not (rest := file.read(_BLOCK_BYTES)):
             return
     place = offset + len(rest) - len(rest.lstrip())
-    raise SourceError(f"{source.path}: goes on behind the end of its JSON array, at byte {place + 1}: one array a file")
+    raise SourceError(
+        f"{source.path}: has more text after the end of its JSON array, at byte {place + 1}: write one array in a file"
+    )
 
 
 def _block(file: BinaryIO) -> bytes:

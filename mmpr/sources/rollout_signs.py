@@ -36,7 +36,7 @@ def rollout_note(source: Source, counted: Index, columns: ColumnReport) -> str |
 
 def _words(source: Source, what: str, mapping: str) -> str:
     return (
-        f"{what}: a build asks their questions anew, row by row; `mmpr import {source.path} --out RUN{mapping}` pairs "
+        f"{what}: a build asks their questions again, row by row; `mmpr import {source.path} --out RUN{mapping}` pairs "
         "what is there"
     )
 

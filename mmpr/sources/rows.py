@@ -192,7 +192,7 @@ def _accepted(ours: Mapping[str, object], options: tuple[str, ...], source: Sour
         remedy = "" if not layout.open else "; write null where it is not known"
         if layout.name == "vqa-originals":
             remedy = ": put the file of annotations beside that of the questions" if not source.annotations else ""
-        raise RowFault(Reason.ANSWER_WITHHELD, f"its answer is not given out ({shown}){remedy}")
+        raise RowFault(Reason.ANSWER_WITHHELD, f"its answer is withheld ({shown}){remedy}")
     if options:
         return _option_of(answers, options, source), (), "choice"
     votes = source.votes or (layout.open and repeats(answers.texts))

@@ -42,19 +42,20 @@ Compression = Literal["gzip", "zstd"]
 class SourceOptions:
     """Where questions come from, and how their rows are read."""
 
-    path: str = option("", "questions: a file, a folder, hf://owner/name:split")
-    image_root: str | None = option(None, "folder of relative image paths")
-    columns: dict[str, str] = option({}, "our column: the source's name")
+    path: str = option("", "where the questions are: a file, a folder, or hf://owner/name:split")
+    image_root: str | None = option(None, "folder that relative image paths start from; None: the folder of the file")
+    columns: dict[str, str] = option({}, "maps our column names to the source's, such as {question: query}")
     answer_index: Literal[0, 1] | None = option(
-        None, "answers beside options are indices from 0 or 1; None: as the data set or its rows say"
+        None,
+        "how answers that are indices of options are counted: from 0 or from 1; None: as the layout or the rows show",
     )
     answer_agreement: float = option(
-        0.3, "least share of annotators that must give an answer for it to count", ge=0, le=1
+        0.3, "smallest fraction of annotators that must give an answer for it to count", ge=0, le=1
     )
-    language: Literal["auto", "en", "zh"] = option("auto", "of questions; auto: by row")
-    limit: int | None = option(None, "a seeded sample of so many rows", ge=1)
-    imported: bool = option(False, "responses that were made elsewhere; what `mmpr import` sets")
-    chunk_questions: int | None = option(None, "questions a chunk; None: 128 or fewer", ge=1)
+    language: Literal["auto", "en", "zh"] = option("auto", "language of the questions; auto: decided for each row")
+    limit: int | None = option(None, "number of rows to take, as a seeded sample; None: all", ge=1)
+    imported: bool = option(False, "whether the source has responses already; set by `mmpr import`")
+    chunk_questions: int | None = option(None, "questions in a chunk; None: 128, fewer in a small source", ge=1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -179,7 +179,7 @@ def test_what_is_left_out_of_a_list_is_told_and_kept_in_the_run(tmp_path, capsys
     run = mmpr.import_rollouts(file, tmp_path / "run")
     said = capsys.readouterr().err
     assert "left out: 1 entries that are no responses; the first: l.jsonl line 1: entry 2: None is no text" in said
-    assert "nobody says who answered: --model NAME does" in said and run.report.pairs == 1
+    assert "the model that answered is not known: give --model NAME" in said and run.report.pairs == 1
 
 
 def test_one_id_with_two_questions_is_two_questions(tmp_path):
@@ -211,7 +211,12 @@ def test_the_same_rows_twice_are_counted_and_paired_once(tmp_path):
     [
         ("", {}, SourceError, "no row"),
         ('{"question": "a?", "answer": "2"}\n', {}, SourceError, "columns.response=.. names their column"),
-        ('{"question": "a?", "answer": "2", "response": "2"}\n', {"n": 8}, ConfigError, "n: is of asking a model"),
+        (
+            '{"question": "a?", "answer": "2", "response": "2"}\n',
+            {"n": 8},
+            ConfigError,
+            "n: has no effect on an import",
+        ),
         (
             '{"question": "a?", "answer": "2", "response": "2"}\n{}\n',
             {"strict": True},
@@ -410,7 +415,7 @@ def test_who_is_chosen_must_have_answered(tmp_path):
 def test_a_run_is_built_or_imported_and_not_both(imported, tmp_path):
     file, run = imported["listed"]
     done = CliRunner().invoke(app, ["build", "--source", str(file), "--out", run.url])
-    assert done.exit_code == 1 and "was imported and cannot be built on" in done.stderr
+    assert done.exit_code == 1 and "was imported and cannot be extended" in done.stderr
     both = mmpr.merge(run, run_of(imported, "api"), out=tmp_path / "both")
     with pytest.raises(RunFolderError, match="was built or merged"):
         mmpr.import_rollouts(file, both.url)

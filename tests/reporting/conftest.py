@@ -135,7 +135,7 @@ RECIPE = DatasetRecipe(
 )
 
 
-def make_run(url: str, n: int = 60, model: str = "pocket", rows=None):
+def make_run(url: str, n: int = 60, model: str = "pocket", rows=None, selection=None):
     """A run folder whose dataset is cut: (folder, totals, files)."""
     folder = RunFolder(url)
     identity = {"source": "/secret/place/vqa.jsonl", "image_root": "/secret/place", "model": model, "revision": None}
@@ -146,7 +146,7 @@ def make_run(url: str, n: int = 60, model: str = "pocket", rows=None):
             source="/secret/place/vqa.jsonl",
             layout=RunLayout(chunk_questions=CHUNK),
             identity=identity,
-            selection={"pairs_per_question": 4, "max_uses": 2},
+            selection={"pairs_per_question": 4, "max_uses": 2, **(selection or {})},
             versions={"mmpr": "0.1.0", "vllm": "0.32.0"},
         )
     )

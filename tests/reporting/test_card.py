@@ -43,6 +43,24 @@ def test_the_front_matter_names_two_configs_over_the_same_files(run):
     assert "## Licence" in parts(run[0])[1] and "| images | TODO | |" in parts(run[0])[1]
 
 
+@pytest.mark.parametrize(
+    ("given", "fields"),
+    [
+        ("CC-BY-4.0", {"license": "cc-by-4.0"}),
+        ("Terms `v1` of: us", {"license": "other", "license_name": "Terms `v1` of: us"}),
+    ],
+)
+def test_a_given_licence_and_title_stand_in_the_card(tmp_path, given, fields):
+    folder, totals, files = make_run(
+        str(tmp_path / "run"), n=16, selection={"license": given, "pretty_name": "Cats: *1*"}
+    )
+    write_reports(folder, totals, files)
+    front, body = parts(folder)
+    assert {name: front[name] for name in front if name.startswith("license")} == fields
+    assert front["pretty_name"] == "Cats: *1*" and "# Cats: \\*1\\*\n" in body
+    assert "This dataset: `" in body and "placeholder" not in body
+
+
 @pytest.mark.parametrize("streaming", [False, True])
 def test_datasets_loads_both_configs_with_the_images_that_were_committed(run, tmp_path, streaming):
     folder, totals, _, _ = run

@@ -64,7 +64,7 @@ def test_a_driver_that_was_replaced_learns_of_it_and_leaves_the_other_alone(url:
     first = claim_driver(folder)
     _rewrite(folder, process_start=1.0)
     second = claim_driver(folder)
-    with pytest.raises(RunFolderError, match="is driven by pid"):
+    with pytest.raises(RunFolderError, match="is now built by pid"):
         first.beat()
     first.release()
     second.beat()

@@ -181,4 +181,4 @@ def _check_prefix(prompt: Prompt, reply: Reply) -> None:
     """Where token ids are promised, what ran must end in the prefix's own."""
     ids = prompt.prefix.token_ids if prompt.prefix else ()
     if ids and (reply.prompt_ids is None or reply.prompt_ids[-len(ids) :] != ids):
-        raise RequestRefused(Reason.PREFIX_CHANGED, "the server ran other tokens than the prefix's")
+        raise RequestRefused(Reason.PREFIX_CHANGED, "the server ran other tokens than those of the prefix")

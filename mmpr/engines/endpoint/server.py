@@ -167,7 +167,7 @@ class Server:
         try:
             record = read(response.json())
         except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
-            raise _Trouble(Kind.BROKEN, f"no such answer as asked for: {self._cleaned(response.text)}") from None
+            raise _Trouble(Kind.BROKEN, f"unexpected answer: {self._cleaned(response.text)}") from None
         self._answered = time.monotonic()
         if isinstance(record, Reply):
             self._tally(record)

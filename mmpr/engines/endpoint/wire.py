@@ -38,7 +38,9 @@ def refuse_chat_tokens(prompt: Prompt) -> None:
     texts = [message.text for message in prompt.messages] + ([prompt.prefix.text] if prompt.prefix else [])
     found = next((hit[0] for hit in map(_CHAT_TOKENS.search, texts) if hit), None)
     if found:
-        raise RequestRefused(Reason.ENGINE_REFUSED, f"{found} in a text: a server would take it for its chat's frame")
+        raise RequestRefused(
+            Reason.ENGINE_REFUSED, f"{found} in a text: a server would read it as the start or end of a turn"
+        )
 
 
 def chat_body(prompt: Prompt, profile: Profile, *, max_tiles: int | None = None) -> Json:
