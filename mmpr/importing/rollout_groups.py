@@ -226,7 +226,7 @@ def _closed(spool: IO[bytes]) -> None:
 
 @dataclass(slots=True)
 class _Collected:
-    """By row: hashes of what it asks, of that without the id, of the place that it names; its characters, its offset."""
+    """By row: hashes of what it asks, of that without the id, of the place that it names; characters, and offset."""
 
     facts: ImportFacts = field(default_factory=ImportFacts)
     keys: array[int] = field(default_factory=lambda: array("Q"))
