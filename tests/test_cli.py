@@ -13,7 +13,9 @@ from pathlib import Path
 import datasets
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
+from mmpr.cli.verbs import app
 from mmpr.demo.pocket_world import Scene
 from pipelines.pocket.questions import read_scenes, write_questions
 
@@ -301,3 +303,25 @@ def test_the_demos_questions_are_those_of_the_pocket_world(tmp_path):
     before = (tmp_path / "demo-questions" / "vqa.jsonl").stat().st_mtime_ns
     assert mmpr("demo", "--questions-only", "--n", "20", "--out", tmp_path).returncode == 0
     assert (tmp_path / "demo-questions" / "vqa.jsonl").stat().st_mtime_ns == before
+
+
+LONG = "x" * 300
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("check", "--source", LONG),
+        ("check", "--config", LONG),
+        ("judge", LONG),
+        ("build", "--source", "a.jsonl", "--out", LONG),
+        ("import", LONG, "--out", "x"),
+        ("status", LONG),
+    ],
+)
+def test_a_path_that_no_disk_can_have_is_one_line(words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.jsonl").write_text('{"question": "How many?", "answer": "2"}\n')
+    done = CliRunner().invoke(app, list(words))
+    assert done.exit_code == 1, done.exception
+    assert "File name too long" in done.stderr.splitlines()[-1]

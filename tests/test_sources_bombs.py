@@ -139,3 +139,10 @@ def test_blanks_behind_an_element_do_not_count_to_its_size_and_join_nothing(tmp_
     first, second, third = read(tmp_path / "a.json")
     assert isinstance(first, Question)
     assert "bytes long, the limit is" in second.detail and "Extra data" in third.detail
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl", "a.json.gz"])
+@pytest.mark.parametrize("content", [b"", b"   ", b"\n\n\n", b"\xef\xbb\xbf", b"\xef\xbb\xbf \n"])
+def test_a_file_of_nothing_but_blanks_has_no_rows(tmp_path, name, content):
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    assert read(tmp_path / name) == []

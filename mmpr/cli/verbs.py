@@ -6,7 +6,9 @@ and to be run again, 130 Ctrl-C.
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
@@ -98,9 +100,11 @@ class _Verbs(TyperGroup):
             if option := getattr(error, "option_name", None):
                 error.message += _setting_hint(option, words)
             raise
-        except (MmprError, ImportError, KeyboardInterrupt) as raised:
+        except (MmprError, ImportError, KeyboardInterrupt, OSError) as raised:
             wanted = _engines_extra(str(ctx.invoked_subcommand), words)
             end = missing_extra(raised, wanted=wanted) or raised if isinstance(raised, ImportError) else raised
+            if isinstance(end, OSError) and end.errno == errno.ENAMETOOLONG:  # `Path.exists` raises it, too
+                end = MmprError(f"{str(end.filename)[:60]}..: {os.strerror(end.errno)}; give a shorter path")
             if debugging() or not isinstance(end, MmprError | KeyboardInterrupt):
                 raise
             code, line = error_message(end)

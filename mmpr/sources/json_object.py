@@ -51,6 +51,8 @@ def rows_inside(path: Path, compression: Compression | None, *, asking: Sequence
         SourceError: it is one object that holds neither.
     """
     behind, content = behind_blanks(str(path), compression, _HEAD_BYTES)
+    if not content:
+        return None
     text = content.decode("utf-8", "surrogateescape")
     start = text.find("{")
     first, _, rest = text[start:].partition("\n")
