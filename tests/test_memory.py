@@ -152,7 +152,7 @@ def test_a_build_stores_images_that_its_engines_kept_outside_of_memory(tmp_path)
     config = load_settings(
         None, [f"source={tmp_path / 'vqa.jsonl'}", "n=2", "adaptive=false", "engines=1"], pocket=True
     )
-    assert build(config, str(tmp_path / "run"), quick_engine).report["paired"] == 8
+    assert build(config, str(tmp_path / "run"), quick_engine).report.paired == 8
     assert verify(str(tmp_path / "run")) == []
     (stored,) = (tmp_path / "run" / "questions").iterdir()
     images = [image for row in pq.read_table(stored)["pictures"].to_pylist() for image in row]
