@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import tempfile
+import time
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,59 +23,98 @@ import numpy as np
 
 from mmpr.builder.build_flow import pair_again
 from pipelines.pocket.questions import write_questions
-from tests.faults.arms import MMPR, Bed, N, Tally, bed, ending, look, real_survived
+from tests.faults.arms import MMPR, N, Tally, bed, ending, look, real_survived
 from tests.faults.harness import FaultyBuild, dataset, questions
 
+_VLLM = "vLLM"
 _REAL = ("n=4", "chunk_questions=8", "chunks_in_flight=2", "engine_restarts=100")
 
 
-def scripted(n_faults: int, seed: int) -> dict[str, Tally]:
-    """Every arm in turn, until so many faults have happened."""
-    rng = np.random.default_rng(seed)
+def scripted(progress: Progress, n_faults: int) -> None:
+    """One unit of work after another, until so many faults have happened over scripted engines."""
     with tempfile.TemporaryDirectory(prefix="mmpr-faults-") as folder, bed(Path(folder)) as ours:
-        while _faults(ours) < n_faults:
-            ours.shared_build(rng, starts=2, faults=14)
-            _tell(ours)
-            ours.served_build(rng, faults=30, lies=6)
-            ours.exported(rng, kills=3)
-            ours.pushed(rng, kills=3)
-            _tell(ours)
-            ours.merged(rng, kills=2)
-            ours.own_build(rng, starts=3)
-            _tell(ours)
-        return ours.tallies
+        ours.tallies = progress.tallies
+        units: tuple[Callable[[np.random.Generator], None], ...] = (
+            lambda rng: ours.shared_build(rng, starts=2, faults=14),
+            lambda rng: ours.served_build(rng, faults=30, lies=6),
+            lambda rng: ours.exported(rng, kills=3),
+            lambda rng: ours.pushed(rng, kills=3),
+            lambda rng: ours.merged(rng, kills=2),
+            lambda rng: ours.own_build(rng, starts=3),
+        )
+        while progress.faults("scripted") < n_faults:
+            progress.run("scripted", lambda rng, unit: units[unit % len(units)](rng))
 
 
-def _faults(ours: Bed) -> int:
-    return sum(tally.faults for tally in ours.tallies.values())
-
-
-def _tell(ours: Bed) -> None:
-    exits = sum((tally.exits for tally in ours.tallies.values()), Counter())
-    print(f"scripted: {_faults(ours)} faults so far, exits {dict(exits)}", flush=True)
-
-
-def real(n_faults: int, seed: int) -> dict[str, Tally]:
+def real(progress: Progress, n_faults: int) -> None:
     """Builds over real vLLM, with the pocket model on the CPU, until so many faults have happened."""
-    rng, tally = np.random.default_rng(seed), Tally()
     with tempfile.TemporaryDirectory(prefix="mmpr-faults-") as name:
         folder = Path(name)
-        write_questions(folder, n=N, open_fraction=0.3, seed=seed)
-        while tally.faults < n_faults:
-            out = folder / f"build-{tally.runs}"
-            command = (*MMPR, "build")
-            build = FaultyBuild(
-                folder / "vqa.jsonl", out, folder / f"{out.name}-plans", command=command, settings=_REAL
-            )
-            episodes = [[*(real_survived(rng) for _ in range(10)), ending(rng)] for _ in range(2)]
-            ledger = build.run(episodes, most_starts=15)
-            look(out)
-            before = dataset(out)
-            pair_again(str(out), [])
-            assert dataset(out) == before
-            tally.add(ledger, questions(out))
-            print(f"vLLM: {tally.faults} faults so far, exits {dict(tally.exits)}", flush=True)
-    return {"vLLM": tally}
+        write_questions(folder, n=N, open_fraction=0.3, seed=progress.seed)
+        while progress.faults(_VLLM) < n_faults:
+            progress.run(_VLLM, lambda rng, unit: _real_build(folder, rng, progress.tallies.setdefault(_VLLM, Tally())))
+
+
+def _real_build(folder: Path, rng: np.random.Generator, tally: Tally) -> None:
+    out = folder / f"build-{tally.runs}"
+    command = (*MMPR, "build")
+    build = FaultyBuild(folder / "vqa.jsonl", out, folder / f"{out.name}-plans", command=command, settings=_REAL)
+    episodes = [[*(real_survived(rng) for _ in range(10)), ending(rng)] for _ in range(2)]
+    ledger = build.run(episodes, most_starts=15)
+    look(out)
+    before = dataset(out)
+    pair_again(str(out), [])
+    assert dataset(out) == before
+    tally.add(ledger, questions(out))
+
+
+@dataclass
+class Progress:
+    """What has been run: written to `file` after each unit, from which the next start goes on.
+
+    Args:
+        seed: of all units; each draws from it and its own number, so that it is the same in every start.
+        file: where it is kept; None keeps nothing.
+        units: how many of each kind of engine are done.
+    """
+
+    seed: int
+    file: Path | None
+    tallies: dict[str, Tally] = field(default_factory=dict)
+    units: Counter[str] = field(default_factory=Counter)
+
+    @classmethod
+    def of(cls, file: Path | None, seed: int) -> Progress:
+        """What an earlier start with the same seed left in the file."""
+        known = json.loads(file.read_text()) if file is not None and file.exists() else {}
+        if known.get("seed") != seed:
+            return cls(seed, file)
+        tallies = {name: Tally.of(row) for name, row in known["arms"].items() if name != "all"}
+        return cls(seed, file, tallies, Counter(known["units"]))
+
+    def faults(self, engines: str) -> int:
+        """That happened over such engines."""
+        return sum(tally.faults for name, tally in self.tallies.items() if (name == _VLLM) == (engines == _VLLM))
+
+    def run(self, engines: str, work: Callable[[np.random.Generator, int], None]) -> None:
+        """The next unit; prints what it took, and keeps the sums."""
+        unit, before, began = self.units[engines], self.faults(engines), time.monotonic()
+        work(np.random.default_rng([self.seed, unit, engines == _VLLM]), unit)
+        self.units[engines] += 1
+        n, seconds = self.faults(engines) - before, time.monotonic() - began
+        rate = f"{seconds / max(1, n):.1f} s a fault"
+        print(
+            f"{engines} unit {unit}: {n} faults in {seconds:.0f} s, {rate}; {self.faults(engines)} so far", flush=True
+        )
+        self.write()
+
+    def write(self) -> None:
+        """Keep the sums."""
+        if self.file is not None:
+            kept = {"seed": self.seed, "units": dict(self.units), "arms": rows(self.tallies)}
+            new = self.file.with_suffix(".new")
+            new.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
+            new.replace(self.file)
 
 
 def rows(tallies: dict[str, Tally]) -> dict[str, Any]:
@@ -96,18 +137,17 @@ def main() -> None:
     parser.add_argument("--faults", type=int, default=250, help="over scripted engines")
     parser.add_argument("--engine-faults", type=int, default=40, help="over real vLLM")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument(
+        "--json", type=Path, help="where the sums are kept; a start with the same seed goes on from there"
+    )
     given = parser.parse_args()
-    tallies: dict[str, Tally] = {}
-    for n, arm in ((given.faults, scripted), (given.engine_faults, real)):
-        if n:
-            tallies |= arm(n, given.seed)
-            print(json.dumps(rows(tallies)), file=sys.stderr, flush=True)
-    table = rows(tallies)
-    for name, row in table.items():
+    progress = Progress.of(given.json, given.seed)
+    if progress.faults("scripted") < given.faults:
+        scripted(progress, given.faults)
+    if progress.faults(_VLLM) < given.engine_faults:
+        real(progress, given.engine_faults)
+    for name, row in rows(progress.tallies).items():
         print(f"{name}: {row}", flush=True)
-    if given.json:
-        given.json.write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

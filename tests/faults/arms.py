@@ -47,6 +47,13 @@ class Tally:
     lost: int = 0
     doubled: int = 0
 
+    @classmethod
+    def of(cls, row: dict[str, Any]) -> "Tally":
+        """From a row of the benchmark's file."""
+        counts = {name: row[name] for name in ("runs", "starts", "questions", "lost", "doubled")}
+        exits = Counter({int(code): n for code, n in row["exits"].items()})
+        return cls(**counts, kinds=Counter(row["kinds"]), exits=exits)
+
     def add(self, ledger: Ledger, asked: Counter[Any] | None = None) -> None:
         self.runs += 1
         self.starts += ledger.starts
