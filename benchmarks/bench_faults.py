@@ -3,8 +3,9 @@
     python -m benchmarks.bench_faults --faults 250 --engine-faults 40 --json faults.json
 
 Faults are drawn from a seed and placed by event (the n-th file of a kind opened, renamed, linked; the n-th request; so
-many milliseconds after the start). Each command must end with the undisturbed one's bytes; what a server lied of is
-left out by name, and real vLLM's answers are its own: these runs must verify, and pair twice to the same.
+many milliseconds after the start). The file keeps what is done, and the same command goes on from there. Each command
+must end with the undisturbed one's bytes; what a server lied of is left out by name, and real vLLM's answers are its
+own: these runs must verify, and pair twice to the same.
 """
 
 from __future__ import annotations
