@@ -17,6 +17,7 @@ from mmpr.reporting.throughput import ClockThroughput, Spell, throughput
 from mmpr.run import ChunkCommit, RunFolder, RunRecord, read_manifest
 from mmpr.run.driver_claim import Driver, read_driver
 from mmpr.run.json_records import JsonObject
+from mmpr.text_table import aligned
 from mmpr.types import PairKind
 
 _WINDOW_S = 600.0  # a rate is over the last so many seconds of work
@@ -312,8 +313,8 @@ def _made(status: RunStatus) -> str:
     return "right       " + (f"{(status.questions.right or 0) / n:.1%} of {n:,} responses" if n else "none yet")
 
 
-def table_lines(statuses: Sequence[RunStatus]) -> list[str]:
-    """Several runs, a line each."""
+def table_lines(statuses: Sequence[RunStatus], *, width: int | None = None) -> list[str]:
+    """Several runs, a line each, or some in a narrow terminal of so many columns."""
     rows = [("run", "state", "done", "total", "pairs", "left", "last end")]
     for status in statuses:
         eta_s = status.rate.eta_s
@@ -328,8 +329,7 @@ def table_lines(statuses: Sequence[RunStatus]) -> list[str]:
                 visible_line(_event_words(status.ended)) if status.ended else "",
             )
         )
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return aligned(rows, width=width, left=range(len(rows[0])))
 
 
 def duration(seconds: float) -> str:

@@ -279,3 +279,7 @@ def test_the_schema_for_editors_is_up_to_date_and_takes_every_shipped_file():
 )
 def test_the_schema_takes_what_a_file_may_say(text, sound):
     assert Draft202012Validator(file_schema()).is_valid(yaml.safe_load(text)) is sound
+
+
+def test_every_setting_has_a_sentence():
+    assert [name for name, field in BuildConfig.model_fields.items() if not field.description] == []

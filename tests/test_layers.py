@@ -12,7 +12,7 @@ import mmpr
 
 ROOT = Path(mmpr.__file__).parent
 ROOMS = [
-    *("types", "errors", "options", "redact", "log", "extras", "_processes", "termination", "pocket"),
+    *("types", "errors", "options", "redact", "log", "extras", "_processes", "termination", "pocket", "text_table"),
     *(
         "image_tags",
         "option_letters",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from mmpr import pool
 from mmpr.builder.budget import Budget
 from mmpr.builder.chronicle import BUILT, Chronicle, chronicled
 from mmpr.builder.chunk import FAILURES, ChunkReport, ChunkSettings, ChunkWork
-from mmpr.builder.engine_choice import placement, ray_address, recipe, start_words
+from mmpr.builder.engine_choice import placement, ray_address, recipe
 from mmpr.builder.evaluation_flow import finish_evaluation
 from mmpr.builder.exclude import keep_list
 from mmpr.builder.finish import finish, finished_report, preview
@@ -90,6 +90,7 @@ def build(
     budget: Budget | None = None,
     log_format: LogFormat = LogFormat.TEXT,
     debug: bool = False,
+    finished: Callable[[BuildOutcome], None] = lambda _: None,
 ) -> BuildOutcome:
     """Build, or go on building, the run folder `out`.
 
@@ -101,6 +102,7 @@ def build(
         budget: what the command may use; None for what the settings say.
         log_format: of what is told on stderr while it runs.
         debug: let the engines' own logs through.
+        finished: called where the run is complete, while engines and cluster still end: that takes seconds.
 
     Raises:
         MmprError: a foreseeable fault, in one line; what was committed stays.
@@ -124,10 +126,15 @@ def build(
         if config.cluster.strict:
             refuse_bad_rows(sources, counted, [judge_options(one.config) for one in of_sources(config)])
         stack.enter_context(swept(folder, abandoned=shared is None and ray_address(config) is None))
-        shared = shared or stack.enter_context(Shared(debug=debug))
-        start = _Start(config, folder, make_engine, shared, budget, stopping, heartbeat, chronicle, log_format)
+        used = shared or stack.enter_context(Shared(debug=debug))
+        start = _Start(config, folder, make_engine, used, budget, stopping, heartbeat, chronicle, log_format)
         outcome = _build(start, sources, counted)
         chronicle.add(*_end_of(outcome))
+        if outcome.report is not None:
+            finished(outcome)
+        if shared is None:
+            with start.waiting("ending the engines and Ray"):
+                used.close()
         return outcome
 
 
@@ -273,9 +280,7 @@ def _lease_out(start: _Start, run: EnteredRun) -> tuple[BuildOutcome | None, dic
         start.make_engine, work, placement(config), make_probe(run, [one.loader for one in settings])
     )
     total = sum(rows.n_rows for rows in run.leases.values())
-    progress = Progress(
-        total, sum(run.committed.values()), evaluates=config.sampling.evaluate, starting=start_words(config)
-    )
+    progress = Progress(total, sum(run.committed.values()), evaluates=config.sampling.evaluate)
     name = redacted(run.folder.url)
     try:
         with (

@@ -146,20 +146,6 @@ def _fingerprint(path: Path) -> str:
     return digest.hexdigest()[:12]
 
 
-def start_words(config: BuildConfig) -> str:
-    """What an engine of these settings does while it starts, as far as this machine can say."""
-    if config.engine.kind == "endpoint":
-        return "asking the server what it can do"
-    if config.is_pocket or Path(config.engine.model).expanduser().is_dir():
-        return "loading, compiling"
-    home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface")
-    cache = Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
-    here = ray_address(config) is None and any(
-        cache.glob(f"models--{config.engine.model.replace('/', '--')}/snapshots/*")
-    )
-    return "loading, compiling" if here else "downloading weights (unless they are there), loading, compiling"
-
-
 def placement(config: BuildConfig) -> Placement:
     """How many engines, and what each takes of a node."""
     asked, served = config.cluster, config.engine.kind == "endpoint"

@@ -27,11 +27,9 @@ class Progress:
 
     Args:
         evaluates: figures are made of the questions, not pairs.
-        starting: what an engine does while it starts, in words.
     """
 
-    def __init__(self, total: int, first: int, *, evaluates: bool = False, starting: str = "loading") -> None:
-        self.starting = starting
+    def __init__(self, total: int, first: int, *, evaluates: bool = False) -> None:
         self.total, self.done, self.first, self.evaluates = total, first, first, evaluates
         self.kinds: Counter[str] = Counter()
         self.judged: Counter[str] = Counter()  # of an evaluation: `responses`, and how many are `right`
@@ -79,6 +77,14 @@ class Progress:
         return len(self.beat.pulses)
 
     @property
+    def phases(self) -> str:
+        """What engines that are not up do: `loading weights`, or of several `3 loading weights, 1 compiling`."""
+        found = Counter(self.beat.phases)
+        if len(self.beat.phases) == 1 or not found:
+            return "".join(found)
+        return ", ".join(f"{n} {words}" for words, n in found.most_common())
+
+    @property
     def running(self) -> int:
         """Requests at work in the engines."""
         return sum(pulse.running for pulse in self.beat.pulses)
@@ -105,7 +111,7 @@ class Progress:
         """The same as plain JSON, for the driver's heartbeat and for logs."""
         rate, busy = self.rates
         return {
-            "phase": "building" if self.engines else "starting engines",
+            "phase": "building" if self.engines else f"starting engines: {self.phases}".removesuffix(": "),
             "done": self.done,
             "total": self.total,
             "engines": self.engines,

@@ -38,8 +38,12 @@ def shown(figures: progress.Progress, *, run: str, as_json: bool) -> Iterator[Wa
 
 @contextmanager
 def waiting(words: str, *, as_json: bool = False, every_s: float = _EVERY_S) -> Iterator[None]:
-    """Within, a terminal shows what is waited for and for how long; a file gets a line every `every_s` seconds."""
+    """Within, a terminal shows what is waited for and for how long; a file gets a line every `every_s` seconds.
+
+    A JSON log gets one line.
+    """
     if as_json:
+        log("phase", words=words)
         yield
     elif sys.stderr.isatty():
         with Progress(
@@ -94,8 +98,11 @@ class JsonView:
     def __init__(self, figures: progress.Progress, run: str) -> None:
         self._figures, self._run = figures, run
         self._printed_at = time.monotonic()
+        self._phase = ""
 
     def see(self, event: Event) -> None:
+        if isinstance(event, Beat):
+            self._new_phase()
         if isinstance(event, Done):
             self._chunk(event)
         elif isinstance(event, Died):
@@ -109,6 +116,14 @@ class JsonView:
         elif time.monotonic() - self._printed_at > _EVERY_S:
             self._printed_at = time.monotonic()
             log("progress", "info", run=self._run, **self._figures.figures())
+
+    def _new_phase(self) -> None:
+        """What the engines do until the first token: a line when that changes."""
+        of = self._figures
+        phase = "answering" if of.totals["generated_tokens"] else of.phases.partition(", ")[0]  # no "0.1 GB so far"
+        if phase and phase != self._phase and self._phase != "answering":
+            self._phase = phase
+            log("phase", run=self._run, words=phase)
 
     def _chunk(self, done: Done) -> None:
         report = done.report
@@ -135,13 +150,13 @@ class _Lines:
     def eta(self) -> str:
         left_s = self._figures.eta_s
         if left_s is None:
-            return "" if self._figures.engines else self._figures.starting
+            return ""
         return f"about {left_s / 60:.0f} min left" if left_s >= 90 else f"about {left_s:.0f} s left"
 
     def engines(self) -> str:
         of, starting = self._figures, self._figures.beat.starting
         if not of.engines:
-            return f"engines     {starting} starting: {of.starting}"
+            return f"engines     {starting} starting: {of.phases or 'placing'}"
         rate, busy = of.rates
         line = f"engines     {of.engines} up, {rate:,.0f} tokens/s, busy {busy:.0%}, {of.running} running"
         return line + (f", {starting} starting" if starting else "")

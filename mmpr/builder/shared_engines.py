@@ -28,6 +28,7 @@ class Shared:
         self._cluster = ExitStack()
         self._address: tuple[str | None] | None = None
         self._pool: Pool | None = None
+        self._ending: list[Pool] = []
         self._wanted: object = None
 
     def connect(self, address: str | None) -> None:
@@ -53,15 +54,25 @@ class Shared:
         return self._pool
 
     def give_back(self) -> None:
-        """A build is through with its engines: they end, or wait for the next build."""
-        if self._pool is not None and not (self.keep and self._pool.is_idle):
+        """A build is through with its engines: they end, or wait for the next build.
+
+        Those that hold no lease end by themselves, while the build goes on: a vLLM takes seconds.
+        """
+        if self._pool is None or (self.keep and self._pool.is_idle):
+            return
+        if not self._pool.is_idle:
             self.end_engines()
+            return
+        self._pool.end()
+        self._ending.append(self._pool)
+        self._pool = None
 
     def end_engines(self) -> None:
-        """End every engine."""
-        ended, self._pool = self._pool, None
-        if ended is not None:
-            ended.close()
+        """End every engine, and wait until those that end are through."""
+        ended = [*self._ending, *([self._pool] if self._pool else [])]
+        self._ending, self._pool = [], None
+        for one in ended:
+            one.close()
 
     def close(self) -> None:
         """End the engines, and leave the cluster or end it."""

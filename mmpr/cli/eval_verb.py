@@ -6,14 +6,14 @@ from typing import Annotated
 
 import typer
 
-from mmpr.cli.messages import LOG_FORMAT, end_build, print_comparison, print_evaluation
+from mmpr.cli.messages import LOG_FORMAT, print_comparison, print_evaluation
 from mmpr.cli.verb_options import (
     ConfigOption,
     LimitOption,
     LogOption,
     RootOption,
     StrictOption,
-    built,
+    build_folder,
     given,
     settings_of,
     sorted_words,
@@ -27,7 +27,7 @@ def evaluate(
     context: typer.Context,
     words: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[DIR]... [KEY=VALUE]...", help="Finished runs to print, or settings."),
+        typer.Argument(metavar="DIR | KEY=VALUE", help="Finished runs to print, or settings."),
     ] = None,
     source: Annotated[
         str | None, typer.Option(help="Questions with answers: a file, a folder, or hf://owner/name:split.")
@@ -58,7 +58,7 @@ def evaluate(
     chosen = settings_of(config, [*options, *settings, "evaluate=true", "adaptive=false"])
     if not chosen.source.path and not chosen.sources:
         raise typer.BadParameter(_WAYS, param_hint="eval")
-    end_build(context, built(context, out, chosen), chosen, as_json=as_json)
+    build_folder(context, out, chosen, as_json=as_json)
 
 
 def _look(folders: list[str], *, as_json: bool) -> None:

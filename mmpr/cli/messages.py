@@ -11,6 +11,7 @@ from mmpr.errors import ConfigError, MmprError, RunStopped
 from mmpr.log import LogFormat, log
 from mmpr.redact import redacted
 from mmpr.termination import AGAIN, EXIT_AGAIN, EXIT_INTERRUPTED
+from mmpr.text_table import fitted, terminal_width
 
 if TYPE_CHECKING:
     from mmpr.builder.build_flow import BuildOutcome
@@ -49,10 +50,10 @@ def _is_json(context: typer.Context) -> bool:
 
 
 def say(text: str, *, err: bool = False) -> None:
-    """Print text that may quote sources, models or files: nothing in it steers the terminal."""
+    """Print text that may quote sources, models or files: nothing in it steers the terminal, whose width it keeps."""
     from mmpr.reporting.safe_text import visible
 
-    typer.echo(visible(text), err=err)
+    typer.echo(fitted(visible(text), terminal_width(err=err)), err=err)
 
 
 def print_model(context: typer.Context, chosen: BuildConfig, out: str) -> None:
@@ -60,26 +61,17 @@ def print_model(context: typer.Context, chosen: BuildConfig, out: str) -> None:
     print_event(context, "model", f"model: {POCKET if chosen.is_pocket else chosen.engine.model}", run=out)
 
 
-def end_build(context: typer.Context, outcome: BuildOutcome, chosen: BuildConfig, *, as_json: bool = False) -> None:
-    """Print the summary of a build or an evaluation, and exit as it ended.
+def print_result(context: typer.Context, outcome: BuildOutcome, chosen: BuildConfig, *, as_json: bool = False) -> None:
+    """Print the summary of a build or an evaluation that is complete.
 
     Args:
         context: the verb's.
-        outcome: how it ended.
+        outcome: with a report.
         chosen: its settings.
         as_json: an evaluation is printed as JSON.
-
-    Raises:
-        RunStopped: it was stopped, to be run again.
-        typer.Exit: too many questions failed.
     """
     from mmpr.reporting.evaluation_report import EvaluationReport
 
-    if outcome.failing:
-        _print_failing(context, outcome)
-        raise typer.Exit(EXIT_FAILING)
-    if outcome.stopped is not None:
-        raise RunStopped(outcome.stopped)
     assert outcome.report is not None
     if isinstance(outcome.report, EvaluationReport):
         print_evaluation(outcome.report, as_json=as_json)
@@ -97,7 +89,8 @@ def _print_done(context: typer.Context, outcome: BuildOutcome, words: str) -> No
         print_event(context, "ended", words or done, run=outcome.folder.url, exit_code=0)
 
 
-def _print_failing(context: typer.Context, outcome: BuildOutcome) -> None:
+def print_failing(context: typer.Context, outcome: BuildOutcome) -> None:
+    """Too many questions of a build failed."""
     words = f"ended: {outcome.failing}; what was done is kept in {outcome.folder.url}"
     print_event(context, "ended", words, level="error", run=outcome.folder.url, exit_code=EXIT_FAILING)
 
@@ -116,13 +109,13 @@ def print_summary(folder: str, report: Report) -> None:
     """A finished run in a few lines: the law, the pairs, what is undecided, where they are."""
     _print_counts(report)
     if report.abstaining is not None and (counts := report.abstaining.all).responses:
-        typer.echo(
+        say(
             f"judged  {counts.responses:,} responses: {counts.correct:,} right, wrong {counts.proven:,} by proof and "
             f"{counts.likely:,} likely, {counts.unparsed:,} without an answer, {counts.undecided:,} undecided"
         )
         _print_warnings(report.abstaining)
     root = folder.rstrip("/")
-    typer.echo(f"pairs   {root}/data/train-*.parquet\ncard    {root}/README.md\nbrowse  {root}/report.html")
+    say(f"pairs   {root}/data/train-*.parquet\ncard    {root}/README.md\nbrowse  {root}/report.html")
 
 
 def print_preview(preview: PairingPreview) -> None:
@@ -130,10 +123,10 @@ def print_preview(preview: PairingPreview) -> None:
     from mmpr.reporting.abstaining import abstaining_lines
 
     _print_counts(preview)
-    if lines := abstaining_lines(preview.abstaining):
+    if lines := abstaining_lines(preview.abstaining, width=terminal_width()):
         say("\n".join(lines))
     _print_warnings(preview.abstaining)
-    typer.echo("a dry run: nothing was written", err=True)
+    say("a dry run: nothing was written", err=True)
 
 
 def _print_warnings(judged: AbstainingFigures) -> None:
@@ -146,31 +139,37 @@ def _print_warnings(judged: AbstainingFigures) -> None:
 def _print_counts(report: Report | PairingPreview) -> None:
     kinds = ", ".join(f"{n:,} {kind}" for kind, n in report.pairs_by_kind.items() if n) or "none"
     skips = ", ".join(f"{n:,} {reason}" for reason, n in list(report.skips_by_reason.items())[:4])
-    typer.echo(f"{report.questions:,} questions = {report.paired:,} paired + {report.skipped:,} skipped")
-    typer.echo(f"{report.pairs:,} pairs ({kinds})")
+    say(f"{report.questions:,} questions = {report.paired:,} paired + {report.skipped:,} skipped")
+    say(f"{report.pairs:,} pairs ({kinds})")
     if skips:
-        typer.echo(f"skipped: {skips}")
+        say(f"skipped: {skips}")
 
 
 def print_evaluation(report: EvaluationReport, *, as_json: bool) -> None:
     """A model's figures: a table, or `eval.json`."""
     from mmpr.reporting.evaluation_report import evaluation_lines
 
-    say("\n".join(evaluation_lines(report))) if not as_json else _print_json(report)
+    if as_json:
+        _print_json(report)
+    else:
+        say("\n".join(evaluation_lines(report, width=terminal_width())))
 
 
 def print_comparison(report: ComparisonReport, *, as_json: bool) -> None:
     """What two models differ in: tables, or one object."""
     from mmpr.reporting.evaluation_report import comparison_lines
 
-    say("\n".join(comparison_lines(report))) if not as_json else _print_json(report)
+    if as_json:
+        _print_json(report)
+    else:
+        say("\n".join(comparison_lines(report, width=terminal_width())))
 
 
 def _print_json(report: EvaluationReport | ComparisonReport) -> None:
     from mmpr.reporting.safe_text import visible_json
     from mmpr.run.json_records import plain
 
-    say(visible_json(json.dumps(plain(report), ensure_ascii=False, indent=1)))
+    typer.echo(visible_json(json.dumps(plain(report), ensure_ascii=False, indent=1)))
 
 
 def end_part(context: typer.Context, ended: Ended) -> None:
@@ -181,7 +180,7 @@ def end_part(context: typer.Context, ended: Ended) -> None:
             context, "ended", f"mmpr: {ended.part.name}: {words}", level="error", run=ended.part.out, exit_code=code
         )
     elif ended.outcome is not None and ended.outcome.failing:
-        _print_failing(context, ended.outcome)
+        print_failing(context, ended.outcome)
     elif ended.outcome is not None and ended.outcome.report is not None:
         done = "nothing left to do" if ended.outcome.idle else "complete"
         say(f"{ended.part.name}: {done}: {_one_line(ended.outcome.folder.url, ended.outcome.report)}")

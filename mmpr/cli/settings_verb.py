@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import sys
 import textwrap
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from mmpr.cli.verb_options import ConfigOption, settings_of
+from mmpr.text_table import terminal_width
 
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
 _NARROW = 110  # columns below which a setting is two lines or more
@@ -54,11 +53,13 @@ def _list_values(config: Path | None, *, as_json: bool) -> None:
         }
         typer.echo(json.dumps(rows, ensure_ascii=False, indent=1))
         return
-    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else 1000
+    columns = terminal_width() or 1000
     for name, one in known.items():
         value = _as_yaml(chosen[name])
         if columns >= _NARROW:
-            typer.echo(f"{one.full_name:29} {value:28} {one.mark:10} {one.description}")
+            begin = f"{one.full_name:29} {value:28} {one.mark:10} "
+            indent = " " * len(begin)
+            typer.echo(textwrap.fill(one.description, columns, initial_indent=begin, subsequent_indent=indent))
             continue
         typer.echo(textwrap.fill(f"{one.full_name}={value}  ({one.mark})", columns, subsequent_indent="    "))
         typer.echo(textwrap.fill(one.description, columns, initial_indent="    ", subsequent_indent="    "))
@@ -73,7 +74,7 @@ def _list_presets() -> None:
     from mmpr.settings.config import load
     from mmpr.settings.presets import preset_names
 
-    narrow = sys.stdout.isatty() and shutil.get_terminal_size().columns < _NARROW
+    narrow = (terminal_width() or _NARROW) < _NARROW
     for name in preset_names():
         chosen = load(Path(name), [], pocket=False)
         engine, tiles = chosen.engine, chosen.images.max_tiles

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mmpr.cli.messages import LOG_FORMAT, print_model
+from mmpr.cli.messages import EXIT_FAILING, LOG_FORMAT, print_failing, print_model, print_result
+from mmpr.errors import RunStopped
 from mmpr.log import LogFormat
 
 if TYPE_CHECKING:
-    from mmpr.builder.build_flow import BuildOutcome
     from mmpr.settings.config import BuildConfig
 
 _SETTING = re.compile(r"[A-Za-z_][\w.]*=")  # a folder of such a name is written ./n=4
@@ -35,7 +35,7 @@ LimitOption = Annotated[
 ]
 Settings = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[KEY=VALUE]...", help="Settings, such as n=16; they take precedence over --config."),
+    typer.Argument(metavar="KEY=VALUE", help="Settings, such as n=16; they take precedence over --config."),
 ]
 Folder = Annotated[str, typer.Argument(metavar="DIR", help="A run folder.", show_default=False)]
 RootOption = Annotated[
@@ -68,17 +68,36 @@ def settings_of(config: Path | None, overrides: list[str]) -> BuildConfig:
     return load(config, overrides, pocket=default_is_pocket(overrides))
 
 
-def built(context: typer.Context, out: str, chosen: BuildConfig) -> BuildOutcome:
-    """Build, or go on building, one run folder; says first who answers.
+def build_folder(context: typer.Context, out: str, chosen: BuildConfig, *, as_json: bool = False) -> None:
+    """Build, or go on building, one run folder; says first who answers, and at the end what came of it.
+
+    Args:
+        context: the verb's.
+        out: the run folder.
+        chosen: the settings.
+        as_json: an evaluation is printed as JSON.
 
     Raises:
         MmprError, RunStopped: as for `mmpr.builder.build_flow.build`.
+        typer.Exit: too many questions failed.
     """
     from mmpr.builder.build_flow import build
     from mmpr.builder.engine_choice import engine_maker
 
     print_model(context, chosen, out)
-    return build(chosen, out, engine_maker(chosen), log_format=context.meta[LOG_FORMAT], debug=debugging())
+    outcome = build(
+        chosen,
+        out,
+        engine_maker(chosen),
+        log_format=context.meta[LOG_FORMAT],
+        debug=debugging(),
+        finished=lambda outcome: print_result(context, outcome, chosen, as_json=as_json),
+    )
+    if outcome.failing:
+        print_failing(context, outcome)
+        raise typer.Exit(EXIT_FAILING)
+    if outcome.stopped is not None:
+        raise RunStopped(outcome.stopped)
 
 
 def debugging() -> bool:

@@ -7,6 +7,7 @@ and to be run again, 130 Ctrl-C.
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import sys
@@ -29,7 +30,6 @@ from mmpr.cli.messages import (
     EXIT_USAGE,
     LOG_FORMAT,
     POCKET,
-    end_build,
     end_part,
     error_message,
     print_event,
@@ -48,7 +48,7 @@ from mmpr.cli.verb_options import (
     Settings,
     SourceOption,
     StrictOption,
-    built,
+    build_folder,
     debugging,
     given,
     settings_of,
@@ -58,6 +58,7 @@ from mmpr.errors import MmprError, RunFolderError, SourceError
 from mmpr.extras import missing_extra
 from mmpr.log import LogFormat
 from mmpr.termination import EXIT_AGAIN
+from mmpr.text_table import terminal_width
 from mmpr.types import PairKind
 
 if TYPE_CHECKING:
@@ -99,7 +100,10 @@ class _Verbs(TyperGroup):
         except _UsageError as error:
             if option := getattr(error, "option_name", None):
                 error.message += _setting_hint(option, words)
-            raise
+            text = io.StringIO()
+            error.show(text)
+            say(text.getvalue().replace("Value error, ", "").rstrip(), err=True)  # pydantic's words within typer
+            sys.exit(error.exit_code)
         except (MmprError, ImportError, KeyboardInterrupt, OSError) as raised:
             wanted = _engines_extra(str(ctx.invoked_subcommand), words)
             end = missing_extra(raised, wanted=wanted) or raised if isinstance(raised, ImportError) else raised
@@ -179,7 +183,7 @@ def _build_one(context: typer.Context, out: str, config: Path | None, overrides:
     chosen = settings_of(config, overrides)
     if not chosen.source.path and not chosen.sources:
         raise typer.BadParameter(_MISSING, param_hint="--source, --out")
-    end_build(context, built(context, out, chosen), chosen)
+    build_folder(context, out, chosen)
 
 
 def _build_job(context: typer.Context, job: Path, overrides: list[str]) -> None:
@@ -218,7 +222,7 @@ def demo(
     print_event(context, "source", f"questions: {source}")
     if not questions_only:
         chosen = settings_of(Path("pocket"), [*given(source=str(source)), *(settings or [])])
-        end_build(context, built(context, str(out / "demo"), chosen), chosen)
+        build_folder(context, str(out / "demo"), chosen)
 
 
 app.command(
@@ -260,7 +264,7 @@ def merge(
     words: Annotated[
         list[str],
         typer.Argument(
-            metavar="DIR... [KEY=VALUE]...",
+            metavar="DIR | KEY=VALUE",
             help="Finished runs, then settings of selection, which take precedence over the first run's.",
         ),
     ],
@@ -283,7 +287,7 @@ def merge(
         say(note, err=True)
     print_summary(out, merged.report)
     if merged.report.pocket_model:
-        typer.echo(f"made by {POCKET}", err=True)
+        say(f"made by {POCKET}", err=True)
 
 
 @app.command(epilog="Example:  mmpr verify runs/mine")
@@ -323,10 +327,10 @@ def status(
                 raise
             damaged.append(error)
     if as_json:
-        lines = [visible_json(json.dumps(plain(one), ensure_ascii=False)) for one in found]
+        typer.echo("\n".join(visible_json(json.dumps(plain(one), ensure_ascii=False)) for one in found))
     else:
-        lines = status_lines(found[0]) if len(runs) == 1 else table_lines(found)
-    typer.echo("\n".join(lines))
+        lines = status_lines(found[0]) if len(runs) == 1 else table_lines(found, width=terminal_width())
+        say("\n".join(lines))
     for fault in damaged:
         say(f"mmpr: {error_message(fault)[1]}", err=True)
     if damaged:
@@ -375,7 +379,7 @@ def peek(
     rows = sample_pairs(folder, n_pairs=n, kind=kind and kind.value, seed=seed)
     show_pairs(stdout_console(), rows)
     if not rows:
-        typer.echo(f"{folder}: no pair{f' of kind {kind.value}' if kind else ''}", err=True)
+        say(f"{folder}: no pair{f' of kind {kind.value}' if kind else ''}", err=True)
 
 
 app.command(
@@ -402,8 +406,8 @@ def push(
         say(note, err=True)
     seen = "private" if pushed.private else "public"
     state = f"{pushed.n_files:,} files, {pushed.n_bytes / 1e6:,.1f} MB" if pushed.changed else "nothing has changed"
-    typer.echo(f"{pushed.url} ({seen}): {state}")
-    typer.echo(f'load: load_dataset("{pushed.repo}", split="train")')
+    say(f"{pushed.url} ({seen}): {state}")
+    say(f'load: load_dataset("{pushed.repo}", split="train")')
 
 
 @app.command(epilog="Examples:  mmpr check --source vqa.jsonl --show 5   |   mmpr check --source vqa.jsonl --engine")
@@ -435,7 +439,7 @@ def check(
     chosen = settings_of(config, overrides)
     note = partial(say, err=as_json)
     if show is not None:
-        checking.show(chosen, show, as_json=as_json, say=typer.echo, note=note)
+        checking.show(chosen, show, as_json=as_json, say=typer.echo if as_json else say, note=note)
         if not strict:
             return
     sound = checking.check(
@@ -473,7 +477,7 @@ def judge(
     options = JudgeOptions(answer_kind=kind, relative_tolerance=tolerance, format=answer_form.value)
     with opened_rollouts(file) as rollouts:
         verdicts = judge_rollouts(rollouts, options=options, time_limit_s=time_limit_s)
-        table = summary_table(_printed(verdicts, strict=strict))
+        table = summary_table(_printed(verdicts, strict=strict), width=terminal_width(err=True))
     if summary:
         say(table, err=True)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -34,7 +35,7 @@ class Pulse:
     """An engine's state as totals since its start.
 
     `busy_s`, `preparing_s` and `alive_s` are an `EngineClock`'s; `step_age_s` is the time since its last step;
-    `memory_bytes` is what its processes hold (not a GPU's memory).
+    `memory_bytes` is what its processes hold (not a GPU's memory). `phase` is what it does while it starts.
     """
 
     running: int = 0
@@ -47,6 +48,25 @@ class Pulse:
     alive_s: float = 0.0
     step_age_s: float = 0.0
     memory_bytes: int = 0
+    phase: str = ""
+
+
+_hear: ContextVar[Callable[[str], None]] = ContextVar("hear", default=lambda _: None)
+
+
+def report_phase(words: str) -> None:
+    """What an engine does while it starts ("loading weights"), for whoever waits for it."""
+    _hear.get()(words)
+
+
+@contextmanager
+def phases_heard(hear: Callable[[str], None]) -> Iterator[None]:
+    """Within, `hear` gets what a starting engine reports."""
+    token = _hear.set(hear)
+    try:
+        yield
+    finally:
+        _hear.reset(token)
 
 
 class EngineClock:

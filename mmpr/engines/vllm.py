@@ -22,7 +22,7 @@ import psutil
 
 from mmpr._processes import ENGINE_PARENT, give_way, name_shared_memory, sweep_shared_memory
 from mmpr.engines.engine_options import EngineOptions
-from mmpr.engines.protocol import EngineClock, Pulse, Sampling, check_tags
+from mmpr.engines.protocol import EngineClock, Pulse, Sampling, check_tags, report_phase
 from mmpr.errors import EngineDead, EngineError, EngineStartError, RequestRefused
 from mmpr.image_tags import IMAGE_TAG
 from mmpr.prompts import SHIELD, shield
@@ -36,6 +36,15 @@ _TRIES = 4  # of a request that vLLM itself breaks off
 _PAUSE_S = 0.1  # before the second try; then twice as long each time
 _BROKEN_OFF = frozenset({"error", "abort"})
 _KEEPS_IDS = frozenset({Stage.DRAFT, Stage.COMPLETION})
+_LOOK_S = 0.5  # how often a start's log is looked at
+_LOG_BYTES = 1_000_000  # of it, its end
+_FIRST_PHASE, _LOADING = "starting vLLM", "loading weights"
+_PHASES = {  # by what vLLM logs as it begins each
+    "Starting to load model": _LOADING,
+    "Starting torch.compile": "compiling",
+    "Warming up model": "compiling",
+    "Profiling CUDA graph memory": "capturing CUDA graphs",
+}
 _LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # that vLLM has kernels for
 _ERROR_LINE = re.compile(r"(\w*(?:Error|Exception|Killed)\b: .*)")
 
@@ -299,18 +308,28 @@ async def start_vllm(options: EngineOptions) -> VllmEngine:
     os.environ.update(_environment(options))
     name_shared_memory(os.getpid())
     sweep_shared_memory()
+    phases = StartPhases(options.model)
+    # Not in this thread: its event loop answers meanwhile. vLLM's processes die with the thread that started them
+    # (`die_with_parent`); a loop keeps the threads of `to_thread` until it is closed.
+    starting = asyncio.ensure_future(asyncio.to_thread(_start, options))
+    while not (await asyncio.wait([starting], timeout=_LOOK_S))[0]:
+        report_phase(phases.now())
+    return starting.result()
+
+
+def _start(options: EngineOptions) -> VllmEngine:
     from vllm import AsyncEngineArgs
     from vllm.v1.engine.async_llm import AsyncLLM
 
     try:
         # in a frame of its own: a module of vLLM keeps this one for good, through the traceback of a failed import
-        return _start(AsyncLLM, AsyncEngineArgs(**engine_arguments(options)), options)
+        return _started(AsyncLLM, AsyncEngineArgs(**engine_arguments(options)), options)
     except (Exception, SystemExit) as error:  # noqa: BLE001 vLLM raises anything here; a start has one meaning of failure
         kill_children()
         raise EngineStartError(f"model {options.model!r}: {_cause(error)}") from None
 
 
-def _start(async_llm: Any, arguments: Any, options: EngineOptions) -> VllmEngine:
+def _started(async_llm: Any, arguments: Any, options: EngineOptions) -> VllmEngine:
     from vllm.usage.usage_lib import UsageContext
 
     meter = _Meter()
@@ -323,6 +342,46 @@ def _start(async_llm: Any, arguments: Any, options: EngineOptions) -> VllmEngine
     )
     give_way(_NICENESS)
     return VllmEngine(llm, meter, options.lora)
+
+
+class StartPhases:
+    """What vLLM does while it starts, as its log and the Hub's cache show it.
+
+    Args:
+        model: a path, or a name of the Hub.
+        log: where this process and vLLM's own write; None for where standard output leads, if that is a file.
+    """
+
+    def __init__(self, model: str, log: Path | None = None) -> None:
+        self._log = log or Path(os.path.realpath("/proc/self/fd/1"))
+        self._blobs = f"models--{model.replace('/', '--')}/blobs"
+        self._from = self._size()
+
+    def now(self) -> str:
+        """In words."""
+        text = ""
+        if (size := self._size()) > self._from:
+            with self._log.open("rb") as lines:
+                lines.seek(max(self._from, size - _LOG_BYTES))
+                text = lines.read().decode(errors="replace")
+        last = max(_PHASES, key=text.rfind)
+        found = _PHASES[last] if last in text else _FIRST_PHASE
+        if found in (_FIRST_PHASE, _LOADING) and (n_bytes := self._coming()):
+            return f"downloading weights, {n_bytes / 1e9:.1f} GB so far"
+        return found
+
+    def _size(self) -> int:
+        return self._log.stat().st_size if self._log.is_file() else 0
+
+    def _coming(self) -> int:
+        """Bytes of the files that the Hub's client is fetching now."""
+        from huggingface_hub.constants import HF_HUB_CACHE
+
+        n_bytes = 0
+        for file in Path(HF_HUB_CACHE, self._blobs).glob("*.incomplete"):
+            with suppress(FileNotFoundError):  # it has just come
+                n_bytes += file.stat().st_size
+        return n_bytes
 
 
 def _lora_request(folder: str) -> Any:

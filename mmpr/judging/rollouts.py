@@ -10,6 +10,7 @@ from mmpr.errors import JudgeError
 from mmpr.judging.judge_session import Judge
 from mmpr.judging.option_lists import JudgeOptions
 from mmpr.judging.reference import compile_reference
+from mmpr.text_table import aligned
 from mmpr.types import Outcome, Question, Verdict
 
 Judged = dict[str, str | int | bool | None]  # a verdict as it is printed
@@ -84,24 +85,20 @@ def _compiled(question: Question, options: JudgeOptions) -> tuple[str, str | Non
 _COLUMNS = ("correct", "proven", "likely", "ambiguous", "unparsed", "error")
 
 
-def summary_table(rows: Iterable[Judged]) -> str:
-    """Outcomes by kind, then by rule, as a table in plain text; wrong ones are `proven` or `likely` so."""
+def summary_table(rows: Iterable[Judged], *, width: int | None = None) -> str:
+    """Outcomes by kind, then by rule, as tables in so many columns; wrong ones are `proven` or `likely` so."""
     kinds: Counter[tuple[str, str]] = Counter()
     rules: Counter[tuple[str, str]] = Counter()
     for row in rows:
         column = str(row["certainty"] or row["outcome"])
         kinds[str(row["kind"]), column] += 1
         rules[str(row["rule"]), column] += 1
-    return _table("kind", kinds) + "\n\n" + _table("rule", rules)
+    return "\n".join([*_table("kind", kinds, width), "", *_table("rule", rules, width)])
 
 
-def _table(title: str, counts: Counter[tuple[str, str]]) -> str:
+def _table(title: str, counts: Counter[tuple[str, str]], width: int | None) -> list[str]:
     """One line a name, one column an outcome."""
     names = sorted({name for name, _ in counts})
-    width = max([len(title), 5, *map(len, names)])
-    lines = [f"{title:<{width}}  " + "  ".join(f"{column:>9}" for column in _COLUMNS)]
-    for name in [*names, "total"]:
-        whole = name == "total"
-        row = [sum(counts[n, column] for n in (names if whole else [name])) for column in _COLUMNS]
-        lines.append(f"{name:<{width}}  " + "  ".join(f"{count:>9,}" for count in row))
-    return "\n".join(lines)
+    rows = [(title, *_COLUMNS), *((name, *(f"{counts[name, column]:,}" for column in _COLUMNS)) for name in names)]
+    sums = (f"{sum(counts[name, column] for name in names):,}" for column in _COLUMNS)
+    return aligned([*rows, ("total", *sums)], width=width)

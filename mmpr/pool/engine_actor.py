@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import ray
 from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from mmpr.engines.protocol import Engine, Pulse
+from mmpr.engines.protocol import Engine, Pulse, phases_heard
 from mmpr.errors import EngineDead, MmprError, TaskFailed
 from mmpr.pool.cluster import call, first_line, last_line
 from mmpr.pool.pool_records import Lease, MakeEngine, Probe, UnfitNode, Work
@@ -67,6 +68,7 @@ class EngineActor:
     def __init__(self, make_engine: MakeEngine, work: Work, probe: Probe | None, ledger: Any) -> None:
         self._make_engine, self._work, self._probe, self._ledger = make_engine, work, probe, ledger
         self._engine: Engine | None = None
+        self._phase = ""
         self._one = asyncio.Lock()  # other work may be assigned while the engine still starts
 
     async def where(self) -> tuple[str, str, str]:
@@ -87,7 +89,8 @@ class EngineActor:
             return UnfitNode(socket.gethostname(), str(error))
         try:
             async with self._one:
-                self._engine = self._engine or await self._make_engine()
+                with phases_heard(partial(setattr, self, "_phase")):
+                    self._engine = self._engine or await self._make_engine()
         except MmprError as error:
             return error
         return None
@@ -105,7 +108,7 @@ class EngineActor:
             return TaskFailed(f"chunk {lease.chunk}: {type(error).__name__}: {first_line(error)}")
 
     async def pulse(self) -> Pulse:
-        return self._engine.pulse() if self._engine else Pulse()
+        return self._engine.pulse() if self._engine else Pulse(phase=self._phase)
 
     async def stop(self) -> None:
         if self._engine is not None:

@@ -6,6 +6,7 @@ import math
 import secrets
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -96,6 +97,7 @@ class Pool:
         self._counted = self._placed_at = time.monotonic()
         self._ever_up = False
         self._stopping = False
+        self._ending: list[Any] = []
         self._deadline = math.inf
         self._beaten = 0.0
         self._lost: dict[str, _LostNode] = {}
@@ -144,9 +146,14 @@ class Pool:
                 yield from self._report_lost(now)
                 yield self._beat()
 
+    def end(self) -> None:
+        """Let every engine end by itself, and wait for none: `close` does. Nothing may be leased from now on."""
+        assert not self._holding(), "ended while leases are out"
+        self._ending = [slot.actor.stop.remote() for slot in self._slots if slot.up]
+
     def close(self) -> None:
         """End every engine and its processes."""
-        stops = [slot.actor.stop.remote() for slot in self._slots if slot.up]
+        stops = self._ending or [slot.actor.stop.remote() for slot in self._slots if slot.up]
         if stops:
             ray.wait(stops, num_returns=len(stops), timeout=10)
         for slot in self._slots:
@@ -329,7 +336,16 @@ class Pool:
             tuple((slot.number, slot.host) for slot in up),
             sum(len(slot.leases) for slot in self._slots),
             held * (self._held_at - since),
+            tuple(map(self._phase, (slot for slot in self._slots if not slot.up))),
         )
+
+    def _phase(self, slot: _EngineSlot) -> str:
+        """What an engine that is not up does."""
+        if slot.actor is None:
+            return "waiting to be started again" if slot.fills <= self._placement.restarts else "given up"
+        if slot.unfit is not None:
+            return "on a node that cannot do the work"
+        return (slot.pulse.phase or "starting") if self._is_placed(slot) else "waiting for room"
 
     def _is_placed(self, slot: _EngineSlot) -> bool:
         return slot.placed is not None and bool(ray.wait([slot.placed], timeout=0)[0])
@@ -338,10 +354,13 @@ class Pool:
 
     def _check_pulses(self) -> Iterator[Event]:
         for slot in self._slots:
-            if not slot.up:
-                continue
-            yield from self._read_pulse(slot)
-            if slot.up and slot.asked is None:
+            if slot.up:
+                yield from self._read_pulse(slot)
+            elif slot.asked is not None and ray.wait([slot.asked], timeout=0)[0]:
+                with suppress(RayError):  # that it was lost, its start says
+                    slot.pulse = ray.get(slot.asked)
+                slot.asked = None
+            if slot.asked is None and (slot.up or self._is_placed(slot)):
                 slot.asked, slot.asked_at = slot.actor.pulse.remote(), time.monotonic()
 
     def _read_pulse(self, slot: _EngineSlot) -> Iterator[Event]:

@@ -121,6 +121,7 @@ class Beat:
         places: the number and the host of each engine with a pulse, in the same order.
         in_flight: chunks that are leased now.
         held_s: GPU seconds held since the beat before, by starting engines too; without a GPU an engine counts as one.
+        phases: what each engine that is not up does, in words.
     """
 
     pulses: tuple[Pulse, ...]
@@ -128,6 +129,7 @@ class Beat:
     places: tuple[tuple[int, str], ...] = ()
     in_flight: int = 0
     held_s: float = 0.0
+    phases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

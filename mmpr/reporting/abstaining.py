@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from mmpr.reporting.safe_text import visible_line
 from mmpr.reporting.tally import short
-from mmpr.reporting.terminal import aligned
 from mmpr.run import VerdictCounts
+from mmpr.text_table import aligned
 
 # From this share on undecided responses of a source are worth a warning.
 WARN_SHARE = 0.2
@@ -99,8 +99,8 @@ def abstaining_cells(figures: JudgedCounts) -> tuple[str, ...]:
     return (*(f"{n:,}" for n in counts), f"{one.undecided_share:.0%}")
 
 
-def abstaining_lines(found: AbstainingFigures) -> list[str]:
-    """A table for a terminal: all, then by source, by kind and by rule; none where nobody judged."""
+def abstaining_lines(found: AbstainingFigures, *, width: int | None = None) -> list[str]:
+    """A table for a terminal of so many columns: all, then by source, by kind and by rule; none where nobody judged."""
     if not found.all.responses:
         return []
     rows = [_HEAD, ("all", *abstaining_cells(found.all))]
@@ -108,7 +108,7 @@ def abstaining_lines(found: AbstainingFigures) -> list[str]:
         rows += [(visible_line(f"{group} {name}"), *cells) for name, cells in found.cells(group, _MOST_LINES)]
         if len(names) > _MOST_LINES:
             rows.append((f"{group}: {len(names) - _MOST_LINES} more", *[""] * (len(_HEAD) - 1)))
-    return aligned(rows)
+    return aligned(rows, width=width)
 
 
 def warning_lines(found: AbstainingFigures | None) -> list[str]:

@@ -11,10 +11,10 @@ from mmpr.judging import VERSION
 from mmpr.reporting.report_record import ReportedMember, making, read_named
 from mmpr.reporting.safe_text import visible_line
 from mmpr.reporting.tally import ranked
-from mmpr.reporting.terminal import aligned
 from mmpr.run import RunFolder, RunLayout, RunRecord
 from mmpr.run.json_records import plain, to_json
 from mmpr.run.run_record import Settings
+from mmpr.text_table import aligned
 
 EVAL = "eval.json"
 LEVEL = 0.05  # a difference with a smaller p is called real
@@ -179,8 +179,8 @@ def _p(p: float) -> str:
 # -- lines for people -------------------------------------------------------------------------------------------------
 
 
-def evaluation_lines(report: EvaluationReport) -> list[str]:
-    """An evaluation as lines; nothing in them steers a terminal."""
+def evaluation_lines(report: EvaluationReport, *, width: int | None = None) -> list[str]:
+    """An evaluation as lines, its table in so many columns; nothing in them steers a terminal."""
     skips = ", ".join(f"{n:,} {reason}" for reason, n in list(report.skips_by_reason.items())[:4])
     whole = report.all
     groups = [("all", whole), *_named("kind", report.by_kind), *_named("source", report.by_source)]
@@ -198,7 +198,7 @@ def evaluation_lines(report: EvaluationReport) -> list[str]:
         _asked_line(report),
         f"{report.questions:,} questions = {report.evaluated:,} evaluated + {report.skipped:,} skipped",
         *([f"skipped: {skips}"] if skips else []),
-        *aligned([head, *(_row(name, found, last) for name, found in groups)]),
+        *aligned([head, *(_row(name, found, last) for name, found in groups)], width=width),
         *_more(report),
     ]
 
@@ -239,8 +239,8 @@ def _more(report: EvaluationReport | ComparisonReport) -> list[str]:
     return [f"and {n:,} more groups: --json"] if n else []
 
 
-def comparison_lines(report: ComparisonReport) -> list[str]:
-    """Two evaluations compared as lines; nothing in them steers a terminal."""
+def comparison_lines(report: ComparisonReport, *, width: int | None = None) -> list[str]:
+    """Two evaluations compared as lines, their table in so many columns; nothing in them steers a terminal."""
     rest = f"; {report.only_first:,} only in the first, {report.only_second:,} only in the second"
     groups = [*_named("kind", report.by_kind), *_named("source", report.by_source)]
     rows = [
@@ -253,7 +253,7 @@ def comparison_lines(report: ComparisonReport) -> list[str]:
         visible_line(f"second: {report.second} ({report.models[1]})"),
         *(visible_line(f"{name}: {a!r}, then {b!r}") for name, (a, b) in report.settings.items() if name != "model"),
         f"{report.questions:,} questions in both{rest if report.only_first or report.only_second else ''}",
-        *aligned(rows),
+        *aligned(rows, width=width),
         *_more(report),
         report.verdict,
         f"({report.test})",

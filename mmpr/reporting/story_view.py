@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from mmpr.reporting.pair_story import Story
 from mmpr.reporting.peek import pair_line, side_title
 from mmpr.reporting.plain_names import accuracy_label, kind_label, view_label
 from mmpr.reporting.safe_text import visible_line
-from mmpr.reporting.terminal import CHOSEN, REJECTED, SOFT, heading, is_plain, labelled, sides, styled
+from mmpr.reporting.terminal import CHOSEN, REJECTED, SOFT, heading, is_plain, labelled, print_indented, sides, styled
 from mmpr.run import Splice, StoredResponse
 from mmpr.types import Outcome, PairKind, Stage, View
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
+_COLUMNS = ("", "verdict", "answer", "rule", "ended", "tokens", "pairs", "")
+_TABLE = 100  # columns from which a table of responses breaks no word
 _STYLES = {Outcome.CORRECT: CHOSEN, Outcome.INCORRECT: REJECTED, Outcome.UNPARSED: REJECTED}
 _ORDERS = {
     "random": "the pairs whose responses are used least go first, a hash decides among equals",
@@ -36,7 +39,7 @@ def print_story(console: Console, story: Story, *, texts: bool = False) -> None:
     _print_question(console, story)
     console.print()
     heading(console, _counted(story))
-    console.print(_responses(story, plain=is_plain(console)))
+    _print_responses(console, story)
     if texts:
         for stored in story.committed.responses:
             labelled(console, _name(stored), stored.response.text)
@@ -103,18 +106,31 @@ def _counted(story: Story) -> str:
     return f"All {n} responses" + (f", {right} right; accuracy: {accuracy}" if accuracy else "")
 
 
-def _responses(story: Story, *, plain: bool) -> Table:
-    """A row a response: verdict, answer, rule, end, tokens, and in how many pairs it stands."""
+def _print_responses(console: Console, story: Story) -> None:
+    """A row a response: verdict, answer, rule, end, tokens, in how many pairs it stands; in a narrow terminal two."""
+    uses = story.uses()
+    rows = [
+        tuple(map(styled, (*_cells(one), str(uses[one.response.stage, one.response.index] or "–"), _mark(story, one))))
+        for one in story.committed.responses
+    ]
+    if console.width >= _TABLE or is_plain(console):
+        console.print(_table(rows, plain=is_plain(console)))
+        return
+    for name, *values, mark in rows:
+        console.print(styled("").join([name, styled("  "), mark]))
+        found = [styled(f"{column} ") + value for column, value in zip(_COLUMNS[1:-1], values, strict=True)]
+        print_indented(console, styled(", ").join(found))
+
+
+def _table(rows: Sequence[Sequence[Text]], *, plain: bool) -> Table:
     from rich import box
     from rich.table import Table
 
     table = Table(box=None if plain else box.SIMPLE_HEAD, pad_edge=False, header_style="dim", show_edge=False)
-    for name in ("", "verdict", "answer", "rule", "ended", "tokens", "pairs", ""):
+    for name in _COLUMNS:
         table.add_column(name, justify="right" if name in ("tokens", "pairs") else "left", overflow="fold")
-    uses = story.uses()
-    for stored in story.committed.responses:
-        side = (stored.response.stage, stored.response.index)
-        table.add_row(*map(styled, (*_cells(stored), str(uses[side] or "–"), _mark(story, stored))))
+    for row in rows:
+        table.add_row(*row)
     return table
 
 

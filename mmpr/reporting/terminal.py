@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mmpr.reporting.diff import Runs, differing_runs
@@ -50,13 +49,16 @@ def styled(*parts: str | tuple[str, str]) -> Text:
 
 
 def heading(console: Console, words: str) -> None:
-    """A line over a part: a rule on a terminal."""
-    if is_plain(console):
-        console.print(styled(f"== {words}"))
-        return
+    """A line over a part: a rule on a terminal that has room for it."""
+    from rich.cells import cell_len
     from rich.rule import Rule
 
-    console.print(Rule(styled((words, STRONG)), align="left", style=SOFT))
+    if is_plain(console):
+        console.print(styled(f"== {words}"))
+    elif cell_len(words) + 2 > console.width:
+        console.print(styled((words, STRONG)))
+    else:
+        console.print(Rule(styled((words, STRONG)), align="left", style=SOFT))
 
 
 def labelled(console: Console, label: str, text: str) -> None:
@@ -66,18 +68,7 @@ def labelled(console: Console, label: str, text: str) -> None:
         console.print(styled((f"{label}  ", STRONG), lines[0]))
         return
     console.print(styled((label, STRONG)))
-    _print_indented(console, styled("\n".join(lines)))
-
-
-def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """A table as plain lines: the first column to the left, the others to the right."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return [
-        "  ".join(
-            [row[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True))]
-        ).rstrip()
-        for row in rows
-    ]
+    print_indented(console, styled("\n".join(lines)))
 
 
 def sides(
@@ -109,7 +100,7 @@ def sides(
         return
     for head, text in zip(heads, shown, strict=True):
         console.print(head)
-        _print_indented(console, text)
+        print_indented(console, text)
 
 
 def _side(prefix: str, runs: Runs, *, chosen: bool, cut: str | None) -> Text:
@@ -133,7 +124,8 @@ def _beside(console: Console, heads: list[Text], shown: list[Text]) -> None:
     console.print(grid)
 
 
-def _print_indented(console: Console, text: Text) -> None:
+def print_indented(console: Console, text: Text) -> None:
+    """A text under a label or a title."""
     if is_plain(console):
         for line in text.split("\n", allow_blank=True):
             console.print(styled("  ") + line)

@@ -14,7 +14,7 @@ from mmpr.engines.endpoint.server_records import Profile, Way
 from mmpr.engines.endpoint.tokenizer import Tokenizer
 from mmpr.engines.endpoint.wire import Json, image_part, text_part
 from mmpr.engines.engine_options import EndpointOptions
-from mmpr.engines.protocol import Sampling
+from mmpr.engines.protocol import Sampling, report_phase
 from mmpr.errors import EngineError, EngineStartError, RequestRefused
 from mmpr.image_tags import IMAGE_TAG
 from mmpr.types import Continues, DecodedImage, Message, Prompt, Reason, Response, Stage
@@ -38,6 +38,7 @@ async def start_endpoint(options: EndpointOptions) -> EndpointEngine:
         EngineStartError: in one line: no server is there, it does not serve the model, it refuses the key or a plain
             question, or it does not continue a prefix.
     """
+    report_phase("asking the server what it can do")
     server = Server(options)
     try:
         return await _find_out(server, options)

@@ -1,0 +1,129 @@
+"""What every verb prints keeps to the terminal's width, at 60 columns as at 200, and breaks no word."""
+
+import fcntl
+import json
+import os
+import pty
+import re
+import shutil
+import struct
+import sys
+import termios
+from pathlib import Path
+
+import pytest
+from rich.cells import cell_len
+
+ROOT = Path(__file__).parents[1]
+RUNS = ROOT / "tests" / "old_runs"
+FIRST, EVALUATED = str(RUNS / "first"), str(RUNS / "eval")
+PAIRS = ("16194d2904f2fe2a3b70", "225bb460174aac6a574f")
+VERBS = [
+    ("status", FIRST),
+    ("status", str(RUNS)),
+    ("report", "copy"),
+    ("verify", FIRST),
+    ("verify", "no-run"),
+    ("peek", FIRST, "--n", "9"),
+    *(("explain", FIRST, pair, "--texts") for pair in PAIRS),
+    ("eval", FIRST),
+    ("eval", EVALUATED),
+    ("eval", "--compare", FIRST, str(RUNS / "second")),
+    ("eval", "--compare", FIRST, FIRST),
+    ("pair", FIRST, "--dry-run"),
+    ("check", "--source", "vqa.jsonl"),
+    ("check", "--source", "vqa.jsonl", "--show", "3"),
+    ("check", "--source", "missing.jsonl"),
+    ("judge", "rollouts.jsonl", "--summary"),
+    ("export", FIRST, "--format", "trl", "--to", "trl"),
+    ("export", FIRST, "--format", "nobody", "--to", "x"),
+    ("settings",),
+    ("settings", "--presets"),
+    ("build", "--source", "vqa.jsonl", "--out", "out", "temprature=1"),
+    ("build", "--temperature", "0.5"),
+    ("build", "--help"),
+    ("export", "--help"),
+]
+MARK = "=== the next verb ==="
+PROGRAM = f"""
+import json, shutil, sys
+from mmpr.cli.verbs import app
+for words in json.loads(sys.argv[1]):
+    print("{MARK}")
+    try:
+        app(words)
+    except SystemExit:
+        pass
+    sys.stderr.flush()
+    shutil.rmtree("trl", ignore_errors=True)
+"""
+JSON_LINE = re.compile(r'\{"id": .*\}')  # for programs: as long as it is
+
+
+def at_width(columns, folder):
+    """What each verb prints on a terminal so wide."""
+    process, terminal = pty.fork()
+    if not process:
+        os.chdir(folder)
+        fcntl.ioctl(1, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
+        environment = {**os.environ, "TERM": "xterm-256color"}  # without the COLUMNS that pytest's readline has set
+        environment.pop("COLUMNS", None)
+        os.execve(sys.executable, [sys.executable, "-c", PROGRAM, json.dumps(VERBS)], environment)
+    text = b""
+    while chunk := read(terminal):
+        text += chunk
+    os.waitpid(process, 0)
+    os.close(terminal)
+    plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", text.decode()).replace("\r\n", "\n")
+    return [one.strip("\n").split("\n") for one in plain.split(f"{MARK}\n")[1:]]
+
+
+def read(terminal):
+    try:
+        return os.read(terminal, 65536)
+    except OSError:  # the process has ended
+        return b""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    place = tmp_path_factory.mktemp("width")
+    shutil.copytree(FIRST, place / "copy")
+    rows = [{"question": "How many cats sit on the mat in front of the door?", "answer": str(n)} for n in range(9)]
+    rows += [{"question": "Which is it?", "choices": ["a red circle", "a blue square"], "answer": "B"}] * 3
+    (place / "vqa.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    told = [{**row, "response": f"Final Answer: {n}"} for n, row in enumerate(rows)]
+    (place / "rollouts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in told))
+    return place
+
+
+def words(lines):
+    return {word.strip(",()") for line in lines for word in re.split(r"[\s=]+", line)}
+
+
+def test_every_line_of_every_verb_keeps_to_60_columns_and_breaks_no_word(folder):
+    narrow, wide = at_width(60, folder), at_width(400, folder)
+    assert len(narrow) == len(wide) == len(VERBS)
+    for verb, lines, unbroken in zip(VERBS, narrow, wide, strict=True):
+        assert lines != [""], verb
+        long = [line for line in lines if cell_len(line) > 60 and not JSON_LINE.fullmatch(line)]
+        assert all(max(map(len, line.split())) > 45 for line in long), (verb, long)  # a path, a choice of formats
+        assert words(lines) - words(unbroken) - pieces(unbroken) == set(), verb
+
+
+def pieces(unbroken):
+    """What a rule, and a hash that is longer than the terminal, may be broken into."""
+    found = {"─" * n for n in range(61)}
+    for word in words(unbroken):
+        if re.fullmatch(r"[0-9a-f]{64}", word):
+            found |= {word[:n] for n in range(64)} | {word[n:] for n in range(64)}
+    return found
+
+
+def test_a_wide_terminal_gets_whole_tables(folder):
+    wide = dict(zip(VERBS, at_width(200, folder), strict=True))
+    assert any(line.startswith("kind number ") and line.count("%") >= 4 for line in wide["eval", EVALUATED])
+    assert any("undecided" in line and "likely" in line for line in wide["pair", FIRST, "--dry-run"])
+    for verb, lines in wide.items():
+        long = [line for line in lines if cell_len(line) > 200 and not JSON_LINE.fullmatch(line)]
+        assert long == [], (verb, long)
