@@ -147,8 +147,7 @@ def _build(start: _Start, sources: Sequence[Source], counted: Sequence[Index]) -
         _connect(start)  # how many engines there are decides how a new source is cut
     run = enter(folder, config, sources, counted)
     keep_list(folder, config.dataset.exclude)  # a list that cannot be read is found out before anything is paid for
-    evaluates = config.sampling.evaluate
-    if known and not run.todo and (report := finished_report(folder, evaluates=evaluates)):
+    if known and not run.todo and (report := finished_report(folder, config)):
         return BuildOutcome(folder, report, idle=True)
     _connect(start)
     outcome, usage = _lease_out(start, run) if run.todo else (None, {})

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import fields
 
 from mmpr.builder.evaluation_results import result_of
-from mmpr.builder.run_recipes import judge_options, rejudged
+from mmpr.builder.run_recipes import judge_options, own_judges, rejudged
 from mmpr.builder.stored_settings import stored_settings
 from mmpr.errors import ConfigError, LawBroken, RunFolderError, SourceError
 from mmpr.evaluation import Result, compare
@@ -57,7 +57,7 @@ def finish_evaluation(folder: RunFolder, config: BuildConfig) -> EvaluationRepor
             skips.add(row)
     report = _report(folder, folder.load_run(), commits, results, skipped)
     folder.store.write_bytes(EVAL, report.to_json())
-    write_manifest(folder, [skips.record], [EVAL])
+    write_manifest(folder, [skips.record], [EVAL], own_judges=own_judges(config))
     folder.sweep()
     return report
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 
-from mmpr.builder.run_recipes import run_recipe
+from mmpr.builder.run_recipes import own_judges, run_recipe
 from mmpr.errors import ConfigError, RunFolderError
 from mmpr.judging import VERSION
 from mmpr.pool import map_tasks
@@ -62,7 +62,8 @@ def finish(
         )
     with waiting("writing the card and the page"):
         report = write_reports(folder, totals, files, usage=usage, run=run)
-    write_manifest(folder, files, REPORTS if config.dataset.exclude is None else (*REPORTS, EXCLUDE))
+    others = REPORTS if config.dataset.exclude is None else (*REPORTS, EXCLUDE)
+    write_manifest(folder, files, others, own_judges=own_judges(config))
     folder.sweep()
     return report
 
@@ -92,15 +93,17 @@ def preview(folder: RunFolder, config: BuildConfig) -> PairingPreview:
     )
 
 
-def finished_report(folder: RunFolder, *, evaluates: bool) -> Report | EvaluationReport | None:
+def finished_report(folder: RunFolder, config: BuildConfig) -> Report | EvaluationReport | None:
     """The report of a run that was finished from all that is committed, by this judge, no file gone; else None."""
     try:
         manifest = read_manifest(folder)
         if manifest is None or manifest.n_chunks != len(folder.committed_chunks()):
             return None
+        if manifest.own_judges != own_judges(config):
+            return None
         if not all(_is_there(folder, file) for file in manifest.files):
             return None
-        report = read_evaluation(folder) if evaluates else read_report(folder)
+        report = read_evaluation(folder) if config.sampling.evaluate else read_report(folder)
     except RunFolderError:  # finishing it again mends all of these
         return None
     return report if report.judge_version == VERSION else None

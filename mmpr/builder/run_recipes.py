@@ -11,6 +11,7 @@ from itertools import accumulate, groupby
 from mmpr.builder.pair_rule import make_pairs
 from mmpr.engines.engine_options import UNKNOWN_MODEL
 from mmpr.judging import JudgeOptions, judge_key
+from mmpr.judging.own_judge import own_label
 from mmpr.prompts import GIVEN, PromptOptions, ask
 from mmpr.run import ChunkCommit, Committed, DatasetRecipe, Member, RunColumns
 from mmpr.run.stored_verdicts import Rejudge, kind_of
@@ -89,6 +90,12 @@ def rejudged(config: BuildConfig, judges: Collection[str]) -> Rejudge | None:
     if all(judge == judge_key(options) for judge in judges):
         return None
     return Rejudge(options, config.cluster.judge_time_limit_s)
+
+
+def own_judges(config: BuildConfig) -> tuple[str, ...]:
+    """Name and version of each judge of somebody's own that the settings name, as a manifest has them."""
+    options = [one.config.judge for one in of_sources(config)]
+    return tuple(sorted({" ".join(own_label(one).values()) for one in options if one.judge}))
 
 
 def _messages(committed: Committed, options: PromptOptions) -> tuple[Message, ...]:

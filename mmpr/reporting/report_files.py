@@ -187,7 +187,8 @@ def report_again(url: str, options: Mapping[str, object] | None = None) -> Repor
         folder.store.delete(MANIFEST)
         for name, content in made.items():
             folder.store.write_bytes(name, content)
-        write_manifest(folder, [file for file in run.manifest.files if file.path not in made], sorted(made))
+        kept = [file for file in run.manifest.files if file.path not in made]
+        write_manifest(folder, kept, sorted(made), own_judges=run.manifest.own_judges)
     return report
 
 

@@ -20,24 +20,29 @@ class Manifest:
         files: of the dataset and its reports, by path.
         logs: files that lines are added to, as they were then: their first `n_bytes` never change.
         run: `RunFolder.fingerprint` then.
+        own_judges: name and version of each judge of somebody's own that gave the verdicts.
     """
 
     n_chunks: Count
     files: tuple[FileRecord, ...]
     logs: tuple[FileRecord, ...] = ()
     run: str | None = None
+    own_judges: tuple[str, ...] = ()
 
 
-def write_manifest(folder: RunFolder, files: Sequence[FileRecord], others: Sequence[str] = ()) -> None:
+def write_manifest(
+    folder: RunFolder, files: Sequence[FileRecord], others: Sequence[str] = (), *, own_judges: tuple[str, ...] = ()
+) -> None:
     """Write `manifest.json`, the last file of a finished run.
 
     Args:
         files: what `cut_dataset` wrote.
         others: names of further finished files (card, report), hashed here as they lie.
+        own_judges: as the manifest has them.
     """
     records = sorted([*files, *(folder.record(name) for name in others)], key=lambda record: record.path)
     logs = [folder.record(name) for name in (STARTS, EVENTS) if folder.store.exists(name)]
-    manifest = Manifest(len(folder.committed_chunks()), tuple(records), tuple(logs), folder.fingerprint())
+    manifest = Manifest(len(folder.committed_chunks()), tuple(records), tuple(logs), folder.fingerprint(), own_judges)
     folder.store.write_bytes(MANIFEST, sealed(asdict(manifest)))
 
 
