@@ -4,7 +4,7 @@
 # make test      the tests; make test-fast: those of a moment; make test-slow: those with many engine starts
 # make check     lint, format, types, the manual's links
 # make docs      the manual as a site, in site/
-# make wheel     the wheel, installed without extras in a fresh environment and used
+# make wheel     the wheel, installed in fresh environments without extras, with data and with cpu, and used
 SHELL := /bin/bash
 .ONESHELL:
 .SHELLFLAGS := -euo pipefail -c
@@ -64,7 +64,7 @@ docs: $(STAMP)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir site
 
 wheel:
-	PYTHON=$(PYTHON) .ci/wheel
+	for extra in "" data cpu; do PYTHON=$(PYTHON) .ci/wheel $$extra; done
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks.bench_judge

@@ -57,6 +57,7 @@ for words in json.loads(sys.argv[1]):
     sys.stderr.flush()
     shutil.rmtree("trl", ignore_errors=True)
 """
+SPINNER = re.compile("[\u2800-\u28ff] |\r")  # what is waited for: drawn over and erased
 JSON_LINE = re.compile(r'\{"id": .*\}')  # for programs: as long as it is
 
 
@@ -75,7 +76,10 @@ def at_width(columns, folder):
     os.waitpid(process, 0)
     os.close(terminal)
     plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", text.decode()).replace("\r\n", "\n")
-    return [one.strip("\n").split("\n") for one in plain.split(f"{MARK}\n")[1:]]
+    return [
+        [line for line in one.strip("\n").split("\n") if not SPINNER.search(line)]
+        for one in plain.split(f"{MARK}\n")[1:]
+    ]
 
 
 def read(terminal):

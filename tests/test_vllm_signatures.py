@@ -17,7 +17,7 @@ import pytest
 from packaging.specifiers import SpecifierSet
 
 from mmpr.engines.engine_options import EngineOptions
-from mmpr.engines.vllm import engine_arguments
+from mmpr.engines.vllm import _PHASES, engine_arguments
 
 ROOT = Path(__file__).parents[1]
 RELEASES = ("0.33.0",)  # beside the one that is installed
@@ -105,6 +105,9 @@ def check(sources):
     for place, wanted in NAMES.items():
         assert wanted <= sources.names(place), (place, wanted - sources.names(place))
     check_logger(sources.defined(LOGGER))
+    files = [file for part in ("v1", "compilation") for file in (sources.root / part).rglob("*.py")]
+    logged = "\n".join(file.read_text(encoding="utf-8") for file in files)
+    assert [words for words in _PHASES if words not in logged] == []
     assert "vllm.general_plugins" in (sources.root / "plugins" / "__init__.py").read_text(encoding="utf-8")
 
 
