@@ -208,7 +208,7 @@ def _import(
     """Commit the chunks that are not, then cut the dataset."""
     keep_list(folder, config.dataset.exclude)  # a list that cannot be read is found before the work
     todo = sorted(set(range(groups.n_chunks)) - folder.committed_chunks())
-    if not todo and isinstance(report := finished_report(folder, evaluates=False), Report):
+    if not todo and isinstance(report := finished_report(folder, config), Report):
         return ImportOutcome(folder, report, True, ())
     work = functools.partial(import_chunk, _settings(folder, config, source))
     with pool.task_room():
