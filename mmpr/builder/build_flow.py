@@ -240,7 +240,11 @@ def _paired_anew(out: str, overrides: list[str]) -> tuple[RunFolder, BuildConfig
     if not run.members:
         refuse_nameless(config)
     refuse_unknown_models(run, config.pairs)
-    folder.require_identity(part(config, Mark.IDENTITY), defaults=part(BuildConfig(), Mark.IDENTITY))
+    folder.require_identity(
+        part(config, Mark.IDENTITY),
+        defaults=part(BuildConfig(), Mark.IDENTITY),
+        remedy="its responses are made with it: pairing changes only settings of selection (mmpr settings)",
+    )
     return folder, config
 
 

@@ -13,6 +13,7 @@ from mmpr.cli.verb_options import (
     LogOption,
     RootOption,
     StrictOption,
+    UsageError,
     build_folder,
     given,
     settings_of,
@@ -49,7 +50,7 @@ def evaluate(
     asking = out is not None and not folders and not compare
     looking = source is None and out is None and not settings and len(folders) == (2 if compare else 1)
     if not asking and not looking:
-        raise typer.BadParameter(_WAYS, param_hint="eval")
+        raise UsageError(_WAYS)
     if looking:
         _look(folders, as_json=as_json)
         return
@@ -57,7 +58,7 @@ def evaluate(
     options = given(source=source, limit=limit, image_root=image_root, strict=strict or None)
     chosen = settings_of(config, [*options, *settings, "evaluate=true", "adaptive=false"])
     if not chosen.source.path and not chosen.sources:
-        raise typer.BadParameter(_WAYS, param_hint="eval")
+        raise UsageError(_WAYS)
     build_folder(context, out, chosen, as_json=as_json)
 
 

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _SETTING = re.compile(r"[A-Za-z_][\w.]*=")  # a folder of such a name is written ./n=4
 
+UsageError: Any = typer.BadParameter.__mro__[1]  # of the click that typer is made with, its own or the real one
 SourceOption = Annotated[
     str | None,
     typer.Option(

@@ -48,6 +48,7 @@ from mmpr.cli.verb_options import (
     Settings,
     SourceOption,
     StrictOption,
+    UsageError,
     build_folder,
     debugging,
     given,
@@ -63,9 +64,6 @@ from mmpr.types import PairKind
 
 if TYPE_CHECKING:
     from mmpr.judging.rollouts import Judged
-
-
-_UsageError: Any = typer.BadParameter.__mro__[1]  # of the click that typer is made with, its own or the real one
 
 
 def _setting_hint(option: str, words: list[str]) -> str:
@@ -97,7 +95,7 @@ class _Verbs(TyperGroup):
         words = list(getattr(ctx, "args", ()))
         try:
             return super().invoke(ctx)
-        except _UsageError as error:
+        except UsageError as error:
             if option := getattr(error, "option_name", None):
                 error.message += _setting_hint(option, words)
             text = io.StringIO()
@@ -145,7 +143,7 @@ def options_of_all(
     """Build multimodal preference pairs from questions about images."""
 
 
-_MISSING = "missing; give --source (or sources in --config) and --out, or give --job"
+_MISSING = "give --source (or sources in --config) and --out, or give --job"
 _Form = StrEnum("_Form", ("final", "boxed", "think", "any"))
 
 
@@ -174,7 +172,7 @@ def build(
             )
         _build_job(context, job, [*options, *(settings or [])])
     elif out is None:
-        raise typer.BadParameter(_MISSING, param_hint="--source, --out")
+        raise UsageError(_MISSING)
     else:
         _build_one(context, out, config, [*options, *(settings or [])])
 
@@ -182,7 +180,7 @@ def build(
 def _build_one(context: typer.Context, out: str, config: Path | None, overrides: list[str]) -> None:
     chosen = settings_of(config, overrides)
     if not chosen.source.path and not chosen.sources:
-        raise typer.BadParameter(_MISSING, param_hint="--source, --out")
+        raise UsageError(_MISSING)
     build_folder(context, out, chosen)
 
 
@@ -354,7 +352,7 @@ def report(
 @app.command(epilog="Example:  mmpr explain runs/mine 003a7e31bd5e09c66fb2")
 def explain(
     folder: Folder,
-    pair_id: Annotated[str, typer.Argument(help="The pair's id, or the beginning of it.", show_default=False)],
+    pair_id: Annotated[str, typer.Argument(metavar="PAIR_ID", help="Or the beginning of it.", show_default=False)],
     texts: Annotated[bool, typer.Option("--texts", help="Print all responses in full.")] = False,
 ) -> None:
     """Explain a pair: the question, all responses with verdicts, and why these two became the pair."""
@@ -391,7 +389,7 @@ app.command(
 @app.command(epilog="Example:  mmpr push runs/mine owner/name")
 def push(
     folder: Folder,
-    repo: Annotated[str, typer.Argument(help="owner/name of a dataset repository.", show_default=False)],
+    repo: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="A dataset repository.", show_default=False)],
     public: Annotated[bool, typer.Option("--public", help="Make the repository public. Default: private.")] = False,
     with_responses: Annotated[
         bool, typer.Option("--with-responses", help="Upload questions (with image paths), responses and commits too.")

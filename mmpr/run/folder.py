@@ -130,12 +130,19 @@ class RunFolder:
         names = [*self.store.names(""), *self.store.folders()]
         return sorted(name for name in names if name != DRIVER and not is_temporary(name))
 
-    def require_identity(self, identity: Settings, *, defaults: Settings | None = None) -> None:
+    def require_identity(
+        self,
+        identity: Settings,
+        *,
+        defaults: Settings | None = None,
+        remedy: str = "restore it or use another --out",
+    ) -> None:
         """Refuse a start whose identity differs from the folder's.
 
         Args:
             identity: of this start.
             defaults: what a field was before it existed: an older mmpr may have written the folder.
+            remedy: ends the error.
 
         Raises:
             ResumeError: names the first field that differs, with both values.
@@ -143,9 +150,7 @@ class RunFolder:
         stored = {**_as_stored(defaults or {}), **self.load_run().identity}
         if difference := _first_difference(stored, _as_stored(identity)):
             name, before, now = difference
-            raise ResumeError(
-                f"{name} was {before!r} when {self.url} was started, now {now!r}; restore it or use another --out"
-            )
+            raise ResumeError(f"{name} was {before!r} when {self.url} was started, now {now!r}; {remedy}")
 
     def change_selection(self, selection: Settings) -> None:
         """Remember the settings that pairs are made with from now on; a dataset made with others is none any more."""

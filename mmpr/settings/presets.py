@@ -144,4 +144,7 @@ def _text(file: Path, missing: str) -> str:
 
 def _no_such(file: Path) -> str:
     near = difflib.get_close_matches(str(file).lower(), preset_names(), n=1, cutoff=0.75)
-    return "no such configuration file" + (f"; did you mean the preset {near[0]}?" if near else "")
+    hint = (
+        f"did you mean the preset {near[0]}?" if near else "`mmpr settings --presets` lists the names that may be given"
+    )
+    return f"no such configuration file; {hint}"
