@@ -132,6 +132,8 @@ def build(
         chronicle.add(*_end_of(outcome))
         if outcome.report is not None:
             finished(outcome)
+        if shared is None and outcome.report is not None:
+            stopping.ignore()
         if shared is None:
             with start.waiting("ending the engines and Ray"):
                 used.close()

@@ -37,6 +37,12 @@ class StopSignal:
         elif first or why == SIGTERM:  # a signal after a deadline may shorten the grace, never lengthen it
             self._gently()
 
+    def ignore(self) -> None:
+        """The run is complete and has said so: from now on neither signal makes its end look like a failure."""
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, signal.SIG_IGN)
+
     @contextmanager
     def gently(self, stop: Callable[[], None]) -> Iterator[None]:
         """Within, a request calls `stop` and nothing else."""
@@ -58,7 +64,7 @@ def stop_signal() -> Iterator[StopSignal]:
     Raises:
         RunStopped: it came while no engine held a lease.
     """
-    before = signal.getsignal(signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     termination.begin()
     stopping = StopSignal()
     stopping.listen()
@@ -66,4 +72,6 @@ def stop_signal() -> Iterator[StopSignal]:
         yield stopping
     finally:
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, before)
+            for number, handler in before.items():
+                if handler is not None:  # else it is none of Python's
+                    signal.signal(number, handler)

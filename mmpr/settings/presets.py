@@ -144,7 +144,5 @@ def _text(file: Path, missing: str) -> str:
 
 def _no_such(file: Path) -> str:
     near = difflib.get_close_matches(str(file).lower(), preset_names(), n=1, cutoff=0.75)
-    hint = (
-        f"did you mean the preset {near[0]}?" if near else "`mmpr settings --presets` lists those that are known"
-    )
+    hint = f"did you mean the preset {near[0]}?" if near else "`mmpr settings --presets` lists those that are known"
     return f"no such configuration file; {hint}"

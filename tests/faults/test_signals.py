@@ -10,6 +10,7 @@ import numpy as np
 import psutil
 import pytest
 
+from mmpr.builder.stopping import stop_signal
 from tests.faults.arms import look
 from tests.faults.harness import Fault, FaultyCommand, dataset
 
@@ -81,3 +82,19 @@ def _lives(process):
         return process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def test_a_signal_after_the_summary_is_not_heard_and_the_handlers_come_back():
+    def heard(*_):
+        raise AssertionError("heard")
+
+    before = signal.signal(signal.SIGINT, heard)
+    try:
+        with stop_signal() as stopping:
+            stopping.ignore()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.raise_signal(number)
+            assert stopping.why is None
+        assert signal.getsignal(signal.SIGINT) is heard
+    finally:
+        signal.signal(signal.SIGINT, before)
