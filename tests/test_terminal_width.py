@@ -57,7 +57,8 @@ for words in json.loads(sys.argv[1]):
     sys.stderr.flush()
     shutil.rmtree("trl", ignore_errors=True)
 """
-SPINNER = re.compile("[\u2800-\u28ff] |\r")  # what is waited for: drawn over and erased
+WAITING = re.compile("^[\u2800-\u28ff] |…\\s*$")  # the last that a spinner drew
+ERASED = re.compile(r"[^\n]*(?:\n\r?\x1b\[1A)?\x1b\[2K")  # what is waited for: a spinner's line, drawn over and erased
 JSON_LINE = re.compile(r'\{"id": .*\}')  # for programs: as long as it is
 
 
@@ -75,9 +76,10 @@ def at_width(columns, folder):
         text += chunk
     os.waitpid(process, 0)
     os.close(terminal)
-    plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", text.decode()).replace("\r\n", "\n")
+    kept = ERASED.sub("", text.decode().replace("\r\n", "\n"))
+    plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]|\r", "", kept)
     return [
-        [line for line in one.strip("\n").split("\n") if not SPINNER.search(line)]
+        [line for line in one.strip("\n").split("\n") if not WAITING.search(line)]
         for one in plain.split(f"{MARK}\n")[1:]
     ]
 
