@@ -168,6 +168,8 @@ def _build(start: _Start, sources: Sequence[Source], counted: Sequence[Index]) -
 
 def _connect(start: _Start) -> None:
     address = ray_address(start.config)
+    if start.shared.is_connected(address):
+        return
     with start.waiting("starting Ray" if address is None else "joining Ray"):
         start.shared.connect(address)
 

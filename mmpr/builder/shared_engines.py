@@ -31,13 +31,17 @@ class Shared:
         self._ending: list[Pool] = []
         self._wanted: object = None
 
+    def is_connected(self, address: str | None) -> bool:
+        """Whether the cluster at `address`, or one on this machine, is joined."""
+        return self._address == (address,)
+
     def connect(self, address: str | None) -> None:
         """Join the cluster at `address`, or start one on this machine; nothing where that was done.
 
         Raises:
             MmprError: no cluster answers there.
         """
-        if self._address == (address,):
+        if self.is_connected(address):
             return
         self.close()
         self._cluster.enter_context(pool.connected(address, debug=self._debug))
