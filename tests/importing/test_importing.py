@@ -18,9 +18,11 @@ from typer.testing import CliRunner
 
 import mmpr
 from importing import shapes
+from mmpr.builder.row_checks import source_notes
 from mmpr.cli.verbs import app
 from mmpr.errors import ConfigError, ResumeError, RunFolderError, SourceError
 from mmpr.run import RunFolder, read_chunk
+from mmpr.sources import index, open_source
 from mmpr.status import read_status
 from mmpr.verification import verify
 
@@ -424,10 +426,17 @@ def test_a_run_is_built_or_imported_and_not_both(imported, tmp_path):
 # -- files that a build would ask anew ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["internvl", "vlmeval-tsv", "vlmeval-xlsx", "verl", "swift", "listed", "api"])
+@pytest.mark.parametrize("name", shapes.SHAPES)
 def test_check_names_the_import_for_rows_with_responses(imported, name):
     done = CliRunner().invoke(app, ["check", "--source", str(imported[name][0])])
     assert "mmpr import" in done.output, done.output
+
+
+def test_a_build_names_the_import_too(imported, tmp_path):
+    sources = (open_source(imported["listed"][0]), open_source(imported["internvl"][0]))
+    notes = source_notes(sources, [index(source) for source in sources])
+    assert [note.partition(":")[0] for note in notes] == ["listed", "internvl"]
+    assert all("mmpr import" in note for note in notes)
 
 
 def test_check_sees_responses_by_what_they_do_where_nothing_is_called_so(tmp_path):
