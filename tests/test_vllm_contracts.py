@@ -55,6 +55,7 @@ def engine_on(llm, monkeypatch):
     monkeypatch.setattr(vllm, "_PAUSE_S", 0.0)
     engine = object.__new__(VllmEngine)
     engine.clock, engine._llm, engine._numbers = EngineClock(), llm, itertools.count()
+    engine._threads = None  # the loop's own
     monkeypatch.setattr(VllmEngine, "prompt_ids", lambda *_: [1])
     return engine
 
