@@ -24,7 +24,7 @@ from typing import Any
 
 from mmpr.pairing import Judged, PairOptions, pair_responses
 from mmpr.rounds import next_round
-from mmpr.run import Committed, RunFolder, read_chunk
+from mmpr.run import RunFolder, StoredQuestion, read_chunk
 from mmpr.types import Question, Skip, Stage
 from pipelines.pocket.questions import write_questions
 
@@ -103,7 +103,7 @@ def asked(out: Path) -> Iterator[tuple[Question, list[Judged]]]:
             yield one.question, _in_order(one)
 
 
-def _in_order(committed: Committed) -> list[Judged]:
+def _in_order(committed: StoredQuestion) -> list[Judged]:
     judged = [j for j in committed.judged if j[0].stage is Stage.SAMPLE]
     return sorted(judged, key=lambda j: j[0].index)
 

@@ -28,7 +28,7 @@ from PIL import Image
 from mmpr.builder.pair_rule import count
 from mmpr.judging import Judge, JudgeOptions, judge_key
 from mmpr.pairing import PairOptions, Strategy, pair_responses
-from mmpr.run import ChunkAccount, Committed, RunFolder, StoredImage, StoredResponse, new_attempt
+from mmpr.run import ChunkAccount, RunFolder, StoredImage, StoredQuestion, StoredResponse, new_attempt
 from mmpr.run.stored_verdicts import with_verdicts
 from mmpr.types import Finish, Question, Response, Stage
 
@@ -50,7 +50,7 @@ class Line:
         return self.rate / H100_RESPONSES
 
 
-def asked(n: int, answers: Sequence[tuple[str, Sequence[str]]], shown: Sequence[StoredImage]) -> list[Committed]:
+def asked(n: int, answers: Sequence[tuple[str, Sequence[str]]], shown: Sequence[StoredImage]) -> list[StoredQuestion]:
     """Questions with responses of about 300 tokens (1,200 characters); a third right."""
     draw = random.Random(0)
     found = []
@@ -62,7 +62,7 @@ def asked(n: int, answers: Sequence[tuple[str, Sequence[str]]], shown: Sequence[
             said = reference if draw.random() < 1 / 3 else draw.choice(wrong)
             text = "".join(_SENTENCE.format(draw.randrange(99)) for _ in range(12)) + f"\n\nFinal Answer: {said}"
             responses.append(StoredResponse(Response(question.id, Stage.SAMPLE, index, text, (), 300, Finish.STOP)))
-        found.append(Committed(question, (shown[row % len(shown)],), tuple(responses)))
+        found.append(StoredQuestion(question, (shown[row % len(shown)],), tuple(responses)))
     return found
 
 
@@ -75,7 +75,7 @@ def image(seed: int) -> StoredImage:
     return StoredImage(sha256, sha256, 224, 224, "PNG", len(encoded), encoded)
 
 
-def judged(questions: Sequence[Committed], judge: Judge) -> list[Committed]:
+def judged(questions: Sequence[StoredQuestion], judge: Judge) -> list[StoredQuestion]:
     """The same with verdicts."""
     return [with_verdicts(one, judge) for one in questions]
 
@@ -90,7 +90,7 @@ def rate(work: Callable[[], object], n: int) -> float:
     return statistics.median(rates)
 
 
-def commit(folder: RunFolder, chunks: list[int], questions: Sequence[Committed]) -> None:
+def commit(folder: RunFolder, chunks: list[int], questions: Sequence[StoredQuestion]) -> None:
     """Count, write and commit one chunk, as the task beside an engine does."""
     counts, skips = count(questions, PairOptions())
     lease = {"spans": [[0, 0, len(questions)]]}

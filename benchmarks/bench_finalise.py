@@ -32,7 +32,16 @@ from mmpr import pool
 from mmpr.builder.finish import finish
 from mmpr.builder.run_recipes import judge_options
 from mmpr.judging import judge_key
-from mmpr.run import ChunkAccount, Committed, RunFolder, RunLayout, RunRecord, StoredImage, StoredResponse, new_attempt
+from mmpr.run import (
+    ChunkAccount,
+    RunFolder,
+    RunLayout,
+    RunRecord,
+    StoredImage,
+    StoredQuestion,
+    StoredResponse,
+    new_attempt,
+)
 from mmpr.settings.config import BuildConfig, Mark, load, part
 from mmpr.types import Certainty, Finish, Outcome, Question, Response, Stage, Verdict
 
@@ -88,7 +97,7 @@ def _commit(url: str, questions: int, judge: str, chunk: int) -> None:
     RunFolder(url).commit_chunk(chunk, new_attempt(), rows, account)
 
 
-def _asked(row: int) -> Committed:
+def _asked(row: int) -> StoredQuestion:
     """A question with an image of noise, half of its responses right."""
     from PIL import Image
 
@@ -109,7 +118,7 @@ def _asked(row: int) -> Committed:
             verdict = Verdict(Outcome.INCORRECT, said, "number", "3", Certainty.PROVEN)
         response = Response(asked.id, Stage.SAMPLE, index, text, (), _RESPONSE_WORDS + 5, Finish.STOP)
         responses.append(StoredResponse(response, verdict))
-    return Committed(asked, (shown,), tuple(responses))
+    return StoredQuestion(asked, (shown,), tuple(responses))
 
 
 def finalise(url: str) -> Figures:

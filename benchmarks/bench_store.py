@@ -22,7 +22,7 @@ import ray
 from ray import cloudpickle
 
 from mmpr import pool
-from mmpr.builder.answer import Answered
+from mmpr.builder.answer import AnsweredQuestion
 from mmpr.builder.chunk import ChunkReport
 from mmpr.pool.cluster import call
 from mmpr.types import Finish, Outcome, Question, Response, Stage, Verdict
@@ -43,10 +43,10 @@ class Line:
     h100_ms: float
 
 
-def answered_chunk() -> list[Answered]:
+def answered_chunk() -> list[AnsweredQuestion]:
     """128 questions with 19 judged responses each."""
     return [
-        Answered(
+        AnsweredQuestion(
             Question(f"vqa:{row}", "vqa", row, "How many apples are on the table?", answer=("3",)),
             responses=tuple(
                 Response(f"vqa:{row}", Stage.SAMPLE, i, f"{row} {i} {_WORD * TOKENS}", (), TOKENS, Finish.STOP)
@@ -58,7 +58,7 @@ def answered_chunk() -> list[Answered]:
     ]
 
 
-def report_of(answered: Sequence[Answered]) -> ChunkReport:
+def report_of(answered: Sequence[AnsweredQuestion]) -> ChunkReport:
     """A report as a chunk's, without the judging."""
     return ChunkReport(7, len(answered), {"correctness": 200, "format": 3}, {"all_correct": 20}, {}, 60.0, "node-7")
 

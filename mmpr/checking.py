@@ -18,7 +18,7 @@ from itertools import islice
 from pathlib import Path
 
 from mmpr import pool
-from mmpr.builder.answer import Answered, AskRecipe, answer
+from mmpr.builder.answer import AnsweredQuestion, AskRecipe, answer
 from mmpr.builder.engine_choice import engine_maker, placement, ray_address, recipe
 from mmpr.builder.layout import decided, row_limits, sources_of
 from mmpr.builder.progress_views import waiting
@@ -317,7 +317,7 @@ class EngineTrial:
     """
 
     place: int
-    answered: list[Answered]
+    answered: list[AnsweredQuestion]
     began: float
     ended: float
     tokens: int

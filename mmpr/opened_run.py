@@ -10,7 +10,7 @@ from mmpr.extras import named_extras
 from mmpr.reporting.evaluation_report import EvaluationReport, read_evaluation
 from mmpr.reporting.pair_story import Story, questions_as_paired, read_story
 from mmpr.reporting.report_record import Report, read_report
-from mmpr.run import Committed, RunFolder, finished_pairs, finished_run
+from mmpr.run import RunFolder, StoredQuestion, finished_pairs, finished_run
 from mmpr.run.json_records import plain
 from mmpr.run.parquet_reader import all_batches
 from mmpr.types import Question, Response, TableRow, Verdict
@@ -110,12 +110,12 @@ class Run:
 
         return RunTable(rows, rows, table)
 
-    def questions(self) -> RunTable[Committed]:
+    def questions(self) -> RunTable[StoredQuestion]:
         """Every committed question with its responses, their verdicts as they were paired, and its skip; any run."""
         folder = RunFolder(self.url)
         folder.load_run()
 
-        def items() -> Iterator[Committed]:
+        def items() -> Iterator[StoredQuestion]:
             return questions_as_paired(folder)
 
         return RunTable(items, lambda: map(_question_row, items()))
@@ -172,7 +172,7 @@ def _place(question: Question) -> TableRow:
     return {"question_id": question.id, "source": question.source, "source_row": question.row}
 
 
-def _question_row(one: Committed) -> TableRow:
+def _question_row(one: StoredQuestion) -> TableRow:
     question = one.question
     return {
         **_place(question),

@@ -15,7 +15,7 @@ from itertools import groupby, islice
 from mmpr.errors import MmprError, RunFolderError
 from mmpr.run.chunk_reader import read_chunk
 from mmpr.run.columns import image_bytes, pair_id, sides_of
-from mmpr.run.commit_records import ChunkCommit, Committed, FileRecord, RowSpan
+from mmpr.run.commit_records import ChunkCommit, FileRecord, RowSpan, StoredQuestion
 from mmpr.run.dataset import SKIPS
 from mmpr.run.folder import CHUNKS, DATA, EVENTS, MANIFEST, RUN, STARTS, RunFolder, sidecar_name
 from mmpr.run.manifest import Manifest, read_manifest
@@ -194,7 +194,7 @@ def _chunk_faults(folder: RunFolder, commit: ChunkCommit) -> Iterator[str]:
             yield f"{name} records {recorded} rows, {found} are there"
 
 
-def _question_faults(path: str, committed: Committed) -> Iterator[str]:
+def _question_faults(path: str, committed: StoredQuestion) -> Iterator[str]:
     place = f"{path}: {committed.question.source}:{committed.question.row}"
     if committed.skip is None and not committed.responses:
         yield f"{place} has neither a response nor a skip"
@@ -298,7 +298,7 @@ class _Side:
         self.group = next(self._groups, None)
         self.images = array("Q")  # 8 bytes each
 
-    def step(self, committed: Committed) -> None:
+    def step(self, committed: StoredQuestion) -> None:
         self.images.extend(image_number(stored.sha256) for stored in committed.images)
         self.group = next(self._groups, None)
 
@@ -316,7 +316,7 @@ def _cut_again() -> str:
     return f"delete {MANIFEST} and {_FINISH}"
 
 
-def _compare_group(group: _Group, committed: Committed) -> Iterator[str]:
+def _compare_group(group: _Group, committed: StoredQuestion) -> Iterator[str]:
     seen: set[str] = set()
     for row in group.rows:
         fault = _row_fault(row, committed)
@@ -327,7 +327,7 @@ def _compare_group(group: _Group, committed: Committed) -> Iterator[str]:
             yield f"{group.path}: pair {row['pair_id']} {fault}; {_cut_again()}"
 
 
-def _row_fault(row: TableRow, committed: Committed) -> str | None:
+def _row_fault(row: TableRow, committed: StoredQuestion) -> str | None:
     """The first way in which a row differs from what was committed."""
     pair = Pair(committed.question.id, *sides_of(row), PairKind(row["pair_kind"]), row["rank"])
     try:
@@ -361,7 +361,7 @@ def _table_rows(folder: RunFolder, name: str, columns: list[str] | None) -> Iter
         yield from batch.to_pylist()
 
 
-def _place(committed: Committed) -> Place:
+def _place(committed: StoredQuestion) -> Place:
     return committed.question.source, committed.question.row
 
 

@@ -20,7 +20,7 @@ from mmpr.images import Loader
 from mmpr.reporting.pair_story import read_story
 from mmpr.reporting.story_view import print_story
 from mmpr.run import RunFolder, read_chunk
-from mmpr.run.commit_records import Committed, Splice, StoredResponse
+from mmpr.run.commit_records import Splice, StoredQuestion, StoredResponse
 from mmpr.settings.config import BuildConfig
 from mmpr.types import Finish, Question, Reason, Response, Stage
 from mmpr.verification import verify
@@ -135,9 +135,9 @@ def test_what_the_choice_brought_is_counted_from_what_the_world_knows():
     drafts = [StoredResponse(said(text, Stage.DRAFT, i)) for i, text in enumerate((half, true, half))]
     completion = StoredResponse(said("no", Stage.COMPLETION, 0), splice=Splice(1, 8, 3))
     asked = Question("q", "s", 0, "Describe.", images=("x",))
-    found = draft_figures([Committed(asked, responses=(*drafts, completion))], {"q": scene})
+    found = draft_figures([StoredQuestion(asked, responses=(*drafts, completion))], {"q": scene})
     assert (found.questions, found.chosen_false, found.others_false, found.others_statements) == (1, 0.0, 1.0, 2.0)
-    assert draft_figures([Committed(asked, responses=(drafts[0], completion))], {"q": scene}) is None
+    assert draft_figures([StoredQuestion(asked, responses=(drafts[0], completion))], {"q": scene}) is None
 
 
 def said(text, stage, index):

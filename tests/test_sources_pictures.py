@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from mmpr.images import load
-from mmpr.run import Committed, StoredImage
+from mmpr.run import StoredImage, StoredQuestion
 from mmpr.run.chunk_tables import question_groups
 from mmpr.sources import index, open_source, ranges, read_hashed, rows_hash
 from tests.source_files import read_all
@@ -116,7 +116,7 @@ def test_the_run_folder_has_an_image_once_and_of_its_reference_a_hash(tmp_path):
     noise.save(file, "PNG")
     pq.write_table(pa.table({"question": ["How?", "Why?"], "image": [file.getvalue()] * 2}), tmp_path / "a.parquet")
     rows = read_all(open_source(tmp_path / "a.parquet"))
-    stored = [Committed(row, (StoredImage.of(load(row.images[0], root=tmp_path)),)) for row in rows]
+    stored = [StoredQuestion(row, (StoredImage.of(load(row.images[0], root=tmp_path)),)) for row in rows]
     [written] = question_groups(stored)
     first, second = written.to_pylist()
     assert first["pictures"][0]["encoded"] == file.getvalue() and second["pictures"][0]["encoded"] is None

@@ -82,7 +82,7 @@ class Rounds:
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class AnsweredQuestion:
     """What came of asking one question: its responses, or the skip that ended it, or both (no completion is usable).
 
     `images` are without pixels. `verdicts` are those of the responses where rounds gave them, else none. `cut` is
@@ -114,7 +114,7 @@ async def answer(
     priority: int = 0,
     opened: tuple[DecodedImage, ...] | None = None,
     threads: WorkThreads | None = None,
-) -> Answered:
+) -> AnsweredQuestion:
     """Ask one question: with a known answer up to n responses, without one a draft and its rejected completions.
 
     Without `rounds` all n are asked for at once. `others` lend their images where `rejected_view` wants others. All
@@ -124,12 +124,12 @@ async def answer(
     threads = threads or WorkThreads()
     stage = Stage.DRAFT if question.answer is None else Stage.SAMPLE
     if stage is Stage.DRAFT and not question.images:
-        return Answered(question, skip=Skip(question.id, stage, Reason.NO_IMAGE, "no image for either side"))
+        return AnsweredQuestion(question, skip=Skip(question.id, stage, Reason.NO_IMAGE, "no image for either side"))
     try:
         images = await open_images(question, engine, load_images, threads) if opened is None else opened
     except ImageError as error:
         return unopened(question, error)
-    answered = Answered(question, tuple(map(StoredImage.of, images)))
+    answered = AnsweredQuestion(question, tuple(map(StoredImage.of, images)))
     messages = ask(question, recipe.prompt)
     prompt = Prompt(question.id, stage, messages, images, max_tiles=recipe.tiles(question), priority=priority)
     try:
@@ -156,9 +156,9 @@ async def answer(
         return replace(answered, skip=Skip(question.id, stage, error.reason, error.detail))
 
 
-def unopened(question: Question, error: ImageError) -> Answered:
+def unopened(question: Question, error: ImageError) -> AnsweredQuestion:
     """A question one of whose images is none."""
-    return Answered(question, skip=Skip(question.id, Stage.READ, error.reason, error.detail))
+    return AnsweredQuestion(question, skip=Skip(question.id, Stage.READ, error.reason, error.detail))
 
 
 async def open_images(
@@ -187,8 +187,8 @@ async def open_images(
 
 
 async def _sample_in_rounds(
-    answered: Answered, prompt: Prompt, engine: Engine, recipe: AskRecipe, rounds: Rounds, threads: WorkThreads
-) -> Answered:
+    answered: AnsweredQuestion, prompt: Prompt, engine: Engine, recipe: AskRecipe, rounds: Rounds, threads: WorkThreads
+) -> AnsweredQuestion:
     """Round after round, each judged before the next is decided on; every response that was begun is kept."""
     question, judged, n_rounds = answered.question, list[Judged](), 0
     plan = partial(next_round, question, rule=rounds.rule, first=rounds.first, cap=recipe.sampling.n)
@@ -208,7 +208,9 @@ async def _sample_in_rounds(
     return await _gains_of_right(answered, prompt, engine, threads) if recipe.dropout.grounding else answered
 
 
-async def _gains_of_right(answered: Answered, prompt: Prompt, engine: Engine, threads: WorkThreads) -> Answered:
+async def _gains_of_right(
+    answered: AnsweredQuestion, prompt: Prompt, engine: Engine, threads: WorkThreads
+) -> AnsweredQuestion:
     """Gains of the responses that may be chosen, where there is an image and anything to reject."""
     right = [
         response
@@ -238,13 +240,13 @@ async def _drafts(
 
 
 async def _finish(
-    answered: Answered,
+    answered: AnsweredQuestion,
     prompt: Prompt,
     shown: tuple[DecodedImage, ...],
     engine: Engine,
     recipe: AskRecipe,
     threads: WorkThreads,
-) -> Answered:
+) -> AnsweredQuestion:
     """Choose a draft, cut it and have it ended, by one request however many completions there are."""
     question, drafts = answered.question, answered.responses
     fit = await _fit(drafts, engine, recipe, threads)
@@ -317,7 +319,7 @@ async def _cut(draft: Response, engine: Engine, recipe: AskRecipe, threads: Work
     return await threads.tokenize(cut_draft, draft, decode=engine.decode, keep_fraction=keep, min_side_tokens=least)
 
 
-async def _score(answered: Answered, prompt: Prompt, engine: Engine) -> Answered:
+async def _score(answered: AnsweredQuestion, prompt: Prompt, engine: Engine) -> AnsweredQuestion:
     """How likely the engine finds each half behind the cut when it sees the image: one prefill each."""
     draft, cut = answered.responses[answered.draft], answered.cut
     completions = [response for response in answered.responses if response.stage is Stage.COMPLETION]

@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass, replace
 
 from mmpr.builder.admission import Admission
-from mmpr.builder.answer import Answered, AskRecipe, Rounds, answer, open_images, unopened
+from mmpr.builder.answer import AnsweredQuestion, AskRecipe, Rounds, answer, open_images, unopened
 from mmpr.builder.evaluation_results import count_results, no_answer
 from mmpr.builder.pair_rule import count
 from mmpr.builder.row_checks import judgeable
@@ -23,12 +23,12 @@ from mmpr.images import Loader, Spool, SpoolGone, stored_reference
 from mmpr.judging import VERSION, JudgeOptions, judge_key, open_judge
 from mmpr.pairing import PairOptions
 from mmpr.pool import ClusterOptions, Lease, WorkContext
-from mmpr.run import ChunkAccount, ChunkCommit, Committed, RunFolder, Splice, StoredImage, StoredResponse
+from mmpr.run import ChunkAccount, ChunkCommit, RunFolder, Splice, StoredImage, StoredQuestion, StoredResponse
 from mmpr.run.stored_verdicts import with_verdicts
 from mmpr.sources import LeaseRange, Row, Source, read_hashed
 from mmpr.types import DecodedImage, Question, Reason, Response, Skip, Stage, Verdict
 
-Ask = Callable[[Row], Awaitable[Answered]]
+Ask = Callable[[Row], Awaitable[AnsweredQuestion]]
 
 _WRITE_PAUSES_S = (0.2, 0.6, 1.8, 5.4)  # a disk that is full for a moment, a share whose server restarts
 _SHOWN_CHARS = 300  # of an exception's text
@@ -124,7 +124,7 @@ def _read(settings: ChunkSettings, leased: LeaseRange, spool: Spool) -> tuple[li
 
 
 async def _commit(
-    context: WorkContext, settings: ChunkSettings, attempt: Attempt, answered: list[Answered]
+    context: WorkContext, settings: ChunkSettings, attempt: Attempt, answered: list[AnsweredQuestion]
 ) -> ChunkReport:
     """Judge and commit; what was paid for is kept while the folder cannot be written, for some seconds.
 
@@ -140,7 +140,7 @@ async def _commit(
 
 
 async def _beside(
-    context: WorkContext, settings: ChunkSettings, attempt: Attempt, answered: list[Answered]
+    context: WorkContext, settings: ChunkSettings, attempt: Attempt, answered: list[AnsweredQuestion]
 ) -> ChunkReport:
     try:
         return await context.beside(judge_and_commit, settings, attempt, answered)
@@ -208,18 +208,18 @@ class Attempt:
     began: float
 
 
-async def _together(rows: list[Row], ask: Ask) -> list[Answered]:
+async def _together(rows: list[Row], ask: Ask) -> list[AnsweredQuestion]:
     return list(await asyncio.gather(*(ask(row) for row in rows)))
 
 
-async def _in_groups(rows: list[Row], lease: Lease, context: WorkContext, ask: Ask) -> list[Answered]:
+async def _in_groups(rows: list[Row], lease: Lease, context: WorkContext, ask: Ask) -> list[AnsweredQuestion]:
     """Each group announced before it is asked, the quarantined not at all; back in the rows' order."""
     by_row = {row[0].row: row for row in rows}
-    answered: dict[int, Answered] = {}
+    answered: dict[int, AnsweredQuestion] = {}
     for number, words in lease.quarantined:
         question, _ = by_row[number]
         skip = Skip(question.id, Stage.SAMPLE, Reason.QUARANTINED, f"ends engines: {words}")
-        answered[number] = Answered(question, skip=skip)
+        answered[number] = AnsweredQuestion(question, skip=skip)
     for group in lease.groups(list(by_row)):
         await context.announce(group)
         answered.update(zip(group, await _together([by_row[number] for number in group], ask), strict=True))
@@ -235,12 +235,12 @@ async def _ask(
     priority: int,
     spool: Spool,
     row: Row,
-) -> Answered:
+) -> AnsweredQuestion:
     question, skip = row
     if skip is None and settings.recipe.sampling.evaluate and question.answer is None:
         skip = no_answer(question.id)
     if skip is not None:
-        return Answered(question, skip=skip)
+        return AnsweredQuestion(question, skip=skip)
     first, recipe = settings.first_round, settings.recipe
     n_responses = (
         (first or recipe.sampling.n)
@@ -268,13 +268,13 @@ async def _ask(
             raise
         except Exception as error:  # noqa: BLE001 one request's fault, of whatever type, is one question's skip
             words = " ".join(f"{type(error).__name__}: {error}".split())[:_SHOWN_CHARS]
-            return Answered(question, skip=Skip(question.id, Stage.SAMPLE, Reason.ENGINE_REFUSED, words))
+            return AnsweredQuestion(question, skip=Skip(question.id, Stage.SAMPLE, Reason.ENGINE_REFUSED, words))
     for response in answered.responses:
         room.learn(response.tokens)
     return replace(answered, images=stored)
 
 
-def _refuse_faults(answered: list[Answered], source: Source) -> None:
+def _refuse_faults(answered: list[AnsweredQuestion], source: Source) -> None:
     for one in answered:
         if one.skip is not None and one.skip.reason in FAILURES:
             place = source.place(one.question.row)
@@ -282,7 +282,7 @@ def _refuse_faults(answered: list[Answered], source: Source) -> None:
             raise SourceError(f"{place}: {detail} ({one.skip.reason}; --strict ends the run here)")
 
 
-def judge_and_commit(settings: ChunkSettings, attempt: Attempt, answered: list[Answered]) -> ChunkReport:
+def judge_and_commit(settings: ChunkSettings, attempt: Attempt, answered: list[AnsweredQuestion]) -> ChunkReport:
     """Judge a chunk's responses, count its pairs, write its files and commit them. Runs on a CPU beside the engine.
 
     An attempt whose commit was refused reports what the attempt that won has committed.
@@ -331,7 +331,7 @@ def report(commit: ChunkCommit) -> ChunkReport:
     )
 
 
-def _stored(answered: Answered) -> Committed:
+def _stored(answered: AnsweredQuestion) -> StoredQuestion:
     responses = tuple(_store(response, answered) for response in answered.responses)
     if answered.verdicts:
         responses = tuple(
@@ -339,10 +339,10 @@ def _stored(answered: Answered) -> Committed:
             for one, verdict in zip(responses, answered.verdicts, strict=True)
         )
     question = replace(answered.question, images=tuple(map(stored_reference, answered.question.images)))
-    return Committed(question, answered.images, responses, answered.skip)
+    return StoredQuestion(question, answered.images, responses, answered.skip)
 
 
-def _store(response: Response, answered: Answered) -> StoredResponse:
+def _store(response: Response, answered: AnsweredQuestion) -> StoredResponse:
     if response.stage is not Stage.COMPLETION or answered.cut is None:
         return StoredResponse(response)
     cut = answered.cut

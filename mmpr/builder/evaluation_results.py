@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from mmpr.errors import JudgeError
 from mmpr.evaluation import Result, result
 from mmpr.judging import JudgeOptions, compile_reference, form_of
-from mmpr.run import Committed
+from mmpr.run import StoredQuestion
 from mmpr.types import Reason, Skip, Stage
 
 
@@ -18,7 +18,7 @@ def no_answer(question_id: str) -> Skip:
     return Skip(question_id, Stage.READ, Reason.NO_ANSWER, "no answer to judge responses by: give `answer`")
 
 
-def result_of(committed: Committed, options: JudgeOptions) -> Result | Skip:
+def result_of(committed: StoredQuestion, options: JudgeOptions) -> Result | Skip:
     """What a committed question's responses came to, or why it has no result."""
     question = committed.question
     if committed.skip is not None:
@@ -35,7 +35,7 @@ def result_of(committed: Committed, options: JudgeOptions) -> Result | Skip:
     return found or Skip(question.id, Stage.JUDGE, Reason.NONE_JUDGED, "the judge decided on none of its responses")
 
 
-def count_results(committed: Iterable[Committed], options: JudgeOptions) -> tuple[dict[str, int], dict[str, int]]:
+def count_results(committed: Iterable[StoredQuestion], options: JudgeOptions) -> tuple[dict[str, int], dict[str, int]]:
     """Counts (`evaluated` questions, their `responses`, how many are `right`) and skips by reason of some questions."""
     counts: Counter[str] = Counter(evaluated=0)
     skips: Counter[str] = Counter()

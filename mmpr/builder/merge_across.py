@@ -20,7 +20,7 @@ from mmpr.engines.engine_options import UNKNOWN_MODEL
 from mmpr.errors import ConfigError
 from mmpr.judging import JudgeOptions, judge_key, open_judge
 from mmpr.pairing import PairOptions
-from mmpr.run import ChunkCommit, Committed, RunFolder, StoredResponse, new_attempt, read_chunk
+from mmpr.run import ChunkCommit, RunFolder, StoredQuestion, StoredResponse, new_attempt, read_chunk
 from mmpr.run.joined_questions import AnsweredElsewhere, JoinedQuestions
 from mmpr.run.stored_verdicts import with_verdicts
 from mmpr.settings.config import BuildConfig, changed, of_sources
@@ -158,12 +158,12 @@ def take_joined(folder: RunFolder, rule: PairOptions, time_limit_s: float, work:
     folder.commit_chunk(work.chunk, new_attempt(), rows, joined)
 
 
-def _others(work: JoinedChunk) -> tuple[dict[int, list[tuple[str, Committed]]], set[str]]:
+def _others(work: JoinedChunk) -> tuple[dict[int, list[tuple[str, StoredQuestion]]], set[str]]:
     """By place what other runs answered, in their order, each with its model; and how that was judged."""
     wanted: defaultdict[tuple[int, int], dict[int, int]] = defaultdict(dict)
     for one in work.answered:
         wanted[one.part, one.chunk][one.other_place] = one.place
-    found: defaultdict[int, list[tuple[str, Committed]]] = defaultdict(list)
+    found: defaultdict[int, list[tuple[str, StoredQuestion]]] = defaultdict(list)
     judges = set()
     for (part, chunk), places in sorted(wanted.items()):
         run = work.runs[part]
@@ -175,7 +175,7 @@ def _others(work: JoinedChunk) -> tuple[dict[int, list[tuple[str, Committed]]], 
     return found, judges
 
 
-def _with_others(committed: Committed, model: str, others: Sequence[tuple[str, Committed]]) -> Committed:
+def _with_others(committed: StoredQuestion, model: str, others: Sequence[tuple[str, StoredQuestion]]) -> StoredQuestion:
     """A question with its own responses, then the others', numbered on; all say who wrote them."""
     if committed.question.answer is None or committed.skip is not None:
         return committed
@@ -193,6 +193,6 @@ def _of_model(stored: StoredResponse, model: str) -> StoredResponse:
     return replace(stored, response=replace(stored.response, model=stored.response.model or model))
 
 
-def _renamed(committed: Committed, renamed: Mapping[str, str]) -> Committed:
+def _renamed(committed: StoredQuestion, renamed: Mapping[str, str]) -> StoredQuestion:
     question = committed.question
     return replace(committed, question=replace(question, source=renamed.get(question.source, question.source)))

@@ -7,11 +7,11 @@ from collections.abc import Iterable
 
 from mmpr.dropout import pair_completions, usable_completions
 from mmpr.pairing import PairOptions, pair_responses
-from mmpr.run import Committed
+from mmpr.run import StoredQuestion
 from mmpr.types import Pair, Skip, Stage
 
 
-def make_pairs(committed: Committed, rule: PairOptions) -> list[Pair] | Skip:
+def make_pairs(committed: StoredQuestion, rule: PairOptions) -> list[Pair] | Skip:
     """A committed question's pairs, or its skip: the one rule that the build, the last selection and `pair` share."""
     if committed.skip is not None:
         return committed.skip
@@ -20,7 +20,7 @@ def make_pairs(committed: Committed, rule: PairOptions) -> list[Pair] | Skip:
     return pair_responses(committed.question, committed.judged, rule)
 
 
-def _pair_completions(committed: Committed, rule: PairOptions) -> list[Pair] | Skip:
+def _pair_completions(committed: StoredQuestion, rule: PairOptions) -> list[Pair] | Skip:
     spliced = [(stored.response, stored.splice) for stored in committed.responses if stored.splice is not None]
     draft = committed.find((Stage.DRAFT, spliced[0][1].draft_index)).response
     rest = draft.text[spliced[0][1].prefix_chars :]  # all go on from the same place
@@ -31,7 +31,7 @@ def _pair_completions(committed: Committed, rule: PairOptions) -> list[Pair] | S
     return pair_completions(draft, scored, min_margin=rule.min_grounding_margin, most=rule.pairs_per_question)
 
 
-def count(committed: Iterable[Committed], rule: PairOptions) -> tuple[dict[str, int], dict[str, int]]:
+def count(committed: Iterable[StoredQuestion], rule: PairOptions) -> tuple[dict[str, int], dict[str, int]]:
     """Counts (`paired` and pairs by kind) and skips by reason of some questions."""
     counts: Counter[str] = Counter(paired=0)
     skips: Counter[str] = Counter()

@@ -13,7 +13,7 @@ from mmpr.engines.engine_options import UNKNOWN_MODEL
 from mmpr.judging import JudgeOptions, judge_key
 from mmpr.judging.own_judge import own_label
 from mmpr.prompts import GIVEN, PromptOptions, ask
-from mmpr.run import ChunkCommit, Committed, DatasetRecipe, Member, RunColumns
+from mmpr.run import ChunkCommit, DatasetRecipe, Member, RunColumns, StoredQuestion
 from mmpr.run.stored_verdicts import Rejudge, kind_of
 from mmpr.settings.config import BuildConfig, changed, of_sources
 from mmpr.types import Message
@@ -98,7 +98,7 @@ def own_judges(config: BuildConfig) -> tuple[str, ...]:
     return tuple(sorted({" ".join(own_label(one).values()) for one in options if one.judge}))
 
 
-def _messages(committed: Committed, options: PromptOptions) -> tuple[Message, ...]:
+def _messages(committed: StoredQuestion, options: PromptOptions) -> tuple[Message, ...]:
     return ask(committed.question, options)
 
 

@@ -23,7 +23,7 @@ from mmpr.pairing import (
     without_duplicates,
 )
 from mmpr.rewards import write_reference
-from mmpr.run import Committed, DatasetRecipe
+from mmpr.run import DatasetRecipe, StoredQuestion
 from mmpr.run.columns import side_of
 from mmpr.types import Outcome, Reason, Skip, Stage
 
@@ -47,7 +47,7 @@ class PartRules:
 
 
 def example_of(
-    committed: Committed, part: PartRules, format: Format, choice: TrainingChoice
+    committed: StoredQuestion, part: PartRules, format: Format, choice: TrainingChoice
 ) -> tuple[TrainingExample | None, list[Omission]]:
     """A committed question's example, if it is one, and everything that is left out of it."""
     if why := _left_out(committed, part, format, choice):
@@ -76,7 +76,7 @@ def example_of(
     return (replace(example, responses=tuple(kept)) if kept else None), omitted
 
 
-def _left_out(committed: Committed, part: PartRules, format: Format, choice: TrainingChoice) -> Omission | None:
+def _left_out(committed: StoredQuestion, part: PartRules, format: Format, choice: TrainingChoice) -> Omission | None:
     """Why a question gives no row at all, cheapest first."""
     question = committed.question
     place = f"question {question.id} ({question.source}:{question.row})"
@@ -100,21 +100,21 @@ def _left_out(committed: Committed, part: PartRules, format: Format, choice: Tra
     return (outside.reason, f"{place}: {outside.detail}") if outside else None
 
 
-def _no_rollouts(committed: Committed, place: str) -> Omission | None:
+def _no_rollouts(committed: StoredQuestion, place: str) -> Omission | None:
     """Why a question has no responses to give on: nothing else keeps it out."""
     if committed.skip is not None:
         return committed.skip.reason, f"{place}: {committed.skip.detail}"
     return (Unfit.NO_REFERENCE, place) if committed.question.answer is None else None
 
 
-def _all_samples(committed: Committed) -> tuple[LabelledResponse, ...]:
+def _all_samples(committed: StoredQuestion) -> tuple[LabelledResponse, ...]:
     return tuple(
         LabelledResponse(response.text, verdict.outcome is Outcome.CORRECT, response, verdict)
         for response, verdict in committed.judged
     )
 
 
-def _preferred(committed: Committed, recipe: DatasetRecipe) -> tuple[list[LabelledResponse], list[Omission]]:
+def _preferred(committed: StoredQuestion, recipe: DatasetRecipe) -> tuple[list[LabelledResponse], list[Omission]]:
     """Both sides of a question's Dropout-NTP pairs, each once: the draft, and the completions without the image."""
     pairs = recipe.pair(committed)
     if isinstance(pairs, Skip):
@@ -125,7 +125,7 @@ def _preferred(committed: Committed, recipe: DatasetRecipe) -> tuple[list[Labell
 
 
 def _labelled(
-    committed: Committed, rule: PairOptions, format: Format, choice: TrainingChoice
+    committed: StoredQuestion, rule: PairOptions, format: Format, choice: TrainingChoice
 ) -> tuple[list[LabelledResponse], list[Omission]]:
     """The judged responses whose label is sure, near-equal ones once: right ones first, then wrong ones."""
     sides: dict[bool, list[Judged]] = {True: [], False: []}
@@ -208,7 +208,7 @@ def _within(
             omitted.append((Unfit.BEYOND_MAX_CHARS, place))
 
 
-def _place(committed: Committed, judged: Judged) -> str:
+def _place(committed: StoredQuestion, judged: Judged) -> str:
     question, response = committed.question, judged[0]
     stage = "" if response.stage is Stage.SAMPLE else f"{response.stage.value} "
     return f"response {stage}{response.index} of question {question.id} ({question.source}:{question.row})"

@@ -15,7 +15,7 @@ from mmpr.errors import CommitRefused, ImageError
 from mmpr.importing.import_records import ImportChunk, ImportSettings
 from mmpr.importing.rollout_groups import GroupedQuestion
 from mmpr.judging import judge_key, open_judge
-from mmpr.run import ChunkAccount, Committed, StoredImage, StoredResponse
+from mmpr.run import ChunkAccount, StoredImage, StoredQuestion, StoredResponse
 from mmpr.run.stored_verdicts import with_verdicts
 from mmpr.sources import Row, read_hashed
 from mmpr.sources.given_responses import GivenResponse
@@ -55,7 +55,7 @@ def import_chunk(settings: ImportSettings, work: ImportChunk) -> ChunkReport:
     return report(commit)
 
 
-def _committed(settings: ImportSettings, row: Row, given: GroupedQuestion) -> Committed:
+def _committed(settings: ImportSettings, row: Row, given: GroupedQuestion) -> StoredQuestion:
     """A question with its responses, or why it has none."""
     question, skipped = row
     place = settings.source.place(question.row)
@@ -72,8 +72,8 @@ def _committed(settings: ImportSettings, row: Row, given: GroupedQuestion) -> Co
             skip = Skip(question.id, Stage.READ, error.reason, error.detail)
     if skip is not None:
         detail = skip.detail if place in skip.detail else f"{place}: {skip.detail}"
-        return Committed(question, skip=Skip(question.id, skip.stage, skip.reason, detail))
-    return Committed(question, images, tuple(_responses(settings, question, given.responses)))
+        return StoredQuestion(question, skip=Skip(question.id, skip.stage, skip.reason, detail))
+    return StoredQuestion(question, images, tuple(_responses(settings, question, given.responses)))
 
 
 def _replaced(question: Question, given: GroupedQuestion) -> Question:
@@ -108,13 +108,13 @@ def _responses(settings: ImportSettings, question: Question, given: Sequence[Giv
     ]
 
 
-def _repeats(found: Sequence[Committed]) -> dict[str, int]:
+def _repeats(found: Sequence[StoredQuestion]) -> dict[str, int]:
     """How many responses there are, and how many say what another of their question says, word for word."""
     texts = [[stored.response.text for stored in one.responses] for one in found]
     return {"responses": sum(map(len, texts)), "repeated": sum(len(each) - len(set(each)) for each in texts)}
 
 
-def _tokens(found: Sequence[Committed]) -> dict[str, int]:
+def _tokens(found: Sequence[StoredQuestion]) -> dict[str, int]:
     """The tokens that are known; nothing where none are."""
     known = [r.response.n_tokens for one in found for r in one.responses if r.response.n_tokens is not None]
     return dict(Counter(generated=sum(known))) if known else {}

@@ -13,9 +13,9 @@ from mmpr.reporting.sample import read_picks
 from mmpr.reporting.verdict_figures import judged_as_paired
 from mmpr.run import (
     ChunkCommit,
-    Committed,
     RunFolder,
     RunRecord,
+    StoredQuestion,
     by_member,
     finished_pairs,
     read_chunk,
@@ -43,7 +43,7 @@ class Story:
 
     row: TableRow
     siblings: list[TableRow]
-    committed: Committed
+    committed: StoredQuestion
     commit: ChunkCommit
     path: str
     selection: Settings
@@ -84,7 +84,7 @@ def read_story(url: str, pair_id: str) -> Story:
     )
 
 
-def questions_as_paired(folder: RunFolder) -> Iterator[Committed]:
+def questions_as_paired(folder: RunFolder) -> Iterator[StoredQuestion]:
     """Every committed question, with the verdicts that its pairs were made from, without the images' bytes.
 
     A run whose dataset is not cut yet has the verdicts that cutting it would go by.
@@ -108,7 +108,7 @@ def _selection(run: RunRecord, commit: ChunkCommit) -> Settings:
     return {**run.selection, **own_settings(run.selection).get(own, {})}
 
 
-def _question(folder: RunFolder, source: str, row: int) -> tuple[ChunkCommit, Committed]:
+def _question(folder: RunFolder, source: str, row: int) -> tuple[ChunkCommit, StoredQuestion]:
     for commit in folder.commits():
         if not any(span.source == source and span.first <= row <= span.last for span in commit.spans):
             continue

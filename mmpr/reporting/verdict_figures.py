@@ -13,7 +13,7 @@ from mmpr.judging import JudgeOptions, open_judge
 from mmpr.judging.own_judge import own_label
 from mmpr.pairing import FirstRound
 from mmpr.reporting.tally import short
-from mmpr.run import Committed, VerdictCounts
+from mmpr.run import StoredQuestion, VerdictCounts
 from mmpr.run.json_records import JsonObject, record_of, to_json, unsealed
 from mmpr.run.run_record import Settings
 from mmpr.run.stored_verdicts import with_verdicts
@@ -75,8 +75,8 @@ def outcomes_by_rule(counts: VerdictCounts) -> dict[str, Counter[str]]:
 
 
 def judged_as_paired(
-    rows: Iterable[Committed], judge: str, selection: Settings, *, version: int
-) -> Iterator[Committed]:
+    rows: Iterable[StoredQuestion], judge: str, selection: Settings, *, version: int
+) -> Iterator[StoredQuestion]:
     """Questions with the verdicts that their pairs were made from: their own, or new ones of the present settings.
 
     Args:

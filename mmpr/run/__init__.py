@@ -5,11 +5,11 @@ from mmpr.run.columns import DatasetRecipe, RunColumns, arrow_schema, dataset_fe
 from mmpr.run.commit_records import (
     ChunkAccount,
     ChunkCommit,
-    Committed,
     FileRecord,
     RowSpan,
     Splice,
     StoredImage,
+    StoredQuestion,
     StoredResponse,
 )
 from mmpr.run.dataset import count_dataset, cut_dataset, take_census, write_shard
@@ -26,7 +26,6 @@ __all__ = [
     "ChunkAccount",
     "ChunkCensus",
     "ChunkCommit",
-    "Committed",
     "DatasetOptions",
     "DatasetRecipe",
     "DriverClaim",
@@ -43,6 +42,7 @@ __all__ = [
     "ShardPlan",
     "Splice",
     "StoredImage",
+    "StoredQuestion",
     "StoredResponse",
     "Totals",
     "VerdictCounts",

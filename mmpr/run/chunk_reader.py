@@ -8,14 +8,14 @@ from dataclasses import replace
 import pyarrow as pa
 
 from mmpr.run import chunk_tables
-from mmpr.run.commit_records import ChunkCommit, Committed, StoredResponse
+from mmpr.run.commit_records import ChunkCommit, StoredQuestion, StoredResponse
 from mmpr.run.folder import RunFolder
 from mmpr.run.parquet_reader import named_errors, row_groups
 
 
 def read_chunk(
     folder: RunFolder, commit: ChunkCommit, *, first: int = 0, stop: int | None = None, images: bool = True
-) -> Iterator[Committed]:
+) -> Iterator[StoredQuestion]:
     """The questions of a chunk in source order, with responses, verdicts and skip.
 
     Args:
@@ -42,7 +42,7 @@ def read_chunk(
     # outside of `named_errors`, for what goes wrong from here on is the caller's
     for place, (question, found, skip) in enumerate(rows, start=first):
         whole = tuple(replace(image, encoded=encoded.get(image.sha256)) for image in found)
-        yield Committed(question, whole, tuple(answered.get(place, ())), skip)
+        yield StoredQuestion(question, whole, tuple(answered.get(place, ())), skip)
 
 
 def read_encoded(folder: RunFolder, commit: ChunkCommit, wanted: Set[str]) -> dict[str, bytes]:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import pyarrow as pa
 
-from mmpr.run.commit_records import Committed, Splice, StoredImage, StoredResponse
+from mmpr.run.commit_records import Splice, StoredImage, StoredQuestion, StoredResponse
 from mmpr.types import (
     Certainty,
     Finish,
@@ -109,7 +109,7 @@ BYTES_ONLY = ["pictures.list.element.sha256", "pictures.list.element.encoded"]
 QuestionRow = tuple[Question, tuple[StoredImage, ...], Skip | None]
 
 
-def question_groups(chunk: Sequence[Committed]) -> Iterator[pa.Table]:
+def question_groups(chunk: Sequence[StoredQuestion]) -> Iterator[pa.Table]:
     """The chunk's questions as row groups of bounded size, each distinct image's bytes once."""
     written: set[str] = set()
     rows: list[TableRow] = []
@@ -124,7 +124,7 @@ def question_groups(chunk: Sequence[Committed]) -> Iterator[pa.Table]:
         yield pa.Table.from_pylist(rows, schema=QUESTIONS)
 
 
-def response_table(chunk: Sequence[Committed]) -> pa.Table:
+def response_table(chunk: Sequence[StoredQuestion]) -> pa.Table:
     """All responses of a chunk; `place` ties each to its question."""
     rows = [_response_row(place, c.question, r) for place, c in enumerate(chunk) for r in c.responses]
     return pa.Table.from_pylist(rows, schema=RESPONSES)
@@ -146,7 +146,7 @@ def read_responses(table: pa.Table) -> Iterator[tuple[int, StoredResponse]]:
         yield row["place"], StoredResponse(_response(row), _verdict(row), _splice(row), row.get("judge_version"))
 
 
-def _question_row(committed: Committed, written: set[str]) -> TableRow:
+def _question_row(committed: StoredQuestion, written: set[str]) -> TableRow:
     question, skip = committed.question, committed.skip
     return {
         **{name: getattr(question, name) for name in Question.__slots__},

@@ -19,7 +19,7 @@ from mmpr.errors import LawBroken
 from mmpr.image_tags import IMAGE_TAG
 from mmpr.pairing import first_round, of_policy
 from mmpr.prompts import count_tags, is_frame
-from mmpr.run.commit_records import Committed, Side, StoredImage, StoredResponse
+from mmpr.run.commit_records import Side, StoredImage, StoredQuestion, StoredResponse
 from mmpr.run.json_records import JsonObject
 from mmpr.run.selection import Selection
 from mmpr.types import Message, Pair, PairKind, Reason, Response, Skip, Stage, TableRow
@@ -47,11 +47,11 @@ class RunColumns:
     policy: str | None = None
 
 
-def _as_committed(committed: Committed) -> Committed:
+def _as_committed(committed: StoredQuestion) -> StoredQuestion:
     return committed
 
 
-def _no_kind(_: Committed) -> None:
+def _no_kind(_: StoredQuestion) -> None:
     return None
 
 
@@ -70,12 +70,12 @@ class DatasetRecipe:
         members: of a merged run, in ascending order: the first chunk of each member, and the member's own recipe.
     """
 
-    pair: Callable[[Committed], list[Pair] | Skip]
-    messages: Callable[[Committed], tuple[Message, ...]]
+    pair: Callable[[StoredQuestion], list[Pair] | Skip]
+    messages: Callable[[StoredQuestion], tuple[Message, ...]]
     columns: RunColumns
     embed_images: bool = True
-    view: Callable[[Committed], Committed] = _as_committed
-    kind: Callable[[Committed], str | None] = _no_kind
+    view: Callable[[StoredQuestion], StoredQuestion] = _as_committed
+    kind: Callable[[StoredQuestion], str | None] = _no_kind
     selection: Selection = field(default_factory=Selection)
     members: tuple[tuple[int, DatasetRecipe], ...] = ()
 
@@ -108,7 +108,7 @@ def pair_id(source: str, row: int, pair: Pair) -> str:
     return hashlib.sha256(place.encode()).hexdigest()[:20]
 
 
-def pairs_of(committed: Committed, recipe: DatasetRecipe) -> list[Pair] | Skip:
+def pairs_of(committed: StoredQuestion, recipe: DatasetRecipe) -> list[Pair] | Skip:
     """The question's pairs or its skip; a prompt whose tags are not its images would break every trainer.
 
     Raises:
@@ -134,17 +134,17 @@ def pairs_of(committed: Committed, recipe: DatasetRecipe) -> list[Pair] | Skip:
     return recipe.selection.keep(committed.question, named(committed, pairs))
 
 
-def side_of(committed: Committed, recipe: DatasetRecipe) -> str:
+def side_of(committed: StoredQuestion, recipe: DatasetRecipe) -> str:
     """`train` or `validation`."""
     return recipe.selection.split.side(committed.question, [image.sha256 for image in committed.images])
 
 
-def named(committed: Committed, pairs: Sequence[Pair]) -> list[tuple[Pair, str]]:
+def named(committed: StoredQuestion, pairs: Sequence[Pair]) -> list[tuple[Pair, str]]:
     """Each pair with its id."""
     return [(pair, pair_id(committed.question.source, committed.question.row, pair)) for pair in pairs]
 
 
-def weigh(committed: Committed, pairs: Sequence[Pair], recipe: DatasetRecipe) -> list[int]:
+def weigh(committed: StoredQuestion, pairs: Sequence[Pair], recipe: DatasetRecipe) -> list[int]:
     """Bytes that each pair's row takes in memory; needs no image's bytes."""
     shared = sum(image.n_bytes for image, path in _placed(committed, recipe) if path is None) + _ROW_BYTES
     shared += 2 * sum(len(message.text.encode()) for message in recipe.messages(committed))
@@ -159,7 +159,7 @@ def sides_of(row: TableRow) -> tuple[Side, Side]:
     return (stages[0], row["chosen_index"]), (stages[1], row["rejected_index"])
 
 
-def pair_rows(committed: Committed, pairs: Sequence[Pair], recipe: DatasetRecipe) -> list[TableRow]:
+def pair_rows(committed: StoredQuestion, pairs: Sequence[Pair], recipe: DatasetRecipe) -> list[TableRow]:
     """The rows of one question's pairs, with its images' bytes."""
     shared = _question_columns(committed, recipe)
     return [{**shared, **_pair_columns(committed, pair, recipe.columns)} for pair in pairs]
@@ -224,7 +224,7 @@ def _dtype(kind: pa.DataType) -> str:
     return {"double": "float64"}.get(str(kind), str(kind))
 
 
-def _question_columns(committed: Committed, recipe: DatasetRecipe) -> TableRow:
+def _question_columns(committed: StoredQuestion, recipe: DatasetRecipe) -> TableRow:
     question, messages = committed.question, recipe.messages(committed)
     first = first_round(of_policy(committed.judged, recipe.columns.policy))
     return {
@@ -250,7 +250,7 @@ def _question_columns(committed: Committed, recipe: DatasetRecipe) -> TableRow:
     }
 
 
-def _placed(committed: Committed, recipe: DatasetRecipe) -> Iterator[tuple[StoredImage, str | None]]:
+def _placed(committed: StoredQuestion, recipe: DatasetRecipe) -> Iterator[tuple[StoredImage, str | None]]:
     """Each image, and the path that stands for it: of a local file whose very bytes were seen, where that is asked.
 
     A file that was turned upright or converted, a frame, a fetched image and one in a data URI are always embedded.
@@ -274,7 +274,7 @@ def image_bytes(image: TableRow) -> bytes | None:
         return None
 
 
-def _pair_columns(committed: Committed, pair: Pair, columns: RunColumns) -> TableRow:
+def _pair_columns(committed: StoredQuestion, pair: Pair, columns: RunColumns) -> TableRow:
     chosen, rejected = committed.find(pair.chosen), committed.find(pair.rejected)
     texts = committed.text_of(pair.chosen), committed.text_of(pair.rejected)
     splice = rejected.splice

@@ -83,7 +83,7 @@ class StoredResponse:
 
 
 @dataclass(frozen=True, slots=True)
-class Committed:
+class StoredQuestion:
     """One question and everything that came of it.
 
     `skip` is what reading or generating decided, and final; the skips of pairing are derived again from `responses`.
@@ -230,6 +230,6 @@ class ChunkCommit:
         return commit
 
 
-def pair_texts(committed: Committed, pair: Pair) -> tuple[str, str]:
+def pair_texts(committed: StoredQuestion, pair: Pair) -> tuple[str, str]:
     """Chosen and rejected text of a pair."""
     return committed.text_of(pair.chosen), committed.text_of(pair.rejected)

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from mmpr.run.chunk_reader import read_chunk
 from mmpr.run.columns import TEXTS, DatasetRecipe, arrow_schema, named, pair_rows, pairs_of, side_of, weigh
-from mmpr.run.commit_records import ChunkCommit, Committed, FileRecord
+from mmpr.run.commit_records import ChunkCommit, FileRecord, StoredQuestion
 from mmpr.run.exclusion import ExcludeList, Exclusion, question_print, read_list
 from mmpr.run.folder import DATA, MANIFEST, RunFolder
 from mmpr.run.plan import ChunkCensus, ShardPlan, SkippedRow, Totals, plan_shards
@@ -154,7 +154,7 @@ def _survey_chunk(
     return ChunkSurvey(dict(keys), tied, found)
 
 
-def _looked_up(rows: Iterable[Committed], listed: ExcludeList, found: Exclusion) -> Iterator[Committed]:
+def _looked_up(rows: Iterable[StoredQuestion], listed: ExcludeList, found: Exclusion) -> Iterator[StoredQuestion]:
     """The questions, each once `found` has which of its images stand in the list, and its text if it does."""
     seen: set[str] = set()
     for committed in rows:
@@ -169,7 +169,9 @@ def _looked_up(rows: Iterable[Committed], listed: ExcludeList, found: Exclusion)
         yield committed
 
 
-def _paired(rows: Iterable[Committed], recipe: DatasetRecipe) -> Iterator[tuple[Committed, list[Pair] | Skip]]:
+def _paired(
+    rows: Iterable[StoredQuestion], recipe: DatasetRecipe
+) -> Iterator[tuple[StoredQuestion, list[Pair] | Skip]]:
     """The final selection: each question, with the verdicts that count, and its pairs or its skip."""
     for committed in map(recipe.view, rows):
         yield committed, pairs_of(committed, recipe)
@@ -270,7 +272,7 @@ class _RowGroups:
         self._n_bytes = 0
         self.n_rows = 0
 
-    def add(self, committed: Committed, pairs: Sequence[Pair], recipe: DatasetRecipe) -> None:
+    def add(self, committed: StoredQuestion, pairs: Sequence[Pair], recipe: DatasetRecipe) -> None:
         weights = weigh(committed, pairs, recipe)
         in_all = self._n_bytes + sum(weights)
         enough = len(self._rows) + len(pairs) > GROUP_ROWS and in_all > LEAST_GROUP_BYTES

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from mmpr.errors import CommitRefused, LawBroken, ResumeError, RunFolderError
 from mmpr.redact import redacted
 from mmpr.run import chunk_tables
-from mmpr.run.commit_records import ChunkAccount, ChunkCommit, Committed, FileRecord, RowSpan, kept_as
+from mmpr.run.commit_records import ChunkAccount, ChunkCommit, FileRecord, RowSpan, StoredQuestion, kept_as
 from mmpr.run.json_records import JsonObject, record_of, sealed, sealed_line, unsealed
 from mmpr.run.run_record import RunLayout, RunRecord, Settings
 from mmpr.run.store import TEMPORARY, Store
@@ -256,7 +256,7 @@ class RunFolder:
         self,
         chunk: int,
         attempt: str,
-        rows: Sequence[Committed],
+        rows: Sequence[StoredQuestion],
         account: ChunkAccount,
     ) -> ChunkCommit:
         """Write a chunk's two files, then its sidecar: the commit.
@@ -420,7 +420,7 @@ def _as_stored(settings: Settings) -> JsonObject:
     return found
 
 
-def _spans(rows: Sequence[Committed]) -> tuple[RowSpan, ...]:
+def _spans(rows: Sequence[StoredQuestion]) -> tuple[RowSpan, ...]:
     places: dict[str, list[int]] = {}
     for row in rows:
         places.setdefault(row.question.source, []).append(row.question.row)

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 from mmpr.errors import JudgeError
 from mmpr.judging import VERSION, Judge, JudgeOptions, OwnJudge, compile_reference, open_judge
-from mmpr.run.commit_records import Committed
+from mmpr.run.commit_records import StoredQuestion
 from mmpr.types import Stage
 
 
-def with_verdicts(committed: Committed, judge: Judge | OwnJudge) -> Committed:
+def with_verdicts(committed: StoredQuestion, judge: Judge | OwnJudge) -> StoredQuestion:
     """The question with a verdict on every sampled response, whatever it had before."""
     samples = [stored for stored in committed.responses if stored.response.stage is Stage.SAMPLE]
     if not samples:
@@ -24,7 +24,7 @@ def with_verdicts(committed: Committed, judge: Judge | OwnJudge) -> Committed:
     return replace(committed, responses=(*judged, *others))
 
 
-def kind_of(committed: Committed, *, options: JudgeOptions) -> str | None:
+def kind_of(committed: StoredQuestion, *, options: JudgeOptions) -> str | None:
     """The kind of the question's reference answer; `unknown` where it cannot be compiled, None where there is none."""
     if committed.question.answer is None:
         return None
@@ -41,7 +41,7 @@ class Rejudge:
         self._options, self._time_limit_s = options, time_limit_s
         self._judge: Judge | OwnJudge | None = None
 
-    def __call__(self, committed: Committed) -> Committed:
+    def __call__(self, committed: StoredQuestion) -> StoredQuestion:
         if self._judge is None:
             self._judge = open_judge(self._options, time_limit_s=self._time_limit_s)
         return with_verdicts(committed, self._judge)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from mmpr.errors import RunFolderError
 from mmpr.judging import VERSION
 from mmpr.pairing import FirstRound, first_round, of_policy
-from mmpr.run.commit_records import Committed
+from mmpr.run.commit_records import StoredQuestion
 from mmpr.run.json_records import JsonObject, record_of, sealed
 from mmpr.types import Certainty, Outcome, Pair, Verdict
 
@@ -46,7 +46,9 @@ class VerdictCounts:
     first_round: Counter[str] = field(default_factory=Counter)
     judge_version: int = VERSION
 
-    def count(self, committed: Committed, pairs: Sequence[Pair], kind: str | None, policy: str | None = None) -> None:
+    def count(
+        self, committed: StoredQuestion, pairs: Sequence[Pair], kind: str | None, policy: str | None = None
+    ) -> None:
         """Take one question with its pairs, none where it is skipped; those without a known answer are not judged.
 
         First rounds are the policy's own, where several models answered.
@@ -62,7 +64,7 @@ class VerdictCounts:
         self.first_round.update(asdict(first))
         self._count_groups(committed, pairs, kind)
 
-    def _count_groups(self, committed: Committed, pairs: Sequence[Pair], kind: str | None) -> None:
+    def _count_groups(self, committed: StoredQuestion, pairs: Sequence[Pair], kind: str | None) -> None:
         """Every response under its question's source and kind, and under its own rule."""
         shared = [self._group("source", committed.question.source), *([self._group("kind", kind)] if kind else [])]
         decided: dict[str, Counter[str]] = {}

@@ -26,7 +26,7 @@ import yaml
 
 from mmpr.demo.pocket_world import Scene
 from mmpr.pocket import POCKET
-from mmpr.run import Committed, RunFolder
+from mmpr.run import RunFolder, StoredQuestion
 from mmpr.types import Outcome, PairKind, Stage
 from pipelines.mpo.train import Weights, load_recipe
 from pipelines.pocket.checker import count_statements
@@ -215,7 +215,7 @@ def _run(*command: str) -> None:
         sys.exit(f"{done.stdout}{done.stderr[-3000:]}\nfailed: {' '.join(command)}")
 
 
-def _answers(one: Committed, scenes: dict[str, Scene]) -> Answers:
+def _answers(one: StoredQuestion, scenes: dict[str, Scene]) -> Answers:
     kind = one.question.source.removeprefix("pocket-")
     if one.question.answer is None:
         (draft,) = (r.response for r in one.responses if r.response.stage is Stage.DRAFT)

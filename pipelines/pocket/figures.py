@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from mmpr.builder.pair_rule import make_pairs
 from mmpr.demo.pocket_world import Scene
 from mmpr.pairing import PairOptions
-from mmpr.run import Committed, RunFolder, read_chunk
+from mmpr.run import RunFolder, StoredQuestion, read_chunk
 from mmpr.run.commit_records import pair_texts
 from mmpr.types import Outcome, Stage
 from pipelines.pocket.checker import Statements, count_statements
@@ -78,15 +78,15 @@ class DraftFigures:
     ratio_high: float
 
 
-def questions_of(folder: RunFolder) -> Iterator[Committed]:
+def questions_of(folder: RunFolder) -> Iterator[StoredQuestion]:
     """Every committed question of a run, images left out."""
     for commit in folder.committed().values():
         yield from read_chunk(folder, commit, images=False)
 
 
-def kind_figures(questions: Sequence[Committed]) -> dict[str, KindFigures]:
+def kind_figures(questions: Sequence[StoredQuestion]) -> dict[str, KindFigures]:
     """Figures by kind of question, and over all of them."""
-    kinds: dict[str, list[Committed]] = defaultdict(list)
+    kinds: dict[str, list[StoredQuestion]] = defaultdict(list)
     for one in questions:
         if one.judged:
             kinds[one.question.source.removeprefix("pocket-")].append(one)
@@ -94,7 +94,7 @@ def kind_figures(questions: Sequence[Committed]) -> dict[str, KindFigures]:
     return {kind: _figures(asked) for kind, asked in sorted(kinds.items(), key=lambda kind: kind[0] == "all")}
 
 
-def _figures(asked: Sequence[Committed]) -> KindFigures:
+def _figures(asked: Sequence[StoredQuestion]) -> KindFigures:
     outcomes = [[verdict.outcome for _, verdict in one.judged] for one in asked]
     all_outcomes = Counter(outcome for each in outcomes for outcome in each)
     truths = Counter(one.question.answer for one in asked)
@@ -130,7 +130,7 @@ def _false_share(statements: Statements) -> float:
     return statements.false / max(1, statements.total)
 
 
-def halves(questions: Sequence[Committed], scenes: dict[str, Scene]) -> list[Halves]:
+def halves(questions: Sequence[StoredQuestion], scenes: dict[str, Scene]) -> list[Halves]:
     """Every Dropout-NTP pair of a run, several of a draft included."""
     open_questions = [one for one in questions if one.question.answer is None]
     found = []
@@ -153,7 +153,7 @@ def grounding_figures(pairs: Sequence[Halves]) -> dict[str, dict[str, float]]:
     return {m: {"pairs": len(k), "falser": sum(p.is_falser for p in k) / len(k)} for m, k in kept.items() if k}
 
 
-def draft_figures(questions: Sequence[Committed], scenes: dict[str, Scene]) -> DraftFigures | None:
+def draft_figures(questions: Sequence[StoredQuestion], scenes: dict[str, Scene]) -> DraftFigures | None:
     """What choosing among several drafts brought; None where there was nothing to choose."""
     found = [_draft_counts(one, scenes[one.question.id]) for one in questions]
     counts = np.array([each for each in found if each is not None])
@@ -173,7 +173,7 @@ def draft_figures(questions: Sequence[Committed], scenes: dict[str, Scene]) -> D
     )
 
 
-def _draft_counts(one: Committed, scene: Scene) -> tuple[float, float, float, float] | None:
+def _draft_counts(one: StoredQuestion, scene: Scene) -> tuple[float, float, float, float] | None:
     """False and all statements of the chosen draft, and the others' means; None where nothing was chosen and ended."""
     counts = [count_statements(draft.text, scene) for draft in one.of_stage(Stage.DRAFT)]
     splices = [stored.splice for stored in one.responses if stored.splice is not None]

@@ -7,10 +7,10 @@ from run import making
 from mmpr.builder.run_recipes import judge_options, run_recipe
 from mmpr.judging import judge_key, open_judge
 from mmpr.run import (
-    Committed,
     RunFolder,
     RunLayout,
     RunRecord,
+    StoredQuestion,
     StoredResponse,
     cut_dataset,
     new_attempt,
@@ -65,7 +65,7 @@ def asked(row, **changed):
         StoredResponse(Response(question.id, Stage.SAMPLE, i, text(i, said), (), len(text(i, said)), Finish.STOP))
         for i, said in enumerate(answers)
     ]
-    return Committed(question, tuple(shown), tuple(responses))
+    return StoredQuestion(question, tuple(shown), tuple(responses))
 
 
 def answered(row, texts, *, gains=(), finish=Finish.STOP, shown=(FIRST,), **fields):
@@ -78,7 +78,7 @@ def answered(row, texts, *, gains=(), finish=Finish.STOP, shown=(FIRST,), **fiel
         Response(question.id, Stage.SAMPLE, i, said, (), len(said), finish, gain=gains[i] if gains else None)
         for i, said in enumerate(texts)
     ]
-    return Committed(question, tuple(shown), tuple(map(StoredResponse, responses)))
+    return StoredQuestion(question, tuple(shown), tuple(map(StoredResponse, responses)))
 
 
 def every_kind():

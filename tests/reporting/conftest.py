@@ -15,7 +15,6 @@ from mmpr.pairing import PairOptions, pair_responses
 from mmpr.prompts import ask
 from mmpr.run import (
     ChunkAccount,
-    Committed,
     DatasetOptions,
     DatasetRecipe,
     RunColumns,
@@ -24,6 +23,7 @@ from mmpr.run import (
     RunRecord,
     Splice,
     StoredImage,
+    StoredQuestion,
     StoredResponse,
     cut_dataset,
     new_attempt,
@@ -65,7 +65,7 @@ def image(seed: int) -> tuple[StoredImage, list[tuple[str, str]]]:
     return StoredImage(digest, digest, 448, 336, "PNG", len(encoded), encoded), shown
 
 
-def counted(row: int, text: str | None = None) -> Committed:
+def counted(row: int, text: str | None = None) -> StoredQuestion:
     """A question with an answer, eight responses of which some are right, one without an answer."""
     shot, shown = image(row)
     rng = random.Random(row)
@@ -88,10 +88,10 @@ def counted(row: int, text: str | None = None) -> Committed:
             verdict = Verdict(Outcome.UNPARSED, None, "no final answer", reference)
         response = Response(question.id, Stage.SAMPLE, index, body, (), len(body) // 4, Finish.STOP)
         responses.append(StoredResponse(response, verdict))
-    return Committed(question, (shot,), tuple(responses))
+    return StoredQuestion(question, (shot,), tuple(responses))
 
 
-def described(row: int) -> Committed:
+def described(row: int) -> StoredQuestion:
     """An open question: a draft and its blind completion."""
     shot, shown = image(row)
     told = [f"There is a {c} {s} in the image." for c, s in shown]
@@ -101,23 +101,23 @@ def described(row: int) -> Committed:
     draft = Response(question.id, Stage.DRAFT, 0, text, (1,) * 30, len(text) // 4, Finish.STOP)
     completion = Response(question.id, Stage.COMPLETION, 0, blind, (2,) * 20, len(blind) // 4, Finish.STOP)
     splice = Splice(0, len(prefix), len(prefix) // 4)
-    return Committed(question, (shot,), (StoredResponse(draft), StoredResponse(completion, splice=splice)))
+    return StoredQuestion(question, (shot,), (StoredResponse(draft), StoredResponse(completion, splice=splice)))
 
 
-def broken(row: int) -> Committed:
+def broken(row: int) -> StoredQuestion:
     """A row that reading skipped; every second one has the id "same"."""
     question = Question("same" if row % 16 == 4 else f"b{row}", "shapes", row, "What is this?", images=("gone.png",))
-    return Committed(question, skip=Skip(question.id, Stage.READ, Reason.IMAGE_MISSING, "gone.png: no such file"))
+    return StoredQuestion(question, skip=Skip(question.id, Stage.READ, Reason.IMAGE_MISSING, "gone.png: no such file"))
 
 
-def committed_rows(n: int) -> list[Committed]:
+def committed_rows(n: int) -> list[StoredQuestion]:
     """Two in three with an answer, one in five open, the rest broken; the very first is hostile."""
     makers = [counted, described, counted, counted, broken, counted, described, counted]
     rows = [makers[row % len(makers)](row) for row in range(1, n)]
     return [counted(0, f"How many?\n{HOSTILE}\n{TERMINAL}"), *rows]
 
 
-def pair(committed: Committed, rule: PairOptions):
+def pair(committed: StoredQuestion, rule: PairOptions):
     if committed.skip:
         return committed.skip
     if committed.question.answer is None:
@@ -126,7 +126,7 @@ def pair(committed: Committed, rule: PairOptions):
     return pair_responses(committed.question, committed.judged, rule)
 
 
-def messages(committed: Committed):
+def messages(committed: StoredQuestion):
     return ask(committed.question)
 
 
@@ -159,7 +159,7 @@ def make_run(url: str, n: int = 60, model: str = "pocket", rows=None, selection=
     return folder, totals, files
 
 
-def account(rows: list[Committed]) -> ChunkAccount:
+def account(rows: list[StoredQuestion]) -> ChunkAccount:
     skips: dict[str, int] = {}
     for row in rows:
         if isinstance(found := RECIPE.pair(row), Skip):

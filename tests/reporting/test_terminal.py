@@ -20,7 +20,7 @@ from mmpr.reporting.peek import sample_pairs, show_pairs
 from mmpr.reporting.safe_text import visible, visible_json
 from mmpr.reporting.story_view import print_story
 from mmpr.reporting.verdict_figures import judged_as_paired
-from mmpr.run import Committed, StoredResponse
+from mmpr.run import StoredQuestion, StoredResponse
 from mmpr.types import Finish, Outcome, Question, Response, Stage, Verdict
 
 from .conftest import HOSTILE, TERMINAL
@@ -195,7 +195,9 @@ def test_a_hostile_id_is_shown_harmless(run):
 def test_verdicts_are_those_of_the_settings_the_pairs_were_made_with():
     question = Question("m", "charts", 0, "What is the height of the red bar?", answer=("200",))
     response = Response("m", Stage.SAMPLE, 0, "Final Answer: 205", (), 5, Finish.STOP)
-    committed = Committed(question, (), (StoredResponse(response, Verdict(Outcome.INCORRECT, "205", "number", "200")),))
+    committed = StoredQuestion(
+        question, (), (StoredResponse(response, Verdict(Outcome.INCORRECT, "205", "number", "200")),)
+    )
     judge = '{"relative_tolerance": null, "format": "final"}'
 
     def paired(judge, tolerance, version):

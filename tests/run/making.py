@@ -18,7 +18,6 @@ from mmpr.pairing import PairOptions, pair_responses
 from mmpr.prompts import ask
 from mmpr.run import (
     ChunkAccount,
-    Committed,
     DatasetRecipe,
     FileRecord,
     RunColumns,
@@ -27,6 +26,7 @@ from mmpr.run import (
     RunRecord,
     Splice,
     StoredImage,
+    StoredQuestion,
     StoredResponse,
     cut_dataset,
     new_attempt,
@@ -60,7 +60,7 @@ def image(seed: int, side: int = 24) -> StoredImage:
     return StoredImage(sha256, sha256, side, side, "PNG", len(encoded), encoded)
 
 
-def sampled(row: int, shown: Sequence[StoredImage] = (), *, right: int = 2, wrong: int = 2) -> Committed:
+def sampled(row: int, shown: Sequence[StoredImage] = (), *, right: int = 2, wrong: int = 2) -> StoredQuestion:
     """A question with a known answer and so many right and wrong responses."""
     name = f"q{row}"
     question = Question(name, "vqa", row, f"How many are there in {row}?", images=_references(shown), answer=("3",))
@@ -70,27 +70,27 @@ def sampled(row: int, shown: Sequence[StoredImage] = (), *, right: int = 2, wron
         StoredResponse(Response(name, Stage.SAMPLE, i, f"I count {i}. Final Answer: {v.answer}", (), 6, Finish.STOP), v)
         for i, v in enumerate(verdicts)
     )
-    return Committed(question, tuple(shown), tuple(responses))
+    return StoredQuestion(question, tuple(shown), tuple(responses))
 
 
-def drafted(row: int, shown: Sequence[StoredImage]) -> Committed:
+def drafted(row: int, shown: Sequence[StoredImage]) -> StoredQuestion:
     """An open question with its draft and a blind completion."""
     name = f"q{row}"
     question = Question(name, "vqa", row, "Describe the image.", images=_references(shown))
     draft = Response(name, Stage.DRAFT, 0, DRAFT, tuple(range(11)), 11, Finish.STOP)
     completion = Response(name, Stage.COMPLETION, 0, " blue cat on a sofa.", (7, 8, 9, 10), 4, Finish.STOP)
     splice = Splice(0, DRAFT.index(" red"), 4, "exact", (-0.5, -1.25))
-    return Committed(question, tuple(shown), (StoredResponse(draft), StoredResponse(completion, None, splice)))
+    return StoredQuestion(question, tuple(shown), (StoredResponse(draft), StoredResponse(completion, None, splice)))
 
 
-def skipped(row: int) -> Committed:
+def skipped(row: int) -> StoredQuestion:
     """A row that could not be read."""
     name = f"vqa:{row}"
     skip = Skip(name, Stage.READ, Reason.BAD_ROW, "line 7 is not JSON")
-    return Committed(Question(name, "vqa", row, ""), skip=skip)
+    return StoredQuestion(Question(name, "vqa", row, ""), skip=skip)
 
 
-def mixed(n_rows: int) -> list[Committed]:
+def mixed(n_rows: int) -> list[StoredQuestion]:
     """Every kind in turn: sampled with an image, drafted, skipped, without an image, all right."""
     shown = [image(seed) for seed in range(3)]
     makers = (
@@ -103,7 +103,7 @@ def mixed(n_rows: int) -> list[Committed]:
     return [makers[row % len(makers)](row) for row in range(n_rows)]
 
 
-def make_pairs(committed: Committed, *, pairs: int) -> list[Pair] | Skip:
+def make_pairs(committed: StoredQuestion, *, pairs: int) -> list[Pair] | Skip:
     """The rule of these tests, close to the build's own."""
     if committed.skip is not None:
         return committed.skip
@@ -112,7 +112,7 @@ def make_pairs(committed: Committed, *, pairs: int) -> list[Pair] | Skip:
     return pair_responses(committed.question, committed.judged, PairOptions(pairs_per_question=pairs, max_uses=None))
 
 
-def messages(committed: Committed) -> tuple[Message, ...]:
+def messages(committed: StoredQuestion) -> tuple[Message, ...]:
     return ask(committed.question)
 
 
@@ -135,7 +135,7 @@ def new_run(url: str) -> RunFolder:
     return folder
 
 
-def account(rows: Sequence[Committed], **changed: Any) -> ChunkAccount:
+def account(rows: Sequence[StoredQuestion], **changed: Any) -> ChunkAccount:
     outcomes = [make_pairs(row, pairs=4) for row in rows]
     skips = [outcome.reason.value for outcome in outcomes if isinstance(outcome, Skip)]
     fields = {
@@ -151,7 +151,7 @@ def account(rows: Sequence[Committed], **changed: Any) -> ChunkAccount:
     return ChunkAccount(**{**fields, **changed})
 
 
-def commit_all(folder: RunFolder, rows: Sequence[Committed], *, size: int = 4, backwards: bool = False) -> None:
+def commit_all(folder: RunFolder, rows: Sequence[StoredQuestion], *, size: int = 4, backwards: bool = False) -> None:
     """Commit the rows as chunks of a size, in one order or the other."""
     chunks = list(range(0, len(rows), size))
     for first in reversed(chunks) if backwards else chunks:
@@ -159,7 +159,7 @@ def commit_all(folder: RunFolder, rows: Sequence[Committed], *, size: int = 4, b
         folder.commit_chunk(first // size, new_attempt(), part, account(part))
 
 
-def finished_run(url: str, rows: Sequence[Committed], **how: Any) -> RunFolder:
+def finished_run(url: str, rows: Sequence[StoredQuestion], **how: Any) -> RunFolder:
     """A whole run with data/ and manifest."""
     folder = new_run(url)
     commit_all(folder, rows, **how)

@@ -18,10 +18,10 @@ from PIL import Image
 
 from mmpr.errors import LawBroken
 from mmpr.run import (
-    Committed,
     DatasetOptions,
     DatasetRecipe,
     RunFolder,
+    StoredQuestion,
     arrow_schema,
     cut_dataset,
     dataset_features,
@@ -278,7 +278,7 @@ def test_eight_pairs_a_question_take_hardly_more_than_each_image_and_each_text_o
     assert files[0].n_bytes < 1.1 * (sum(decoded.n_bytes for decoded in shown) + compressed)
 
 
-def _wordy(committed: Committed) -> Committed:
+def _wordy(committed: StoredQuestion) -> StoredQuestion:
     """Responses of 1,300 characters that zstd makes three and a half times smaller."""
     rng = random.Random(committed.question.row)
     said = [" ".join(rng.choices(*_vocabulary(), k=220)) for _ in committed.responses]

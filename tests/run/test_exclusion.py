@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image, ImageDraw
 
-from mmpr.run import Committed, DatasetOptions, RunFolder, StoredImage, cut_dataset
+from mmpr.run import DatasetOptions, RunFolder, StoredImage, StoredQuestion, cut_dataset
 from mmpr.run.exclusion import (
     MOST_DIFFERENT_BITS,
     ExcludeList,
@@ -122,7 +122,7 @@ def test_a_question_of_signs_alone_is_like_no_other() -> None:
 # -- on a run folder ----------------------------------------------------------------------------------------------
 
 
-def rows() -> list[Committed]:
+def rows() -> list[StoredQuestion]:
     """Scenes 0 to 9 in turn, twice each; scene 2 smaller the second time; one question without an image."""
     made = []
     for row in range(20):

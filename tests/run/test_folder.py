@@ -58,8 +58,8 @@ def test_texts_are_read_without_images(url: str) -> None:
 
 def test_a_data_uri_is_kept_as_its_hash(url: str) -> None:
     folder = making.new_run(url)
-    row = making.Committed(Question("q", "vqa", 0, "?", images=("data:image/png;base64," + "A" * 9999,)))
-    row = making.Committed(row.question, skip=making.skipped(0).skip)
+    row = making.StoredQuestion(Question("q", "vqa", 0, "?", images=("data:image/png;base64," + "A" * 9999,)))
+    row = making.StoredQuestion(row.question, skip=making.skipped(0).skip)
     commit = folder.commit_chunk(0, new_attempt(), [row], making.account([row]))
     (image,) = next(read_chunk(folder, commit)).question.images
     assert image.startswith("sha256:")

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmpr.run import Committed, DatasetOptions, RunFolder, StoredResponse, cut_dataset
+from mmpr.run import DatasetOptions, RunFolder, StoredQuestion, StoredResponse, cut_dataset
 from mmpr.run.selection import ChunkSurvey, Survey, pair_key, quotas
 from mmpr.types import Certainty, Finish, Outcome, Pair, PairKind, Question, Reason, Response, Skip, Stage, Verdict
 
@@ -85,7 +85,7 @@ def test_every_questions_best_pair_comes_before_any_second_best() -> None:
 # -- on a run folder ----------------------------------------------------------------------------------------------
 
 
-def answered(row: int, source: str, right: int, wrong: int, unparsed: int) -> Committed:
+def answered(row: int, source: str, right: int, wrong: int, unparsed: int) -> StoredQuestion:
     """A question with so many responses of each outcome."""
     outcomes = [Outcome.CORRECT] * right + [Outcome.INCORRECT] * wrong + [Outcome.UNPARSED] * unparsed
     answers, sure = {Outcome.CORRECT: "3", Outcome.UNPARSED: None}, {Outcome.INCORRECT: Certainty.PROVEN}
@@ -97,7 +97,7 @@ def answered(row: int, source: str, right: int, wrong: int, unparsed: int) -> Co
         )
         for k, outcome in enumerate(outcomes)
     )
-    return Committed(question, (), responses)
+    return StoredQuestion(question, (), responses)
 
 
 ROWS = [

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmpr.reporting.report_files import write_reports
-from mmpr.run import Committed, DatasetOptions, RunFolder, Selection, cut_dataset, write_manifest
+from mmpr.run import DatasetOptions, RunFolder, Selection, StoredQuestion, cut_dataset, write_manifest
 from mmpr.run.split import VALIDATION, Split, image_number, moved_images, ties
 from mmpr.types import Question
 from mmpr.verification import verify
@@ -92,7 +92,7 @@ def test_a_question_without_images_goes_by_its_words() -> None:
 # -- on a run folder ----------------------------------------------------------------------------------------------
 
 
-def rows() -> list[Committed]:
+def rows() -> list[StoredQuestion]:
     """Images shown once, twice, and in chains over several questions; questions without; skips."""
     shown = [making.image(seed) for seed in range(30)]
     return [
