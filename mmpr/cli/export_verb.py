@@ -66,6 +66,7 @@ def export(
     `mmpr import` reads them: rollouts. Rows that would break the trainer are left out, counted and named.
     """
     from mmpr.exporting import Format, export_run
+    from mmpr.exporting.start_files import start_command
 
     window = None if accuracy is None else _window(accuracy)
     counts = export_run(
@@ -75,5 +76,7 @@ def export(
     say("\n".join((f"{counts.rows:,} {Format(format.value).unit}{images} in {to}", *map(str, counts.left_out))))
     if counts.load:
         say(f"load: {counts.load}")
+        if command := start_command(Format(format.value), to):
+            say(f"train: {command}")
     else:
         say("nothing to load: no row to train on was written", err=True)

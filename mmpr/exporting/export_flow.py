@@ -16,6 +16,7 @@ from mmpr.exporting.export_records import Batch, Counts, FitPair, Format, LeftOu
 from mmpr.exporting.fitness import text_fault, turns_of
 from mmpr.exporting.formats import writer_for
 from mmpr.exporting.image_files import ImageFiles
+from mmpr.exporting.start_files import training_start, write_start
 from mmpr.exporting.training_flow import FAULTS, TrainingExport, refused
 from mmpr.exporting.training_records import TrainingChoice
 from mmpr.run import RunFolder, finished_pairs
@@ -110,12 +111,13 @@ class PairExport:
     """The run's pairs, from the shards of its dataset; memory is bounded by one row group."""
 
     def __init__(self, run: RunFolder, format: Format, root: Path, choice: TrainingChoice) -> None:
-        self._run, self._choice = run, choice
+        self._run, self._format, self._root, self._choice = run, format, root, choice
         finished = finished_pairs(run)
+        self._record, self._tiles = finished.record, _tiles(finished.record.identity)
         self._shards = finished.by_split()
         self.files = [file for files in self._shards.values() for file in files]
         self.request = request_of(format, self.files, max_chars=choice.max_chars)
-        self._writer = writer_for(format, root, max_tiles=_tiles(finished.record.identity))
+        self._writer = writer_for(format, root, max_tiles=self._tiles)
         self.load = self._writer.load
         self._images = ImageFiles(None if self._writer.embeds else root)
         self._n_pairs: Counter[str] = Counter()  # by split
@@ -131,6 +133,10 @@ class PairExport:
             for split, files in self._shards.items():
                 self._write_split(split, [file.path for file in files])
             self._writer.end()
+            if self._n_pairs["train"]:
+                write_start(
+                    self._format, self._root, training_start(self._record, self._n_pairs, max_tiles=self._tiles)
+                )
         finally:
             self._writer.close()
         load = self.load if self._n_pairs["train"] else ""

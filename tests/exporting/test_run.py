@@ -162,7 +162,8 @@ def test_the_command_line_tells_what_was_written_left_out_and_how_to_load_it(run
     runs.forge(run, [*rows, {**rows[0], "chosen_text": None, "pair_id": "bad-1"}, {**rows[0], "chosen_text": ""}])
     done = mmpr("export", run.url, "--format", "swift", "--to", tmp_path / "to")
     assert done.returncode == 0 and done.stderr == ""
-    written, left_out, load = done.stdout.splitlines()
+    written, left_out, load, train = done.stdout.splitlines()
+    assert train == f"train: sh {tmp_path}/to/mpo.sh"
     assert written == f"{len(rows)} pairs and 4 images in {tmp_path / 'to'}"
     assert left_out.startswith("left out: 2 empty_text") and "bad-1" in left_out
     assert load.startswith("load: ROOT_IMAGE_DIR=")
