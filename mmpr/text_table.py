@@ -67,6 +67,11 @@ def fitted(text: str, width: int | None) -> str:
     return "\n".join(lines)
 
 
+def wrapped(text: str, width: int, first: str, others: str | None = None) -> str:
+    """A text in lines of so many columns, the first begun with `first`, the others with `others` or as many blanks."""
+    return "\n".join(_wrapped(text, width, first, " " * len(first) if others is None else others))
+
+
 def _wrapped(text: str, width: int, first: str, others: str) -> list[str]:
     return textwrap.wrap(
         text,

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import textwrap
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from mmpr.cli.verb_options import ConfigOption, settings_of
-from mmpr.text_table import terminal_width
+from mmpr.text_table import terminal_width, wrapped
 
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
 _NARROW = 110  # columns below which a setting is two lines or more
@@ -57,12 +56,10 @@ def _list_values(config: Path | None, *, as_json: bool) -> None:
     for name, one in known.items():
         value = _as_yaml(chosen[name])
         if columns >= _NARROW:
-            begin = f"{one.full_name:29} {value:28} {one.mark:10} "
-            indent = " " * len(begin)
-            typer.echo(textwrap.fill(one.description, columns, initial_indent=begin, subsequent_indent=indent))
+            typer.echo(wrapped(one.description, columns, f"{one.full_name:29} {value:28} {one.mark:10} "))
             continue
-        typer.echo(textwrap.fill(f"{one.full_name}={value}  ({one.mark})", columns, subsequent_indent="    "))
-        typer.echo(textwrap.fill(one.description, columns, initial_indent="    ", subsequent_indent="    "))
+        typer.echo(wrapped(f"{one.full_name}={value}  ({one.mark})", columns, "", "    "))
+        typer.echo(wrapped(one.description, columns, "    "))
 
 
 def _as_yaml(value: object) -> str:
