@@ -51,7 +51,7 @@ def test_a_run_remembers_its_adapter_by_its_contents(tmp_path):
     assert len({plain, *adapted}) == 3 and all(name.startswith(f"{plain}+lora-") for name in adapted)
     with pytest.raises(ConfigError, match=r"lora: .* has no adapter_config.json"):
         revision(BuildConfig(model="pocket", lora=str(tmp_path)))
-    with pytest.raises(ValueError, match="give it as model"):
+    with pytest.raises(ValueError, match="as model"):
         BuildConfig(engine="endpoint", endpoint_url="http://host/v1", lora=str(one))
 
 
