@@ -74,7 +74,7 @@ def test_what_is_no_deadline_is_refused_with_examples(text):
 )
 def test_a_deadline_in_a_yaml_file_stays_what_was_written(tmp_path, yaml, kept):
     (tmp_path / "c.yaml").write_text(f"deadline: {yaml}\n")
-    assert load(tmp_path / "c.yaml", [], pocket=True).deadline == kept
+    assert load(tmp_path / "c.yaml", [], pocket=True).cluster.deadline == kept
 
 
 def test_gpu_hours_add_up_over_all_pools_of_a_command():
@@ -228,8 +228,9 @@ def test_a_wrong_job_file_is_one_line_that_names_it_and_shows_no_secret(tmp_path
 def test_paths_of_a_job_are_relative_to_its_file_and_addresses_stay(tmp_path):
     sources = {"a": {"source": "a.jsonl", "image_root": "pictures"}, "b": {"source": "hf://owner/vqa:train"}}
     one, two = read_job(write_job(tmp_path, sources, root="s3://bucket/nightly/"), [])
-    assert (one.config.source, one.config.image_root) == (str(tmp_path / "a.jsonl"), str(tmp_path / "pictures"))
-    assert (two.config.source, two.out) == ("hf://owner/vqa:train", "s3://bucket/nightly/b")
+    asked = one.config.source
+    assert (asked.path, asked.image_root) == (str(tmp_path / "a.jsonl"), str(tmp_path / "pictures"))
+    assert (two.config.source.path, two.out) == ("hf://owner/vqa:train", "s3://bucket/nightly/b")
 
 
 # -- the command line -------------------------------------------------------------------------------------------------
