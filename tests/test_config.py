@@ -29,6 +29,13 @@ def test_a_setting_means_the_same_in_its_section_and_by_its_short_name(tmp_path)
     full = ["pairs.max_uses=1", "source.path=a.jsonl", "engine.vllm.block_size=64", "dropout.completions=2"]
     assert load(path, [], pocket=False) == load(path, short, pocket=False) == load(path, full, pocket=False)
     assert merge({}, short) == merge({}, full) == BuildConfig(**yaml.safe_load(path.read_text()))
+    whole = [
+        "pairs={max_uses: 1}",
+        "source={path: a.jsonl}",
+        "engine={vllm: {block_size: 64}}",
+        "dropout.completions=2",
+    ]
+    assert merge({}, whole) == merge({}, short)
     entry = {"source": "b.jsonl", "images": {"max_tiles": 2}, "judge": {"relative_tolerance": 0.05}}
     (one,) = of_sources(BuildConfig(sources={"b": entry}))
     assert (one.config.images.max_tiles, one.config.judge.relative_tolerance) == (2, 0.05)

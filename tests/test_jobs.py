@@ -230,6 +230,9 @@ def test_paths_of_a_job_are_relative_to_its_file_and_addresses_stay(tmp_path):
     one, two = read_job(write_job(tmp_path, sources, root="s3://bucket/nightly/"), [])
     asked = one.config.source
     assert (asked.path, asked.image_root) == (str(tmp_path / "a.jsonl"), str(tmp_path / "pictures"))
+    in_sections = {"a": {"source": {"path": "a.jsonl", "image_root": "pictures"}, "pairs": {"max_uses": 1}}}
+    (other,) = read_job(write_job(tmp_path, in_sections, root="s3://bucket/nightly/"), [])
+    assert (other.config.source, other.config.pairs.max_uses) == (asked, 1)
     assert (two.config.source.path, two.out) == ("hf://owner/vqa:train", "s3://bucket/nightly/b")
 
 

@@ -15,7 +15,7 @@ from mmpr.errors import ConfigError, MissingExtra
 from mmpr.extras import is_installed, named_extras
 from mmpr.pocket import checkpoint_path
 from mmpr.pool import MakeEngine, Placement
-from mmpr.settings.config import BuildConfig, engine_tiles
+from mmpr.settings.config import BuildConfig, engine_tiles, short_name
 
 _SMALL_BYTES = 20_000_000
 
@@ -37,8 +37,8 @@ def is_alone(config: BuildConfig) -> bool:
 
 def default_is_pocket(overrides: list[str]) -> bool:
     """What answers without `--config`: the pocket model on this machine alone without a GPU, else InternVL2-8B."""
-    addresses = ("ray_address=", "endpoint_url=")
-    elsewhere = os.environ.get("RAY_ADDRESS") or any(o.startswith(addresses) for o in overrides)
+    named = {short_name(override.partition("=")[0]) for override in overrides}
+    elsewhere = os.environ.get("RAY_ADDRESS") or named & {"ray_address", "endpoint_url"}
     return not elsewhere and not has_gpu()
 
 

@@ -19,7 +19,7 @@ from mmpr.errors import ConfigError, MmprError, RunStopped
 from mmpr.log import LogFormat
 from mmpr.pool import MakeEngine
 from mmpr.run.json_records import JsonObject
-from mmpr.settings.config import BuildConfig, load
+from mmpr.settings.config import BuildConfig, flat, load
 from mmpr.settings.presets import read_file
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
@@ -122,10 +122,10 @@ def _parse(file: Path) -> JobFile:
 
 def _part(file: Path, job: JobFile, name: str, overrides: list[str]) -> JobPart:
     place = f"{file}: sources: {name}"
-    own = job.sources[name]
+    own = flat(job.sources[name])
     if common := [key for key in _COMMAND if key in own]:
         raise ConfigError(f"{place}: {common[0]} belongs to the whole job; put it under `settings:`")
-    values = _absolute(file, {**job.settings, **own})
+    values = _absolute(file, {**flat(job.settings), **own})
     config = None if job.config is None else Path(_beside(file, job.config))
     words = [*_words(values), *overrides]
     try:

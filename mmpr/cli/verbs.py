@@ -84,7 +84,7 @@ def _setting_hint(option: str, words: list[str]) -> str:
 def _engines_extra(verb: str, words: list[str]) -> str | None:
     """The extra of the engine that a command would start, which has all else that it needs."""
     starts = verb in ("build", "demo") or (verb == "eval" and "--out" in words) or "--engine" in words
-    return ("endpoint" if "engine=endpoint" in words else "cpu") if starts else None
+    return ("endpoint" if {"engine=endpoint", "engine.kind=endpoint"} & {*words} else "cpu") if starts else None
 
 
 class _Verbs(TyperGroup):

@@ -394,10 +394,11 @@ def merge(values: dict[str, Any], overrides: list[str], *, place: str = "run.jso
     if fault := name_fault(values):
         raise ConfigError(f"{fault}{_in(place)}")
     overrides = [_short_override(override) for override in overrides]
-    if fault := name_fault(re.split("[.=]", override)[0] for override in overrides if override[:1] not in "=."):
-        raise ConfigError(fault)
     for override in overrides:
         override_setting(values, override)
+        values = flat(values)  # a whole section may be given: pairs={max_uses: 1}
+    if fault := name_fault(values):
+        raise ConfigError(fault)
     read_templates(values)
     for entry in values["sources"].values():
         read_templates(entry)
