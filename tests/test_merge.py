@@ -138,7 +138,7 @@ def test_card_and_page_name_the_runs_and_how_each_was_made(shapes, tmp_path):
     merge(tmp_path / "m", shapes / "a", shapes / "b", shapes / "c")
     card = (tmp_path / "m/README.md").read_text()
     assert "## Merged from" in card and "`vqa` is `vqa@c` here" in card
-    assert "`b`: A question with a known answer was answered up to 8 times" in card
+    assert "`b`: A question with a reference answer was answered up to 8 times" in card
     assert "mmpr merge run1 run2 run3 --out DIR" in card and "None times" not in card
     assert "Merged from" in (tmp_path / "m/report.html").read_text()
 

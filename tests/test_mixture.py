@@ -238,7 +238,7 @@ def test_a_report_tells_of_every_source_and_of_no_place(tmp_path, cluster):
     report = run(mixed(tmp_path), tmp_path / "run")
     assert report.source == "charts.jsonl + more.parquet"
     assert report.identity["sources"]["charts"]["source"] == "charts.jsonl"
-    assert "`charts`: A question with a known answer" in (tmp_path / "run" / "README.md").read_text()
+    assert "`charts`: A question with a reference answer" in (tmp_path / "run" / "README.md").read_text()
     for name in ("report.json", "README.md", "report.html"):
         assert str(tmp_path) not in (tmp_path / "run" / name).read_text()
 

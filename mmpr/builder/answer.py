@@ -115,7 +115,7 @@ async def answer(
     opened: tuple[DecodedImage, ...] | None = None,
     threads: WorkThreads | None = None,
 ) -> AnsweredQuestion:
-    """Ask one question: with a known answer up to n responses, without one a draft and its rejected completions.
+    """Ask one question: with a reference answer up to n responses, without one a draft and its rejected completions.
 
     Without `rounds` all n are asked for at once. `others` lend their images where `rejected_view` wants others. All
     its prompts have the `priority`. `opened` are its images where they are open already. A fault of the image or a

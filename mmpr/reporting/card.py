@@ -191,9 +191,9 @@ def _undecided(report: Report) -> str:
     for group in ("source", "kind"):
         rows += [(f"{group} {code(name)}", *cells) for name, cells in found.cells(group, SHOWN_RULES)]
     words = (
-        "Questions with a known answer, and what the judge made of their responses. A response is wrong by proof where "
-        "its answer and the known one were both understood and differ, and likely wrong where an open text shows no "
-        "kinship; what is undecided is in no pair."
+        "Questions with a reference answer, and the judge's verdicts on their responses. A response is proven wrong if "
+        "its answer and the reference answer were both understood and differ. It is likely wrong if it is an open text "
+        "that no test relates to the reference answer. Undecided responses are in no pair."
     )
     if (first := report.accuracy).interval is not None:
         low, high = first.interval

@@ -17,7 +17,7 @@ SHOWN_RULES = 10
 
 
 def accuracy_rows(report: Report) -> list[tuple[str, ...]]:
-    """A bin a row, with a bar of blocks; empty where no question had a known answer."""
+    """A bin a row, with a bar of blocks; empty where no question had a reference answer."""
     histogram = report.accuracy.histogram
     top = max(histogram.values(), default=0)
     if not top:
@@ -91,8 +91,8 @@ def _dropout(asked: Settings) -> str:
         kept = f"Nothing of that draft was kept; the same model answered again {how}{times}. The "
     rejected = "an answer so given" if keep == 0 else "its kept part with a completion so written"
     return (
-        f"A question without a known answer was answered once. {kept}draft is the chosen side, {rejected} the rejected "
-        f"one{'; completions equal to another, unfinished or refusing ones were left out' if n != 1 else ''}."
+        f"A question without a reference answer was answered once. {kept}draft is the chosen side, {rejected} the "
+        f"rejected one{'; completions equal to another, unfinished or refusing ones were left out' if n != 1 else ''}."
     )
 
 
@@ -102,14 +102,14 @@ def _sampling(asked: Settings) -> str:
     rounds = f"in rounds, the first of {asked.get('first_round')}, until it had its pairs; "
     times, rounds = ("up to ", rounds) if asked.get("adaptive") else ("", "")
     how = (
-        f"A question with a known answer was answered {times}{asked.get('n')} times ({rounds}{sampling}; instruction "
-        f"`{asked.get('prompt_version')}`)."
+        f"A question with a reference answer was answered {times}{asked.get('n')} times ({rounds}{sampling}; "
+        f"instruction `{asked.get('prompt_version')}`)."
     )
     if asked.get("imported"):
         how = "The responses were made elsewhere and imported: how they were sampled is not known."
     return (
         f"{how} A judge made of rules, not of a model, compared the final answer of each "
-        "response with the known one: right and finished responses can be chosen; those proven wrong, and those "
+        "response with the reference answer: right and finished responses can be chosen; those proven wrong, and those "
         "without a clear final answer, can be rejected; what the judge left undecided is in no pair."
     )
 

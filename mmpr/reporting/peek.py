@@ -78,7 +78,7 @@ def _show_known(console: Console, row: TableRow) -> None:
     images = len(row["image_sha256"] or [])
     details = ["no image" if not images else "1 image" if images == 1 else f"{images} images"]
     if row["answer"] is not None:
-        details.append(f"known answer: {visible_line(row['answer'])}")
+        details.append(f"reference answer: {visible_line(row['answer'])}")
     if accuracy := accuracy_label(row):
         details.append(accuracy)
     console.print(styled((" · ".join(details), "dim")))

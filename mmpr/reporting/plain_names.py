@@ -9,8 +9,8 @@ from mmpr.types import PairKind, Reason, TableRow, View
 POCKET_LINE = "Made by the pocket model: for trying mmpr out, not for training."
 
 KINDS = {
-    PairKind.CORRECTNESS: "chosen matches the known answer, rejected does not",
-    PairKind.FORMAT: "chosen matches the known answer, rejected gives no clear final answer",
+    PairKind.CORRECTNESS: "chosen matches the reference answer, rejected does not",
+    PairKind.FORMAT: "chosen matches the reference answer, rejected gives no clear final answer",
     PairKind.DROPOUT_NTP: "chosen is a draft written with the image, rejected is another completion of its beginning",
 }
 

@@ -32,8 +32,8 @@ class VerdictCounts:
     Args:
         by_rule: responses by the rule that decided and by outcome.
         by_accuracy: questions by how many of their responses are right, of how many that `accuracy` counts.
-        groups: by `source`, `kind` (of the reference answer) and `rule`, and by name: of questions with a known answer
-            how many are `paired` and `skipped`, of their `responses` how many are `correct`, `proven` and `likely`
+        groups: by `source`, `kind` (of the reference answer) and `rule`, and by name: of questions with a reference
+            answer how many are `paired` and `skipped`, of their `responses` how many are `correct`, `proven` and `likely`
             wrong, `unparsed`, `undecided`, how many `off_format`, and how many stand `in_pairs`. Under a rule these
             are the responses that it decided, and the questions that have one. Empty where an older mmpr counted.
         first_round: the sums of `mmpr.pairing.FirstRound` over the questions.
@@ -49,7 +49,7 @@ class VerdictCounts:
     def count(
         self, committed: StoredQuestion, pairs: Sequence[Pair], kind: str | None, policy: str | None = None
     ) -> None:
-        """Take one question with its pairs, none where it is skipped; those without a known answer are not judged.
+        """Take one question with its pairs, none where it is skipped; those without a reference answer are not judged.
 
         First rounds are the policy's own, where several models answered.
         """

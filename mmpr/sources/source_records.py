@@ -44,7 +44,7 @@ class SourceOptions:
 
     path: str = option("", "where the questions are: a file, a folder, or hf://owner/name:split")
     image_root: str | None = option(None, "folder that relative image paths start from; None: the folder of the file")
-    columns: dict[str, str] = option({}, "maps our column names to the source's, such as {question: query}")
+    columns: dict[str, str] = option({}, "our column names and the source's, such as columns.question=query")
     answer_index: Literal[0, 1] | None = option(
         None,
         "how answers that are indices of options are counted: from 0 or from 1; None: as the layout or the rows show",
