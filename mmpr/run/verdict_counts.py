@@ -33,9 +33,9 @@ class VerdictCounts:
         by_rule: responses by the rule that decided and by outcome.
         by_accuracy: questions by how many of their responses are right, of how many that `accuracy` counts.
         groups: by `source`, `kind` (of the reference answer) and `rule`, and by name: of questions with a reference
-            answer how many are `paired` and `skipped`, of their `responses` how many are `correct`, `proven` and
-            `likely` wrong, `unparsed`, `undecided`, how many `off_format`, and how many stand `in_pairs`. Under a rule these
-            are the responses that it decided, and the questions that have one. Empty where an older mmpr counted.
+            answer how many are `paired` and `skipped`; of their `responses` how many are `correct`, `proven` and
+            `likely` wrong, `unparsed`, `undecided`, how many `off_format`, and how many stand `in_pairs`. Under a rule
+            these are the responses that it decided, and the questions that have one. Empty where an older mmpr counted.
         first_round: the sums of `mmpr.pairing.FirstRound` over the questions.
         judge_version: of the judge whose verdicts are counted.
     """
