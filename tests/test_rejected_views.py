@@ -245,4 +245,4 @@ def test_several_endings_make_pairs_up_to_the_cap_and_all_are_kept(cluster, sour
     folder = RunFolder(str(out))
     stored = next(iter(read_chunk(folder, folder.load_commit(0), images=False)))
     assert [r.index for r in stored.of_stage(Stage.COMPLETION)] == [0, 1, 2, 3, 4]
-    assert "Nothing of that draft stayed" in (out / "README.md").read_text()
+    assert "Nothing of that draft was kept" in (out / "README.md").read_text()
