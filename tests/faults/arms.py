@@ -16,6 +16,8 @@ import numpy as np
 import pyarrow.parquet as pq
 from PIL import Image
 
+from mmpr.reporting.report_record import Report, read_report
+from mmpr.run import RunFolder
 from mmpr.verification import verify
 from tests.endpoint_standin import serving
 from tests.exporting import hub_writes
@@ -312,11 +314,11 @@ _PASSING = ("silent", "drip", "drop", "short", "503", "429")
 _LIES = ("garbage", "empty", "surrogate", "negative")
 
 
-def look(out: Path) -> dict[str, Any]:
+def look(out: Path) -> Report:
     """What holds at the end of every build; the report."""
     assert verify(str(out)) == []
     assert strays(out) == set()
-    report: dict[str, Any] = json.loads((out / "report.json").read_text())
+    report = read_report(RunFolder(str(out)))
     assert report.questions == N == report.paired + report.skipped
     return report
 
