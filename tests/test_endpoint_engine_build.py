@@ -111,7 +111,7 @@ def test_an_endpoint_is_one_engine_without_a_gpu():
         (["engine=endpoint", f"endpoint_url=http://user:{KEY}@host/v1"], "without a password"),
         (["engine=endpoint", f"endpoint_url=http://host/v1?key={KEY}"], "without a password or a query"),
         (["engine=endpoint", "endpoint_url=http://host/v1", f"endpoint_key_env={KEY}"], "not the key itself"),
-        (["engine=endpoint", "endpoint_url=http://host/v1", "endpoint_body.n=3"], "endpoint_body may not have 'n'"),
+        (["engine=endpoint", "endpoint_url=http://host/v1", "endpoint_body.n=3"], "endpoint_body may not contain 'n'"),
     ],
 )
 def test_wrong_settings_are_named_and_no_key_is_repeated(given, says):

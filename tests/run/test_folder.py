@@ -145,7 +145,7 @@ def test_a_full_disk_commits_nothing_and_leaves_nothing(tmp_path: Path) -> None:
         [sys.executable, "-c", program, str(tmp_path)], check=True, env=environment, capture_output=True, text=True
     )
     assert ran.stdout.startswith(
-        f"cannot write {tmp_path}/questions/00000-00000000.parquet: File too large; free space"
+        f"cannot write {tmp_path}/questions/00000-00000000.parquet: File too large; check its disk space"
     )
     assert ran.stdout.count("\n") == 1
     folder = RunFolder(str(tmp_path))
