@@ -44,12 +44,14 @@ dataset: $(STAMP) $(SOURCE)
 mpo: $(STAMP)
 	$(BIN)/python -m pipelines.mpo.experiment --out runs/mpo $(ARGS)
 
-# Tests of a moment, side by side; then what takes seconds each: engines in one process, Ray in another.
+# Tests of a moment, and those that take seconds each, side by side; engines and Ray one after another, for they share
+# the cores.
 test-fast: $(STAMP)
 	$(BIN)/python -X faulthandler -m tests -n 2 -m "not slow and not engine and not ray and not long"
 
 test: test-fast
-	$(BIN)/python -X faulthandler -m tests -n 2 --dist loadgroup -m "not slow and (engine or ray or long)"
+	$(BIN)/python -X faulthandler -m tests -n 2 -m "long and not slow"
+	$(BIN)/python -X faulthandler -m tests -m "not slow and (engine or ray)"
 
 test-slow: $(STAMP)
 	$(BIN)/python -X faulthandler -m tests -m slow

@@ -36,10 +36,7 @@ LONG = (
 
 
 def pytest_collection_modifyitems(items):
-    """Mark what uses Ray and what is long, and sort: plain tests, files with a Ray of their own, engines, shared Ray.
-
-    What shares a Ray stays in one process of several, and what starts engines in another one.
-    """
+    """Mark what uses Ray and what is long, and sort: plain tests, files with a Ray of their own, engines, shared Ray."""
     order = {}
     for item in items:
         shared = "cluster" in item.fixturenames and item.path.name not in OWN_RAY
@@ -49,11 +46,8 @@ def pytest_collection_modifyitems(items):
         if item.path.name in TRAINS:
             item.add_marker("engine")
         engine = item.get_closest_marker("engine") is not None
-        ray = item.get_closest_marker("ray") is not None
-        if item.path.name in LONG and not engine and not ray:
+        if item.path.name in LONG and not engine and item.get_closest_marker("ray") is None:
             item.add_marker("long")
-        if engine or ray:
-            item.add_marker(pytest.mark.xdist_group("engine" if engine else "ray"))
         order[item] = 3 if shared else 1 if own else 2 if engine else 0
     items.sort(key=order.__getitem__)
 
