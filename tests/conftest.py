@@ -36,7 +36,7 @@ LONG = (
 
 
 def pytest_collection_modifyitems(items):
-    """Mark what uses Ray and what is long, and sort: plain tests, files with a Ray of their own, engines, shared Ray."""
+    """Mark what uses Ray and what is long; sort: plain tests, files with a Ray of their own, engines, shared Ray."""
     order = {}
     for item in items:
         shared = "cluster" in item.fixturenames and item.path.name not in OWN_RAY
