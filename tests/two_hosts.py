@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
+from ray._common.utils import get_ray_address_file
 
 from tests.ray_cluster import PATIENCE, RAY, environment
 
@@ -135,7 +136,7 @@ def two_hosts():
         with suppress(subprocess.CalledProcessError):
             _ip("link", "del", BRIDGE)
         shutil.rmtree(folder, ignore_errors=True)
-        known = Path("/tmp/ray/ray_current_cluster")  # where `ray.init` of others would look for a head that is gone
+        known = Path(get_ray_address_file(None))  # where `ray.init` of others would look for a head that is gone
         if known.exists() and known.read_text() == hosts.address:
             known.unlink()
 

@@ -352,7 +352,7 @@ def settings_of(config: BuildConfig, folder: RunFolder, source: Source, tiles: i
         loader=Loader(Path(source.image_root), config.images),
         max_tiles=config.images.max_tiles or 1,
         cluster=config.cluster,
-        engine=f"{config.answering} {config.engine.revision or ''} {config.engine.dtype}".strip(),
+        engine=f"{config.engine.answering} {config.engine.revision or ''} {config.engine.dtype}".strip(),
     )
 
 

@@ -23,7 +23,7 @@ from mmpr.images import Loader, Spool, SpoolGone, stored_reference
 from mmpr.judging import VERSION, JudgeOptions, judge_key, open_judge
 from mmpr.pairing import PairOptions
 from mmpr.pool import ClusterOptions, Lease, WorkContext
-from mmpr.run import ChunkAccount, ChunkCommit, RunFolder, Splice, StoredImage, StoredQuestion, StoredResponse
+from mmpr.run import ChunkAccount, RunFolder, Splice, StoredImage, StoredQuestion, StoredResponse
 from mmpr.run.stored_verdicts import with_verdicts
 from mmpr.sources import LeaseRange, Row, Source, read_hashed
 from mmpr.types import DecodedImage, Question, Reason, Response, Skip, Stage, Verdict
@@ -310,15 +310,21 @@ def judge_and_commit(settings: ChunkSettings, attempt: Attempt, answered: list[A
         judge=judge_key(settings.judge),
         began=round(attempt.began, 3),
     )
+    return commit_once(settings.folder, attempt.chunk, attempt.attempt, committed, account)
+
+
+def commit_once(
+    folder: RunFolder, chunk: int, attempt: str, rows: Sequence[StoredQuestion], account: ChunkAccount
+) -> ChunkReport:
+    """Commit a chunk; the report is of what is committed, by this attempt or by the one that came first.
+
+    Raises:
+        RunFolderError: the folder cannot be written.
+    """
     try:
-        commit = settings.folder.commit_chunk(attempt.chunk, attempt.attempt, committed, account)
+        commit = folder.commit_chunk(chunk, attempt, rows, account)
     except CommitRefused:
-        commit = settings.folder.load_commit(attempt.chunk)
-    return report(commit)
-
-
-def report(commit: ChunkCommit) -> ChunkReport:
-    """A commit as the driver counts it."""
+        commit = folder.load_commit(chunk)
     account = commit.account
     return ChunkReport(
         commit.chunk,

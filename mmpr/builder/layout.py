@@ -126,11 +126,7 @@ def enter(folder: RunFolder, config: BuildConfig, sources: Sequence[Source], cou
             )
         )
     folder.add_start({"at": stamp(), "host": platform.node(), **part(config, Mark.OPERATION)})
-    if damaged := {*damaged_chunks(folder, thorough=False), *folder.noted_damage()}:
-        folder.store.delete(MANIFEST)  # the dataset is of other responses than those that are built now
-    for chunk in damaged:
-        folder.drop_commit(chunk)  # a torn file is built again rather than believed
-    folder.note_damage({})
+    drop_damaged(folder)
     folder.sweep()
     leases = _leases(config, layout, counted, folder.committed_chunks())
     # so that `verify` knows what is left
@@ -141,6 +137,15 @@ def enter(folder: RunFolder, config: BuildConfig, sources: Sequence[Source], cou
         _refuse_changed_rows(sources[lease.source], lease, commit)
         committed[commit.chunk] = commit.questions.rows
     return EnteredRun(folder, tuple(sources), leases, committed)
+
+
+def drop_damaged(folder: RunFolder) -> None:
+    """Take back the commits of damaged chunks, found now or noted before, so that these are made again."""
+    if damaged := {*damaged_chunks(folder, thorough=False), *folder.noted_damage()}:
+        folder.store.delete(MANIFEST)  # the dataset is of other responses than those that are committed now
+    for chunk in damaged:
+        folder.drop_commit(chunk)  # a torn file is made again rather than believed
+    folder.note_damage({})
 
 
 def _reenter(folder: RunFolder, config: BuildConfig, counted: Sequence[Index]) -> Layout:

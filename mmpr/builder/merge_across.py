@@ -8,22 +8,22 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from mmpr.builder.merge_parts import MergePart
 from mmpr.builder.pair_rule import count
-from mmpr.builder.run_recipes import judge_options
+from mmpr.builder.run_recipes import judge_options, member_settings
 from mmpr.builder.stored_settings import answering_models
 from mmpr.engines.engine_options import UNKNOWN_MODEL
 from mmpr.errors import ConfigError
 from mmpr.judging import JudgeOptions, judge_key, open_judge
 from mmpr.pairing import PairOptions
 from mmpr.run import ChunkCommit, RunFolder, StoredQuestion, StoredResponse, new_attempt, read_chunk
+from mmpr.run.commit_records import known_tokens
 from mmpr.run.joined_questions import AnsweredElsewhere, JoinedQuestions
 from mmpr.run.stored_verdicts import with_verdicts
-from mmpr.settings.config import BuildConfig, changed, of_sources
+from mmpr.settings.config import BuildConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,30 +104,21 @@ def join_parts(parts: Sequence[MergePart]) -> tuple[list[MergePart], JoinedQuest
     return left, joined
 
 
-class JoinedChunks(Sequence[JoinedChunk]):
+def joined_chunks(parts: Sequence[MergePart], joined: JoinedQuestions, config: BuildConfig) -> Iterator[JoinedChunk]:
     """The chunks of the merged run, in order; each is described when it is asked for."""
-
-    def __init__(self, parts: Sequence[MergePart], joined: JoinedQuestions, config: BuildConfig) -> None:
-        self._joined, self._parts = joined, parts
-        self._runs = tuple(OtherRun(one.folder, model) for one, model in zip(parts, models_by_part(parts), strict=True))
-        self._places = [(place, commit) for place, one in enumerate(parts) for commit in one.commits]
-        each = (changed(config, {"sources": {}, **one.member.identity}) for one in parts)
-        self._judges = [[judge_options(source.config) for source in of_sources(one)] for one in each]
-
-    def __len__(self) -> int:
-        return len(self._places)
-
-    def __getitem__(self, number: Any) -> Any:  # noqa: ANN401  a slice would be of no use to anybody
-        place, commit = self._places[number]
-        return JoinedChunk(
+    runs = tuple(OtherRun(one.folder, model) for one, model in zip(parts, models_by_part(parts), strict=True))
+    settings = member_settings(config, [one.member for one in parts])
+    places = ((place, commit) for place, one in enumerate(parts) for commit in one.commits)
+    for number, (place, commit) in enumerate(places):
+        yield JoinedChunk(
             commit,
             number,
-            self._runs,
+            runs,
             place,
-            self._parts[place].renamed,
-            self._joined.moved(place, commit.chunk),
-            self._joined.answered(place, commit.chunk),
-            self._judges[place][commit.account.source],
+            parts[place].renamed,
+            joined.moved(place, commit.chunk),
+            joined.answered(place, commit.chunk),
+            judge_options(settings[place][commit.account.source]),
         )
 
 
@@ -147,12 +138,12 @@ def take_joined(folder: RunFolder, rule: PairOptions, time_limit_s: float, work:
         with open_judge(work.judge, time_limit_s=time_limit_s) as judge:
             rows = [with_verdicts(one, judge) for one in rows]
     counts, skips = count(rows, rule)
-    known = [s.response.n_tokens for one in rows for s in one.responses if s.response.n_tokens is not None]
+    known = known_tokens(rows)
     joined = replace(
         account,
         counts=counts,
         skips_by_reason=skips,
-        tokens={**account.tokens, "generated": sum(known)} if known else {},
+        tokens=account.tokens | known if known else {},
         judge=judge_key(work.judge),
     )
     folder.commit_chunk(work.chunk, new_attempt(), rows, joined)

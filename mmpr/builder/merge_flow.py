@@ -18,7 +18,7 @@ from mmpr import pool
 from mmpr.builder.exclude import keep_list
 from mmpr.builder.finish import REPORTS, finish
 from mmpr.builder.layout import versions
-from mmpr.builder.merge_across import JoinedChunks, across_notes, across_overrides, join_parts, take_joined
+from mmpr.builder.merge_across import across_notes, across_overrides, join_parts, joined_chunks, take_joined
 from mmpr.builder.merge_parts import Given, MergePart, open_given, parts_of, refuse_places
 from mmpr.builder.stopping import stop_signal
 from mmpr.builder.stored_settings import refuse_unknown_models, stored_settings
@@ -264,7 +264,7 @@ def _taken(merge: _Merge) -> Iterator[None]:
         return pool.map_tasks(functools.partial(_take, merge.folder), _takings(merge.parts))
     limit_s = merge.config.cluster.judge_time_limit_s
     work = functools.partial(take_joined, merge.folder, merge.config.pairs, limit_s)
-    return pool.map_tasks(work, JoinedChunks(merge.parts, merge.joined, merge.config), in_flight=_JOINED_AT_ONCE)
+    return pool.map_tasks(work, joined_chunks(merge.parts, merge.joined, merge.config), in_flight=_JOINED_AT_ONCE)
 
 
 def _takings(parts: Sequence[MergePart]) -> list[_Taking]:

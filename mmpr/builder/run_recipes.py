@@ -44,8 +44,7 @@ def run_parts(config: BuildConfig, members: Sequence[Member], commits: Iterable[
         members: of a merged run; else none.
         commits: of the run, in order; read once.
     """
-    each = [changed(config, {"sources": {}, **member.identity}) for member in members] or [config]
-    settings = [[source.config for source in of_sources(one)] for one in each]
+    settings = member_settings(config, members)
     stops = list(accumulate(member.chunks for member in members))
 
     def origin(commit: ChunkCommit) -> tuple[int, int]:
@@ -54,6 +53,12 @@ def run_parts(config: BuildConfig, members: Sequence[Member], commits: Iterable[
     for (member, source), own in groupby(commits, key=origin):
         chunks, judges = zip(*((commit.chunk, commit.account.judge) for commit in own), strict=True)
         yield RunPart(chunks[0], settings[member][source], frozenset(judges))
+
+
+def member_settings(config: BuildConfig, members: Sequence[Member]) -> list[list[BuildConfig]]:
+    """The settings of each member's sources; of a run without members the run's own."""
+    each = [changed(config, {"sources": {}, **member.identity}) for member in members] or [config]
+    return [[source.config for source in of_sources(one)] for one in each]
 
 
 def run_recipe(config: BuildConfig, members: Sequence[Member], commits: Iterable[ChunkCommit]) -> DatasetRecipe:
@@ -70,7 +75,7 @@ def part_recipe(config: BuildConfig, judges: Collection[str]) -> DatasetRecipe:
         pair=functools.partial(make_pairs, rule=config.pairs),
         messages=functools.partial(_messages, options=config.prompt),
         columns=RunColumns(
-            model=None if imported and config.engine.model == UNKNOWN_MODEL else config.answering,
+            model=None if imported and config.engine.model == UNKNOWN_MODEL else config.engine.answering,
             model_revision=config.engine.revision,
             prompt_version="own" if config.prompt.template else config.prompt.version,
             temperature=None if imported else config.sampling.temperature,

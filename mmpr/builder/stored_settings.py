@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from mmpr.engines.engine_options import UNKNOWN_MODEL
+from mmpr.engines.engine_options import UNKNOWN_MODEL, EngineOptions
 from mmpr.errors import ConfigError
 from mmpr.pairing import ANY, SAME, PairOptions
 from mmpr.run import RunRecord
@@ -20,7 +20,7 @@ def stored_settings(run: RunRecord, overrides: list[str]) -> BuildConfig:
 
     Args:
         run: as `RunFolder.load_run` gives it.
-        overrides: of any setting; whoever may change only some of them looks at the result.
+        overrides: of any setting; a caller that may change only some of them checks the result.
 
     Raises:
         ConfigError: names the setting and what it may be.
@@ -46,8 +46,8 @@ def refuse_unknown_models(run: RunRecord, pairs: PairOptions) -> None:
     """Raises `ConfigError` where `policy` or `chosen_from` names a model that did not answer in this run."""
     models = {*answering_models([member.identity for member in run.members] or [run.identity])}
     for facts in rollouts_of(run):
-        told = facts.get("models")
-        models |= {name for name in told if name} if isinstance(told, Mapping) else set()
+        named = facts.get("models")
+        models |= {name for name in named if name} if isinstance(named, Mapping) else set()
     if any(model.endswith(" models") for model in models):
         return  # too many for their names to be kept
     models |= {name for model in models for name in model.split(" + ")} - {UNKNOWN_MODEL}
@@ -58,6 +58,6 @@ def refuse_unknown_models(run: RunRecord, pairs: PairOptions) -> None:
 
 
 def _answering(identity: Settings) -> str:
-    """As `BuildConfig.answering`."""
-    model, lora = str(identity.get("model") or UNKNOWN_MODEL), identity.get("lora")
-    return model if lora is None else f"{model} + {lora}"
+    lora = identity.get("lora")
+    asked = EngineOptions(str(identity.get("model") or UNKNOWN_MODEL), lora=None if lora is None else str(lora))
+    return asked.answering

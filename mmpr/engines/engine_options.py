@@ -52,6 +52,11 @@ class EngineOptions:
     ray_metrics: bool = derived(False)
     lora_rank: int = derived(0)
 
+    @property
+    def answering(self) -> str:
+        """Who answers, as columns and reports have it: the model, and its adapter if it has one."""
+        return self.model if self.lora is None else f"{self.model} + {self.lora}"
+
 
 @dataclass(frozen=True, slots=True)
 class EndpointOptions:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import socket
 import time
-from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
-from mmpr.builder.chunk import ChunkReport, report
+from mmpr.builder.chunk import ChunkReport, commit_once
 from mmpr.builder.evaluation_results import no_answer
 from mmpr.builder.pair_rule import count
 from mmpr.builder.row_checks import judgeable
-from mmpr.errors import CommitRefused, ImageError
+from mmpr.errors import ImageError
 from mmpr.importing.import_records import ImportChunk, ImportSettings
 from mmpr.importing.rollout_groups import GroupedQuestion
 from mmpr.judging import judge_key, open_judge
 from mmpr.run import ChunkAccount, StoredImage, StoredQuestion, StoredResponse
+from mmpr.run.commit_records import known_tokens
 from mmpr.run.stored_verdicts import with_verdicts
 from mmpr.sources import Row, read_hashed
 from mmpr.sources.given_responses import GivenResponse
@@ -41,18 +42,14 @@ def import_chunk(settings: ImportSettings, work: ImportChunk) -> ChunkReport:
         rows_sha256=sha256,
         counts={**counts, **_repeats(found), "omitted": sum(given.omitted for given in work.questions)},
         skips_by_reason=skips,
-        tokens=_tokens(found),
+        tokens=known_tokens(found),
         seconds=round(time.time() - began, 3),
         host=socket.gethostname(),
         engine=f"imported from {settings.source.name}",
         judge=judge_key(settings.judge),
         began=round(began, 3),
     )
-    try:
-        commit = settings.folder.commit_chunk(work.chunk, work.attempt, found, account)
-    except CommitRefused:
-        commit = settings.folder.load_commit(work.chunk)
-    return report(commit)
+    return commit_once(settings.folder, work.chunk, work.attempt, found, account)
 
 
 def _committed(settings: ImportSettings, row: Row, given: GroupedQuestion) -> StoredQuestion:
@@ -60,7 +57,7 @@ def _committed(settings: ImportSettings, row: Row, given: GroupedQuestion) -> St
     question, skipped = row
     place = settings.source.place(question.row)
     if given.source_row is not None:
-        question = _replaced(question, given)
+        question = replace(question, row=given.source_row, minority_answers=given.minority)
     skip = given.skip or skipped
     if skip is None and question.answer is None:
         skip = no_answer(question.id)
@@ -74,13 +71,6 @@ def _committed(settings: ImportSettings, row: Row, given: GroupedQuestion) -> St
         detail = skip.detail if place in skip.detail else f"{place}: {skip.detail}"
         return StoredQuestion(question, skip=Skip(question.id, skip.stage, skip.reason, detail))
     return StoredQuestion(question, images, tuple(_responses(settings, question, given.responses)))
-
-
-def _replaced(question: Question, given: GroupedQuestion) -> Question:
-    from dataclasses import replace
-
-    assert given.source_row is not None
-    return replace(question, row=given.source_row, minority_answers=given.minority)
 
 
 def _responses(settings: ImportSettings, question: Question, given: Sequence[GivenResponse]) -> list[StoredResponse]:
@@ -112,9 +102,3 @@ def _repeats(found: Sequence[StoredQuestion]) -> dict[str, int]:
     """How many responses there are, and how many say what another of their question says, word for word."""
     texts = [[stored.response.text for stored in one.responses] for one in found]
     return {"responses": sum(map(len, texts)), "repeated": sum(len(each) - len(set(each)) for each in texts)}
-
-
-def _tokens(found: Sequence[StoredQuestion]) -> dict[str, int]:
-    """The tokens that are known; nothing where none are."""
-    known = [r.response.n_tokens for one in found for r in one.responses if r.response.n_tokens is not None]
-    return dict(Counter(generated=sum(known))) if known else {}

@@ -1,14 +1,14 @@
 """`mmpr import`: a file of responses becomes a run folder of which everything works that works on one that was built.
 
 The rows are read and grouped, then judged and committed chunk by chunk as a build's are, then the dataset is cut. The
-same command goes on where it ended: what is committed stays, and the file must not have changed.
+same command resumes it: what is committed stays, and the file must not have changed.
 """
 
 from __future__ import annotations
 
 import functools
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,12 +19,12 @@ from mmpr.builder.build_flow import swept
 from mmpr.builder.chronicle import BUILT, Chronicle, chronicled
 from mmpr.builder.exclude import keep_list
 from mmpr.builder.finish import finish, finished_report
-from mmpr.builder.layout import readings, versions
+from mmpr.builder.layout import drop_damaged, readings, source_of, versions
 from mmpr.builder.progress_views import report_notes, waiting
 from mmpr.builder.run_recipes import judge_options
 from mmpr.builder.stopping import stop_signal
 from mmpr.errors import ResumeError, RunFolderError, SourceError
-from mmpr.images import Loader, check_hosts
+from mmpr.images import Loader
 from mmpr.importing.import_chunks import import_chunk
 from mmpr.importing.import_records import (
     IMPORT_SETTINGS,
@@ -40,14 +40,12 @@ from mmpr.log import LogFormat, stamp
 from mmpr.redact import redacted
 from mmpr.reporting.report_record import Report
 from mmpr.run import RunFolder, RunLayout, RunRecord, new_attempt
-from mmpr.run.folder import MANIFEST
 from mmpr.run.heartbeat import Heartbeat, claimed
 from mmpr.run.run_record import FORMAT, rollouts_of, with_rollouts
-from mmpr.settings.config import BuildConfig, Mark, part
-from mmpr.sources import Index, Source, as_recorded, index, open_source, settled
+from mmpr.settings.config import BuildConfig, Mark, changed, part
+from mmpr.sources import Index, Source, as_recorded, index, settled
 from mmpr.sources.column_report import column_names
 from mmpr.sources.given_responses import ResponseNames
-from mmpr.verification import damaged_chunks
 
 _CHUNK = 128  # questions
 _AT_ONCE = 4  # chunks whose responses are held at a time
@@ -119,17 +117,8 @@ def _opened(folder: RunFolder, config: BuildConfig) -> tuple[Source, Index, Resp
     Raises:
         SourceError: it cannot be read, or its answers can be read in two ways.
     """
-    asked = config.source
-    columns, names = split_columns(asked.columns)
-    check_hosts(config.images.allowed_hosts)
-    source = open_source(
-        asked.path,
-        image_root=asked.image_root,
-        columns=columns,
-        language=asked.language,
-        video_frames=config.images.video_frames,
-        answer_agreement=asked.answer_agreement,
-    )
+    columns, names = split_columns(config.source.columns)
+    source = source_of(changed(config, {"columns": columns}))
     seen = column_names(source)
     beside = names.read(seen) or ("response",)
     source = replace(source, beside=beside, parts=tuple(replace(part, beside=beside) for part in source.parts))
@@ -175,11 +164,7 @@ def _enter(folder: RunFolder, config: BuildConfig, source: Source, groups: Rollo
         _refuse_changed(folder, source, groups.facts.sha256)
         folder.change_selection(part(config, Mark.SELECTION))
     folder.add_start({"at": stamp(), "host": platform.node(), "imported": source.name})
-    if damaged := {*damaged_chunks(folder, thorough=False), *folder.noted_damage()}:
-        folder.store.delete(MANIFEST)
-    for chunk in damaged:
-        folder.drop_commit(chunk)
-    folder.note_damage({})
+    drop_damaged(folder)
     for commit in folder.commits():
         if commit.chunk >= groups.n_chunks or commit.account.lease != groups.lease(commit.chunk).to_json():
             raise ResumeError(f"{folder.url}: chunk {commit.chunk} was cut by another mmpr; import into another --out")
@@ -214,7 +199,7 @@ def _import(
     with pool.task_room():
         heartbeat.update({"phase": "judging"})
         with waiting(f"judging {groups.facts.responses:,} responses"):
-            for _ in pool.map_tasks(work, _Chunks(groups, todo), in_flight=_AT_ONCE):
+            for _ in pool.map_tasks(work, _chunks(groups, todo), in_flight=_AT_ONCE):
                 heartbeat.check()
         heartbeat.update({"phase": "finishing"})
         chronicle.add(BUILT, "every chunk is committed")
@@ -234,18 +219,10 @@ def _settings(folder: RunFolder, config: BuildConfig, source: Source) -> ImportS
     )
 
 
-class _Chunks(Sequence[ImportChunk]):
+def _chunks(groups: RolloutGroups, todo: Sequence[int]) -> Iterator[ImportChunk]:
     """The chunks to be committed, each read from the temporary file when it is asked for."""
-
-    def __init__(self, groups: RolloutGroups, todo: Sequence[int]) -> None:
-        self._groups, self._todo = groups, todo
-
-    def __len__(self) -> int:
-        return len(self._todo)
-
-    def __getitem__(self, place: Any) -> Any:  # noqa: ANN401  a slice would be of no use to anybody
-        chunk = self._todo[place]
-        return ImportChunk(chunk, new_attempt(), self._groups.lease(chunk), tuple(self._groups.questions(chunk)))
+    for chunk in todo:
+        yield ImportChunk(chunk, new_attempt(), groups.lease(chunk), tuple(groups.questions(chunk)))
 
 
 def _counted(folder: RunFolder) -> tuple[str, ...]:

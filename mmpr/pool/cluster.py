@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
@@ -213,7 +213,7 @@ def _nodes_for(placement: Placement) -> list[dict[str, Any]]:
     return [node for node in nodes if placement.gpus or node["Resources"].get("CPU", 0)]
 
 
-def map_tasks(function: Callable[[T], R], arguments: Sequence[T], *, in_flight: int = 16) -> Iterator[R]:
+def map_tasks(function: Callable[[T], R], arguments: Iterable[T], *, in_flight: int = 16) -> Iterator[R]:
     """`function(argument)` for each argument as Ray tasks, results in the arguments' order, at most so many at once.
 
     Raises:

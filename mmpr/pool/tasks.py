@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -28,7 +28,7 @@ def task_room() -> Iterator[None]:
         yield
 
 
-def map_tasks(function: Callable[[T], R], arguments: Sequence[T], *, in_flight: int = 16) -> Iterator[R]:
+def map_tasks(function: Callable[[T], R], arguments: Iterable[T], *, in_flight: int = 16) -> Iterator[R]:
     """`function(argument)` for each argument, results in the arguments' order, at most so many at once.
 
     Raises:

@@ -93,14 +93,13 @@ def judged_as_paired(
         stored = unsealed(judge.encode())
     then = {field.name: stored[field.name] for field in fields(JudgeOptions) if field.name in stored}
     now = {name: selection.get(name, value) for name, value in then.items()}
-    if "relative_tolerance" in now:
-        now["relative_tolerance"] = now["relative_tolerance"] or None  # none is 0 among the settings
     try:
         options = record_of(JudgeOptions, to_json({**now, "judge": selection.get("judge")}))
     except ValueError as error:
         raise RunFolderError(f"run.json is damaged (selection.{error}); restore it from a copy") from error
     own = {name: stored[name] for name in ("judge_name", "judge_version") if name in stored}
-    if now == then and own == own_label(options) and (not stored or stored.get("version", 1) == version):
+    same = all(getattr(options, name) == value for name, value in then.items())
+    if same and own == own_label(options) and (not stored or stored.get("version", 1) == version):
         yield from rows
         return
     with open_judge(options) as again:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Annotated
 
@@ -233,3 +233,9 @@ class ChunkCommit:
 def pair_texts(committed: StoredQuestion, pair: Pair) -> tuple[str, str]:
     """Chosen and rejected text of a pair."""
     return committed.text_of(pair.chosen), committed.text_of(pair.rejected)
+
+
+def known_tokens(rows: Iterable[StoredQuestion]) -> dict[str, int]:
+    """`ChunkAccount.tokens` of responses that were made elsewhere: the sum of those known; nothing where none are."""
+    known = [one.response.n_tokens for row in rows for one in row.responses if one.response.n_tokens is not None]
+    return {"generated": sum(known)} if known else {}

@@ -167,12 +167,6 @@ class BuildConfig(BaseModel):
         return self
 
     @property
-    def answering(self) -> str:
-        """Who answers, as columns and reports have it: the model, and its adapter if it has one."""
-        lora = self.engine.lora
-        return self.engine.model if lora is None else f"{self.engine.model} + {lora}"
-
-    @property
     def is_pocket(self) -> bool:
         """Whether the embedded model is what answers."""
         return self.engine.model == POCKET
@@ -275,16 +269,28 @@ def changed(config: BuildConfig, values: Mapping[str, Any]) -> BuildConfig:
     """The settings with other values by their short names; each is checked, but not against the others.
 
     Raises:
-        ValidationError, ConfigError: a value cannot be so.
+        ConfigError: a value cannot be so, or a name is no setting's.
     """
+    if fault := name_fault(values):
+        raise ConfigError(fault)
     update = {}
     for section, given in _in_sections(values).items():
         now = getattr(config, section)
         if is_dataclass(now):
             whole = {option.name: getattr(now, option.name) for option in _options(now)} | given
-            given = TypeAdapter(type(now)).validate_python(whole)
+            try:
+                given = _adapter(section).validate_python(whole)
+            except ValidationError as error:
+                raise ConfigError(_explain(error)) from None
         update[section] = given
     return config.model_copy(update=update)
+
+
+@cache
+def _adapter(section: str) -> TypeAdapter[Any]:
+    """Checks a section's record. Making one costs as much as many checks, and each source of a mixture is checked."""
+    record: Any = BuildConfig.model_fields[section].annotation
+    return TypeAdapter(record)
 
 
 def _in_sections(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -351,8 +357,8 @@ def _of_source(config: BuildConfig, name: str) -> SourceSettings:
     weight = own.pop("weight", 1)
     try:
         merged = changed(config, {"sources": {}, "per_source": {}, "limit": None, **own})
-    except (ValidationError, ConfigError) as error:
-        raise ValueError(f"sources.{name}.{_explain(error)}") from None
+    except ConfigError as error:
+        raise ValueError(f"sources.{name}.{error}") from None
     return SourceSettings(name, merged, weight)
 
 

@@ -14,7 +14,6 @@ from mmpr.sources.source_records import RESPONSES
 from mmpr.sources.turns import last_reply
 from mmpr.types import Finish, Reason
 
-_HARNESS = ("filtered_resps", "resps")  # of lm-eval and lmms-eval
 # Our name: what others call it; the first that a row has. `response` is one text, `responses` may be a list as text.
 RESPONSE_COLUMNS: dict[str, tuple[str, ...]] = {
     "response": (*(name for name in RESPONSES if not name.endswith("s")), "output", "generation", "generated_text"),

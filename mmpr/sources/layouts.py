@@ -77,6 +77,7 @@ class RowLayout:
         words: what answers stand for: 1 for yes.
         comma: whether options may stand in one text, between commas.
         chat: whether the question is a whole prompt as a chat template wrote it, of which the turns are read.
+        rollouts: whether other systems write it beside the questions that they asked.
         formats: of files that may have it; none: all. `table` is Parquet or Arrow.
         alone: whether a file of it has no other columns than its marks. These are common ones: each row that proves
             another way than `rule` counts.
@@ -106,6 +107,7 @@ class RowLayout:
     words: tuple[tuple[str, str], ...] = ()
     comma: bool = False
     chat: bool = False
+    rollouts: bool = False
     formats: Columns = ()
     alone: bool = False
 
@@ -122,10 +124,18 @@ _IN_IMAGE = "Answer the question that is shown in the image."
 PLAIN = RowLayout("plain", id=("id",), open=True)
 
 LAYOUTS = (
-    RowLayout("mmpr-rollouts", ("source_row", "response_index", "response"), rule=_LETTER, id=("id",)),
-    RowLayout("internvl-rollouts", ("question_orig", "response"), question=("question_orig",), id=("id",)),
+    RowLayout("mmpr-rollouts", ("source_row", "response_index", "response"), rule=_LETTER, id=("id",), rollouts=True),
     RowLayout(
-        "verl-rollouts", ("input", "output", "gts"), question=("input",), answer=("gts",), id=("uid",), chat=True
+        "internvl-rollouts", ("question_orig", "response"), question=("question_orig",), id=("id",), rollouts=True
+    ),
+    RowLayout(
+        "verl-rollouts",
+        ("input", "output", "gts"),
+        question=("input",),
+        answer=("gts",),
+        id=("uid",),
+        chat=True,
+        rollouts=True,
     ),
     RowLayout(
         "lmms-eval-samples",
@@ -135,6 +145,7 @@ LAYOUTS = (
         options=("doc.options", "doc.choices"),
         answer=("target",),
         id=("doc_id",),
+        rollouts=True,
     ),
     RowLayout(
         "mathvista",
@@ -238,6 +249,7 @@ LAYOUTS = (
         options=("@",),
         rule=_LETTER,
         files=("{index}.jpg", "{index}.png", "images/{index}.jpg"),  # with columns.image=index
+        rollouts=True,
     ),
     RowLayout(
         "mmbench",

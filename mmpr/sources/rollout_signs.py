@@ -1,4 +1,4 @@
-"""Whether rows bring responses beside their questions: a build would ask the questions anew, and pay for them again."""
+"""Whether rows bring responses beside their questions: a build would ask these questions again."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from itertools import islice
 from mmpr.errors import SourceError
 from mmpr.sources.column_report import ColumnReport
 from mmpr.sources.given_responses import ResponseNames
+from mmpr.sources.layouts import layout_named
 from mmpr.sources.ranges import ranges
 from mmpr.sources.row_reader import read_with_values
 from mmpr.sources.source_records import Index, Source
 from mmpr.types import Question
 
 _RESPONSES = ("response", "responses", "rejected_response")
-# Layouts of what other systems write beside their questions.
-_LAYOUTS = ("internvl-rollouts", "verl-rollouts", "vlmevalkit-predictions", "lmms-eval-samples", "mmpr-rollouts")
 _ROWS = 200  # that are looked at
 _LEAST = 5  # rows that repeat a question, before anybody is warned
 _SHORT = 3  # characters of a text on average, up to which it is a label and no response
@@ -27,7 +26,7 @@ def rollout_note(source: Source, counted: Index, columns: ColumnReport) -> str |
     """One line where rows look like rollouts; names the verb that reads them."""
     names, unread = ResponseNames(), columns.unread
     called = next((found for ours in _RESPONSES if (found := names.column(ours, unread))), None)
-    of_rollouts = any(part.layout in _LAYOUTS for part in source.parts or (source,))
+    of_rollouts = any(layout_named(part.layout).rollouts for part in source.parts or (source,))
     if called is not None and (columns.has_answer or of_rollouts):
         return _words(source, f"`{called}` beside the answer looks like responses", "")
     repeated, differing = _repeats(source, counted, unread)
