@@ -3,9 +3,9 @@
     python -m benchmarks.bench_faults --faults 250 --engine-faults 40 --json faults.json
 
 Faults are drawn from a seed and placed by event (the n-th file of a kind opened, renamed, linked; the n-th request; so
-many milliseconds after the start). The file keeps what is done, and the same command goes on from there. Each command
-must end with the undisturbed one's bytes; what a server lied of is left out by name, and real vLLM's answers are its
-own: these runs must verify, and pair twice to the same.
+many milliseconds after the start). The file keeps what is done, and the same command resumes from there. Each command
+must end with the undisturbed one's bytes; what a server answered falsely is left out by name, and real vLLM's answers
+are its own: these runs must verify, and pair twice to the same.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def _real_build(folder: Path, rng: np.random.Generator, tally: Tally) -> None:
 
 @dataclass
 class Progress:
-    """What has been run: written to `file` after each unit, from which the next start goes on.
+    """What has been run: written to `file` after each unit, from which the next start resumes.
 
     Args:
         seed: of all units; each draws from it and its own number, so that it is the same in every start.
@@ -139,7 +139,7 @@ def main() -> None:
     parser.add_argument("--engine-faults", type=int, default=40, help="over real vLLM")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
-        "--json", type=Path, help="where the sums are kept; a start with the same seed goes on from there"
+        "--json", type=Path, help="where the sums are kept; a start with the same seed resumes from there"
     )
     given = parser.parse_args()
     progress = Progress.of(given.json, given.seed)

@@ -39,7 +39,7 @@ class Result:
         parsed: how many have a final answer.
         undecided: how many the judge could not decide; they are among those that are not right.
         majority: 1 where the most frequent final answer is right, 0 where it is not, else its share of a tie.
-        tokens: of a response, on average; None where nobody knows.
+        tokens: of a response, on average; None where unknown.
         unfinished: how many ran into the length limit.
     """
 

@@ -78,7 +78,7 @@ class RunStatus:
         chunks: that are committed.
         pairs_by_kind, skips_by_reason, tokens: sums over them.
         rate: how fast it is.
-        driver: who drives it; None where nobody does.
+        driver: the process that drives it; None where none does.
         live: the driver's last figures.
         hosts: what each has done.
         model: that answers.

@@ -244,7 +244,7 @@ class Response:
 
     @property
     def tokens(self) -> int:
-        """`n_tokens` for sums: 0 where nobody knows."""
+        """`n_tokens` for sums: 0 where unknown."""
         return self.n_tokens or 0
 
     @property

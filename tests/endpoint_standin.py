@@ -101,9 +101,9 @@ class Standin:
         messages, prefix = body["messages"], ""
         if messages[-1]["role"] == "assistant":
             prefix = messages[-1]["content"].strip()
-            told = self.continues == "turn" or (self.continues == "flag" and body.get("continue_final_message"))
-            messages = messages[:-1] if told else [*messages[:-1], {"role": "assistant", "content": prefix + BEGIN}]
-            prefix = prefix if told else ""
+            found = self.continues == "turn" or (self.continues == "flag" and body.get("continue_final_message"))
+            messages = messages[:-1] if found else [*messages[:-1], {"role": "assistant", "content": prefix + BEGIN}]
+            prefix = prefix if found else ""
         question = self.rendered(messages)
         return self.generated(body, question, prefix, question + ANSWER + prefix, chat=True)
 
@@ -142,14 +142,14 @@ class Standin:
             ids = [ord(c) for c in text] + ([STOP] if finish == "stop" else [])
             text = text.strip() if self.strips else text
             said = {"message": {"role": "assistant", "content": text}} if chat else {"text": text}
-            told = {"token_ids": ids} if body.get("return_token_ids") and self.owner == "vllm" else {}
-            choices.append({"index": i, "finish_reason": finish, **said, **told, "n_tokens": len(ids)})
+            found = {"token_ids": ids} if body.get("return_token_ids") and self.owner == "vllm" else {}
+            choices.append({"index": i, "finish_reason": finish, **said, **found, "n_tokens": len(ids)})
         ran = [ord(c) for c in (prompt[:-1] + "?" if self.alter_ids else prompt)]
         usage = {"prompt_tokens": len(ran), "completion_tokens": sum(c.pop("n_tokens") for c in choices)}
-        told = {"prompt_token_ids": ran} if body.get("return_token_ids") and self.owner == "vllm" else {}
+        found = {"prompt_token_ids": ran} if body.get("return_token_ids") and self.owner == "vllm" else {}
         if "prompt_logprobs" in body:
-            told["prompt_logprobs"] = [None] + [{str(i): {"logprob": -i / 100}} for i in ran[1:]]
-        return 200, {"choices": choices, "usage": usage, **told}
+            found["prompt_logprobs"] = [None] + [{str(i): {"logprob": -i / 100}} for i in ran[1:]]
+        return 200, {"choices": choices, "usage": usage, **found}
 
     def refusal(self, body, question):
         if body.get("n", 1) > 1 and not self.takes_n:

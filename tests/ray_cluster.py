@@ -98,10 +98,10 @@ def start_node(*words, **more):
 def alive(dashboard):
     """How many nodes the cluster says it has."""
     try:
-        told = json.loads(_get(f"{dashboard}/api/v0/nodes"))
+        found = json.loads(_get(f"{dashboard}/api/v0/nodes"))
     except OSError:
         return 0
-    return sum(node["state"] == "ALIVE" for node in told["data"]["result"]["result"])
+    return sum(node["state"] == "ALIVE" for node in found["data"]["result"]["result"])
 
 
 def wait_for(ready, process):

@@ -125,8 +125,8 @@ def test_what_verify_finds_damaged_the_next_build_builds_again_and_nothing_else(
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     (out / "chunks" / "00001.json").write_text("{")
-    told = verify(str(out))
-    assert len(told) == 2 and "responses/00002" in told[1] and "start the build again" in told[1]
+    found = verify(str(out))
+    assert len(found) == 2 and "responses/00002" in found[1] and "start the build again" in found[1]
     run(source, out)
     after = RunFolder(str(out)).committed()
     assert {k for k in commits if after[k] != commits[k]} == {1, 2}

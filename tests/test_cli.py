@@ -120,8 +120,8 @@ def test_what_judge_prints_of_a_hostile_row_is_the_same_json_and_steers_nothing(
     done = mmpr("judge", path, "--summary")
     assert done.returncode == 0 and not STEERS.search(done.stdout + done.stderr)
     (line,) = done.stdout.splitlines()
-    told = {name: json.loads(line)[name] for name in ("id", "outcome", "answer", "rule")}
-    assert told == {"id": TERMINAL, "outcome": "correct", "answer": said, "rule": "exact"}
+    found = {name: json.loads(line)[name] for name in ("id", "outcome", "answer", "rule")}
+    assert found == {"id": TERMINAL, "outcome": "correct", "answer": said, "rule": "exact"}
 
 
 def test_judge_goes_on_after_an_odd_row_unless_it_is_strict(tmp_path):
@@ -143,9 +143,9 @@ def test_the_last_line_of_a_hostile_fault_is_one_line_and_steers_nothing(tmp_pat
     path.write_text(json.dumps({"id": "a", "question": "How many?", "answer": {TERMINAL: 1}}))
     for words in (("judge", path), ("judge", tmp_path / TERMINAL), ("verify", f"{tmp_path}/{TERMINAL}")):
         done = mmpr(*words)
-        told = done.stdout + done.stderr
-        assert done.returncode == 1 and not STEERS.search(told) and told.count("\n") == 1
-        assert r"\x1b[31mred" in told
+        printed = done.stdout + done.stderr
+        assert done.returncode == 1 and not STEERS.search(printed) and printed.count("\n") == 1
+        assert r"\x1b[31mred" in printed
 
 
 def test_what_check_prints_of_a_hostile_source_steers_nothing(tmp_path):
@@ -283,8 +283,8 @@ def test_sigterm_ends_with_75_and_the_same_command_completes(tmp_path):
     while not list((tmp_path / "run" / "chunks").glob("*.json")) and build.poll() is None:
         time.sleep(0.2)
     build.send_signal(signal.SIGTERM)
-    _, told = build.communicate()
-    assert build.returncode == 75, told
+    _, printed = build.communicate()
+    assert build.returncode == 75, printed
     committed = {path.name: path.read_bytes() for path in (tmp_path / "run" / "chunks").glob("*.json")}
     assert 0 < len(committed) < 8
     done = mmpr(*words)

@@ -76,8 +76,8 @@ def test_the_nightly_job_is_the_job():
 def test_the_command_in_the_manifests_is_one_that_mmpr_takes():
     words = manifest("rayjob.yaml")["spec"]["entrypoint"].split()
     assert words[:2] == ["mmpr", "build"]
-    told = CliRunner().invoke(cli.app, [*words[1:], "--help"])
-    assert told.exit_code == 0
+    printed = CliRunner().invoke(cli.app, [*words[1:], "--help"])
+    assert printed.exit_code == 0
     settings = {word.partition("=")[0] for word in words if "=" in word}
     assert settings <= settings_by_name().keys()
 

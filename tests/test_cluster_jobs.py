@@ -62,12 +62,12 @@ def test_a_ray_job_is_stopped_goes_on_and_pays_for_new_rows_only(tmp_path):
     words = ["--source", tmp_path / "vqa.jsonl", "--out", run, "--config", ROOT / "configs" / "pocket.yaml"]
     words = [*words, "chunk_questions=8", "chunks_in_flight=2", "engine_wait_s=120"]
     # tells the exit code, which Ray keeps to itself where a job was stopped
-    told = write_script(
+    found = write_script(
         tmp_path / "bin" / "mmpr",
         f'trap : TERM\n{sys.executable} -m mmpr "$@" &\nbuild=$!\nwait $build; wait $build\necho "exit code $?"\n',
     )
     with ray_cluster(workers=2) as cluster:
-        environs = environment(DASHBOARD=cluster.dashboard, MMPR=str(told), PATH=_path())
+        environs = environment(DASHBOARD=cluster.dashboard, MMPR=str(found), PATH=_path())
 
         def submit(name):
             command = [SUBMIT, *map(str, words)]
@@ -154,8 +154,8 @@ def test_the_slurm_script_builds_stops_in_time_and_is_queued_again(slurm, tmp_pa
     script = subprocess.Popen(command, env=job, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     wait_for_a_commit(run, script)
     script.send_signal(signal.SIGTERM)  # as `--signal=B:TERM@300` does, to the batch script alone
-    _, told = script.communicate(timeout=120)
-    assert script.returncode == 75, told
+    _, printed = script.communicate(timeout=120)
+    assert script.returncode == 75, printed
     assert (slurm / "scontrol.requeued").read_text().strip() == job["SLURM_JOB_ID"]
     assert (slurm / "srun.log").read_text().count("--nodelist=127.0.0.1") == 2
     kept = commits(run)

@@ -85,12 +85,12 @@ def server(own, tmp_path_factory):
     environment = {"VLLM_API_KEY": KEY, "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
     environment |= {"VLLM_NO_USAGE_STATS": "1", ENGINE_PARENT: str(os.getpid())}  # it ends with us, however we end
     words = [f"--model={checkpoint_path()}", "--served-model-name=pocket", "--trust-request-mm-kwargs", *OPTIONS]
-    with log.open("wb") as told:
+    with log.open("wb") as found:
         process = subprocess.Popen(
             [sys.executable, "-c", SERVE, *words, "--host=127.0.0.1", f"--port={port}"],
             env={**os.environ, **environment},
-            stdout=told,
-            stderr=told,
+            stdout=found,
+            stderr=found,
             start_new_session=True,
         )
     try:
@@ -179,9 +179,9 @@ async def score(engine, question, load):
     return await engine.score(replace(seeing, stage=Stage.SCORE, prefix=begun), rest)
 
 
-def responses_of(told):
+def responses_of(found):
     return [[(r.stage, r.text, r.token_ids, r.n_tokens, r.finish_reason) for r in one.responses]
-            for one in told.answered]  # fmt: skip
+            for one in found.answered]  # fmt: skip
 
 
 async def test_vllm_serve_is_found_to_continue_from_token_ids(engine):

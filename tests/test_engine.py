@@ -33,8 +33,8 @@ def time():
 
 
 def seconds(clock):
-    told = clock.on(Pulse())
-    return told.busy_s, told.preparing_s, told.alive_s
+    found = clock.on(Pulse())
+    return found.busy_s, found.preparing_s, found.alive_s
 
 
 def test_a_second_goes_into_one_thing_only(time):

@@ -113,7 +113,7 @@ def test_a_refused_score_keeps_the_responses_and_their_verdicts_beside_the_skip(
 
 def test_pairs_take_the_chosen_sides_by_what_the_image_brings_them():
     gains = {0: (0.4, 40), 1: (None, 90), 2: (-0.3, 5), 3: (0.5, 30)}  # nats a token, tokens
-    right = [said(index, Outcome.CORRECT, *told) for index, told in gains.items()]
+    right = [said(index, Outcome.CORRECT, *found) for index, found in gains.items()]
     wrong = [said(index, Outcome.INCORRECT, 9.0, 99) for index in (4, 5)]
     rule = PairOptions(strategy=Strategy.GROUNDED, pairs_per_question=8, max_uses=None)
     pairs = pair_responses(Question("q", "s", 1, "?", answer=("2",)), [*right, *wrong], rule)
@@ -126,7 +126,9 @@ def test_of_near_equal_responses_the_one_stays_that_goes_first(strategy, kept):
     texts = ("I see two red circles here", "I see two red squares here")
     first, second = sorted(texts, key=lambda text: hashlib.sha256(text.encode()).digest())  # as without a strategy
     found = [said(index, Outcome.CORRECT, gain, 10) for index, gain in enumerate([0.1, 0.9])]
-    right = [(replace(told, text=text), verdict) for (told, verdict), text in zip(found, (first, second), strict=True)]
+    right = [
+        (replace(result, text=text), verdict) for (result, verdict), text in zip(found, (first, second), strict=True)
+    ]
     rule = PairOptions(strategy=strategy, near_duplicate=0.8)
     chosen, *_ = sides(right, rule)
     assert {response.index for response, _ in chosen} == kept

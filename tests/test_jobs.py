@@ -297,11 +297,11 @@ def test_json_logs_name_a_death_with_its_chunks_and_attempts(capsys):
     view = JsonView(Progress(10, 0), "runs/x")
     view.see(Died(3, "CUDA\x1b[2J out of memory", (Lease(7, None, "0a1b2c3d"),), "node-a"))
     view.see(UnfitNode("node-b", "401 for https://me:pass@host"))
-    told = capsys.readouterr().err
-    lost, died, unfit = map(json.loads, told.splitlines())
+    printed = capsys.readouterr().err
+    lost, died, unfit = map(json.loads, printed.splitlines())
     assert (lost["event"], lost["chunk"], lost["attempt"], lost["run"]) == ("lease_lost", 7, "0a1b2c3d", "runs/x")
     assert (died["level"], died["engine"], died["host"]) == ("error", 3, "node-a")
-    assert "\x1b" not in told and unfit["words"] == "401 for https://[hidden]@host"
+    assert "\x1b" not in printed and unfit["words"] == "401 for https://[hidden]@host"
 
 
 def test_what_a_shared_pool_did_before_a_build_is_not_its_own():

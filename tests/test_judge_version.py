@@ -114,9 +114,9 @@ def test_a_dry_run_writes_nothing_and_says_what_pairing_gives(write_source, tmp_
     out = tmp_path / "run"
     run(write_source(12), out)
     before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in sorted(out.rglob("*")) if path.is_file()}
-    told = preview_pairs(str(out), ["pairs_per_question=1", "accuracy_window=[0, 0.5]"])
+    found = preview_pairs(str(out), ["pairs_per_question=1", "accuracy_window=[0, 0.5]"])
     assert {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in sorted(out.rglob("*")) if p.is_file()} == before
     done = pair_again(str(out), ["pairs_per_question=1", "accuracy_window=[0, 0.5]"])
-    assert told == PairingPreview(**{name: getattr(done, name) for name in PairingPreview.__slots__})
+    assert found == PairingPreview(**{name: getattr(done, name) for name in PairingPreview.__slots__})
     with pytest.raises(ConfigError, match=r"exclude: list\.txt is not in"):
         preview_pairs(str(out), ["exclude=list.txt"])

@@ -52,8 +52,8 @@ def member(path, rows, *, source="vqa.jsonl", size=4, **settings):
     )
     for chunk, first in enumerate(range(0, len(rows), size)):
         some = rows[first : first + size]
-        told = making.account(some, judge=judge_key(judge_options(config)), engine=config.engine.model)
-        folder.commit_chunk(chunk, new_attempt(), some, told)
+        found = making.account(some, judge=judge_key(judge_options(config)), engine=config.engine.model)
+        folder.commit_chunk(chunk, new_attempt(), some, found)
     finish(folder, config)
     return path
 
@@ -314,9 +314,9 @@ def test_a_run_that_cannot_be_merged_is_one_line_and_leaves_nothing(shapes, tmp_
     run = member(tmp_path / "z", named(making.mixed(5), "z"))
     spoil(run)
     before = files(run)
-    with pytest.raises(RunFolderError, match=words) as told:
+    with pytest.raises(RunFolderError, match=words) as found:
         merge(tmp_path / "m", shapes / "a", run)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(found.value)
     assert files(run) == before and not files(tmp_path / "m")
 
 

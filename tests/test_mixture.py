@@ -98,8 +98,8 @@ def test_each_sources_settings_are_seen_in_its_rows_alone(tmp_path, cluster):
     assert verify(str(tmp_path / "run")) == []
     assert read_status(str(tmp_path / "run")).questions.total == 18
     assert rows["open"][0]["question_id"].startswith("open:")
-    told = read_story(str(tmp_path / "run"), rows["charts"][0]["pair_id"])
-    assert told.selection["relative_tolerance"] == 0.05
+    found = read_story(str(tmp_path / "run"), rows["charts"][0]["pair_id"])
+    assert found.selection["relative_tolerance"] == 0.05
     assert read_story(str(tmp_path / "run"), rows["open"][0]["pair_id"]).selection["relative_tolerance"] is None
 
 
@@ -386,15 +386,15 @@ def test_a_limit_is_shared_by_weight_and_what_one_lacks_the_others_give(rooms, w
 
 def test_check_covers_every_source(tmp_path):
     charts(tmp_path), more(tmp_path)
-    told = []
-    assert check(mixed(tmp_path), every_image=True, with_engine=False, say=told.append)
-    assert [line.split(":")[0] for line in told if line.startswith("source")] == [
+    found = []
+    assert check(mixed(tmp_path), every_image=True, with_engine=False, say=found.append)
+    assert [line.split(":")[0] for line in found if line.startswith("source")] == [
         "source     charts",
         "source     open",
     ]
-    assert "rows       12, of them 12 questions" in told and "rows       6, of them 6 questions" in told
+    assert "rows       12, of them 12 questions" in found and "rows       6, of them 6 questions" in found
     write(tmp_path, "charts.jsonl", [{"question": "", "answer": "2"}])
-    assert not check(mixed(tmp_path), every_image=False, with_engine=False, say=told.append)
+    assert not check(mixed(tmp_path), every_image=False, with_engine=False, say=found.append)
 
 
 def test_the_command_line_takes_sources_from_the_file_alone(tmp_path):

@@ -102,8 +102,8 @@ def log_probs_by_hand(model, batch):
     mask = batch["completion_mask"][:, 1:]
     given = {name: batch[name] for name in ("input_ids", "attention_mask", "pixel_values")}
     logits = model(**given).logits[:, :-1].double().log_softmax(-1)
-    told = logits.gather(-1, batch["input_ids"][:, 1:, None])[..., 0]
-    return (told * mask).sum(1), mask.sum(1)
+    found = logits.gather(-1, batch["input_ids"][:, 1:, None])[..., 0]
+    return (found * mask).sum(1), mask.sum(1)
 
 
 def formulas(policy, reference, lengths, *, delta):
@@ -287,10 +287,10 @@ def test_tiles_are_those_of_the_engine(size):
 def test_an_answer_ends_with_its_end_of_turn():
     processor = processor_of()
     asked = turn("user", "How many?", images=1)
-    told = processor.apply_chat_template(asked + turn("assistant", "Two.\n"))
-    assert told.endswith("<|im_start|>assistant\nTwo.\n<|im_end|>")
+    found = processor.apply_chat_template(asked + turn("assistant", "Two.\n"))
+    assert found.endswith("<|im_start|>assistant\nTwo.\n<|im_end|>")
     assert processor.apply_chat_template(asked, add_generation_prompt=True).endswith("<|im_start|>assistant\n")
-    assert told.count("<IMG_CONTEXT>") == 1
+    assert found.count("<IMG_CONTEXT>") == 1
 
 
 # -- the program -------------------------------------------------------------------------------------------------------

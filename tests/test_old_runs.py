@@ -98,6 +98,6 @@ def test_an_old_evaluation_is_read_with_its_figures(runs):
 
 
 def test_an_old_run_is_previewed_with_what_the_judge_leaves_undecided(runs):
-    told = mmpr("pair", runs / "first", "--dry-run")
-    assert told.startswith("14 questions = ") and "\nsource " in told and "\nkind " in told and "\nrule " in told
-    assert "nothing was written" in told
+    found = mmpr("pair", runs / "first", "--dry-run")
+    assert found.startswith("14 questions = ") and "\nsource " in found and "\nkind " in found and "\nrule " in found
+    assert "nothing was written" in found

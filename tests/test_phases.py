@@ -84,9 +84,9 @@ def test_a_log_for_machines_has_each_phase_once(capsys):
     for beat in beats:
         progress.see(beat)
         view.see(beat)
-    told = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    printed = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     phases = ["reading the source", "waiting for room", "downloading weights", "compiling", "answering"]
-    assert [line["words"] for line in told] == phases and {line["event"] for line in told} == {"phase"}
+    assert [line["words"] for line in printed] == phases and {line["event"] for line in printed} == {"phase"}
 
 
 async def slow_engine():

@@ -161,8 +161,8 @@ async def test_an_ending_sees_what_its_view_says_and_the_scores_the_own_image(qu
 @pytest.mark.parametrize("continues", Continues)
 @pytest.mark.parametrize("language", ["en", "zh"])
 async def test_nothing_kept_asks_for_a_whole_answer_of_both_kinds_of_engines(questions, continues, language):
-    told = {"en": DRAFT, "zh": "图中有一只红色的圆和一个蓝色的方块,背景是白色的墙壁。"}[language]
-    engine = ScriptedEngine(lambda prompt, index: told if prompt.stage is Stage.DRAFT else f"ending {index} of it",
+    found = {"en": DRAFT, "zh": "图中有一只红色的圆和一个蓝色的方块,背景是白色的墙壁。"}[language]
+    engine = ScriptedEngine(lambda prompt, index: found if prompt.stage is Stage.DRAFT else f"ending {index} of it",
                             continues=continues)  # fmt: skip
     recipe = changed_recipe(RECIPE, keep_fraction=0, completions=3)
     answered = await answer(questions[0], engine, recipe, load)
@@ -212,9 +212,9 @@ def test_a_build_says_everywhere_what_its_rejected_sides_saw(cluster, source, vi
     rows = run(source, out, rejected_view=view, endings=2)
     assert len(rows) == (14 if view == "shuffled_tiles" else 16) and verify(str(out)) == []
     for row in rows:
-        told = row["rejected_text"].split(" beside ")[1]
+        found = row["rejected_text"].split(" beside ")[1]
         shown = row["rejected_image_sha256"] or (row["image_sha256"] if view == "image_kept" else [])
-        assert told == f"{shown[0][:12] if shown else 'nothing'}."
+        assert found == f"{shown[0][:12] if shown else 'nothing'}."
         assert row["rejected_view"] == view and (view == "image_kept" or row["image_sha256"] != shown)
     card, page = (out / "README.md").read_text(), (out / "report.html").read_text()
     assert words in card and words.replace("'", "&#39;") in page.replace("&#x27;", "&#39;").replace("'", "&#39;")
@@ -222,8 +222,8 @@ def test_a_build_says_everywhere_what_its_rejected_sides_saw(cluster, source, vi
     assert words in side_title(rows[0], "rejected")
     console = Console(file=io.StringIO(), width=200)
     print_story(console, read_story(str(out), rows[0]["pair_id"]))
-    told = " ".join(console.file.getvalue().split())
-    assert words in told and (view in ("blind", "image_kept") or rows[0]["rejected_image_sha256"][0] in told)
+    found = " ".join(console.file.getvalue().split())
+    assert words in found and (view in ("blind", "image_kept") or rows[0]["rejected_image_sha256"][0] in found)
 
 
 def test_a_chunk_that_is_built_again_shows_the_same_other_images(cluster, source):

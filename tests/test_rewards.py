@@ -178,9 +178,9 @@ def test_a_reward_is_the_verdict_of_the_judge(question, response):
     ],
 )
 def test_a_damaged_reference_answer_or_a_newer_one_ends_training_in_one_line(text):
-    with pytest.raises(JudgeError) as told:
+    with pytest.raises(JudgeError) as found:
         compute_score(solution_str=RIGHT, ground_truth=text)
-    assert "\n" not in str(told.value) and ("damaged" in str(told.value) or "version 2" in str(told.value))
+    assert "\n" not in str(found.value) and ("damaged" in str(found.value) or "version 2" in str(found.value))
 
 
 def test_an_option_that_a_later_mmpr_adds_is_no_damage():

@@ -43,8 +43,8 @@ def test_a_killed_engine_process_loses_and_doubles_nothing(tmp_path):
     wait_for_a_commit(tmp_path, build)
     for process in engine_processes():
         process.kill()
-    _, told = build.communicate()
-    assert build.returncode == 0, told
+    _, printed = build.communicate()
+    assert build.returncode == 0, printed
     assert_complete(tmp_path, 60)
 
 
@@ -57,8 +57,8 @@ def test_a_killed_driver_leaves_no_engine_and_the_next_start_completes(tmp_path)
     assert engine_processes() == []
     kept = {path.name: path.read_bytes() for path in (tmp_path / "run" / "chunks").glob("*.json")}
     again = start(tmp_path)
-    _, told = again.communicate()
-    assert again.returncode == 0, told
+    _, printed = again.communicate()
+    assert again.returncode == 0, printed
     for name, content in kept.items():
         assert (tmp_path / "run" / "chunks" / name).read_bytes() == content
     assert_complete(tmp_path, 60)
@@ -69,9 +69,9 @@ def test_ctrl_c_is_one_line_and_leaves_nothing_behind(tmp_path):
     build = start(tmp_path)
     wait_for_a_commit(tmp_path, build)
     os.kill(build.pid, signal.SIGINT)
-    _, told = build.communicate()
+    _, printed = build.communicate()
     assert build.returncode == 130
-    assert told.splitlines()[-1].startswith("mmpr: interrupted") and "Traceback" not in told
+    assert printed.splitlines()[-1].startswith("mmpr: interrupted") and "Traceback" not in printed
     psutil.wait_procs(engine_processes(), timeout=60)
     assert engine_processes() == []
 
@@ -94,6 +94,6 @@ def test_a_model_that_is_no_checkpoint_is_one_line(tmp_path):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text('{"model_type": "nonsense"}')
     build = start(tmp_path, f"model={tmp_path / 'model'}")
-    _, told = build.communicate()
-    assert build.returncode == 1 and "Traceback" not in told
-    assert "model" in told.splitlines()[-1]
+    _, printed = build.communicate()
+    assert build.returncode == 1 and "Traceback" not in printed
+    assert "model" in printed.splitlines()[-1]

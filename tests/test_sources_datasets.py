@@ -153,8 +153,8 @@ def test_a_data_set_of_several_configurations_and_another_format_on_the_hub(tmp_
 
 
 def test_a_hub_that_does_not_answer(tmp_path):
-    [told] = fetch(tmp_path / "home", "http://127.0.0.1:9", "hf://owner/vqa:train")
-    assert told.startswith("hf://owner/vqa:train: cannot be fetched (") and told.endswith(
+    [found] = fetch(tmp_path / "home", "http://127.0.0.1:9", "hf://owner/vqa:train")
+    assert found.startswith("hf://owner/vqa:train: cannot be fetched (") and found.endswith(
         "check the name and the network"
     )
 

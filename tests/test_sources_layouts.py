@@ -376,9 +376,9 @@ def test_the_annotations_beside_vqa_questions_are_their_answers(tmp_path):
     names = ("v2_OpenEnded_mscoco_val2014_questions.json", "v2_mscoco_val2014_annotations.json")
     asked = [{"image_id": 7, "question": f"Q{i}?", "question_id": i} for i in range(300)]
     votes = [[{"answer": f"x{i}", "answer_id": j} for j in range(10)] for i in range(300)]
-    told = [{"question_id": i, "image_id": 7, "multiple_choice_answer": "x", "answers": votes[i]} for i in range(299)]
+    found = [{"question_id": i, "image_id": 7, "multiple_choice_answer": "x", "answers": votes[i]} for i in range(299)]
     (tmp_path / names[0]).write_text(json.dumps({"info": {}, "questions": asked}))
-    (tmp_path / names[1]).write_text(json.dumps({"info": {}, "annotations": told[::-1]}, indent=1))
+    (tmp_path / names[1]).write_text(json.dumps({"info": {}, "annotations": found[::-1]}, indent=1))
     for path in (tmp_path / names[0], tmp_path):
         *rows, last = read_all(opened(path), chunk_questions=70)
         assert [row.answer for row in rows] == [(f"x{i}",) for i in range(299)]

@@ -76,9 +76,9 @@ def test_a_running_build_has_a_rate_what_is_left_and_who_drives_it(tmp_path):
     assert status.hosts["node-a"].questions == 20
     assert status.pairs_by_kind == {"correctness": 60, "dropout_ntp": 9}
     assert status.skips_by_reason == {"all_correct": 3, "all_wrong": 3}
-    told = "\n".join(status_lines(status))
-    assert "30 of 40 (75.0%): 24 paired + 6 skipped" in told
-    assert "building, 2 up, 1,500 requests running, busy 93%" in told and "about 10 s left" in told
+    found = "\n".join(status_lines(status))
+    assert "30 of 40 (75.0%): 24 paired + 6 skipped" in found
+    assert "building, 2 up, 1,500 requests running, busy 93%" in found and "about 10 s left" in found
     claim.release()
 
 
@@ -120,8 +120,8 @@ def test_how_the_last_start_ended_and_what_befell_it_is_told(tmp_path):
     status = read_status(str(tmp_path))
     assert [event["event"] for event in status.events] == ["died"]
     assert status.ended["words"] == "deadline 06:00"
-    told = "\n".join(status_lines(status))
-    assert "t1 a died: CUDA out of memory; chunks leased again: 3, 4" in told and "t2 a stopped: deadline" in told
+    found = "\n".join(status_lines(status))
+    assert "t1 a died: CUDA out of memory; chunks leased again: 3, 4" in found and "t2 a stopped: deadline" in found
 
 
 def test_secrets_in_what_befell_a_run_are_not_kept(tmp_path):
@@ -169,8 +169,8 @@ def test_the_verb_prints_lines_for_people_and_json_for_programs(tmp_path):
     add_chunk(folder, 0, began=NOW)
     with claimed(folder) as heartbeat:
         heartbeat.update({"phase": "building"})
-        told = mmpr("status", tmp_path)
-    assert told.returncode == 0 and "10 of 40 (25.0%)" in told.stdout and told.stderr == ""
+        found = mmpr("status", tmp_path)
+    assert found.returncode == 0 and "10 of 40 (25.0%)" in found.stdout and found.stderr == ""
     status = json.loads(mmpr("status", tmp_path, "--json").stdout)
     assert status["questions"]["done"] == 10 and status["state"] == "stopped"
 

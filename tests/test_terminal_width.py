@@ -98,8 +98,8 @@ def folder(tmp_path_factory):
     rows = [{"question": "How many cats sit on the mat in front of the door?", "answer": str(n)} for n in range(9)]
     rows += [{"question": "Which is it?", "choices": ["a red circle", "a blue square"], "answer": "B"}] * 3
     (place / "vqa.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    told = [{**row, "response": f"Final Answer: {n}"} for n, row in enumerate(rows)]
-    (place / "rollouts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in told))
+    found = [{**row, "response": f"Final Answer: {n}"} for n, row in enumerate(rows)]
+    (place / "rollouts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in found))
     return place
 
 

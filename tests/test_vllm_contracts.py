@@ -100,10 +100,10 @@ async def test_the_engines_own_death_is_no_requests_fault(script, monkeypatch):
         await engine_on(Llm(ValueError("x"), errored=True), monkeypatch)._run(PROMPT, None)
 
 
-@pytest.mark.parametrize("told", [None, [], [None, None], [{}, {}], [{1: None}, {2: None}]])
-def test_log_probabilities_that_are_missing_are_a_refusal(told):
+@pytest.mark.parametrize("logprobs", [None, [], [None, None], [{}, {}], [{1: None}, {2: None}]])
+def test_log_probabilities_that_are_missing_are_a_refusal(logprobs):
     with pytest.raises(RequestRefused, match="log-probability"):
-        vllm._mean_logprob(told, (1, 2))
+        vllm._mean_logprob(logprobs, (1, 2))
 
 
 def test_a_text_that_goes_round_in_circles_is_a_response_and_no_chosen_side():

@@ -101,10 +101,10 @@ async def test_transformers_internvl_says_each_token_as_likely_as_the_engine(eng
     ids = torch.cat([given["input_ids"], torch.tensor([said.token_ids])], dim=1)
     with torch.no_grad():
         logits = model(input_ids=ids, pixel_values=given["pixel_values"]).logits[0, :-1].log_softmax(-1)
-    told = logits.gather(-1, ids[0, 1:, None])[-len(said.token_ids) :, 0]
+    found = logits.gather(-1, ids[0, 1:, None])[-len(said.token_ids) :, 0]
     assert len(said.token_ids) > 20 and len(given["pixel_values"]) > 1
     for n in (1, 10, len(said.token_ids)):
-        assert told[:n].mean().item() == pytest.approx(await engine.score(asked, said.token_ids[:n]), abs=2e-3)
+        assert found[:n].mean().item() == pytest.approx(await engine.score(asked, said.token_ids[:n]), abs=2e-3)
 
 
 async def test_what_the_engine_says_itself_scores_higher_than_other_words(engine):

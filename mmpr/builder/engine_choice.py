@@ -122,7 +122,7 @@ def revision(config: BuildConfig) -> str | None:
 
     The fingerprint is over the files' names and sizes and the small ones' contents: weights of gigabytes are not read
     at every start; an adapter's stands behind the model's. A Hub model without a pinned revision has none, nor has a
-    server's that the settings do not tell.
+    server's that the settings do not name.
 
     Raises:
         ConfigError: `lora` is no adapter's folder.

@@ -104,7 +104,7 @@ def finished_report(folder: RunFolder, config: BuildConfig) -> Report | Evaluati
         if not all(_is_there(folder, file) for file in manifest.files):
             return None
         report = read_evaluation(folder) if config.sampling.evaluate else read_report(folder)
-    except RunFolderError:  # finishing it again mends all of these
+    except RunFolderError:  # finishing it again repairs all of these
         return None
     return report if report.judge_version == VERSION else None
 

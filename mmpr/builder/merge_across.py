@@ -62,7 +62,7 @@ def models_by_part(parts: Sequence[MergePart]) -> list[str]:
     """Who answered in each run.
 
     Raises:
-        ConfigError: nobody knows it of one.
+        ConfigError: the model of one run is not known.
     """
     models = answering_models([one.member.identity for one in parts])
     for one, model in zip(parts, models, strict=True):

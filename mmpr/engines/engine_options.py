@@ -9,7 +9,7 @@ from typing import Any, Literal
 from mmpr.errors import ConfigError
 from mmpr.options import derived, option
 
-UNKNOWN_MODEL = "unknown"  # of responses of which nobody says who wrote them
+UNKNOWN_MODEL = "unknown"  # of responses whose model is not named
 
 _URL = re.compile(r"https?://[^\s/@?#]+(?:/[^\s?#@]*)?")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")

@@ -55,7 +55,7 @@ _hear: ContextVar[Callable[[str], None]] = ContextVar("hear", default=lambda _: 
 
 
 def report_phase(words: str) -> None:
-    """What an engine does while it starts ("loading weights"), for whoever waits for it."""
+    """What an engine does while it starts ("loading weights"), shown while a build waits for it."""
     _hear.get()(words)
 
 

@@ -27,7 +27,7 @@ from mmpr.run.run_record import Settings, by_source
 from mmpr.types import TableRow
 from mmpr.verification import refuse_damaged
 
-_SLICE_ROWS = 16  # that are Python objects at once, for each holds its images' bytes anew
+_SLICE_ROWS = 16  # that are Python objects at once, because each holds a copy of its images' bytes
 
 
 def export_run(

@@ -108,7 +108,7 @@ class TrainingExample:
         reference: the reference answer as `mmpr.rewards` reads it; empty where there is none.
         kind: of the reference answer.
         first: the first round of its responses.
-        model: that answered; None where nobody knows.
+        model: that answered; None where unknown.
         split: `train` or `validation`.
         asked: the wording of the instruction, and the form of answers that was asked for.
         responses: in the order of the rows; none where the prompt is all that is wanted.

@@ -66,7 +66,7 @@ class ByteBudget:
         self.oldest = next(iter(self._held), None)
 
     def _admits(self, holder: int, n_bytes: int) -> bool:
-        # The question that has held decoded images for longest always goes on: with its end it gives them back, while
+        # The question that has held decoded images for longest always continues: with its end it gives them back, while
         # many that each hold one image and wait for a second would wait for each other.
         is_first = HOLDER.get() is not None and DECODING.oldest == holder
         return is_first or self._used == 0 or self._used + n_bytes <= self.most
@@ -86,7 +86,7 @@ class Charge:
         self._budget, self._holder, self._n_bytes = budget, holder, n_bytes
 
     def keep(self, pixels: object, n_bytes: int) -> None:
-        """Beyond the block, hold the bytes of an image until nobody has its pixels any more."""
+        """Beyond the block, hold the bytes of an image until its pixels are freed."""
         if n_bytes < KEPT_BYTES:
             return
         kept = min(n_bytes, self._n_bytes)

@@ -21,7 +21,7 @@ from mmpr.sources import LeaseRange, Source
 from mmpr.sources.given_responses import RESPONSE_COLUMNS, ResponseNames
 from mmpr.sources.source_records import COLUMNS
 
-# Settings of identity that say how rows and images are read, and what was asked: the others are of whoever asks.
+# Settings of identity that say how rows and images are read, and what was asked: the others belong to a build.
 IMPORT_SETTINGS = (
     *("source", "image_root", "columns", "answer_index", "answer_agreement", "language", "chunk_questions"),
     *("prompt_version", "answer_form", "prompt_template", "system_message"),
@@ -169,8 +169,8 @@ def import_notes(config: BuildConfig, facts: ImportFacts, n_questions: int, leni
         notes.append("no row names an image: the pairs will have none")
     versions = Counter({name: n for name, n in facts.versions.items() if name})
     if len({_VERSIONS.get(name, name) for name in versions}) > 1:
-        told = ", ".join(f"{n:,} {name}" for name, n in versions.most_common(6))
+        shares = ", ".join(f"{n:,} {name}" for name, n in versions.most_common(6))
         notes.append(
-            f"asked under several instructions ({told}): pairs have the bare question; prompt_version=.. adds one"
+            f"asked under several instructions ({shares}): pairs have the bare question; prompt_version=.. adds one"
         )
     return notes

@@ -1,7 +1,7 @@
 """Rows of responses, grouped by the question that they answer, in bounded memory.
 
 One pass reads every row, hashes what it asks, and writes its responses to a temporary file. The hashes, 8 bytes a row,
-tell which rows are of one question; a chunk's responses are then read back from their places in that file. A
+say which rows are of one question; a chunk's responses are then read back from their places in that file. A
 question stands where its first row is, so that chunks are in the source's order whatever order the rows came in.
 """
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 MOST_RESPONSES, _MOST_CHARS = 512, 64_000_000  # of one question: pairing looks at every combination
 _CHUNK_RESPONSES, _CHUNK_CHARS = 16_384, 16_000_000  # a chunk ends before it has more, if it has a question
 _KNOWN = ("n_tokens", "finish_reason", "seed")
-_MOST_NAMES = 50  # models and versions that are told apart
+_MOST_NAMES = 50  # models and versions that are counted by name
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +134,7 @@ class RolloutGroups:
         return len(self._stops)
 
     def _refuse_twice(self, places: array[int]) -> None:
-        """Two questions of one place could not be told apart."""
+        """Refuse two questions of one place: nothing would distinguish them."""
         import numpy as np
 
         firsts = np.frombuffer(places, dtype=np.uint64)[self._order[self._starts[:-1]]]
@@ -203,7 +203,7 @@ def grouped(source: Source, counted: Index, names: ResponseNames, chunk_question
 
     Raises:
         SourceError: the file cannot be read.
-        RunFolderError: there is no room for the temporary file, or places are not told apart.
+        RunFolderError: there is no room for the temporary file, or two questions name one place.
     """
     with ExitStack() as stack:
         try:
@@ -287,7 +287,7 @@ def _row_of(
     facts.first_listed = facts.first_listed or (place if given.as_list else "")
     for response in given.responses:
         facts.known.update(name for name in _KNOWN if getattr(response, name) is not None)
-        _tell(facts.models, response.model or "")
+        _count_name(facts.models, response.model or "")
     minority = _named(values, names, "minority_answers")
     listed = tuple(str(one) for one in minority) if isinstance(minority, list) else ()
     return GroupedRow(given.responses, None, source_row, listed)
@@ -296,11 +296,11 @@ def _row_of(
 def _count(facts: ImportFacts, question: Question, values: Mapping[str, object], names: ResponseNames) -> None:
     for counter, ours in ((facts.versions, "prompt_version"), (facts.forms, "answer_form")):
         value = _named(values, names, ours)
-        _tell(counter, value if isinstance(value, str) else "")
+        _count_name(counter, value if isinstance(value, str) else "")
     facts.without_images += not question.images
 
 
-def _tell(counter: Counter[str], name: str) -> None:
+def _count_name(counter: Counter[str], name: str) -> None:
     """Count a name, as long as there are few."""
     counter[name if name in counter or len(counter) < _MOST_NAMES else "..."] += 1
 

@@ -100,7 +100,7 @@ def abstaining_cells(figures: JudgedCounts) -> tuple[str, ...]:
 
 
 def abstaining_lines(found: AbstainingFigures, *, width: int | None = None) -> list[str]:
-    """A table for a terminal of so many columns: all, then by source, by kind and by rule; none where nobody judged."""
+    """A table for a terminal of so many columns: all, then by source, kind and rule; none where nothing was judged."""
     if not found.all.responses:
         return []
     rows = [_HEAD, ("all", *abstaining_cells(found.all))]

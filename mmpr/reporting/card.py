@@ -83,7 +83,7 @@ def _splits(report: Report) -> dict[str, SplitFigures]:
 
 
 def _described(name: str, report: Report, *, decode: bool) -> JsonObject:
-    """The features are those of the columns that the files have: a dataset that an older mmpr cut lacks some."""
+    """The features are those of the columns that the files have: a dataset that an older mmpr wrote has fewer."""
     return {
         "config_name": name,
         "features": [one for one in dataset_features(decode=decode) if one["name"] in report.files.columns],

@@ -167,7 +167,7 @@ def render(folder: RunFolder, report: Report, picks: list[Pick]) -> dict[str, by
 
 
 def report_again(url: str, options: Mapping[str, object] | None = None) -> Report:
-    """Write `report.json`, `README.md` and `report.html` anew, and the manifest that names them.
+    """Write `report.json`, `README.md` and `report.html` again, and the manifest that names them.
 
     Everything is read and made before the first file changes, so that a damaged folder stays as it is.
 

@@ -31,7 +31,7 @@ class SourceCounts:
 
 @dataclass(frozen=True, slots=True)
 class TokenCounts:
-    """Tokens that were generated, None where nobody knows; shares are None where there is nothing to divide by."""
+    """Tokens that were generated, None where unknown; shares are None where there is nothing to divide by."""
 
     generated: int | None
     generated_per_question: float | None

@@ -170,7 +170,7 @@ def _add_responses(tally: ChunkTally, found: Iterable[pa.RecordBatch]) -> None:
         tally.by_stage.update(counts(batch, "stage"))
         tally.unfinished += sum(
             n for finish, n in counts(batch, "finish_reason").items() if finish != Finish.STOP
-        )  # null: nobody knows
+        )  # null: unknown
 
 
 def tally_skips(folder: RunFolder, path: str) -> tuple[Counter[str], Counter[str]]:

@@ -34,7 +34,7 @@ _ROW_BYTES = 512
 
 @dataclass(frozen=True, slots=True)
 class RunColumns:
-    """Values that are the same for every pair of a run; None where nobody knows them.
+    """Values that are the same for every pair of a run; None where they are unknown.
 
     `policy` is the model that the pairs are for, where several answered.
     """

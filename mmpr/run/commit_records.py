@@ -123,7 +123,7 @@ class StoredQuestion:
         return draft[: stored.splice.prefix_chars] + stored.response.text
 
     def tokens_of(self, side: Side) -> int | None:
-        """A side's length in tokens, the kept part of the draft included; None where nobody knows."""
+        """A side's length in tokens, the kept part of the draft included; None where unknown."""
         stored = self.find(side)
         if stored.response.n_tokens is None:
             return None

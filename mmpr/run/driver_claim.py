@@ -30,7 +30,7 @@ class Driver:
     Args:
         token: of the claim.
         host, pid: where its process runs.
-        process_start: Unix seconds; tells a process from a later one with the same number (in a container both are 7).
+        process_start: Unix seconds; a later process may have the same number (in a container both are 7).
         heartbeat_s: how often it is beaten.
         beat_at: Unix seconds of the last beat.
         state: what the driver said of the run then.

@@ -77,7 +77,7 @@ class RunRecord:
         versions: of mmpr and what it runs on.
         members: the runs of a merged one, in the order of their chunks; none where it was built.
         reading: by source, how its rows are read; None where an older mmpr, which knew no such thing, began it.
-        nonce: tells two first starts apart where a store answers vaguely.
+        nonce: distinguishes two first starts where a store's reply was lost.
     """
 
     format: int

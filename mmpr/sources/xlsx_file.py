@@ -44,7 +44,7 @@ Row = tuple[int, Cells]
 
 @dataclass(frozen=True, slots=True)
 class _Sheet:
-    """What one pass over the sheet tells: its header, how many rows follow, and which cells are merged into which."""
+    """What one pass over the sheet finds: its header, how many rows follow, and which cells are merged into which."""
 
     names: tuple[str, ...]
     header_row: int

@@ -135,7 +135,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def preupload(self, name, body):
         if repo := self.repository(name):
-            told = [
+            found = [
                 {
                     "path": file["path"],
                     "uploadMode": "lfs" if file["path"].endswith(_LARGE) else "regular",
@@ -144,7 +144,7 @@ class _Handler(BaseHTTPRequestHandler):
                 }
                 for file in json.loads(body)["files"]
             ]
-            self.reply({"files": told})
+            self.reply({"files": found})
 
     def batch(self, _, body):
         objects = [{"oid": one["oid"], "size": one["size"]} for one in json.loads(body)["objects"]]

@@ -82,9 +82,9 @@ def test_a_strict_export_ends_at_the_first_one_and_says_where_and_why(run, tmp_p
     rows = runs.rows_of(run)
     change, why = DAMAGE[name]
     runs.forge(run, [*rows, {**with_images(rows), **change, "pair_id": "the-bad-one"}])
-    with pytest.raises(RunFolderError) as told:
+    with pytest.raises(RunFolderError) as found:
         export_run(run.url, "swift", tmp_path / "to", strict=True)
-    assert "the-bad-one" in str(told.value) and why.value in str(told.value) and "\n" not in str(told.value)
+    assert "the-bad-one" in str(found.value) and why.value in str(found.value) and "\n" not in str(found.value)
     assert not (tmp_path / "to/export.json").exists()
     counts = export_run(run.url, "swift", tmp_path / "to")  # without strict it goes on
     assert counts.rows == len(rows) and [one.reason for one in counts.left_out] == [why]

@@ -136,11 +136,11 @@ def test_llamafactory_finds_alpaca_columns_with_images_first(sound, tmp_path):
 def test_llamafactory_gets_earlier_turns_and_the_system_message_in_their_columns(tmp_path):
     export_run(conversation(tmp_path).url, "llamafactory", tmp_path / "to")
     rows = pq.read_table(tmp_path / "to/train.parquet").to_pylist()
-    told = next(row for row in rows if row["history"])
-    assert told["system"] == SYSTEM and told["prompt"].endswith("in 0?") and "<image>" not in told["prompt"]
+    found = next(row for row in rows if row["history"])
+    assert found["system"] == SYSTEM and found["prompt"].endswith("in 0?") and "<image>" not in found["prompt"]
     opening = "Image-1: <image>\nImage-2: <image>\nWhat is this?"
-    assert told["history"] == [[opening, "An image."], ["Of what?", "Of noise."]]
-    assert [(row["system"], row["history"]) for row in rows if row != told][-1] == ("", [])
+    assert found["history"] == [[opening, "An image."], ["Of what?", "Of noise."]]
+    assert [(row["system"], row["history"]) for row in rows if row != found][-1] == ("", [])
 
 
 # -- ms-swift: RowPreprocessor -----------------------------------------------------------------------------------------
@@ -161,10 +161,10 @@ def test_swift_finds_messages_a_rejected_response_and_images(sound, tmp_path):
 
 def test_swift_gets_a_whole_conversation(tmp_path):
     export_run(conversation(tmp_path).url, "swift", tmp_path / "to")
-    told = max(runs.lines(tmp_path / "to/train.jsonl"), key=lambda row: len(row["messages"]))
+    found = max(runs.lines(tmp_path / "to/train.jsonl"), key=lambda row: len(row["messages"]))
     roles = ["system", "user", "assistant", "user", "assistant", "user", "assistant"]
-    assert [message["role"] for message in told["messages"]] == roles
-    assert told["messages"][0]["content"] == SYSTEM and told["messages"][4]["content"] == "Of noise."
+    assert [message["role"] for message in found["messages"]] == roles
+    assert found["messages"][0]["content"] == SYSTEM and found["messages"][4]["content"] == "Of noise."
 
 
 # -- TRL ---------------------------------------------------------------------------------------------------------------

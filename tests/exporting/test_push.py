@@ -217,9 +217,9 @@ def test_a_bad_name_is_told_before_anything_is_asked(run, repo):
 def test_a_token_that_may_not_write_is_one_line(run, monkeypatch, token, repo, words):
     monkeypatch.setenv("HF_TOKEN", token)
     with hub_writes.serving() as (hub, address):
-        with pytest.raises(HubError, match=words) as told:
+        with pytest.raises(HubError, match=words) as found:
             push(run, address, repo)
-        assert not hub.repositories and token not in str(told.value) and "\n" not in str(told.value)
+        assert not hub.repositories and token not in str(found.value) and "\n" not in str(found.value)
 
 
 def test_a_hub_that_is_not_there_is_one_line(run):
@@ -289,8 +289,8 @@ def test_on_the_command_line_the_token_is_found_by_the_client_and_told_nowhere(r
         ]
         assert arrived(hub) == expected(run)
         assert not hub.unasked_tokens
-        told = (done.stdout + done.stderr + refused.stderr).encode()
-        assert not [place for place in (told, *runs.files_in(run).values()) if hub_writes.WRITER.encode() in place]
+        printed = (done.stdout + done.stderr + refused.stderr).encode()
+        assert not [place for place in (printed, *runs.files_in(run).values()) if hub_writes.WRITER.encode() in place]
         assert not [name for name in runs.files_in(run) if ".cache" in name or "driver" in name]
 
 

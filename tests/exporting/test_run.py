@@ -79,9 +79,9 @@ def test_a_folder_with_other_files_is_refused_and_left_alone(sound, tmp_path):
 @pytest.mark.parametrize("name", ["export.json", "unfinished.json"])
 def test_a_foreign_or_damaged_mark_is_refused_in_one_line(sound, tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(ConfigError) as told:
+    with pytest.raises(ConfigError) as found:
         export_run(sound.url, "trl", tmp_path)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(found.value)
 
 
 def test_an_address_is_no_folder_of_this_machine(sound):
@@ -174,8 +174,8 @@ def test_the_command_line_tells_what_was_written_left_out_and_how_to_load_it(run
 
 
 def test_the_command_line_offers_every_format(sound, tmp_path):
-    told = mmpr("export", "--help").stdout
-    assert all(format.value in told for format in Format)
+    printed = mmpr("export", "--help").stdout
+    assert all(format.value in printed for format in Format)
     assert [format.value for format in Format if format.unit == "pairs"] == runs.FORMATS
     assert mmpr("export", sound.url, "--format", "csv", "--to", tmp_path / "to").returncode == 2
     with pytest.raises(ConfigError, match="no format 'csv'"):

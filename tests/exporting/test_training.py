@@ -225,9 +225,9 @@ def test_what_would_stop_a_trainer_is_left_out_by_name_and_ends_a_strict_export(
     _, counts = exported(run, "verl", tmp_path / "to")
     assert counts.rows == 1
     assert reasons(counts) == {"media_tag": 1, "image_tags": 1, "picture_unreadable": 1, "reference_unfit": 2}
-    with pytest.raises(RunFolderError) as told:
+    with pytest.raises(RunFolderError) as found:
         export_run(run.url, "grpo", tmp_path / "strict", strict=True)
-    assert "q1" in str(told.value) and "media_tag" in str(told.value) and "\n" not in str(told.value)
+    assert "q1" in str(found.value) and "media_tag" in str(found.value) and "\n" not in str(found.value)
     with pytest.raises(RunFolderError, match="media_tag"):  # complete, but not what strict asks for
         export_run(run.url, "verl", tmp_path / "to", strict=True)
 

@@ -115,13 +115,13 @@ class FaultyCommand:
         before, forgotten = self.commits(), abandoned_memory()
         driver = self._launch()
         timers = self._timers(faults, driver)
-        _, told = driver.communicate(timeout=900)
+        _, printed = driver.communicate(timeout=900)
         self.last_ms = (time.monotonic_ns() - start) // 1_000_000
         for timer in timers:
             timer.join()
         Path(f"{self.plan}.clock").unlink(missing_ok=True)
         fired = [timer.fired for timer in timers if timer.fired]
-        self._note(driver.returncode, told, start, faults, fired)
+        self._note(driver.returncode, printed, start, faults, fired)
         after = self.commits()
         self.ledger.lost += sum(after.get(name) != content for name, content in before.items())
         assert self.ledger.lost == 0, "a commit was lost or changed"
@@ -155,7 +155,7 @@ class FaultyCommand:
         """Every sidecar's bytes."""
         return {path.name: path.read_bytes() for path in (self.out / "chunks").glob("*.json")}
 
-    def _note(self, code: int, told: str, start: int, faults: Sequence[Fault], fired: Sequence[str]) -> None:
+    def _note(self, code: int, printed: str, start: int, faults: Sequence[Fault], fired: Sequence[str]) -> None:
         ledger = self.ledger
         ledger.starts += 1
         ledger.kinds.update(fired)
@@ -165,9 +165,9 @@ class FaultyCommand:
             if Path(f"{self.plan}.{start}.{number}.fired").exists():
                 ledger.kinds[f"{fault.event} {fault.action}"] += 1
         ledger.exits += (code,)
-        ledger.words += tuple(told.splitlines()[-1:])
-        assert code in EXITS, (code, told, faults)
-        assert not re.search(r"Traceback|ignored in|\[state-dump\]|\.cc:\d", told), (told, faults)
+        ledger.words += tuple(printed.splitlines()[-1:])
+        assert code in EXITS, (code, printed, faults)
+        assert not re.search(r"Traceback|ignored in|\[state-dump\]|\.cc:\d", printed), (printed, faults)
 
     def _assert_nothing_left(self, driver: subprocess.Popen[str], forgotten: set[str]) -> None:
         wait_until_gone(self.plan, spared=self.shared.processes() if self.shared else set())

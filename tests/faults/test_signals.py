@@ -59,9 +59,9 @@ def test_a_signal_at_any_moment_of_a_short_command_ends_it_in_a_line_or_not_at_a
     build = subprocess.Popen([*MMPR, "settings"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     time.sleep(after_s)
     build.send_signal(signal.SIGTERM)
-    _, told = build.communicate()
+    _, printed = build.communicate()
     # before its own first line a process has only the system's answer
-    assert (build.returncode, told) in ((75, STOPPED + "\n"), (0, ""), (-signal.SIGTERM, ""))
+    assert (build.returncode, printed) in ((75, STOPPED + "\n"), (0, ""), (-signal.SIGTERM, ""))
 
 
 def test_a_driver_that_is_killed_for_good_takes_its_whole_ray_with_it():

@@ -322,8 +322,8 @@ def test_another_models_right_response_is_chosen_where_the_policy_has_none(tmp_p
     }
     assert both.report.questions == 5 and verify(both.url) == []
     across = next(row["pair_id"] for row in both.pairs(images=False) if row["chosen_model"] != row["rejected_model"])
-    told = CliRunner().invoke(app, ["explain", both.url, across]).output
-    assert "by strong)" in told and "by policy)" in told and "(strong)" in told
+    printed = CliRunner().invoke(app, ["explain", both.url, across]).output
+    assert "by strong)" in printed and "by policy)" in printed and "(strong)" in printed
     accuracies = {row["question"][-3:-1].strip(): row["accuracy"] for row in both.pairs(images=False)}
     assert accuracies == {"0": 0.5, "1": 0.0, "2": 0.5, "3": 0.5}  # the policy's own, where it answered
 

@@ -76,14 +76,14 @@ def counted(row: int, text: str | None = None) -> StoredQuestion:
     responses = []
     for index in range(8):
         right = rng.random() < 0.6
-        told = reference if right else str(len(shown) + rng.choice([-1, 1, 2]))
+        found = reference if right else str(len(shown) + rng.choice([-1, 1, 2]))
         listed = ", ".join(f"a {c} {s}" for c, s in rng.sample(shown, len(shown)))
-        body = f"I look at the image row by row. I see {listed}. Counting them one after another gives {told}."
+        body = f"I look at the image row by row. I see {listed}. Counting them one after another gives {found}."
         body += f" {TERMINAL} {HOSTILE}" if row == 0 else ""
-        body += f"\n\nFinal Answer: {told}" if index != 5 else " So there are quite a few of them."
-        verdict = Verdict(Outcome.CORRECT, told, "number", reference)
+        body += f"\n\nFinal Answer: {found}" if index != 5 else " So there are quite a few of them."
+        verdict = Verdict(Outcome.CORRECT, found, "number", reference)
         if not right:
-            verdict = Verdict(Outcome.INCORRECT, told, "number", reference, Certainty.PROVEN)
+            verdict = Verdict(Outcome.INCORRECT, found, "number", reference, Certainty.PROVEN)
         if index == 5:
             verdict = Verdict(Outcome.UNPARSED, None, "no final answer", reference)
         response = Response(question.id, Stage.SAMPLE, index, body, (), len(body) // 4, Finish.STOP)
@@ -94,9 +94,9 @@ def counted(row: int, text: str | None = None) -> StoredQuestion:
 def described(row: int) -> StoredQuestion:
     """An open question: a draft and its blind completion."""
     shot, shown = image(row)
-    told = [f"There is a {c} {s} in the image." for c, s in shown]
-    text, blind = " ".join(told), "There is a grey dog beside it. The dog looks at a red ball."
-    prefix = " ".join(told[: len(told) // 2]) + " "
+    found = [f"There is a {c} {s} in the image." for c, s in shown]
+    text, blind = " ".join(found), "There is a grey dog beside it. The dog looks at a red ball."
+    prefix = " ".join(found[: len(found) // 2]) + " "
     question = Question(f"d{row}", "open <b>scenes</b>", row, "Describe the image in detail.", images=("p",))
     draft = Response(question.id, Stage.DRAFT, 0, text, (1,) * 30, len(text) // 4, Finish.STOP)
     completion = Response(question.id, Stage.COMPLETION, 0, blind, (2,) * 20, len(blind) // 4, Finish.STOP)

@@ -98,10 +98,10 @@ def test_a_dataset_of_an_older_mmpr_is_reported_without_the_new_figures():
     folder, report = made(committed_rows(12))
     old = {name: json.loads(folder.store.read_bytes("verdicts.json"))[name] for name in ("by_rule", "by_accuracy")}
     folder.store.write_bytes("verdicts.json", json.dumps(old).encode())
-    told = report_again(folder.url)
-    assert told.judge_version == 1 and told.pairs == report.pairs
-    assert told.abstaining.all == JudgedCounts(*[0] * 10, undecided_share=0.0)
-    assert told.accuracy.interval is None
+    found = report_again(folder.url)
+    assert found.judge_version == 1 and found.pairs == report.pairs
+    assert found.abstaining.all == JudgedCounts(*[0] * 10, undecided_share=0.0)
+    assert found.accuracy.interval is None
     assert "interval" not in json.loads(folder.store.read_bytes("report.json"))["accuracy"]
     card = folder.store.read_bytes("README.md").decode()
     assert "## Undecided" not in card and "| `number` | " in card

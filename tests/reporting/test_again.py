@@ -37,10 +37,10 @@ def test_reports_that_were_lost_or_spoilt_come_back_and_the_folder_is_sound(run,
     (copy / "report.html").unlink()
     (copy / "report.json").write_text("{")
     (copy / "README.md").write_text("notes of mine")
-    told = report_again(str(copy))
+    found = report_again(str(copy))
     assert verify(str(copy)) == []
-    assert told.engine_usage.keys() == {"chunk_seconds"}  # what the engines did stood in the lost report only
-    assert told == replace(run[3], engine_usage=told.engine_usage)
+    assert found.engine_usage.keys() == {"chunk_seconds"}  # what the engines did stood in the lost report only
+    assert found == replace(run[3], engine_usage=found.engine_usage)
 
 
 def test_json_is_printed_and_nothing_is_written(run, copy):
@@ -86,13 +86,13 @@ def test_outcomes_are_those_of_the_verdicts_that_the_pairs_were_made_from(tmp_pa
     assert strict.outcomes == Counter(as_committed)
     lenient = replace(RECIPE, view=Rejudge(JudgeOptions(relative_tolerance=0.9), 5.0))  # off by one is right now
     totals, files = cut_dataset(folder, lenient)
-    told = write_reports(folder, totals, files)
+    found = write_reports(folder, totals, files)
     write_manifest(folder, files, REPORTS)
-    assert told.outcomes["correct"] > strict.outcomes["correct"]
-    assert sum(told.outcomes.values()) == sum(strict.outcomes.values()) == len(as_committed)
-    assert told.accuracy.mean > strict.accuracy.mean
+    assert found.outcomes["correct"] > strict.outcomes["correct"]
+    assert sum(found.outcomes.values()) == sum(strict.outcomes.values()) == len(as_committed)
+    assert found.accuracy.mean > strict.accuracy.mean
     before = {name: (tmp_path / "run" / name).read_bytes() for name in REPORTS}
-    assert report_again(folder.url) == told
+    assert report_again(folder.url) == found
     assert {name: (tmp_path / "run" / name).read_bytes() for name in REPORTS} == before
 
 

@@ -18,7 +18,7 @@ from mmpr.reporting.throughput import ClockThroughput, Pause
 REASONS = [f"reason_{k}" for k in range(12)]
 
 
-def told(questions, paired, kinds, skips):
+def charted(questions, paired, kinds, skips):
     return SimpleNamespace(
         questions=questions,
         paired=paired,
@@ -32,7 +32,7 @@ def told(questions, paired, kinds, skips):
 @given(st.dictionaries(st.sampled_from(REASONS), st.integers(1, 5000)), st.integers(0, 5000))
 def test_the_flow_has_room_for_every_label_and_loses_nothing(skips, paired):
     kinds = {"correctness": 3 * paired, "format": 1} if paired else {}
-    chart = flow_chart(told(paired + sum(skips.values()), paired, kinds, skips))
+    chart = flow_chart(charted(paired + sum(skips.values()), paired, kinds, skips))
     if not skips and not paired:
         assert chart is None
         return
@@ -45,7 +45,7 @@ def test_the_flow_has_room_for_every_label_and_loses_nothing(skips, paired):
 
 
 def test_a_run_without_a_pair_flows_into_its_skips_alone():
-    chart = flow_chart(told(5, 0, {}, {"all_wrong": 5}))
+    chart = flow_chart(charted(5, 0, {}, {"all_wrong": 5}))
     assert [bar["role"] for bar in chart.bars] == ["all", "skip", "skip"]
 
 

@@ -120,8 +120,8 @@ def test_a_page_of_very_long_answers_stays_under_five_megabytes():
     rows = []
     for row in range(110):
         committed = counted(row)
-        told = [replace(r.response, text=_rambling(rng) + r.response.text) for r in committed.responses]
-        responses = tuple(replace(r, response=one) for r, one in zip(committed.responses, told, strict=True))
+        found = [replace(r.response, text=_rambling(rng) + r.response.text) for r in committed.responses]
+        responses = tuple(replace(r, response=one) for r, one in zip(committed.responses, found, strict=True))
         rows.append(replace(committed, responses=responses))
     folder, totals, files = make_run("memory://long", rows=rows)
     write_reports(folder, totals, files)
@@ -149,11 +149,11 @@ class Tab:
         self._n += 1
         await self._socket.send_json({"id": self._n, "method": method, "params": params})
         while True:
-            told = await self._socket.receive_json(timeout=30)
-            if told.get("method") in ("Runtime.exceptionThrown", "Log.entryAdded", "Network.requestWillBeSent"):
-                self.troubles.append(told["params"])
-            if told.get("id") == self._n:
-                return told.get("result", told)
+            found = await self._socket.receive_json(timeout=30)
+            if found.get("method") in ("Runtime.exceptionThrown", "Log.entryAdded", "Network.requestWillBeSent"):
+                self.troubles.append(found["params"])
+            if found.get("id") == self._n:
+                return found.get("result", found)
 
     async def run(self, expression: str):
         result = await self.send("Runtime.evaluate", expression=expression, returnByValue=True)

@@ -72,8 +72,8 @@ def test_shares_are_made_of_the_usage(run):
 
 def test_what_an_older_report_does_not_tell_of_its_engines_is_not_made_up():
     folder, totals, files = make_run(memory(), n=16)
-    told = write_reports(folder, totals, files, usage={"busy_s": 90.0, "alive_s": 100.0}).engine_usage
-    assert told["busy_share"] == 0.9 and "waiting_for_work_share" not in told
+    found = write_reports(folder, totals, files, usage={"busy_s": 90.0, "alive_s": 100.0}).engine_usage
+    assert found["busy_share"] == 0.9 and "waiting_for_work_share" not in found
     assert "waited for images" not in folder.store.read_bytes("report.html").decode()
 
 
@@ -148,10 +148,10 @@ def test_the_length_report_tells_the_shortcut():
 
     lengths = SideLengths()
     lengths.add(np.array([5, 9, 4, 4]), np.array([4, 3, 4, 8]))
-    told = lengths.figures()
-    assert (told.chosen_longer_share, told.equal_share, told.rejected_longer_share) == (0.5, 0.25, 0.25)
-    assert told.gap_tokens.mean_absolute == 2.75
-    assert sum(told.histogram.chosen) == sum(told.histogram.rejected) == told.pairs == 4
+    found = lengths.figures()
+    assert (found.chosen_longer_share, found.equal_share, found.rejected_longer_share) == (0.5, 0.25, 0.25)
+    assert found.gap_tokens.mean_absolute == 2.75
+    assert sum(found.histogram.chosen) == sum(found.histogram.rejected) == found.pairs == 4
 
 
 def test_every_reason_and_kind_has_its_words():

@@ -78,8 +78,8 @@ def test_a_hostile_pair_steers_no_terminal(run, rows, terminal):
     hostile = next(row for row in rows["correctness"] if row["source_row"] == 0)
     assert TERMINAL in hostile["chosen_text"] and HOSTILE in hostile["question"]
     peeked = printed(show_pairs, [hostile], terminal=terminal)
-    told = printed(print_story, read_story(run[0].url, hostile["pair_id"]), terminal=terminal, texts=True)
-    for shown in (peeked, told):
+    found = printed(print_story, read_story(run[0].url, hostile["pair_id"]), terminal=terminal, texts=True)
+    for shown in (peeked, found):
         assert not STEERS.search(STYLE.sub("", shown) if terminal else shown)
         flat = " ".join(STYLE.sub("", shown).split())
         assert r"\x1b]0;owned\x07\x1b[2J" in flat

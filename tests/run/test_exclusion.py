@@ -93,8 +93,8 @@ def test_the_words_say_which_entry_matched_and_how() -> None:
     same = stored(encode(scene(3)))
     assert asked.image(same.sha256, same.encoded or b"") == "its image is bench.jsonl line 3, byte for byte"
     smaller = stored(encode(AGAIN["smaller"](scene(3))))
-    told = asked.image(smaller.sha256, smaller.encoded or b"") or ""
-    assert told.startswith("its image looks like bench.jsonl line 3 (") and told.endswith(" of 256 bits differ)")
+    found = asked.image(smaller.sha256, smaller.encoded or b"") or ""
+    assert found.startswith("its image looks like bench.jsonl line 3 (") and found.endswith(" of 256 bits differ)")
     other = stored(encode(scene(9)))
     assert asked.image(other.sha256, other.encoded or b"") is None
 

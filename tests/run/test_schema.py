@@ -25,9 +25,9 @@ def judged():
     row = making.sampled(1)
     *others, third, last = row.responses
     verdict = Verdict(Outcome.INCORRECT, "7", "number", "3", Certainty.LIKELY, True, JudgedBy.VERIFIER, 1.5)
-    told = replace(third.response, thoughts="Hm. Seven?", model="other/model")
+    found = replace(third.response, thoughts="Hm. Seven?", model="other/model")
     return replace(
-        row, responses=(*others, replace(third, response=told, verdict=verdict, judge_version=2), replace(last))
+        row, responses=(*others, replace(third, response=found, verdict=verdict, judge_version=2), replace(last))
     )
 
 
