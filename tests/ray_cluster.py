@@ -45,9 +45,9 @@ class Nodes:
 
 
 def environment(**more):
-    """This process's, with the token and without a cluster that it may know."""
+    """This process's, with the token, and without a cluster that it may know or a word on how to use the token."""
     known = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "MMPR_"))}
-    ours = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
+    ours = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_TOKEN": TOKEN}
     return {**known, **ours, **more}
 
 
@@ -89,7 +89,7 @@ def ray_cluster(*, workers):
 def start_node(*words, **more):
     return subprocess.Popen(
         [RAY, "start", "--block", "--node-ip-address=127.0.0.1", "--dashboard-agent-listen-port=0", *words],
-        env=environment(RAY_metrics_report_interval_ms="1000", **more),
+        env=environment(RAY_AUTH_MODE="token", RAY_metrics_report_interval_ms="1000", **more),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

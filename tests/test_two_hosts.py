@@ -103,7 +103,7 @@ def test_engines_are_spread_over_both_hosts(hosts, source, tmp_path):
     [
         ({"RAY_AUTH_MODE": "disabled", "RAY_AUTH_TOKEN": ""}, "none"),
         ({"RAY_AUTH_TOKEN": "0" * 64}, "another one"),
-        ({"RAY_AUTH_TOKEN": ""}, "another one"),
+        ({"RAY_AUTH_TOKEN": ""}, "none"),
     ],
 )
 def test_a_cluster_that_asks_for_a_token_says_so_and_how_to_give_it(hosts, source, tmp_path, environs, given):

@@ -67,7 +67,7 @@ class TwoHosts:
         with (self.folder / f"{host}.log").open("w") as log:
             self.nodes[host] = subprocess.Popen(
                 command,
-                env=environment(PYTHONPATH=str(ROOT), **PATIENCE, **more),
+                env=environment(RAY_AUTH_MODE="token", PYTHONPATH=str(ROOT), **PATIENCE, **more),
                 stdout=log,
                 stderr=log,
                 start_new_session=True,

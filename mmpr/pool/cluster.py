@@ -62,6 +62,8 @@ def connected(address: str | None, *, debug: bool = False) -> Iterator[None]:
 
 @contextmanager
 def _joined(address: str, quiet: dict[str, Any]) -> Iterator[None]:
+    if _has_token():  # one that does not ask takes no notice of it
+        _give_token()
     with _init(address, quiet):
         try:
             yield
@@ -113,9 +115,10 @@ def _not_joined(address: str, error: BaseException, words: Sequence[str]) -> Mmp
     if not any(_WANTS_TOKEN.search(line) for line in (*words, str(error))):
         return MmprError(f"no Ray cluster at {address!r}: {first_line(error)}")
     given = "another one" if os.environ.get("RAY_AUTH_MODE") == "token" else "none"
+    refused = " and unset RAY_AUTH_MODE" if os.environ.get("RAY_AUTH_MODE") == "disabled" else ""
     return MmprError(
-        f"the Ray cluster at {address!r} asks for a token, and {given} was given: set RAY_AUTH_MODE=token, and put the "
-        "cluster's token into RAY_AUTH_TOKEN or ~/.ray/auth_token"
+        f"the Ray cluster at {address!r} asks for a token, and {given} was given: put the cluster's token into "
+        f"RAY_AUTH_TOKEN or ~/.ray/auth_token{refused}"
     )
 
 
@@ -128,7 +131,7 @@ def _own_cluster(quiet: dict[str, Any], debug: bool) -> Iterator[None]:
             session = Path(tempfile.mkdtemp(prefix=f"{_SESSION}{os.getpid()}-", dir=_SESSIONS))
             server = _start_server(session, quiet["logging_level"], debug)
         address = _address_of(server, session)
-        _ask_by_token()
+        _give_token()
         with _init(address, quiet):
             yield
     finally:
@@ -168,8 +171,18 @@ def _address_of(server: subprocess.Popen[str], session: Path) -> str:
     return reply["address"]
 
 
-def _ask_by_token() -> None:
-    """A cluster that `ray.init` starts wants a token of all who come; who joins must be set up to give it."""
+def _has_token() -> bool:
+    """Whether this machine has a cluster's token, in one of the places where Ray looks for it."""
+    if os.environ.get("RAY_AUTH_TOKEN"):
+        return True
+    return Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or "~/.ray/auth_token").expanduser().is_file()
+
+
+def _give_token() -> None:
+    """Send the token to the cluster that is joined next: `ray start` of Ray 2.60 asks everybody for one.
+
+    Ray's own default sends none. `RAY_AUTH_MODE`, where it is set, takes precedence.
+    """
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     Config.initialize("")
 

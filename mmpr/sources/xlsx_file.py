@@ -2,6 +2,9 @@
 
 A row's number is the sheet's own. A merged cell stands in every row that it spans, for a person who merges the question
 of several responses means it so. The sheet is read forward and never held; its shared texts are.
+
+No library does this for a file that a stranger made: openpyxl shows merged cells only where it holds the whole sheet,
+and python-calamine allocates the sheet's whole rectangle (one cell in the last corner asks for 400 GB).
 """
 
 from __future__ import annotations
