@@ -23,7 +23,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from mmpr.pairing import Judged, PairOptions, pair_responses
-from mmpr.rounds import next_round
+from mmpr.rounds import SourceRates, next_round
 from mmpr.run import RunFolder, StoredQuestion, read_chunk
 from mmpr.types import Question, Skip, Stage
 from pipelines.pocket.questions import write_questions
@@ -120,12 +120,16 @@ def fixed(n: int) -> Sampled:
 
 
 def adaptive(first: int) -> Sampled:
-    """Rounds, as a build would have asked for them."""
+    """Rounds, as a build asks for them that answers one question after the other."""
+    rates: dict[PairOptions, SourceRates] = {}
 
     def sampled(question: Question, judged: Sequence[Judged], rule: PairOptions) -> Sequence[Judged]:
-        n = 0
-        while more := next_round(question, judged[:n], rule, first=first, cap=len(judged)):
+        known = rates.setdefault(rule, SourceRates())
+        n, prior = 0, known.prior(question.source)
+        while more := next_round(question, judged[:n], rule, first=first, cap=len(judged), prior=prior):
             n += more
+            if n == more:
+                known.add(question.source, judged[:n], rule)
         return judged[:n]
 
     return sampled

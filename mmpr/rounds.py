@@ -7,15 +7,73 @@ only fall when every response of a round is in: were the quick ones looked at fi
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
+from typing import NamedTuple
 
 from mmpr.options import option
 from mmpr.pairing import Judged, PairOptions, Sides, outside_window, pairs_of, sides
 from mmpr.types import Outcome, Question
 
-_WORTH_ASKING = 0.15  # least chance that the rest of the cap brings what is missing; benchmarks/NOTES.md has others
+_WORTH_ASKING = 0.12  # least chance that the rest of the cap brings what is missing; benchmarks/NOTES.md has others
+_ROUND_SHARE = 3  # a round is this part of what would do
+_LEARN_EVERY = 8  # first rounds of a source
+_STRENGTHS = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0, 5.6, 8.0)  # that a source's prior may have, in responses
+_MEANS = tuple(i / 20 for i in range(1, 20))
+_CAUTION = 3.0  # how strongly a prior is held near Laplace's strength of 2, until first rounds say otherwise
+
+
+class RatePrior(NamedTuple):
+    """What is believed of a question's two rates before its first response: a beta distribution, in responses seen."""
+
+    chosen: float = 1.0
+    rejected: float = 1.0
+
+
+LAPLACE = RatePrior()  # every rate is as likely
+
+
+class SourceRates:
+    """What the first rounds of each source showed, for the priors of its next questions.
+
+    Where most questions of a source are answered right every time, four right of four are a poor sign; where it is even
+    odds, four right of four are luck. First rounds alone count: whether a question got a second one depends on its
+    first.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[str, Counter[tuple[int, int]]] = {}
+        self._priors: dict[str, RatePrior] = {}
+
+    def prior(self, source: str) -> RatePrior:
+        """For a question of the source."""
+        return self._priors.get(source, LAPLACE)
+
+    def add(self, source: str, judged: Sequence[Judged], rule: PairOptions) -> None:
+        """Count one question's first round."""
+        chosen, wrong, unparsed = (len(side) for side in sides(judged, rule))
+        seen = self._seen.setdefault(source, Counter())
+        seen[chosen, wrong + unparsed] += 1
+        if seen.total() % _LEARN_EVERY == 0:
+            self._priors[source] = fit_prior(seen)
+
+
+def fit_prior(seen: Counter[tuple[int, int]]) -> RatePrior:
+    """The likeliest prior of questions of which so many responses could be chosen and rejected (beta-binomial).
+
+    Both its mean and its strength are drawn towards Laplace's, the strength by a normal density of its logarithm: a
+    handful of first rounds that agree would make a prior that no later response moves.
+    """
+
+    def log_posterior(prior: RatePrior) -> float:
+        base, strength = _log_beta(*prior), sum(prior)
+        likelihood = sum(n * (_log_beta(prior.chosen + c, prior.rejected + r) - base) for (c, r), n in seen.items())
+        even = math.log(prior.chosen * prior.rejected / strength**2)
+        return likelihood + even - _CAUTION * math.log(strength / sum(LAPLACE)) ** 2
+
+    return max((RatePrior(mean * s, (1 - mean) * s) for s in _STRENGTHS for mean in _MEANS), key=log_posterior)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +96,20 @@ class SamplingOptions:
     seeded: bool = option(False, "send a seed with each request, made of seed, question and stage")
 
 
-def next_round(question: Question, judged: Sequence[Judged], rule: PairOptions, *, first: int, cap: int) -> int:
+def next_round(
+    question: Question,
+    judged: Sequence[Judged],
+    rule: PairOptions,
+    *,
+    first: int,
+    cap: int,
+    prior: RatePrior = LAPLACE,
+) -> int:
     """How many responses to ask for next; 0 where the question has what it needs, or little more can be hoped for.
 
-    Half of what would do if responses of either side kept coming at the rate seen so far (Laplace's rule of succession,
-    so that a side not seen yet is rare, not impossible): 4 right of 4 ask for 6 more, 3 of 4 for 2. What is asked for
-    too much is paid for; what is asked for too little costs another prefill, which the engine has cached.
+    A third of what would do if responses of either side kept coming at the rate seen so far (with the prior, so that a
+    side not seen yet is rare, not impossible): 4 right of 4 ask for 4 more, 3 of 4 for 2. What is asked for too much is
+    paid for; what is asked for too little costs another prefill, which the engine has cached.
 
     Args:
         question: with a reference answer.
@@ -51,6 +117,7 @@ def next_round(question: Question, judged: Sequence[Judged], rule: PairOptions, 
         rule: what pairs are; its `pairs_per_question` is the target.
         first: responses of the first round.
         cap: most responses of a question.
+        prior: of the question's source.
     """
     n, left = len(judged), cap - len(judged)
     if not judged:
@@ -61,22 +128,24 @@ def next_round(question: Question, judged: Sequence[Judged], rule: PairOptions, 
     pairs = len(pairs_of(question, [found], rule))
     if pairs >= rule.pairs_per_question:
         return 0
-    scarce = min(len(found[0]), len(found[1]) + len(found[2]))
+    chosen, rejected = len(found[0]), len(found[1]) + len(found[2])
     lacking = _lacking(found, rule, left) if pairs else 1
-    most = min(max(math.ceil(_expected(found, n, rule, cap) / 2), 2), left)
+    most = min(max(math.ceil(_expected(chosen, rejected, n, rule, cap, prior) / _ROUND_SHARE), 1), left)
+    scarce, belief = (chosen, prior) if chosen <= rejected else (rejected, RatePrior(prior.rejected, prior.chosen))
     if not any(found):
         worth = (chance_of_both(n + more, left - more) >= _WORTH_ASKING for more in range(most))
     else:
-        worth = (chance(scarce, n + more, lacking, left - more) >= _WORTH_ASKING for more in range(most))
+        worth = (chance(scarce, n + more, lacking, left - more, belief) >= _WORTH_ASKING for more in range(most))
     return sum(takewhile(bool, worth))
 
 
-def chance(seen: int, n: int, lacking: int, left: int) -> float:
+def chance(seen: int, n: int, lacking: int, left: int, prior: RatePrior = LAPLACE) -> float:
     """Chance that `left` more responses bring `lacking` of a side that was seen so many times in n: beta-binomial.
 
-    The prior is Laplace's: every rate is as likely before the first response.
+    Args:
+        prior: of this side first.
     """
-    alpha, beta = seen + 1, n - seen + 1
+    alpha, beta = seen + prior[0], n - seen + prior[1]
     fewer = range(min(lacking, left + 1))
     return 1 - sum(
         math.comb(left, k) * math.exp(_log_beta(alpha + k, beta + left - k) - _log_beta(alpha, beta)) for k in fewer
@@ -87,7 +156,7 @@ def chance_of_both(n: int, left: int) -> float:
     """Chance that `left` more responses bring one of either side, where none of n was of any: all were undecided, cut
     off, or in another form.
 
-    The same prior; a question whose answers the judge cannot decide on is given up before one that is only hard.
+    Laplace's prior; a question whose answers the judge cannot decide on is given up before one that is only hard.
     """
     neither = n * (n + 1) / ((n + left) * (n + left + 1))
     return 1 - 2 * (n + 1) / (n + left + 1) + neither
@@ -111,11 +180,9 @@ def _is_hopeless(question: Question, judged: Sequence[Judged], rule: PairOptions
     return outside_window(question, judged, rule.accuracy_window) is not None
 
 
-def _expected(found: Sides, n: int, rule: PairOptions, cap: int) -> int:
-    """The fewest more responses, up to `cap`, of which both sides would have enough at the rates seen in n so far."""
-    chosen, wrong, unparsed = (len(side) for side in found)
-    rejected = wrong + unparsed
-    rates = (chosen + 1) / (n + 2), (rejected + 1) / (n + 2)
+def _expected(chosen: int, rejected: int, n: int, rule: PairOptions, cap: int, prior: RatePrior) -> int:
+    """The fewest more responses, up to `cap`, of which both sides would have enough at the rates believed after n."""
+    rates = [(side + before) / (n + sum(prior)) for side, before in zip((chosen, rejected), prior, strict=True)]
     for more in range(1, cap):
         if _room(chosen + more * rates[0], rejected + more * rates[1], rule) >= rule.pairs_per_question:
             return more

@@ -5,7 +5,7 @@ from functools import cache
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmpr.builder.answer import Rounds, answer
@@ -13,7 +13,7 @@ from mmpr.engines.scripted import ScriptedEngine
 from mmpr.errors import RequestRefused
 from mmpr.judging import Judge
 from mmpr.pairing import PairOptions, first_round, pair_responses, sides
-from mmpr.rounds import chance, chance_of_both, next_round
+from mmpr.rounds import LAPLACE, SourceRates, chance, chance_of_both, fit_prior, next_round
 from mmpr.types import Certainty, Finish, Outcome, Question, Reason, Response, Skip, Stage, Verdict
 from tests.recipes import make_recipe
 
@@ -35,10 +35,10 @@ def judged(outcomes, *, after=0, number=0, certainty=Certainty.PROVEN):
     ]
 
 
-def sampled(draw, rule, *, first=4, cap=32):
+def sampled(draw, rule, *, first=4, cap=32, prior=LAPLACE):
     """All rounds of one question whose outcomes `draw()` gives."""
     all_judged, number = [], 0
-    while n := next_round(QUESTION, all_judged, rule, first=first, cap=cap):
+    while n := next_round(QUESTION, all_judged, rule, first=first, cap=cap, prior=prior):
         all_judged += judged([draw() for _ in range(n)], after=len(all_judged), number=number)
         number += 1
     return all_judged
@@ -49,19 +49,44 @@ def sampled(draw, rule, *, first=4, cap=32):
     [
         ((), 4),
         ((C, C, W, W), 0),  # two of each side, each in two pairs: four pairs
-        ((C, C, C, W), 2),  # one more wrong one, which come at (1 + 1) / (4 + 2): half of 3
-        ((C, C, C, C), 6),  # two more wrong ones, at 1 in 6: half of 12
-        ((W, W, W, W), 6),
+        ((C, C, C, W), 1),  # one more wrong one, which come at (1 + 1) / (4 + 2): a third of 3
+        ((C, C, C, C), 4),  # two more wrong ones, at 1 in 6: a third of 12
+        ((W, W, W, W), 4),
         ((C, C, U, U), 0),  # without a clear answer is a rejected side too
         ((E, E, E, E), 0),  # the truth does not parse: nothing will ever be judged
-        ((A, A, A, A), 6),
-        ((C,) * 16, 12),  # of 16 that the cap leaves: the last four would hardly bring a wrong one any more
-        ((C,) * 28, 0),  # a wrong one among the last four: 4 in 33
+        ((A, A, A, A), 4),
+        ((C,) * 16, 11),  # a third of the cap; of 28 and more see below
+        ((C,) * 29, 0),  # a wrong one among the last three: 3 in 33
         ((C,) * 32, 0),
     ],
 )
 def test_a_round_is_as_large_as_the_side_that_is_short_makes_it(outcomes, more):
     assert next_round(QUESTION, judged(outcomes), PairOptions(), first=4, cap=32) == more
+
+
+def test_a_source_where_most_are_always_right_gives_a_question_up_sooner():
+    rates = SourceRates()
+    assert rates.prior("easy") == LAPLACE
+    for easy, even in [((C, C, C, C), (C, C, W, W))] * 15 + [((C, C, C, W), (C, W, W, W))]:
+        rates.add("easy", judged(easy), PairOptions())
+        rates.add("even", judged(even), PairOptions())
+    easy, even, new = (
+        len(sampled(lambda: C, PairOptions(), prior=rates.prior(source))) for source in ("easy", "even", "new")
+    )
+    assert easy < new < even  # at even odds so many right ones in a row were luck: a wrong one will come
+
+
+@settings(max_examples=30)
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=40))
+def test_a_prior_lies_on_the_side_that_first_rounds_showed(seen):
+    prior = fit_prior(Counter(seen))
+    assert 0 < min(prior) and sum(prior) <= 8
+    swapped = fit_prior(Counter((rejected, chosen) for chosen, rejected in seen))
+    assert tuple(swapped) == pytest.approx((prior.rejected, prior.chosen))
+
+
+def test_first_rounds_that_show_nothing_leave_laplaces_prior():
+    assert tuple(fit_prior(Counter({(0, 0): 40}))) == pytest.approx(tuple(LAPLACE))
 
 
 def test_format_negatives_do_not_count_where_they_make_no_pairs():
@@ -110,7 +135,7 @@ def test_rounds_end_with_the_pairs_or_where_more_would_hardly_help(rule, first, 
         scarce, plenty = sorted((chosen, sum(rejected)))
         left = cap - len(found)
         hope = urn_chance(scarce, len(found), 1, left) if plenty else urn_chance_of_both(len(found), left)
-        assert hope < 0.15 + 1e-9
+        assert hope < 0.12 + 1e-9
     before = [j for j in found if j[0].round < found[-1][0].round]
     if before:  # the last round was asked for because the pairs were not complete before it
         assert pairs_found(before, rule) < rule.pairs_per_question
@@ -146,7 +171,7 @@ def test_the_chance_that_the_rest_brings_both_sides_is_the_urns(n, left):
 
 def test_a_question_that_stays_undecided_is_given_up_before_one_that_is_hard():
     asked = {outcome: len(sampled(lambda outcome=outcome: outcome, PairOptions())) for outcome in (A, W)}
-    assert asked == {A: 19, W: 28}
+    assert asked == {A: 21, W: 29}
 
 
 @given(st.integers(0, 20), st.integers(0, 20), st.integers(1, 9), st.integers(0, 30))
@@ -188,11 +213,11 @@ def script(texts):
 def test_a_question_is_asked_until_it_has_its_pairs():
     engine = ScriptedEngine(script(["2", "2", "2", "2", "3", "2", "4"]))
     answered, announced = asked(engine)
-    assert announced == [4, 6]
-    assert [r.index for r in answered.responses] == list(range(10))
-    assert [r.round for r in answered.responses] == [0] * 4 + [1] * 6
-    assert [r.seed - answered.responses[0].seed for r in answered.responses] == list(range(10))
-    assert Counter(v.outcome for v in answered.verdicts) == {C: 8, W: 2}
+    assert announced == [4, 4]
+    assert [r.index for r in answered.responses] == list(range(8))
+    assert [r.round for r in answered.responses] == [0] * 4 + [1] * 4
+    assert [r.seed - answered.responses[0].seed for r in answered.responses] == list(range(8))
+    assert Counter(v.outcome for v in answered.verdicts) == {C: 6, W: 2}
 
 
 def test_the_same_responses_come_in_rounds_as_at_once():

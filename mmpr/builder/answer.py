@@ -29,7 +29,7 @@ from mmpr.images import hosts_of
 from mmpr.images.decode_budget import HOLDER
 from mmpr.pairing import Judged, PairOptions, may_be_chosen
 from mmpr.prompts import PromptOptions, ask, is_frame
-from mmpr.rounds import SamplingOptions, next_round
+from mmpr.rounds import SamplingOptions, SourceRates, next_round
 from mmpr.run import StoredImage
 from mmpr.types import Continues, DecodedImage, Prompt, Question, Reason, Response, Skip, Stage, Verdict, View
 
@@ -73,12 +73,14 @@ class Rounds:
         first: responses of the first round.
         judge: verdicts on one round's responses; off the event loop.
         announce: called with the number of responses before each round, for who counts what the engine holds.
+        rates: of the engine's questions so far; None: each is asked for by itself, as a seeded run must.
     """
 
     rule: PairOptions
     first: int
     judge: JudgeRound
     announce: Callable[[int], None]
+    rates: SourceRates | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,8 +193,10 @@ async def _sample_in_rounds(
 ) -> AnsweredQuestion:
     """Round after round, each judged before the next is decided on; every response that was begun is kept."""
     question, judged, n_rounds = answered.question, list[Judged](), 0
+    rates = SourceRates() if recipe.sampling.seeded or rounds.rates is None else rounds.rates
     plan = partial(next_round, question, rule=rounds.rule, first=rounds.first, cap=recipe.sampling.n)
-    while n := await threads.compute(plan, judged):  # pairs long responses: up to seconds
+    # it pairs long responses: up to seconds
+    while n := await threads.compute(partial(plan, prior=rates.prior(question.source)), judged):
         rounds.announce(n)
         sampling = recipe.request(question, prompt.stage, n=n, max_tokens=recipe.sampling.max_tokens, first=len(judged))
         try:
@@ -201,6 +205,8 @@ async def _sample_in_rounds(
             return replace(answered, skip=Skip(question.id, prompt.stage, error.reason, error.detail))
         given = [replace(response, round=n_rounds) for response in given]
         judged += zip(given, await rounds.judge(question, given), strict=True)
+        if n_rounds == 0:
+            rates.add(question.source, judged, rounds.rule)
         answered = replace(
             answered, responses=tuple(response for response, _ in judged), verdicts=tuple(v for _, v in judged)
         )

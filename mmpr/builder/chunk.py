@@ -23,6 +23,7 @@ from mmpr.images import Loader, Spool, SpoolGone, stored_reference
 from mmpr.judging import VERSION, JudgeOptions, judge_key, open_judge
 from mmpr.pairing import PairOptions
 from mmpr.pool import ClusterOptions, Lease, WorkContext
+from mmpr.rounds import SourceRates
 from mmpr.run import ChunkAccount, RunFolder, Splice, StoredImage, StoredQuestion, StoredResponse
 from mmpr.run.stored_verdicts import with_verdicts
 from mmpr.sources import LeaseRange, Row, Source, read_hashed
@@ -166,16 +167,18 @@ class ActorRoom:
     Args:
         opened: the questions with images, from before these are opened to the end.
         asked: the questions that the engine has; one without images is not kept by those that still wait for theirs.
+        rates: of the sources, as the engine's first rounds show them.
     """
 
     threads: WorkThreads
     opened: Admission
     asked: Admission
+    rates: SourceRates
 
     @classmethod
     def of(cls, settings: ChunkSettings) -> ActorRoom:
         budget = settings.cluster.tokens_in_flight
-        return cls(WorkThreads(settings.cluster), Admission(budget), Admission(budget))
+        return cls(WorkThreads(settings.cluster), Admission(budget), Admission(budget), SourceRates())
 
     def learn(self, n_tokens: int) -> None:
         """Count one response's length."""
@@ -259,7 +262,7 @@ async def _ask(
         except ImageError as error:
             return unopened(question, error)
         held = await kept.enter_async_context(room.asked.question(*cost))
-        rounds = Rounds(settings.pairs, first, slot.judge, held.expect) if first else None
+        rounds = Rounds(settings.pairs, first, slot.judge, held.expect, room.rates) if first else None
         try:
             answered = await answer(
                 question, engine, recipe, settings.loader, rounds, others, priority, images, room.threads
