@@ -80,7 +80,7 @@ def test_a_source_where_most_are_always_right_gives_a_question_up_sooner():
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=40))
 def test_a_prior_lies_on_the_side_that_first_rounds_showed(seen):
     prior = fit_prior(Counter(seen))
-    assert 0 < min(prior) and sum(prior) <= 8
+    assert min(prior) > 0 and sum(prior) <= 8
     swapped = fit_prior(Counter((rejected, chosen) for chosen, rejected in seen))
     assert tuple(swapped) == pytest.approx((prior.rejected, prior.chosen))
 
