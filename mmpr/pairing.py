@@ -20,7 +20,8 @@ from mmpr.errors import ConfigError
 from mmpr.judging.rules import Rule
 from mmpr.options import option
 from mmpr.prompts import has_media_tag
-from mmpr.types import Certainty, Outcome, Pair, PairKind, Question, Reason, Response, Skip, Stage, Verdict
+from mmpr.types import Certainty, JudgedBy, Outcome, Pair, PairKind, Question, Reason, Response, Skip, Stage, Verdict
+from mmpr.verifier.opinions import UseVerifier
 
 ANY, SAME = "any", "same"  # of `PairOptions.chosen_from`
 
@@ -73,6 +74,10 @@ class PairOptions:
     refusal_negatives: bool = option(False, "allow refusals as rejected sides")
     format_pairs: bool = option(True, "make pairs whose rejected side has no final answer")
     unfinished_negatives: bool = option(False, "allow responses that max_tokens cut as rejected sides of format pairs")
+    use_verifier: UseVerifier = option(
+        UseVerifier.NONE,
+        "which sides a response may take by a verifier's decision: none, both, chosen, rejected; proofs stand anyway",
+    )
     strategy: Strategy = option(
         Strategy.RANDOM,
         "which pairs come first: random, length_matched (tokens), hardest (closest in words), grounded (in the image)",
@@ -238,6 +243,8 @@ def _is_wrong(judged: Judged, rule: PairOptions) -> bool:
 
 
 def _is_sure(verdict: Verdict, rule: PairOptions) -> bool:
+    if verdict.judged_by is JudgedBy.VERIFIER:  # it is one only where `use_verifier` lets it stand
+        return rule.use_verifier in (UseVerifier.BOTH, UseVerifier.REJECTED)
     return verdict.certainty is Certainty.PROVEN or verdict.certainty is rule.rejected_certainty
 
 

@@ -19,12 +19,13 @@ TableRow = dict[str, Any]  # one row of a Parquet file, by the names of its colu
 
 
 class Stage(StrEnum):
-    """Where in the flow something happened; the first four are what an engine is asked."""
+    """Where in the flow something happened; the first five are what an engine is asked."""
 
     SAMPLE = "sample"
     DRAFT = "draft"
     COMPLETION = "ending"
     SCORE = "score"
+    VERIFY = "verify"
     READ = "read"
     JUDGE = "judge"
     PAIR = "pair"

@@ -69,6 +69,17 @@ def phases_heard(hear: Callable[[str], None]) -> Iterator[None]:
         _hear.reset(token)
 
 
+@dataclass(frozen=True, slots=True)
+class AnswerScores:
+    """Natural log-probabilities of some answers as the first token of a reply, in their order.
+
+    `prompt_tokens` is the length of the prompt that was read for them.
+    """
+
+    logprobs: tuple[float, ...]
+    prompt_tokens: int
+
+
 class EngineClock:
     """What an engine's time went into since it was up; for its event loop alone.
 
@@ -154,6 +165,18 @@ class Engine(Protocol):
 
         Raises:
             RequestRefused, EngineDead: as `generate` does.
+        """
+
+    async def choose(self, prompt: Prompt, answers: Sequence[str]) -> AnswerScores:
+        """How likely each of some answers is as the first token of the reply; one prefill and one token.
+
+        Args:
+            prompt: without a prefix.
+            answers: texts that are one token each, such as the letters of options.
+
+        Raises:
+            RequestRefused: as `generate` does; or an answer is no single token, or got no log-probability.
+            EngineDead: as `generate` does.
         """
 
     async def count_tokens(self, text: str) -> int:

@@ -6,11 +6,12 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Sequence
 
-from mmpr.engines.protocol import EngineClock, Pulse, Sampling, check_tags
+from mmpr.engines.protocol import AnswerScores, EngineClock, Pulse, Sampling, check_tags
 from mmpr.errors import EngineDead
 from mmpr.types import Continues, Finish, Prompt, Response
 
 Script = Callable[[Prompt, int], str]
+ChoiceScript = Callable[[Prompt, Sequence[str]], Sequence[float]]
 
 
 def scripted_text(prompt: Prompt, index: int) -> str:
@@ -18,6 +19,13 @@ def scripted_text(prompt: Prompt, index: int) -> str:
     digest = hashlib.sha256(f"{prompt.question_id}/{prompt.stage}/{index}".encode()).digest()
     words = " ".join(f"w{byte:02x}" for byte in digest)
     return f" {words}." if prompt.prefix else f"{words}.\n\nFinal Answer: {digest[0] % 4}"
+
+
+def scripted_choice(prompt: Prompt, answers: Sequence[str]) -> Sequence[float]:
+    """The default script of choices: log-probabilities that the prompt's text alone decides."""
+    text = "\n".join(message.text for message in prompt.messages)
+    digest = hashlib.sha256(text.encode()).digest()
+    return [-digest[i % len(digest)] / 32 for i in range(len(answers))]
 
 
 class ScriptedEngine:
@@ -29,6 +37,7 @@ class ScriptedEngine:
         script: (prompt, index) -> the response's text; after a prefix, the text that follows it.
         seconds_per_token: how long a response takes, as a batch that never slows down would.
         kill_on: question ids that end the engine (`EngineDead`), for tests of leases.
+        choices: (prompt, answers) -> the log-probability of each answer.
         continues: with TEXT it gives no token ids, and takes prefixes without.
     """
 
@@ -38,6 +47,7 @@ class ScriptedEngine:
         *,
         seconds_per_token: float = 0.0,
         kill_on: frozenset[str] = frozenset(),
+        choices: ChoiceScript = scripted_choice,
         continues: Continues = Continues.EXACT,
     ) -> None:
         self.continues = continues
@@ -46,6 +56,7 @@ class ScriptedEngine:
         self._script = script
         self._seconds_per_token = seconds_per_token
         self._kill_on = kill_on
+        self._choices = choices
         self._tokens = 0
 
     async def generate(self, prompt: Prompt, sampling: Sampling) -> list[Response]:
@@ -65,6 +76,17 @@ class ScriptedEngine:
         check_tags(prompt)
         self.prompts.append(prompt)
         return -len(set(token_ids)) / len(token_ids)  # a number that the text alone decides
+
+    async def choose(self, prompt: Prompt, answers: Sequence[str]) -> AnswerScores:
+        check_tags(prompt)
+        self.prompts.append(prompt)
+        if prompt.question_id in self._kill_on:
+            raise EngineDead(f"scripted to die on {prompt.question_id}")
+        with self.clock.serving():
+            await asyncio.sleep(self._seconds_per_token)
+        self._tokens += 1
+        scores = tuple(float(one) for one in self._choices(prompt, answers))
+        return AnswerScores(scores, sum(len(message.text) for message in prompt.messages))
 
     def _respond(self, prompt: Prompt, sampling: Sampling, index: int) -> Response:
         text = self._script(prompt, index)

@@ -22,7 +22,7 @@ import psutil
 
 from mmpr._processes import ENGINE_PARENT, give_way, name_shared_memory, sweep_shared_memory
 from mmpr.engines.engine_options import EngineOptions
-from mmpr.engines.protocol import EngineClock, Pulse, Sampling, check_tags, report_phase
+from mmpr.engines.protocol import AnswerScores, EngineClock, Pulse, Sampling, check_tags, report_phase
 from mmpr.errors import EngineDead, EngineError, EngineStartError, RequestRefused
 from mmpr.image_tags import IMAGE_TAG
 from mmpr.prompts import SHIELD, shield
@@ -144,6 +144,7 @@ class VllmEngine:
         self._image_ids = self._tokenizer.encode(_image_placeholder(llm), add_special_tokens=False)
         self._threads = ThreadPoolExecutor(_TOKENIZING, "mmpr-prompt")  # the loop's own is any library's
         self._numbers = itertools.count()
+        self._answer_ids: dict[str, int] = {}
 
     async def generate(self, prompt: Prompt, sampling: Sampling) -> list[Response]:
         check_tags(prompt)
@@ -166,6 +167,29 @@ class VllmEngine:
         result = await self._run(whole, parameters)
         _assert_prefix(whole, result.prompt_token_ids)
         return _mean_logprob(result.prompt_logprobs, token_ids)
+
+    async def choose(self, prompt: Prompt, answers: Sequence[str]) -> AnswerScores:
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        check_tags(prompt)
+        ids = [self._answer_id(answer) for answer in answers]
+        # the log-probabilities of exactly these tokens, before anything is masked
+        parameters = SamplingParams(
+            max_tokens=1, temperature=0.0, allowed_token_ids=ids, logprobs=len(ids), logprob_token_ids=ids,
+            detokenize=False, output_kind=RequestOutputKind.FINAL_ONLY,
+        )  # fmt: skip
+        result = await self._run(prompt, parameters)
+        (found,) = result.outputs[0].logprobs or [{}]
+        if missing := [answer for answer, token in zip(answers, ids, strict=True) if token not in found]:
+            raise RequestRefused(Reason.ENGINE_REFUSED, f"vLLM gave no log-probability for {missing[0]!r}")
+        return AnswerScores(tuple(float(found[token].logprob) for token in ids), len(result.prompt_token_ids))
+
+    def _answer_id(self, answer: str) -> int:
+        """The token of an answer where it begins a reply: some tokenizers have another one behind a line's end."""
+        if answer not in self._answer_ids:
+            self._answer_ids[answer] = _first_token(self._tokenizer, self._specials, answer)
+        return self._answer_ids[answer]
 
     def prompt_ids(self, prompt: Prompt) -> list[int]:
         """The chat template around the messages as token ids, then the prefix's own; one `<image>` an image."""
@@ -478,6 +502,26 @@ def _image_placeholder(llm: Any) -> str:
 def _special_texts(tokenizer: Any) -> tuple[str, ...]:
     added = {str(token) for token in tokenizer.added_tokens_decoder.values()}
     return tuple(sorted(added | set(tokenizer.all_special_tokens), key=len, reverse=True))
+
+
+def _first_token(tokenizer: Any, specials: Sequence[str], answer: str) -> int:
+    """The one token that an answer is as the first of a reply.
+
+    Raises:
+        RequestRefused: it is no single token.
+    """
+    rendered = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "?"}], tokenize=False, add_generation_prompt=True
+    )
+    end = max((rendered.rfind(special) + len(special) for special in specials if special in rendered), default=0)
+    before = tokenizer.encode(rendered[end:], add_special_tokens=False)
+    whole = tokenizer.encode(rendered[end:] + answer, add_special_tokens=False)
+    if whole[:-1] == before:
+        return int(whole[-1])
+    alone = tokenizer.encode(answer, add_special_tokens=False)
+    if len(alone) != 1:
+        raise RequestRefused(Reason.ENGINE_REFUSED, f"{answer!r} is no single token of this model")
+    return int(alone[0])
 
 
 def _stop_ids(tokenizer: Any) -> frozenset[int]:

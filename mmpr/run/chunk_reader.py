@@ -11,12 +11,13 @@ from mmpr.run import chunk_tables
 from mmpr.run.commit_records import ChunkCommit, StoredQuestion, StoredResponse
 from mmpr.run.folder import RunFolder
 from mmpr.run.parquet_reader import named_errors, row_groups
+from mmpr.run.verifier_files import read_answers, with_answers
 
 
 def read_chunk(
     folder: RunFolder, commit: ChunkCommit, *, first: int = 0, stop: int | None = None, images: bool = True
 ) -> Iterator[StoredQuestion]:
-    """The questions of a chunk in source order, with responses, verdicts and skip.
+    """The questions of a chunk in source order, with responses, verdicts and skip, and what a verifier answered.
 
     Args:
         first, stop: only these places of the chunk, from 0, `stop` not included.
@@ -39,10 +40,12 @@ def read_chunk(
         rows = [row for place, row in enumerate(texts) if first <= place < stop]
         shown = {image.sha256 for _, images_of_row, _ in rows for image in images_of_row}
         encoded = read_encoded(folder, commit, shown) if images else {}
+    opinions = read_answers(folder, commit)
     # outside of `named_errors`, for what goes wrong from here on is the caller's
     for place, (question, found, skip) in enumerate(rows, start=first):
         whole = tuple(replace(image, encoded=encoded.get(image.sha256)) for image in found)
-        yield StoredQuestion(question, whole, tuple(answered.get(place, ())), skip)
+        committed = StoredQuestion(question, whole, tuple(answered.get(place, ())), skip)
+        yield with_answers(committed, place, opinions) if opinions else committed
 
 
 def read_encoded(folder: RunFolder, commit: ChunkCommit, wanted: Set[str]) -> dict[str, bytes]:

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, FiniteFloat
 from mmpr.images.spool import SpooledBytes
 from mmpr.run.json_records import Count, Sha256, record_of, sealed
 from mmpr.types import DecodedImage, Pair, Question, Response, Skip, Stage, Verdict
+from mmpr.verifier.opinions import VerifierAnswer
 
 # A pair's side by what it is made of.
 Side = tuple[Stage, int]
@@ -73,13 +74,21 @@ class StoredResponse:
     """A response that was paid for. Drafts and completions have no verdict; completions have a splice.
 
     `judge_version` is the `mmpr.judging.VERSION` that gave the verdict; None where there is none, or an mmpr before
-    version 2 gave it.
+    version 2 gave it. `answer` is what a verifier answered about it, where one was asked. `ruled` is the rules' verdict
+    where the verifier's took its place.
     """
 
     response: Response
     verdict: Verdict | None = None
     splice: Splice | None = None
     judge_version: int | None = None
+    answer: VerifierAnswer | None = None
+    ruled: Verdict | None = None
+
+    @property
+    def by_rules(self) -> Verdict | None:
+        """What the rules said, whatever a verifier made of it."""
+        return self.ruled or self.verdict
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,17 +15,20 @@ from mmpr.engines.endpoint.wire import (
     Json,
     chat_body,
     chat_messages,
+    read_likeliest,
     read_reply,
     read_scored,
     refuse_chat_tokens,
     sampling_body,
+    scores_of,
 )
 from mmpr.engines.engine_options import EndpointOptions
-from mmpr.engines.protocol import Pulse, Sampling, check_tags
-from mmpr.errors import RequestRefused
+from mmpr.engines.protocol import AnswerScores, Pulse, Sampling, check_tags
+from mmpr.errors import EngineError, RequestRefused
 from mmpr.types import Continues, Finish, Message, Prefix, Prompt, Reason, Response, Stage
 
 _KEEPS_IDS = frozenset({Stage.DRAFT, Stage.COMPLETION})
+_LIKELIEST = (20, 5)  # tokens whose log-probabilities are asked for: the first number that the server takes
 T = TypeVar("T")
 
 
@@ -44,6 +47,9 @@ class EndpointEngine:
         self._max_tiles = options.max_tiles
         self._body: Json = {**options.body, "model": options.model}
         self._loop = asyncio.get_running_loop()
+        self._answer_ids: dict[str, tuple[int, ...]] = {}
+        self._lent: bool | None = None  # whether it lends its tokenizer; None: not known yet
+        self._likeliest: int | None = None  # how many log-probabilities a token it gives; None: not known yet
         self._takes_n: bool | None = None  # whether it gives several responses a request; None: not known yet
 
     @property
@@ -137,6 +143,50 @@ class EndpointEngine:
         reply, logprobs = await self._server.post("chat/completions", self._body | body, read_scored)
         _check_prefix(whole, reply)
         return sum(logprobs[-len(token_ids) :]) / len(token_ids)
+
+    async def choose(self, prompt: Prompt, answers: Sequence[str]) -> AnswerScores:
+        """Exact on vLLM serve, which gives the log-probabilities of named tokens; elsewhere of the likeliest ones.
+
+        Raises:
+            EngineError: the server gives no log-probabilities.
+        """
+        check_tags(prompt)
+        refuse_chat_tokens(prompt)
+        body = self._body | chat_body(prompt, self._profile) | {"max_tokens": 1, "temperature": 0.0, "logprobs": True}
+        if ids := await self._ids_of(answers):
+            body |= {"allowed_token_ids": ids, "logprob_token_ids": ids}
+        refused: RequestRefused | None = None
+        for n in _LIKELIEST if self._likeliest is None else (self._likeliest,):
+            try:
+                reply, listed = await self._server.post("chat/completions", body | {"top_logprobs": n}, read_likeliest)
+            except RequestRefused as error:  # it may take fewer: OpenAI gives 20, others 5
+                refused = error
+                continue
+            if not listed:
+                raise EngineError(
+                    f"{self._server.url} gives no log-probabilities (logprobs, top_logprobs): a verifier needs them"
+                )
+            self._likeliest = n
+            return AnswerScores(scores_of(listed, answers), reply.prompt_tokens)
+        assert refused is not None, "no number of tokens was tried"
+        raise refused
+
+    async def _ids_of(self, answers: Sequence[str]) -> list[int]:
+        """The tokens of the answers where the server lends its tokenizer and takes them; else none.
+
+        Raises:
+            RequestRefused: an answer is no single token.
+        """
+        if self._lent is None:
+            self._lent = self._profile.owner == "vllm" and await self._tokenizer.is_there()
+        if not self._lent:
+            return []
+        for answer in answers:
+            if answer not in self._answer_ids:
+                self._answer_ids[answer] = await self._tokenizer.encode(answer)
+            if len(self._answer_ids[answer]) != 1:
+                raise RequestRefused(Reason.ENGINE_REFUSED, f"{answer!r} is no single token of this model")
+        return [self._answer_ids[answer][0] for answer in answers]
 
     async def count_tokens(self, text: str) -> int:
         """As the server counts: what a prompt takes more with the text as its answer's beginning than without."""

@@ -151,6 +151,39 @@ def read_scored(answer: Json) -> tuple[Reply, list[float]]:
     return read_reply(answer), [float(logprob) for logprob in logprobs]
 
 
+def read_likeliest(answer: Json) -> tuple[Reply, list[tuple[str, float]]]:
+    """A chat completion with the likeliest first tokens and their log-probabilities; none where it gives none.
+
+    Raises:
+        ValueError, KeyError, TypeError, AttributeError: it is none.
+    """
+    content = (answer["choices"][0].get("logprobs") or {}).get("content") or []
+    listed = content[0]["top_logprobs"] if content else []
+    found = [(one["token"], one["logprob"]) for one in listed]
+    for token, logprob in found:
+        if not isinstance(token, str) or not isinstance(logprob, int | float) or math.isnan(logprob):
+            raise ValueError("a log-probability that is no number")
+    return read_reply(answer), found
+
+
+def scores_of(listed: Sequence[tuple[str, float]], answers: Sequence[str]) -> tuple[float, ...]:
+    """The log-probability of each answer, with and without blanks around it; one that is not listed has the least.
+
+    Raises:
+        RequestRefused: no answer is among them.
+    """
+    found = {answer: [logprob for token, logprob in listed if token.strip() == answer] for answer in answers}
+    if not any(found.values()):
+        raise RequestRefused(Reason.ENGINE_REFUSED, f"none of {', '.join(answers)} is among the likeliest tokens")
+    least = min(logprob for _, logprob in listed)
+    return tuple(_log_sum(found[answer]) if found[answer] else least for answer in answers)
+
+
+def _log_sum(logprobs: Sequence[float]) -> float:
+    top = max(logprobs)
+    return top if top == -math.inf else top + math.log(sum(math.exp(one - top) for one in logprobs))
+
+
 def _text_of(choice: Json) -> str:
     text = choice["message"].get("content") if "message" in choice else choice["text"]
     if not isinstance(text, str | None):

@@ -1,0 +1,70 @@
+"""Asking an engine about one response: a prompt in one or both orders, one token of a few letters each."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from mmpr.engines.protocol import Engine
+from mmpr.errors import RequestRefused
+from mmpr.types import Message, Prompt, Question, Stage
+from mmpr.verifier.opinions import Letters, VerifierAnswer
+from mmpr.verifier.verifier_prompts import GENERAL, LETTERS, VerifierFormat, messages_about
+
+PRIORITY = 1 << 20  # behind every question that is still being answered
+_SHOWN_CHARS = 200  # of what an engine says
+
+
+@dataclass(frozen=True, slots=True)
+class VerifierAsk:
+    """How a verifier is asked; `model` is its name in what is stored."""
+
+    model: str
+    form: VerifierFormat = GENERAL
+    both_orders: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class VerifierReply:
+    """An answer, and what it cost: prompts that were sent, and their tokens."""
+
+    answer: VerifierAnswer
+    requests: int = 0
+    prompt_tokens: int = 0
+
+
+def verifier_prompts(
+    question: Question, answer: str | None, response: str, ask: VerifierAsk
+) -> list[tuple[Message, ...]]:
+    """The prompts about one response: one for each order of the letters."""
+    orders = (False, True) if ask.both_orders else (False,)
+    return [messages_about(question, answer, response, swapped=swapped, form=ask.form) for swapped in orders]
+
+
+async def ask_verifier(
+    engine: Engine, question: Question, prompts: list[tuple[Message, ...]], ask: VerifierAsk
+) -> VerifierReply:
+    """What the engine answers; a refusal is a fault of this answer. The orders share a prefix: one after the other.
+
+    Raises:
+        EngineDead: as `Engine.choose` does.
+    """
+    found: list[Letters] = []
+    n_tokens = 0
+    try:
+        for messages in prompts:
+            prompt = Prompt(question.id, Stage.VERIFY, messages, priority=PRIORITY)
+            scores = await engine.choose(prompt, LETTERS)
+            n_tokens += scores.prompt_tokens
+            found.append(_letters(scores.logprobs))
+    except RequestRefused as refused:
+        words = " ".join(f"{refused.reason}: {refused.detail}".split())[:_SHOWN_CHARS]
+        return VerifierReply(VerifierAnswer(model=ask.model, fault=words), len(found), n_tokens)
+    plain, swapped = found[0], found[1] if len(found) > 1 else None
+    return VerifierReply(VerifierAnswer(plain, swapped, ask.model), len(found), n_tokens)
+
+
+def _letters(logprobs: tuple[float, ...]) -> Letters:
+    """One log-probability a letter; what is no number is a letter that cannot be."""
+    first, second, third = (-math.inf if math.isnan(one) else one for one in logprobs)
+    return (first, second, third)

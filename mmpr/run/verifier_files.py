@@ -1,0 +1,245 @@
+"""What a verifier answered about a run's responses: a table and a commit a chunk, beside what was committed before.
+
+A chunk's answers hold for the very responses that they name by hash. Asked after the run was built, they change no
+committed file; a chunk without them was not asked about.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from typing import Annotated
+
+import pyarrow as pa
+from pydantic import Field, FiniteFloat
+
+from mmpr.errors import CommitRefused, RunFolderError
+from mmpr.run.commit_records import ChunkCommit, FileRecord, StoredQuestion
+from mmpr.run.folder import RunFolder, is_temporary
+from mmpr.run.json_records import Count, Sha256, record_of, sealed
+from mmpr.run.parquet_reader import named_errors, row_groups
+from mmpr.types import TableRow
+from mmpr.verifier.opinions import Letters, VerifierAnswer
+from mmpr.verifier.verifier_options import VerifierKind
+
+VERIFIER = "verifier"  # verifier/00012.json, verifier/00012-1a2b3c4d.parquet
+_COMMIT = re.compile(rf"{VERIFIER}/(\d{{5,}})\.json")
+_ANSWERS = pa.schema(
+    [
+        ("place", pa.int32()),  # which question of the chunk, from 0
+        ("index", pa.int32()),  # which of its sampled responses
+        ("plain", pa.list_(pa.float64())),
+        ("swapped", pa.list_(pa.float64())),
+        ("fault", pa.string()),
+    ]
+)
+
+Answers = dict[tuple[int, int], VerifierAnswer]  # by place and index
+
+
+@dataclass(frozen=True, slots=True)
+class AskedVerifier:
+    """Who was asked, and how: what makes answers comparable.
+
+    Args:
+        kind: where it ran.
+        model: its name, or that of the run's own model.
+        revision: of its weights, where known.
+        form: the name of its prompt's format.
+        both_orders: whether it was asked in both orders of its letters.
+        audit: which share of the proven verdicts it was asked about.
+    """
+
+    kind: VerifierKind
+    model: str
+    revision: str | None
+    form: str
+    both_orders: bool
+    audit: FiniteFloat
+
+
+@dataclass(frozen=True, slots=True)
+class VerifierCommit:
+    """The commit of a chunk's answers.
+
+    Args:
+        attempt: 8 hex digits.
+        by: who was asked.
+        responses: hash of the committed responses that the answers are about.
+        judge: how these were judged when it was decided what to ask about (`ChunkAccount.judge`).
+        requests: prompts that were sent; equal ones of a question are sent once.
+        prompt_tokens: of all these.
+        seconds: from the lease to the commit.
+        host: the node's name.
+    """
+
+    chunk: Count
+    attempt: Annotated[str, Field(pattern="^[0-9a-f]{8}$")]
+    by: AskedVerifier
+    responses: Sha256
+    judge: str
+    file: FileRecord
+    requests: Count
+    prompt_tokens: Count
+    seconds: FiniteFloat
+    host: str
+
+    def to_json(self) -> bytes:
+        return sealed(asdict(self))
+
+
+def commit_name(chunk: int) -> str:
+    """`verifier/00012.json`."""
+    return f"{VERIFIER}/{chunk:05d}.json"
+
+
+def table_name(chunk: int, attempt: str) -> str:
+    """`verifier/00012-1a2b3c4d.parquet`."""
+    return f"{VERIFIER}/{chunk:05d}-{attempt}.parquet"
+
+
+def load_answers_commit(folder: RunFolder, chunk: int) -> VerifierCommit | None:
+    """The commit of a chunk's answers; None where nobody was asked.
+
+    Raises:
+        RunFolderError: it is damaged.
+    """
+    name = commit_name(chunk)
+    try:
+        commit = record_of(VerifierCommit, folder.store.read_bytes(name))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise RunFolderError(f"{folder.url}/{name} is damaged ({error}); {_remedy(folder)}") from error
+    if (commit.chunk, commit.file.path) != (chunk, table_name(chunk, commit.attempt)):
+        raise RunFolderError(f"{folder.url}/{name} is the commit of other answers; {_remedy(folder)}")
+    return commit
+
+
+def _remedy(folder: RunFolder) -> str:
+    return f"delete it and ask again: mmpr ask-verifier {folder.url}"
+
+
+def asked_chunks(folder: RunFolder) -> set[int]:
+    """The numbers of the chunks that have answers, from file names alone."""
+    return {int(match[1]) for name in folder.store.names(VERIFIER) if (match := _COMMIT.fullmatch(name))}
+
+
+def read_answers(folder: RunFolder, commit: ChunkCommit) -> Answers:
+    """What a verifier answered about a chunk's responses; nothing where it was asked about others or not at all.
+
+    Raises:
+        RunFolderError: a file is missing or damaged.
+    """
+    stored = load_answers_commit(folder, commit.chunk)
+    if stored is None or stored.responses != commit.responses.sha256:
+        return {}
+    found: Answers = {}
+    with named_errors(folder, stored.file.path):
+        for _, group in row_groups(folder, stored.file.path):
+            for row in group.to_pylist():
+                answer = VerifierAnswer(_letters(row["plain"]), _letters(row["swapped"]), stored.by.model, row["fault"])
+                found[row["place"], row["index"]] = answer
+    return found
+
+
+def _letters(found: list[float] | None) -> Letters | None:
+    if found is None:
+        return None
+    first, second, third = found
+    return (first, second, third)
+
+
+def with_answers(
+    committed: StoredQuestion, place: int, answers: Mapping[tuple[int, int], VerifierAnswer]
+) -> StoredQuestion:
+    """The question, each sampled response with what a verifier answered about it."""
+    responses = tuple(
+        replace(one, answer=answers.get((place, one.response.index))) if one.verdict is not None else one
+        for one in committed.responses
+    )
+    return replace(committed, responses=responses)
+
+
+def commit_answers(
+    folder: RunFolder, commit: VerifierCommit, answers: Mapping[tuple[int, int], VerifierAnswer]
+) -> VerifierCommit:
+    """Write a chunk's answers, then their commit; of several attempts one counts, and that one's commit is returned.
+
+    Args:
+        commit: its `file` is filled here.
+
+    Raises:
+        RunFolderError: something could not be written; nothing counts.
+    """
+    rows: list[TableRow] = [
+        {
+            "place": place,
+            "index": index,
+            "plain": None if answer.plain is None else list(answer.plain),
+            "swapped": None if answer.swapped is None else list(answer.swapped),
+            "fault": answer.fault,
+        }
+        for (place, index), answer in sorted(answers.items())
+    ]
+    name = table_name(commit.chunk, commit.attempt)
+    try:
+        file = folder.write_table(name, _ANSWERS, [pa.Table.from_pylist(rows, schema=_ANSWERS)])
+        commit = replace(commit, file=file)
+        publish_answers(folder, commit)
+    except CommitRefused:
+        folder.store.delete(name)
+        first = load_answers_commit(folder, commit.chunk)
+        assert first is not None, "refused by a commit that is not there"
+        return first
+    return commit
+
+
+def publish_answers(folder: RunFolder, commit: VerifierCommit) -> None:
+    """Write the commit of a table that lies there.
+
+    Raises:
+        CommitRefused: another attempt was first.
+    """
+    try:
+        folder.store.write_exclusive(commit_name(commit.chunk), commit.to_json())
+    except FileExistsError:
+        raise CommitRefused(f"{folder.url}: another attempt has committed the answers of {commit.chunk}") from None
+
+
+def take_answers(folder: RunFolder, other: RunFolder, own: ChunkCommit, *, chunk: int, responses: str) -> None:
+    """Take the answers about another run's chunk into this folder, under a number of this one.
+
+    Args:
+        own: the chunk in `other`.
+        chunk: its number here.
+        responses: the hash of its responses here, where they may have been written anew.
+    """
+    stored = load_answers_commit(other, own.chunk)
+    if stored is None or stored.responses != own.responses.sha256:
+        return
+    name = table_name(chunk, stored.attempt)
+    folder.store.copy_from(other.store, stored.file.path, to=name)
+    file = replace(stored.file, path=name)
+    with suppress(CommitRefused):
+        publish_answers(folder, replace(stored, chunk=chunk, responses=responses, file=file))
+
+
+def drop_answers(folder: RunFolder, chunks: Iterable[int]) -> None:
+    """Take answers back, so that these chunks are asked about again."""
+    for chunk in chunks:
+        folder.store.delete(commit_name(chunk))
+
+
+def sweep_answers(folder: RunFolder) -> None:
+    """Delete what no commit names; for the driver alone, while nobody writes."""
+    for name in folder.store.names(VERIFIER):
+        if is_temporary(name):
+            folder.store.delete(name)
+        elif name.endswith(".parquet"):
+            chunk = int(name.removeprefix(f"{VERIFIER}/").partition("-")[0])
+            commit = load_answers_commit(folder, chunk)
+            if commit is None or commit.file.path != name:
+                folder.store.delete(name)

@@ -1,0 +1,86 @@
+"""The settings of the verifier: who is asked about what the rules leave open, and when its answer counts."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from mmpr.errors import ConfigError
+from mmpr.options import option
+from mmpr.verifier.verifier_prompts import format_for
+
+NONE, SELF = "none", "self"  # of `VerifierOptions.model`
+_URL = re.compile(r"https?://[^\s/@?#]+(?:/[^\s?#@]*)?")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+class VerifierKind(StrEnum):
+    """Where a verifier runs: in the engines that answer, in engines of its own, or behind a server's address."""
+
+    SELF = "self"
+    MODEL = "model"
+    ENDPOINT = "endpoint"
+
+
+@dataclass(frozen=True, slots=True)
+class VerifierOptions:
+    """Who is asked, and what its answers are worth.
+
+    Raises:
+        ConfigError: the settings do not fit together, or `url` or `key_env` would store a key.
+    """
+
+    model: str = option(
+        NONE,
+        "who is asked about what the rules leave open: none, self (the model that answers), a checkpoint folder, a Hub "
+        "repository, or the name that the server at verifier_url serves",
+    )
+    url: str | None = option(None, "base URL of an OpenAI-compatible server that serves the verifier")
+    key_env: str | None = option(
+        None, "name of the environment variable with that server's key; it must be set wherever engines run"
+    )
+    revision: str | None = option(None, "commit of the verifier's repository; None: the newest")
+    tensor_parallel_size: int = option(1, "GPUs for one engine of the verifier, all on one node", ge=1)
+    context_tokens: int = option(4096, "most tokens of a verifier's prompt, for engines of its own", ge=64)
+    vllm: dict[str, Any] = option({}, "further engine arguments of vLLM, for engines of the verifier's own")
+    both_orders: bool | None = option(
+        None, "ask with the letters in both orders and count agreement only; None: where the verifier knows both"
+    )
+    audit: float = option(
+        0.02, "fraction of the proven verdicts that the verifier is asked about too, to measure both", ge=0, le=1
+    )
+    min_margin: float = option(
+        2.0, "least margin, in nats between the likeliest letter and the next, at which an answer counts", ge=0
+    )
+
+    def __post_init__(self) -> None:
+        if not self.model.strip():
+            raise ConfigError("verifier: give none, self or a model's name")
+        # what was given is not repeated: it may be the key, given by mistake
+        if self.url is not None and not _URL.fullmatch(self.url):
+            raise ConfigError("verifier_url: must be http(s)://host[:port][/path] without a password or a query")
+        if self.key_env is not None and not _VARIABLE.fullmatch(self.key_env):
+            raise ConfigError("verifier_key_env: must be the name of an environment variable, not the key itself")
+        if self.url is not None and self.model in (NONE, SELF):
+            raise ConfigError("verifier_url: name the model that the server serves: verifier=NAME")
+        if self.both_orders and not format_for(self.model).swaps:
+            raise ConfigError(f"both_orders: {self.model} was trained on one order of its letters; leave it out")
+
+    @property
+    def asks(self) -> bool:
+        """Whether anybody is asked."""
+        return self.model != NONE
+
+    @property
+    def kind(self) -> VerifierKind:
+        """Where the verifier runs; of no meaning where nobody is asked."""
+        if self.url is not None:
+            return VerifierKind.ENDPOINT
+        return VerifierKind.SELF if self.model == SELF else VerifierKind.MODEL
+
+    @property
+    def swaps(self) -> bool:
+        """Whether it is asked in both orders."""
+        return format_for(self.model).swaps if self.both_orders is None else self.both_orders
