@@ -191,8 +191,18 @@ def estimate(values: Sequence[float], *, responses: int) -> Estimate:
     variance = fmean((value - mean) ** 2 for value in values)
     spread = mean * (1 - mean)
     worth = n if spread <= 0 else responses if variance <= 0 else min(responses, n * spread / variance)
-    centre = (mean + Z * Z / (2 * worth)) / (1 + Z * Z / worth)
-    half = Z / (1 + Z * Z / worth) * math.sqrt(max(0.0, spread) / worth + Z * Z / (4 * worth * worth))
+    return wilson(mean, worth)
+
+
+def wilson(mean: float, n: float) -> Estimate:
+    """Wilson's interval of a share.
+
+    Args:
+        mean: the share, 0 to 1.
+        n: of how many independent ones; more than 0.
+    """
+    centre = (mean + Z * Z / (2 * n)) / (1 + Z * Z / n)
+    half = Z / (1 + Z * Z / n) * math.sqrt(max(0.0, mean * (1 - mean)) / n + Z * Z / (4 * n * n))
     return Estimate(mean, max(0.0, min(mean, centre - half)), min(1.0, max(mean, centre + half)))
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from mmpr import pool
 from mmpr.builder.budget import Budget
-from mmpr.builder.chronicle import BUILT, Chronicle, chronicled
+from mmpr.builder.build_start import BuildStart
+from mmpr.builder.chronicle import BUILT, chronicled
 from mmpr.builder.chunk import FAILURES, ChunkReport, ChunkSettings, ChunkWork
 from mmpr.builder.engine_choice import placement, ray_address, recipe
 from mmpr.builder.evaluation_flow import finish_evaluation
@@ -24,8 +25,9 @@ from mmpr.builder.progress_views import report_notes, shown, waiting
 from mmpr.builder.row_checks import refuse_bad_rows, source_notes
 from mmpr.builder.run_recipes import judge_options
 from mmpr.builder.shared_engines import Shared
-from mmpr.builder.stopping import StopSignal, stop_signal
+from mmpr.builder.stopping import stop_signal
 from mmpr.builder.stored_settings import refuse_unknown_models, stored_settings
+from mmpr.builder.verifier_phase import ask_about_chunks, chunks_to_ask, verifier_settings
 from mmpr.errors import RunFolderError
 from mmpr.images import Loader
 from mmpr.log import LogFormat
@@ -34,10 +36,11 @@ from mmpr.redact import redacted
 from mmpr.reporting.evaluation_report import EvaluationReport
 from mmpr.reporting.report_record import PairingPreview, Report
 from mmpr.run import RunFolder, read_manifest
-from mmpr.run.heartbeat import Heartbeat, claimed
+from mmpr.run.heartbeat import claimed
 from mmpr.settings.config import BuildConfig, Mark, changed, engine_tiles, of_sources, part
 from mmpr.sources import Index, Source, index
 from mmpr.verification import damaged_chunks, file_fault
+from mmpr.verifier.verifier_options import VerifierKind
 
 _ENOUGH_BY_DEFAULT, _ENOUGH = 200, 50  # questions to judge by: unasked for, and where a fraction was named
 _EVERYWHERE = ""
@@ -62,30 +65,12 @@ class BuildOutcome:
     failing: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Start:
-    """One start of a build: what every part of it needs."""
-
-    config: BuildConfig
-    folder: RunFolder
-    make_engine: MakeEngine
-    shared: Shared
-    budget: Budget
-    stopping: StopSignal
-    heartbeat: Heartbeat
-    chronicle: Chronicle
-    log_format: LogFormat
-
-    def waiting(self, words: str) -> AbstractContextManager[None]:
-        """Shows what is waited for."""
-        return waiting(words, as_json=self.log_format is LogFormat.JSON)
-
-
 def build(
     config: BuildConfig,
     out: str,
     make_engine: MakeEngine,
     *,
+    make_verifier: MakeEngine | None = None,
     shared: Shared | None = None,
     budget: Budget | None = None,
     log_format: LogFormat = LogFormat.TEXT,
@@ -98,6 +83,7 @@ def build(
         config: the settings; `config.source` or `config.sources` name the questions.
         out: a local folder or an fsspec URL.
         make_engine: called in each engine's actor; picklable.
+        make_verifier: the same for a verifier that is not the model itself; None: as the settings say.
         shared: cluster and engines that other builds of this command use too; None for this build's own.
         budget: what the command may use; None for what the settings say.
         log_format: of what is told on stderr while it runs.
@@ -127,7 +113,9 @@ def build(
             refuse_bad_rows(sources, counted, [judge_options(one.config) for one in of_sources(config)])
         stack.enter_context(swept(folder, abandoned=shared is None and ray_address(config) is None))
         used = shared or stack.enter_context(Shared(debug=debug))
-        start = _Start(config, folder, make_engine, used, budget, stopping, heartbeat, chronicle, log_format)
+        start = BuildStart(
+            config, folder, make_engine, make_verifier, used, budget, stopping, heartbeat, chronicle, log_format
+        )
         outcome = _build(start, sources, counted)
         chronicle.add(*_end_of(outcome))
         if outcome.report is not None:
@@ -140,19 +128,22 @@ def build(
         return outcome
 
 
-def _build(start: _Start, sources: Sequence[Source], counted: Sequence[Index]) -> BuildOutcome:
+def _build(start: BuildStart, sources: Sequence[Source], counted: Sequence[Index]) -> BuildOutcome:
     """Enter, lease out, finish; the cluster is joined when the first part needs it."""
     config, folder = start.config, start.folder
     if known := folder.has_run():
         require_identity(folder, identity(config, sources))
     else:
-        _connect(start)  # how many engines there are decides how a new source is cut
+        connect(start)  # how many engines there are decides how a new source is cut
     run = enter(folder, config, sources, counted)
     keep_list(folder, config.dataset.exclude)  # a list that cannot be read is found out before anything is paid for
-    if known and not run.todo and (report := finished_report(folder, config)):
+    asks = config.verifier.asks
+    if known and not run.todo and not (asks and _unasked(start)) and (report := finished_report(folder, config)):
         return BuildOutcome(folder, report, idle=True)
-    _connect(start)
+    connect(start)
     outcome, usage = _lease_out(start, run) if run.todo else (None, {})
+    if outcome is None and asks:
+        outcome = _ask_verifier(start)
     if outcome is None:
         start.heartbeat.update({"phase": "finishing"})
         start.chronicle.add(BUILT, "every chunk is committed")
@@ -166,7 +157,21 @@ def _build(start: _Start, sources: Sequence[Source], counted: Sequence[Index]) -
     return outcome
 
 
-def _connect(start: _Start) -> None:
+def _unasked(start: BuildStart) -> list[int]:
+    return chunks_to_ask(verifier_settings(start.folder, start.config))
+
+
+def _ask_verifier(start: BuildStart) -> BuildOutcome | None:
+    """Ask about what the rules left open; no outcome when every chunk has its answers."""
+    settings = verifier_settings(start.folder, start.config)
+    todo = chunks_to_ask(settings)
+    stopped = ask_about_chunks(start, settings, todo) if todo else None
+    start.shared.give_back()  # engines that were kept for it
+    return None if stopped is None else BuildOutcome(start.folder, stopped=stopped)
+
+
+def connect(start: BuildStart) -> None:
+    """Join the cluster that the settings name, or start one here; nothing where that was done."""
     address = ray_address(start.config)
     if start.shared.is_connected(address):
         return
@@ -212,13 +217,13 @@ def pair_again(out: str, overrides: list[str], *, to: str | None = None) -> Repo
         ConfigError: an override is none of selection or operation.
         RunFolderError: the folder holds no run or an evaluation, is in use, or is damaged; or `to` holds one.
     """
-    folder, config = _paired_anew(out, overrides)
-    _refuse_lost(folder)
+    folder, config = paired_anew(out, overrides)
+    refuse_lost(folder)
     with stop_signal():
         if to is not None:
             folder = folder.copy(to)
         with claimed(folder), swept(folder, abandoned=True), pool.task_room():
-            _refuse_damaged(folder)
+            refuse_damaged_chunks(folder)
             keep_list(folder, config.dataset.exclude)
             folder.change_selection(part(config, Mark.SELECTION))
             return finish(folder, config, waiting=waiting)
@@ -230,12 +235,12 @@ def preview_pairs(out: str, overrides: list[str]) -> PairingPreview:
     Raises:
         ConfigError, RunFolderError: as for `pair_again`.
     """
-    folder, config = _paired_anew(out, overrides)
+    folder, config = paired_anew(out, overrides)
     with pool.task_room():
         return preview(folder, config)
 
 
-def _paired_anew(out: str, overrides: list[str]) -> tuple[RunFolder, BuildConfig]:
+def paired_anew(out: str, overrides: list[str]) -> tuple[RunFolder, BuildConfig]:
     """A run with pairs, and its settings under overrides, which may only be of selection and operation."""
     folder = RunFolder(out)
     run = folder.load_run()
@@ -252,7 +257,7 @@ def _paired_anew(out: str, overrides: list[str]) -> tuple[RunFolder, BuildConfig
     return folder, config
 
 
-def _refuse_lost(folder: RunFolder) -> None:
+def refuse_lost(folder: RunFolder) -> None:
     """What is found at once: commits that the dataset was cut from and that are gone, files that are not whole."""
     manifest, now = read_manifest(folder), len(folder.committed_chunks())
     if manifest is not None and now < manifest.n_chunks:
@@ -262,7 +267,7 @@ def _refuse_lost(folder: RunFolder) -> None:
         raise RunFolderError(f"{folder.url}: {lines[0]}")
 
 
-def _refuse_damaged(folder: RunFolder) -> None:
+def refuse_damaged_chunks(folder: RunFolder) -> None:
     """Every byte is read before anything is written: the dataset would hide what is wrong with it."""
     chunks = [(folder, chunk) for chunk in sorted(folder.committed_chunks())]
     for fault in pool.map_tasks(_file_fault, chunks):
@@ -276,7 +281,7 @@ def _file_fault(chunk: tuple[RunFolder, int]) -> str | None:
     return next(filter(None, (file_fault(folder, file) for file in (commit.questions, commit.responses))), None)
 
 
-def _lease_out(start: _Start, run: EnteredRun) -> tuple[BuildOutcome | None, dict[str, float]]:
+def _lease_out(start: BuildStart, run: EnteredRun) -> tuple[BuildOutcome | None, dict[str, float]]:
     """Work off the chunks that are not committed; no outcome when all are, and what the engines did."""
     config, shared, stopping = start.config, start.shared, start.stopping
     if why := start.budget.spent():
@@ -297,8 +302,9 @@ def _lease_out(start: _Start, run: EnteredRun) -> tuple[BuildOutcome | None, dic
         ):
             failing = _watch(start, engines, run, progress, [progress, view, metering, start.chronicle, start.budget])
     finally:
-        with start.waiting("ending the engines"):
-            shared.give_back()
+        if not (config.verifier.kind is VerifierKind.SELF and config.verifier.asks and engines.is_idle):
+            with start.waiting("ending the engines"):
+                shared.give_back()
     if failing:
         return BuildOutcome(run.folder, failing=failing), {}
     if run.leases.keys() - run.folder.committed_chunks():
@@ -308,7 +314,7 @@ def _lease_out(start: _Start, run: EnteredRun) -> tuple[BuildOutcome | None, dic
 
 
 def _watch(
-    start: _Start, engines: pool.Pool, run: EnteredRun, progress: Progress, watchers: Sequence[Watcher]
+    start: BuildStart, engines: pool.Pool, run: EnteredRun, progress: Progress, watchers: Sequence[Watcher]
 ) -> str | None:
     """Let the engines run to their end, or until too many questions have failed: then why."""
     failures = FailureWatch(start.config.cluster.max_failure_fraction)

@@ -127,13 +127,19 @@ def revision(config: BuildConfig) -> str | None:
     Raises:
         ConfigError: `lora` is no adapter's folder.
     """
-    path, own, asked = Path(_model(config)).expanduser(), config.engine.revision, config.engine
-    if own is None and asked.kind != "endpoint" and path.is_dir():
-        own = f"local-{_fingerprint(path)}"
+    own, asked = config.engine.revision, config.engine
+    if own is None and asked.kind != "endpoint":
+        own = checkpoint_revision(_model(config))
     if asked.lora is None:
         return own
     adapter = f"lora-{_fingerprint(Path(_adapter(asked.lora)[0]))}"
     return adapter if own is None else f"{own}+{adapter}"
+
+
+def checkpoint_revision(model: str) -> str | None:
+    """A fingerprint of a local checkpoint; None of a name of the Hub."""
+    path = Path(model).expanduser()
+    return f"local-{_fingerprint(path)}" if path.is_dir() else None
 
 
 def _fingerprint(path: Path) -> str:

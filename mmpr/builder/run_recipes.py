@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from bisect import bisect_right
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, groupby
 
@@ -14,9 +14,10 @@ from mmpr.judging import JudgeOptions, judge_key
 from mmpr.judging.own_judge import own_label
 from mmpr.prompts import GIVEN, PromptOptions, ask
 from mmpr.run import ChunkCommit, DatasetRecipe, Member, RunColumns, StoredQuestion
-from mmpr.run.stored_verdicts import Rejudge, kind_of
+from mmpr.run.stored_verdicts import Rejudge, kind_of, with_opinions
 from mmpr.settings.config import BuildConfig, changed, of_sources
 from mmpr.types import Message
+from mmpr.verifier.opinions import UseVerifier
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +85,26 @@ def part_recipe(config: BuildConfig, judges: Collection[str]) -> DatasetRecipe:
         ),
         embed_images=config.dataset.embed_images,
         kind=functools.partial(kind_of, options=judge_options(config)),
+        min_margin=config.verifier.min_margin,
     )
-    view = rejudged(config, judges)
+    view = verdicts_view(config, judges)
     return recipe if view is None else replace(recipe, view=view)
+
+
+def verdicts_view(config: BuildConfig, judges: Collection[str]) -> Callable[[StoredQuestion], StoredQuestion] | None:
+    """What gives the verdicts that count: the rules' under the present settings, and a verifier's where it may decide.
+
+    None where they are those that were committed.
+    """
+    again, use = rejudged(config, judges), config.pairs.use_verifier
+    if use is UseVerifier.NONE:
+        return again
+    opinions = functools.partial(with_opinions, min_margin=config.verifier.min_margin, use=use)
+    return opinions if again is None else functools.partial(_through, views=(again, opinions))
+
+
+def _through(committed: StoredQuestion, views: Sequence[Callable[[StoredQuestion], StoredQuestion]]) -> StoredQuestion:
+    return functools.reduce(lambda one, view: view(one), views, committed)
 
 
 def rejudged(config: BuildConfig, judges: Collection[str]) -> Rejudge | None:

@@ -12,7 +12,7 @@ from mmpr.run import RunRecord
 from mmpr.run.run_record import Settings, rollouts_of
 from mmpr.settings.config import BuildConfig, merge
 
-_NOWHERE = "http://nobody-asks-it"
+NOWHERE = "http://nobody-asks-it"
 
 
 def stored_settings(run: RunRecord, overrides: list[str]) -> BuildConfig:
@@ -27,7 +27,7 @@ def stored_settings(run: RunRecord, overrides: list[str]) -> BuildConfig:
     """
     values = run.settings
     if values.get("engine") == "endpoint":
-        values["endpoint_url"] = _NOWHERE  # where a server was is not stored, and nobody asks it again
+        values["endpoint_url"] = NOWHERE  # where a server was is not stored, and nobody asks it again
     return merge(values, overrides)
 
 

@@ -21,6 +21,7 @@ import typer
 from typer.core import TyperGroup
 
 from mmpr import __version__, termination
+from mmpr.cli.ask_verb import ask_verifier
 from mmpr.cli.eval_verb import evaluate
 from mmpr.cli.export_verb import export
 from mmpr.cli.import_verb import import_rollouts
@@ -83,7 +84,7 @@ def _setting_hint(option: str, words: list[str]) -> str:
 
 def _engines_extra(verb: str, words: list[str]) -> str | None:
     """The extra of the engine that a command would start, which has all else that it needs."""
-    starts = verb in ("build", "demo") or (verb == "eval" and "--out" in words) or "--engine" in words
+    starts = verb in ("build", "demo", "ask-verifier") or (verb == "eval" and "--out" in words) or "--engine" in words
     return ("endpoint" if {"engine=endpoint", "engine.kind=endpoint"} & {*words} else "cpu") if starts else None
 
 
@@ -255,6 +256,13 @@ def pair(
         return
     report = pair_again(folder, settings or [], to=to)
     print_summary(to or folder, report)
+
+
+app.command(
+    name="ask-verifier",
+    epilog="Examples:  mmpr ask-verifier runs/mine --model self use_verifier=both   |   "
+    "mmpr ask-verifier runs/mine --model NAME --url http://host:8000/v1",
+)(ask_verifier)
 
 
 @app.command(epilog="Example:  mmpr merge runs/a runs/b --out runs/both max_pairs_per_source=10000")

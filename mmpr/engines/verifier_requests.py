@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mmpr.engines.protocol import Engine
@@ -35,14 +36,14 @@ class VerifierReply:
 
 def verifier_prompts(
     question: Question, answer: str | None, response: str, ask: VerifierAsk
-) -> list[tuple[Message, ...]]:
+) -> tuple[tuple[Message, ...], ...]:
     """The prompts about one response: one for each order of the letters."""
     orders = (False, True) if ask.both_orders else (False,)
-    return [messages_about(question, answer, response, swapped=swapped, form=ask.form) for swapped in orders]
+    return tuple(messages_about(question, answer, response, swapped=swapped, form=ask.form) for swapped in orders)
 
 
 async def ask_verifier(
-    engine: Engine, question: Question, prompts: list[tuple[Message, ...]], ask: VerifierAsk
+    engine: Engine, question: Question, prompts: Sequence[tuple[Message, ...]], ask: VerifierAsk
 ) -> VerifierReply:
     """What the engine answers; a refusal is a fault of this answer. The orders share a prefix: one after the other.
 

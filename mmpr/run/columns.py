@@ -67,6 +67,7 @@ class DatasetRecipe:
         view: applied to what was committed before anything else, such as verdicts under other settings.
         kind: the kind of a question's reference answer, for counting; None where nobody knows.
         selection: what was decided about the whole run.
+        min_margin: least margin of a verifier's answer that counts, in nats.
         members: of a merged run, in ascending order: the first chunk of each member, and the member's own recipe.
     """
 
@@ -77,6 +78,7 @@ class DatasetRecipe:
     view: Callable[[StoredQuestion], StoredQuestion] = _as_committed
     kind: Callable[[StoredQuestion], str | None] = _no_kind
     selection: Selection = field(default_factory=Selection)
+    min_margin: float = 0.0
     members: tuple[tuple[int, DatasetRecipe], ...] = ()
 
     def of_chunk(self, chunk: int) -> DatasetRecipe:

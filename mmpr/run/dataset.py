@@ -188,7 +188,7 @@ def take_census(folder: RunFolder, commit: ChunkCommit, *, recipe: DatasetRecipe
     verdicts = VerdictCounts()
     for committed, pairs in _paired(read_chunk(folder, commit, images=False), recipe):
         found = [] if isinstance(pairs, Skip) else pairs
-        verdicts.count(committed, found, recipe.kind(committed), recipe.columns.policy)
+        verdicts.count(committed, found, recipe.kind(committed), recipe.columns.policy, recipe.min_margin)
         if isinstance(pairs, Skip):
             skipped.append(SkippedRow(committed.question.source, committed.question.row, pairs))
             pairs = []

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 from mmpr.errors import JudgeError
 from mmpr.judging import VERSION, Judge, JudgeOptions, OwnJudge, compile_reference, open_judge
-from mmpr.run.commit_records import StoredQuestion
+from mmpr.run.commit_records import StoredQuestion, StoredResponse
 from mmpr.types import Stage
+from mmpr.verifier.opinions import UseVerifier, with_opinion
 
 
 def with_verdicts(committed: StoredQuestion, judge: Judge | OwnJudge) -> StoredQuestion:
@@ -17,11 +18,23 @@ def with_verdicts(committed: StoredQuestion, judge: Judge | OwnJudge) -> StoredQ
         return committed
     verdicts = judge.judge_all(committed.question, [stored.response.text for stored in samples])
     judged = [
-        replace(stored, verdict=verdict, judge_version=VERSION)
+        replace(stored, verdict=verdict, judge_version=VERSION, ruled=None)
         for stored, verdict in zip(samples, verdicts, strict=True)
     ]
     others = [stored for stored in committed.responses if stored.response.stage is not Stage.SAMPLE]
     return replace(committed, responses=(*judged, *others))
+
+
+def with_opinions(committed: StoredQuestion, *, min_margin: float, use: UseVerifier) -> StoredQuestion:
+    """The question with a verifier's verdicts where its answers count; what the rules said stays beside them."""
+
+    def decided(stored: StoredResponse) -> StoredResponse:
+        if stored.verdict is None or stored.answer is None:
+            return stored
+        verdict = with_opinion(stored.verdict, stored.answer, min_margin=min_margin, use=use)
+        return stored if verdict is stored.verdict else replace(stored, verdict=verdict, ruled=stored.verdict)
+
+    return replace(committed, responses=tuple(map(decided, committed.responses)))
 
 
 def kind_of(committed: StoredQuestion, *, options: JudgeOptions) -> str | None:

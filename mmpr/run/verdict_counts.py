@@ -16,6 +16,7 @@ from mmpr.judging import VERSION
 from mmpr.pairing import FirstRound, first_round, of_policy
 from mmpr.run.commit_records import StoredQuestion
 from mmpr.run.json_records import JsonObject, record_of, sealed
+from mmpr.run.verifier_counts import StoredVerifierCounts, VerifierCounts
 from mmpr.types import Certainty, Outcome, Pair, Verdict
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class VerdictCounts:
             these are the responses that it decided, and the questions that have one. Empty where an older mmpr counted.
         first_round: the sums of `mmpr.pairing.FirstRound` over the questions.
         judge_version: of the judge whose verdicts are counted.
+        verifier: what a verifier answered, where one was asked.
     """
 
     by_rule: dict[str, Counter[str]] = field(default_factory=dict)
@@ -45,9 +47,15 @@ class VerdictCounts:
     groups: dict[str, dict[str, Counter[str]]] = field(default_factory=lambda: {name: {} for name in GROUPS})
     first_round: Counter[str] = field(default_factory=Counter)
     judge_version: int = VERSION
+    verifier: VerifierCounts = field(default_factory=VerifierCounts)
 
     def count(
-        self, committed: StoredQuestion, pairs: Sequence[Pair], kind: str | None, policy: str | None = None
+        self,
+        committed: StoredQuestion,
+        pairs: Sequence[Pair],
+        kind: str | None,
+        policy: str | None = None,
+        min_margin: float = 0.0,
     ) -> None:
         """Take one question with its pairs, none where it is skipped; those without a reference answer are not judged.
 
@@ -63,6 +71,7 @@ class VerdictCounts:
             self.by_accuracy[first.n_correct, n] += 1
         self.first_round.update(asdict(first))
         self._count_groups(committed, pairs, kind)
+        self.verifier.count(committed, pairs, min_margin)
 
     def _count_groups(self, committed: StoredQuestion, pairs: Sequence[Pair], kind: str | None) -> None:
         """Every response under its question's source and kind, and under its own rule."""
@@ -89,6 +98,7 @@ class VerdictCounts:
         self.first_round.update(other.first_round)
         for group, found in other.groups.items():
             _add(self.groups[group], found)
+        self.verifier.add(other.verifier)
 
     def to_json(self) -> JsonObject:
         """Plain and sorted: the same for the same sums."""
@@ -98,6 +108,7 @@ class VerdictCounts:
             "by_accuracy": [[*place, questions] for place, questions in sorted(self.by_accuracy.items())],
             "first_round": dict(sorted(self.first_round.items())),
             "groups": {group: _plain(found) for group, found in self.groups.items()},
+            **({"verifier": self.verifier.to_json()} if self.verifier.was_asked else {}),
         }
 
 
@@ -133,6 +144,7 @@ class _Stored:
     first_round: FirstRound | None = None
     groups: _StoredGroups = field(default_factory=_StoredGroups)
     judge_version: int = 1
+    verifier: StoredVerifierCounts = field(default_factory=StoredVerifierCounts)
 
 
 def write_verdicts(folder: RunFolder, counts: VerdictCounts) -> None:
@@ -151,7 +163,7 @@ def read_verdicts(folder: RunFolder) -> VerdictCounts:
     except (FileNotFoundError, ValueError) as error:
         fault = "missing" if isinstance(error, FileNotFoundError) else "damaged"
         raise RunFolderError(f"{folder.url}/{VERDICTS} is {fault}; `mmpr pair {folder.url}` writes it again") from error
-    counts = VerdictCounts(judge_version=stored.judge_version)
+    counts = VerdictCounts(judge_version=stored.judge_version, verifier=stored.verifier.counts())
     counts.by_rule |= {rule: Counter(outcomes) for rule, outcomes in stored.by_rule.items()}
     counts.by_accuracy.update({(right, n): questions for right, n, questions in stored.by_accuracy})
     if stored.first_round is not None:

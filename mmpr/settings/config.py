@@ -36,9 +36,12 @@ from mmpr.run import DatasetOptions
 from mmpr.settings.mixture import spread
 from mmpr.settings.presets import override_setting, preset, read_settings, read_templates
 from mmpr.sources import SourceOptions
+from mmpr.verifier.verifier_options import VerifierOptions
 
 _DEFAULTS = "defaults"
-_NOT_SHOWN = frozenset(("endpoint_url", "endpoint_key_env"))  # where a key may have been given by mistake
+_NOT_SHOWN = frozenset(
+    ("endpoint_url", "endpoint_key_env", "verifier_url", "verifier_key_env")
+)  # where a key may have been given by mistake
 
 
 class Mark(StrEnum):
@@ -59,6 +62,7 @@ _MARKS = {
     "sampling": Mark.IDENTITY,
     "dropout": Mark.IDENTITY,
     "judge": Mark.SELECTION,
+    "verifier": Mark.OPERATION,  # its answers say who gave them
     "pairs": Mark.SELECTION,
     "dataset": Mark.SELECTION,
     "cluster": Mark.OPERATION,
@@ -68,6 +72,7 @@ _OTHER_MARKS = {
     "images.fetch_retries": Mark.OPERATION,
     "engine.tensor_parallel_size": Mark.OPERATION,
     "engine.memory_fraction": Mark.OPERATION,
+    "verifier.min_margin": Mark.SELECTION,
     "endpoint.continues": Mark.IDENTITY,
     "endpoint.image_tag": Mark.IDENTITY,
     "endpoint.body": Mark.IDENTITY,
@@ -79,6 +84,9 @@ _SHORT = {
     "prompt.template": "prompt_template",
     "engine.kind": "engine",
     "dropout.completions": "endings",
+    "verifier.model": "verifier",
+    **{f"verifier.{name}": f"verifier_{name}" for name in ("url", "key_env", "revision", "tensor_parallel_size")},
+    **{f"verifier.{name}": f"verifier_{name}" for name in ("context_tokens", "vllm")},
     **{f"endpoint.{name}": f"endpoint_{name}" for name in ("url", "key_env", "continues", "image_tag", "body")},
     **{f"endpoint.{name}": f"endpoint_{name}" for name in ("concurrency", "timeout_s", "patience_s")},
 }
@@ -102,6 +110,9 @@ class BuildConfig(BaseModel):
     )
     dropout: DropoutOptions = Field(default=DropoutOptions(), description="Dropout-NTP: drafts and their completions")
     judge: JudgeOptions = Field(default=JudgeOptions(), description="how answers are compared")
+    verifier: VerifierOptions = Field(
+        default=VerifierOptions(), description="a model that is asked about what the rules leave open"
+    )
     pairs: PairOptions = Field(default=PairOptions(), description="which pairs are made")
     dataset: DatasetOptions = Field(default=DatasetOptions(), description="which pairs are written, and how")
     cluster: ClusterOptions = Field(default=ClusterOptions(), description="where a build runs, and when it stops")
@@ -149,6 +160,12 @@ class BuildConfig(BaseModel):
             raise ValueError("evaluate asks every question n times: give adaptive=false")
         if self.sampling.evaluate and self.dataset.exclude is not None:
             raise ValueError("exclude works only with pairs: an evaluation asks all questions of its source")
+        return self
+
+    @model_validator(mode="after")
+    def _verifies_pairs(self) -> BuildConfig:
+        if self.verifier.asks and self.sampling.evaluate:
+            raise ValueError("verifier works only with pairs: an evaluation counts what the rules decide")
         return self
 
     @model_validator(mode="after")
@@ -224,7 +241,7 @@ def selection_names() -> frozenset[str]:
 def flat(values: Mapping[str, Any]) -> dict[str, Any]:
     """Settings by their short names; a section's lines stand for themselves. What is no setting keeps its name.
 
-    `source`, `engine` and `judge` are the names of a section and of a setting in it: a mapping is the section.
+    `source`, `engine`, `judge` and `verifier` each name a section and a setting in it: a mapping is the section.
     """
     found: dict[str, Any] = {}
     for name, value in values.items():

@@ -1,0 +1,129 @@
+"""`mmpr ask-verifier`: a finished run's open verdicts are put to a verifier; then the run is paired again."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from mmpr import pool
+from mmpr.builder.budget import Budget
+from mmpr.builder.build_flow import connect, paired_anew, refuse_damaged_chunks, refuse_lost, swept
+from mmpr.builder.build_start import BuildStart
+from mmpr.builder.chronicle import chronicled
+from mmpr.builder.engine_choice import engine_maker, ray_address
+from mmpr.builder.exclude import keep_list
+from mmpr.builder.finish import finish, finished_report
+from mmpr.builder.shared_engines import Shared
+from mmpr.builder.stopping import stop_signal
+from mmpr.builder.stored_settings import NOWHERE
+from mmpr.builder.verifier_phase import ask_about_chunks, chunks_to_ask, verifier_settings
+from mmpr.builder.verifier_work import VerifierSettings
+from mmpr.engines.protocol import Engine
+from mmpr.errors import ConfigError, RunFolderError
+from mmpr.log import LogFormat
+from mmpr.pool import MakeEngine
+from mmpr.reporting.report_record import Report
+from mmpr.run import RunFolder
+from mmpr.run.heartbeat import claimed
+from mmpr.settings.config import BuildConfig, Mark, part
+from mmpr.verifier.verifier_options import VerifierKind
+
+
+@dataclass(frozen=True, slots=True)
+class AskOutcome:
+    """How asking ended: with a report, or stopped, to be run again; `idle`: nothing was left to ask."""
+
+    folder: RunFolder
+    report: Report | None = None
+    idle: bool = False
+    stopped: str | None = None
+
+
+def ask_about_run(
+    out: str,
+    overrides: list[str],
+    *,
+    anew: bool = False,
+    make_verifier: MakeEngine | None = None,
+    log_format: LogFormat = LogFormat.TEXT,
+    debug: bool = False,
+) -> AskOutcome:
+    """Ask, or go on asking, a verifier about what the rules left open in a finished run; then pair the run again.
+
+    Args:
+        out: the run folder.
+        overrides: `key=value` of the verifier, of selection and of operation; `verifier=` names who is asked.
+        anew: replace the answers of another verifier.
+        make_verifier: starts an engine of your own in each engine's actor; picklable. None: as the settings say.
+        log_format: of what is printed to stderr while it runs.
+        debug: let the engines' own logs through.
+
+    Raises:
+        ConfigError: nobody is named, another verifier was asked before, or a setting is wrong.
+        RunFolderError: the folder holds no finished run with pairs, is in use or damaged.
+        RunStopped: SIGTERM or a budget, while no engine was at work; the same call goes on.
+    """
+    folder, config = paired_anew(out, overrides)
+    if not config.verifier.asks:
+        raise ConfigError("verifier: name who is asked: self, a model, or the model of a server (verifier_url)")
+    refuse_lost(folder)
+    _refuse_unfinished(folder)
+    maker = make_verifier or _own_maker(config)
+    with ExitStack() as stack:
+        stopping = stack.enter_context(stop_signal())
+        heartbeat = stack.enter_context(claimed(folder))
+        chronicle = stack.enter_context(chronicled(folder))
+        stack.enter_context(swept(folder, abandoned=ray_address(config) is None))
+        keep_list(folder, config.dataset.exclude)
+        settings = verifier_settings(folder, config)
+        todo = chunks_to_ask(settings, anew=anew)
+        same = folder.load_run().selection == part(config, Mark.SELECTION)
+        report = finished_report(folder, config) if not todo and same else None
+        if isinstance(report, Report):
+            return AskOutcome(folder, report, idle=True)
+        shared = stack.enter_context(Shared(debug=debug))
+        budget = Budget(config.cluster.deadline, config.cluster.max_gpu_hours)
+        start = BuildStart(
+            config, folder, maker, make_verifier, shared, budget, stopping, heartbeat, chronicle, log_format
+        )
+        connect(start)
+        outcome = _ask(start, settings, todo)
+        chronicle.add("stopped" if outcome.stopped is not None else "complete", outcome.stopped or "")
+        return outcome
+
+
+def _ask(start: BuildStart, settings: VerifierSettings, todo: list[int]) -> AskOutcome:
+    folder, config = start.folder, start.config
+    with pool.task_room():
+        refuse_damaged_chunks(folder)
+        stopped = ask_about_chunks(start, settings, todo) if todo else None
+        if stopped is not None:
+            return AskOutcome(folder, stopped=stopped)
+        start.heartbeat.update({"phase": "finishing"})
+        folder.change_selection(part(config, Mark.SELECTION))
+        return AskOutcome(folder, finish(folder, config, waiting=start.waiting))
+
+
+def _refuse_unfinished(folder: RunFolder) -> None:
+    n_chunks, n_committed = folder.load_run().n_chunks, len(folder.committed_chunks())
+    if n_chunks is not None and n_committed < n_chunks:
+        raise RunFolderError(
+            f"{folder.url} is unfinished: {n_committed} of {n_chunks} chunks; run its command again first"
+        )
+
+
+def _own_maker(config: BuildConfig) -> MakeEngine:
+    """What starts the engines of `self`; of another verifier a maker that nobody calls.
+
+    Raises:
+        ConfigError: the run's server is not named.
+    """
+    if config.verifier.kind is not VerifierKind.SELF:
+        return _never
+    if config.endpoint.url == NOWHERE:
+        raise ConfigError("endpoint_url: where the run's server was is not stored; give endpoint_url=http://..")
+    return engine_maker(config)
+
+
+async def _never() -> Engine:
+    raise AssertionError("the engines of a verifier of its own are made by another maker")

@@ -1,0 +1,42 @@
+"""One start of a build: what every part of it needs."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+from mmpr.builder.budget import Budget
+from mmpr.builder.chronicle import Chronicle
+from mmpr.builder.progress_views import waiting
+from mmpr.builder.shared_engines import Shared
+from mmpr.builder.stopping import StopSignal
+from mmpr.log import LogFormat
+from mmpr.pool import MakeEngine
+from mmpr.run import RunFolder
+from mmpr.run.heartbeat import Heartbeat
+from mmpr.settings.config import BuildConfig
+
+
+@dataclass(frozen=True, slots=True)
+class BuildStart:
+    """What a start has at hand.
+
+    Args:
+        make_engine: starts an engine that answers questions.
+        make_verifier: starts an engine of the verifier; None: as the settings say.
+    """
+
+    config: BuildConfig
+    folder: RunFolder
+    make_engine: MakeEngine
+    make_verifier: MakeEngine | None
+    shared: Shared
+    budget: Budget
+    stopping: StopSignal
+    heartbeat: Heartbeat
+    chronicle: Chronicle
+    log_format: LogFormat
+
+    def waiting(self, words: str) -> AbstractContextManager[None]:
+        """Shows what is waited for."""
+        return waiting(words, as_json=self.log_format is LogFormat.JSON)

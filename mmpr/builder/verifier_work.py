@@ -1,0 +1,148 @@
+"""A chunk's verifier work: what the rules left open in its responses is asked, and the answers are committed."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from mmpr.builder.work_threads import WorkThreads
+from mmpr.engines.protocol import Engine
+from mmpr.engines.verifier_requests import VerifierAsk, VerifierReply, ask_verifier, verifier_prompts
+from mmpr.judging import JudgeOptions, judge_key
+from mmpr.pool import ClusterOptions, Lease, WorkContext
+from mmpr.run import ChunkCommit, FileRecord, RunFolder, read_chunk
+from mmpr.run.stored_verdicts import Rejudge
+from mmpr.run.verifier_files import AskedVerifier, VerifierCommit, commit_answers
+from mmpr.types import Message, Question
+from mmpr.verifier.opinions import VerifierAnswer, is_asked_about
+
+_Replied = tuple["OpenRequest", VerifierReply]
+_Ask = Callable[["OpenRequest"], Coroutine[Any, Any, _Replied]]
+
+_UNWRITTEN = FileRecord("", 0, "0" * 64)
+
+
+@dataclass(frozen=True, slots=True)
+class VerifierSettings:
+    """What the work needs to know; picklable, made once a start.
+
+    Args:
+        by: who is asked.
+        ask: how.
+        judges: the judge's options from a chunk's number on, ascending: sources and members have their own.
+    """
+
+    folder: RunFolder
+    by: AskedVerifier
+    ask: VerifierAsk
+    judges: tuple[tuple[int, JudgeOptions], ...]
+    cluster: ClusterOptions
+
+    def judge_of(self, chunk: int) -> JudgeOptions:
+        """How a chunk's responses are judged."""
+        return next(options for first, options in reversed(self.judges) if first <= chunk)
+
+
+@dataclass(frozen=True, slots=True)
+class AskedChunk:
+    """What the driver hears of a chunk: how many responses it was asked about, and what that cost."""
+
+    chunk: int
+    asked: int
+    requests: int
+    prompt_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class OpenRequest:
+    """What is asked about a question's responses that give the same prompts: one request for all of them.
+
+    Args:
+        place: of the question in its chunk.
+        indices: of the responses.
+        prompts: one for each order of the letters.
+    """
+
+    place: int
+    question: Question
+    indices: tuple[int, ...]
+    prompts: tuple[tuple[Message, ...], ...]
+
+
+class VerifierWork:
+    """The pool's work: a committed chunk -> its answers. One object an actor."""
+
+    def __init__(self, settings: VerifierSettings) -> None:
+        self._settings = settings
+        self._threads: WorkThreads | None = None
+
+    async def __call__(self, engine: Engine, lease: Lease, context: WorkContext) -> AskedChunk:
+        began, settings = time.time(), self._settings
+        threads = self._threads = self._threads or WorkThreads(settings.cluster)
+        commit, requests = await threads.compute(open_requests, settings, lease.chunk)
+        dangerous = dict(lease.quarantined)
+        asked = [one for one in requests if one.question.row not in dangerous]
+        ask = partial(_ask, engine, settings.ask)
+        found = await (_in_groups(asked, lease, context, ask) if lease.alone else _together(asked, ask))
+        for one in requests:
+            if words := dangerous.get(one.question.row):
+                fault = VerifierAnswer(model=settings.ask.model, fault=f"ends engines: {words}")
+                found.append((one, VerifierReply(fault)))
+        written = VerifierCommit(
+            chunk=lease.chunk,
+            attempt=lease.attempt,
+            by=settings.by,
+            responses=commit.responses.sha256,
+            judge=judge_key(settings.judge_of(lease.chunk)),
+            file=_UNWRITTEN,
+            requests=sum(reply.requests for _, reply in found),
+            prompt_tokens=sum(reply.prompt_tokens for _, reply in found),
+            seconds=round(time.time() - began, 3),
+            host=socket.gethostname(),
+        )
+        answers = {(one.place, index): reply.answer for one, reply in found for index in one.indices}
+        written = await threads.compute(commit_answers, settings.folder, written, answers)
+        return AskedChunk(lease.chunk, written.file.rows, written.requests, written.prompt_tokens)
+
+
+def open_requests(settings: VerifierSettings, chunk: int) -> tuple[ChunkCommit, list[OpenRequest]]:
+    """A committed chunk, and what is asked about it: its verdicts are those of the present settings of the judge.
+
+    Raises:
+        RunFolderError: a file of the chunk is missing or damaged.
+    """
+    commit, options = settings.folder.load_commit(chunk), settings.judge_of(chunk)
+    rows = read_chunk(settings.folder, commit, images=False)
+    if commit.account.judge != judge_key(options):
+        rows = map(Rejudge(options, settings.cluster.judge_time_limit_s), rows)
+    found: list[OpenRequest] = []
+    for place, committed in enumerate(rows):
+        alike: dict[tuple[tuple[Message, ...], ...], list[int]] = {}
+        for response, verdict in committed.judged:
+            if is_asked_about(committed.question, response.index, verdict, settings.by.audit):
+                prompts = verifier_prompts(committed.question, verdict.answer, response.text, settings.ask)
+                alike.setdefault(prompts, []).append(response.index)
+        found += [OpenRequest(place, committed.question, tuple(same), prompts) for prompts, same in alike.items()]
+    return commit, found
+
+
+async def _ask(engine: Engine, ask: VerifierAsk, one: OpenRequest) -> tuple[OpenRequest, VerifierReply]:
+    return one, await ask_verifier(engine, one.question, one.prompts, ask)
+
+
+async def _together(asked: Sequence[OpenRequest], ask: _Ask) -> list[_Replied]:
+    return list(await asyncio.gather(*map(ask, asked)))
+
+
+async def _in_groups(asked: Sequence[OpenRequest], lease: Lease, context: WorkContext, ask: _Ask) -> list[_Replied]:
+    """Each group of questions announced before it is asked: one of them may end engines."""
+    found: list[_Replied] = []
+    for group in lease.groups(list(dict.fromkeys(one.question.row for one in asked))):
+        await context.announce(group)
+        found += await _together([one for one in asked if one.question.row in group], ask)
+    return found

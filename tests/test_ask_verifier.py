@@ -1,0 +1,125 @@
+"""A verifier in a build and after it, with scripted engines in real Ray: asked once, resumed, never over a proof."""
+
+import sys
+
+import pyarrow.parquet as pq
+import pytest
+from ray import cloudpickle
+
+from mmpr.builder.ask_flow import ask_about_run
+from mmpr.builder.build_flow import build, pair_again
+from mmpr.errors import ConfigError
+from mmpr.run import RunFolder, read_chunk
+from mmpr.settings.config import BuildConfig
+from mmpr.types import Certainty, JudgedBy, Outcome
+from mmpr.verification import verify
+from mmpr.verifier.opinions import is_open, is_proven
+from tests.verifier import scripted
+
+pytestmark = pytest.mark.usefixtures("cluster")
+cloudpickle.register_pickle_by_value(scripted)
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+N = 24
+
+
+def run(source, out, *, make=scripted.answering, make_verifier=None, **settings):
+    values = {"model": "pocket", "n": 4, "adaptive": False, "max_tokens": 200, "chunk_questions": 8, **settings}
+    return build(BuildConfig(source=str(source), **values), str(out), make, make_verifier=make_verifier)
+
+
+def committed(out):
+    folder = RunFolder(str(out))
+    return [one for commit in folder.commits() for one in read_chunk(folder, commit)]
+
+
+def rows(out):
+    return pq.read_table(out / "data" / "train-00000-of-00001.parquet").to_pylist()
+
+
+def shards(out):
+    return {path.name: path.read_bytes() for path in sorted((out / "data").iterdir())}
+
+
+def test_the_model_itself_is_asked_in_the_build_about_what_is_open_and_a_share_of_the_proofs(tmp_path):
+    out = tmp_path / "run"
+    report = run(scripted.write_questions(tmp_path, N), out, verifier="self", audit=0.5).report
+    answers = [one for question in committed(out) for one in question.responses]
+    for one in answers:
+        assert one.verdict.judged_by is JudgedBy.RULE
+        assert (one.answer is not None) or not is_open(one.verdict)
+    audited = [one for one in answers if one.answer is not None and is_proven(one.verdict)]
+    proven = [one for one in answers if is_proven(one.verdict)]
+    assert 0.25 * len(proven) < len(audited) < 0.75 * len(proven)
+    assert all(one.answer.model == "pocket" and one.answer.swapped is not None for one in audited)
+    assert report.pairs and {row["chosen_by"] for row in rows(out)} == {"rule"}
+    assert verify(str(out)) == []
+
+
+def test_decisions_stand_in_pairs_where_a_setting_says_so_and_pairing_asks_nobody(tmp_path):
+    out = tmp_path / "run"
+    run(scripted.write_questions(tmp_path, N), out, verifier="self")
+    before = shards(out)
+    pair_again(str(out), ["use_verifier=both"])
+    found = rows(out)
+    by = {(row["chosen_by"], row["rejected_by"]) for row in found}
+    assert ("verifier", "verifier") in by
+    for row in found:
+        for side in ("chosen", "rejected"):
+            if row[f"{side}_by"] == "verifier":
+                assert row["rule" if side == "chosen" else "rejected_rule"] == "verifier"
+                assert row["verifier_margin"] == pytest.approx(5.0)
+                wanted = "good" if side == "chosen" else ("bad", "violin")
+                assert any(word in row[f"{side}_text"] for word in ([wanted] if side == "chosen" else wanted))
+    for use, side in (("chosen", "rejected"), ("rejected", "chosen")):
+        pair_again(str(out), [f"use_verifier={use}", "rejected_certainty=likely"])
+        assert {row[f"{side}_by"] for row in rows(out)} == {"rule"}
+        assert "verifier" in {row[f"{use}_by"] for row in rows(out)}
+    pair_again(str(out), ["use_verifier=both", "min_margin=5.5", "rejected_certainty=proven"])
+    assert {row["chosen_by"] for row in rows(out)} == {"rule"}
+    pair_again(str(out), ["use_verifier=none", "min_margin=2.0"])
+    assert shards(out) == before
+
+
+def test_a_finished_run_is_asked_about_later_and_no_committed_file_changes(tmp_path):
+    out = tmp_path / "run"
+    run(scripted.write_questions(tmp_path, N), out)
+    kept = {path: path.read_bytes() for folder in ("responses", "questions", "chunks") for path in (out / folder).iterdir()}
+    outcome = ask_about_run(str(out), ["verifier=judge-3b", "use_verifier=both"], make_verifier=scripted.knowing)
+    assert outcome.report is not None and not outcome.idle
+    assert all(path.read_bytes() == content for path, content in kept.items())
+    assert {row["chosen_by"] for row in rows(out)} == {"rule", "verifier"}
+    assert len(list((out / "verifier").iterdir())) == 2 * 3
+    assert verify(str(out)) == []
+    again = ask_about_run(str(out), ["verifier=judge-3b", "use_verifier=both"], make_verifier=scripted.knowing)
+    assert again.idle
+
+
+def test_another_verifier_needs_a_word_to_replace_the_first(tmp_path):
+    out = tmp_path / "run"
+    run(scripted.write_questions(tmp_path, 8), out, verifier="self")
+    with pytest.raises(ConfigError, match="has the answers of pocket .*--anew"):
+        ask_about_run(str(out), ["verifier=judge-3b"], make_verifier=scripted.knowing)
+    ask_about_run(str(out), ["verifier=judge-3b"], make_verifier=scripted.knowing, anew=True)
+    assert {one.answer.model for question in committed(out) for one in question.responses if one.answer} == {"judge-3b"}
+
+
+def test_no_proof_is_overruled(tmp_path):
+    out = tmp_path / "run"
+    run(scripted.write_questions(tmp_path, N), out, make=contrary, verifier="self", audit=1.0, use_verifier="both")
+    for row in rows(out):
+        for side in ("chosen", "rejected"):
+            if row[f"{side}_answer"] in ("2", "3", "cat"):
+                assert row[f"{side}_by"] == "rule"
+                assert (row[f"{side}_answer"] == "3") is (side == "rejected")
+
+
+async def contrary():
+    """Says the opposite of the truth, as sure as can be."""
+    from mmpr.engines.scripted import ScriptedEngine
+
+    def choices(prompt, answers):
+        found = scripted.knows_all(prompt, answers)
+        return [found[1], found[0], found[2]]
+
+    return ScriptedEngine(scripted.script, choices=choices)
