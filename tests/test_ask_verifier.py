@@ -11,7 +11,7 @@ from mmpr.builder.build_flow import build, pair_again
 from mmpr.errors import ConfigError
 from mmpr.run import RunFolder, read_chunk
 from mmpr.settings.config import BuildConfig
-from mmpr.types import Certainty, JudgedBy, Outcome
+from mmpr.types import JudgedBy
 from mmpr.verification import verify
 from mmpr.verifier.opinions import is_open, is_proven
 from tests.verifier import scripted
@@ -84,7 +84,9 @@ def test_decisions_stand_in_pairs_where_a_setting_says_so_and_pairing_asks_nobod
 def test_a_finished_run_is_asked_about_later_and_no_committed_file_changes(tmp_path):
     out = tmp_path / "run"
     run(scripted.write_questions(tmp_path, N), out)
-    kept = {path: path.read_bytes() for folder in ("responses", "questions", "chunks") for path in (out / folder).iterdir()}
+    kept = {
+        path: path.read_bytes() for folder in ("responses", "questions", "chunks") for path in (out / folder).iterdir()
+    }
     outcome = ask_about_run(str(out), ["verifier=judge-3b", "use_verifier=both"], make_verifier=scripted.knowing)
     assert outcome.report is not None and not outcome.idle
     assert all(path.read_bytes() == content for path, content in kept.items())
@@ -98,7 +100,7 @@ def test_a_finished_run_is_asked_about_later_and_no_committed_file_changes(tmp_p
 def test_another_verifier_needs_a_word_to_replace_the_first(tmp_path):
     out = tmp_path / "run"
     run(scripted.write_questions(tmp_path, 8), out, verifier="self")
-    with pytest.raises(ConfigError, match="has the answers of pocket .*--anew"):
+    with pytest.raises(ConfigError, match=r"has the answers of pocket .*--anew"):
         ask_about_run(str(out), ["verifier=judge-3b"], make_verifier=scripted.knowing)
     ask_about_run(str(out), ["verifier=judge-3b"], make_verifier=scripted.knowing, anew=True)
     assert {one.answer.model for question in committed(out) for one in question.responses if one.answer} == {"judge-3b"}

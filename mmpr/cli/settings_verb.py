@@ -155,8 +155,8 @@ pairs:
   max_uses: 1
 ```
 
-The names `source`, `engine`, `judge` and `verifier` with a text as value mean `source.path`, `engine.kind`, `judge.judge`
-and `verifier.model`. The defaults below are the library's. A preset or the pocket model has others:
+The names `source`, `engine`, `judge` and `verifier` with a text as value mean `source.path`, `engine.kind`,
+`judge.judge` and `verifier.model`. The defaults below are the library's. A preset or the pocket model has others:
 `mmpr settings --config NAME` prints them. Write None as `null`.
 
 | mark | what a change means for a run folder that exists |
