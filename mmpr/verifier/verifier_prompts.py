@@ -172,4 +172,4 @@ def as_data(text: str, most: int) -> str:
     if len(line) <= most:
         return line
     half = (most - 3) // 2
-    return f"{line[:half]} … {line[-half:]}"
+    return f"{line[:half].rstrip()} … {line[-half:].lstrip()}"
