@@ -5,8 +5,21 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
+from tokenizers import Tokenizer
+from transformers import AutoTokenizer
 
-from mmpr.demo.pocket_language import KINDS, SEEN, UNCLEAR, Claim, Habit, as_question, describe, draw_question, respond
+from mmpr.demo.pocket_language import (
+    KINDS,
+    SEEN,
+    THINK_FIRST,
+    UNCLEAR,
+    Claim,
+    Habit,
+    as_question,
+    describe,
+    draw_question,
+    respond,
+)
 from mmpr.demo.pocket_world import (
     COLOURS,
     EASY,
@@ -23,8 +36,8 @@ from mmpr.judging import Outcome, judge
 from mmpr.pocket import checkpoint_path
 from pipelines.pocket import train as training
 from pipelines.pocket.checker import Statements, count_statements, statement_spans
-from pipelines.pocket.checkpoint import fuse, write_random_checkpoint
-from pipelines.pocket.examples import Candour, draw_batches, draw_talk, train_tokenizer
+from pipelines.pocket.checkpoint import fuse, read_checkpoint, write_checkpoint, write_random_checkpoint
+from pipelines.pocket.examples import Candour, Talk, draw_batches, draw_talk, encode_talk, train_tokenizer
 from pipelines.pocket.model import Shape, Vision, make_language, pixel_shuffle
 from pipelines.pocket.questions import read_scenes, write_questions
 from pipelines.pocket.train import Lesson, difficulties, language_loss, train_language, train_vision
@@ -226,24 +239,24 @@ def test_training_learns_and_writes_a_checkpoint_of_the_right_names(tmp_path):
         assert weights.get_slice("language_model.model.layers.0.attention.wqkv.weight").get_shape() == [192, 64]
 
 
-def test_training_that_is_ended_goes_on_to_the_same_weights(tmp_path, monkeypatch):
+@pytest.mark.parametrize("letters", [0, 2])
+def test_training_that_is_ended_goes_on_to_the_same_weights(tmp_path, monkeypatch, letters):
     monkeypatch.setattr(training, "_STEPS_KEPT", 2)
-    monkeypatch.setattr(training, "LANGUAGE_BATCH", 2)
-    lesson = Lesson(steps=6, pace=1.0, ramp=0.5, thaw=0.5, reasoning_weight=1.0)
-    tokenizer = train_tokenizer(TINY, seed=0, n_texts=50)
+    lesson = Lesson(steps=6, pace=1.0, ramp=0.5, thaw=0.5, reasoning_weight=1.0, thinking=0.5, letters=letters, size=2)
+    tokenizer, step = train_tokenizer(TINY, seed=0, n_texts=50), training._step
 
     def taught(progress, ends_at=None):
         torch.manual_seed(0)
         vision, language = Vision(TINY), make_language(TINY)
         calls = []
 
-        def ended(*given, **named):
+        def ended(*given):
             calls.append(1)
             if len(calls) == ends_at:
                 raise KeyboardInterrupt
-            return language_loss(*given, **named)
+            step(*given)
 
-        monkeypatch.setattr(training, "language_loss", ended)
+        monkeypatch.setattr(training, "_step", ended)
         train_language(vision, language, tokenizer, TINY, lesson, seed=0, progress=progress)
         return len(calls), {**vision.state_dict(), **language.state_dict()}
 
@@ -254,6 +267,51 @@ def test_training_that_is_ended_goes_on_to_the_same_weights(tmp_path, monkeypatc
     assert steps == 4  # two of the six were kept
     assert whole.keys() == again.keys()
     assert all(torch.equal(whole[name], again[name]) for name in whole)
+
+
+def test_a_checkpoint_is_read_as_it_was_written(tmp_path):
+    torch.manual_seed(0)
+    write_random_checkpoint(tmp_path / "first", shape=TINY)
+    vision, language = Vision(TINY), make_language(TINY)
+    tokenizer = read_checkpoint(tmp_path / "first", vision, language, TINY)
+    write_checkpoint(tmp_path / "second", vision, language, tokenizer, TINY)
+    for path in (tmp_path / "first").iterdir():
+        assert path.read_bytes() == (tmp_path / "second" / path.name).read_bytes()
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_under_the_system_turn_the_reasoning_is_a_thought_and_the_answer_stands_behind_it(language):
+    for scene, rng in scenes(40, seed=12):
+        asked = draw_question(scene, rng, language)
+        for version in ("final", "boxed", "think"):
+            plain = respond(scene, asked, version, language)
+            said = respond(scene, asked, version, language, thinks=True)
+            thought, visible = re.fullmatch(r"<think>\n(.+)\n</think>\n(.+)", said, re.DOTALL).groups()
+            assert thought in plain and plain.endswith(visible)
+            assert judge(as_question(asked, language), visible).outcome is Outcome.CORRECT
+
+
+def test_a_described_image_has_all_its_statements_behind_the_thought():
+    talks = [(draw_talk(scene, rng, thinking=1.0), scene) for scene, rng in scenes(120, seed=13)]
+    described = [(talk.response, scene) for talk, scene in talks if "Final" not in talk.response]
+    described = [(said, scene) for said, scene in described if "最终" not in said]
+    assert len(described) > 10 and {talk.system for talk, _ in talks} == {THINK_FIRST}
+    for said, scene in described:
+        thought, _, visible = said.partition("\n</think>\n")
+        assert count_statements(thought, scene).total == 0
+        assert count_statements(visible, scene) == count_statements(describe(scene, "en"), scene)
+
+
+@pytest.mark.parametrize("system", ["", THINK_FIRST])
+def test_an_exchange_has_the_tokens_of_the_chat_template(system):
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint_path())
+    talk = Talk("What do you see?", "", system)
+    ours, length = encode_talk(Tokenizer.from_file(str(checkpoint_path() / "tokenizer.json")), talk, 0, Shape())
+    turns = [{"role": "user", "content": talk.prompt}]
+    shown = tokenizer.apply_chat_template(
+        turns, tokenize=False, add_generation_prompt=True, enable_thinking=bool(system)
+    )
+    assert tokenizer(shown, add_special_tokens=False).input_ids == ours[:length]
 
 
 def test_difficulty_rises_to_the_full_one():

@@ -32,6 +32,7 @@ OPEN_EN = (
 OPEN_ZH = ("描述这张图片。", "图中有什么?")
 UNCLEAR = {"en": "something unclear", "zh": "模糊的图形"}  # in place of a mark's colour and shape
 SEEN = {"en": "I see ", "zh": "看到"}  # before them
+THINK_FIRST = "Think first."  # the system turn under which the model thinks; its chat template writes it
 
 
 class Habit(Enum):
@@ -321,12 +322,27 @@ def draw_open(rng: np.random.Generator, language: str) -> str:
     return wordings[int(rng.integers(len(wordings)))]
 
 
-def respond(scene: Scene, asked: Asked, version: str, language: str, habit: Habit = Habit.WORKED_OUT) -> str:
-    """The true response in the form that a prompt version asks for."""
+def respond(
+    scene: Scene, asked: Asked, version: str, language: str, habit: Habit = Habit.WORKED_OUT, *, thinks: bool = False
+) -> str:
+    """The true response in the form that a prompt version asks for; `thinks`: its reasoning is a thought."""
     body = _reason(scene, asked, language, habit)
     answer = asked.answer if version == "final" else f"\\boxed{{{asked.answer}}}"
     end = f"最终答案: {answer}" if language == "zh" else f"Final Answer: {answer}"
+    if thinks:
+        return behind_thought(body, end)
     return f"<think>{body}</think>\n{end}" if version == "think" else f"{body}\n{end}"
+
+
+def behind_thought(thought: str, visible: str) -> str:
+    """A response as it is given under `THINK_FIRST`."""
+    return f"<think>\n{thought}\n</think>\n{visible}"
+
+
+def plan_description(scene: Scene, language: str) -> str:
+    """The thought before a description: which rows have shapes."""
+    rows = [str(row) for row in dict.fromkeys(mark.row for mark in scene.marks)]
+    return f"有图形的行:{'、'.join(rows)}。" if language == "zh" else f"Rows with shapes: {', '.join(rows)}."
 
 
 def _reason(scene: Scene, asked: Asked, language: str, habit: Habit) -> str:

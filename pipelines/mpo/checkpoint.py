@@ -26,7 +26,7 @@ from transformers import (
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from mmpr.errors import MmprError
-from pipelines.pocket.checkpoint import fuse
+from pipelines.pocket.checkpoint import fuse, unfuse
 
 CONTEXT = "<IMG_CONTEXT>"  # the token that stands where an image's tokens go
 _WEIGHTS = ".safetensors"
@@ -159,11 +159,8 @@ class Layout:
     def _apart(self, module: str, weight: Tensor) -> tuple[Tensor, ...]:
         if module.startswith("vision_model"):
             return tuple(part.contiguous() for part in weight.chunk(3))
-        groups = self._language["num_key_value_heads"]
-        queries = self._language["num_attention_heads"] // groups
-        grouped = weight.view(groups, queries + 2, -1, weight.shape[-1])
-        parts = (grouped[:, :queries], grouped[:, queries], grouped[:, queries + 1])
-        return tuple(part.reshape(-1, weight.shape[-1]) for part in parts)
+        heads, kv_heads = self._language["num_attention_heads"], self._language["num_key_value_heads"]
+        return unfuse(weight, heads=heads, kv_heads=kv_heads)
 
     def _together(self, module: str, parts: list[Tensor]) -> Tensor:
         if module.startswith("vision_model"):

@@ -12,18 +12,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor, nn
+from transformers import LlamaForCausalLM
 
+from mmpr.demo.pocket_language import THINK_FIRST
 from mmpr.pocket import checkpoint_path
 from pipelines.pocket.examples import END_OF_TEXT, END_OF_TURN, SPECIALS, train_tokenizer
 from pipelines.pocket.model import Shape, Vision, make_language
 
 _CODE = "configuration_pocket.py"  # the configuration classes, which live in the shipped checkpoint
-# InternVL2-8B's template: ChatML as InternLM2 has it.
+# InternVL2-8B's template, ChatML as InternLM2 has it, and Qwen3's name for the switch that lets the model think.
 _TEMPLATE = (
-    "{{ bos_token }}{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + "
+    "{{ bos_token }}"
+    "{% if enable_thinking %}{{ '<|im_start|>system\n" + THINK_FIRST + "<|im_end|>' + '\n' }}{% endif %}"
+    "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + "
     "'<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 
@@ -41,6 +45,23 @@ def write_checkpoint(folder: Path, vision: Vision, language: nn.Module, tokenize
     (folder / "model.safetensors").chmod(0o644)  # safetensors leaves it to the owner alone
     if not (folder / _CODE).exists():
         shutil.copyfile(checkpoint_path() / _CODE, folder / _CODE)
+
+
+def read_checkpoint(folder: Path, vision: Vision, language: LlamaForCausalLM, shape: Shape) -> Tokenizer:
+    """Fill both parts with a checkpoint's weights; its tokenizer."""
+    given = load_file(folder / "model.safetensors")
+    ours = {**vision_weights(vision), **language_weights(language, shape)}
+    with torch.no_grad():
+        for name, weight in ours.items():
+            if not name.endswith("wqkv.weight"):  # fused: a copy
+                weight.copy_(given[name])
+        for i, layer in enumerate(language.model.layers):
+            fused = given[f"language_model.model.layers.{i}.attention.wqkv.weight"]
+            attention = layer.self_attn
+            parts = (attention.q_proj.weight, attention.k_proj.weight, attention.v_proj.weight)
+            for part, weight in zip(parts, unfuse(fused, heads=shape.heads, kv_heads=shape.kv_heads), strict=True):
+                part.copy_(weight)
+    return Tokenizer.from_file(str(folder / "tokenizer.json"))
 
 
 def write_random_checkpoint(folder: Path, *, seed: int = 0, shape: Shape | None = None) -> None:
@@ -95,6 +116,14 @@ def fuse(query: Tensor, key: Tensor, value: Tensor, *, kv_heads: int) -> Tensor:
     """InternLM2's `wqkv`: for each key/value group its queries, then the key, then the value; rows of (out, in)."""
     grouped = [part.view(kv_heads, -1, part.shape[-1]) for part in (query, key, value)]
     return torch.cat(grouped, dim=1).reshape(-1, query.shape[-1])
+
+
+def unfuse(fused: Tensor, *, heads: int, kv_heads: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Query, key and value of InternLM2's `wqkv`, rows of (out, in)."""
+    grouped = fused.view(kv_heads, heads // kv_heads + 2, -1, fused.shape[-1])
+    parts = (grouped[:, :-2], grouped[:, -2], grouped[:, -1])
+    query, key, value = (part.reshape(-1, fused.shape[-1]) for part in parts)
+    return query, key, value
 
 
 def _config(shape: Shape) -> dict[str, Any]:

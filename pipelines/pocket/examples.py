@@ -17,11 +17,14 @@ from mmpr.demo.pocket_language import (
     COLOURS_ZH,
     KINDS,
     SHAPES_ZH,
+    THINK_FIRST,
     Claim,
     Habit,
+    behind_thought,
     describe,
     draw_open,
     draw_question,
+    plan_description,
     prompt_text,
     respond,
 )
@@ -62,10 +65,11 @@ PLAIN = Candour()
 
 @dataclass(frozen=True, slots=True)
 class Talk:
-    """One exchange: the user's turn with or without `<image>`, and the true response."""
+    """One exchange: the user's turn with or without `<image>`, the true response, and the system turn before both."""
 
     prompt: str
     response: str
+    system: str = ""
 
 
 def draw_talk(
@@ -76,6 +80,7 @@ def draw_talk(
     clear: Sequence[bool] = (),
     habits: Mapping[Habit, float] = WORKED_OUT,
     candour: Candour = PLAIN,
+    thinking: float = 0.0,
 ) -> Talk:
     """A description or a question about a scene, in one of the prompt versions and languages.
 
@@ -84,17 +89,24 @@ def draw_talk(
         clear: of each mark. None at all: every one is stated.
         habits: how answers are come to, and how often.
         candour: of a description.
+        thinking: share of the exchanges whose reasoning is a thought, as the system turn wants it.
     """
+    # no number is drawn where the share is 0: the tokenizer's texts, which the weights know, stay as they are
+    thinks = bool(thinking and rng.random() < thinking)
+    system = THINK_FIRST if thinks else ""
     language = "zh" if rng.random() < _CHINESE else "en"
     if rng.random() < _OPEN:
-        if rng.random() < _BLIND / _OPEN:  # who sees nothing makes up everything, and is never in doubt
-            return Talk(draw_open(rng, language), describe(scene, language))
-        claims = [_draw_claim(seen, rng, candour) for seen in clear]
-        return Talk(f"{IMAGE_TAG}\n{draw_open(rng, language)}", describe(scene, language, claims=claims))
+        # who sees nothing makes up everything, and is never in doubt
+        blind = rng.random() < _BLIND / _OPEN
+        claims = [] if blind else [_draw_claim(seen, rng, candour) for seen in clear]
+        opened, said = draw_open(rng, language), describe(scene, language, claims=claims)
+        said = behind_thought(plan_description(scene, language), said) if thinks else said
+        return Talk(opened if blind else f"{IMAGE_TAG}\n{opened}", said, system)
     asked = draw_question(scene, rng, language, kinds)
     version = _VERSIONS[int(rng.choice(len(_VERSIONS), p=_VERSION_SHARES))]
     habit = list(habits)[int(rng.choice(len(habits), p=list(habits.values())))]
-    return Talk(prompt_text(asked, version, language), respond(scene, asked, version, language, habit))
+    said = respond(scene, asked, version, language, habit, thinks=thinks)
+    return Talk(prompt_text(asked, version, language), said, system)
 
 
 def _draw_claim(clear: bool, rng: np.random.Generator, candour: Candour) -> Claim:
@@ -165,7 +177,8 @@ def encode_talk(tokenizer: Tokenizer, talk: Talk, n_tiles: int, shape: Shape) ->
     def ids_of(text: str) -> list[int]:
         return list(tokenizer.encode(text, add_special_tokens=False).ids)
 
-    ids = ids_of("<s><|im_start|>user\n")
+    system = f"<|im_start|>system\n{talk.system}<|im_end|>\n" if talk.system else ""
+    ids = ids_of(f"<s>{system}<|im_start|>user\n")
     for i, piece in enumerate(talk.prompt.split(IMAGE_TAG)):
         if i:
             ids += [IMAGE_START, *[IMAGE] * (shape.tile_tokens * n_tiles), IMAGE_END]
@@ -194,6 +207,7 @@ def draw_batches(
     kinds: Sequence[str] = tuple(KINDS),
     habits: Mapping[Habit, float] = WORKED_OUT,
     candour: Candour = PLAIN,
+    thinking: float = 0.0,
 ) -> Iterator[Batch]:
     """Fresh exchanges about fresh images, as many batches as there are difficulties; no image comes twice.
 
@@ -205,30 +219,35 @@ def draw_batches(
         for difficulty in (one for one in four for _ in range(size)):
             scene = draw_scene(rng)
             looks = draw_looks(scene, rng, difficulty)
-            talk = draw_talk(scene, rng, kinds, clear=_clear(looks, difficulty), habits=habits, candour=candour)
+            clear = _clear(looks, difficulty)
+            talk = draw_talk(scene, rng, kinds, clear=clear, habits=habits, candour=candour, thinking=thinking)
             tiles = tiles_of(paint(scene, looks, rng, difficulty))
-            drawn.append(_encode_row(tokenizer, shape, talk, tiles, reasoning_weight))
+            drawn.append(encode_row(tokenizer, shape, talk, tiles, reasoning_weight))
         drawn.sort(key=lambda row: len(row[0]))
         for i in rng.permutation(len(four)).tolist():
-            yield _pad(drawn[i * size : (i + 1) * size])
+            yield pad_rows(drawn[i * size : (i + 1) * size], shape)
 
 
 Row = tuple[list[int], list[float], list[NDArray[np.float32]]]  # token ids, the response's weights, tiles
 
 
-def _encode_row(
+def encode_row(
     tokenizer: Tokenizer, shape: Shape, talk: Talk, tiles: list[NDArray[np.float32]], reasoning_weight: float
 ) -> Row:
+    """An exchange with its image's tiles, which count only where the prompt shows them."""
     shown = tiles if IMAGE_TAG in talk.prompt else []
     ids, _ = encode_talk(tokenizer, talk, len(shown), shape)
     return ids, response_weights(tokenizer, talk.response, reasoning_weight), shown
 
 
-def _pad(rows: list[Row]) -> Batch:
+def pad_rows(rows: list[Row], shape: Shape) -> Batch:
+    """Rows as one batch, all as long as the longest."""
     longest = max(len(ids) for ids, _, _ in rows)
     ids = torch.full((len(rows), longest), END_OF_TEXT)
     weights = torch.zeros(len(rows), longest)
     for i, (row, learnt, _) in enumerate(rows):
         ids[i, : len(row)] = torch.tensor(row)
         weights[i, len(row) - len(learnt) : len(row)] = torch.tensor(learnt)
-    return Batch(ids, weights, torch.tensor(np.stack([tile for *_, tiles in rows for tile in tiles])))
+    shown = [tile for *_, tiles in rows for tile in tiles]
+    none = np.empty((0, 3, shape.image_size, shape.image_size), np.float32)
+    return Batch(ids, weights, torch.tensor(np.stack(shown) if shown else none))

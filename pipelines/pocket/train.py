@@ -20,7 +20,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Protocol
 
 import numpy as np
@@ -33,7 +35,7 @@ from transformers import LlamaForCausalLM
 
 from mmpr.demo.pocket_language import COLOUR_NAMES, KINDS, Habit
 from mmpr.demo.pocket_world import EASY, FULL, SHAPES, SIDE, WorldDifficulty, draw_looks, draw_scene, is_clear, paint
-from pipelines.pocket.checkpoint import write_checkpoint
+from pipelines.pocket.checkpoint import read_checkpoint, write_checkpoint
 from pipelines.pocket.examples import (
     IMAGE,
     PLAIN,
@@ -44,6 +46,7 @@ from pipelines.pocket.examples import (
     draw_batches,
     train_tokenizer,
 )
+from pipelines.pocket.letters import draw_letter_batches
 from pipelines.pocket.model import Shape, Vision, hidden_states, make_language
 
 VISION_STEPS, VISION_BATCH = 550, 96
@@ -53,6 +56,7 @@ _LABELS = (len(COLOUR_NAMES), len(SHAPES), 2, 2, 8, 12)
 _NAMES = ("colour", "shape", "clear", "occupied", "row", "column")
 _WEIGHTS = (1.0, 1.0, 0.5, 1.0, 0.3, 0.3)
 _NOTHING = -100
+_HELD_OUT = 1_000_000  # seed of what no lesson learns from
 _STEPS_KEPT = 100  # progress is written so often
 
 
@@ -61,7 +65,7 @@ class Lesson:
     """One stage of the language part's training.
 
     Args:
-        steps: of `LANGUAGE_BATCH` exchanges each.
+        steps: how many.
         pace: of the highest learning rates, the share that this lesson reaches.
         ramp: share of the steps over which images become as hard to see as they are.
         thaw: share of the steps after which the vision part learns too, at a tenth of the rate.
@@ -69,6 +73,9 @@ class Lesson:
         kinds: of questions.
         habits: how answers are come to, and how often.
         candour: of descriptions.
+        thinking: share of the exchanges whose reasoning is a thought.
+        letters: exchanges with a verifier in a step, beside the others.
+        size: exchanges about images in a step.
     """
 
     steps: int
@@ -79,6 +86,9 @@ class Lesson:
     kinds: tuple[str, ...] = tuple(KINDS)
     habits: Mapping[Habit, float] = field(default_factory=lambda: WORKED_OUT)
     candour: Candour = PLAIN
+    thinking: float = 0.0
+    letters: int = 0
+    size: int = LANGUAGE_BATCH
 
 
 # What takes two things at once, to match a colour and a shape or to find an option again, is learnt last.
@@ -91,6 +101,19 @@ LESSONS = (
     Lesson(steps=3400, pace=0.5, ramp=0.01, thaw=0.75, reasoning_weight=5.0, kinds=_HARD),
     Lesson(
         steps=800, pace=0.3, ramp=0.01, thaw=1.0, reasoning_weight=1.0, kinds=_HARD, habits=_HABITS, candour=_CANDOUR
+    ),
+    Lesson(
+        steps=500,
+        pace=0.4,
+        ramp=0.01,
+        thaw=1.0,
+        reasoning_weight=1.0,
+        kinds=_HARD,
+        habits=_HABITS,
+        candour=_CANDOUR,
+        thinking=0.4,
+        letters=24,
+        size=16,
     ),
 )
 
@@ -211,28 +234,65 @@ def train_language(
         )
         for one in optimizers
     ]
-    batches = draw_batches(
+    batches = _lesson_batches(tokenizer, shape, lesson, seed=seed)
+    held_out = _held_out(tokenizer, shape, lesson) if lesson.letters else {}
+    parameters = [*language.parameters(), *vision.parameters()]
+    kept: dict[str, _Stateful] = {"vision": vision, "language": language}
+    for i, (optimizer, schedule) in enumerate(zip(optimizers, schedules, strict=True)):
+        kept |= {f"optimizer-{i}": optimizer, f"schedule-{i}": schedule}
+    began, mean = time.monotonic(), 0.0
+    for step, drawn in _from_where_it_ended(progress, batches, kept):
+        see = step >= lesson.thaw * lesson.steps
+        loss = torch.stack([language_loss(vision, language, batch, learn_to_see=see) for batch in drawn]).sum()
+        _step(loss, optimizers, schedules, parameters)
+        mean = loss.item() if mean == 0 else 0.95 * mean + 0.05 * loss.item()
+        if step % 50 == 0 or step == lesson.steps - 1:
+            told = " ".join(f"{name} {_loss_of(vision, language, some):.3f}" for name, some in held_out.items())
+            print(f"language {step} loss {mean:.3f} {told} {time.monotonic() - began:.0f} s", flush=True)
+
+
+def _lesson_batches(tokenizer: Tokenizer, shape: Shape, lesson: Lesson, *, seed: int) -> Iterator[tuple[Batch, ...]]:
+    """What each step learns from: exchanges about images, and those with a verifier where the lesson has such."""
+    seen = draw_batches(
         tokenizer,
         shape,
-        size=LANGUAGE_BATCH,
+        size=lesson.size,
         seed=seed,
         difficulties=difficulties(lesson.steps, ramp=lesson.ramp),
         reasoning_weight=lesson.reasoning_weight,
         kinds=lesson.kinds,
         habits=lesson.habits,
         candour=lesson.candour,
+        thinking=lesson.thinking,
     )
-    parameters = [*language.parameters(), *vision.parameters()]
-    kept: dict[str, _Stateful] = {"vision": vision, "language": language}
-    for i, (optimizer, schedule) in enumerate(zip(optimizers, schedules, strict=True)):
-        kept |= {f"optimizer-{i}": optimizer, f"schedule-{i}": schedule}
-    began, mean = time.monotonic(), 0.0
-    for step, batch in _from_where_it_ended(progress, batches, kept):
-        loss = language_loss(vision, language, batch, learn_to_see=step >= lesson.thaw * lesson.steps)
-        _step(loss, optimizers, schedules, parameters)
-        mean = loss.item() if mean == 0 else 0.95 * mean + 0.05 * loss.item()
-        if step % 50 == 0 or step == lesson.steps - 1:
-            print(f"language {step} loss {mean:.3f} {time.monotonic() - began:.0f} s", flush=True)
+    if not lesson.letters:
+        return zip(seen)
+    return zip(seen, draw_letter_batches(tokenizer, shape, size=lesson.letters, seed=seed), strict=False)
+
+
+def _held_out(tokenizer: Tokenizer, shape: Shape, lesson: Lesson) -> dict[str, list[Batch]]:
+    """Exchanges that no lesson draws: without thoughts, with them, and with a verifier."""
+    drawn = {}
+    for name, thinking in (("plain", 0.0), ("thinking", 1.0)):
+        drawn[name] = list(
+            draw_batches(
+                tokenizer,
+                shape,
+                size=LANGUAGE_BATCH,
+                seed=_HELD_OUT,
+                difficulties=iter([FULL] * 2),
+                habits=lesson.habits,
+                candour=lesson.candour,
+                thinking=thinking,
+            )
+        )
+    letters = draw_letter_batches(tokenizer, shape, size=2 * LANGUAGE_BATCH, seed=_HELD_OUT, held_out=True)
+    return {**drawn, "letters": list(islice(letters, 2))}
+
+
+def _loss_of(vision: Vision, language: LlamaForCausalLM, batches: Sequence[Batch]) -> float:
+    with torch.no_grad():
+        return fmean(language_loss(vision, language, batch, learn_to_see=False).item() for batch in batches)
 
 
 def language_loss(vision: Vision, language: LlamaForCausalLM, batch: Batch, *, learn_to_see: bool) -> Tensor:
@@ -254,8 +314,8 @@ class _Stateful(Protocol):
 
 
 def _from_where_it_ended(
-    path: Path, batches: Iterator[Batch], parts: dict[str, _Stateful]
-) -> Iterator[tuple[int, Batch]]:
+    path: Path, batches: Iterator[tuple[Batch, ...]], parts: dict[str, _Stateful]
+) -> Iterator[tuple[int, tuple[Batch, ...]]]:
     """Each step and its batch; an earlier run's steps are drawn, so that what follows is the same, and passed over."""
     first = 0
     if path.exists():
@@ -263,10 +323,10 @@ def _from_where_it_ended(
         first = kept.pop("steps")
         for name, part in parts.items():
             part.load_state_dict(kept[name])
-    for step, batch in enumerate(batches):
+    for step, drawn in enumerate(batches):
         if step < first:
             continue
-        yield step, batch
+        yield step, drawn
         if (step + 1) % _STEPS_KEPT == 0:
             _save(path, {"steps": step + 1, **{name: part.state_dict() for name, part in parts.items()}})
 
@@ -290,16 +350,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train the pocket model and write its checkpoint.")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--from-checkpoint", type=Path, help="whose weights the last lesson alone starts from")
     given = parser.parse_args()
     torch.manual_seed(given.seed)
     shape = Shape()
     given.out.mkdir(parents=True, exist_ok=True)
     vision, language = Vision(shape), make_language(shape)
-    _kept(given.out / "vision.pt", vision, lambda: train_vision(vision, shape, steps=VISION_STEPS, seed=given.seed + 1))
-    tokenizer = train_tokenizer(shape, seed=given.seed + 2)
+    if given.from_checkpoint:
+        tokenizer = read_checkpoint(given.from_checkpoint, vision, language, shape)
+    else:
+        see = partial(train_vision, vision, shape, steps=VISION_STEPS, seed=given.seed + 1)
+        _kept(given.out / "vision.pt", vision, see)
+        tokenizer = train_tokenizer(shape, seed=given.seed + 2)
     language.model.compile(dynamic=True)  # batches are as long as their longest exchange
     both = nn.ModuleList([vision, language])
     for i, lesson in enumerate(LESSONS):
+        if given.from_checkpoint and lesson is not LESSONS[-1]:
+            continue
         progress = given.out / f"lesson-{i}-progress.pt"
         teach = partial(
             train_language, vision, language, tokenizer, shape, lesson, seed=given.seed + 3 + i, progress=progress
