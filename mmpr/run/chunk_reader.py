@@ -17,14 +17,14 @@ from mmpr.run.verifier_files import read_answers, with_answers
 def read_chunk(
     folder: RunFolder, commit: ChunkCommit, *, first: int = 0, stop: int | None = None, images: bool = True
 ) -> Iterator[StoredQuestion]:
-    """The questions of a chunk in source order, with responses, verdicts and skip, and what a verifier answered.
+    """Yield the questions of a chunk in source order, with responses, verdicts, verifier answers and skip.
 
     Args:
-        first, stop: only these places of the chunk, from 0, `stop` not included.
-        images: whether to read the images' bytes; without them a chunk costs its texts only.
+        first, stop: the range of places to read, counted from 0; `stop` is not included.
+        images: whether to read the images' bytes. False reads the texts only.
 
     Raises:
-        RunFolderError: a file is missing or damaged; names it.
+        RunFolderError: a file is missing or damaged; the message names it.
     """
     stop = commit.questions.rows if stop is None else stop
     answered: dict[int, list[StoredResponse]] = {}
@@ -41,7 +41,7 @@ def read_chunk(
         shown = {image.sha256 for _, images_of_row, _ in rows for image in images_of_row}
         encoded = read_encoded(folder, commit, shown) if images else {}
     opinions = read_answers(folder, commit)
-    # outside of `named_errors`, for what goes wrong from here on is the caller's
+    # Outside `named_errors`: an exception of the code that consumes this generator is no read error of the file.
     for place, (question, found, skip) in enumerate(rows, start=first):
         whole = tuple(replace(image, encoded=encoded.get(image.sha256)) for image in found)
         committed = StoredQuestion(question, whole, tuple(answered.get(place, ())), skip)
@@ -49,7 +49,7 @@ def read_chunk(
 
 
 def read_encoded(folder: RunFolder, commit: ChunkCommit, wanted: Set[str]) -> dict[str, bytes]:
-    """The bytes of images by sha256; they may stand with an earlier question of the chunk.
+    """Return the bytes of images by sha256. A chunk stores them with the first question that shows the image.
 
     Raises:
         RunFolderError: a file is missing or damaged, or the chunk does not have one of the images.

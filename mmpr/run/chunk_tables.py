@@ -1,7 +1,8 @@
-"""The two Parquet tables of a chunk, to and from records. Their schemas are the run folder's format.
+"""Convert the two Parquet tables of a chunk to and from records. Their schemas are the run folder's format.
 
-`questions`: one row a question in source order, its skip if it has one, and its images; the bytes of an image stand
-with the first question of the chunk that shows it. `responses`: one row a response, in the order of the questions.
+`questions` has one row per question in source order, with its skip and its images. The bytes of an image are stored
+once, with the first question of the chunk that shows it. `responses` has one row per response, in the order of the
+questions.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ from mmpr.types import (
     Verdict,
 )
 
-# A row group of questions ends once its images pass this; a reader holds one group at a time.
+# A row group of questions ends when its images exceed this size; a reader holds one group at a time.
 GROUP_BYTES = 32 * 2**20
+# Longer references than any path or URL are data URIs.
 _LONG_REFERENCE_CHARS = 4096
 
 _IMAGE = pa.struct(
@@ -89,7 +91,7 @@ RESPONSES = pa.schema(
         ("view", pa.string()),
         ("shown_sha256", pa.list_(pa.string())),
         ("gain", pa.float64()),
-        # schema 2: null where nothing fills them, missing in files of an older mmpr
+        # Schema 2: null where nothing sets a value; files of an older mmpr do not have these columns.
         ("off_format", pa.bool_()),
         ("certainty", pa.string()),
         ("judged_by", pa.string()),
@@ -110,7 +112,7 @@ QuestionRow = tuple[Question, tuple[StoredImage, ...], Skip | None]
 
 
 def question_groups(chunk: Sequence[StoredQuestion]) -> Iterator[pa.Table]:
-    """The chunk's questions as row groups of bounded size, each distinct image's bytes once."""
+    """Split the chunk's questions into row groups of bounded size; write each distinct image's bytes once."""
     written: set[str] = set()
     rows: list[TableRow] = []
     n_bytes = 0
@@ -125,13 +127,13 @@ def question_groups(chunk: Sequence[StoredQuestion]) -> Iterator[pa.Table]:
 
 
 def response_table(chunk: Sequence[StoredQuestion]) -> pa.Table:
-    """All responses of a chunk; `place` ties each to its question."""
+    """Return the table of all responses of a chunk; `place` is the index of a response's question."""
     rows = [_response_row(place, c.question, r) for place, c in enumerate(chunk) for r in c.responses]
     return pa.Table.from_pylist(rows, schema=RESPONSES)
 
 
 def read_questions(tables: Iterable[pa.Table]) -> Iterator[QuestionRow]:
-    """Rows as records; an image has bytes only where its row has them."""
+    """Yield rows as records; an image has bytes only if its row stores them."""
     for table in tables:
         for row in table.to_pylist():
             images = tuple(StoredImage(**{"encoded": None, **child}) for child in row.pop("pictures") or ())
@@ -141,7 +143,7 @@ def read_questions(tables: Iterable[pa.Table]) -> Iterator[QuestionRow]:
 
 
 def read_responses(table: pa.Table) -> Iterator[tuple[int, StoredResponse]]:
-    """(place of the question in its chunk, response) in the order of the file."""
+    """Yield (place of the question in its chunk, response) in the order of the file."""
     for row in table.to_pylist():
         yield row["place"], StoredResponse(_response(row), _verdict(row), _splice(row), row.get("judge_version"))
 
@@ -159,7 +161,7 @@ def _question_row(committed: StoredQuestion, written: set[str]) -> TableRow:
 
 
 def _reference(image: str) -> str:
-    """A data URI would double the image that stands beside it: its hash stays."""
+    """Replace a long data URI by its hash: the image's bytes are stored in the same row already."""
     if len(image) <= _LONG_REFERENCE_CHARS:
         return image
     return f"sha256:{hashlib.sha256(image.encode()).hexdigest()}"
@@ -258,6 +260,6 @@ def _splice(row: TableRow) -> Splice | None:
         row["prefix_tokens"],
         row["continued"],
         scores,
-        row.get("view") or "blind",  # before there was another one
+        row.get("view") or "blind",  # runs from before `view` existed have blind completions only
         tuple(row.get("shown_sha256") or ()),
     )

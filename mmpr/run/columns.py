@@ -1,8 +1,8 @@
-"""The dataset's columns: a pair as the row that trainers read, and the schema that they insist on.
+"""The columns of the dataset: the row of a pair, and the schema that trainers require.
 
-Each rule is measured: `images` is exactly a nullable list of (bytes, path), the Hugging Face features are written in
-the literal form that every version reads, content parts have no `image` field, no column has a name that a trainer
-interprets (messages, completion, label, tools ...).
+Each of these rules comes from a test with trainers: `images` is a nullable list of exactly (bytes, path); the Hugging
+Face features are written in the literal form that every version reads; content parts have no field `image`; no column
+has a name that a trainer interprets (messages, completion, label, tools ...).
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ IMAGES_TYPE = pa.list_(pa.struct([pa.field("bytes", pa.binary()), pa.field("path
 _PARTS = pa.list_(pa.struct([("type", pa.string()), ("text", pa.string())]))
 TURNS_TYPE = pa.list_(pa.struct([("role", pa.string()), ("content", _PARTS)]))
 TEXTS = ("question", "chosen_text", "rejected_text", "answer")  # plain columns of any length
-# What the text columns of a row take besides their texts, for planning.
+# Estimated bytes of a row besides its texts and images; used to plan shards.
 _ROW_BYTES = 512
 
 
 @dataclass(frozen=True, slots=True)
 class RunColumns:
-    """Values that are the same for every pair of a run; None where they are unknown.
+    """Values that are the same for every pair of a run; None if unknown.
 
-    `policy` is the model that the pairs are for, where several answered.
+    `policy` is the model that the pairs train, if several models answered.
     """
 
     model: str | None
@@ -60,15 +60,15 @@ class DatasetRecipe:
     """How committed responses become rows; picklable, so give module functions or `functools.partial`s of them.
 
     Args:
-        pair: at least one pair in order of rank, or the skip.
-        messages: the messages as they were sent with the image; as many `<image>` tags as images.
-        columns: the run's own values.
-        embed_images: whether `images` holds images' bytes; else the paths of local files that are what was seen.
-        view: applied to what was committed before anything else, such as verdicts under other settings.
-        kind: the kind of a question's reference answer, for counting; None where nobody knows.
-        selection: what was decided about the whole run.
-        min_margin: least margin of a verifier's answer that counts, in nats.
-        members: of a merged run, in ascending order: the first chunk of each member, and the member's own recipe.
+        pair: returns at least one pair in order of rank, or the skip.
+        messages: returns the messages as sent with the images; they have one `<image>` tag per image.
+        columns: the values of the run.
+        embed_images: whether `images` holds bytes; otherwise it holds the path of each unchanged local file.
+        view: applied to each committed question first, for example to judge it again under other settings.
+        kind: returns the kind of a question's reference answer, for counting; None if unknown.
+        selection: the decisions about the whole run.
+        min_margin: smallest margin of a verifier's answer that counts, in nats.
+        members: for a merged run: the first chunk of each member and the member's recipe, in ascending order.
     """
 
     pair: Callable[[StoredQuestion], list[Pair] | Skip]
@@ -82,39 +82,40 @@ class DatasetRecipe:
     members: tuple[tuple[int, DatasetRecipe], ...] = ()
 
     def of_chunk(self, chunk: int) -> DatasetRecipe:
-        """The recipe of one chunk: its member's, under the decisions about the whole run."""
+        """Return the recipe of one chunk: its member's recipe with the selection of the whole run."""
         own = next((recipe for first, recipe in reversed(self.members) if first <= chunk), self)
         return replace(own, selection=self.selection)
 
 
 def arrow_schema() -> pa.Schema:
-    """The columns of `data/train-*.parquet` with the Hugging Face features in the schema's metadata."""
+    """Return the schema of `data/train-*.parquet`, with the Hugging Face features in its metadata."""
     return with_features(pa.schema(_fields()))
 
 
 def with_features(schema: pa.Schema) -> pa.Schema:
-    """A schema with the Hugging Face features in its metadata: a list of `IMAGES_TYPE` becomes images."""
+    """Return the schema with the Hugging Face features in its metadata: a list of `IMAGES_TYPE` becomes images."""
     features = {field.name: _feature(field.type) for field in schema}
     return schema.with_metadata({"huggingface": json.dumps({"info": {"features": features}})})
 
 
 def dataset_features(*, decode: bool) -> list[JsonObject]:
-    """`dataset_info.features` of the card's front matter; `decode` is false for the config `raw`."""
+    """Return `dataset_info.features` for the card's front matter; `decode` is false for the config `raw`."""
     return [{"name": field.name, **_yaml_feature(field.type, decode=decode)} for field in _fields()]
 
 
 def pair_id(source: str, row: int, pair: Pair) -> str:
-    """20 hex digits from the place, the kind and both responses: unique by construction."""
+    """Return 20 hex digits from the place, the kind and both responses: unique in a dataset."""
     chosen, rejected = ((stage.value, index) for stage, index in (pair.chosen, pair.rejected))
     place = json.dumps([source, row, pair.kind.value, chosen, rejected], ensure_ascii=True)
     return hashlib.sha256(place.encode()).hexdigest()[:20]
 
 
 def pairs_of(committed: StoredQuestion, recipe: DatasetRecipe) -> list[Pair] | Skip:
-    """The question's pairs or its skip; a prompt whose tags are not its images would break every trainer.
+    """Return the question's pairs or its skip. A prompt with more or fewer tags than images is skipped: trainers reject
+    it.
 
     Raises:
-        LawBroken: the recipe gives neither, or the same pair twice.
+        LawBroken: the recipe returns neither pairs nor a skip, or the same pair twice.
     """
     place = f"{committed.question.source}:{committed.question.row}"
     pairs = recipe.pair(committed)
@@ -137,17 +138,17 @@ def pairs_of(committed: StoredQuestion, recipe: DatasetRecipe) -> list[Pair] | S
 
 
 def side_of(committed: StoredQuestion, recipe: DatasetRecipe) -> str:
-    """`train` or `validation`."""
+    """Return the split of a question: `train` or `validation`."""
     return recipe.selection.split.side(committed.question, [image.sha256 for image in committed.images])
 
 
 def named(committed: StoredQuestion, pairs: Sequence[Pair]) -> list[tuple[Pair, str]]:
-    """Each pair with its id."""
+    """Return each pair with its id."""
     return [(pair, pair_id(committed.question.source, committed.question.row, pair)) for pair in pairs]
 
 
 def weigh(committed: StoredQuestion, pairs: Sequence[Pair], recipe: DatasetRecipe) -> list[int]:
-    """Bytes that each pair's row takes in memory; needs no image's bytes."""
+    """Estimate the bytes of each pair's row in memory; needs no image's bytes."""
     shared = sum(image.n_bytes for image, path in _placed(committed, recipe) if path is None) + _ROW_BYTES
     shared += 2 * sum(len(message.text.encode()) for message in recipe.messages(committed))
     texts = ((committed.text_of(pair.chosen), committed.text_of(pair.rejected)) for pair in pairs)
@@ -155,14 +156,14 @@ def weigh(committed: StoredQuestion, pairs: Sequence[Pair], recipe: DatasetRecip
 
 
 def sides_of(row: TableRow) -> tuple[Side, Side]:
-    """Chosen and rejected of a row of the dataset, as the pair that it is had them."""
+    """Return the chosen and the rejected side of a dataset row, as its pair names them."""
     blind = row["pair_kind"] == PairKind.DROPOUT_NTP
     stages = (Stage.DRAFT, Stage.COMPLETION) if blind else (Stage.SAMPLE, Stage.SAMPLE)
     return (stages[0], row["chosen_index"]), (stages[1], row["rejected_index"])
 
 
 def pair_rows(committed: StoredQuestion, pairs: Sequence[Pair], recipe: DatasetRecipe) -> list[TableRow]:
-    """The rows of one question's pairs, with its images' bytes."""
+    """Return the rows of one question's pairs, with the bytes of its images."""
     shared = _question_columns(committed, recipe)
     return [{**shared, **_pair_columns(committed, pair, recipe.columns)} for pair in pairs]
 
@@ -188,7 +189,7 @@ def _fields() -> list[pa.Field]:
         "rejected_view": pa.string(),
         "rejected_image_sha256": strings,
         **dict.fromkeys(("chosen_score", "rejected_score"), pa.float64()),
-        # schema 2: null where nothing fills them, missing in a dataset of an older mmpr
+        # Schema 2: null where nothing sets a value; a dataset of an older mmpr does not have these columns.
         **dict.fromkeys(("n_correct", "n_wrong", "n_undecided"), pa.int32()),
         "certainty": pa.string(),
         "off_format": pa.bool_(),
@@ -253,9 +254,10 @@ def _question_columns(committed: StoredQuestion, recipe: DatasetRecipe) -> Table
 
 
 def _placed(committed: StoredQuestion, recipe: DatasetRecipe) -> Iterator[tuple[StoredImage, str | None]]:
-    """Each image, and the path that stands for it: of a local file whose very bytes were seen, where that is asked.
+    """Yield each image with its path if the row stores the path, else with None: the bytes are embedded.
 
-    A file that was turned upright or converted, a frame, a fetched image and one in a data URI are always embedded.
+    Only a local file whose bytes the model saw unchanged is stored by its path. A file that was turned upright or
+    converted, a video frame, a fetched image and a data URI are always embedded.
     """
     if recipe.embed_images:
         yield from ((image, None) for image in committed.images)
@@ -266,7 +268,7 @@ def _placed(committed: StoredQuestion, recipe: DatasetRecipe) -> Iterator[tuple[
 
 
 def image_bytes(image: TableRow) -> bytes | None:
-    """The bytes of one entry of `images`, embedded or in the file that it names; None where that is gone."""
+    """Return the bytes of one entry of `images`, embedded or read from its path; None if that file is gone."""
     embedded: bytes | None = image["bytes"]
     if embedded is not None or not image["path"]:
         return embedded
@@ -318,14 +320,14 @@ def _ended(response: Response) -> str | None:
 
 
 def _model_columns(chosen: Response, rejected: Response, columns: RunColumns) -> TableRow:
-    """Who wrote the sides, where responses name their models; on policy: both are the policy's, where there is one."""
+    """Name the models of both sides; a pair is on-policy if both are the policy. Null without several models."""
     models = [chosen.model or columns.policy, rejected.model or columns.policy]
     on_policy = all(model == columns.policy for model in models) if columns.policy else None
     return {"chosen_model": models[0], "rejected_model": models[1], "on_policy": on_policy}
 
 
 def _judging_columns(chosen: StoredResponse, rejected: StoredResponse) -> TableRow:
-    """Who decided on both sides and how sure; nothing of Dropout-NTP pairs, which nobody judges."""
+    """Say who judged both sides and how certain that is; empty for Dropout-NTP pairs, which are not judged."""
     if chosen.verdict is None or rejected.verdict is None:
         return {}
     margins = [v.verifier_margin for v in (chosen.verdict, rejected.verdict) if v.verifier_margin is not None]
@@ -340,7 +342,7 @@ def _judging_columns(chosen: StoredResponse, rejected: StoredResponse) -> TableR
 
 
 def content_parts(text: str) -> list[dict[str, str | None]]:
-    """A turn's text as content parts: one image part for every tag, the blank line behind it taken off."""
+    """Split a turn's text into content parts: one image part per tag, without the line break after the tag."""
     first, *others = text.split(IMAGE_TAG)
     parts: list[dict[str, str | None]] = [{"type": "text", "text": first}] if first.strip() else []
     for other in others:

@@ -1,4 +1,4 @@
-"""What a run folder remembers: the questions of a chunk with all that was answered, and the commit that names them."""
+"""The records that a run folder stores: the questions of a chunk with their responses, and the commit of the chunk."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from mmpr.run.json_records import Count, Sha256, record_of, sealed
 from mmpr.types import DecodedImage, Pair, Question, Response, Skip, Stage, Verdict
 from mmpr.verifier.opinions import VerifierAnswer
 
-# A pair's side by what it is made of.
+# One side of a pair: the stage and the index of its response.
 Side = tuple[Stage, int]
-_FAR_UNIX_S = 253402300800.0  # the year 10000, which no date can have
-# All sidecars of a run say the same in these fields: a hundred thousand of them share one text.
+_FAR_UNIX_S = 253402300800.0  # the year 10000: datetime cannot show it
+# These fields have the same value in all sidecars of a run. Interned, 100,000 sidecars share one string.
 _Recurring = Annotated[str, AfterValidator(sys.intern)]
 
 
@@ -25,7 +25,7 @@ _Recurring = Annotated[str, AfterValidator(sys.intern)]
 class StoredImage:
     """An image without its pixels.
 
-    `encoded` is None where only texts were read, and where `spooled` keeps the bytes until they are written.
+    `encoded` is None if only texts were read, or if `spooled` holds the bytes until they are written.
     """
 
     sha256: str
@@ -39,7 +39,7 @@ class StoredImage:
 
     @classmethod
     def of(cls, image: DecodedImage) -> StoredImage:
-        """The same image, ready to be written."""
+        """Make the record to store from a decoded image."""
         return cls(
             image.sha256,
             image.original_sha256,
@@ -55,9 +55,10 @@ class StoredImage:
 class Splice:
     """Where a completion continues its draft: the rejected text is `draft.text[:prefix_chars] + completion.text`.
 
-    `continued` is `exact` where the engine ran the prefix's token ids, `text` where it was only given their text.
-    `scores`: mean log-probability per token, given the images, of the draft's own rest and of the completion.
-    `view` is what the completion was written with; `shown_sha256` its images' hashes where they are not the question's.
+    `continued` is `exact` if the engine continued the prefix's token ids, `text` if it received the prefix as text.
+    `scores` holds two mean log-probabilities per token, given the images: of the rest of the draft and of the
+    completion. `view` names what the model saw when it wrote the completion. `shown_sha256` has the hashes of its
+    images if these are not the question's.
     """
 
     draft_index: int
@@ -71,11 +72,11 @@ class Splice:
 
 @dataclass(frozen=True, slots=True)
 class StoredResponse:
-    """A response that was paid for. Drafts and completions have no verdict; completions have a splice.
+    """A generated response. Drafts and completions have no verdict; completions have a splice.
 
-    `judge_version` is the `mmpr.judging.VERSION` that gave the verdict; None where there is none, or an mmpr before
-    version 2 gave it. `answer` is what a verifier answered about it, where one was asked. `ruled` is the rules' verdict
-    where the verifier's took its place.
+    `judge_version` is the `mmpr.judging.VERSION` that gave the verdict. It is None without a verdict, or if an mmpr
+    before version 2 gave it. `answer` is the verifier's answer about the response, if one was asked. `ruled` is the
+    verdict of the rules if the verifier's verdict replaced it.
     """
 
     response: Response
@@ -93,9 +94,10 @@ class StoredResponse:
 
 @dataclass(frozen=True, slots=True)
 class StoredQuestion:
-    """One question and everything that came of it.
+    """One question with all its responses.
 
-    `skip` is what reading or generating decided, and final; the skips of pairing are derived again from `responses`.
+    `skip` was decided while reading or generating and is final. Skips of pairing are not stored: pairing computes them
+    from `responses`.
     """
 
     question: Question
@@ -105,15 +107,15 @@ class StoredQuestion:
 
     @property
     def judged(self) -> list[tuple[Response, Verdict]]:
-        """The responses that have a verdict, as pairing takes them."""
+        """The responses that have a verdict, each with it."""
         return [(r.response, r.verdict) for r in self.responses if r.verdict is not None]
 
     def of_stage(self, stage: Stage) -> list[Response]:
-        """The responses of one stage, by index."""
+        """Return the responses of one stage, by index."""
         return [r.response for r in self.responses if r.response.stage is stage]
 
     def find(self, side: Side) -> StoredResponse:
-        """The response that a pair's side names.
+        """Return the response that one side of a pair names.
 
         Raises:
             KeyError: there is none.
@@ -124,7 +126,7 @@ class StoredQuestion:
         raise KeyError(f"{self.question.source}:{self.question.row} has no response {side[0].value} {side[1]}")
 
     def text_of(self, side: Side) -> str:
-        """A side's whole text: a completion stands behind the kept part of its draft."""
+        """Return the whole text of a side; for a completion, the kept prefix of its draft comes first."""
         stored = self.find(side)
         if stored.splice is None:
             return stored.response.text
@@ -132,7 +134,7 @@ class StoredQuestion:
         return draft[: stored.splice.prefix_chars] + stored.response.text
 
     def tokens_of(self, side: Side) -> int | None:
-        """A side's length in tokens, the kept part of the draft included; None where unknown."""
+        """Return the length of a side in tokens, the kept prefix of its draft included; None if unknown."""
         stored = self.find(side)
         if stored.response.n_tokens is None:
             return None
@@ -141,7 +143,7 @@ class StoredQuestion:
 
 @dataclass(frozen=True, slots=True)
 class FileRecord:
-    """One file as it was written; `path` is relative to the run folder; `rows` is 0 where it is no table."""
+    """One written file. `path` is relative to the run folder; `rows` is 0 if the file is not a table."""
 
     path: str
     n_bytes: Count
@@ -151,7 +153,7 @@ class FileRecord:
 
 @dataclass(frozen=True, slots=True)
 class RowSpan:
-    """First and last source row of one source name in a chunk."""
+    """The first and the last source row that a chunk has of one source."""
 
     source: _Recurring
     first: Count
@@ -159,26 +161,26 @@ class RowSpan:
 
 
 def kept_as(counts: Mapping[str, int]) -> str:
-    """What counts say of questions that did not leave as skips: `paired`, or `evaluated`."""
+    """Return the key in `counts` of the questions that were not skipped: `paired`, or `evaluated` for an evaluation."""
     return "evaluated" if "evaluated" in counts else "paired"
 
 
 @dataclass(frozen=True, slots=True)
 class ChunkAccount:
-    """What a chunk's worker tells of it.
+    """What a worker reports about its chunk.
 
     Args:
         lease: the leased range as the source describes it; plain JSON.
-        rows_sha256: hash of the source rows, to notice when an old one changes.
-        counts: `paired` (questions) and pairs by kind, as the build's settings gave them; of an evaluation
-            `evaluated` (questions), their `responses`, and how many are `right`.
-        skips_by_reason: questions without a pair.
+        rows_sha256: hash of the source rows; a later start compares it to detect changed rows.
+        counts: `paired` (questions) and pairs by kind under the build's settings. For an evaluation: `evaluated`
+            (questions), `responses`, and `right` responses.
+        skips_by_reason: number of questions without a pair, by reason.
         tokens: `prompt` and `generated`.
-        seconds: from the lease to the commit.
-        host: the node's name.
-        engine: which engine, and how it was set, in one line.
+        seconds: time from the lease to the commit.
+        host: name of the node.
+        engine: the engine and its settings, in one line.
         judge: how the verdicts were given, in one line.
-        began: Unix seconds of the lease; None where an older mmpr committed it.
+        began: Unix seconds of the lease; None if an older mmpr committed the chunk.
     """
 
     lease: Mapping[str, object]
@@ -194,12 +196,12 @@ class ChunkAccount:
 
     @property
     def kept(self) -> int:
-        """Questions that did not leave as skips."""
+        """The number of questions that were not skipped."""
         return self.counts.get(kept_as(self.counts), 0)
 
     @property
     def source(self) -> int:
-        """Which of its build's sources the chunk is of, by the order of their names."""
+        """The index of the chunk's source among the build's sources, ordered by name."""
         source = self.lease.get("source", 0)
         assert type(source) is int, "a lease of no source"
         return source
@@ -207,7 +209,7 @@ class ChunkAccount:
 
 @dataclass(frozen=True, slots=True)
 class ChunkCommit:
-    """A sidecar: names the chunk's two files."""
+    """A sidecar (`chunks/00012.json`): names the chunk's two files."""
 
     chunk: Count
     attempt: Annotated[str, Field(pattern="^[0-9a-f]{8}$")]
@@ -224,7 +226,7 @@ class ChunkCommit:
         """Read a sidecar.
 
         Raises:
-            ValueError: it is none, is cut off or changed, or a field cannot be meant so; names the field.
+            ValueError: it is not a sidecar, is cut off or changed, or a field has an impossible value; names the field.
         """
         commit = record_of(cls, content)
         name = f"{commit.chunk:05d}-{commit.attempt}.parquet"
@@ -240,11 +242,11 @@ class ChunkCommit:
 
 
 def pair_texts(committed: StoredQuestion, pair: Pair) -> tuple[str, str]:
-    """Chosen and rejected text of a pair."""
+    """Return the chosen and the rejected text of a pair."""
     return committed.text_of(pair.chosen), committed.text_of(pair.rejected)
 
 
 def known_tokens(rows: Iterable[StoredQuestion]) -> dict[str, int]:
-    """`ChunkAccount.tokens` of responses that were made elsewhere: the sum of those known; nothing where none are."""
+    """Sum the known token counts of responses that another program made; empty if no count is known."""
     known = [one.response.n_tokens for row in rows for one in row.responses if one.response.n_tokens is not None]
     return {"generated": sum(known)} if known else {}

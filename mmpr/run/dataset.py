@@ -1,7 +1,7 @@
-"""The final dataset, cut from the committed chunks in source order.
+"""Cut the final dataset from the committed chunks in source order.
 
-Its bytes depend on the committed responses and the recipe alone. It can be cut again at any time: `manifest.json` goes
-first and comes back last, and until then the folder is an unfinished, resumable run.
+Its bytes depend on the committed responses and the recipe alone, so it can be cut again at any time. `manifest.json` is
+deleted first and written last; between these two the folder is an unfinished run that can be resumed.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from mmpr.run.store import HashingFile
 from mmpr.run.verdict_counts import VERDICTS, VerdictCounts, write_verdicts
 from mmpr.types import Pair, PairKind, Skip, TableRow
 
-SKIPS = "skips.parquet"  # not in data/: `data/*.parquet` is what people load, and one foreign schema breaks that
-# About 256 rows a group, more of small ones: a footer tells of every group, and readers hold all of it. A group that
-# expands past 2 GiB is written and then unreadable, 100 MB is what viewers take.
+SKIPS = "skips.parquet"  # not in data/: people load `data/*.parquet`, and one file of another schema breaks that
+# A row group has about 256 rows, more if they are small: a reader keeps the metadata of all groups in memory. A group
+# of more than 2 GiB uncompressed can be written but not read again; the Hub's viewer accepts 100 MB.
 GROUP_ROWS, LEAST_GROUP_BYTES = 256, 4 * 2**20
 GROUP_BYTES = 96_000_000
 _SKIP_ROWS = 65_536
@@ -39,8 +39,8 @@ _SKIP_ROWS = 65_536
 # key; the Hub's viewer looks for the second one before it guesses from the sizes of pages.
 _CHUNKING = {"min_chunk_size": 256 * 1024, "max_chunk_size": 1024 * 1024, "norm_level": 0}
 _CHUNKING_KEYS = ("content_defined_chunking", "use_content_defined_chunking")
-# Columns whose least and greatest value stand in the footer, for readers that filter; of long texts these would take a
-# quarter as much as the compressed texts themselves.
+# Columns with their minimum and maximum in the footer, for readers that filter. For long texts these statistics would
+# take a quarter of the space of the compressed texts.
 _SHORT = [field.name for field in arrow_schema() if not pa.types.is_nested(field.type) and field.name not in TEXTS]
 _SKIPS_SCHEMA = pa.schema(
     [
@@ -58,7 +58,7 @@ Made = TypeVar("Made")
 
 
 class MapTasks(Protocol):
-    """Runs a function over values, anywhere, and gives the results in their order; `map` is one."""
+    """Apply a function to values, in any process, and yield the results in the order of the values; `map` is one."""
 
     def __call__(self, function: Callable[[Given], Made], values: Sequence[Given], /) -> Iterable[Made]: ...
 
@@ -70,23 +70,23 @@ def cut_dataset(
     options: DatasetOptions = DatasetOptions(),
     map_tasks: MapTasks = map,
 ) -> tuple[Totals, list[FileRecord]]:
-    """Write `data/` anew: a survey where rules need the whole run, a census of every chunk, the plan, a task a shard.
+    """Write `data/` again: survey the chunks if a rule needs the whole run, count every chunk, plan, write each shard.
 
     Args:
         recipe: how responses become pairs.
         options: the rules that need the whole run, and the size of shards.
-        map_tasks: `map` here, or one that spreads tasks over a cluster; lazy ones keep memory flat.
+        map_tasks: `map`, or a function that spreads tasks over a cluster; a lazy one keeps memory constant.
 
     Returns:
-        The sums, and the files written; `write_manifest` takes them when the report stands too.
+        The sums, and the written files; pass these to `write_manifest` when the report is written too.
 
     Raises:
         RunFolderError: a committed file is missing or damaged.
-        LawBroken: a question leaves with neither a pair nor a skip.
+        LawBroken: a question has neither a pair nor a skip.
     """
     folder.store.delete(MANIFEST)
     totals = Totals()
-    chunks = sorted(folder.committed_chunks())  # numbers alone: a task reads the commit that it needs
+    chunks = sorted(folder.committed_chunks())  # only the numbers: each task reads the one commit that it needs
     recipe = select_run(folder, recipe, chunks, options, map_tasks)
     with SkipsFile(folder) as skips:
         censuses = map_tasks(lambda chunk: take_census(folder, folder.load_commit(chunk), recipe=recipe), chunks)
@@ -95,7 +95,7 @@ def cut_dataset(
     write_verdicts(folder, totals.verdicts)
     files += [skips.record, folder.record(VERDICTS)]
     kept = {file.path for file in files}
-    for name in folder.store.names(DATA):  # shards of an earlier cut into another number
+    for name in folder.store.names(DATA):  # shards of an earlier cut, which had another number of shards
         if name.startswith((f"{DATA}/{TRAIN}-", f"{DATA}/{VALIDATION}-")) and name not in kept:
             folder.store.delete(name)
     return totals, files
@@ -108,7 +108,7 @@ def count_dataset(
     options: DatasetOptions = DatasetOptions(),
     map_tasks: MapTasks = map,
 ) -> Totals:
-    """The sums that `cut_dataset` would give; writes nothing.
+    """Return the sums that `cut_dataset` would give; write nothing.
 
     Raises:
         RunFolderError, LawBroken: as for `cut_dataset`.
@@ -124,7 +124,7 @@ def count_dataset(
 def select_run(
     folder: RunFolder, recipe: DatasetRecipe, chunks: Sequence[int], options: DatasetOptions, map_tasks: MapTasks
 ) -> DatasetRecipe:
-    """The recipe with what the options decide about the whole run; nothing is read where there are none."""
+    """Return the recipe with the decisions about the whole run; read nothing if no option needs one."""
     if not options.selects:
         return recipe
     survey = Survey(options)
@@ -140,7 +140,7 @@ def select_run(
 def _survey_chunk(
     folder: RunFolder, commit: ChunkCommit, *, recipe: DatasetRecipe, options: DatasetOptions
 ) -> ChunkSurvey:
-    """What one chunk tells the selection; reads images' bytes only to look for them in a list."""
+    """Survey one chunk for the selection; read images' bytes only to compare them with an exclude list."""
     keys: defaultdict[Kind, array[int]] = defaultdict(lambda: array("Q"))
     tied, found = array("Q"), Exclusion()
     listed = read_list(folder, texts=options.exclude_texts) if options.exclude else ExcludeList(())
@@ -155,7 +155,7 @@ def _survey_chunk(
 
 
 def _looked_up(rows: Iterable[StoredQuestion], listed: ExcludeList, found: Exclusion) -> Iterator[StoredQuestion]:
-    """The questions, each once `found` has which of its images stand in the list, and its text if it does."""
+    """Yield the questions; add each one's listed images and text to `found` before it is yielded."""
     seen: set[str] = set()
     for committed in rows:
         for image in committed.images:
@@ -172,13 +172,13 @@ def _looked_up(rows: Iterable[StoredQuestion], listed: ExcludeList, found: Exclu
 def _paired(
     rows: Iterable[StoredQuestion], recipe: DatasetRecipe
 ) -> Iterator[tuple[StoredQuestion, list[Pair] | Skip]]:
-    """The final selection: each question, with the verdicts that count, and its pairs or its skip."""
+    """Yield each question under the current judge, with its final pairs or its skip."""
     for committed in map(recipe.view, rows):
         yield committed, pairs_of(committed, recipe)
 
 
 def take_census(folder: RunFolder, commit: ChunkCommit, *, recipe: DatasetRecipe) -> ChunkCensus:
-    """Pair one chunk and count; reads no image's bytes."""
+    """Pair one chunk and count; read no image's bytes."""
     recipe = recipe.of_chunk(commit.chunk)
     n_pairs: list[int] = []
     n_bytes: list[int] = []
@@ -209,7 +209,7 @@ def take_census(folder: RunFolder, commit: ChunkCommit, *, recipe: DatasetRecipe
 
 
 def write_shard(folder: RunFolder, shard: ShardPlan, *, recipe: DatasetRecipe) -> FileRecord:
-    """Write one shard, a question at a time; memory is bounded by a row group and a chunk's slice."""
+    """Write one shard question by question; memory holds one row group and one chunk's slice."""
     with folder.store.writer(shard.path) as file, _parquet(file) as parquet:
         groups = _RowGroups(parquet)
         for part in shard.slices:
@@ -224,7 +224,7 @@ def write_shard(folder: RunFolder, shard: ShardPlan, *, recipe: DatasetRecipe) -
 
 
 class SkipsFile:
-    """`skips.parquet`, written as the censuses pass."""
+    """`skips.parquet`, written while the censuses are counted."""
 
     def __init__(self, folder: RunFolder) -> None:
         self._writer = folder.store.writer(SKIPS)
@@ -254,7 +254,7 @@ class SkipsFile:
 
     @property
     def record(self) -> FileRecord:
-        """The file, once it is closed."""
+        """The record of the file; valid after the file is closed."""
         return FileRecord(SKIPS, self._file.n_bytes, self._file.sha256, self.n_rows)
 
     def _flush(self) -> None:
@@ -264,7 +264,7 @@ class SkipsFile:
 
 
 class _RowGroups:
-    """Gathers rows into groups: all pairs of a question in one, bounded in expanded bytes, and in rows unless small."""
+    """Gathers rows into row groups that keep a question's pairs together; the limits are at `GROUP_ROWS`."""
 
     def __init__(self, parquet: pq.ParquetWriter) -> None:
         self._parquet = parquet
@@ -279,13 +279,14 @@ class _RowGroups:
         if enough or in_all > GROUP_BYTES:
             self.end()
         for row, n_bytes in zip(pair_rows(committed, pairs, recipe), weights, strict=True):
-            if self._n_bytes + n_bytes > GROUP_BYTES:  # one question alone is past the limit: only then it is divided
+            # a single question over the limit: the only case in which its pairs are divided
+            if self._n_bytes + n_bytes > GROUP_BYTES:
                 self.end()
             self._rows.append(row)
             self._n_bytes += n_bytes
 
     def end(self) -> None:
-        """Write what was gathered."""
+        """Write the gathered rows as one group."""
         if self._rows:
             table = pa.Table.from_pylist(self._rows, schema=self._parquet.schema)
             self._parquet.write_table(table, row_group_size=len(self._rows))
@@ -294,16 +295,17 @@ class _RowGroups:
 
 
 def _parquet(file: HashingFile) -> pq.ParquetWriter:
-    """Every setting that shapes bytes is named here, so that a new pyarrow's defaults do not change them."""
+    """Set everything that shapes bytes explicitly, so that another default of a new pyarrow does not change them."""
     writer = pq.ParquetWriter(
         cast("IO[bytes]", file),
         arrow_schema(),
+        # the bytes of `data/` must not change with pyarrow's version
         version="2.6",
         data_page_version="1.0",
         compression="zstd",
         compression_level=3,
         use_dictionary=True,
-        dictionary_pagesize_limit=2 * GROUP_BYTES,  # a group's images always fit: repeats are stored once
+        dictionary_pagesize_limit=2 * GROUP_BYTES,  # larger than a group: repeated images are always stored once
         write_statistics=_SHORT,
         write_page_index=True,
         use_content_defined_chunking=_CHUNKING,

@@ -1,6 +1,7 @@
-"""Who drives a run now: `driver.json`, claimed at a start, beaten while it runs, released at its end.
+"""The process that drives a run: `driver.json`, claimed at the start, renewed while the run lasts, released at the end.
 
-It is advice, not safety: two drivers at once waste an engine's time, and the sidecars keep every chunk single.
+The claim avoids wasted work; it is no lock. Two drivers at once waste an engine's time, but cannot commit a chunk
+twice.
 """
 
 from __future__ import annotations
@@ -18,22 +19,23 @@ from mmpr.errors import DriverReplaced, RunFolderError
 from mmpr.run.folder import DRIVER, RunFolder
 from mmpr.run.json_records import JsonObject, record_of, to_json
 
-# A claim counts as dead after so many heartbeats in silence.
+# A claim counts as dead after this many heartbeats without a sign.
 _MISSED_BEATS = 4
+# Start times of the same process, read twice, differ by rounding.
 _START_TOLERANCE_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Driver:
-    """What `driver.json` says of a claim; the defaults are those of one that is long dead.
+    """The content of `driver.json`. The defaults describe a driver that is dead.
 
     Args:
-        token: of the claim.
+        token: random id of the claim.
         host, pid: where its process runs.
-        process_start: Unix seconds; a later process may have the same number (in a container both are 7).
-        heartbeat_s: how often it is beaten.
-        beat_at: Unix seconds of the last beat.
-        state: what the driver said of the run then.
+        process_start: Unix seconds; distinguishes processes with the same pid (in containers both may be 7).
+        heartbeat_s: seconds between heartbeats.
+        beat_at: Unix seconds of the last heartbeat.
+        state: the state of the run that the driver reported then.
     """
 
     token: str = ""
@@ -46,32 +48,32 @@ class Driver:
 
     @property
     def lives(self) -> bool:
-        """Whether it still works: on its own host its process says so, elsewhere its last beat."""
+        """Whether the driver lives: on this host its process must run, on others its last heartbeat must be recent."""
         if self.host == socket.gethostname():
             return _process_lives(self.pid, self.process_start)
         return time.time() - self.beat_at < _MISSED_BEATS * self.heartbeat_s
 
     @property
     def silent_s(self) -> float:
-        """Seconds since its last beat."""
+        """Seconds since the last heartbeat."""
         return max(0.0, time.time() - self.beat_at)
 
 
 @dataclass(frozen=True, slots=True)
 class DriverClaim:
-    """A process's own claim on a folder."""
+    """The claim that this process has on a folder."""
 
     folder: RunFolder
     driver: Driver
 
     def beat(self, state: JsonObject | None = None) -> None:
-        """Say that this driver lives, and what it does.
+        """Write a heartbeat.
 
         Args:
-            state: plain JSON for whoever watches the run from elsewhere.
+            state: plain JSON for processes that watch the run, such as `mmpr status`.
 
         Raises:
-            DriverReplaced: another driver has taken over, since this one was silent for too long.
+            DriverReplaced: another driver has taken over, because this one was silent for too long.
             RunFolderError: the claim cannot be written.
         """
         found = read_driver(self.folder)
@@ -80,13 +82,13 @@ class DriverClaim:
         self.folder.store.write_bytes(DRIVER, self.content(state))
 
     def release(self) -> None:
-        """Give the folder free, unless another driver has it."""
+        """Delete the claim, unless another driver has taken the folder over."""
         found = read_driver(self.folder)
         if found is not None and found.token == self.driver.token:
             self.folder.store.delete(DRIVER)
 
     def content(self, state: JsonObject | None = None) -> bytes:
-        """`driver.json` as of now."""
+        """Return `driver.json` with the current time."""
         return to_json(asdict(replace(self.driver, beat_at=time.time(), state=state or {})))
 
 
@@ -94,12 +96,13 @@ def claim_driver(folder: RunFolder, *, heartbeat_s: float = 10.0) -> DriverClaim
     """Claim a run folder for this process.
 
     Args:
-        heartbeat_s: how often `beat` will be called; a claim that was silent for four of them is taken over, at once
-            where its process has ended on this host.
+        heartbeat_s: seconds between calls of `beat`. A claim that is silent for four heartbeats is taken over; on the
+            same host it is taken over as soon as its process has ended.
 
     Raises:
-        RunFolderError: another driver lives; names host, pid and the age of its last beat.
+        RunFolderError: another driver lives; names host, pid and the age of its last heartbeat.
     """
+    # stored with the pid, because a container that starts again gives its first process the same pid
     start = psutil.Process().create_time()
     claim = DriverClaim(folder, Driver(secrets.token_hex(4), socket.gethostname(), os.getpid(), start, heartbeat_s))
     found = read_driver(folder)
@@ -115,7 +118,7 @@ def claim_driver(folder: RunFolder, *, heartbeat_s: float = 10.0) -> DriverClaim
 
 
 def read_driver(folder: RunFolder) -> Driver | None:
-    """The claim that lies there; a damaged one reads as long dead."""
+    """Return the claim in the folder, None if there is none; a damaged file reads as a dead driver."""
     try:
         return record_of(Driver, folder.store.read_bytes(DRIVER), unknown="ignore")
     except FileNotFoundError:
@@ -125,10 +128,10 @@ def read_driver(folder: RunFolder) -> Driver | None:
 
 
 def refuse_in_use(folder: RunFolder) -> None:
-    """For whoever only reads a folder, and wants nothing in it to change meanwhile.
+    """Refuse a folder that a driver may change; for commands that only read it.
 
     Raises:
-        RunFolderError: a driver lives; names host, pid and the age of its last beat.
+        RunFolderError: a driver lives; names host, pid and the age of its last heartbeat.
     """
     found = read_driver(folder)
     if found is not None and found.lives:

@@ -1,10 +1,10 @@
-"""Images and questions of a benchmark, by their hashes, and which of a run's are among them.
+"""Exclude the images and questions of a benchmark from a run by their hashes.
 
-An image is the same if its file is, byte for byte, or if its print is near: 256 bits of its coarse shape (pHash: which
-low cosine frequencies are above their median), which scaling and JPEG leave alone. Of 634,050 pairs of different
-images (pocket world, pages of text, bar charts, blurs) the nearest differ in 40 bits. Within 32 are all that were
-made again at JPEG quality 75 or 30, at half or at 1.5 times their size, and 99.8 % at half size and quality 60:
-`python -m benchmarks.image_prints`.
+Two images are the same if their files are equal byte for byte, or if their prints are close. A print is 256 bits of
+coarse shape (pHash: which low cosine frequencies are above their median); scaling and JPEG hardly change it. Among
+634,050 pairs of different images (pocket world, pages of text, bar charts, blurs) the closest differ in 40 bits. All
+copies at JPEG quality 75 or 30, at half or at 1.5 times the size, differ in at most 32 bits, and so do 99.8 % of the
+copies at half size and quality 60. Measured by `python -m benchmarks.image_prints`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 MOST_DIFFERENT_BITS = 32
 _SIDE, _FREQUENCIES = 32, 16
-_FLAT_LEVELS = 8  # an image of one colour has no shape: all such would be alike
+_FLAT_LEVELS = 8  # an image of one colour has no shape: the prints of all such images would be close
 _SCHEMA = pa.schema(
     [("place", pa.string()), ("original_sha256", pa.string()), ("print", pa.binary()), ("question", pa.string())]
 )
@@ -43,7 +43,7 @@ _SCHEMA = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """One image or one question of a list; `place` is the file and line that people look up."""
+    """One image or one question of an exclude list; `place` is its file and line, for messages."""
 
     place: str
     original_sha256: str | None = None
@@ -53,17 +53,17 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Exclusion:
-    """What was found of a run: images by sha256 and questions by print, each with the words of their skip."""
+    """What a run shares with the list: images by sha256 and questions by print, each with the detail of its skip."""
 
     images: dict[str, str] = field(default_factory=dict)
     questions: dict[str, str] = field(default_factory=dict)
 
     def add_image(self, sha256: str, detail: str) -> None:
-        """Remember one image; of two files with these pixels the words that sort first stay, whichever came first."""
+        """Add an image; of two details for the same pixels the smallest stays, so that the order does not matter."""
         self.images[sha256] = min(detail, self.images.get(sha256, detail))
 
     def skip(self, question: Question, images: Sequence[str]) -> Skip | None:
-        """The skip of a question that stands in the list, by one of its images' sha256 or its text."""
+        """Return the skip of a question if its text or one of its images (sha256) is excluded."""
         detail = next((self.images[sha256] for sha256 in images if sha256 in self.images), None)
         if detail is None and self.questions:
             detail = self.questions.get(question_print(question.text) or "")
@@ -71,7 +71,7 @@ class Exclusion:
 
 
 class ExcludeList:
-    """The list of a run folder, ready to be asked."""
+    """The exclude list of a run folder, indexed for lookups."""
 
     def __init__(self, listed: Iterable[Listed]) -> None:
         import numpy as np
@@ -92,11 +92,11 @@ class ExcludeList:
 
     @property
     def has_images(self) -> bool:
-        """Whether images' bytes are needed to ask it."""
+        """Whether a lookup needs the images' bytes."""
         return bool(self._files)
 
     def image(self, original_sha256: str, encoded: bytes) -> str | None:
-        """What a skip says of an image that stands in the list; None if it does not."""
+        """Return the detail for the skip of a listed image; None if the image is not listed."""
         import numpy as np
 
         if place := self._files.get(original_sha256):
@@ -111,16 +111,16 @@ class ExcludeList:
         return f"its image looks like {self._places[nearest]} ({bits[nearest]} of {_FREQUENCIES**2} bits differ)"
 
     def question(self, text: str) -> str | None:
-        """What a skip says of a question whose text stands in the list; None if it does not."""
+        """Return the detail for the skip of a question with a listed text; None if the text is not listed."""
         place = self._questions.get(question_print(text) or "")
         return f"its text is {place}" if place else None
 
 
 def write_list(folder: RunFolder, listed: Iterable[Listed], *, name: str) -> None:
-    """Keep a list in the run folder, so that pairing again needs no other file.
+    """Store a list in the run folder, so that pairing again needs no other file.
 
     Args:
-        name: the setting that it was read by.
+        name: value of the setting `exclude` that names the list.
     """
     rows = [{name: getattr(one, name) for name in _SCHEMA.names} for one in listed]
     with folder.store.writer(EXCLUDE) as file:
@@ -129,10 +129,10 @@ def write_list(folder: RunFolder, listed: Iterable[Listed], *, name: str) -> Non
 
 
 def list_name(folder: RunFolder) -> str | None:
-    """The setting that the folder's list was read by; None where it has none.
+    """Return the value of the setting `exclude` that the stored list was read from; None without a list.
 
     Raises:
-        RunFolderError: it is damaged.
+        RunFolderError: the list is damaged.
     """
     if not folder.store.exists(EXCLUDE):
         return None
@@ -141,10 +141,10 @@ def list_name(folder: RunFolder) -> str | None:
 
 
 def read_list(folder: RunFolder, *, texts: bool) -> ExcludeList:
-    """The folder's list; `texts`: whether questions count that no image betrays.
+    """Read the folder's list; with `texts`, a question with an equal text is excluded too, whatever its images.
 
     Raises:
-        RunFolderError: it is damaged.
+        RunFolderError: the list is damaged.
     """
     with named_errors(folder, EXCLUDE), folder.store.open(EXCLUDE) as file:
         rows: list[TableRow] = pq.read_table(file).to_pylist()
@@ -152,14 +152,14 @@ def read_list(folder: RunFolder, *, texts: bool) -> ExcludeList:
 
 
 def question_print(text: str) -> str | None:
-    """A hash of a question's words: case, punctuation, width and a benchmark's closing instruction do not matter."""
+    """Hash the words of a question; case, punctuation, width and a benchmark's closing instruction do not count."""
     plain = strip_suffix(without_tags(text))
     words = re.findall(r"\w+", unicodedata.normalize("NFKC", plain).casefold())
     return hashlib.sha256(" ".join(words).encode()).hexdigest() if words else None
 
 
 def opened(encoded: bytes) -> Image:
-    """An image as a chunk stores it: JPEG, PNG or WEBP, upright, within the run's limit of pixels."""
+    """Open an image as a chunk stores it: JPEG, PNG or WEBP, upright, within the run's pixel limit."""
     from PIL import Image
 
     with warnings.catch_warnings(action="ignore"):
@@ -167,9 +167,9 @@ def opened(encoded: bytes) -> Image:
 
 
 def image_print(image: Image) -> bytes | None:
-    """32 bytes of an image's coarse shape; None for an image of one colour.
+    """Return 32 bytes of an image's coarse shape; None for an image of one colour.
 
-    Reckoned in whole numbers: the same on every machine.
+    The arithmetic uses integers only, so that every machine gives the same bytes.
     """
     import numpy as np
     from PIL.Image import Resampling
@@ -180,13 +180,13 @@ def image_print(image: Image) -> bytes | None:
     waves = _waves()
     strengths = (waves @ grey @ waves.T).ravel()
     bits = strengths > np.sort(strengths[1:])[len(strengths) // 2]
-    bits[0] = False  # the mean brightness says nothing of the shape
+    bits[0] = False  # the mean brightness is no part of the shape
     return np.packbits(bits).tobytes()
 
 
 @cache
 def _waves() -> npt.NDArray[np.int64]:
-    """The first cosines of the discrete cosine transform (type II), times 4096."""
+    """Return the first cosines of the discrete cosine transform (type II), times 4096."""
     import numpy as np
 
     k, x = np.arange(_FREQUENCIES)[:, None], np.arange(_SIDE)[None]

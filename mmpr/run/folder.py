@@ -1,4 +1,4 @@
-"""The run folder: what was asked for, who drives, and the commits. A file that no sidecar names does not exist."""
+"""The run folder: the run's settings, its driver, and the commits. A file that no sidecar names does not count."""
 
 from __future__ import annotations
 
@@ -21,29 +21,31 @@ from mmpr.run.run_record import RunLayout, RunRecord, Settings
 from mmpr.run.store import TEMPORARY, Store
 
 RUN, STARTS, DRIVER, MANIFEST = "run.json", "starts.jsonl", "driver.json", "manifest.json"
-EVENTS = "events.jsonl"  # what befell the run: engines that died, nodes without work, how each start ended
-MERGING = "merging.json"  # a merge that is not finished: the folder holds chunks, and no run yet
-DAMAGE = "damage.json"  # from `verify` to the next build; {chunk: attempt}
-EXCLUDE = "exclude.parquet"  # the hashes of a benchmark's images and questions, where a run excludes one
+EVENTS = "events.jsonl"  # events of the run: engines that died, nodes without work, how each start ended
+MERGING = "merging.json"  # a merge that has not finished: the folder holds chunks, but no run yet
+DAMAGE = "damage.json"  # written by `verify`, read by the next build; {chunk: attempt}
+EXCLUDE = "exclude.parquet"  # hashes of the images and questions of a benchmark, if the run excludes one
 QUESTIONS, RESPONSES, CHUNKS, DATA = "questions", "responses", "chunks", "data"
 # chunks/00012.json, questions/00012-1a2b3c4d.parquet
 _SIDECAR = re.compile(rf"{CHUNKS}/(\d{{5,}})\.json")
+# Sidecars are read in groups, so that a run with 100,000 chunks is never in memory at once.
 _SIDECARS_A_READ = 1024
+# A temporary file of `Store`: data/train-00000-of-00001.parquet.1a2b3c4d.tmp
 _LEFT = re.compile(rf"(?:^|[./])[0-9a-f]{{8}}{re.escape(TEMPORARY)}$")
 _ATTEMPT = re.compile(rf"(?:{QUESTIONS}|{RESPONSES})/(\d{{5,}})-[0-9a-f]{{8}}\.parquet")
 
 
 def new_attempt() -> str:
-    """8 hex digits, new at every lease."""
+    """Return 8 random hex digits: the id of a lease's attempt."""
     return secrets.token_hex(4)
 
 
 class RunFolder:
-    """One run's folder on any fsspec filesystem. Small and picklable: engines, tasks and the driver each hold one.
+    """A run's folder on any fsspec filesystem. It is small and picklable: engines, tasks and the driver each have one.
 
     Args:
         url: local path or fsspec URL.
-        options: what fsspec's filesystem takes.
+        options: arguments of fsspec's filesystem.
     """
 
     def __init__(self, url: str, options: Mapping[str, object] | None = None) -> None:
@@ -56,20 +58,20 @@ class RunFolder:
     # -- the run ----------------------------------------------------------------------------------------------------
 
     def has_run(self) -> bool:
-        """Whether a run was ever started here."""
+        """Whether a run was started here."""
         return self.store.exists(RUN)
 
     def create_run(self, run: RunRecord) -> None:
-        """Write `run.json`, before anything else.
+        """Write `run.json`, before any other file.
 
         Raises:
-            RunFolderError: there is a run already, or something else.
+            RunFolderError: the folder has a run or other files already.
         """
         self.require_room()
         self.publish_run(run)
 
     def publish_run(self, run: RunRecord) -> None:
-        """Write a whole `run.json`; of several writers one succeeds.
+        """Write the whole `run.json`; if several processes write, one succeeds.
 
         Raises:
             RunFolderError: there is a run already.
@@ -80,10 +82,10 @@ class RunFolder:
             raise RunFolderError(f"{self.url} holds a run already; continue it or choose another folder") from None
 
     def load_run(self) -> RunRecord:
-        """What `run.json` says.
+        """Read `run.json`.
 
         Raises:
-            RunFolderError: there is none, it is damaged, or a newer mmpr wrote it.
+            RunFolderError: the file is missing or damaged, or a newer mmpr wrote it.
         """
         try:
             content = self.store.read_bytes(RUN)
@@ -92,7 +94,7 @@ class RunFolder:
         return RunRecord.from_json(content, self.url)
 
     def _runless(self) -> str:
-        """Why there is no run: the chunks of one without its `run.json` are worth a word of their own."""
+        """Explain why this is no run. Chunks without `run.json` get their own message: they can still be rescued."""
         if self.store.is_file():
             return "it is a file"
         if self.has_chunks():
@@ -100,18 +102,18 @@ class RunFolder:
         return f"it has no {RUN}"
 
     def has_chunks(self) -> bool:
-        """Whether anything was ever committed here."""
+        """Whether any chunk was committed here."""
         return any(_SIDECAR.fullmatch(name) for name in self.store.names(CHUNKS))
 
     def fingerprint(self) -> str | None:
-        """`RunRecord.fingerprint`; None where there is no run yet, as while a merge is written."""
+        """Return `RunRecord.fingerprint`; None if there is no run yet, for example while a merge is written."""
         return self.load_run().fingerprint if self.has_run() else None
 
     def require_room(self) -> None:
-        """Refuse a place for a new run, unless nothing is there or a run is.
+        """Refuse the folder for a new run, unless it is empty or holds a run.
 
         Raises:
-            RunFolderError: it is a file, or has files of somebody else; or its run.json is damaged.
+            RunFolderError: it is a file, has other files, or its run.json is damaged.
         """
         if self.has_run():
             self.load_run()
@@ -126,7 +128,7 @@ class RunFolder:
             raise RunFolderError(f"{self.url} has files already ({found[0]}); give a new or an empty folder")
 
     def foreign(self) -> list[str]:
-        """Names in the folder, less those that a start leaves which was killed before it wrote `run.json`."""
+        """Return the names of files that mmpr did not write, or that a start before `run.json` did not leave."""
         names = [*self.store.names(""), *self.store.folders()]
         return sorted(name for name in names if name != DRIVER and not is_temporary(name))
 
@@ -137,12 +139,12 @@ class RunFolder:
         defaults: Settings | None = None,
         remedy: str = "restore it or use another --out",
     ) -> None:
-        """Refuse a start whose identity differs from the folder's.
+        """Refuse a start whose identity settings differ from the folder's.
 
         Args:
-            identity: of this start.
-            defaults: what a field was before it existed: an older mmpr may have written the folder.
-            remedy: ends the error.
+            identity: the settings of this start.
+            defaults: values of settings that an older mmpr did not store.
+            remedy: the end of the error message.
 
         Raises:
             ResumeError: names the first field that differs, with both values.
@@ -153,20 +155,23 @@ class RunFolder:
             raise ResumeError(f"{name} was {before!r} when {self.url} was started, now {now!r}; {remedy}")
 
     def change_selection(self, selection: Settings) -> None:
-        """Remember the settings that pairs are made with from now on; a dataset made with others is none any more."""
+        """Store the settings of pairing.
+
+        If they change, delete the manifest: the dataset was made with the old ones.
+        """
         run = self.load_run()
         if run.selection != (now := _as_stored(selection)):
             self.store.delete(MANIFEST)
             self._rewrite(replace(run, selection=now))
 
     def change_layout(self, layout: RunLayout) -> None:
-        """Remember how the source's new rows are cut into chunks; old ones keep their numbers."""
+        """Store how the source's new rows are cut into chunks; existing chunks keep their numbers."""
         run = self.load_run()
         if run.layout != layout:
             self._rewrite(replace(run, layout=layout))
 
     def change_reading(self, reading: Settings) -> None:
-        """Note how a source's rows are read that earlier starts had nothing to decide of."""
+        """Store how rows are read; a later start may add a source that earlier starts did not have to decide about."""
         run = self.load_run()
         if run.reading != (now := _as_stored(reading)):
             self._rewrite(replace(run, reading=now))
@@ -175,28 +180,28 @@ class RunFolder:
         self.store.write_bytes(RUN, run.to_json())
 
     def add_start(self, operation: Settings) -> None:
-        """One more line of `starts.jsonl`: the operational settings of a start."""
+        """Append the operational settings of a start to `starts.jsonl`."""
         self.store.append_line(STARTS, sealed_line(operation))
 
     def starts(self) -> list[JsonObject]:
-        """Every start so far, first to last; a line that a crash cut off is left out."""
+        """Return every start so far, oldest first, without a line that a crash cut off."""
         return self._lines(STARTS)[0]
 
     def add_event(self, event: Mapping[str, object]) -> None:
-        """One more line of `events.jsonl`; texts in it are kept without secrets."""
+        """Append an event to `events.jsonl`; secrets in its texts are replaced."""
         cleaned = {name: redacted(value) if isinstance(value, str) else value for name, value in event.items()}
         self.store.append_line(EVENTS, sealed_line(cleaned))
 
     def events(self) -> list[JsonObject]:
-        """What befell the run so far, first to last; a line that a crash cut off is left out."""
+        """Return the events of the run, oldest first, without a line that a crash cut off."""
         return self._lines(EVENTS)[0]
 
     def torn_lines(self, name: str) -> list[int]:
-        """Which lines of a log, from 1, are no JSON object: damaged, or cut off by a crash."""
+        """Return the numbers (from 1) of lines of a log that are no JSON object: damaged, or cut off by a crash."""
         return self._lines(name)[1]
 
     def _lines(self, name: str) -> tuple[list[JsonObject], list[int]]:
-        """The lines of a log that are JSON objects, and the numbers of the others."""
+        """Return the lines of a log that are JSON objects, and the numbers of the others."""
         try:
             lines = self.store.read_bytes(name).split(b"\n")
         except FileNotFoundError:
@@ -217,19 +222,21 @@ class RunFolder:
     # -- commits ----------------------------------------------------------------------------------------------------
 
     def commits(self) -> Iterator[ChunkCommit]:
-        """The commits in source order, read as they are asked for: those of a large run together take many megabytes.
+        """Yield the commits in source order.
+
+        Consume them one by one: those of a large run together take many megabytes.
 
         Raises:
             RunFolderError: a sidecar cannot be read.
         """
         names = [name for name in self.store.names(CHUNKS) if _SIDECAR.fullmatch(name)]
-        names.sort(key=lambda name: (len(name), name))  # by number: some may have six digits
+        names.sort(key=lambda name: (len(name), name))  # by number: "100000.json" sorts before "99999.json" as text
         for first in range(0, len(names), _SIDECARS_A_READ):
             contents = self.store.read_many(names[first : first + _SIDECARS_A_READ])
             yield from (self._parse(name, content) for name, content in contents.items())
 
     def committed(self) -> dict[int, ChunkCommit]:
-        """The commits by chunk, in source order.
+        """Return all commits by chunk number, in source order.
 
         Raises:
             RunFolderError: a sidecar cannot be read.
@@ -237,11 +244,11 @@ class RunFolder:
         return {commit.chunk: commit for commit in self.commits()}
 
     def committed_chunks(self) -> set[int]:
-        """The numbers of the committed chunks, from file names alone."""
+        """Return the numbers of the committed chunks; reads file names only."""
         return {int(match[1]) for name in self.store.names(CHUNKS) if (match := _SIDECAR.fullmatch(name))}
 
     def load_commit(self, chunk: int) -> ChunkCommit:
-        """One sidecar.
+        """Read one sidecar.
 
         Raises:
             RunFolderError: the chunk is not committed, or its sidecar cannot be read.
@@ -259,13 +266,13 @@ class RunFolder:
         rows: Sequence[StoredQuestion],
         account: ChunkAccount,
     ) -> ChunkCommit:
-        """Write a chunk's two files, then its sidecar: the commit.
+        """Write a chunk's two files, then the sidecar that commits it.
 
         Args:
-            chunk: number in source order, from 0.
-            attempt: the lease's 8 hex digits.
-            rows: every non-empty source row of the lease, in source order, skipped ones included.
-            account: what the worker tells of it.
+            chunk: its number in source order, from 0.
+            attempt: 8 hex digits of the lease.
+            rows: every non-empty source row of the lease in source order, including the skipped ones.
+            account: what the worker reports about the chunk.
 
         Raises:
             CommitRefused: another attempt was first; this one's files are deleted.
@@ -287,20 +294,21 @@ class RunFolder:
                 self.write_table(responses, chunk_tables.RESPONSES, [chunk_tables.response_table(rows)]),
             )
             self.publish(commit)
+        # also for KeyboardInterrupt: files without a sidecar would stay until the next `sweep`
         except BaseException:
             self._forget(chunk, attempt, (questions, responses))
             raise
         return commit
 
     def drop_commit(self, chunk: int) -> None:
-        """Take a damaged chunk's commit back, so that the next start builds it again."""
+        """Delete a damaged chunk's commit, so that the next start builds the chunk again."""
         self.store.delete(sidecar_name(chunk))
 
     def note_damage(self, attempts: Mapping[int, str]) -> None:
-        """Leave word which commits' contents are damaged, for the next build to take back; none clears it.
+        """Store which commits are damaged, so that the next build drops them; an empty mapping deletes the note.
 
         Args:
-            attempts: by chunk, so that a commit made since is not meant.
+            attempts: by chunk. A commit of a later attempt is not affected.
         """
         if attempts:
             self.store.write_bytes(DAMAGE, sealed({f"{chunk:05d}": attempts[chunk] for chunk in sorted(attempts)}))
@@ -308,16 +316,17 @@ class RunFolder:
             self.store.delete(DAMAGE)
 
     def noted_damage(self) -> set[int]:
-        """The chunks whose commits were found damaged and still stand."""
+        """Return the chunks whose damaged commits are still in the folder."""
         try:
             noted = record_of(dict[int, str], self.store.read_bytes(DAMAGE))
         except (FileNotFoundError, ValueError):
             return set()
+        # a chunk that was built again since has another attempt, and its note is out of date
         standing = noted.keys() & self.committed_chunks()
         return {chunk for chunk in standing if self.load_commit(chunk).attempt == noted[chunk]}
 
     def copy(self, url: str) -> RunFolder:
-        """A new folder with this run's settings and committed chunks, without its dataset; `run.json` comes last.
+        """Copy this run's settings and committed chunks, without the dataset; `run.json` is written last.
 
         Raises:
             RunFolderError: the new folder holds a run already, or cannot be written.
@@ -331,22 +340,23 @@ class RunFolder:
                 other.store.copy_from(self.store, name)
         if self.store.exists(EXCLUDE):
             other.store.copy_from(self.store, EXCLUDE)
+        # last: a copy that is cut off has no `run.json`, so nobody takes it for a run
         other.store.copy_from(self.store, RUN)
         return other
 
     def sweep(self, *, abandoned: bool = False) -> list[str]:
-        """Delete what no sidecar names, and return its names; for the driver alone, at a start and at the end.
+        """Delete the files that no sidecar names, and return their names. Only the driver calls this, at start and end.
 
-        Files of a chunk that is not committed stay until it is: their writer may live and commit them yet. Once another
-        attempt has committed, theirs cannot count any more.
+        Files of an uncommitted chunk stay, because their writer may be alive and commit them. After another attempt has
+        committed the chunk, they are deleted.
 
         Args:
-            abandoned: no writer of this run lives: files of uncommitted chunks go too.
+            abandoned: no writer of this run is alive; files of uncommitted chunks are deleted too.
         """
         found = [name for folder in (QUESTIONS, RESPONSES) for name in self.store.names(folder)]
         named: set[str] = set()
         chunks: set[int] = set()
-        for commit in self.commits():  # after the listing: what was committed meanwhile is named here
+        for commit in self.commits():  # after the listing: a file committed in between is named here
             named |= {commit.questions.path, commit.responses.path}
             chunks.add(commit.chunk)
         doomed = [name for name in found if name not in named and (abandoned or _chunk_of(name) in chunks)]
@@ -356,7 +366,7 @@ class RunFolder:
         return doomed
 
     def record(self, name: str, rows: int = 0) -> FileRecord:
-        """A file as it lies there now."""
+        """Return size and hash of a file as it is now."""
         n_bytes, sha256 = self.store.sha256(name)
         return FileRecord(name, n_bytes, sha256, rows)
 
@@ -370,7 +380,7 @@ class RunFolder:
         return commit
 
     def write_table(self, name: str, schema: pa.Schema, groups: Iterable[pa.Table]) -> FileRecord:
-        """Write one file of a chunk, a row group a table."""
+        """Write one file of a chunk; each table becomes one row group."""
         n_rows = 0
         with self.store.writer(name) as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
             for group in groups:
@@ -379,7 +389,7 @@ class RunFolder:
         return FileRecord(name, file.n_bytes, file.sha256, n_rows)
 
     def publish(self, commit: ChunkCommit) -> None:
-        """Write a sidecar: the commit of files that lie there.
+        """Write the sidecar that commits files written before.
 
         Raises:
             CommitRefused: another attempt was first.
@@ -391,7 +401,7 @@ class RunFolder:
             raise CommitRefused(f"{self.url}/{name}: another attempt has committed chunk {commit.chunk}") from None
 
     def _forget(self, chunk: int, attempt: str, names: Sequence[str]) -> None:
-        """Delete an attempt's files, unless its sidecar came through although its writer was told otherwise."""
+        """Delete an attempt's files, unless its sidecar exists: a store may report an error after a completed write."""
         with suppress(RunFolderError):  # the error that led here says more than a second one would
             if chunk in self.committed_chunks() and self.load_commit(chunk).attempt == attempt:
                 return
@@ -410,12 +420,12 @@ def _chunk_of(name: str) -> int | None:
 
 
 def is_temporary(name: str) -> bool:
-    """Whether a file is what a writer left that was killed; a person's own `notes.tmp` is not."""
+    """Whether a killed writer left the file; a user's own `notes.tmp` is not one of these."""
     return _LEFT.search(name) is not None
 
 
 def _as_stored(settings: Settings) -> JsonObject:
-    """As JSON gives them back: a tuple and the list that it was stored as are equal."""
+    """Return the settings as JSON reads them back, so that a tuple equals the list it was stored as."""
     found: JsonObject = json.loads(json.dumps(settings))
     return found
 

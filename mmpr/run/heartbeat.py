@@ -1,4 +1,4 @@
-"""One driver a run folder: claimed at the start, beaten from a thread of its own, released at the end."""
+"""One driver per run folder: claimed at the start, renewed by a thread, released at the end."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from mmpr.run.folder import DRIVER, RunFolder
 from mmpr.run.json_records import JsonObject
 
 _HEARTBEAT_S = 10.0
-_MOST_FAILED = 6  # heartbeats in a row; a single one is a network's moment
+_MOST_FAILED = 6  # in a row; a single failure may be a short network problem
 
 
 @contextmanager
 def claimed(folder: RunFolder) -> Iterator[Heartbeat]:
-    """Hold the folder for this process.
+    """Claim the folder for this process while the block runs.
 
     Raises:
-        RunFolderError: another driver lives; names it.
+        RunFolderError: another driver lives; the message names it.
     """
     claim = claim_driver(folder, heartbeat_s=_HEARTBEAT_S)
     heartbeat = Heartbeat(claim)
@@ -33,7 +33,7 @@ def claimed(folder: RunFolder) -> Iterator[Heartbeat]:
 
 
 class Heartbeat(threading.Thread):
-    """Beats a driver's claim from a thread of its own, so that nothing long (a slow finish) looks like a death."""
+    """Renews a driver's claim in its own thread, so that a long step (a slow finish) is not taken for a dead driver."""
 
     def __init__(self, claim: DriverClaim) -> None:
         super().__init__(name="mmpr-heart", daemon=True)
@@ -43,11 +43,11 @@ class Heartbeat(threading.Thread):
         self._state: JsonObject = {}
 
     def update(self, state: JsonObject) -> None:
-        """What the next beat says of the run; plain JSON, replaced as a whole."""
+        """Set the state that the next heartbeat writes; plain JSON that replaces the state before."""
         self._state = state
 
     def run(self) -> None:
-        """Beat until stopped, or until another driver has taken over."""
+        """Renew the claim until stopped, or until another driver has taken over."""
         failed = 0
         while self._fault is None and not self._ended.wait(self._claim.driver.heartbeat_s):
             try:
@@ -55,14 +55,14 @@ class Heartbeat(threading.Thread):
                 failed = 0
             except DriverReplaced as error:
                 self._fault = error
-            except Exception as error:  # noqa: BLE001 every filesystem has errors of its own, and the thread may not end
+            except Exception as error:  # noqa: BLE001 each filesystem has its own errors; this thread must not end
                 failed += 1
                 if failed >= _MOST_FAILED:
                     path = self._claim.folder.store.path(DRIVER)
                     self._fault = RunFolderError(f"{path}: {failed} heartbeats in a row failed: {error}")
 
     def check(self) -> None:
-        """Raise what ended the beating.
+        """Raise the error that ended the heartbeats.
 
         Raises:
             RunFolderError: another driver has taken over, or the folder cannot be written.

@@ -1,7 +1,7 @@
-"""Which questions several runs have answered: each is taken once, with the responses of all of them.
+"""Find the questions that several runs answered; each is kept once, with the responses of all runs.
 
-Questions are one where they ask the same: text, earlier turns, options, reference answer and the images' contents,
-whatever their ids and places. Held are 32 bytes a question.
+Two questions are the same if their text, earlier turns, options, reference answer and image contents are equal; ids and
+places do not count. Memory: 32 bytes per question.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _WIDTH = 3
 
 @dataclass(frozen=True, slots=True)
 class AnsweredElsewhere:
-    """A question of a chunk, by its place, that another run's chunk has too."""
+    """A question of a chunk that a chunk of another run has too."""
 
     place: int
     part: int
@@ -39,10 +39,10 @@ class AnsweredElsewhere:
 
 
 class JoinedQuestions:
-    """The questions of several runs that are one; the first run that has one keeps it.
+    """The questions that several runs share; the first run that has a question keeps it.
 
     Args:
-        parts: the runs' folders, each with its commits.
+        parts: the folder of each run with its commits.
     """
 
     def __init__(self, parts: Sequence[tuple[RunFolder, Sequence[ChunkCommit]]]) -> None:
@@ -61,31 +61,31 @@ class JoinedQuestions:
         self._moved = moved[np.lexsort(moved.T[::-1])]
 
     def __len__(self) -> int:
-        """How many questions are answered by several runs."""
+        """The number of questions that several runs answered."""
         import numpy as np
 
         return len(np.unique(self._kept, axis=0))
 
     def moved(self, part: int, chunk: int) -> frozenset[int]:
-        """The places of a chunk whose questions an earlier run keeps."""
+        """Return the places of a chunk whose questions an earlier run keeps."""
         return frozenset(self._moved[_of_chunk(self._moved, part, chunk), 2].tolist())
 
     def answered(self, part: int, chunk: int) -> tuple[AnsweredElsewhere, ...]:
-        """What other runs answered to the questions that this chunk keeps, in the order of the runs."""
+        """Return where other runs answered the questions that this chunk keeps, in the order of the runs."""
         here = _of_chunk(self._kept, part, chunk)
         pairs = zip(self._kept[here, 2].tolist(), self._sources[here].tolist(), strict=True)
         return tuple(AnsweredElsewhere(place, *source) for place, source in pairs)
 
 
 def _of_chunk(places: Places, part: int, chunk: int) -> slice:
-    """The rows of a chunk, of places in order."""
+    """Return the rows of one chunk in sorted places."""
     low, high = places[:, 0].searchsorted([part, part + 1]).tolist()
     first, stop = places[low:high, 1].searchsorted([chunk, chunk + 1]).tolist()
     return slice(low + first, low + stop)
 
 
 def _joined(prints: npt.NDArray[np.uint64], places: Places) -> tuple[Places, Places]:
-    """Places that keep a question, and beside each one that it takes its responses from."""
+    """Return the places that keep a question, and in parallel the places that it takes responses from."""
     import numpy as np
 
     if not len(prints):
@@ -96,14 +96,14 @@ def _joined(prints: npt.NDArray[np.uint64], places: Places) -> tuple[Places, Pla
     group = np.cumsum(begins) - 1
     firsts = np.flatnonzero(begins)
     parts = sorted_places[:, 0]
-    # the first of its run alone: a question that a run asks twice stays twice
+    # Only the first of each run: a question that one run asks twice stays twice.
     first_of_run = np.concatenate(([True], (parts[1:] != parts[:-1]) | begins[1:]))
     later = first_of_run & (parts != parts[firsts[group]])
     return sorted_places[firsts[group[later]]], sorted_places[later]
 
 
 def _prints(folder: RunFolder, commit: ChunkCommit) -> Iterator[tuple[int, int]]:
-    """(place, print) of each question with a reference answer that was not skipped when it was read or asked."""
+    """Yield (place, print) of each question with a reference answer that was not skipped before pairing."""
     place = 0
     with opened(folder, commit.questions.path) as parquet:
         for batch in parquet.iter_batches(_BATCH_ROWS, columns=[*_ASKED, "skip_reason"]):

@@ -1,6 +1,6 @@
-"""The JSON files of a run folder that later code trusts: their bytes carry their own hash, their fields have types.
+"""The JSON files of a run folder: each contains a hash of its own bytes, and its fields are type-checked.
 
-A file of an older mmpr has no hash and stays readable; its fields are checked all the same.
+A file of an older mmpr has no hash and stays readable; its fields are checked too.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ Record = TypeVar("Record")
 
 
 def to_json(value: Mapping[str, object]) -> bytes:
-    """Indented JSON with a line's end; readable, and the same bytes for the same value."""
+    """Return indented JSON with a final line break; equal values give equal bytes."""
     return (json.dumps(value, ensure_ascii=False, indent=1) + "\n").encode()
 
 
 def plain(record: DataclassInstance) -> JsonObject:
-    """A record as JSON has it, nested ones included.
+    """Return a record, and the records in it, as plain JSON values.
 
-    An optional field is left out where it is empty as by default: a run that was not merged has no `members`.
+    An empty optional field is left out: a run that was not merged has no `members`.
     """
     found: JsonObject = {}
     for field in fields(record):
@@ -55,45 +55,45 @@ def _plain(value: object) -> object:
 
 
 def sealed(value: Mapping[str, object]) -> bytes:
-    """The same with one more field, the hash of the bytes that it has without that field."""
+    """Return the JSON with one more field: the hash of its bytes without that field."""
     body = to_json({name: inner for name, inner in value.items() if name != SEAL})
     digest = hashlib.sha256(body).hexdigest().encode()
     return body[: -len(b"\n}\n")] + b',\n "sha256": "' + digest + b'"\n}\n'
 
 
 def sealed_line(value: Mapping[str, object]) -> str:
-    """The same as one line of a log."""
+    """Return one line of a log, with its hash."""
     body = json.dumps(value, ensure_ascii=False)
     return f'{body[:-1]}, "{SEAL}": "{hashlib.sha256(body.encode()).hexdigest()}"}}'
 
 
 def unsealed(content: bytes) -> JsonObject:
-    """The fields of a JSON object, without its hash.
+    """Return the fields of a JSON object, without its hash.
 
     Raises:
-        ValueError: it is no JSON object, or not what its hash says.
+        ValueError: it is no JSON object, or its bytes do not match its hash.
     """
     return record_of(JsonObject, content)
 
 
 def record_of(kind: type[Record], content: bytes, *, unknown: Literal["forbid", "ignore"] = "forbid") -> Record:
-    """A frozen record from the bytes of its file, each field of the type that the record declares.
+    """Read a frozen record from the bytes of a file, and check the type of each field.
 
     Args:
-        kind: a dataclass; its fields are plain, mappings, tuples, optional, or records themselves.
-        content: JSON, sealed or not.
-        unknown: whether fields that the record does not have are an error.
+        kind: a dataclass; its fields are plain values, mappings, tuples, optionals or records.
+        content: JSON, with or without a hash.
+        unknown: whether a field that the record does not have is an error.
 
     Raises:
-        ValueError: it is no JSON object, or not what its hash says; or a field is missing, unknown or of another type:
-            names it.
+        ValueError: it is no JSON object, or its bytes do not match its hash; or a field is missing, unknown or of
+            another type; names the field.
     """
     if seal := _SEALED.search(content):
         content = content[: seal.start()] + seal[2]
         if hashlib.sha256(content).hexdigest().encode() != seal[1]:
             raise ValueError(f"it has changed since it was written: its {SEAL} is of other bytes")
     try:
-        # strict: `true` is no 1, and "7" is no 7
+        # strict: JSON `true` is not accepted as 1, nor "7" as 7
         found = _adapter(cast("Hashable", kind)).validate_json(content, strict=True, extra=unknown)
     except ValidationError as error:
         raise ValueError(_words(error)) from None
@@ -102,13 +102,13 @@ def record_of(kind: type[Record], content: bytes, *, unknown: Literal["forbid", 
     return cast("Record", found)
 
 
-@cache  # making one takes up to 70 ms, and a run has a sidecar a chunk
+@cache  # building an adapter takes up to 70 ms, and a run has one sidecar per chunk
 def _adapter(kind: Hashable) -> TypeAdapter[object]:
     return TypeAdapter(cast("type[object]", kind))
 
 
 def _words(error: ValidationError) -> str:
-    """The first fault as words: `layout.chunks: input should be a valid integer`."""
+    """Return the first fault as a message: `layout.chunks: input should be a valid integer`."""
     first = error.errors(include_url=False)[0]
     place = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in first["loc"]).removeprefix(".")
     words = first["msg"].splitlines()[0]

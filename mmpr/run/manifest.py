@@ -1,4 +1,4 @@
-"""`manifest.json`: what a finished run consists of; the last file that is written."""
+"""`manifest.json`: the list of a finished run's files. It is written last."""
 
 from __future__ import annotations
 
@@ -13,15 +13,14 @@ from mmpr.run.json_records import Count, record_of, sealed
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a finished run is: of an older mmpr without `logs` and `run`.
+    """The content of `manifest.json`; files of an older mmpr have no `logs` and no `run`.
 
     Args:
-        n_chunks: the chunks that the dataset was cut from.
-        files: of the dataset and its reports, by path.
-        logs: files that lines are added to, as they were then: their first `n_bytes` never change.
-        run: `RunFolder.fingerprint` then.
-        own_judges: name and version of each judge of somebody's own that gave the verdicts.
-    """
+        n_chunks: number of chunks that the dataset was cut from.
+        files: files of the dataset and its reports, by path.
+        logs: files that later starts append to, as they were then: their first `n_bytes` never change.
+        run: `RunFolder.fingerprint` at that time.
+        own_judges: name and version of each custom judge that gave verdicts."""
 
     n_chunks: Count
     files: tuple[FileRecord, ...]
@@ -37,8 +36,8 @@ def write_manifest(
 
     Args:
         files: what `cut_dataset` wrote.
-        others: names of further finished files (card, report), hashed here as they lie.
-        own_judges: as the manifest has them.
+        others: names of further finished files (card, report); they are hashed here.
+        own_judges: as in `Manifest`.
     """
     records = sorted([*files, *(folder.record(name) for name in others)], key=lambda record: record.path)
     logs = [folder.record(name) for name in (STARTS, EVENTS) if folder.store.exists(name)]
@@ -47,10 +46,10 @@ def write_manifest(
 
 
 def read_manifest(folder: RunFolder) -> Manifest | None:
-    """What a finished run consists of, or None where it is not finished.
+    """Read `manifest.json`; None if the run is not finished.
 
     Raises:
-        RunFolderError: it cannot be read.
+        RunFolderError: the file cannot be read.
     """
     try:
         manifest = record_of(Manifest, folder.store.read_bytes(MANIFEST))

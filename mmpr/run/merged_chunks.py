@@ -1,4 +1,4 @@
-"""Committed chunks of other runs, taken into a folder; and which rows two runs both hold."""
+"""Take committed chunks of other runs into a folder, and find the rows that two runs share."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ _BATCH_ROWS = 8192
 def take_chunk(
     folder: RunFolder, other: RunFolder, commit: ChunkCommit, *, chunk: int, renamed: Mapping[str, str]
 ) -> ChunkCommit:
-    """Commit another run's chunk under a number of this one.
+    """Commit another run's chunk under a number of this run.
 
-    Its files become hard links where a disk can; they are written anew, a row group at a time, where a source has
-    another name here.
+    The files become hard links if the disk supports them. If a source has another name here, they are written again,
+    one row group at a time.
 
     Args:
-        folder: gets the chunk.
-        other: has it, and stays as it is.
+        folder: receives the chunk.
+        other: has the chunk; it is not changed.
         commit: the chunk in `other`.
-        chunk: its number here.
-        renamed: source names of `other` with those they have here.
+        chunk: its number in `folder`.
+        renamed: source names of `other`, with their names here.
 
     Raises:
         RunFolderError: a file cannot be read or written.
-        CommitRefused: this number is committed already.
+        CommitRefused: this chunk number is committed already.
     """
     renamed = renamed if any(span.source in renamed for span in commit.spans) else {}
     name = f"{chunk:05d}-{commit.attempt}.parquet"
@@ -74,13 +74,13 @@ def _with_names(rows: pa.Table, renamed: Mapping[str, str]) -> pa.Table:
 
 @dataclass(frozen=True, slots=True)
 class HeldRows:
-    """The rows of one source that a run holds, ascending, each with a print of what it asks: 16 bytes a row."""
+    """The rows of one source in a run, ascending, each with a hash of its question: 16 bytes per row."""
 
     rows: npt.NDArray[np.int64]
     prints: npt.NDArray[np.uint64]
 
     def shared(self, other: HeldRows) -> tuple[int, int | None]:
-        """How many rows both hold, and the first of them in which both ask the same; None where they never do."""
+        """Return the number of rows in both, and the first of them with the same question in both, or None."""
         import numpy as np
 
         shared, mine, theirs = np.intersect1d(self.rows, other.rows, assume_unique=True, return_indices=True)
@@ -89,7 +89,7 @@ class HeldRows:
 
 
 def held_rows(folder: RunFolder, commits: Iterable[ChunkCommit], sources: Collection[str]) -> dict[str, HeldRows]:
-    """The rows of some sources; images count by their hashes and are not read.
+    """Collect the rows of some sources; images are compared by their hashes and are not read.
 
     Raises:
         RunFolderError: a file is missing or damaged.
@@ -112,11 +112,12 @@ def held_rows(folder: RunFolder, commits: Iterable[ChunkCommit], sources: Collec
 
 
 def _questions(folder: RunFolder, commit: ChunkCommit) -> Iterator[tuple[str, int, int]]:
-    """(source, row, print) of each; rows that could not be read were asked nothing, and are like no other."""
+    """Yield (source, row, print) of each question; an unreadable row gets a print that no other row has."""
     with opened(folder, commit.questions.path) as parquet:
         for batch in parquet.iter_batches(_BATCH_ROWS, columns=_ASKED):
             for asked in batch.to_pylist():
                 source, row = asked.pop("source"), asked.pop("row")
+                # without a text the row could not be read: its own place, which no other row has, is hashed
                 what = json.dumps(asked if asked["text"] else [folder.url, source, row], ensure_ascii=True)
                 digest = hashlib.blake2b(what.encode(), digest_size=8).digest()
                 yield source, row, int.from_bytes(digest, "big")

@@ -1,4 +1,4 @@
-"""Parquet files of a run folder, a bounded part at a time; what goes wrong is one line with the file's name."""
+"""Read Parquet files of a run folder in parts of bounded size; an error is one line that names the file."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ from mmpr.errors import RunFolderError
 from mmpr.run.folder import RunFolder
 
 _BATCH_ROWS = 8192
-_IMAGE_ROWS = 64  # rows that may hold megabytes each
+_IMAGE_ROWS = 64  # one row may hold megabytes
 
 
 @contextmanager
 def named_errors(folder: RunFolder, name: str) -> Iterator[None]:
-    """What goes wrong while a file of the run is read, with its name.
+    """Turn an error while reading a file of the run into one that names the file.
 
     Raises:
         RunFolderError: the file is missing or damaged.
     """
     try:
         yield
-    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:  # whole, and yet of other rows
-        # a `KeyError` has just the name of a column, other errors no text at all
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
+        # the last three: a file can be valid Parquet and still have other columns or values
+        # a `KeyError` has only the column's name as its text, and some errors have no text
         words = next((line for line in str(error).splitlines() if line.strip()), "")
         cause = words if words and not isinstance(error, KeyError) else f"{type(error).__name__} {words}".strip()
         cause = "it is missing" if isinstance(error, FileNotFoundError) else cause
@@ -34,7 +35,7 @@ def named_errors(folder: RunFolder, name: str) -> Iterator[None]:
 
 @contextmanager
 def opened(folder: RunFolder, path: str) -> Iterator[pq.ParquetFile]:
-    """A file; what goes wrong inside the block is reported with the file's name.
+    """Open a Parquet file; an error inside the block names the file.
 
     Raises:
         RunFolderError: the file is missing or damaged.
@@ -46,7 +47,7 @@ def opened(folder: RunFolder, path: str) -> Iterator[pq.ParquetFile]:
 def batches(
     folder: RunFolder, path: str, columns: list[str] | None = None, *, n_rows: int = _BATCH_ROWS
 ) -> Iterator[pa.RecordBatch]:
-    """Some columns of a file, or all of them, so many rows at a time.
+    """Yield columns of a file (None: all), `n_rows` rows at a time.
 
     Raises:
         RunFolderError: the file is missing or damaged.
@@ -57,7 +58,7 @@ def batches(
 
 
 def all_batches(folder: RunFolder, path: str, *, images: bool = True) -> Iterator[pa.RecordBatch]:
-    """Every column of a file of the dataset, or every one but the images, whatever mmpr wrote it.
+    """Yield all columns of a dataset file, whichever mmpr wrote it; without `images` that column is left out.
 
     Raises:
         RunFolderError: the file is missing or damaged.
@@ -70,11 +71,11 @@ def all_batches(folder: RunFolder, path: str, *, images: bool = True) -> Iterato
 def row_groups(
     folder: RunFolder, path: str, columns: list[str] | None = None, *, only: Collection[int] | None = None
 ) -> Iterator[tuple[int, pa.Table]]:
-    """The row groups of a file with their numbers, in order.
+    """Yield the row groups of a file with their numbers, in order.
 
     Args:
-        columns: some, or all of them.
-        only: the numbers of those that are wanted; None: all.
+        columns: the columns to read; None: all.
+        only: numbers of the row groups to read; None: all.
 
     Raises:
         RunFolderError: the file is missing or damaged.
@@ -85,10 +86,10 @@ def row_groups(
 
 
 def require_columns(parquet: pq.ParquetFile, columns: Sequence[str]) -> None:
-    """Refuse a file without these columns: pyarrow leaves out those that it does not find.
+    """Refuse a file without these columns: pyarrow silently leaves out columns that it does not find.
 
     Raises:
-        ValueError: a bit of the footer flipped, and a column has another name.
+        ValueError: a column is missing, for example because a flipped bit in the footer changed its name.
     """
     if missing := [name for name in columns if name not in parquet.schema_arrow.names]:
         raise ValueError(f"it has no column {missing[0]}")

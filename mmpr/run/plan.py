@@ -1,4 +1,4 @@
-"""Which questions go to which shard: pure, decided by counts alone, the same whatever the chunks were."""
+"""Assign questions to shards. Pure; only counts decide, so that the sizes of chunks do not matter."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SHARD_BYTES = 500_000_000
 
 @dataclass(frozen=True, slots=True)
 class SkippedRow:
-    """A question without a pair, with its place."""
+    """A question without a pair, with its source and row."""
 
     source: str
     row: int
@@ -24,16 +24,16 @@ class SkippedRow:
 
 @dataclass(frozen=True, slots=True)
 class ChunkCensus:
-    """What pairing gives for one committed chunk.
+    """The result of pairing one committed chunk.
 
     Args:
         chunk: its number.
-        pairs: how many pairs each question has, by place in the chunk.
-        n_bytes: what those pairs take in memory, images repeated, by place.
-        by_kind: pairs of the chunk.
-        skipped: its questions without a pair.
-        held_out: places of its questions that belong to the validation split.
-        verdicts: of all its judged responses, those without a pair too.
+        pairs: number of pairs of each question, by place in the chunk.
+        n_bytes: bytes of each question's pairs in memory, by place; images count once per pair.
+        by_kind: number of pairs by kind.
+        skipped: the questions without a pair.
+        held_out: places of the questions in the validation split.
+        verdicts: counts over all judged responses, those without a pair included.
     """
 
     chunk: int
@@ -47,7 +47,7 @@ class ChunkCensus:
 
 @dataclass(slots=True)
 class Totals:
-    """Sums over the censuses; `questions = paired + skipped` holds by how a census is taken."""
+    """Sums over censuses; `questions = paired + skipped` holds, because a census has each question once."""
 
     questions: int = 0
     paired: int = 0
@@ -58,7 +58,7 @@ class Totals:
     verdicts: VerdictCounts = field(default_factory=VerdictCounts)
 
     def add(self, census: ChunkCensus) -> None:
-        """Count one more chunk."""
+        """Add one census."""
         self.questions += len(census.pairs)
         self.paired += sum(n > 0 for n in census.pairs)
         self.skipped += len(census.skipped)
@@ -70,7 +70,7 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """Places `first` to `stop` (not included) of one chunk."""
+    """The places `first` to `stop` (not included) of one chunk."""
 
     chunk: int
     first: int
@@ -79,7 +79,10 @@ class Slice:
 
 @dataclass(frozen=True, slots=True)
 class ShardPlan:
-    """One shard of the dataset: slices of chunks in source order, of which it has the questions of its split."""
+    """One shard: slices of chunks in source order.
+
+    The shard has those questions of the slices that are in its split.
+    """
 
     index: int
     n_shards: int
@@ -88,19 +91,19 @@ class ShardPlan:
 
     @property
     def path(self) -> str:
-        """`data/train-00000-of-00007.parquet`."""
+        """The path in the run folder: `data/train-00000-of-00007.parquet`."""
         return f"data/{self.split}-{self.index:05d}-of-{self.n_shards:05d}.parquet"
 
 
 def plan_shards(censuses: Iterable[ChunkCensus], *, shard_bytes: int = SHARD_BYTES) -> list[ShardPlan]:
-    """Fill shards question by question, in source order; a question's pairs are never divided.
+    """Fill shards question by question, in source order; a question's pairs stay in one shard.
 
     Args:
-        censuses: in source order; read once, so that they may be streamed.
-        shard_bytes: most that a shard's pairs take in memory; a question alone may take more.
+        censuses: in source order; read once, so they may be a generator.
+        shard_bytes: limit for a shard's pairs in memory; a single question may exceed it.
 
     Returns:
-        The train shards, then those of validation where it has any. A run without a pair has one without a slice.
+        The train shards, then the validation shards, if any. A run without pairs gets one empty train shard.
     """
     filling = {split: _Filling(shard_bytes) for split in (TRAIN, VALIDATION)}
     for census in censuses:
@@ -108,6 +111,7 @@ def plan_shards(censuses: Iterable[ChunkCensus], *, shard_bytes: int = SHARD_BYT
             if pairs:
                 filling[VALIDATION if place in census.held_out else TRAIN].add(census.chunk, place, n_bytes)
     filled = {split: one.shards() for split, one in filling.items()}
+    # an empty shard still has the schema, so that `load_dataset` opens a run without pairs
     filled[TRAIN] = filled[TRAIN] or [()]
     return [
         ShardPlan(index, len(shards), slices, split)
@@ -117,7 +121,7 @@ def plan_shards(censuses: Iterable[ChunkCensus], *, shard_bytes: int = SHARD_BYT
 
 
 class _Filling:
-    """The shards of one split, as its questions come."""
+    """Collects the shards of one split while its questions are added."""
 
     def __init__(self, shard_bytes: int) -> None:
         self._shard_bytes = shard_bytes

@@ -1,4 +1,4 @@
-"""A finished run as everybody reads it: reports, exports, evaluations, merges, the Hub and Python programs."""
+"""Read a finished run: the one reader for reports, exports, evaluations, merges, the Hub and the Python API."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from mmpr.run.run_record import RunRecord
 
 @dataclass(frozen=True, slots=True)
 class FinishedRun:
-    """A run whose dataset, or evaluation, was made from all that is committed."""
+    """A run with a manifest: its dataset or evaluation contains every committed chunk."""
 
     folder: RunFolder
     record: RunRecord
     manifest: Manifest
 
     def shards(self, split: str | None = None) -> list[FileRecord]:
-        """The files of the dataset in order, of one split or of both."""
+        """Return the dataset's files in order, of one split or of all."""
         return [file for name, files in self.by_split().items() if split in (None, name) for file in files]
 
     def by_split(self) -> dict[str, list[FileRecord]]:
-        """The files of the dataset in order, by split: `train`, `validation`."""
+        """Return the dataset's files in order, by split: `train`, `validation`."""
         found: dict[str, list[FileRecord]] = {}
         for file in shards_of(self.manifest.files):
             found.setdefault(split_of(file), []).append(file)
@@ -33,10 +33,10 @@ class FinishedRun:
 
 
 def finished_run(folder: RunFolder) -> FinishedRun:
-    """Any finished run.
+    """Open any finished run.
 
     Raises:
-        RunFolderError: the folder holds no run, or one that is not finished; what it holds is damaged.
+        RunFolderError: the folder holds no run, the run is not finished, or its files are damaged.
     """
     record, manifest = folder.load_run(), read_manifest(folder)
     remedy = "its build's command again finishes it, or `mmpr pair` if all is built"
@@ -49,20 +49,20 @@ def finished_run(folder: RunFolder) -> FinishedRun:
 
 
 def finished_pairs(folder: RunFolder) -> FinishedRun:
-    """A finished run with pairs.
+    """Open a finished run with pairs.
 
     Raises:
-        RunFolderError: the folder holds no run or an evaluation, or its dataset is not cut from all that was built.
+        RunFolderError: the folder holds no run or an evaluation, or the dataset does not contain every committed chunk.
     """
     folder.load_run().refuse_evaluation(folder.url)
     return finished_run(folder)
 
 
 def shards_of(files: Sequence[FileRecord]) -> list[FileRecord]:
-    """The dataset's shards, in order, of the files that were cut."""
+    """Return those of the manifest's files that are shards of the dataset, in order."""
     return sorted((file for file in files if file.path.startswith(f"{DATA}/")), key=lambda file: file.path)
 
 
 def split_of(file: FileRecord) -> str:
-    """`train` or `validation`, as a shard's name says."""
+    """Return `train` or `validation` from the shard's file name."""
     return file.path.removeprefix(f"{DATA}/").partition("-")[0]

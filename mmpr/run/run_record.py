@@ -1,4 +1,4 @@
-"""`run.json`: what a run was asked for, and of a merged one its runs. Read and written here alone."""
+"""`run.json`: the settings that a run was started with, and the members of a merged run. Only this module reads it."""
 
 from __future__ import annotations
 
@@ -13,23 +13,24 @@ from mmpr.run.commit_records import ChunkCommit
 from mmpr.run.json_records import Count, JsonObject, plain, record_of, sealed, to_json
 
 FORMAT = 1
-# What one member's row is (model, prompts, sampling) an mmpr that knows of no members would take from the first.
+# A merged run has its own format: rows of its members differ in model, prompts and sampling, and an older mmpr, which
+# does not know members, would use the first member's values for all rows.
 MERGED_FORMAT = 2
 
 _ROLLOUTS = "rollouts"
 
-Settings = Mapping[str, object]  # by their names, as JSON has them: only `mmpr.settings` knows what each means
+Settings = Mapping[str, object]  # by name, as in JSON; only `mmpr.settings` knows what each setting means
 
 
 @dataclass(frozen=True, slots=True)
 class RunLayout:
-    """How rows became chunks.
+    """How the source's rows were cut into chunks.
 
     Args:
         chunk_questions: most questions of a chunk.
-        stops: the sources' lengths at the starts that found one of them longer; of the only source a number.
-        questions: how many are asked, where several sources make that more than their lengths say.
-        chunks: how many the run has when it is finished; None where an older mmpr began it.
+        stops: lengths of the sources at each start that found one of them longer; a number for a run with one source.
+        questions: number of questions to ask, if several sources together ask other numbers than their lengths.
+        chunks: number of chunks of the finished run; None if an older mmpr started it.
     """
 
     chunk_questions: Count | None = None
@@ -39,21 +40,21 @@ class RunLayout:
 
     @property
     def lengths(self) -> tuple[tuple[int, ...], ...]:
-        """The stops, each as the lengths of all sources."""
+        """`stops` as tuples with the lengths of all sources."""
         return tuple(stop if isinstance(stop, tuple) else (stop,) for stop in self.stops)
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One run of a merged one; the members' chunks follow one another.
+    """One run of a merged run. The chunks of the members follow one another.
 
     Args:
-        name: its folder's, unlike the other members'.
-        chunks: how many of the merged run's chunks are its own.
-        renamed: its source names that another member has too, with their names in the merged run.
+        name: name of the member's folder, made unique among the members.
+        chunks: how many chunks of the merged run are the member's.
+        renamed: source names that another member has too, with their names in the merged run.
         source: address of its questions.
-        identity: its settings that may never change.
-        versions: of mmpr and what it ran on.
+        identity: settings that may never change.
+        versions: versions of mmpr and its dependencies.
     """
 
     name: str
@@ -66,18 +67,18 @@ class Member:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord:
-    """What `run.json` says.
+    """The content of `run.json`.
 
     Args:
-        format: of the folder.
+        format: version of the folder's format.
         source: address of the questions.
-        layout: what the first start fixes of its chunks.
-        identity: settings that may never change again; of a merged run those that all members share.
-        selection: settings that pairing again may change.
-        versions: of mmpr and what it runs on.
-        members: the runs of a merged one, in the order of their chunks; none where it was built.
-        reading: by source, how its rows are read; None where an older mmpr, which knew no such thing, began it.
-        nonce: distinguishes two first starts where a store's reply was lost.
+        layout: how rows are cut into chunks; the first start decides.
+        identity: settings that may never change; for a merged run, those that all members share.
+        selection: settings that may change when the run is paired again.
+        versions: versions of mmpr and its dependencies.
+        members: the runs of a merged run, in the order of their chunks; empty for a built run.
+        reading: how the rows of each source are read; None if an older mmpr started the run.
+        nonce: random; shows which of two first starts won if the store's reply was lost.
     """
 
     format: int
@@ -95,10 +96,10 @@ class RunRecord:
         """Read `run.json`.
 
         Raises:
-            RunFolderError: it is damaged, names the field; or a newer mmpr wrote it. `place` names the folder.
+            RunFolderError: the file is damaged (names the field), or a newer mmpr wrote it. `place` names the folder.
         """
         try:
-            # first, for a newer format may have fields that this mmpr would call damage
+            # The format comes first: a newer format may have fields that would be reported as damage.
             written_as = record_of(_FormatAlone, content, unknown="ignore").format
             if written_as <= MERGED_FORMAT:
                 return record_of(cls, content)
@@ -111,34 +112,34 @@ class RunRecord:
 
     @property
     def fingerprint(self) -> str:
-        """A hash of what no start may change, so that another run's `run.json` is noticed."""
+        """Hash of everything that no start may change; it shows if `run.json` was replaced by another run's."""
         changing = ("layout", "selection", "reading")
         kept = {name: value for name, value in plain(self).items() if name not in changing}
         return hashlib.sha256(to_json(kept)).hexdigest()
 
     @property
     def settings(self) -> JsonObject:
-        """All of them but those of operation."""
+        """All settings but the operational ones."""
         return {**self.identity, **self.selection}
 
     @property
     def is_evaluation(self) -> bool:
-        """Whether the run's questions are there to measure by, and not to train on."""
+        """Whether the run measures a model. Its questions must not be trained on."""
         return bool(self.identity.get("evaluate"))
 
     @property
     def is_pocket(self) -> bool:
-        """Whether any answer is the embedded model's, which is for trying out and not for training."""
+        """Whether the embedded pocket model wrote any answer; it is for trying mmpr out, not for training data."""
         identities = [member.identity for member in self.members] or [self.identity]
         return any(identity.get("model") == POCKET for identity in identities)
 
     @property
     def n_chunks(self) -> int | None:
-        """How many chunks it has when it is finished; None where an older mmpr began it."""
+        """The number of chunks of the finished run; None if an older mmpr started it."""
         return sum(member.chunks for member in self.members) if self.members else self.layout.chunks
 
     def refuse_evaluation(self, url: str) -> None:
-        """Raises `RunFolderError` for a run that has no pairs."""
+        """Raise `RunFolderError` if the run is an evaluation, which has no pairs."""
         if self.is_evaluation:
             raise RunFolderError(f"{url} holds an evaluation, no pairs: `mmpr eval {url}` shows it")
 
@@ -151,7 +152,7 @@ class _FormatAlone:
 def by_member(
     members: Sequence[Member], commits: Sequence[ChunkCommit]
 ) -> Iterator[tuple[Member, int, tuple[ChunkCommit, ...]]]:
-    """Each member with its first chunk's number and, of a merged run's commits, its own."""
+    """Yield each member of a merged run with the number of its first chunk and its commits."""
     first = 0
     for member in members:
         yield member, first, tuple(c for c in commits if first <= c.chunk < first + member.chunks)
@@ -159,24 +160,24 @@ def by_member(
 
 
 def sources_named(identity: Settings) -> Mapping[str, Settings]:
-    """The sources of a run with several, each with the settings of its own; none where it has one alone."""
+    """Return each source of a run with several, with its own settings; empty for a run with one source."""
     sources = identity.get("sources")
     return sources if isinstance(sources, dict) else {}
 
 
 def own_settings(selection: Settings) -> Mapping[str, Settings]:
-    """The settings of selection that single sources have for themselves, by the sources' names."""
+    """Return the selection settings that single sources override, by source name."""
     own = selection.get("per_source")
     return own if isinstance(own, dict) else {}
 
 
 def by_source(identity: Settings) -> list[tuple[str, Settings]]:
-    """Each source's name with the settings that hold for it; without a name where there is one alone."""
+    """Return each source's name with the settings that apply to it; the name is empty if there is only one source."""
     return [(name, {**identity, **own}) for name, own in (sources_named(identity) or {"": {}}).items()]
 
 
 def without_places(identity: Settings) -> JsonObject:
-    """Settings without what is of one machine; of several sources each with its file's name alone."""
+    """Return the settings without paths of this machine; each of several sources keeps its file name only."""
     shown = {name: value for name, value in identity.items() if name not in ("source", "image_root")}
     if sources := sources_named(identity):
         shown["sources"] = {
@@ -187,11 +188,11 @@ def without_places(identity: Settings) -> JsonObject:
 
 
 def with_rollouts(reading: JsonObject, facts: JsonObject) -> JsonObject:
-    """How sources are read, with what is known of a file of responses."""
+    """Return how sources are read, with the facts about an imported file of responses added."""
     return {name: {**how, _ROLLOUTS: facts} if isinstance(how, Mapping) else how for name, how in reading.items()}
 
 
 def rollouts_of(run: RunRecord) -> list[Settings]:
-    """What is known of the files of responses that a run was imported from; none where it was built."""
+    """Return the facts about the files that a run was imported from; empty for a built run."""
     found = [how.get(_ROLLOUTS) for how in (run.reading or {}).values() if isinstance(how, Mapping)]
     return [facts for facts in found if isinstance(facts, Mapping)]

@@ -1,8 +1,8 @@
-"""What needs the whole run: caps and ratios per source, and the split. Pure; counts and content hashes decide, so that
-order cannot.
+"""Apply the rules that need the whole run: caps and ratios per source, and the split.
 
-One pass over the commits gives a key for every pair (`ChunkSurvey`); the keys of a source that has too many pairs give
-the thresholds (`Selection`) under which a pair stays. Held are at most 8 bytes a pair, and none beyond a source's cap.
+Pure. Only counts and content hashes decide, so that the order of chunks does not matter. One pass over the commits
+computes a key for every pair (`ChunkSurvey`). If a source has too many pairs, their keys give the threshold below which
+a pair is kept (`Selection`). Memory: at most 8 bytes per pair, and a source with a cap keeps about twice its cap.
 """
 
 from __future__ import annotations
@@ -23,14 +23,15 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-Kind = tuple[str, PairKind]  # of one source
+Kind = tuple[str, PairKind]  # source name, kind
+# A key has the rank in its upper 12 bits and 52 bits of the pair's hash below: 13 of the id's 20 hex digits.
 _HASH_BITS = 52
 _MOST_RANK = (1 << 64 - _HASH_BITS) - 1
 
 
 @dataclass(frozen=True, slots=True)
 class DatasetOptions:
-    """What of a run's pairs becomes the dataset, and how it is written; see `mmpr.run.split`, `mmpr.run.exclusion`."""
+    """Which pairs of a run become the dataset, and how it is written; see `mmpr.run.split` and `mmpr.run.exclusion`."""
 
     max_pairs_per_source: int | None = option(
         None,
@@ -61,19 +62,18 @@ class DatasetOptions:
 
     @property
     def counts_pairs(self) -> bool:
-        """Whether any rule needs the pairs of the whole run."""
+        """Whether a rule needs the pairs of the whole run."""
         return self.max_pairs_per_source is not None or self.max_format_fraction is not None
 
     @property
     def selects(self) -> bool:
-        """Whether any rule needs the questions of the whole run."""
+        """Whether a rule needs the questions of the whole run."""
         return self.counts_pairs or self.validation_fraction > 0 or self.exclude is not None
 
 
 @dataclass(frozen=True, slots=True)
 class ChunkSurvey:
-    """What one chunk tells the selection: its pairs' keys by source and kind, which images must stay together, and
-    what of it stands in the list."""
+    """What one chunk has: keys of its pairs, images that must stay in one split, and what the exclude list names."""
 
     keys: dict[Kind, array[int]] = field(default_factory=dict)
     tied: array[int] = field(default_factory=lambda: array("Q"))
@@ -82,7 +82,7 @@ class ChunkSurvey:
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """Pairs of one source and kind stay whose key is below; the reason and detail are those of the others' skip."""
+    """Pairs of one source and kind are kept if their key is below; without a kept pair, a question is skipped."""
 
     below: int
     reason: Reason
@@ -91,14 +91,17 @@ class Threshold:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The decisions about a whole run; small, picklable, and applied question by question."""
+    """The decisions about a whole run, applied question by question; small and picklable."""
 
     thresholds: Mapping[Kind, Threshold] = field(default_factory=dict)
     split: Split = field(default_factory=Split)
     exclusion: Exclusion = field(default_factory=Exclusion)
 
     def keep(self, question: Question, pairs: Sequence[tuple[Pair, str]]) -> list[Pair] | Skip:
-        """Of at least one pair, each with its id, those that stay, ranked anew; or the skip of a question without."""
+        """Return the pairs that are kept, with new ranks, or a skip if none is.
+
+        `pairs` has at least one, each with its id.
+        """
         found = [(pair, name, self.thresholds.get((question.source, pair.kind))) for pair, name in pairs]
         kept = [pair for pair, name, limit in found if limit is None or pair_key(pair, name) < limit.below]
         if kept:
@@ -109,12 +112,15 @@ class Selection:
 
 
 def pair_key(pair: Pair, pair_id: str) -> int:
-    """64 bits to sort pairs by: all questions' best pairs come before any second best, and hashes decide among them."""
+    """Return 64 bits to sort pairs by: the rank first, then the hash of the id.
+
+    So the best pair of every question is kept before the second pair of any question.
+    """
     return min(pair.rank, _MOST_RANK) << _HASH_BITS | int(pair_id[: _HASH_BITS // 4], 16)
 
 
 class Survey:
-    """Gathers the chunks' surveys, in any order."""
+    """Collects the surveys of the chunks; their order does not matter."""
 
     def __init__(self, options: DatasetOptions) -> None:
         self._options = options
@@ -124,7 +130,7 @@ class Survey:
         self._exclusion = Exclusion()
 
     def add(self, chunk: ChunkSurvey) -> None:
-        """Take one more chunk; keys that can no longer matter are forgotten."""
+        """Add the survey of one chunk; keys that cannot decide any more are dropped."""
         self._tied.extend(chunk.tied)
         for sha256, detail in chunk.exclusion.images.items():
             self._exclusion.add_image(sha256, detail)
@@ -133,14 +139,14 @@ class Survey:
         for (source, kind), keys in chunk.keys.items():
             self._counts[source][kind] += len(keys)
             if most is None and kind is not PairKind.FORMAT:
-                continue  # without a cap only format pairs can be too many
+                continue  # without a cap, only format pairs can be too many
             gathered = self._keys[source, kind]
             gathered.extend(keys)
             if most is not None and len(gathered) > 2 * (most + 1):
                 self._keys[source, kind] = array("Q", _smallest(gathered, most + 1).tobytes())
 
     def decide(self) -> Selection:
-        """What the counts, keys and ties give."""
+        """Return the decisions for the collected surveys."""
         fraction = self._options.validation_fraction
         split = Split(fraction, moved_images(self._tied, fraction)) if fraction else Split()
         return Selection(self._thresholds(), split, self._exclusion)
@@ -150,27 +156,28 @@ class Survey:
         for source, counts in self._counts.items():
             for kind, most in quotas(counts, options).items():
                 if most < counts[kind]:
-                    # strictly below the first key that goes: equal keys all go, so that a cap is never passed
+                    # Strictly below the first dropped key: pairs with an equal key are all dropped, so that a cap is
+                    # never exceeded.
                     below = int(_smallest(self._keys[source, kind], most + 1)[most])
                     thresholds[source, kind] = Threshold(below, *_words(source, kind, most, counts, options))
         return thresholds
 
 
 def quotas(counts: Mapping[PairKind, int], options: DatasetOptions) -> dict[PairKind, int]:
-    """How many pairs of each kind one source keeps: the ratio first, then the cap in the proportions that it left."""
+    """Return how many pairs of each kind a source keeps: the ratio applies first, then the cap in equal proportions."""
     kept = {kind: counts.get(kind, 0) for kind in PairKind}
     kept[PairKind.FORMAT] = _most_format(kept, options)
     total, most = sum(kept.values()), options.max_pairs_per_source
     if most is None or total <= most:
         return kept
     shares = {kind: n * most // total for kind, n in kept.items()}
-    for kind in (PairKind.CORRECTNESS, PairKind.DROPOUT_NTP):  # what rounding left over; never to format pairs
+    for kind in (PairKind.CORRECTNESS, PairKind.DROPOUT_NTP):  # the rest of the division; never to format pairs
         shares[kind] += min(most - sum(shares.values()), kept[kind] - shares[kind])
     return shares
 
 
 def _most_format(counts: Mapping[PairKind, int], options: DatasetOptions) -> int:
-    """Format pairs that stay; in fractions of whole numbers, for 0.1 * 9 / 0.9 is not 1 in floats."""
+    """Return how many format pairs are kept. Exact fractions, because 0.1 * 9 / 0.9 is not 1 in floats."""
     n_format = counts[PairKind.FORMAT]
     if options.max_format_fraction is None or options.max_format_fraction >= 1:
         return n_format

@@ -1,9 +1,9 @@
-"""Which side of the split a question is on: images decide, so that none is on both. Pure.
+"""Assign questions to the train or the validation split. Pure. Images decide, so that no image is in both.
 
-An image's side is a hash of its own, and a question without images goes by its text. A question with several
-images ties them together: a group of images that questions connect goes as one, by the smallest hash in it, so that
-nothing leaks and no question is lost. Every committed question counts for that, with pairs or without: the sides stay
-when a run is paired again under other settings. Groups are found in about 100 bytes for each image of such questions.
+The hash of an image decides its split; the text decides for a question without images. A question with several images
+ties them together: all images that are connected by questions go to the split of the smallest hash among them. So no
+image leaks and no question is lost. Every committed question counts, with pairs or without, so that the splits stay
+the same when the run is paired again under other settings. Memory: about 100 bytes per image of such questions.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ def _none() -> array[int]:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """A run's split.
+    """The split of a run.
 
     Args:
-        fraction: of images (and texts of questions without) that are held out for validation.
-        moved: numbers of the images, ascending, whose group is on another side than they alone would be.
+        fraction: fraction of images (and of texts of questions without images) that is held out for validation.
+        moved: numbers of the images whose group is in another split than their own hash says, ascending.
     """
 
     fraction: float = 0.0
     moved: array[int] = field(default_factory=_none)
 
     def side(self, question: Question, images: Sequence[str]) -> str:
-        """`train` or `validation`.
+        """Return `train` or `validation`.
 
         Args:
-            question: of any source.
+            question: its text decides if it has no images.
             images: the sha256 of each of its images.
         """
         if not self.fraction:
@@ -56,28 +56,31 @@ class Split:
 
 
 def image_number(sha256: str) -> int:
-    """64 bits of an image's hash; two images with one number would merely stay together."""
+    """Return the first 64 bits of an image's hash. Two images with equal numbers would only stay together."""
     return int(sha256[:16], 16)
 
 
 def is_held_out(number: int, fraction: float) -> bool:
-    """Whether a number's own side is validation; hashed again, for the smallest number of a group is a small one."""
+    """Whether a number's own split is validation.
+
+    It is hashed again, because the smallest number of a group is small.
+    """
     digest = hashlib.blake2b(number.to_bytes(8, "big"), digest_size=8, person=b"mmpr split").digest()
     return int.from_bytes(digest, "big") < fraction * 2**64
 
 
 def ties(images: Sequence[str]) -> list[int]:
-    """The images of one question as pairs of numbers that must stay together, one after the other."""
+    """Return the images of one question as pairs of numbers that must stay together, in a flat list."""
     first, *others = sorted({image_number(sha256) for sha256 in images})
     return [number for other in others for number in (first, other)]
 
 
 def moved_images(tied: array[int], fraction: float) -> array[int]:
-    """The images whose group is on another side than they alone would be, ascending.
+    """Return the images whose group is in another split than their own hash says, ascending.
 
     Args:
         tied: `ties` of all questions with several images, in any order.
-        fraction: of images that are held out.
+        fraction: fraction of images that is held out.
     """
     import numpy as np
 
@@ -90,7 +93,7 @@ def moved_images(tied: array[int], fraction: float) -> array[int]:
 
 
 def _smallest_of_group(n: int, edges: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
-    """The smallest node that each node is connected with: labels run along the edges, and along themselves."""
+    """Return the smallest node connected to each node. Labels spread along edges until nothing changes."""
     import numpy as np
 
     label = np.arange(n)

@@ -1,7 +1,7 @@
 """A folder on any fsspec filesystem, with the few operations that a run folder needs.
 
-A file appears whole or not at all: a temporary file and a rename on a local disk or NFS, one PUT on an object store,
-where no rename is ever called.
+A file appears whole or not at all. On a local disk or NFS it is written to a temporary file and renamed. On an object
+store it is one PUT; no rename is ever called there.
 """
 
 from __future__ import annotations
@@ -27,15 +27,17 @@ from mmpr.errors import RunFolderError
 from mmpr.extras import missing_extra
 
 TEMPORARY = ".tmp"
-# What a filesystem without hard links says (FAT, most FUSE mounts of object stores).
+# Errors of a filesystem without hard links (FAT, most FUSE mounts of object stores).
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EACCES, errno.EMLINK}
+# A file for an object store is kept in memory up to this size, then in a local temporary file.
 _SPOOL_BYTES = 64 * 2**20
 _BLOCK_BYTES = 2**20
+# Threads that read small files.
 _READERS = 16
 
 
 class HashingFile:
-    """A write-only file that counts and hashes what passes; closing it is left to whoever opened the one below."""
+    """A write-only file that counts and hashes what it writes; it does not close the file below."""
 
     closed = False
 
@@ -65,11 +67,11 @@ class HashingFile:
 
 
 class Store:
-    """One root folder. Names are relative POSIX paths. Pickles as its address and reconnects where it arrives.
+    """A root folder; names are relative POSIX paths. Its pickle holds the address and connects again when loaded.
 
     Args:
         url: a local path or any fsspec URL (`s3://bucket/runs/1`, `memory://run`).
-        options: what fsspec's filesystem takes (endpoint, profile), without secrets where it can be helped.
+        options: arguments of fsspec's filesystem (endpoint, profile); avoid secrets here.
     """
 
     def __init__(self, url: str, options: Mapping[str, object] | None = None) -> None:
@@ -80,11 +82,11 @@ class Store:
         self.is_local = isinstance(self._fs, LocalFileSystem)
 
     def __reduce__(self) -> tuple[type[Store], tuple[str, dict[str, object]]]:
-        url = self._root if self.is_local else self.url  # a relative path means another folder elsewhere
+        url = self._root if self.is_local else self.url  # a relative path names another folder in another process
         return Store, (url, self.options)
 
     def path(self, name: str) -> str:
-        """The full path of a name on its filesystem."""
+        """Return the full path of a name on its filesystem."""
         return f"{self._root}/{name}"
 
     def exists(self, name: str) -> bool:
@@ -92,15 +94,15 @@ class Store:
         return bool(self._fs.exists(self.path(name)))
 
     def is_file(self) -> bool:
-        """Whether a file lies in the place of this folder."""
+        """Whether a file is in the place of this folder."""
         return self.is_local and Path(self._root).is_file()
 
     def size(self, name: str) -> int:
-        """Bytes of a file.
+        """Return the size of a file in bytes.
 
         Raises:
-            FileNotFoundError: there is none.
-            RunFolderError: it cannot be read; a directory in its place cannot.
+            FileNotFoundError: there is no such file.
+            RunFolderError: it cannot be read, for example because it is a directory.
         """
         with _named_errors(self.path(name), "read"):
             found = self._fs.info(self.path(name))
@@ -109,17 +111,17 @@ class Store:
             return int(found["size"])
 
     def read_bytes(self, name: str) -> bytes:
-        """All bytes of a file.
+        """Read all bytes of a file.
 
         Raises:
-            FileNotFoundError: there is none.
-            RunFolderError: it cannot be read; a directory in its place cannot.
+            FileNotFoundError: there is no such file.
+            RunFolderError: it cannot be read, for example because it is a directory.
         """
         with _named_errors(self.path(name), "read"):
             return cast(bytes, self._fs.cat_file(self.path(name)))
 
     def read_many(self, names: list[str]) -> dict[str, bytes]:
-        """The bytes of many small files, fetched together where the filesystem can."""
+        """Read many small files, in one request if the filesystem can."""
         if self.is_local:
             return self._read_slices(names)
         if not names:
@@ -129,7 +131,7 @@ class Store:
         return {name: found["/" + self.path(name).lstrip("/")] for name in names}
 
     def _read_slices(self, names: list[str]) -> dict[str, bytes]:
-        """On a network's disk a thousand small files cost a thousand round trips, unless many are under way at once."""
+        """Read with several threads: on a network disk, 1,000 small files cost 1,000 round trips one after another."""
         slices = [names[first::_READERS] for first in range(_READERS)]
         with ThreadPoolExecutor(_READERS) as readers:
             parts = readers.map(lambda part: {name: self.read_bytes(name) for name in part}, slices)
@@ -137,12 +139,12 @@ class Store:
         return {name: found[name] for name in names}
 
     def open(self, name: str) -> IO[bytes]:
-        """A file to read at any position."""
+        """Open a file for reading at any position."""
         with _named_errors(self.path(name), "read"):
             return cast("IO[bytes]", self._fs.open(self.path(name), "rb"))
 
     def sha256(self, name: str) -> tuple[int, str]:
-        """Bytes and hash of a file as it lies there, read in blocks."""
+        """Return the size and the hash of a file as it is now; read it in blocks."""
         digest, n_bytes = hashlib.sha256(), 0
         with _named_errors(self.path(name), "read"), self.open(name) as file:
             while block := file.read(_BLOCK_BYTES):
@@ -151,11 +153,11 @@ class Store:
         return n_bytes, digest.hexdigest()
 
     def names(self, folder: str) -> list[str]:
-        """Sorted names of the files right inside a folder; none where it does not exist."""
+        """Return the sorted names of the files directly in a folder; empty if the folder does not exist."""
         return [f"{folder}/{name}" if folder else name for name in self._inside(folder, "file")]
 
     def folders(self) -> list[str]:
-        """Sorted names of the folders right inside this one."""
+        """Return the sorted names of the folders directly in this one."""
         return self._inside("", "directory")
 
     def _inside(self, folder: str, kind: str) -> list[str]:
@@ -165,32 +167,32 @@ class Store:
                 found = self._fs.ls(self.path(folder).rstrip("/"), detail=True)
         except FileNotFoundError:
             return []
-        root = self.path(folder).rstrip("/")  # of a file in the folder's place `ls` gives the file
+        root = self.path(folder).rstrip("/")  # if the path is a file, `ls` returns that file
         inside = [entry["name"] for entry in found if entry["type"] == kind and entry["name"].rstrip("/") != root]
         return sorted(PurePosixPath(name).name for name in inside)
 
     def try_writing(self) -> None:
-        """Write and delete a small file, as a node does before it is given work.
+        """Write and delete a small file; a node does this before it gets work.
 
         Raises:
-            RunFolderError: this process cannot write here; names the path.
+            RunFolderError: this process cannot write here; the message names the path.
         """
         name = f"{secrets.token_hex(4)}{TEMPORARY}"
         self.write_bytes(name, b"can this node write here?")
         self.delete(name)
 
     def delete(self, name: str) -> None:
-        """Remove a file; that it is gone already is fine."""
+        """Delete a file; a missing file is no error."""
         with suppress(FileNotFoundError), _named_errors(self.path(name), "delete"):
             self._fs.rm_file(self.path(name))
 
     def write_bytes(self, name: str, content: bytes) -> None:
-        """Write a whole file, over an earlier one if there is one."""
+        """Write a whole file and replace an earlier one."""
         with self.writer(name) as file:
             file.write(content)
 
     def append_line(self, name: str, line: str) -> None:
-        """Add one line to a file of lines. Object stores cannot append: there the file is written anew."""
+        """Append one line to a text file. Object stores cannot append, so the file is written again there."""
         content = line.encode() + b"\n"
         if not self.is_local:
             before = self.read_bytes(name) if self.exists(name) else b""
@@ -199,13 +201,13 @@ class Store:
         path = self._local(name)
         with _named_errors(str(path), "write"), path.open("ab+") as file:
             if file.tell() and file.seek(-1, os.SEEK_END) and file.read(1) != b"\n":
-                content = b"\n" + content  # a crash cut the line before off
+                content = b"\n" + content  # a crash cut off the line before
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
 
     def copy_from(self, other: Store, name: str, *, to: str | None = None) -> None:
-        """Write a file that another folder has, under the same name or `to`; on one local disk it is a hard link."""
+        """Copy a file from another folder under the same name or `to`; on one local disk it becomes a hard link."""
         to = to or name
         if self.is_local and other.is_local and not self.exists(to):
             with suppress(OSError):
@@ -219,19 +221,19 @@ class Store:
 
     @contextmanager
     def writer(self, name: str) -> Iterator[HashingFile]:
-        """A file that appears when the block ends well, and does not when it raises."""
+        """Write a file that appears if the block succeeds, and does not if it raises."""
         with self._local_writer(name) if self.is_local else self._remote_writer(name) as file:
             yield file
 
     def write_exclusive(self, name: str, content: bytes) -> None:
         """Create a file that must not exist yet; of many writers exactly one succeeds.
 
-        Content should tell writers apart: where a store answers vaguely (a lost reply, no conditional PUT), what lies
-        there afterwards decides who won.
+        Give each writer different content. A store may answer ambiguously (a lost reply, no conditional PUT); then this
+        method reads the file back, and the writer whose content it finds has won.
 
         Raises:
             FileExistsError: another writer was first.
-            RunFolderError: it cannot be written at all.
+            RunFolderError: the file cannot be written.
         """
         with _named_errors(self.path(name), "write"):
             if self.is_local:
@@ -262,7 +264,7 @@ class Store:
 
     @contextmanager
     def _remote_writer(self, name: str) -> Iterator[HashingFile]:
-        # Spooled here first: a stream to an object store that breaks off may leave half a file under the final name.
+        # Spool locally first: a stream to an object store that breaks off may leave half a file under the final name.
         with tempfile.SpooledTemporaryFile(_SPOOL_BYTES) as below:
             yield HashingFile(cast("IO[bytes]", below))
             below.seek(0)
@@ -277,7 +279,7 @@ class Store:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            if path.is_dir():  # which `link` would call a file that another writer made
+            if path.is_dir():  # `link` would raise FileExistsError, as for another writer's file
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
             _link_or_replace(temporary, path, content)
             _sync_folder(path.parent)
@@ -293,7 +295,7 @@ class Store:
                 self._fs.pipe_file(path, content, mode="create")
             else:
                 self._fs.pipe_file(path, content)
-        except OSError as error:  # s3fs tells a lost race as EINVAL, a retried PUT meets its own first try
+        except OSError as error:  # s3fs reports a lost race as EINVAL; a retried PUT finds the file of its first try
             if not self.exists(name):
                 raise
             if self.read_bytes(name) != content:
@@ -320,7 +322,8 @@ def _link_or_replace(temporary: Path, path: Path, content: bytes) -> None:
     try:
         os.link(temporary, path)
     except FileExistsError:
-        if temporary.stat().st_nlink != 2:  # NFS: the link was made, its reply was lost, the retry met it
+        # NFS: the link was made but its reply was lost, and the retry found the link
+        if temporary.stat().st_nlink != 2:
             raise
     except OSError as error:
         if error.errno not in _NO_LINKS:
@@ -342,7 +345,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 _READ, _WRITE = "restore it from a copy, or the rights to it", "check its disk space and permissions, then start again"
-_ANSWERS = (FileExistsError, FileNotFoundError)  # existence and absence are answers, not errors
+_ANSWERS = (FileExistsError, FileNotFoundError)  # the caller asked whether the file exists: that is no fault
 
 
 @contextmanager

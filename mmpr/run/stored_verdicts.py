@@ -1,4 +1,4 @@
-"""Verdicts on committed responses: given when a chunk is written, and again where the judge's settings have changed."""
+"""Judge committed responses: when a chunk is written, and again when the judge's settings have changed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mmpr.verifier.opinions import UseVerifier, with_opinion
 
 
 def with_verdicts(committed: StoredQuestion, judge: Judge | OwnJudge) -> StoredQuestion:
-    """The question with a verdict on every sampled response, whatever it had before."""
+    """Return the question with a new verdict on every sampled response; old verdicts are replaced."""
     samples = [stored for stored in committed.responses if stored.response.stage is Stage.SAMPLE]
     if not samples:
         return committed
@@ -38,7 +38,7 @@ def with_opinions(committed: StoredQuestion, *, min_margin: float, use: UseVerif
 
 
 def kind_of(committed: StoredQuestion, *, options: JudgeOptions) -> str | None:
-    """The kind of the question's reference answer; `unknown` where it cannot be compiled, None where there is none."""
+    """Return the kind of the question's reference answer: `unknown` if it cannot be compiled, None if there is none."""
     if committed.question.answer is None:
         return None
     try:
@@ -48,7 +48,10 @@ def kind_of(committed: StoredQuestion, *, options: JudgeOptions) -> str | None:
 
 
 class Rejudge:
-    """A committed question under other settings of the judge; picklable, with one judge where it is used."""
+    """Judges a committed question under other settings.
+
+    Picklable; each process opens its own judge at the first call.
+    """
 
     def __init__(self, options: JudgeOptions, time_limit_s: float) -> None:
         self._options, self._time_limit_s = options, time_limit_s
@@ -60,4 +63,4 @@ class Rejudge:
         return with_verdicts(committed, self._judge)
 
     def __reduce__(self) -> tuple[type[Rejudge], tuple[JudgeOptions, float]]:
-        return Rejudge, (self._options, self._time_limit_s)  # its judge's process stays where it is
+        return Rejudge, (self._options, self._time_limit_s)  # without the judge: its worker process cannot move

@@ -1,7 +1,7 @@
-"""How the judge decided over a whole run: sums of the verdicts that its pairs were made from.
+"""Count the verdicts of a whole run, as its pairs were made from them.
 
-They stand in a file of their own beside the dataset, for a commit tells only what was found when it was made: pairing
-again under other settings of the judge gives new verdicts, and leaves the commits as they are.
+They are stored beside the dataset. A commit has only the counts of its own time: pairing again under other judge
+settings gives new verdicts and leaves the commits unchanged.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ GROUPS = ("source", "kind", "rule")
 
 @dataclass(slots=True)
 class VerdictCounts:
-    """Sums that do not depend on the order of what is counted.
+    """Sums that do not depend on the order of counting.
 
     Args:
-        by_rule: responses by the rule that decided and by outcome.
-        by_accuracy: questions by how many of their responses are right, of how many that `accuracy` counts.
-        groups: by `source`, `kind` (of the reference answer) and `rule`, and by name: of questions with a reference
-            answer how many are `paired` and `skipped`; of their `responses` how many are `correct`, `proven` and
-            `likely` wrong, `unparsed`, `undecided`, how many `off_format`, and how many stand `in_pairs`. Under a rule
-            these are the responses that it decided, and the questions that have one. Empty where an older mmpr counted.
-        first_round: the sums of `mmpr.pairing.FirstRound` over the questions.
-        judge_version: of the judge whose verdicts are counted.
-        verifier: what a verifier answered, where one was asked.
+        by_rule: responses by deciding rule and outcome.
+        by_accuracy: questions by (number of correct responses, number of responses that `accuracy` counts).
+        groups: counts by `source`, `kind` (of the reference answer) and `rule`, then by name. Of the questions with a
+            reference answer: `paired` and `skipped`. Of their `responses`: `correct`, `proven` and `likely` wrong,
+            `unparsed`, `undecided`, `off_format`, and `in_pairs`. A rule counts the responses that it decided and
+            the questions of these. Empty if an older mmpr counted.
+        first_round: sums of `mmpr.pairing.FirstRound` over the questions.
+        judge_version: version of the judge that gave the verdicts.
+        verifier: counts of the verifier's answers, if one was asked.
     """
 
     by_rule: dict[str, Counter[str]] = field(default_factory=dict)
@@ -57,9 +57,9 @@ class VerdictCounts:
         policy: str | None = None,
         min_margin: float = 0.0,
     ) -> None:
-        """Take one question with its pairs, none where it is skipped; those without a reference answer are not judged.
+        """Add one question with its pairs; they are empty if it is skipped.
 
-        First rounds are the policy's own, where several models answered.
+        A question without a reference answer is not judged and not counted. If several models answered, the first round counts only the responses of `policy`.
         """
         if committed.question.answer is None:
             return
@@ -74,7 +74,7 @@ class VerdictCounts:
         self.verifier.count(committed, pairs, min_margin)
 
     def _count_groups(self, committed: StoredQuestion, pairs: Sequence[Pair], kind: str | None) -> None:
-        """Every response under its question's source and kind, and under its own rule."""
+        """Count each response under its question's source and kind, and under its own rule."""
         shared = [self._group("source", committed.question.source), *([self._group("kind", kind)] if kind else [])]
         decided: dict[str, Counter[str]] = {}
         used = {side for pair in pairs for side in (pair.chosen, pair.rejected)}
@@ -92,7 +92,7 @@ class VerdictCounts:
         return self.groups[group].setdefault(name, Counter())
 
     def add(self, other: VerdictCounts) -> None:
-        """Take another's sums."""
+        """Add the sums of another."""
         _add(self.by_rule, other.by_rule)
         self.by_accuracy.update(other.by_accuracy)
         self.first_round.update(other.first_round)
@@ -101,7 +101,7 @@ class VerdictCounts:
         self.verifier.add(other.verifier)
 
     def to_json(self) -> JsonObject:
-        """Plain and sorted: the same for the same sums."""
+        """Return plain sorted JSON: equal sums give equal bytes."""
         return {
             "judge_version": self.judge_version,
             "by_rule": _plain(self.by_rule),
@@ -113,7 +113,7 @@ class VerdictCounts:
 
 
 def verdict_label(verdict: Verdict) -> str:
-    """What a response is counted as: `correct`, `proven` or `likely` wrong, `unparsed` or `undecided`."""
+    """Return the name under which a response is counted: `correct`, `proven`, `likely`, `unparsed` or `undecided`."""
     if verdict.outcome is Outcome.INCORRECT:
         return (verdict.certainty or Certainty.LIKELY).value
     return verdict.outcome.value if verdict.outcome in (Outcome.CORRECT, Outcome.UNPARSED) else "undecided"
@@ -137,7 +137,7 @@ class _StoredGroups:
 
 @dataclass(frozen=True, slots=True)
 class _Stored:
-    """`verdicts.json`; of an older mmpr without `first_round` and `groups`, and of its judge, whose version is 1."""
+    """The content of `verdicts.json`; an older mmpr wrote no `first_round` and no `groups`, and had judge version 1."""
 
     by_rule: dict[str, dict[str, int]]
     by_accuracy: tuple[tuple[int, int, int], ...]
@@ -153,7 +153,7 @@ def write_verdicts(folder: RunFolder, counts: VerdictCounts) -> None:
 
 
 def read_verdicts(folder: RunFolder) -> VerdictCounts:
-    """What the last cut of the dataset counted.
+    """Read what was counted when the dataset was cut.
 
     Raises:
         RunFolderError: the file is missing or damaged.
