@@ -15,7 +15,7 @@ SIGTERM = "SIGTERM"
 EXIT_AGAIN, EXIT_INTERRUPTED = 75, 130
 AGAIN = "run the same command again to go on"
 _RETRY_S = 0.05
-_stopping = False
+_stopping = ""  # why, once it was raised
 
 
 def quit_at_once() -> None:
@@ -52,8 +52,19 @@ def stop(why: str) -> None:
 
     global _stopping
     if not _stopping:
-        _stopping = True
+        _stopping = why
         raise RunStopped(why)
+
+
+def cause_of(end: KeyboardInterrupt) -> KeyboardInterrupt:
+    """The `RunStopped` that an interrupt stands for, else the interrupt itself.
+
+    Where a handler raises while Ray's C++ core waits, Ray drops what was raised and raises a `KeyboardInterrupt` of its
+    own: a SIGTERM would end with Ctrl-C's exit code.
+    """
+    from mmpr.errors import RunStopped
+
+    return RunStopped(_stopping) if _stopping and not isinstance(end, RunStopped) else end
 
 
 def postpone_amid_import(number: int, frame: FrameType | None) -> bool:
@@ -86,7 +97,7 @@ def postpone_amid_import(number: int, frame: FrameType | None) -> bool:
 def begin() -> None:
     """A new piece of work (a library's second build) may be stopped again."""
     global _stopping
-    _stopping = False
+    _stopping = ""
 
 
 def _quit(number: int, _: FrameType | None) -> None:

@@ -66,7 +66,7 @@ async def own(asked):
     """What our own engine said; it has ended."""
     extra = {"block_size": 32, "max_num_seqs": 64, "enforce_eager": True}
     settings = EngineOptions(str(checkpoint_path()), dtype="float32", max_tiles=4, context_tokens=1024, on_cpu=True)
-    engine = await start_vllm(replace(settings, trust_remote_code=True, extra=extra))
+    engine = await start_vllm(replace(settings, trust_remote_code=True, vllm=extra))
     try:
         return await tell(engine, *asked)
     finally:

@@ -76,3 +76,20 @@ assert "transformers" not in sys.modules and "torchvision" not in sys.modules
 def test_an_import_of_torch_alone_changes_nothing_in_it_and_hides_no_package():
     done = subprocess.run([sys.executable, "-c", PLAIN], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-1000:]
+
+
+def test_all_descendants_end_and_those_that_end_meanwhile_disturb_nothing():
+    code = """if True:
+        import subprocess
+        import psutil
+        from mmpr._processes import kill_descendants
+        for i in range(150):
+            subprocess.Popen(["sleep", f"{i / 1000}"])
+        subprocess.Popen(["sh", "-c", "sleep 60 & sleep 61"])
+        below = psutil.Process().children(recursive=True)
+        kill_descendants()
+        psutil.wait_procs(below, timeout=10)
+        print(len(below) > 2, [p.pid for p in below if p.is_running() and p.status() != psutil.STATUS_ZOMBIE])
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("True []\n", "")

@@ -14,11 +14,18 @@ from pipelines.pocket.questions import write_questions
 
 pytestmark = [pytest.mark.slow, pytest.mark.engine]
 MMPR = (sys.executable, "-m", "mmpr")
+OURS = "MMPR_TEST_BUILD"  # in the environment of all that a build starts
 
 
 def start(folder, *words):
     words = ["build", "--source", folder / "vqa.jsonl", "--out", folder / "run", "chunk_questions=8", *words]
-    return subprocess.Popen([*MMPR, *map(str, words)], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [*MMPR, *map(str, words)],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, OURS: str(folder)},
+    )
 
 
 def wait_for_a_commit(folder, build):
@@ -27,13 +34,21 @@ def wait_for_a_commit(folder, build):
     assert build.poll() is None, "the build ended before it could be disturbed"
 
 
-def engine_processes():
-    return [p for p in psutil.process_iter(["name", "cmdline"]) if "EngineCore" in " ".join(p.info["cmdline"] or [])]
+def engine_processes(folder):
+    """Those of the build in this folder: other engines of this machine are none of ours."""
+    return [process for process in psutil.process_iter() if _serves(process, folder)]
+
+
+def _serves(process, folder):
+    try:
+        return "EngineCore" in " ".join(process.cmdline()) and process.environ().get(OURS) == str(folder)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def assert_complete(folder, n):
     report = json.loads((folder / "run" / "report.json").read_text())
-    assert report.questions == n == report.paired + report.skipped
+    assert report["questions"] == n == report["paired"] + report["skipped"]
     assert subprocess.run([*MMPR, "verify", str(folder / "run")], check=False).returncode == 0
 
 
@@ -41,7 +56,7 @@ def test_a_killed_engine_process_loses_and_doubles_nothing(tmp_path):
     write_questions(tmp_path, n=60, open_fraction=0.3, seed=9)
     build = start(tmp_path)
     wait_for_a_commit(tmp_path, build)
-    for process in engine_processes():
+    for process in engine_processes(tmp_path):
         process.kill()
     _, printed = build.communicate()
     assert build.returncode == 0, printed
@@ -53,8 +68,8 @@ def test_a_killed_driver_leaves_no_engine_and_the_next_start_completes(tmp_path)
     with start(tmp_path) as build:  # its pipes are closed here, not by the garbage collector in a later test
         wait_for_a_commit(tmp_path, build)
         build.kill()
-    psutil.wait_procs(engine_processes(), timeout=60)
-    assert engine_processes() == []
+    psutil.wait_procs(engine_processes(tmp_path), timeout=60)
+    assert engine_processes(tmp_path) == []
     kept = {path.name: path.read_bytes() for path in (tmp_path / "run" / "chunks").glob("*.json")}
     again = start(tmp_path)
     _, printed = again.communicate()
@@ -72,8 +87,8 @@ def test_ctrl_c_is_one_line_and_leaves_nothing_behind(tmp_path):
     _, printed = build.communicate()
     assert build.returncode == 130
     assert printed.splitlines()[-1].startswith("mmpr: interrupted") and "Traceback" not in printed
-    psutil.wait_procs(engine_processes(), timeout=60)
-    assert engine_processes() == []
+    psutil.wait_procs(engine_processes(tmp_path), timeout=60)
+    assert engine_processes(tmp_path) == []
 
 
 def test_check_with_the_engine_asks_it_and_prints_memory_and_speed(tmp_path):

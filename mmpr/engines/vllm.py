@@ -20,7 +20,7 @@ from typing import Any
 
 import psutil
 
-from mmpr._processes import ENGINE_PARENT, give_way, name_shared_memory, sweep_shared_memory
+from mmpr._processes import ENGINE_PARENT, give_way, kill_descendants, name_shared_memory, sweep_shared_memory
 from mmpr.engines.engine_options import EngineOptions
 from mmpr.engines.protocol import AnswerScores, EngineClock, Pulse, Sampling, check_tags, report_phase
 from mmpr.errors import EngineDead, EngineError, EngineStartError, RequestRefused
@@ -320,7 +320,7 @@ class VllmEngine:
         if reader is not None:
             await asyncio.wait([reader])  # it was cancelled; until it ends it holds the engine and its sockets
         self._threads.shutdown(wait=False, cancel_futures=True)
-        kill_children()
+        kill_descendants()
 
 
 async def start_vllm(options: EngineOptions) -> VllmEngine:
@@ -349,7 +349,7 @@ def _start(options: EngineOptions) -> VllmEngine:
         # in a frame of its own: a module of vLLM keeps this one for good, through the traceback of a failed import
         return _started(AsyncLLM, AsyncEngineArgs(**engine_arguments(options)), options)
     except (Exception, SystemExit) as error:  # noqa: BLE001 vLLM raises anything here; a start has one meaning of failure
-        kill_children()
+        kill_descendants()
         raise EngineStartError(f"model {options.model!r}: {_cause(error)}") from None
 
 
@@ -449,14 +449,6 @@ def _memory_bytes() -> int:
         with suppress(psutil.NoSuchProcess):
             held += process.memory_info().rss
     return held
-
-
-def kill_children() -> None:
-    """End every process this one started, at once."""
-    children = psutil.Process().children(recursive=True)
-    for child in children:
-        child.kill()
-    psutil.wait_procs(children, timeout=10)
 
 
 def _may_pass(error: Exception) -> bool:

@@ -22,6 +22,7 @@ import ray
 from ray._raylet import Config  # type: ignore[attr-defined]  # a module in Cython
 from ray.exceptions import RayError, RayTaskError
 
+from mmpr import termination
 from mmpr._processes import held_signals
 from mmpr.errors import MmprError
 from mmpr.pool import ray_server
@@ -90,7 +91,10 @@ def _init(address: str, quiet: dict[str, Any]) -> Iterator[None]:
     if ended:
         signal.raise_signal(signal.SIGTERM)
     with nullcontext() if quiet["log_to_driver"] else kept(words):
-        yield
+        try:
+            yield
+        except KeyboardInterrupt as end:
+            raise termination.cause_of(end) from None
 
 
 def _leave() -> None:

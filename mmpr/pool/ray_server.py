@@ -17,8 +17,6 @@ import threading
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 
 def serve(driver: int, options: dict[str, Any], *, keep_files: bool) -> None:
     """Start Ray, write its address (or what went wrong) as a line of JSON, and wait for the driver's end.
@@ -46,14 +44,11 @@ def _start(options: dict[str, Any]) -> dict[str, str]:
 
 def _end_with(driver: int, session: Path | None) -> None:
     """When the driver ends, end every process below this one and itself; Ray's own way takes a second for each."""
-    from mmpr._processes import sweep_shared_memory
+    from mmpr._processes import kill_descendants, sweep_shared_memory
 
     while os.getppid() == driver and not select.select([sys.stdin], [], [], 1.0)[0]:
         pass
-    processes = psutil.Process().children(recursive=True)
-    for process in processes:
-        process.kill()
-    psutil.wait_procs(processes, timeout=10)
+    kill_descendants()
     sweep_shared_memory()
     if session is not None:
         shutil.rmtree(session, ignore_errors=True)

@@ -77,6 +77,22 @@ def test_a_driver_that_is_killed_for_good_takes_its_whole_ray_with_it():
     assert not list(Path("/tmp").glob(f"mmpr-ray-{driver.pid}-*"))
 
 
+def test_a_sigterm_while_ray_waits_for_a_task_is_no_ctrl_c():
+    code = """if True:
+        import os, signal, threading, time
+        from mmpr import pool
+        from mmpr.builder.stopping import stop_signal
+        try:
+            with stop_signal(), pool.connected(None):
+                threading.Timer(1, os.kill, (os.getpid(), signal.SIGTERM)).start()
+                list(pool.map_tasks(time.sleep, [60]))
+        except KeyboardInterrupt as end:
+            print(repr(end))
+    """
+    waited = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert waited.stdout == "RunStopped('SIGTERM')\n", waited
+
+
 def _lives(process):
     try:
         return process.status() != psutil.STATUS_ZOMBIE
