@@ -1,6 +1,7 @@
-"""A run as any machine sees it that can read its folder: how far, how fast, by whom, and what went wrong.
+"""Read a run's status from its folder: progress, speed, driver, hosts and events.
 
-Needs no cluster, no engine and no source, writes nothing, and reads one small file a chunk.
+Works on any machine that can read the folder. It needs no cluster, engine or source, writes nothing, and reads one
+small file per chunk.
 """
 
 from __future__ import annotations
@@ -20,15 +21,16 @@ from mmpr.run.json_records import JsonObject
 from mmpr.text_table import aligned
 from mmpr.types import PairKind
 
-_WINDOW_S = 600.0  # a rate is over the last so many seconds of work
+_WINDOW_S = 600.0  # rates are computed over the last 600 s of work
 _EVENTS = 5
+# A starting build may drop a damaged commit between the listing and the reading of commits.
 _TRIES = 3
 ENDS = ("complete", "stopped", "failing", "failed", "interrupted")  # the events that end a start
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuestionCounts:
-    """How many questions are done; of an evaluation `evaluated`, their `responses` and how many are `right`."""
+    """Number of questions by state; an evaluation has `evaluated`, `responses` and `right` responses."""
 
     done: int
     total: int
@@ -41,7 +43,7 @@ class QuestionCounts:
 
 @dataclass(frozen=True, slots=True)
 class WorkRate:
-    """Of the last minutes of a run at work, else over all its time at work; None where nothing says it."""
+    """Speed over the last minutes of a live run, otherwise over all its working time; None if unknown."""
 
     questions_per_s: float | None
     tokens_per_s: float | None
@@ -50,7 +52,7 @@ class WorkRate:
 
 @dataclass(frozen=True, slots=True)
 class DriverStatus:
-    """Who drives the run, and how many seconds ago its last heartbeat was."""
+    """The process that drives the run, and the seconds since its last heartbeat."""
 
     host: str
     pid: int
@@ -59,7 +61,7 @@ class DriverStatus:
 
 @dataclass(frozen=True, slots=True)
 class HostStatus:
-    """What a host has committed, and when last (UTC)."""
+    """Committed work of one host, and the time of its last commit (UTC)."""
 
     chunks: int
     questions: int
@@ -72,20 +74,20 @@ class RunStatus:
     """One run's status. Times are UTC.
 
     Args:
-        run: its address.
+        run: address of the run.
         state: running, silent, stopped or complete.
-        questions: how many are done, and how they left.
-        chunks: that are committed.
-        pairs_by_kind, skips_by_reason, tokens: sums over them.
-        rate: how fast it is.
-        driver: the process that drives it; None where none does.
-        live: the driver's last figures.
-        hosts: what each has done.
-        model: that answers.
-        starts: how many there were.
-        last_start, last_commit: when.
-        events: the last five, those that end a start aside.
-        ended: how the last start that is over ended.
+        questions: number of questions by state.
+        chunks: number of committed chunks.
+        pairs_by_kind, skips_by_reason, tokens: sums over the committed chunks.
+        rate: speed.
+        driver: the process that drives the run; None if there is none.
+        live: the latest figures of the driver.
+        hosts: committed work by host.
+        model: the model that answers.
+        starts: number of starts.
+        last_start, last_commit: times.
+        events: the last five events, without those that end a start.
+        ended: the event that ended the last finished start.
     """
 
     run: str
@@ -108,14 +110,14 @@ class RunStatus:
 
 
 def read_status(url: str, options: Mapping[str, object] | None = None) -> RunStatus:
-    """One run's status, as `mmpr status --json` prints it.
+    """Return the status that `mmpr status --json` prints.
 
     Args:
         url: local path or fsspec URL of the run folder.
-        options: what fsspec's filesystem takes.
+        options: arguments of fsspec's filesystem.
 
     Raises:
-        RunFolderError: the folder holds no run, or a commit in it is damaged.
+        RunFolderError: the folder holds no run, or one of its commits is damaged.
     """
     folder = RunFolder(url, options)
     run = folder.load_run()
@@ -146,10 +148,10 @@ def read_status(url: str, options: Mapping[str, object] | None = None) -> RunSta
 
 
 def runs_below(url: str, options: Mapping[str, object] | None = None) -> list[str]:
-    """The run folders right inside a folder, as a job leaves them; just `url` where it is a run itself.
+    """Return the run folders directly in a folder, as a job writes them; `[url]` if it is a run itself.
 
     Raises:
-        RunFolderError: there is none.
+        RunFolderError: there is no run.
     """
     folder = RunFolder(url, options)
     if folder.has_run():
@@ -162,7 +164,7 @@ def runs_below(url: str, options: Mapping[str, object] | None = None) -> list[st
 
 
 def _committed(folder: RunFolder) -> dict[int, ChunkCommit]:
-    """The commits; a start that takes damaged ones back meanwhile may delete one between listing and reading."""
+    """Return the commits; try again if a starting build drops a damaged one between listing and reading."""
     for _ in range(_TRIES):
         try:
             return folder.committed()
@@ -185,7 +187,7 @@ def _questions(run: RunRecord, commits: Sequence[ChunkCommit]) -> QuestionCounts
 
 
 def _total(run: RunRecord) -> int:
-    """How many questions the run asks: with several sources it says so."""
+    """Return how many questions the run asks; a run with several sources stores the number."""
     if run.layout.questions is not None:
         return run.layout.questions
     rows = sum(run.layout.lengths[-1]) if run.layout.stops else 0
@@ -214,7 +216,7 @@ def _rate(
 
 
 def _recent(commits: Sequence[ChunkCommit], starts: Sequence[JsonObject]) -> tuple[int, int, float] | None:
-    """Questions and tokens committed in the last minutes of this start, and how long these were."""
+    """Return questions and tokens committed in the last minutes of this start, and how many seconds that is."""
     began = _unix(starts[-1].get("at")) if starts else None
     mine = [commit for commit in _timed(commits) if began is None or _end(commit) >= began]
     if not mine:
@@ -233,12 +235,12 @@ def _overall(commits: Sequence[ChunkCommit], done: int) -> tuple[int, int, float
 
 
 def _timed(commits: Sequence[ChunkCommit]) -> list[ChunkCommit]:
-    """Those that say when they were done; those of an older mmpr do not."""
+    """Return the commits with a start time; an older mmpr stored none."""
     return [commit for commit in commits if commit.account.began is not None]
 
 
 def _end(commit: ChunkCommit) -> float:
-    """Unix seconds."""
+    """Return the commit's time in Unix seconds."""
     return (commit.account.began or 0.0) + commit.account.seconds
 
 
@@ -287,7 +289,7 @@ def _unix(moment: object) -> float | None:
 
 
 def status_lines(status: RunStatus) -> list[str]:
-    """One run's status as lines; nothing in them steers a terminal."""
+    """Format a run's status as lines; control characters of its texts are made visible."""
     questions = status.questions
     share = questions.done / questions.total if questions.total else 1.0
     kept = f"{questions.paired:,} paired" if questions.paired is not None else f"{questions.evaluated:,} evaluated"
@@ -314,7 +316,7 @@ def _made(status: RunStatus) -> str:
 
 
 def table_lines(statuses: Sequence[RunStatus], *, width: int | None = None) -> list[str]:
-    """Several runs, a line each, or some in a narrow terminal of so many columns."""
+    """Format several runs as a table, one line each; with `width`, a row is wrapped to that many columns."""
     rows = [("run", "state", "done", "total", "pairs", "left", "last end")]
     for status in statuses:
         eta_s = status.rate.eta_s
@@ -333,7 +335,7 @@ def table_lines(statuses: Sequence[RunStatus], *, width: int | None = None) -> l
 
 
 def duration(seconds: float) -> str:
-    """A length of time as people say it."""
+    """Format seconds for people: 90 s, 12 min, 2.5 h."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

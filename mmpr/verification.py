@@ -1,6 +1,6 @@
-"""Re-reads a run folder and says what is damaged, a line each: the file, what is wrong, and the remedy.
+"""Check a run folder and report all damage, one line per problem: the file, the fault and the remedy.
 
-It needs neither source nor engine, works on a copy, and holds one row group of pairs and one chunk at a time.
+The check needs neither source nor engine and works on a copy. Memory: one row group of pairs and one chunk.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from mmpr.run.parquet_reader import batches
 from mmpr.run.split import TRAIN, VALIDATION, image_number
 from mmpr.types import Pair, PairKind, TableRow
 
-# More faults of one kind say nothing new.
+# More faults of one kind give no new information.
 _MOST_LINES = 20
 _BATCH_ROWS = 32
 _REBUILD = "start the build again, it builds this chunk again"
@@ -42,14 +42,14 @@ class _Group:
 
 
 def verify(folder_url: str, options: Mapping[str, object] | None = None) -> list[str]:
-    """Every problem of a run folder, one line each; none where nothing is damaged: it may be unfinished all the same.
+    """Return every problem of a run folder, one line each; an undamaged run gives none, even if it is unfinished.
 
-    Checked are the sidecars, their files' bytes and hashes, that every question has responses or a skip, that no source
-    row is there twice, the manifest's files, and pair by pair the texts, images and ids against the responses.
+    Checks: the sidecars; size and hash of their files; that every question has responses or a skip; that no source row
+    is there twice; the manifest's files; and for each pair its texts, images and id against the responses.
 
     Args:
         folder_url: local path or fsspec URL of the run folder.
-        options: what fsspec's filesystem takes.
+        options: arguments of fsspec's filesystem.
     """
     folder = RunFolder(folder_url, options)
     problems: list[str] = []
@@ -74,10 +74,10 @@ def verify(folder_url: str, options: Mapping[str, object] | None = None) -> list
 
 
 def unfinished(folder_url: str, options: Mapping[str, object] | None = None) -> str | None:
-    """What a run without damage still needs, in one line; None where it is finished.
+    """Return what an undamaged run still needs, in one line; None if it is finished.
 
     Raises:
-        RunFolderError: the folder holds no run, or a damaged one.
+        RunFolderError: the folder holds no run, or the run is damaged.
     """
     folder = RunFolder(folder_url, options)
     commits, chunks, manifest = list(folder.commits()), folder.load_run().n_chunks, read_manifest(folder)
@@ -91,7 +91,7 @@ def unfinished(folder_url: str, options: Mapping[str, object] | None = None) -> 
 
 
 def _of_merged(folder: RunFolder, line: str) -> str:
-    """The remedy for a merged run, which no build can repair."""
+    """Replace the remedy of a line for a merged run, because no build can repair that."""
     if not line.endswith((_REBUILD, _FINISH, "build again")):
         return line
     remedy = (
@@ -101,21 +101,21 @@ def _of_merged(folder: RunFolder, line: str) -> str:
 
 
 def _note(folder: RunFolder, damaged: Iterable[int]) -> None:
-    """Note for the next build what it must build again; a folder that cannot be written is checked all the same."""
+    """Note the damaged chunks for the next build. A folder that cannot be written is checked nevertheless."""
     attempts = {}
     for chunk in damaged:
-        with suppress(RunFolderError):  # a sidecar that cannot be read is found by every start
+        with suppress(RunFolderError):  # every start finds an unreadable sidecar by itself
             attempts[chunk] = folder.load_commit(chunk).attempt
     with suppress(RunFolderError):
         folder.note_damage(attempts)
 
 
 def damaged_chunks(folder: RunFolder, *, thorough: bool = True) -> dict[int, list[str]]:
-    """The committed chunks that must be built again, each with what is wrong; `drop_commit` makes way for that.
+    """Return the committed chunks that must be built again, each with its problems.
 
     Args:
         folder: the run.
-        thorough: read every byte; else only look whether sidecars are readable and files there in full length.
+        thorough: read every byte; otherwise check only that sidecars are readable and files have their full size.
     """
     found: dict[int, list[str]] = {}
     for chunk in sorted(folder.committed_chunks()):
@@ -134,7 +134,7 @@ def damaged_chunks(folder: RunFolder, *, thorough: bool = True) -> dict[int, lis
 
 
 def check_chunk(folder: RunFolder, commit: ChunkCommit) -> list[str]:
-    """What is wrong with one committed chunk; empty where it is sound."""
+    """Return the problems of one committed chunk; empty if it is undamaged."""
     files = (commit.questions, commit.responses)
     problems = [f"{fault}; {_REBUILD}" for file in files if (fault := file_fault(folder, file))]
     if problems:
@@ -154,10 +154,10 @@ def _length_fault(folder: RunFolder, file: FileRecord) -> str | None:
 
 
 def refuse_damaged(folder: RunFolder, files: Iterable[FileRecord]) -> None:
-    """Reads every byte of these files before anything is written that depends on them.
+    """Check every byte of these files, before anything is written that depends on them.
 
     Raises:
-        RunFolderError: one is missing or has changed.
+        RunFolderError: a file is missing or has changed.
     """
     for file in files:
         if fault := file_fault(folder, file):
@@ -165,7 +165,7 @@ def refuse_damaged(folder: RunFolder, files: Iterable[FileRecord]) -> None:
 
 
 def file_fault(folder: RunFolder, file: FileRecord) -> str | None:
-    """How a file differs from what was written, byte for byte; None where it does not."""
+    """Return how a file differs from its record; None if it is equal byte for byte."""
     if fault := _length_fault(folder, file):
         return fault
     _, sha256 = folder.store.sha256(file.path)
@@ -204,7 +204,7 @@ def _question_faults(path: str, committed: StoredQuestion) -> Iterator[str]:
 
 
 def _doubled(folder: RunFolder, commits: Iterable[ChunkCommit]) -> Iterator[str]:
-    """Source rows in two chunks: only chunks whose ranges of rows overlap are read for it."""
+    """Find source rows that are in two chunks; read only chunks whose row ranges overlap."""
     spans = [(span, commit) for commit in commits for span in commit.spans]
     spans.sort(key=lambda one: (one[0].source, one[0].first, one[1].chunk))
     open_spans: list[tuple[RowSpan, ChunkCommit]] = []
@@ -223,12 +223,12 @@ def _rows(folder: RunFolder, commit: ChunkCommit, source: str) -> set[int]:
     try:
         found = [c.question for c in read_chunk(folder, commit, images=False)]
     except RunFolderError:
-        return set()  # reported already, by check_chunk
+        return set()  # check_chunk has reported it
     return {question.row for question in found if question.source == source}
 
 
 def _check_logs(folder: RunFolder, manifest: Manifest | None) -> Iterator[str]:
-    """Lines that are none, and what the manifest says of the logs; a copy from the Hub comes without any."""
+    """Report damaged lines of logs and logs that differ from the manifest; a copy from the Hub has no logs."""
     logs = manifest.logs if manifest is not None else ()
     copied = not any(folder.store.exists(name) for name in (STARTS, EVENTS))
     for name in (STARTS, EVENTS):
@@ -266,11 +266,15 @@ def _check_manifest(folder: RunFolder, manifest: Manifest | None, n_commits: int
 
 
 def _compare(folder: RunFolder, manifest: Manifest, commits: list[ChunkCommit], *, paired: bool) -> Iterator[str]:
-    """Questions, the pairs of each split and skips side by side, all in source order: held is the place in each."""
+    """Walk through questions, pairs of each split and skips in parallel; all three are in source order.
+
+    So the comparison needs the current place in each, and no table of all questions.
+    """
     sides = [_Side(folder, manifest, split) for split in (TRAIN, VALIDATION)]
     skipped = ((row["source"], row["row"]) for row in _table_rows(folder, SKIPS, ["source", "row"]))
     skip = next(skipped, None)
-    complete = len(commits) == manifest.n_chunks  # else the source has grown and the new chunks are on their way
+    # false if the source has grown and its new chunks are not in the dataset yet
+    complete = len(commits) == manifest.n_chunks
     for commit in commits:
         for committed in read_chunk(folder, commit, images=False):
             place = _place(committed)
@@ -290,19 +294,23 @@ def _compare(folder: RunFolder, manifest: Manifest, commits: list[ChunkCommit], 
 
 
 class _Side:
-    """The questions of one split in their order, the first not yet compared in `group`; remembers images' numbers."""
+    """The pairs of one split, question by question; `group` is the next question.
+
+    Collects the numbers of its images.
+    """
 
     def __init__(self, folder: RunFolder, manifest: Manifest, split: str) -> None:
         self.files = [file for file in manifest.files if file.path.startswith(f"{DATA}/{split}-")]
         self._groups = (group for file in self.files for group in _groups(folder, file))
         self.group = next(self._groups, None)
-        self.images = array("Q")  # 8 bytes each
+        self.images = array("Q")  # 8 bytes per image
 
     def step(self, committed: StoredQuestion) -> None:
         self.images.extend(image_number(stored.sha256) for stored in committed.images)
         self.group = next(self._groups, None)
 
 
+# An image in both splits would let a trainer validate on what it has trained on.
 def _leaked(train: _Side, validation: _Side) -> Iterator[str]:
     import numpy as np
 
@@ -328,7 +336,7 @@ def _compare_group(group: _Group, committed: StoredQuestion) -> Iterator[str]:
 
 
 def _row_fault(row: TableRow, committed: StoredQuestion) -> str | None:
-    """The first way in which a row differs from what was committed."""
+    """Return the first difference between a row and its committed responses."""
     pair = Pair(committed.question.id, *sides_of(row), PairKind(row["pair_kind"]), row["rank"])
     try:
         texts = committed.text_of(pair.chosen), committed.text_of(pair.rejected)

@@ -1,8 +1,9 @@
-"""Ray actors, each holding one engine; leases, deaths, restarts; `map_tasks` for plain functions. Alone imports ray.
+"""A pool of engines in Ray actors: leases, deaths and restarts; and `map_tasks` for plain functions.
 
-The pool knows nothing of questions: it leases opaque chunks to engines and says what came of each. When an engine dies,
-its leases go out again as they were. One that was there twice goes out "alone", in groups of questions that are each
-announced, so that the question that kills is found and no innocent one is blamed (`lease_book`).
+This is the only package that imports ray. The pool knows nothing about questions: it leases opaque chunks to engines
+and reports the results. When an engine dies, its leases are given out again unchanged. A chunk that has seen two deaths
+is leased alone and asks its questions in announced groups, so that the question that kills the engine is found and no
+other one is blamed (`lease_book`).
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from mmpr.pool.cluster import connected, n_engines
     from mmpr.pool.engine_pool import Pool
 
-# What imports ray, which mmpr[data] does without.
+# These modules import ray, which `mmpr[data]` does not install: they are loaded on first use.
 _HOMES = {"connected": "mmpr.pool.cluster", "n_engines": "mmpr.pool.cluster", "Pool": "mmpr.pool.engine_pool"}
 
 __all__ = [

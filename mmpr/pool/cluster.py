@@ -1,4 +1,4 @@
-"""The Ray cluster itself: join or start it, count its room, run plain functions on it."""
+"""The Ray cluster: join or start it, count its room for engines, run plain functions on it."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from mmpr.pool import ray_server
 from mmpr.pool.pool_records import Placement
 from mmpr.pool.ray_log import heard, kept
 
-# Short, for Ray puts sockets there, whose paths may have 107 characters. The driver's pid follows.
+# A short path, because Ray puts Unix sockets there and their paths may have 107 characters. The driver's pid follows.
 _SESSIONS, _SESSION = Path("/tmp"), "mmpr-ray-"
 _SERVER_LOG = "server.log"
 _WANTS_TOKEN = re.compile("auth(?:entication)?[ _]?token", re.IGNORECASE)
-_TASK_NICENESS = 15  # what Ray would give to all its workers
+_TASK_NICENESS = 15  # Ray would set this niceness for all its workers
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -41,9 +41,9 @@ R = TypeVar("R")
 
 @contextmanager
 def connected(address: str | None, *, debug: bool = False) -> Iterator[None]:
-    """Within, the Ray cluster at `address`, or one on this machine alone; inside another `connected` that one's.
+    """Connect to the Ray cluster at `address`, or start one on this machine; a nested call uses the outer connection.
 
-    Of a cluster of our own no process and no file is left at the end; with `debug` its logs are.
+    A cluster that this function started leaves no process and no file; with `debug` it leaves its logs.
 
     Raises:
         MmprError: no cluster answers at the address.
@@ -54,8 +54,8 @@ def connected(address: str | None, *, debug: bool = False) -> Iterator[None]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_process_group_cleanup_enabled", "1")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    os.environ.setdefault("RAY_raylet_start_wait_time_s", "180")  # on a busy machine
-    os.environ.setdefault("RAY_worker_niceness", "0")  # engines are workers too; tasks give way by themselves: `call`
+    os.environ.setdefault("RAY_raylet_start_wait_time_s", "180")  # a raylet starts slowly on a busy machine
+    os.environ.setdefault("RAY_worker_niceness", "0")  # engines are workers too; tasks lower their own priority: `call`
     quiet: dict[str, Any] = {"log_to_driver": debug, "logging_level": "INFO" if debug else "ERROR"}
     with _own_cluster(quiet, debug) if address is None else _joined(address, quiet):
         yield
@@ -63,7 +63,7 @@ def connected(address: str | None, *, debug: bool = False) -> Iterator[None]:
 
 @contextmanager
 def _joined(address: str, quiet: dict[str, Any]) -> Iterator[None]:
-    if _has_token():  # one that does not ask takes no notice of it
+    if _has_token():  # a cluster without authentication ignores the token
         _give_token()
     with _init(address, quiet):
         try:
@@ -75,9 +75,10 @@ def _joined(address: str, quiet: dict[str, Any]) -> Iterator[None]:
 
 @contextmanager
 def _init(address: str, quiet: dict[str, Any]) -> Iterator[None]:
-    """Join; signals wait meanwhile, for Ray would be left half done, and takes SIGTERM for itself, to exit with 15.
+    """Join the cluster.
 
-    Within, Ray's own words go to a file, unless they are asked for.
+    Signals are held until Ray has joined: an interrupted join would leave Ray half initialized, and Ray's own handler
+    of SIGTERM exits with code 15. With `log_to_driver` off, Ray's messages inside the block go to a file.
     """
     ended, words = False, list[str]()
     try:
@@ -98,10 +99,11 @@ def _init(address: str, quiet: dict[str, Any]) -> Iterator[None]:
 
 
 def _leave() -> None:
-    """Leave the cluster, and hear signals meanwhile.
+    """Leave the cluster without losing a signal.
 
-    Ray's C++ core gives SIGTERM its default back as it ends, a second before `ray.shutdown` does; the signal would end
-    this process by itself. So another thread shuts Ray down, and this one, which alone may, sets the handlers again.
+    While Ray's C++ core shuts down, it resets SIGTERM to the default a second before `ray.shutdown` returns; a signal
+    in that second would kill this process. Therefore another thread shuts Ray down, and the main thread, which alone
+    may set handlers, restores them until that is done.
     """
     if threading.current_thread() is not threading.main_thread():
         ray.shutdown()
@@ -142,13 +144,13 @@ def _own_cluster(quiet: dict[str, Any], debug: bool) -> Iterator[None]:
         with held_signals():
             _leave()
             if server is not None:
-                server.communicate()  # closes its input: it ends all that it started
+                server.communicate()  # closing its input tells the server to end all its processes
                 if not debug:
                     shutil.rmtree(session, ignore_errors=True)
 
 
 def _start_server(session: Path, logging_level: str, debug: bool) -> subprocess.Popen[str]:
-    # 2: the engine's own core, and one for judging and writing, also where a machine has just one
+    # At least 2 CPUs: one for the engine and one for judging and writing, even on a machine with a single core.
     room = {"num_cpus": max(2, os.cpu_count() or 1), "object_store_memory": 500_000_000}
     options = {**room, "_temp_dir": str(session), "logging_level": logging_level}
     asked = json.dumps({"driver": os.getpid(), "options": options, "keep_files": debug})
@@ -176,23 +178,23 @@ def _address_of(server: subprocess.Popen[str], session: Path) -> str:
 
 
 def _has_token() -> bool:
-    """Whether this machine has a cluster's token, in one of the places where Ray looks for it."""
+    """Whether this machine has a cluster's token in a place where Ray looks for it."""
     if os.environ.get("RAY_AUTH_TOKEN"):
         return True
     return Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or "~/.ray/auth_token").expanduser().is_file()
 
 
 def _give_token() -> None:
-    """Send the token to the cluster that is joined next: `ray start` of Ray 2.60 asks everybody for one.
+    """Send the token to the cluster that is joined next: `ray start` of Ray 2.60 requires one.
 
-    Ray's own default sends none. `RAY_AUTH_MODE`, where it is set, takes precedence.
+    By default Ray sends none. A value of `RAY_AUTH_MODE` in the environment takes precedence.
     """
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     Config.initialize("")
 
 
 def _sweep_sessions() -> None:
-    """Remove what drivers left that were killed for good."""
+    """Remove session folders of drivers that were killed and could not clean up."""
     for folder in _SESSIONS.glob(f"{_SESSION}*"):
         pid = folder.name.removeprefix(_SESSION).partition("-")[0]
         if pid.isdecimal() and not psutil.pid_exists(int(pid)):
@@ -200,22 +202,22 @@ def _sweep_sessions() -> None:
 
 
 def n_engines(placement: Placement) -> int:
-    """How many engines the cluster has room for now, or as many as were asked for."""
+    """Return how many engines the cluster has room for now, or the number that the settings ask for."""
     if placement.engines is not None:
         return placement.engines
     nodes = _nodes_for(placement)
     if placement.gpus:
-        # whole engines a node: three GPUs hold one engine of two, and none is placed across nodes
+        # Count per node: one engine's GPUs are on one node, so a node with three GPUs holds one engine that takes two.
         return int(sum(node["Resources"].get("GPU", 0) // placement.gpus for node in nodes))
     return len(nodes)
 
 
 def emptiest_node(placement: Placement, taken: Collection[str]) -> str | None:
-    """The id of the node that holds the fewest engines without a GPU; None while no node is fit.
+    """Return the id of the node with the fewest engines without a GPU; None if no node is fit.
 
     Args:
-        placement: of the engines, which take no GPU.
-        taken: the node of each engine that has one.
+        placement: what the engines need; without GPUs.
+        taken: the node id of each placed engine.
     """
     count = Counter(taken)
     fit = [node["NodeID"] for node in _nodes_for(placement)]
@@ -223,7 +225,7 @@ def emptiest_node(placement: Placement, taken: Collection[str]) -> str | None:
 
 
 def _nodes_for(placement: Placement) -> list[dict[str, Any]]:
-    """What Ray says of the nodes that live, are of the right kind, and may work where no GPU is asked for."""
+    """Return Ray's records of the live nodes of the wanted kind; without GPUs, a node needs a CPU."""
     nodes = [node for node in ray.nodes() if node["Alive"]]
     if placement.accelerator:
         nodes = [node for node in nodes if f"accelerator_type:{placement.accelerator}" in node["Resources"]]
@@ -231,10 +233,10 @@ def _nodes_for(placement: Placement) -> list[dict[str, Any]]:
 
 
 def map_tasks(function: Callable[[T], R], arguments: Iterable[T], *, in_flight: int = 16) -> Iterator[R]:
-    """`function(argument)` for each argument as Ray tasks, results in the arguments' order, at most so many at once.
+    """Run `function(argument)` as Ray tasks, at most `in_flight` at once; yield results in the order of the arguments.
 
     Raises:
-        MmprError: what the function raised.
+        MmprError: the function raised it.
     """
     task = ray.remote(num_cpus=1)(call)
     pending: deque[Any] = deque()
@@ -247,7 +249,10 @@ def map_tasks(function: Callable[[T], R], arguments: Iterable[T], *, in_flight: 
 
 
 def call(function: Callable[..., R], *arguments: object) -> R:
-    """Ray decorates functions only; ours may be partials too. A task gives way to the engines."""
+    """Run the function at low priority, so that engines go first.
+
+    Ray decorates functions but no `functools.partial`.
+    """
     os.setpriority(os.PRIO_PROCESS, 0, max(_TASK_NICENESS, os.getpriority(os.PRIO_PROCESS, 0)))
     return function(*arguments)
 
@@ -259,12 +264,12 @@ def _result(reference: Any) -> Any:
         if isinstance(error.cause, MmprError):
             raise error.cause from None
         raise
-    except RayError as error:  # its process was lost, again and again: killed, out of memory
+    except RayError as error:  # Ray lost the task's process several times: killed, or out of memory
         raise MmprError(f"a task's process was lost: {first_line(error)}") from None
 
 
 def last_line(error: BaseException) -> str:
-    """Where Ray puts the cause of an error that rose in an actor's start."""
+    """Return the last line of an error. For an error in an actor's start, Ray puts the cause there."""
     return next((line for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)
 
 

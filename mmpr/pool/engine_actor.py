@@ -1,4 +1,4 @@
-"""Inside an engine's actor: one engine, the work on it, and what the work gets beside it."""
+"""The actor of one engine: starts the engine, runs the work on it, and gives the work its context."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ R = TypeVar("R")
 
 
 class ActorContext:
-    """The actor's side of `WorkContext`."""
+    """Implements `WorkContext` inside the actor."""
 
     def __init__(self, chunk: int, ledger: Any) -> None:
         self._chunk = chunk
@@ -29,7 +29,7 @@ class ActorContext:
         self._here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
 
     async def beside(self, function: Callable[..., R], *arguments: object) -> R:
-        # ray's types leave out strategies that name a node
+        # ray's type hints do not accept a strategy that names a node
         task = ray.remote(num_cpus=1, scheduling_strategy=self._here)(call)  # type: ignore[call-overload]
         try:
             result: R = await task.remote(function, *arguments)
@@ -37,7 +37,7 @@ class ActorContext:
             if isinstance(error.cause, MmprError):
                 raise error.cause from None
             raise TaskFailed(f"a task beside the engine failed: {last_line(error)}") from None
-        except RayError as error:  # its process was lost, again and again
+        except RayError as error:  # Ray lost the task's process several times
             raise TaskFailed(f"a task beside the engine was lost: {first_line(error)}") from None
         return result
 
@@ -46,7 +46,10 @@ class ActorContext:
 
 
 class Ledger:
-    """Which questions each lone lease asks now; lives outside the engines, so that their death does not take it."""
+    """The questions that each lone lease asks at the moment.
+
+    A separate actor, so that an engine's death does not lose them.
+    """
 
     def __init__(self) -> None:
         self._rows: dict[int, tuple[int, ...]] = {}
@@ -55,7 +58,7 @@ class Ledger:
         self._rows[chunk] = rows
 
     def rows(self, chunk: int) -> tuple[int, ...]:
-        """The rows that were announced last, once: an attempt's rows are not the next one's."""
+        """Return the rows announced last and forget them: rows of one attempt must not be blamed for the next."""
         return self._rows.pop(chunk, ())
 
     def clear(self) -> None:
@@ -63,21 +66,21 @@ class Ledger:
 
 
 class EngineActor:
-    """One engine in an actor of its own; failures return as values, for Ray would wrap them."""
+    """One engine in its own actor; failures are returned as values, because Ray wraps exceptions."""
 
     def __init__(self, make_engine: MakeEngine, work: Work, probe: Probe | None, ledger: Any) -> None:
         self._make_engine, self._work, self._probe, self._ledger = make_engine, work, probe, ledger
         self._engine: Engine | None = None
         self._phase = ""
-        self._one = asyncio.Lock()  # other work may be assigned while the engine still starts
+        self._one = asyncio.Lock()  # `assign` may be called while the engine is still starting
 
     async def where(self) -> tuple[str, str, str]:
-        """The name, the address and Ray's id of the node."""
+        """Return the node's name, address and Ray id."""
         node_id: str = ray.get_runtime_context().get_node_id()
         return socket.gethostname(), ray.util.get_node_ip_address(), node_id
 
     async def assign(self, work: Work, probe: Probe | None) -> MmprError | UnfitNode | None:
-        """Other work for an engine that is up or starts; the work's own probe comes first."""
+        """Assign other work to an engine that is up or starting; the probe of the new work runs first."""
         self._work, self._probe = work, probe
         return await self.start()
 
@@ -104,7 +107,7 @@ class EngineActor:
             return error
         except MmprError as error:
             return error
-        except Exception as error:  # noqa: BLE001 a fault of ours or of a library: the chunk is tried again
+        except Exception as error:  # noqa: BLE001 a bug of mmpr or of a library: the chunk is tried again
             return TaskFailed(f"chunk {lease.chunk}: {type(error).__name__}: {first_line(error)}")
 
     async def pulse(self) -> Pulse:

@@ -1,4 +1,4 @@
-"""The engines of a run: their places, their leases, their deaths."""
+"""The engines of a run: where they are placed, what they have leased, and what happens when they die."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ from mmpr.pool.pool_records import (
 )
 from mmpr.pool.ray_log import ray_log
 
-_POLL_S = 0.2  # how long the driver sleeps when nothing has come back
-_PULSE_S = 1.0  # how often each engine is asked how it does
-_LOST_TOGETHER_S = 10.0  # the connections to a lost node's engines break one after another
+_POLL_S = 0.2  # the driver sleeps this long if no lease has returned
+_PULSE_S = 1.0  # interval between two pulse requests to an engine
+_LOST_TOGETHER_S = 10.0  # connections to the engines of a lost node break one after another
 
 
 @dataclass(slots=True)
 class _EngineSlot:
-    """An engine's place: its actor, what it holds, and how often it has been filled."""
+    """The place of one engine: its actor, its leases, and how often the place was filled."""
 
     number: int
     actor: Any = None
@@ -50,7 +50,7 @@ class _EngineSlot:
     placed: Any = None
     host: str = ""
     address: str = ""
-    node: str = ""  # where it was put, or is
+    node: str = ""  # the node that was asked for, then the node where the engine is
     heard_at: float = 0.0
     leases: dict[Any, Lease] = field(default_factory=dict)
     done: int = 0
@@ -67,15 +67,15 @@ class _EngineSlot:
         return self.actor is not None and self.starting is None and self.unfit is None
 
     def pace(self, now: float) -> float | None:
-        """Seconds a chunk, those it holds counted half; None for an engine that has ended none yet."""
+        """Return seconds per chunk, with a held chunk counted as half done; None before the first one is done."""
         return (now - self.worked_since) / (self.done + len(self.leases) / 2) if self.done else None
 
 
 @dataclass(slots=True)
 class _LostNode:
-    """Engines of one node that were lost, until all of them are."""
+    """A lost node, collected until all its engines are reported lost."""
 
-    since: float  # of the clock that only goes forward
+    since: float  # monotonic clock
     host: str
     heard_at: float = 0.0
     engines: list[int] = field(default_factory=list)
@@ -83,7 +83,7 @@ class _LostNode:
 
 
 class Pool:
-    """Engines in Ray actors. `run` leases chunks until none is left; `close` ends every engine."""
+    """Engines in Ray actors. `run` leases chunks until all are done; `close` ends every engine."""
 
     def __init__(
         self, make_engine: MakeEngine, work: Work, placement: Placement, *, probe: Probe | None = None
@@ -105,11 +105,11 @@ class Pool:
 
     @property
     def is_idle(self) -> bool:
-        """Whether no lease is out and none is due again, so that other work may be assigned."""
+        """Whether no lease is in flight or waiting, so that other work may be assigned."""
         return self._book.is_empty and not (self._holding() or self._stopping)
 
     def assign(self, work: Work, probe: Probe | None) -> None:
-        """Other work for the same engines, between two `run`s; each tries the new probe before its first lease."""
+        """Assign other work to the same engines between two `run`s; each engine runs the new probe first."""
         assert self.is_idle, "assigned while leases are out"
         self._work, self._probe = work, probe
         ray.get(self._ledger.clear.remote())
@@ -119,17 +119,17 @@ class Pool:
                 slot.starting = slot.actor.assign.remote(work, probe)
 
     def stop(self, grace_s: float) -> None:
-        """No new leases from now on; `run` ends when those in flight have come back, or after `grace_s`."""
+        """Give out no more leases; `run` ends when those in flight have returned, or after `grace_s` seconds."""
         self._stopping = True
         self._deadline = min(self._deadline, time.monotonic() + grace_s)
 
     def run(self, leases: Iterable[Lease]) -> Iterator[Event]:
-        """Lease every chunk until each has come back as `Done`.
+        """Lease every chunk until each has returned as `Done`.
 
         Raises:
-            EngineStartError: no engine came within `wait_s`, the first one failed for a cause of its own, or no node
-                can do the work.
-            MmprError: what the work raised, for example a full disk.
+            EngineStartError: no engine was placed within `wait_s`, the first engine failed to start, or no node can do
+                the work.
+            MmprError: the work raised it, for example because the disk is full.
         """
         self._book.open(leases)
         while True:
@@ -147,7 +147,7 @@ class Pool:
                 yield self._beat()
 
     def end(self) -> None:
-        """Let every engine end by itself, and wait for none: `close` does. Nothing may be leased from now on."""
+        """Tell every engine to end, and wait for none; `close` waits. Nothing may be leased afterwards."""
         assert not self._holding(), "ended while leases are out"
         self._ending = [slot.actor.stop.remote() for slot in self._slots if slot.up]
 
@@ -176,7 +176,8 @@ class Pool:
             if slot.actor is None and slot.fills <= self._placement.restarts:
                 self._fill(slot)
             elif slot.unfit is not None and slot.starting is None:
-                # it keeps its place, so that no other engine is put there, and may have been mended
+                # It keeps its place, so that no other engine is put on this node. The fault (a missing mount) may be
+                # repaired by now.
                 slot.starting = slot.actor.start.remote()
         yield from self._take_started()
         self._give_up_if_hopeless(now)
@@ -188,7 +189,7 @@ class Pool:
         if self._placement.gpus:
             wanted["scheduling_strategy"] = "SPREAD"
         elif slot_node := emptiest_node(self._placement, [one.node for one in self._slots if one.actor is not None]):
-            # An engine that asks for no resource of Ray's would go to the driver's node, as all others.
+            # All engines that request no resource would be placed on the driver's node.
             wanted["scheduling_strategy"] = NodeAffinitySchedulingStrategy(slot_node, soft=True)
             slot.node = slot_node
         actor = ray.remote(**wanted, max_restarts=0, max_task_retries=0)(EngineActor)
@@ -215,7 +216,7 @@ class Pool:
                 slot.pulse, slot.asked, slot.heard_at = Pulse(), None, time.time()
                 slot.host, slot.address, slot.node = ray.get(slot.placed)
             elif not self._ever_up:
-                raise result  # a wrong path or too little memory is the same the second time
+                raise result  # a second start would fail the same way: a wrong path, too little memory
             else:
                 self._vacate(slot)
 
@@ -276,7 +277,7 @@ class Pool:
             return
         ready, _ = ray.wait(list(held), num_returns=1, timeout=_POLL_S)
         for ref in ready:
-            if ref in held[ref].leases:  # else its engine was found dead in this very round
+            if ref in held[ref].leases:  # false if `_bury` was called for its engine in this round
                 yield from self._take(held[ref], ref)
 
     def _take(self, slot: _EngineSlot, ref: Any) -> Iterator[Event]:
@@ -292,12 +293,12 @@ class Pool:
         elif isinstance(result, MmprError):
             raise result
         else:
-            slot.fills = 1  # it has done work: its earlier deaths are forgiven
+            slot.fills = 1  # the engine has done work: its earlier deaths no longer count
             slot.done += 1
             yield Done(slot.leases.pop(ref), result)
 
     def _bury(self, slot: _EngineSlot, words: str, *, from_outside: bool = False) -> Died:
-        """Take the dead engine's leases back, to be leased again."""
+        """Take back the leases of a dead engine, so that they are leased again."""
         leases = list(slot.leases.values())
         slot.leases.clear()
         self._vacate(slot)
@@ -314,7 +315,7 @@ class Pool:
         lost.chunks += (lease.chunk for lease in leases)
 
     def _report_lost(self, now: float) -> Iterator[NodeLost]:
-        """Each lost node once: when none of its engines is up any more, or some seconds later."""
+        """Report each lost node once: when none of its engines is up any more, or after a few seconds."""
         up = {slot.node for slot in self._slots if slot.up}
         for node, lost in list(self._lost.items()):
             if node not in up or now - lost.since > _LOST_TOGETHER_S:
@@ -340,7 +341,7 @@ class Pool:
         )
 
     def _phase(self, slot: _EngineSlot) -> str:
-        """What an engine that is not up does."""
+        """Describe what an engine that is not up is doing."""
         if slot.actor is None:
             return "waiting to be started again" if slot.fills <= self._placement.restarts else "given up"
         if slot.unfit is not None:
@@ -357,7 +358,7 @@ class Pool:
             if slot.up:
                 yield from self._read_pulse(slot)
             elif slot.asked is not None and ray.wait([slot.asked], timeout=0)[0]:
-                with suppress(RayError):  # that it was lost, its start says
+                with suppress(RayError):  # the result of its start reports the loss
                     slot.pulse = ray.get(slot.asked)
                 slot.asked = None
             if slot.asked is None and (slot.up or self._is_placed(slot)):
@@ -381,9 +382,7 @@ class Pool:
 
 
 def _is_from_outside(error: RayActorError) -> bool:
-    """Whether its node was lost, was taken away or cannot be reached; an actor's process that ends by itself may have
-    died of its work.
-    """
+    """Whether the node was lost, preempted or unreachable. A process that ended by itself may have died of its work."""
     unreachable = isinstance(error, ActorUnavailableError)
     return unreachable or bool(getattr(error, "preempted", False)) or "node has died" in str(error)
 

@@ -1,8 +1,9 @@
-"""Which chunk goes to which engine, and who is to blame for a death. Pure: no Ray, no clock.
+"""Decide which engine gets which chunk, and which question is to blame for an engine's death. Pure: no Ray, no clock.
 
-An engine's death gives its chunks back as they were: a lost node or a passing fault says nothing of them. A chunk that
-was there twice when an engine died of itself is suspected: it goes out alone, to any engine, and its questions are
-asked in groups, each announced. A group that ends the engine is split; a question that ends it alone twice is left out.
+When an engine dies, its chunks are leased again unchanged: a lost node or a temporary fault proves nothing about them.
+A chunk that was there at two deaths of the engine's own is suspected. It is leased alone, to any engine, and asks its
+questions in announced groups. A group that ends the engine is split; a question that, asked alone, ends it twice is
+left out.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from itertools import islice
 
 from mmpr.pool.pool_records import Lease
 
-# A chunk is suspected when the engines that died with it weigh so much: two that died of themselves, or eight that
-# could not be reached any more, for which there are better causes.
+# A chunk is suspected when its deaths reach this weight: two engines that died by themselves, or eight that became
+# unreachable, which usually has other causes.
 _SUSPECTED, _OF_ITSELF, _FROM_OUTSIDE = 8, 4, 1
-_DEATHS_ALONE = 2  # and so often of a question that was asked alone before that is left out
-_FAILURES = 3  # so often a chunk's work is tried that fails for a cause that nobody foresaw
+_DEATHS_ALONE = 2  # a question asked alone is left out after this many deaths
+_FAILURES = 3  # a chunk's work is tried this often if it fails with an unexpected error
 
 
 @dataclass(slots=True)
@@ -28,10 +29,10 @@ class LeaseHolder:
     """An engine that may take chunks.
 
     Args:
-        number: the engine's.
+        number: number of the engine.
         n: chunks that it holds.
-        lone: whether one of them is a suspect, beside which it takes no other.
-        pace: seconds a chunk; None where that is not known yet.
+        lone: whether it holds a suspected chunk; then it gets no other.
+        pace: seconds per chunk; None if not known yet.
     """
 
     number: int
@@ -41,7 +42,7 @@ class LeaseHolder:
 
 
 class LeaseBook:
-    """Chunks that are not done: those still coming, those that wait, and the suspects among them."""
+    """Chunks that are not done: those not read yet, those that wait, and the suspected ones."""
 
     def __init__(self) -> None:
         self._coming: Iterator[Lease] = iter(())
@@ -52,7 +53,7 @@ class LeaseBook:
         self._deaths_alone: Counter[tuple[int, int]] = Counter()
 
     def open(self, leases: Iterable[Lease]) -> None:
-        """More chunks, of new work: what is known of the last work's is forgotten."""
+        """Start new work with these chunks; forget everything about the last work."""
         self._coming = iter(leases)
         self._waiting.clear()
         self._suspects.clear()
@@ -61,19 +62,19 @@ class LeaseBook:
         self._deaths_alone.clear()
 
     def look_ahead(self, n: int) -> None:
-        """Let so many chunks wait, to know when the last ones are at hand."""
+        """Read ahead until `n` chunks wait, so that the book knows when the last ones are near."""
         self._waiting.extend(islice(self._coming, max(0, n - len(self._waiting))))
 
     @property
     def is_empty(self) -> bool:
-        """Whether no chunk waits; after `look_ahead` none comes either."""
+        """Whether no chunk waits. After `look_ahead`, no further chunk exists either."""
         return not (self._waiting or self._suspects)
 
     def hand_out(self, holders: Sequence[LeaseHolder], room: int) -> Iterator[tuple[int, Lease]]:
-        """The number of an engine and the chunk that it takes now, until every engine has `room` of them."""
+        """Yield (engine number, chunk) until every engine holds `room` chunks or none is left."""
         free = sorted((holder for holder in holders if not holder.lone), key=lambda holder: holder.n)
-        # The emptiest engines take the suspects, each as soon as it holds nothing else. Half of the engines go on with
-        # the other chunks, so that a run is not held up by what may be nobody's fault.
+        # The emptiest engines get the suspected chunks, each as soon as it holds nothing else. Half of the engines go
+        # on with the other chunks: a suspicion may be wrong, and the run should not wait for it.
         kept = free[: min(len(self._suspects), max(1, len(holders) // 2))] if self._suspects else []
         for holder in kept:
             if holder.n == 0:
@@ -82,7 +83,7 @@ class LeaseBook:
         yield from self._hand_out_plain([holder for holder in free if holder not in kept], room)
 
     def _hand_out_plain(self, takers: Sequence[LeaseHolder], room: int) -> Iterator[tuple[int, Lease]]:
-        left: dict[int, int] | None = None  # of the last chunks, by engine
+        left: dict[int, int] | None = None  # how many of the last chunks each engine gets
         while self._waiting:
             if left is None and len(self._waiting) < len(takers) * room:
                 left = _last_shares(takers, len(self._waiting))
@@ -99,13 +100,13 @@ class LeaseBook:
     def take_back(
         self, leases: Sequence[Lease], words: str, *, from_outside: bool, announced: Callable[[int], tuple[int, ...]]
     ) -> None:
-        """The chunks of an engine that died.
+        """Take back the chunks of an engine that died.
 
         Args:
             leases: what it held.
-            words: what is said of its end.
-            from_outside: its node was lost or taken away: no chunk's fault.
-            announced: chunk -> the rows that were asked when it died, of a suspect.
+            words: the engine's last message.
+            from_outside: its node was lost or preempted, so no chunk caused it.
+            announced: returns the rows that a suspected chunk had announced last.
         """
         again: list[Lease] = []
         for lease in leases:
@@ -120,7 +121,7 @@ class LeaseBook:
         self._waiting.extendleft(reversed(again))
 
     def may_fail_again(self, lease: Lease) -> bool:
-        """Put a chunk whose work failed at the end of the queue, unless it has failed too often."""
+        """Put a chunk whose work failed at the end of the queue, and return False if it has failed too often."""
         self._failures[lease.chunk] += 1
         if self._failures[lease.chunk] >= _FAILURES:
             return False
@@ -129,6 +130,7 @@ class LeaseBook:
 
     def _blame(self, lease: Lease, words: str, rows: tuple[int, ...]) -> Lease:
         if len(rows) != 1:
+            # no announced row, or a group: ask its rows again in smaller groups (`Lease.groups`)
             return replace(lease, suspects=rows or lease.suspects)
         place = (lease.chunk, rows[0])
         self._deaths_alone[place] += 1
@@ -138,22 +140,22 @@ class LeaseBook:
 
 
 def _last_shares(takers: Sequence[LeaseHolder], n_waiting: int) -> dict[int, int]:
-    """How many of the last chunks each engine gets, by its number, when each goes where it ends first."""
+    """Return by engine number how many of the last chunks it gets, if each goes where it is done first."""
     usual = statistics.median([holder.pace for holder in takers if holder.pace] or [1.0])
     taken = shares(n_waiting, [holder.n for holder in takers], [holder.pace or usual for holder in takers])
     return {holder.number: n for holder, n in zip(takers, taken, strict=True)}
 
 
 def shares(chunks: int, held: Sequence[int], paces: Sequence[float]) -> list[int]:
-    """How many of the last chunks each engine should take, so that no engine works long after the others stopped.
+    """Divide the last chunks among the engines, so that no engine works long after the others have stopped.
 
-    Each goes to the engine that would end it first, what it holds counted whole (list scheduling on unlike machines;
-    Graham 1969, Ibarra and Kim 1977).
+    Each chunk goes to the engine that would finish it first; a held chunk counts as not started (list scheduling on
+    unrelated machines; Graham 1969, Ibarra and Kim 1977).
 
     Args:
-        chunks: not leased yet.
-        held: chunks that each engine works on.
-        paces: seconds a chunk of each engine, positive.
+        chunks: number of chunks that are not leased yet.
+        held: number of chunks that each engine holds.
+        paces: seconds per chunk of each engine, positive.
     """
     taken = [0] * len(held)
     ends = [((n + 1) * pace, i) for i, (n, pace) in enumerate(zip(held, paces, strict=True))]

@@ -1,4 +1,4 @@
-"""Counters and gauges through Ray, which exports those of every process on its node's metrics port for Prometheus."""
+"""Counters and gauges through Ray, which exports them for Prometheus on the metrics port of each node."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One metric. Prometheus knows it as `ray_NAME`, a counter as `ray_NAME_total`."""
+    """One metric. Its name in Prometheus is `ray_NAME`, for a counter `ray_NAME_total`."""
 
     name: str
     kind: Literal["counter", "gauge"]
@@ -18,16 +18,16 @@ class Metric:
 
     @property
     def exported(self) -> str:
-        """Its name in Prometheus."""
+        """The name in Prometheus."""
         return f"ray_{self.name}_total" if self.kind == "counter" else f"ray_{self.name}"
 
 
 class Meters:
-    """The metrics of one process, all with the same further tags; needs a connected pool.
+    """The metrics of one process, all with the same extra tags; needs a connected Ray.
 
     Args:
-        metrics: what there is to measure.
-        tags: further tags with their values, on every one of them.
+        metrics: the metrics to register.
+        tags: extra tags with their values, added to every metric.
     """
 
     def __init__(self, metrics: Sequence[Metric], tags: Mapping[str, str]) -> None:
@@ -44,7 +44,7 @@ class Meters:
                 self._gauges[metric.name] = Gauge(metric.name, metric.description, names)
 
     def add(self, name: str, amount: float, **tags: str) -> None:
-        """Add to a counter; nothing is no event."""
+        """Add to a counter. Zero is ignored, so that a counter appears with its first event."""
         if amount > 0:
             self._counters[name].inc(amount, {**self._tags, **tags})
 

@@ -1,4 +1,4 @@
-"""What a pool is given and what it says: leases, the work and its bench, placement, events."""
+"""The records of the pool: leases, the work and its context, placement, events."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A chunk given to an engine. `suspects` are asked first, `quarantined` rows are not asked at all.
+    """A chunk given to an engine.
 
     Args:
-        chunk: the chunk's number.
-        payload: what the work needs to know of it; opaque to the pool.
-        attempt: 8 hex digits, new at every lease.
-        alone: ask in `groups`, one after another, and announce each.
-        quarantined: (row, the engine's last message) of the questions that ended engines.
+        chunk: number of the chunk.
+        payload: input of the work; opaque to the pool.
+        attempt: 8 hex digits, new for each lease.
+        alone: ask in `groups`, one after another, and announce each group.
+        suspects: rows that are asked first, one by one.
+        quarantined: (row, the engine's last message) of questions that ended engines; they are not asked.
     """
 
     chunk: int
@@ -34,9 +35,10 @@ class Lease:
     quarantined: tuple[tuple[int, str], ...] = ()
 
     def groups(self, rows: Sequence[int]) -> list[tuple[int, ...]]:
-        """In which groups rows are asked: suspects one by one, then of n others about the root of n at once.
+        """Return groups of rows to ask: each suspect alone, then the n other rows in groups of about sqrt(n).
 
-        Halves would cost more deaths (seven for 128 rows in place of two), and an engine's start is dear.
+        Splitting in halves would cost more engine deaths (seven instead of two for 128 rows), and an engine starts
+        slowly.
         """
         left_out = {row for row, _ in self.quarantined}
         suspected = [row for row in rows if row in self.suspects and row not in left_out]
@@ -47,13 +49,13 @@ class Lease:
 
 
 class WorkContext(Protocol):
-    """What the work gets beside its engine."""
+    """What the work can use besides its engine."""
 
     async def beside(self, function: Callable[..., R], *arguments: object) -> R:
         """Run a plain function as a CPU task on the engine's node."""
 
     async def announce(self, rows: Sequence[int]) -> None:
-        """Report which questions are asked next; returns when the pool knows."""
+        """Report the questions that are asked next; returns when the pool has stored them."""
 
 
 Work = Callable[[Engine, Lease, WorkContext], Awaitable[Any]]
@@ -71,9 +73,9 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Died:
-    """An engine's end: its last message, its host, and the leases that will be given out again.
+    """The death of an engine, with its last message, its host, and the leases that will be given out again.
 
-    `from_outside`: its node was lost or cannot be reached; a `NodeLost` follows that says it of all its engines.
+    `from_outside`: its node was lost or is unreachable; one `NodeLost` for all engines of the node follows.
     """
 
     engine: int
@@ -85,14 +87,14 @@ class Died:
 
 @dataclass(frozen=True, slots=True)
 class NodeLost:
-    """A node that is gone, or that no connection leads to.
+    """A node that was lost or is unreachable.
 
     Args:
         host: its name and address.
-        heard_at: when an engine on it was last heard of, Unix s.
-        engines: their numbers.
-        chunks: that will be given out again.
-        log: where Ray's own words are, as the end of a line.
+        heard_at: Unix seconds of the last sign of an engine on it.
+        engines: numbers of its engines.
+        chunks: chunks that will be given out again.
+        log: the end of a line that names the file with Ray's messages.
     """
 
     host: str
@@ -104,7 +106,7 @@ class NodeLost:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A lease whose work failed for a cause that nobody foresaw, and that will be given out again."""
+    """A lease whose work failed with an unexpected error and that will be given out again."""
 
     lease: Lease
     words: str
@@ -113,15 +115,16 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """How the engines do; comes about once a second.
+    """The state of the engines; comes about once a second.
 
     Args:
-        pulses: of the engines that are up.
-        starting: engines that are not.
-        places: the number and the host of each engine with a pulse, in the same order.
-        in_flight: chunks that are leased now.
-        held_s: GPU seconds held since the beat before, by starting engines too; without a GPU an engine counts as one.
-        phases: what each engine that is not up does, in words.
+        pulses: pulses of the engines that are up.
+        starting: number of engines that are not up.
+        places: number and host of each engine with a pulse, in the same order.
+        in_flight: number of leased chunks.
+        held_s: GPU seconds since the last `Beat`, starting engines included; without a GPU, an engine counts as one
+            GPU.
+        phases: what each engine that is not up is doing.
     """
 
     pulses: tuple[Pulse, ...]
@@ -134,7 +137,10 @@ class Beat:
 
 @dataclass(frozen=True, slots=True)
 class UnfitNode:
-    """A node that cannot do the work gets none: what it cannot read or write. It is asked again now and then."""
+    """A node that cannot do the work, and why: a path that it cannot read or write.
+
+    It is probed again from time to time.
+    """
 
     node: str
     words: str
@@ -145,7 +151,7 @@ Event = Done | Died | NodeLost | Failed | Beat | UnfitNode
 
 @dataclass(frozen=True, slots=True)
 class ClusterOptions:
-    """Where a build runs, what its engines' actors hold at once, and when it stops."""
+    """Where a build runs, how much its engines work on at once, and when it stops."""
 
     engines: int | Literal["auto"] = option("auto", "number of engines; auto: as many as the cluster has room for")
     accelerator: str | None = option(
@@ -185,17 +191,17 @@ class ClusterOptions:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """How many engines there shall be and what each takes of a node.
+    """How many engines to run, and what each one needs of a node.
 
     Args:
-        engines: their number; None for what the cluster has, asked again while it runs.
-        gpus: GPUs an engine, all on one node (the tensor parallel size); 0 on machines without.
-        accelerator: Ray's name of the GPUs' type (`A100`, `H100`); None for any.
+        engines: number of engines; None: as many as the cluster has room for, counted again during the run.
+        gpus: GPUs per engine, all on one node (the tensor parallel size); 0 on machines without GPUs.
+        accelerator: Ray's name of the GPU type (`A100`, `H100`); None: any.
         leases_in_flight: chunks that one engine works on at a time.
-        wait_s: how long to wait while no engine is placed: for the first, or when all are gone.
-        stall_s: requests running and no step for so long: the engine is replaced.
-        restarts: how often an engine's place is filled again, with pauses growing from `pause_s`.
-        probe_s: how long until a node that cannot do the work is asked again.
+        wait_s: seconds to wait while no engine is placed, at the start or after all were lost.
+        stall_s: seconds without a step while requests run, after which the engine is replaced.
+        restarts: how often a dead engine is replaced; the pauses grow from `pause_s` seconds.
+        probe_s: seconds until an unfit node is probed again.
     """
 
     engines: int | None = None

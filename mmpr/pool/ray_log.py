@@ -1,7 +1,7 @@
-"""What Ray says by itself: into a file beside Ray's other logs, that a line of ours names; never to the terminal.
+"""Send Ray's own messages to a file beside Ray's other logs, and never to the terminal; errors of mmpr name the file.
 
-Ray's C++ core writes to descriptor 2 while a driver joins (a warning a second where a token is missing), and what the
-cluster publishes of lost nodes, with the last twenty lines of a raylet's log, is printed on the driver's stdout.
+Ray's C++ core writes to descriptor 2 while a driver joins (with a missing token, one warning per second). Messages
+about lost nodes, with the last twenty lines of a raylet's log, are printed on the driver's stdout.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ _log: Path | None = None
 
 
 def ray_log() -> str:
-    """Where Ray's own words of this driver are, as the end of a line; nothing where they go to the terminal."""
+    """Return the end of a line that names the file with Ray's messages; empty if they go to the terminal."""
     return "" if _log is None else f"; Ray's own words: {_log}"
 
 
 @contextmanager
 def heard() -> Iterator[list[str]]:
-    """Within, what is written to descriptor 2 is not shown; at the end its lines are in the list."""
+    """Hide what is written to descriptor 2 inside the block; after it, the list has the lines."""
     lines: list[str] = []
     with tempfile.TemporaryFile() as file:
         sys.stderr.flush()
@@ -46,7 +46,7 @@ def heard() -> Iterator[list[str]]:
 
 @contextmanager
 def kept(lines: list[str]) -> Iterator[None]:
-    """Within, what Ray's Python side prints or logs is kept in the file, after `lines`."""
+    """Append `lines` and everything that Ray's Python side prints or logs inside the block to the file."""
     global _log
     _log = _logs_folder() / _NAME.format(os.getpid())
     handler = logging.FileHandler(_log, delay=True, encoding="utf-8", errors="replace")
@@ -59,7 +59,7 @@ def kept(lines: list[str]) -> Iterator[None]:
         record = "\n".join(map(str, data.get("lines", ())))
         handler.handle(logging.makeLogRecord({"msg": f"({data.get('pid')}) {record}", "levelno": logging.WARNING}))
 
-    # Ray has no setting for where its listener prints: it calls this function of its module, on sys.stdout.
+    # Ray has no setting for this output: its listener calls this function of its module.
     printer, ray_worker.print_to_stdstream = ray_worker.print_to_stdstream, keep
     if lines:
         keep({"pid": "start", "lines": lines})
@@ -74,7 +74,7 @@ def kept(lines: list[str]) -> Iterator[None]:
 
 
 def _logs_folder() -> Path:
-    """Of this driver's Ray session, where the dashboard shows it; else the folder for temporary files."""
+    """Return the log folder of this Ray session, which the dashboard shows, or else the temporary folder."""
     node = ray_worker._global_node
     folder = Path(node.get_logs_dir_path()) if node is not None else None
     return folder if folder is not None and os.access(folder, os.W_OK) else Path(tempfile.gettempdir())

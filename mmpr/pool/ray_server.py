@@ -1,8 +1,9 @@
-"""A Ray cluster for one driver, in a process and a session of its own; `pool.cluster` runs this file as a script.
+"""Run a Ray cluster for one driver in its own process and session; `pool.cluster` runs this file as a script.
 
-A SIGTERM to the driver's process group (coreutils `timeout`) or to its whole control group (systemd, scancel) must stop
-the driver and not the cluster that the driver still needs: here SIGTERM is blocked, and every process that Ray starts
-inherits that. When the driver closes its pipe, or is killed, this process ends all that it started.
+A SIGTERM to the driver's process group (coreutils `timeout`) or to its control group (systemd, scancel) must stop the
+driver, but not the cluster, which the driver still needs to finish. So this process blocks SIGTERM, and all processes
+that Ray starts inherit that. When the driver closes its pipe or is killed, this process ends all processes that it
+started.
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ from typing import Any
 
 
 def serve(driver: int, options: dict[str, Any], *, keep_files: bool) -> None:
-    """Start Ray, write its address (or what went wrong) as a line of JSON, and wait for the driver's end.
+    """Start Ray, write its address or its error as one line of JSON, and wait until the driver ends.
 
-    The driver may end while Ray still starts. Ray's servers end with the thread that started them: this one.
+    The driver may end while Ray is starting, so a thread watches it. Ray starts in this thread, because Ray's servers
+    end when the thread that started them ends.
     """
-    replies = os.fdopen(os.dup(1), "w")  # what Ray prints goes to the log
+    replies = os.fdopen(os.dup(1), "w")  # stdout of Ray goes to the log
     os.dup2(2, 1)
     watcher = threading.Thread(target=_end_with, args=(driver, None if keep_files else Path(options["_temp_dir"])))
     watcher.start()
@@ -37,13 +39,13 @@ def _start(options: dict[str, Any]) -> dict[str, str]:
 
     try:
         ray.init(address="local", include_dashboard=False, log_to_driver=False, **options)
-    except Exception as error:  # noqa: BLE001  Ray raises anything where one of its servers does not come up
+    except Exception as error:  # noqa: BLE001  Ray raises many types of errors if a server does not start
         return {"error": str(error).strip() or type(error).__name__}
     return {"address": ray.get_runtime_context().gcs_address}
 
 
 def _end_with(driver: int, session: Path | None) -> None:
-    """When the driver ends, end every process below this one and itself; Ray's own way takes a second for each."""
+    """When the driver ends, kill every child process and exit. Ray's own shutdown takes a second per process."""
     from mmpr._processes import kill_descendants, sweep_shared_memory
 
     while os.getppid() == driver and not select.select([sys.stdin], [], [], 1.0)[0]:

@@ -1,4 +1,4 @@
-"""Plain functions over many arguments: as Ray tasks, or in this process where Ray is not installed (`mmpr[data]`)."""
+"""Run plain functions over many arguments: as Ray tasks, or in this process if Ray is not installed (`mmpr[data]`)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ R = TypeVar("R")
 
 @contextmanager
 def task_room() -> Iterator[None]:
-    """Within, `map_tasks` can be called: in the Ray that is joined already, or one on this machine; without Ray, here.
+    """Allow `map_tasks` inside the block: on the joined Ray cluster, or on one that is started on this machine.
+
+    Without Ray installed, tasks run in this process.
 
     Raises:
         MmprError: Ray did not start.
@@ -29,10 +31,10 @@ def task_room() -> Iterator[None]:
 
 
 def map_tasks(function: Callable[[T], R], arguments: Iterable[T], *, in_flight: int = 16) -> Iterator[R]:
-    """`function(argument)` for each argument, results in the arguments' order, at most so many at once.
+    """Apply the function to each argument, at most `in_flight` at once; yield results in the order of the arguments.
 
     Raises:
-        MmprError: what the function raised.
+        MmprError: the function raised it.
     """
     if not is_installed("ray"):
         return map(function, arguments)

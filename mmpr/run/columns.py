@@ -111,8 +111,9 @@ def pair_id(source: str, row: int, pair: Pair) -> str:
 
 
 def pairs_of(committed: StoredQuestion, recipe: DatasetRecipe) -> list[Pair] | Skip:
-    """Return the question's pairs or its skip. A prompt with more or fewer tags than images is skipped: trainers reject
-    it.
+    """Return the question's pairs or its skip.
+
+    A prompt with more or fewer tags than images becomes a skip, because every trainer rejects such a row.
 
     Raises:
         LawBroken: the recipe returns neither pairs nor a skip, or the same pair twice.

@@ -20,7 +20,8 @@ class Manifest:
         files: files of the dataset and its reports, by path.
         logs: files that later starts append to, as they were then: their first `n_bytes` never change.
         run: `RunFolder.fingerprint` at that time.
-        own_judges: name and version of each custom judge that gave verdicts."""
+        own_judges: name and version of each custom judge that gave verdicts.
+    """
 
     n_chunks: Count
     files: tuple[FileRecord, ...]

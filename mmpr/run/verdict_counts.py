@@ -59,7 +59,8 @@ class VerdictCounts:
     ) -> None:
         """Add one question with its pairs; they are empty if it is skipped.
 
-        A question without a reference answer is not judged and not counted. If several models answered, the first round counts only the responses of `policy`.
+        A question without a reference answer is not judged and not counted. If several models answered, the first round
+        counts only the responses of `policy`.
         """
         if committed.question.answer is None:
             return
