@@ -1,1 +1,1 @@
-"""The flow from a source to a dataset: `answer` one question, work off a chunk, run all chunks, finish."""
+"""Build a dataset from a source: ask each question, run each chunk, run all chunks, finish."""

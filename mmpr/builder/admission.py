@@ -1,4 +1,7 @@
-"""How many questions an engine holds at once: counted in tokens, for a batch is full of tokens and not of requests."""
+"""Limit how many questions an engine holds at once.
+
+The limit is in tokens, because tokens fill a batch, not requests.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,10 @@ from contextlib import asynccontextmanager
 
 
 class Admission:
-    """A gate of `budget_tokens`; a question waits before its image is even opened, so that memory is bounded too.
+    """Admits questions up to `budget_tokens`. A question waits before its image is opened, which bounds memory too.
 
-    What a response costs is the mean of those seen so far, and a guess of `first_guess` tokens before any was seen: its
-    limit (4,096 tokens) would admit a tenth of what the engine can hold.
+    The expected length of a response is the mean of those seen so far; the first guess is `first_guess` tokens. The
+    limit of a response (4,096 tokens) would be a bad guess: it would admit a tenth of what the engine can hold.
     """
 
     def __init__(self, budget_tokens: int, *, first_guess: int = 300) -> None:
@@ -22,7 +25,7 @@ class Admission:
 
     @asynccontextmanager
     async def question(self, n_responses: int, prompt_tokens: int) -> AsyncIterator[Held]:
-        """Hold a question's tokens while it is asked; one question is always admitted, however large."""
+        """Hold a question's tokens while it is asked. Without another question, even the largest one is admitted."""
         held = Held(self, prompt_tokens)
         cost = held.cost(n_responses)
         async with self._room:
@@ -37,36 +40,40 @@ class Admission:
 
     @property
     def mean_tokens(self) -> float:
-        """Tokens of a response, as learnt so far."""
+        """The mean number of tokens per response so far."""
         return self._mean
 
     def take(self, tokens: int) -> None:
-        """Hold so many tokens more, or fewer."""
+        """Hold this many more tokens; a negative number releases them."""
         self._held += tokens
 
     def learn(self, n_tokens: int) -> None:
-        """Count one response's length."""
+        """Update the mean with the length of one response."""
+        # a moving mean: sources follow one another, and their responses differ in length
         self._mean += 0.01 * (n_tokens - self._mean)
 
 
 class Held:
-    """What one question holds. A later round may be larger than the first: it does not wait, the next question does."""
+    """What one question holds.
+
+    A later round may be larger than the first; it does not wait, but the next question does.
+    """
 
     def __init__(self, gate: Admission, prompt_tokens: int) -> None:
         self._gate, self._prompt_tokens = gate, prompt_tokens
         self._tokens = 0
 
     def cost(self, n_responses: int) -> int:
-        """Tokens of the prompt and so many responses."""
+        """Return the expected tokens of the prompt and of `n_responses` responses."""
         return self._prompt_tokens + int(n_responses * self._gate.mean_tokens)
 
     def expect(self, n_responses: int) -> None:
-        """The question has so many responses at the engine from now on."""
+        """Hold the tokens of `n_responses` responses from now on."""
         cost = self.cost(n_responses)
         self._gate.take(cost - self._tokens)
         self._tokens = cost
 
     def release(self) -> None:
-        """Hold nothing any more."""
+        """Release all tokens."""
         self._gate.take(-self._tokens)
         self._tokens = 0

@@ -1,4 +1,4 @@
-"""One question, from its images to its responses: the inner flow of a build, read top to bottom."""
+"""Ask one question, from its images to its responses: the inner flow of a build, in reading order."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ JudgeRound = Callable[[Question, Sequence[Response]], Awaitable[Sequence[Verdict
 
 @dataclass(frozen=True, slots=True)
 class AskRecipe:
-    """How every question of a run is asked, or of one source of it.
+    """How the questions of a run, or of one of its sources, are asked.
 
     Args:
-        max_tiles: of the source's images; None: as many as the engine's.
-        video_tiles: of a video's frames; None: as many as the engine's.
+        max_tiles: most tiles of an image; None: the engine's own limit.
+        video_tiles: most tiles of a video frame; None: the engine's own limit.
     """
 
     prompt: PromptOptions = PromptOptions()
@@ -52,28 +52,32 @@ class AskRecipe:
     video_tiles: int | None = None
 
     def tiles(self, question: Question) -> int | None:
-        """The most tiles that the question's images are cut into; None: as many as the engine's."""
+        """Return the most tiles that the question's images are cut into; None: the engine's own limit."""
         return self.video_tiles if any(is_frame(reference) for reference in question.images) else self.max_tiles
 
     def request(self, question: Question, stage: Stage, *, n: int, max_tokens: int, first: int = 0) -> Sampling:
-        """The sampling of one request; a seeded run's seed depends on the question's place and the stage alone."""
+        """Return the sampling of one request.
+
+        The seed of a seeded run depends only on the question's place and the stage.
+        """
         options, seed = self.sampling, None
         if options.seeded:
             place = f"{options.seed}\n{question.source}\n{question.row}\n{stage}"
+            # 31 bits: seeds must fit a signed 32-bit integer
             seed = int.from_bytes(hashlib.sha256(place.encode()).digest()[:4], "big") >> 1
         return Sampling(n, options.temperature, options.top_k, options.top_p, max_tokens, seed, first)
 
 
 @dataclass(frozen=True, slots=True)
 class Rounds:
-    """What sampling in rounds needs (`mmpr.rounds`).
+    """What sampling in rounds needs; see `mmpr.rounds`.
 
     Args:
-        rule: what pairs are; the build's own.
-        first: responses of the first round.
-        judge: verdicts on one round's responses; off the event loop.
-        announce: called with the number of responses before each round, for who counts what the engine holds.
-        rates: of the engine's questions so far; None: each is asked for by itself, as a seeded run must.
+        rule: decides what a pair is; the build's own rule.
+        first: number of responses in the first round.
+        judge: gives the verdicts on one round's responses, outside the event loop.
+        announce: called before each round with the number of responses; admission counts them.
+        rates: success rates of the sources so far; None: each question is planned by itself, as in a seeded run.
     """
 
     rule: PairOptions
@@ -85,13 +89,17 @@ class Rounds:
 
 @dataclass(frozen=True, slots=True)
 class AnsweredQuestion:
-    """What came of asking one question: its responses, or the skip that ended it, or both (no completion is usable).
+    """The result of one question: its responses, or the skip that ended it, or both (no completion is usable).
 
-    `images` are without pixels. `verdicts` are those of the responses where rounds gave them, else none. `cut` is
-    where the draft was cut for its completions, `view` what they were written with, `shown_sha256` are their images,
-    if these are not the question's. `scores`, by a completion's index: of the draft's own rest and of it, as
-    `Engine.score` gives them with the question's own image in sight. `draft` is the index of the draft that the
-    completions go on from.
+    Args:
+        images: without pixels.
+        verdicts: of the responses, if sampling in rounds gave them; otherwise empty.
+        cut: where the draft was cut for its completions.
+        view: what the model saw when it wrote the completions.
+        shown_sha256: hashes of the images of that view, if these are not the question's.
+        scores: by index of a completion: log-probabilities of the draft's own rest and of the completion, given the
+            image (`Engine.score`).
+        draft: index of the draft that the completions continue.
     """
 
     question: Question
@@ -117,11 +125,15 @@ async def answer(
     opened: tuple[DecodedImage, ...] | None = None,
     threads: WorkThreads | None = None,
 ) -> AnsweredQuestion:
-    """Ask one question: with a reference answer up to n responses, without one a draft and its rejected completions.
+    """Ask one question: up to n responses if it has a reference answer, otherwise a draft and rejected completions.
 
-    Without `rounds` all n are asked for at once. `others` lend their images where `rejected_view` wants others. All
-    its prompts have the `priority`. `opened` are its images where they are open already. A fault of the image or a
-    refusal of the engine is a skip; `EngineDead` rises.
+    A bad image or a request that the engine refuses becomes a skip. `EngineDead` is raised.
+
+    Args:
+        rounds: sample in rounds; None: request all n responses at once.
+        others: questions whose images `rejected_view: other_image` may show.
+        priority: of all prompts of the question.
+        opened: its images, if they are open already.
     """
     threads = threads or WorkThreads()
     stage = Stage.DRAFT if question.answer is None else Stage.SAMPLE
@@ -159,7 +171,7 @@ async def answer(
 
 
 def unopened(question: Question, error: ImageError) -> AnsweredQuestion:
-    """A question one of whose images is none."""
+    """Return the result of a question with a bad image."""
     return AnsweredQuestion(question, skip=Skip(question.id, Stage.READ, error.reason, error.detail))
 
 
@@ -170,15 +182,15 @@ async def open_images(
     threads: WorkThreads,
     admit: Callable[[], Awaitable[object]] | None = None,
 ) -> tuple[DecodedImage, ...]:
-    """A question's images; to be called in the question's own task.
+    """Open a question's images; call this in the question's own task.
 
     Args:
-        admit: awaited as soon as the images' hosts have room for it, before anything is opened.
+        admit: awaited as soon as the image hosts have a free slot, before an image is opened.
 
     Raises:
-        ImageError: of the first that is none.
+        ImageError: the first bad image.
     """
-    HOLDER.set(object())  # its images are held together
+    HOLDER.set(object())  # the budget of decoded bytes counts the images of one task together
     if not question.images:
         return ()
     async with threads.fetching(hosts_of(question.images)):
@@ -191,17 +203,17 @@ async def open_images(
 async def _sample_in_rounds(
     answered: AnsweredQuestion, prompt: Prompt, engine: Engine, recipe: AskRecipe, rounds: Rounds, threads: WorkThreads
 ) -> AnsweredQuestion:
-    """Round after round, each judged before the next is decided on; every response that was begun is kept."""
+    """Sample in rounds. Each round is judged before the next is planned; every generated response is kept."""
     question, judged, n_rounds = answered.question, list[Judged](), 0
     rates = SourceRates() if recipe.sampling.seeded or rounds.rates is None else rounds.rates
     plan = partial(next_round, question, rule=rounds.rule, first=rounds.first, cap=recipe.sampling.n)
-    # it pairs long responses: up to seconds
+    # in a thread: pairing of long responses takes up to seconds
     while n := await threads.compute(partial(plan, prior=rates.prior(question.source)), judged):
         rounds.announce(n)
         sampling = recipe.request(question, prompt.stage, n=n, max_tokens=recipe.sampling.max_tokens, first=len(judged))
         try:
             given = await engine.generate(prompt, sampling)
-        except RequestRefused as error:  # the rounds before were paid for: they are kept beside the skip
+        except RequestRefused as error:  # the earlier rounds were paid for: keep them beside the skip
             return replace(answered, skip=Skip(question.id, prompt.stage, error.reason, error.detail))
         given = [replace(response, round=n_rounds) for response in given]
         judged += zip(given, await rounds.judge(question, given), strict=True)
@@ -217,7 +229,7 @@ async def _sample_in_rounds(
 async def _gains_of_right(
     answered: AnsweredQuestion, prompt: Prompt, engine: Engine, threads: WorkThreads
 ) -> AnsweredQuestion:
-    """Gains of the responses that may be chosen, where there is an image and anything to reject."""
+    """Compute the gains of the responses that may be chosen, if there is an image and something to reject."""
     right = [
         response
         for response, verdict in zip(answered.responses, answered.verdicts, strict=True)
@@ -226,7 +238,7 @@ async def _gains_of_right(
     if not prompt.images or len(right) == len(answered.responses):
         return answered
     gains = await _gains(right, prompt, engine, threads)
-    if isinstance(gains, Skip):  # all responses were paid for: they are kept beside the skip
+    if isinstance(gains, Skip):  # all responses were paid for: keep them beside the skip
         return replace(answered, skip=gains)
     return replace(answered, responses=_with_gains(answered.responses, gains))
 
@@ -253,7 +265,7 @@ async def _finish(
     recipe: AskRecipe,
     threads: WorkThreads,
 ) -> AnsweredQuestion:
-    """Choose a draft, cut it and have it ended, by one request however many completions there are."""
+    """Choose a draft, cut it, and request all its completions at once."""
     question, drafts = answered.question, answered.responses
     fit = await _fit(drafts, engine, recipe, threads)
     if isinstance(fit, tuple):
@@ -272,7 +284,7 @@ async def _finish(
     )
     try:
         completions = await engine.generate(completion_prompt(prompt, cut, shown), sampling)
-    except RequestRefused as error:  # the drafts were paid for: they are kept beside the skip
+    except RequestRefused as error:  # the drafts were paid for: keep them beside the skip
         return replace(answered, skip=Skip(question.id, Stage.COMPLETION, error.reason, error.detail))
     usable = usable_completions(draft.text[len(cut.prefix.text) :], completions)
     skip = Skip(question.id, Stage.COMPLETION, *usable) if isinstance(usable, tuple) else None
@@ -282,7 +294,7 @@ async def _finish(
 async def _fit(
     drafts: Sequence[Response], engine: Engine, recipe: AskRecipe, threads: WorkThreads
 ) -> list[tuple[Response, Cut]] | tuple[Reason, str]:
-    """The drafts that can be chosen sides, each with its cut; the first one's fault where none can."""
+    """Return the drafts that can be chosen, each with its cut; if there is none, the fault of the first draft."""
     found = [draft_fault(draft) or await _cut(draft, engine, recipe, threads) for draft in drafts]
     fit = [(draft, cut) for draft, cut in zip(drafts, found, strict=True) if isinstance(cut, Cut)]
     return fit or next(fault for fault in found if not isinstance(fault, Cut))
@@ -291,10 +303,10 @@ async def _fit(
 async def _gains(
     responses: Sequence[Response], prompt: Prompt, engine: Engine, threads: WorkThreads
 ) -> dict[int, float] | Skip:
-    """By how much each is likelier with the image than without it, in nats a token, by index.
+    """Return by index how much likelier each response is with the image than without it, in nats per token.
 
-    What the language alone would have said anyway gains nothing; what was read off the image gains most. Two prefills
-    for each text, and none where all texts are one: there is nothing to choose then.
+    Text that the language model would have written anyway gains nothing; text that was read off the image gains most.
+    Each text costs two prefills. If all texts are equal, there is nothing to choose and nothing is computed.
     """
     seeing = replace(prompt, stage=Stage.SCORE)
     unseeing = without_images(seeing)
@@ -304,6 +316,7 @@ async def _gains(
         seen, unseen = await asyncio.gather(engine.score(seeing, ids), engine.score(unseeing, ids))
         return seen - unseen
 
+    # equal texts have equal gains: score each text once
     texts = {one.text: one for one in responses}
     if len(texts) < 2:
         return {}
@@ -326,7 +339,7 @@ async def _cut(draft: Response, engine: Engine, recipe: AskRecipe, threads: Work
 
 
 async def _score(answered: AnsweredQuestion, prompt: Prompt, engine: Engine) -> AnsweredQuestion:
-    """How likely the engine finds each half behind the cut when it sees the image: one prefill each."""
+    """Score the two continuations behind the cut, given the image: one prefill each."""
     draft, cut = answered.responses[answered.draft], answered.cut
     completions = [response for response in answered.responses if response.stage is Stage.COMPLETION]
     assert cut is not None, "a completion without a cut"
@@ -336,7 +349,7 @@ async def _score(answered: AnsweredQuestion, prompt: Prompt, engine: Engine) -> 
     halves = (draft.token_ids[len(cut.prefix.token_ids) :], *(completion.token_ids for completion in usable))
     try:
         chosen, *rejected = await asyncio.gather(*(engine.score(seeing, half) for half in halves))
-    except RequestRefused as error:  # all halves were paid for: they are kept beside the skip
+    except RequestRefused as error:  # all responses were paid for: keep them beside the skip
         skip = Skip(answered.question.id, Stage.SCORE, error.reason, error.detail)
         return replace(answered, skip=skip)
     scores = {completion.index: (chosen, score) for completion, score in zip(usable, rejected, strict=True)}

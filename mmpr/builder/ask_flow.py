@@ -1,4 +1,4 @@
-"""`mmpr ask-verifier`: a finished run's open verdicts are put to a verifier; then the run is paired again."""
+"""`mmpr ask-verifier`: ask a verifier about the undecided verdicts of a finished run, then pair the run again."""
 
 from __future__ import annotations
 
@@ -31,7 +31,10 @@ from mmpr.verifier.verifier_options import VerifierKind
 
 @dataclass(frozen=True, slots=True)
 class AskOutcome:
-    """How asking ended: with a report, or stopped, to be run again; `idle`: nothing was left to ask."""
+    """The result: a report, or the reason for a stop after which the same command continues.
+
+    `idle`: nothing was left to ask.
+    """
 
     folder: RunFolder
     report: Report | None = None
@@ -48,20 +51,20 @@ def ask_about_run(
     log_format: LogFormat = LogFormat.TEXT,
     debug: bool = False,
 ) -> AskOutcome:
-    """Ask, or go on asking, a verifier about what the rules left open in a finished run; then pair the run again.
+    """Ask a verifier about what the rules left undecided in a finished run, then pair the run again.
 
     Args:
         out: the run folder.
-        overrides: `key=value` of the verifier, of selection and of operation; `verifier=` names who is asked.
+        overrides: `key=value` settings of verifier, selection and operation; `verifier=` names the model to ask.
         anew: replace the answers of another verifier.
-        make_verifier: starts an engine of your own in each engine's actor; picklable. None: as the settings say.
-        log_format: of what is printed to stderr while it runs.
-        debug: let the engines' own logs through.
+        make_verifier: starts your own engine inside each actor; picklable. None: as the settings say.
+        log_format: format of the progress output on stderr.
+        debug: show the engines' own logs.
 
     Raises:
-        ConfigError: nobody is named, another verifier was asked before, or a setting is wrong.
+        ConfigError: no verifier is named, another verifier was asked before, or a setting is wrong.
         RunFolderError: the folder holds no finished run with pairs, is in use or damaged.
-        RunStopped: SIGTERM or a budget, while no engine was at work; the same call goes on.
+        RunStopped: SIGTERM or a spent budget while no engine was working; the same call continues.
     """
     folder, config = paired_anew(out, overrides)
     if not config.verifier.asks:
@@ -113,10 +116,10 @@ def _refuse_unfinished(folder: RunFolder) -> None:
 
 
 def _own_maker(config: BuildConfig) -> MakeEngine:
-    """What starts the engines of `self`; of another verifier a maker that nobody calls.
+    """Return what starts the run's own engines. Another verifier has its own maker, so this one is never called then.
 
     Raises:
-        ConfigError: the run's server is not named.
+        ConfigError: the URL of the run's server is not given.
     """
     if config.verifier.kind is not VerifierKind.SELF:
         return _never

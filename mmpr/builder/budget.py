@@ -1,4 +1,4 @@
-"""What a command may use, `deadline` and `max_gpu_hours`; past either it stops as it does on SIGTERM."""
+"""The limits of a command, `deadline` and `max_gpu_hours`; when one is reached, the command stops as on SIGTERM."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _CLOCK = re.compile(r"(\d{1,2}):(\d{2})")
 
 
 class Budget:
-    """Sums up what is used. One for all builds of a command, so that a job's sources share it.
+    """Sums up what a command uses. All builds of a command share one budget, and so do the sources of a job.
 
     Args:
-        deadline: `06:00` (the next time it is six here), `+8h`, `+3h50m`, or an ISO 8601 moment; None for none.
-        max_gpu_hours: engines' GPUs times hours, their starts included; without GPUs an engine counts as one.
+        deadline: `06:00` (the next 06:00 local time), `+8h`, `+3h50m`, or an ISO 8601 time; None: no deadline.
+        max_gpu_hours: engines' GPUs times hours, starting included; without GPUs an engine counts as one.
 
     Raises:
-        ConfigError: the deadline is none of these.
+        ConfigError: the deadline has another form.
     """
 
     def __init__(self, deadline: str | None = None, max_gpu_hours: float | None = None) -> None:
@@ -29,12 +29,12 @@ class Budget:
         self._used_s = 0.0
 
     def see(self, event: Event) -> None:
-        """Count what a pool holds."""
+        """Count the GPU seconds that a pool reports."""
         if isinstance(event, Beat):
             self._used_s += event.held_s
 
     def spent(self) -> str | None:
-        """Why no more work shall be begun, in a few words."""
+        """Return why no more work may start, or None."""
         if self._until is not None and datetime.now().astimezone() >= self._until:
             return f"deadline {self._deadline} has passed"
         if self._max_gpu_hours is not None and self._used_s >= 3600 * self._max_gpu_hours:
@@ -43,14 +43,14 @@ class Budget:
 
 
 def moment(text: str, now: datetime) -> datetime:
-    """The moment that a deadline means.
+    """Return the time that a deadline means.
 
     Args:
-        text: see `Budget`; a moment without an offset is of `now`'s time zone.
-        now: with its time zone.
+        text: see `Budget`; a time without an offset is in the time zone of `now`.
+        now: the current time with its time zone.
 
     Raises:
-        ConfigError: it is no deadline.
+        ConfigError: the text is no deadline.
     """
     if found := _AFTER.fullmatch(text):
         return now + timedelta(hours=int(found[1] or 0), minutes=int(found[2] or 0))

@@ -1,4 +1,4 @@
-"""A build, read top to bottom: open, claim, lease what is not committed, finish."""
+"""A build from start to end: open, claim, lease what is not committed, finish."""
 
 from __future__ import annotations
 
@@ -42,20 +42,20 @@ from mmpr.sources import Index, Source, index
 from mmpr.verification import damaged_chunks, file_fault
 from mmpr.verifier.verifier_options import VerifierKind
 
-_ENOUGH_BY_DEFAULT, _ENOUGH = 200, 50  # questions to judge by: unasked for, and where a fraction was named
+_ENOUGH_BY_DEFAULT, _ENOUGH = 200, 50  # fewest questions to judge by: without `max_failure_fraction`, and with it
 _EVERYWHERE = ""
 
 
 @dataclass(frozen=True, slots=True)
 class BuildOutcome:
-    """How a start ended.
+    """The result of one start.
 
     Args:
         folder: the run.
-        report: of a run that is complete.
-        idle: it was complete before.
-        stopped: why it was stopped, to be run again (exit 75).
-        failing: which questions failed, where too many did (exit 3).
+        report: the report of a complete run.
+        idle: the run was complete before this start.
+        stopped: why it was stopped; the same command continues it (exit 75).
+        failing: which questions failed, if there were too many (exit 3).
     """
 
     folder: RunFolder
@@ -77,22 +77,22 @@ def build(
     debug: bool = False,
     finished: Callable[[BuildOutcome], None] = lambda _: None,
 ) -> BuildOutcome:
-    """Build, or go on building, the run folder `out`.
+    """Build the run folder `out`, or continue to build it.
 
     Args:
         config: the settings; `config.source` or `config.sources` name the questions.
         out: a local folder or an fsspec URL.
-        make_engine: called in each engine's actor; picklable.
+        make_engine: called inside each engine's actor; picklable.
         make_verifier: the same for a verifier that is not the model itself; None: as the settings say.
-        shared: cluster and engines that other builds of this command use too; None for this build's own.
-        budget: what the command may use; None for what the settings say.
-        log_format: of what is told on stderr while it runs.
-        debug: let the engines' own logs through.
-        finished: called where the run is complete, while engines and cluster still end: that takes seconds.
+        shared: cluster and engines that other builds of this command use too; None: this build has its own.
+        budget: limits of the command; None: those of the settings.
+        log_format: format of the progress output on stderr.
+        debug: show the engines' own logs.
+        finished: called when the run is complete, before engines and cluster have ended, which takes seconds.
 
     Raises:
-        MmprError: a foreseeable fault, in one line; what was committed stays.
-        RunStopped: SIGTERM, or a budget that was used up, while no engine was at work.
+        MmprError: a foreseeable fault, in one line; committed chunks stay.
+        RunStopped: SIGTERM or a spent budget while no engine was working.
     """
     budget = budget or Budget(config.cluster.deadline, config.cluster.max_gpu_hours)
     folder = RunFolder(out)
@@ -129,14 +129,15 @@ def build(
 
 
 def _build(start: BuildStart, sources: Sequence[Source], counted: Sequence[Index]) -> BuildOutcome:
-    """Enter, lease out, finish; the cluster is joined when the first part needs it."""
+    """Enter the run, lease its chunks, finish; connect to the cluster when the first step needs it."""
     config, folder = start.config, start.folder
     if known := folder.has_run():
         require_identity(folder, identity(config, sources))
     else:
-        connect(start)  # how many engines there are decides how a new source is cut
+        connect(start)  # the number of engines decides how a new source is cut into chunks
     run = enter(folder, config, sources, counted)
-    keep_list(folder, config.dataset.exclude)  # a list that cannot be read is found out before anything is paid for
+    # here, so that an unreadable list is an error before anything is paid for
+    keep_list(folder, config.dataset.exclude)
     asks = config.verifier.asks
     if known and not run.todo and not (asks and _unasked(start)) and (report := finished_report(folder, config)):
         return BuildOutcome(folder, report, idle=True)
@@ -162,16 +163,16 @@ def _unasked(start: BuildStart) -> list[int]:
 
 
 def _ask_verifier(start: BuildStart) -> BuildOutcome | None:
-    """Ask about what the rules left open; no outcome when every chunk has its answers."""
+    """Ask the verifier about what the rules left undecided; return None when every chunk has its answers."""
     settings = verifier_settings(start.folder, start.config)
     todo = chunks_to_ask(settings)
     stopped = ask_about_chunks(start, settings, todo) if todo else None
-    start.shared.give_back()  # engines that were kept for it
+    start.shared.give_back()  # engines that were kept for the verifier
     return None if stopped is None else BuildOutcome(start.folder, stopped=stopped)
 
 
 def connect(start: BuildStart) -> None:
-    """Join the cluster that the settings name, or start one here; nothing where that was done."""
+    """Join the cluster that the settings name, or start one here; do nothing if that is done already."""
     address = ray_address(start.config)
     if start.shared.is_connected(address):
         return
@@ -180,7 +181,7 @@ def connect(start: BuildStart) -> None:
 
 
 def _end_of(outcome: BuildOutcome) -> tuple[str, str]:
-    """The event that ends a start, and its words."""
+    """Return the event that ends a start, and its message."""
     if outcome.failing or outcome.stopped:
         return ("failing", outcome.failing) if outcome.failing else ("stopped", outcome.stopped or "")
     return "complete", "nothing was left to do" if outcome.idle else ""
@@ -188,34 +189,35 @@ def _end_of(outcome: BuildOutcome) -> tuple[str, str]:
 
 @contextmanager
 def swept(folder: RunFolder, *, abandoned: bool) -> Iterator[None]:
-    """Leave no file that does not count, however it ends; what led there says more than a second error would.
+    """Delete files that do not count, also after an error.
 
     Args:
-        abandoned: whether the cluster ends within, and every writer with it.
+        abandoned: the cluster ends inside the block, and every writer with it.
     """
     try:
         yield
     finally:
         with suppress(RunFolderError):
+            # an error here must not hide the error that ended the block
             folder.sweep(abandoned=abandoned)
 
 
 def _as_stored(folder: RunFolder, config: BuildConfig) -> BuildConfig:
-    """The settings with the identity that `run.json` has: paths absolute, the revision resolved."""
+    """Return the settings with the stored identity: absolute paths, resolved revision."""
     return changed(config, folder.load_run().identity)
 
 
 def pair_again(out: str, overrides: list[str], *, to: str | None = None) -> Report:
-    """Cut a run's dataset again under other settings of selection; returns the report.
+    """Cut a run's dataset again under other selection settings; return the report.
 
     Args:
         out: the run folder.
-        overrides: `key=value` of settings of selection.
-        to: a new folder that gets the run's responses and the new dataset; `out` stays as it is.
+        overrides: `key=value` selection settings.
+        to: a new folder for the run's responses and the new dataset; `out` is not changed. None: change `out`.
 
     Raises:
-        ConfigError: an override is none of selection or operation.
-        RunFolderError: the folder holds no run or an evaluation, is in use, or is damaged; or `to` holds one.
+        ConfigError: an override is neither a selection nor an operation setting.
+        RunFolderError: the folder holds no run or an evaluation, is in use or damaged; or `to` holds a run.
     """
     folder, config = paired_anew(out, overrides)
     refuse_lost(folder)
@@ -230,7 +232,7 @@ def pair_again(out: str, overrides: list[str], *, to: str | None = None) -> Repo
 
 
 def preview_pairs(out: str, overrides: list[str]) -> PairingPreview:
-    """What `pair_again` would give, without writing anything: counts, and what the judge decided and left undecided.
+    """Return the counts that `pair_again` would give, and what the judge decided; write nothing.
 
     Raises:
         ConfigError, RunFolderError: as for `pair_again`.
@@ -241,7 +243,7 @@ def preview_pairs(out: str, overrides: list[str]) -> PairingPreview:
 
 
 def paired_anew(out: str, overrides: list[str]) -> tuple[RunFolder, BuildConfig]:
-    """A run with pairs, and its settings under overrides, which may only be of selection and operation."""
+    """Open a run with pairs and apply overrides, which may change only selection and operation settings."""
     folder = RunFolder(out)
     run = folder.load_run()
     run.refuse_evaluation(out)
@@ -258,7 +260,7 @@ def paired_anew(out: str, overrides: list[str]) -> tuple[RunFolder, BuildConfig]
 
 
 def refuse_lost(folder: RunFolder) -> None:
-    """What is found at once: commits that the dataset was cut from and that are gone, files that are not whole."""
+    """Refuse a run with faults that are found without reading files: missing commits, files of another length."""
     manifest, now = read_manifest(folder), len(folder.committed_chunks())
     if manifest is not None and now < manifest.n_chunks:
         lost = f"chunks/ has {now} commits, its dataset was cut from {manifest.n_chunks}"
@@ -268,7 +270,7 @@ def refuse_lost(folder: RunFolder) -> None:
 
 
 def refuse_damaged_chunks(folder: RunFolder) -> None:
-    """Every byte is read before anything is written: the dataset would hide what is wrong with it."""
+    """Read every byte before anything is written: a dataset cut from damaged chunks would hide the damage."""
     chunks = [(folder, chunk) for chunk in sorted(folder.committed_chunks())]
     for fault in pool.map_tasks(_file_fault, chunks):
         if fault:
@@ -282,7 +284,7 @@ def _file_fault(chunk: tuple[RunFolder, int]) -> str | None:
 
 
 def _lease_out(start: BuildStart, run: EnteredRun) -> tuple[BuildOutcome | None, dict[str, float]]:
-    """Work off the chunks that are not committed; no outcome when all are, and what the engines did."""
+    """Run the chunks that are not committed; return None for the outcome when all are, and the engines' usage."""
     config, shared, stopping = start.config, start.shared, start.stopping
     if why := start.budget.spent():
         stopping.request(why)
@@ -309,14 +311,14 @@ def _lease_out(start: BuildStart, run: EnteredRun) -> tuple[BuildOutcome | None,
         return BuildOutcome(run.folder, failing=failing), {}
     if run.leases.keys() - run.folder.committed_chunks():
         return BuildOutcome(run.folder, stopped=stopping.why or ""), progress.usage()
-    stopping.why = None  # the engines were through all the same
+    stopping.why = None  # the stop came too late: every chunk is committed
     return None, progress.usage()
 
 
 def _watch(
     start: BuildStart, engines: pool.Pool, run: EnteredRun, progress: Progress, watchers: Sequence[Watcher]
 ) -> str | None:
-    """Let the engines run to their end, or until too many questions have failed: then why."""
+    """Let the engines work to the end, or until too many questions have failed; return the reason then."""
     failures = FailureWatch(start.config.cluster.max_failure_fraction)
     for event in engines.run([Lease(chunk, rows.to_json()) for chunk, rows in run.todo.items()]):
         for watcher in watchers:
@@ -333,13 +335,13 @@ def _watch(
 
 
 def _settings(config: BuildConfig, run: EnteredRun) -> tuple[ChunkSettings, ...]:
-    """What chunks of each source need to know."""
+    """Return the settings of the chunks, one record per source."""
     of_all = zip(of_sources(config), run.sources, strict=True)
     return tuple(settings_of(one.config, run.folder, source, engine_tiles(config)) for one, source in of_all)
 
 
 def _first_round(config: BuildConfig) -> int | None:
-    """Responses of the first round; all of them where gains alone need the verdicts; None where nothing does."""
+    """Return the size of the first round: all responses if only gains need verdicts, None if nothing does."""
     sampling = config.sampling
     if sampling.adaptive:
         return sampling.first_round
@@ -347,7 +349,7 @@ def _first_round(config: BuildConfig) -> int | None:
 
 
 def settings_of(config: BuildConfig, folder: RunFolder, source: Source, tiles: int | None) -> ChunkSettings:
-    """What the chunks of one source need to know; `tiles` as the engines cut images."""
+    """Return the settings of one source's chunks; `tiles`: most tiles that the engines cut an image into."""
     return ChunkSettings(
         folder=folder,
         source=source,
@@ -363,12 +365,12 @@ def settings_of(config: BuildConfig, folder: RunFolder, source: Source, tiles: i
 
 
 class FailureWatch:
-    """Counts the questions of this start that failed, over all and by host, for one broken mount is one host's.
+    """Counts the failed questions of this start, in total and per host, because a broken mount affects one host.
 
-    A run that is mostly broken (a wrong image root) should end early: every question of it costs time.
+    A run that mostly fails (a wrong image root) should end early: every question of it costs time.
 
     Args:
-        fraction: of questions that may fail; None for half of them.
+        fraction: fraction of questions that may fail; None: half of them.
     """
 
     def __init__(self, fraction: float | None) -> None:
@@ -378,14 +380,14 @@ class FailureWatch:
         self._failures: dict[str, Counter[str]] = {}
 
     def count(self, report: ChunkReport) -> None:
-        """Take a committed chunk into account."""
+        """Count a committed chunk."""
         failed = {r.value: report.skips_by_reason.get(r.value, 0) for r in FAILURES}
         for host in (_EVERYWHERE, report.host):
             self._questions[host] += report.questions
             self._failures.setdefault(host, Counter()).update(failed)
 
     def failing(self) -> str | None:
-        """One line, where too many questions have failed: which, how many, on which host, and why most of them."""
+        """Return one line if too many questions have failed: how many, on which host, and the most frequent reason."""
         for host, n in self._questions.items():
             failed = self._failures[host].total()
             if n < self._enough or failed <= self._fraction * n:

@@ -1,4 +1,4 @@
-"""One start of a build: what every part of it needs."""
+"""One start of a build: the objects that all its steps need."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mmpr.settings.config import BuildConfig
 
 @dataclass(frozen=True, slots=True)
 class BuildStart:
-    """What a start has at hand.
+    """The parts that one start of a build works with.
 
     Args:
         make_engine: starts an engine that answers questions.
@@ -38,5 +38,5 @@ class BuildStart:
     log_format: LogFormat
 
     def waiting(self, words: str) -> AbstractContextManager[None]:
-        """Shows what is waited for."""
+        """Show inside the block what the build is waiting for."""
         return waiting(words, as_json=self.log_format is LogFormat.JSON)

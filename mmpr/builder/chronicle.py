@@ -1,4 +1,4 @@
-"""What befalls a run, kept in its folder: engines that died, nodes without work, and how each start ended."""
+"""Log the events of a run in its folder: engines that died, unfit nodes, and how each start ended."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from mmpr.log import stamp
 from mmpr.pool import Died, Event, Failed, NodeLost, UnfitNode
 from mmpr.run import RunFolder
 
-BUILT = "built"  # nothing is left to ask, and the dataset is about to be written: the manifest then names the log
+BUILT = "built"  # every chunk is committed; logged before the dataset is written, so that the manifest covers the line
 
 
 class Chronicle:
-    """Writes `events.jsonl`; a folder that cannot be written says so elsewhere, and loudly."""
+    """Writes `events.jsonl`. Write errors are ignored: other code reports a folder that cannot be written."""
 
     def __init__(self, folder: RunFolder) -> None:
         self._folder = folder
 
     def see(self, event: Event) -> None:
-        """Keep what is a fault."""
+        """Log the event if it is a fault."""
         if isinstance(event, Died):
             chunks = [lease.chunk for lease in event.leases]
             attempts = [lease.attempt for lease in event.leases]
@@ -36,7 +36,7 @@ class Chronicle:
             self.add("unfit", event.words, host=event.node)
 
     def add(self, event: str, words: str, **more: object) -> None:
-        """One more line, where the folder holds a run."""
+        """Append one line, if the folder holds a run."""
         line: Mapping[str, object] = {"at": stamp(), "host": platform.node(), "event": event, "words": words, **more}
         with suppress(RunFolderError):
             if self._folder.has_run():
@@ -45,7 +45,7 @@ class Chronicle:
 
 @contextmanager
 def chronicled(folder: RunFolder) -> Iterator[Chronicle]:
-    """Within, what befalls the run is kept, an exception that ends the start included."""
+    """Log the run's events inside the block, and also the exception that ends it."""
     chronicle = Chronicle(folder)
     try:
         yield chronicle

@@ -1,4 +1,4 @@
-"""A chunk's work: every question asked in the engine's actor, then all judged and committed in a CPU task beside it."""
+"""The work on a chunk: ask every question in the engine's actor, then judge and commit all in a CPU task beside it."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ from mmpr.types import DecodedImage, Question, Reason, Response, Skip, Stage, Ve
 
 Ask = Callable[[Row], Awaitable[AnsweredQuestion]]
 
-_WRITE_PAUSES_S = (0.2, 0.6, 1.8, 5.4)  # a disk that is full for a moment, a share whose server restarts
+_WRITE_PAUSES_S = (0.2, 0.6, 1.8, 5.4)  # for a disk that is full for a moment, or a share whose server restarts
 _SHOWN_CHARS = 300  # of an exception's text
-_TILE_TOKENS = 256  # of InternVL's 448x448 tiles after pixel shuffle; only weighs questions against each other
+_TILE_TOKENS = 256  # InternVL's 448x448 tile after pixel shuffle; used only to compare questions with each other
 
-# Skips that say something is broken, in the source, the images or the engine; the others are what sampling gave.
+# Skips that show a fault in the source, the images or the engine. All other skips are results of sampling.
 FAILURES = frozenset(
     {
         Reason.BAD_ROW,
@@ -60,7 +60,7 @@ FAILURES = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class ChunkSettings:
-    """What the work on a source's chunks needs to know besides their rows; picklable, made once a start."""
+    """What the work on a source's chunks needs besides their rows; picklable, made once per start."""
 
     folder: RunFolder
     source: Source
@@ -71,12 +71,12 @@ class ChunkSettings:
     loader: Loader
     max_tiles: int
     cluster: ClusterOptions
-    engine: str  # one line for the sidecar: the model as it is served
+    engine: str  # the model as it is served; one line for the sidecar
 
 
 @dataclass(frozen=True, slots=True)
 class ChunkReport:
-    """What the driver hears of a chunk, under 1 kB: counts only."""
+    """What the driver learns about a chunk: counts only, under 1 kB."""
 
     chunk: int
     questions: int
@@ -88,15 +88,16 @@ class ChunkReport:
 
 
 class ChunkWork:
-    """The pool's work: lease -> report. One object an actor, so that its chunks share one gate."""
+    """The pool's work: lease -> report. Each actor has one object, so that all its chunks share one admission."""
 
     def __init__(self, settings: Sequence[ChunkSettings]) -> None:
-        """`settings` are those of each source of the build, in its order."""
+        """Take the settings of each source of the build, in the build's order."""
         self._settings = settings
         self._room: ActorRoom | None = None
         self._slots: dict[JudgeOptions, ActorJudge] = {}
-        # A chunk's prompts go before those of chunks leased later: else all in flight would end at once, each waiting
-        # for its last completions behind the others' queue, and the engine would stand still until new ones came.
+        # Prompts of an older chunk come first. In lease order, all chunks in flight would end together: each would wait
+        # for its last completions behind the others' queue, and then the engine would have no work until new chunks
+        # came.
         self._order = itertools.count()
 
     async def __call__(self, engine: Engine, lease: Lease, context: WorkContext) -> ChunkReport:
@@ -104,7 +105,7 @@ class ChunkWork:
         leased = LeaseRange.from_json(lease.payload)
         settings = self._settings[leased.source]
         room = self._room = self._room or ActorRoom.of(settings)
-        if settings.judge not in self._slots:  # sources that are judged alike share one
+        if settings.judge not in self._slots:  # sources with the same judge settings share one judge
             self._slots[settings.judge] = ActorJudge(settings, room.threads)
         slot = self._slots[settings.judge]
         with closing(Spool()) as spool:
@@ -127,10 +128,12 @@ def _read(settings: ChunkSettings, leased: LeaseRange, spool: Spool) -> tuple[li
 async def _commit(
     context: WorkContext, settings: ChunkSettings, attempt: Attempt, answered: list[AnsweredQuestion]
 ) -> ChunkReport:
-    """Judge and commit; what was paid for is kept while the folder cannot be written, for some seconds.
+    """Judge and commit.
+
+    If the folder cannot be written, try again for some seconds, because the responses were paid for.
 
     Raises:
-        RunFolderError: again and again; names the path.
+        RunFolderError: it could not be written at the last try either; names the path.
     """
     for pause_s in _WRITE_PAUSES_S:
         try:
@@ -146,12 +149,13 @@ async def _beside(
     try:
         return await context.beside(judge_and_commit, settings, attempt, answered)
     except SpoolGone:  # the task runs on another machine, for this one has no CPU for it: it gets the bytes themselves
+        # the task ran on another machine, because this one has no free CPU: send the bytes themselves
         whole = [replace(one, images=tuple(map(_unspooled, one.images))) for one in answered]
         return await context.beside(judge_and_commit, settings, attempt, whole)
 
 
 def _spooled(images: Sequence[DecodedImage], spool: Spool) -> tuple[StoredImage, ...]:
-    """The images as they are stored, the bytes of the large ones in the spool."""
+    """Return the images as they are stored; the spool holds the bytes of large ones."""
     kept = [(StoredImage.of(image), spool.put(image.encoded, image.sha256)) for image in images]
     return tuple(image if at is None else replace(image, encoded=None, spooled=at) for image, at in kept)
 
@@ -162,12 +166,14 @@ def _unspooled(image: StoredImage) -> StoredImage:
 
 @dataclass(frozen=True, slots=True)
 class ActorRoom:
-    """What an actor's chunks share.
+    """What the chunks of an actor share.
 
     Args:
-        opened: the questions with images, from before these are opened to the end.
-        asked: the questions that the engine has; one without images is not kept by those that still wait for theirs.
-        rates: of the sources, as the engine's first rounds show them.
+        opened: admits questions with images, from before these are opened to the end.
+        asked: admits questions to the engine. Separate, so that a question without images does not wait for others'
+            images.
+        rates: success rates of the sources in the engine's first rounds.
+        threads: threads for files, servers and computation.
     """
 
     threads: WorkThreads
@@ -181,13 +187,13 @@ class ActorRoom:
         return cls(WorkThreads(settings.cluster), Admission(budget), Admission(budget), SourceRates())
 
     def learn(self, n_tokens: int) -> None:
-        """Count one response's length."""
+        """Update the means with the length of one response."""
         self.opened.learn(n_tokens)
         self.asked.learn(n_tokens)
 
 
 class ActorJudge:
-    """An actor's own judge, for the rounds: one thread's work at a time, off the event loop."""
+    """The judge of an actor, for sampling in rounds: one thread at a time, outside the event loop."""
 
     def __init__(self, settings: ChunkSettings, threads: WorkThreads) -> None:
         self._threads = threads
@@ -195,14 +201,14 @@ class ActorJudge:
         self._free = asyncio.Lock()
 
     async def judge(self, question: Question, responses: Sequence[Response]) -> list[Verdict]:
-        """A verdict on each response."""
+        """Return a verdict on each response."""
         async with self._free:
             return await self._threads.compute(self._judge.judge_all, question, [r.text for r in responses])
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What names an attempt's commit: chunk, 8 hex digits, the leased rows and their hash, when it began (Unix s)."""
+    """The identity of an attempt: chunk, 8 hex digits, leased rows with their hash, and its start in Unix seconds."""
 
     chunk: int
     attempt: str
@@ -216,7 +222,7 @@ async def _together(rows: list[Row], ask: Ask) -> list[AnsweredQuestion]:
 
 
 async def _in_groups(rows: list[Row], lease: Lease, context: WorkContext, ask: Ask) -> list[AnsweredQuestion]:
-    """Each group announced before it is asked, the quarantined not at all; back in the rows' order."""
+    """Announce each group before it is asked, and ask no quarantined row; return results in the order of the rows."""
     by_row = {row[0].row: row for row in rows}
     answered: dict[int, AnsweredQuestion] = {}
     for number, words in lease.quarantined:
@@ -251,13 +257,15 @@ async def _ask(
         else recipe.dropout.drafts + recipe.dropout.completions
     )
     tiles = recipe.tiles(question) or settings.max_tiles
+    # a text has about three characters per token, an image its tiles and a thumbnail
     prompt_tokens = len(question.text) // 3 + len(question.images) * (tiles + 1) * _TILE_TOKENS
     async with AsyncExitStack() as kept:
         cost = n_responses, prompt_tokens
         try:
             admit = functools.partial(kept.enter_async_context, room.opened.question(*cost))
             images = await open_images(question, engine, settings.loader, room.threads, admit)
-            # now, while the budget of decoded bytes counts them: what is asked next waits until they are out of memory
+            # Spool now, while the budget of decoded bytes counts these images: the next question waits until they are
+            # released.
             stored = await room.threads.compute(_spooled, images, spool)
         except ImageError as error:
             return unopened(question, error)
@@ -269,7 +277,7 @@ async def _ask(
             )
         except MmprError:
             raise
-        except Exception as error:  # noqa: BLE001 one request's fault, of whatever type, is one question's skip
+        except Exception as error:  # noqa: BLE001 a fault of one request, of any type, skips one question
             words = " ".join(f"{type(error).__name__}: {error}".split())[:_SHOWN_CHARS]
             return AnsweredQuestion(question, skip=Skip(question.id, Stage.SAMPLE, Reason.ENGINE_REFUSED, words))
     for response in answered.responses:
@@ -286,9 +294,9 @@ def _refuse_faults(answered: list[AnsweredQuestion], source: Source) -> None:
 
 
 def judge_and_commit(settings: ChunkSettings, attempt: Attempt, answered: list[AnsweredQuestion]) -> ChunkReport:
-    """Judge a chunk's responses, count its pairs, write its files and commit them. Runs on a CPU beside the engine.
+    """Judge a chunk's responses, count its pairs, write its files and commit them; runs on a CPU beside the engine.
 
-    An attempt whose commit was refused reports what the attempt that won has committed.
+    If another attempt has committed the chunk, report what that attempt committed.
 
     Raises:
         RunFolderError: the folder cannot be written (full, read-only); names the path.
@@ -319,7 +327,7 @@ def judge_and_commit(settings: ChunkSettings, attempt: Attempt, answered: list[A
 def commit_once(
     folder: RunFolder, chunk: int, attempt: str, rows: Sequence[StoredQuestion], account: ChunkAccount
 ) -> ChunkReport:
-    """Commit a chunk; the report is of what is committed, by this attempt or by the one that came first.
+    """Commit a chunk; report what is committed, by this attempt or by an earlier one.
 
     Raises:
         RunFolderError: the folder cannot be written.
@@ -343,6 +351,7 @@ def commit_once(
 def _stored(answered: AnsweredQuestion) -> StoredQuestion:
     responses = tuple(_store(response, answered) for response in answered.responses)
     if answered.verdicts:
+        # verdicts of the rounds, given by this process with this version of the judge
         responses = tuple(
             replace(one, verdict=verdict, judge_version=VERSION)
             for one, verdict in zip(responses, answered.verdicts, strict=True)

@@ -1,4 +1,4 @@
-"""From settings to engines: which model where, and how many. The pocket model never leaves this machine by accident."""
+"""Derive from the settings which model runs where, and on how many engines."""
 
 from __future__ import annotations
 
@@ -21,33 +21,36 @@ _SMALL_BYTES = 20_000_000
 
 
 def ray_address(config: BuildConfig) -> str | None:
-    """The cluster to join: the setting, else RAY_ADDRESS; None for this machine alone."""
+    """Return the address of the cluster to join: the setting, else RAY_ADDRESS; None: start Ray on this machine."""
     return config.cluster.ray_address or os.environ.get("RAY_ADDRESS") or None
 
 
 def has_gpu() -> bool:
-    """Whether this machine has an NVIDIA device node; asks no driver, imports nothing."""
+    """Whether this machine has an NVIDIA device file; loads no driver and no module."""
     return any(Path("/dev").glob("nvidia[0-9]*"))
 
 
 def is_alone(config: BuildConfig) -> bool:
-    """Whether the build stays on this machine, without a GPU: then engines run on its CPU."""
+    """Whether the build runs only on this machine and it has no GPU; then engines run on its CPU."""
     return ray_address(config) is None and not has_gpu()
 
 
 def default_is_pocket(overrides: list[str]) -> bool:
-    """What answers without `--config`: the pocket model on this machine alone without a GPU, else InternVL2-8B."""
+    """Whether the pocket model answers without `--config`: on this machine without a GPU.
+
+    Otherwise it is InternVL2-8B.
+    """
     named = {short_name(override.partition("=")[0]) for override in overrides}
     elsewhere = os.environ.get("RAY_ADDRESS") or named & {"ray_address", "endpoint_url"}
     return not elsewhere and not has_gpu()
 
 
 def engine_maker(config: BuildConfig) -> MakeEngine:
-    """What starts one engine, in its actor.
+    """Return the function that starts one engine in its actor.
 
     Raises:
-        ConfigError: the model is a local path that is no checkpoint, or the server's key is not in the environment.
-        MissingExtra: engines would run on this machine alone, and vLLM is not installed here.
+        ConfigError: the model is a local path without a checkpoint, or the server's key is not in the environment.
+        MissingExtra: engines would run on this machine, and vLLM is not installed here.
     """
     if config.engine.kind == "endpoint":
         with named_extras():
@@ -62,10 +65,10 @@ def engine_maker(config: BuildConfig) -> MakeEngine:
 
 
 def endpoint_options(config: BuildConfig) -> EndpointOptions:
-    """How to reach the server. Its key is read where an engine starts, and stands in no setting."""
+    """Return how to reach the server. Its key is read when an engine starts, and no setting stores it."""
     asked, dropout = config.endpoint, config.dropout
     if asked.key_env is not None and not os.environ.get(asked.key_env):
-        # the name is not repeated: it may be the key, given by mistake
+        # The name is not repeated in the error: a user may have given the key itself by mistake.
         raise ConfigError("endpoint_key_env: no such variable is set here; it names the one that holds the key")
     scoring = "grounding" if dropout.grounding else "drafts" if dropout.drafts > 1 else None
     if scoring and asked.continues in ("text", "none"):
@@ -84,7 +87,7 @@ def _model(config: BuildConfig) -> str:
 
 
 def engine_options(config: BuildConfig) -> EngineOptions:
-    """How to start one vLLM engine; `pocket` becomes the path of the embedded checkpoint."""
+    """Return how to start one vLLM engine; `pocket` becomes the path of the embedded checkpoint."""
     path = _model(config)
     if path.startswith((".", "/", "~")) and not (Path(path).expanduser() / "config.json").is_file():
         raise ConfigError(f"model: {path} has no config.json; name a checkpoint's folder or a Hub repository")
@@ -94,19 +97,20 @@ def engine_options(config: BuildConfig) -> EngineOptions:
         model=path,
         max_tiles=engine_tiles(config),
         on_cpu=config.is_pocket or is_alone(config),
-        ray_metrics=ray_address(config) is not None,  # nobody scrapes the cluster of one build
+        ray_metrics=ray_address(config) is not None,  # the Ray of a single build has no scraper
         lora=lora,
         lora_rank=rank,
     )
 
 
 def _adapter(folder: str) -> tuple[str, int]:
-    """An adapter's absolute folder and the greatest rank that it has.
+    """Return an adapter's absolute folder and its largest rank.
 
     Raises:
-        ConfigError: the folder holds none.
+        ConfigError: the folder holds no adapter.
     """
     path = Path(folder).expanduser().absolute()
+    # vLLM must know the largest rank before it starts; `rank_pattern` may give layers a larger one than `r`
     try:
         stored = json.loads((path / "adapter_config.json").read_text(encoding="utf-8"))
         ranks = [int(stored["r"]), *map(int, (stored.get("rank_pattern") or {}).values())]
@@ -118,14 +122,14 @@ def _adapter(folder: str) -> tuple[str, int]:
 
 
 def revision(config: BuildConfig) -> str | None:
-    """What tells one state of the model from another: the pinned revision, else a fingerprint of a local checkpoint.
+    """Return what identifies a state of the model: the pinned revision, else a fingerprint of a local checkpoint.
 
-    The fingerprint is over the files' names and sizes and the small ones' contents: weights of gigabytes are not read
-    at every start; an adapter's stands behind the model's. A Hub model without a pinned revision has none, nor has a
-    server's that the settings do not name.
+    The fingerprint covers file names, file sizes and the content of small files, because reading gigabytes of weights
+    at every start would take too long. An adapter's fingerprint is appended. A Hub model without a pinned revision has
+    none, and neither has a server's model.
 
     Raises:
-        ConfigError: `lora` is no adapter's folder.
+        ConfigError: `lora` is not the folder of an adapter.
     """
     own, asked = config.engine.revision, config.engine
     if own is None and asked.kind != "endpoint":
@@ -137,7 +141,7 @@ def revision(config: BuildConfig) -> str | None:
 
 
 def checkpoint_revision(model: str) -> str | None:
-    """A fingerprint of a local checkpoint; None of a name of the Hub."""
+    """Return a fingerprint of a local checkpoint; None for a name on the Hub."""
     path = Path(model).expanduser()
     return f"local-{_fingerprint(path)}" if path.is_dir() else None
 
@@ -153,7 +157,7 @@ def _fingerprint(path: Path) -> str:
 
 
 def placement(config: BuildConfig) -> Placement:
-    """How many engines, and what each takes of a node."""
+    """Return how many engines to run and what each needs of a node."""
     asked, served = config.cluster, config.engine.kind == "endpoint"
     on_cpu = served or config.is_pocket or is_alone(config)
     engines = None if asked.engines == "auto" else asked.engines
@@ -169,11 +173,11 @@ def placement(config: BuildConfig) -> Placement:
 
 
 def recipe(config: BuildConfig, *, engine_tiles: int | None = None) -> AskRecipe:
-    """How every question of the run is asked, or of one source of it.
+    """Return how the questions of the run, or of one of its sources, are asked.
 
     Args:
-        config: the settings that hold for the source.
-        engine_tiles: what the engines cut images into unless they are told; None: into what the settings say.
+        config: the settings of the source.
+        engine_tiles: the engines' own limit of tiles; None: the settings decide.
     """
     most = config.images.max_tiles
     return AskRecipe(

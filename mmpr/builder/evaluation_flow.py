@@ -1,4 +1,4 @@
-"""Evaluation: every committed question's result, and what they all come to, in place of pairs and a dataset."""
+"""Finish an evaluation: compute the result of each committed question and their summary, instead of pairs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from mmpr.run.stored_verdicts import Rejudge
 from mmpr.settings.config import BuildConfig, Mark, of_sources, part
 from mmpr.types import Skip
 
-# Which questions are asked, and from where: not how.
+# Settings that choose the questions. Two runs that differ only in these asked in the same way.
 _PLACES = frozenset(("source", "image_root", "columns", "limit", "chunk_questions", "adaptive", "evaluate", "sources"))
 
 Found = tuple[list[Result], list[SkippedRow]]
@@ -38,10 +38,10 @@ Way = tuple[Rejudge | None, JudgeOptions]
 
 
 def finish_evaluation(folder: RunFolder, config: BuildConfig) -> EvaluationReport:
-    """Write `eval.json`, `skips.parquet` and the manifest; needs a connected pool, opens neither source nor engine.
+    """Write `eval.json`, `skips.parquet` and the manifest. Needs a connected pool; opens neither source nor engine.
 
     Args:
-        folder: the run, every chunk of it committed.
+        folder: a run with all chunks committed.
         config: the settings.
 
     Raises:
@@ -63,10 +63,10 @@ def finish_evaluation(folder: RunFolder, config: BuildConfig) -> EvaluationRepor
 
 
 def evaluate_run(url: str) -> EvaluationReport:
-    """The figures of a finished run, built or evaluated, by the first round of each question; writes nothing.
+    """Return the figures of a finished run, built or evaluated, over the first round of each question; write nothing.
 
     Raises:
-        RunFolderError: it is no finished run, was merged, or is damaged.
+        RunFolderError: the run is unfinished, merged or damaged.
         SourceError: no question could be evaluated.
     """
     folder, run, config = _opened(url)
@@ -75,11 +75,11 @@ def evaluate_run(url: str) -> EvaluationReport:
 
 
 def compare_runs(first: str, second: str) -> ComparisonReport:
-    """Two finished runs on the questions that both asked; writes nothing.
+    """Compare two finished runs on the questions that both asked; write nothing.
 
     Raises:
-        ConfigError: they were judged in different ways.
-        RunFolderError: as for `evaluate_run`; or they have no question in common.
+        ConfigError: the runs were judged under different settings.
+        RunFolderError: as for `evaluate_run`; or the runs have no question in common.
     """
     (one, run, config), (other, other_run, against) = _opened(first), _opened(second)
     if judged := _differing(part(config, Mark.SELECTION), part(against, Mark.SELECTION), _judging()):
@@ -104,7 +104,7 @@ def _opened(url: str) -> tuple[RunFolder, RunRecord, BuildConfig]:
 
 
 def _judging() -> set[str]:
-    """The settings that say how answers are compared; `format` goes with the prompt."""
+    """Return the names of settings that decide how answers are compared; `format` belongs to the prompt."""
     return {"per_source", *(field.name for field in fields(JudgeOptions))} & part(BuildConfig(), Mark.SELECTION).keys()
 
 
@@ -113,7 +113,7 @@ def _differing(one: Settings, other: Settings, names: Iterable[str]) -> dict[str
 
 
 def _found(folder: RunFolder, config: BuildConfig, commits: Sequence[ChunkCommit], spread: MapTasks) -> Found:
-    """All results and skips in source order."""
+    """Return all results and skips in source order."""
     read = functools.partial(_of_chunk, folder, _ways(config, commits))
     results: list[Result] = []
     skipped: list[SkippedRow] = []
@@ -124,7 +124,7 @@ def _found(folder: RunFolder, config: BuildConfig, commits: Sequence[ChunkCommit
 
 
 def _ways(config: BuildConfig, commits: Sequence[ChunkCommit]) -> list[Way]:
-    """How each source's answers are compared, and what gives verdicts anew where that has changed."""
+    """Return for each source how answers are compared, and what judges again if the settings have changed."""
     return [
         (
             rejudged(one.config, {c.account.judge for c in commits if c.account.source == place}),

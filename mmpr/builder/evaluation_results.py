@@ -1,4 +1,4 @@
-"""What the chunks and the end of an evaluation share: a committed question -> its result or a skip."""
+"""Turn a committed question of an evaluation into its result or a skip; chunks and the final report share this."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from mmpr.types import Reason, Skip, Stage
 
 
 def no_answer(question_id: str) -> Skip:
-    """The skip of a question that nobody can judge."""
+    """Return the skip of a question without a reference answer."""
     return Skip(question_id, Stage.READ, Reason.NO_ANSWER, "no answer to judge responses by: give `answer`")
 
 
 def result_of(committed: StoredQuestion, options: JudgeOptions) -> Result | Skip:
-    """What a committed question's responses came to, or why it has no result."""
+    """Return the result of a committed question, or the skip that explains why it has none."""
     question = committed.question
     if committed.skip is not None:
         return committed.skip
@@ -36,7 +36,7 @@ def result_of(committed: StoredQuestion, options: JudgeOptions) -> Result | Skip
 
 
 def count_results(committed: Iterable[StoredQuestion], options: JudgeOptions) -> tuple[dict[str, int], dict[str, int]]:
-    """Counts (`evaluated` questions, their `responses`, how many are `right`) and skips by reason of some questions."""
+    """Count results: `evaluated` questions, `responses` and `right` ones; and skips by reason."""
     counts: Counter[str] = Counter(evaluated=0)
     skips: Counter[str] = Counter()
     for one in committed:

@@ -1,4 +1,4 @@
-"""`exclude`: a benchmark's list of images and questions, read once and kept in the run folder as hashes."""
+"""The setting `exclude`: read a benchmark's list of images and questions once, and store it in the run as hashes."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _BATCH_ROWS = 256
 
 
 def keep_list(folder: RunFolder, file: str | None) -> None:
-    """Read a list into the run folder; where its file is gone, what an earlier start kept of it stands.
+    """Read a list into the run folder; if the file no longer exists, use what an earlier start stored.
 
     Args:
-        file: None for no list. JSONL (`image`, `images`, `question`, `text`), Parquet of the same columns, images by
-            path or embedded, or plain text, whose lines are questions, or images' paths if they end as such. Paths
-            are relative to the file.
+        file: None for no list. Formats: JSONL (`image`, `images`, `question`, `text`); Parquet with these columns,
+            images by path or embedded; or plain text with one question, or one path with an image suffix, per line.
+            Paths are relative to the file.
 
     Raises:
-        ConfigError: the file is missing and unknown here, or a line of it cannot be read or names no image.
+        ConfigError: the file is missing and was never stored here, or a line cannot be read or names no image.
     """
     if file is None:
         return
@@ -66,13 +66,14 @@ def _flat(value: object) -> list[object]:
 
 
 def _image(place: str, image: object, root: Path) -> Listed:
-    """A path, or an embedded image as `datasets` writes it."""
+    """Read an image from a path, or an embedded one as `datasets` writes it."""
     import base64
 
     embedded = image.get("bytes") if isinstance(image, dict) else None
     reference = image.get("path") if isinstance(image, dict) else image
     if embedded:
-        reference = f"data:image/png;base64,{base64.b64encode(embedded).decode()}"  # what it is, its content says
+        # the type does not matter: the decoder looks at the content
+        reference = f"data:image/png;base64,{base64.b64encode(embedded).decode()}"
     elif isinstance(reference, str) and reference:
         place = f"{place}, {reference}"
     else:
@@ -81,7 +82,7 @@ def _image(place: str, image: object, root: Path) -> Listed:
         found = images.load(reference, root=root, allow_outside_root=True)
     except ImageError as error:
         raise ConfigError(f"exclude: {place}: {error.detail}") from None
-    # as it would have been stored, so that the same file has the same print
+    # Print the image as it is stored, after the same conversions, so that the same file has the same print.
     return Listed(place, found.original_sha256, image_print(opened(found.encoded)))
 
 

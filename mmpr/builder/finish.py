@@ -1,4 +1,4 @@
-"""The end of a build, and all of pairing again: cut the dataset from the commits, then report and manifest."""
+"""Finish a build, or pair a run again: cut the dataset from the commits, then write the reports and the manifest."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from mmpr.run.exclusion import list_name
 from mmpr.run.folder import DATA, EXCLUDE
 from mmpr.settings.config import BuildConfig
 
-Waiting = Callable[[str], AbstractContextManager[object]]  # within, what is waited for is shown
+Waiting = Callable[[str], AbstractContextManager[object]]  # shows inside the block what the build is waiting for
 REPORTS = (CARD, PAGE, REPORT)
 
 
@@ -39,14 +39,14 @@ def finish(
     run: RunRecord | None = None,
     waiting: Waiting = nullcontext,
 ) -> Report:
-    """Write `data/`, the reports and the manifest; needs a connected pool, opens neither source nor engine.
+    """Write `data/`, the reports and the manifest. Needs a connected pool; opens neither source nor engine.
 
     Args:
-        folder: the run, every chunk of it committed.
-        config: the settings; of a merged run's members each has its own identity.
-        usage: of this start's engines, for the report.
-        run: what `run.json` will be, where it is not written yet.
-        waiting: shows what is waited for.
+        folder: a run with all chunks committed.
+        config: the settings; members of a merged run keep their own identity settings.
+        usage: what the engines did in this start, for the report.
+        run: the future content of `run.json`, if it is not written yet.
+        waiting: shows what the build is waiting for.
 
     Raises:
         RunFolderError: a committed file is missing or damaged, or the folder cannot be written.
@@ -69,10 +69,10 @@ def finish(
 
 
 def preview(folder: RunFolder, config: BuildConfig) -> PairingPreview:
-    """What pairing under these settings would give; needs a connected pool, and writes nothing.
+    """Return what pairing under these settings would give. Needs a connected pool; writes nothing.
 
     Raises:
-        ConfigError: `exclude` names a list that the run does not have yet.
+        ConfigError: `exclude` names a list that is not stored in the run.
         RunFolderError, LawBroken: as for `finish`.
     """
     if config.dataset.exclude is not None and list_name(folder) != config.dataset.exclude:
@@ -94,7 +94,7 @@ def preview(folder: RunFolder, config: BuildConfig) -> PairingPreview:
 
 
 def finished_report(folder: RunFolder, config: BuildConfig) -> Report | EvaluationReport | None:
-    """The report of a run that was finished from all that is committed, by this judge, no file gone; else None."""
+    """Return the report of a finished run if all its files exist and this judge's verdicts are current, else None."""
     try:
         manifest = read_manifest(folder)
         if manifest is None or manifest.n_chunks != len(folder.committed_chunks()):
@@ -104,13 +104,13 @@ def finished_report(folder: RunFolder, config: BuildConfig) -> Report | Evaluati
         if not all(_is_there(folder, file) for file in manifest.files):
             return None
         report = read_evaluation(folder) if config.sampling.evaluate else read_report(folder)
-    except RunFolderError:  # finishing it again repairs all of these
+    except RunFolderError:  # finishing the run again repairs all of these
         return None
     return report if report.judge_version == VERSION else None
 
 
 def _is_there(folder: RunFolder, file: FileRecord) -> bool:
-    """In full length; what is small, or read by every start, also with the same content. A card may be edited."""
+    """Whether a file has its full length, and, outside `data/`, its content. The card may be edited by the user."""
     if file.path == CARD:
         return folder.store.exists(file.path)
     if not folder.store.exists(file.path) or folder.store.size(file.path) != file.n_bytes:

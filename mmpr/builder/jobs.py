@@ -1,4 +1,4 @@
-"""A job: several sources, each with a run folder of its own under one root, built one after another."""
+"""Jobs: build several sources one after another, each into its own run folder under one root."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from mmpr.settings.config import BuildConfig, flat, load
 from mmpr.settings.presets import read_file
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
-_PATHS = ("source", "image_root", "exclude", "prompt_template")  # settings that are relative to the job's file
-_COMMAND = ("deadline", "max_gpu_hours", "ray_address")  # what all sources of a job have in common
+_PATHS = ("source", "image_root", "exclude", "prompt_template")  # settings whose paths are relative to the job file
+_COMMAND = ("deadline", "max_gpu_hours", "ray_address")  # settings that all sources of a job share
 
 
 class JobFile(BaseModel):
-    """What a job's file holds. Paths in it are relative to it."""
+    """The content of a job file; paths are relative to the file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -40,7 +40,7 @@ class JobFile(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class JobPart:
-    """One source of a job: the name of its folder, where that lies, and its settings."""
+    """One source of a job: the name and place of its run folder, and its settings."""
 
     name: str
     out: str
@@ -49,7 +49,7 @@ class JobPart:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How one source's build ended: with an outcome or with an error, which ends no other source."""
+    """The end of one source's build: an outcome or an error. An error does not stop the other sources."""
 
     part: JobPart
     outcome: BuildOutcome | None = None
@@ -57,14 +57,14 @@ class Ended:
 
 
 def read_job(file: Path, overrides: list[str]) -> list[JobPart]:
-    """The parts of a job, in the file's order; all of it is checked before anything is built.
+    """Read the parts of a job, in the order of the file; check everything before a build starts.
 
     Args:
         file: YAML.
-        overrides: `key=value`, over the settings of every source.
+        overrides: `key=value` settings that replace those of every source.
 
     Raises:
-        ConfigError: names the file, the source, and what is wrong.
+        ConfigError: names the file, the source and the fault.
     """
     job = _parse(file)
     return [_part(file, job, name, overrides) for name in job.sources]
@@ -77,16 +77,18 @@ def run_job(
     log_format: LogFormat = LogFormat.TEXT,
     debug: bool = False,
 ) -> Iterator[Ended]:
-    """Build each part, with the same engines where two in a row want the same; a part that fails ends no other.
+    """Build each part. Parts that follow one another with equal engine settings share the engines.
+
+    A failed part does not stop the others.
 
     Args:
-        parts: as `read_job` gives them.
-        maker: settings -> what starts one of their engines.
-        log_format: of what is told on stderr.
-        debug: let the engines' own logs through.
+        parts: from `read_job`.
+        maker: returns from settings what starts an engine.
+        log_format: format of the progress output on stderr.
+        debug: show the engines' own logs.
 
     Raises:
-        RunStopped: SIGTERM or a budget ended the part at hand; those behind it were not begun.
+        RunStopped: SIGTERM or a spent budget stopped the current part; later parts were not started.
     """
     first = parts[0].config
     budget = Budget(first.cluster.deadline, first.cluster.max_gpu_hours)
@@ -143,10 +145,10 @@ def _absolute(file: Path, values: Mapping[str, object]) -> JsonObject:
 
 
 def _beside(file: Path, path: str) -> str:
-    """A path of the job's file; addresses stay as they are."""
+    """Resolve a path relative to the job file; a URL is not changed."""
     return path if "://" in path else str(file.resolve().parent / Path(path).expanduser())
 
 
 def _words(values: Mapping[str, object]) -> list[str]:
-    """The same as `key=value`, so that one way of merging settings does for all."""
+    """Return the settings as `key=value` texts, so that `load` merges them like overrides."""
     return [f"{key}={json.dumps(value, default=str)}" for key, value in values.items()]

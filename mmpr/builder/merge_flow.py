@@ -1,8 +1,8 @@
-"""Several finished runs as one run folder, of which everything works that works on a run that was built.
+"""Merge finished runs into one run folder that all commands accept like a built one.
 
-The chunks are taken as they are and numbered anew, then the dataset is cut from all of them: caps, splits and
-exclusions count over the whole. `run.json` comes last; until then the folder is no run, and the same command begins
-it again.
+The chunks are taken unchanged and get new numbers. Then the dataset is cut from all of them: caps, splits and
+exclusions count over the whole. `run.json` is written last; until then the folder is no run, and the same command
+starts the merge again.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ from mmpr.run.verdict_counts import VERDICTS
 from mmpr.settings.config import BuildConfig, Mark, part
 from mmpr.verification import check_chunk
 
-_JOINED_AT_ONCE = 4  # chunks whose images and responses are held at a time
+_JOINED_AT_ONCE = 4  # memory holds the images and responses of this many chunks
 
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """A merged run: its report, and lines for whoever asked for it."""
+    """A merged run: its report, and notes for the user."""
 
     report: Report
     notes: tuple[str, ...]
@@ -62,10 +62,10 @@ class Merged:
 
 @dataclass(frozen=True, slots=True)
 class _Merge:
-    """What is merged into which folder, under which settings; `run` is what `run.json` will be.
+    """A merge: which runs, into which folder, under which settings; `run` is the future content of `run.json`.
 
-    `joined` are the questions that several runs answered, where they are taken once; `whole` are the runs with all of
-    their chunks.
+    `joined` has the questions that several runs answered, with `--pair-across`; `whole` has the runs with all their
+    chunks.
     """
 
     folder: RunFolder
@@ -79,7 +79,7 @@ class _Merge:
 
 @dataclass(frozen=True, slots=True)
 class _Taking:
-    """One chunk on its way into the merged folder, where it has another number."""
+    """One chunk to be written into the merged folder, under another number."""
 
     folder: RunFolder
     commit: ChunkCommit
@@ -88,19 +88,20 @@ class _Taking:
 
 
 def merge_runs(urls: Sequence[str], out: str, overrides: list[str], *, pair_across: bool = False) -> Merged:
-    """Join finished runs into the new run folder `out`; they stay as they are.
+    """Merge finished runs into the new run folder `out`; the runs are not changed.
 
     Args:
-        urls: the run folders, in the order that their rows shall have.
-        out: a new or empty folder, or one that a merge left unfinished.
-        pair_across: take a question that several runs answered once, with all responses; the first run's model is the
-            policy, unless the overrides name another.
-        overrides: `key=value` of settings of selection, over those of the first run.
+        urls: the run folders, in the order in which their rows should follow.
+        out: a new or empty folder, or one with an unfinished merge.
+        pair_across: join the responses of several runs to the same question; the first run's model is the policy,
+            unless the overrides name another.
+        overrides: `key=value` selection settings that replace those of the first run.
 
     Raises:
-        ConfigError: fewer than two runs, one twice, an override that is not of selection, `out` among or inside them.
-        RunFolderError: a run is unfinished, damaged, in use or of a newer mmpr; two hold the same rows, made in the
-            same way; `out` holds something else, or cannot be written.
+        ConfigError: fewer than two runs, a run twice, an override that is no selection setting, or `out` is one of the
+            runs or inside one.
+        RunFolderError: a run is unfinished, damaged, in use or of a newer mmpr; two runs hold the same rows, made in
+            the same way; `out` holds something else or cannot be written.
     """
     folder = RunFolder(out)
     refuse_places(folder, [RunFolder(url) for url in urls])
@@ -128,7 +129,7 @@ def merge_runs(urls: Sequence[str], out: str, overrides: list[str], *, pair_acro
 def _settings(
     given: Sequence[Given], parts: Sequence[MergePart], overrides: list[str]
 ) -> tuple[BuildConfig, tuple[str, ...]]:
-    """Those of selection from the first run, with the overrides; and a line where the others' were not the same."""
+    """Return the first run's selection settings with the overrides, and a note if other runs had different ones."""
     chosen, *others = [part(stored_settings(one.run, []), Mark.SELECTION) for one in given]
     chosen["per_source"] = _per_source([chosen, *others])
     run = replace(given[0].run, identity={**_agreed(parts), "grounding": True}, selection=chosen)
@@ -144,7 +145,7 @@ def _settings(
 
 
 def _per_source(selections: Sequence[Settings]) -> JsonObject:
-    """What every run's sources have for themselves; of two of one name the first's."""
+    """Return the own settings of all runs' sources; for two sources with one name, those of the first."""
     return {name: own for one in reversed(selections) for name, own in own_settings(one).items()}
 
 
@@ -164,7 +165,7 @@ def _refuse_ungrounded(parts: Sequence[MergePart], name: str) -> None:
 
 
 def _agreed(parts: Sequence[MergePart]) -> JsonObject:
-    """What all runs have in common of their identities, all models' names, and whether all have scores."""
+    """Return the common identity settings of all runs, the names of all models, and whether all have scores."""
     defaults = part(BuildConfig(), Mark.IDENTITY)
     first, *others = [{**defaults, **one.member.identity} for one in parts]
     common = {name: value for name, value in first.items() if all(other.get(name) == value for other in others)}
@@ -173,7 +174,7 @@ def _agreed(parts: Sequence[MergePart]) -> JsonObject:
 
 
 def _run(parts: Sequence[MergePart], config: BuildConfig, joined: JoinedQuestions | None) -> RunRecord:
-    """What `run.json` will be."""
+    """Return the future content of `run.json`."""
     names = dict.fromkeys(PurePosixPath(one.member.source).name for one in parts)
     commits = [commit for one in parts for commit in one.commits]
     rows = [commit.questions.rows for commit in commits]
@@ -194,11 +195,11 @@ def _run(parts: Sequence[MergePart], config: BuildConfig, joined: JoinedQuestion
 
 
 def _whole_already(merge: _Merge) -> Report | None:
-    """The report where this very merge ended but for its last step, which is done now."""
+    """Return the report if this same merge was interrupted before its last step, and do that step."""
     folder, run = merge.folder, merge.run
     if not (folder.store.exists(MERGING) and folder.has_run()):
         return None
-    # made again, it would have a nonce of its own, and perhaps newer versions
+    # These two differ whenever the record is made again.
     stored = replace(folder.load_run(), versions=run.versions, nonce=run.nonce)
     if stored.to_json() != run.to_json():
         return None
@@ -218,7 +219,7 @@ def _refuse_foreign(folder: RunFolder) -> None:
 
 
 def _refuse_damaged(parts: Sequence[MergePart]) -> None:
-    """Every byte is read before anything is written."""
+    """Read every byte of the runs before anything is written."""
     chunks = [(one.folder, commit) for one in parts for commit in one.commits]
     for (folder, _), faults in zip(chunks, pool.map_tasks(_faults, chunks), strict=True):
         if faults:
@@ -230,7 +231,7 @@ def _faults(chunk: tuple[RunFolder, ChunkCommit]) -> list[str]:
 
 
 def _write(merge: _Merge, heartbeat: Heartbeat) -> Report:
-    """All of the folder; `merging.json` is there first and goes last, behind `run.json`."""
+    """Write the whole folder. `merging.json` is written first and deleted last, after `run.json`."""
     folder = merge.folder
     folder.store.write_bytes(MERGING, to_json({"runs": [one.folder.url for one in merge.given]}))
     _clear(folder)
@@ -247,11 +248,11 @@ def _write(merge: _Merge, heartbeat: Heartbeat) -> Report:
 
 @contextmanager
 def _undone(folder: RunFolder) -> Iterator[None]:
-    """Leave nothing of a merge that fails, once its tasks have ended; after a kill the next merge clears up."""
+    """Delete everything of a merge that failed, after its tasks have ended. After a kill, the next merge does that."""
     try:
         yield
     except BaseException:
-        with suppress(RunFolderError):  # what led here says more than a second error would
+        with suppress(RunFolderError):  # an error here must not hide the first one
             if folder.store.exists(MERGING) and not folder.has_run():
                 _clear(folder)
                 folder.store.delete(MERGING)
@@ -259,7 +260,7 @@ def _undone(folder: RunFolder) -> Iterator[None]:
 
 
 def _taken(merge: _Merge) -> Iterator[None]:
-    """Take every chunk: as it lies, or with the responses of the other runs."""
+    """Take every chunk: unchanged, or joined with the responses of other runs."""
     if merge.joined is None:
         return pool.map_tasks(functools.partial(_take, merge.folder), _takings(merge.parts))
     limit_s = merge.config.cluster.judge_time_limit_s
@@ -277,7 +278,7 @@ def _take(folder: RunFolder, taking: _Taking) -> None:
 
 
 def _keep_exclude(merge: _Merge) -> None:
-    """The benchmark's list, from its file, else from a run that kept it."""
+    """Store the benchmark's list: from its file, or from a run that has it."""
     name = merge.config.dataset.exclude
     kept = next((one.folder for one in merge.given if name and list_name(one.folder) == name), None)
     if kept is not None:
@@ -291,7 +292,7 @@ def _add_start(merge: _Merge) -> None:
 
 
 def _clear(folder: RunFolder) -> None:
-    """Take away what an unfinished merge left."""
+    """Delete everything that an unfinished merge left."""
     for chunk in folder.committed_chunks():
         folder.store.delete(sidecar_name(chunk))
     folder.sweep(abandoned=True)

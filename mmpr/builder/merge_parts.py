@@ -1,4 +1,4 @@
-"""What a merge joins: the folders that were named, the built runs in them, and names that tell their rows apart."""
+"""The inputs of a merge: the named folders, the built runs in them, and new names for sources that share rows."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from mmpr.run.json_records import JsonObject
 from mmpr.run.merged_chunks import held_rows
 from mmpr.settings.config import BuildConfig, Mark, part
 
-# Which rows are asked, and from where: two runs that differ in nothing else ask in the same way.
+# Settings that choose the rows. Two runs that differ only in these ask in the same way.
 _PLACES = frozenset(("source", "image_root", "columns", "limit", "chunk_questions", "allowed_hosts"))
 _MOST_STEPS = 100  # of a path
 
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """A folder that was named: a run that was built, or merged before."""
+    """A folder that the user named: a built or a merged run."""
 
     folder: RunFolder
     run: RunRecord
@@ -31,13 +31,13 @@ class Given:
 
 @dataclass(frozen=True, slots=True)
 class MergePart:
-    """A run that was built, alone in its folder or as a member of a merged one, and its chunks there.
+    """A built run, alone in its folder or as a member of a merged run, with its chunks.
 
     Args:
-        member: as the new folder will name it.
-        folder: where it lies.
+        member: the record of it in the new folder.
+        folder: where it is.
         commits: its chunks.
-        renamed: its sources' names in `folder`, with the new ones.
+        renamed: its sources' names in `folder`, with the new names.
     """
 
     member: Member
@@ -47,10 +47,10 @@ class MergePart:
 
 
 def open_given(url: str) -> Given:
-    """A run to be merged.
+    """Open a run to be merged.
 
     Raises:
-        RunFolderError: it is none, is not finished, in use, or of a newer mmpr.
+        RunFolderError: it is no run, is unfinished, in use, or of a newer mmpr.
     """
     folder = RunFolder(url)
     run = finished_pairs(folder).record
@@ -59,7 +59,7 @@ def open_given(url: str) -> Given:
 
 
 def refuse_places(out: RunFolder, folders: Sequence[RunFolder]) -> None:
-    """Refuse a merge of one run, of the same run twice, or into one of them.
+    """Refuse a merge of fewer than two runs, of the same run twice, or into one of the runs.
 
     Raises:
         ConfigError: names the folder.
@@ -75,10 +75,10 @@ def refuse_places(out: RunFolder, folders: Sequence[RunFolder]) -> None:
 
 
 def parts_of(given: Sequence[Given]) -> list[MergePart]:
-    """The built runs of all folders, rows told apart; each is called by its folder, and those above it where need be.
+    """Return the built runs of all folders. Each is named by its folder, with parent folders if names are equal.
 
     Raises:
-        RunFolderError: two runs ask the same of the same model in the same way.
+        RunFolderError: two runs asked the same question of the same model in the same way.
     """
     steps = [_root(one.folder)[1].parts for one in given]
     depths = (n for n in range(1, _MOST_STEPS) if len({step[-n:] for step in steps}) == len(steps))
@@ -88,7 +88,7 @@ def parts_of(given: Sequence[Given]) -> list[MergePart]:
 
 
 def _root(folder: RunFolder) -> tuple[str, PurePosixPath]:
-    """Filesystem and place; links are followed."""
+    """Return the filesystem and the path of a folder; symbolic links are resolved."""
     path = folder.store.path("").rstrip("/")
     if folder.store.is_local:
         return "", PurePosixPath(Path(path).resolve())
@@ -107,10 +107,10 @@ def _parts(given: Given, name: str) -> list[MergePart]:
 
 
 def _told_apart(parts: Sequence[MergePart]) -> list[MergePart]:
-    """A row is known by its source's name and its number: where two runs hold the same, each gets a name of its own.
+    """Give sources new names if two runs share rows, because a row is identified by its source name and number.
 
     Raises:
-        RunFolderError: two runs ask the same of the same model in the same way.
+        RunFolderError: two runs asked the same question of the same model in the same way.
     """
     sources = [{span.source for commit in part.commits for span in commit.spans} for part in parts]
     several = {name for one, other in combinations(sources, 2) for name in one & other}
@@ -138,7 +138,7 @@ def _refuse_same(one: MergePart, other: MergePart, source: str, row: int | None)
 
 
 def _making(member: Member) -> JsonObject:
-    """What shapes an answer; the seed does only where requests carry one."""
+    """Return the settings that influence an answer; the seed counts only if requests carry one."""
     settled = {**part(BuildConfig(), Mark.IDENTITY), **member.identity}
     places = _PLACES if settled["seeded"] else _PLACES | {"seed"}
     return {name: value for name, value in settled.items() if name not in places}
@@ -152,7 +152,7 @@ def _new_name(name: str, taken: set[str]) -> str:
 
 
 def _renamed(part: MergePart, here: Mapping[str, str]) -> MergePart:
-    """The part under new names; its member remembers those that it was built under."""
+    """Return the part with new source names; its member record maps the names of its own build to them."""
     before = part.member.renamed
     names = {built: here.get(name, name) for built, name in before.items()}
     names |= {name: new for name, new in here.items() if name not in before.values()}

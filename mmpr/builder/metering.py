@@ -1,4 +1,4 @@
-"""The pool's events as metrics: what `pipelines/cluster/grafana.json` shows of a build."""
+"""Export the pool's events as metrics; `pipelines/cluster/grafana.json` is a dashboard for them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from mmpr.pool import Beat, Died, Done, Event, Meters, Metric
 from mmpr.run.commit_records import kept_as
 from mmpr.types import PairKind
 
+# an exported name: dashboards of users contain it
 _IMAGES = "mmpr_engine_waiting_for_pictures_seconds"
 METRICS = (
     Metric("mmpr_questions", "counter", "questions committed", ("outcome",)),
@@ -29,11 +30,11 @@ _TOKENS = {"generated": "generated_tokens", "prompt": "prompt_tokens", "cached":
 
 
 class Metering:
-    """Counts one build's events; every metric is tagged with the run's folder.
+    """Counts the events of one build; every metric is tagged with the run's folder.
 
     Args:
-        run: the run folder's address.
-        progress: the same build's sums; it must see an event first.
+        run: address of the run folder.
+        progress: the sums of the same build; it must see each event before this object.
     """
 
     def __init__(self, run: str, progress: Progress) -> None:
@@ -82,13 +83,13 @@ class Metering:
         self._meters.set("mmpr_chunks_in_flight", beat.in_flight)
 
     def _upto(self, name: str, total: float, **tags: str) -> None:
-        """Add what a total has grown by."""
+        """Add the increase of a total since the last call."""
         key = (name, *tags.values())
         self._meters.add(name, total - self._reported.get(key, 0.0), **tags)
         self._reported[key] = total
 
     def close(self) -> None:
-        """Engines, requests and chunks are no longer this build's: their gauges fall to nothing."""
+        """Set the gauges of engines, requests and chunks to zero, because the build no longer has any."""
         self._gauges(Beat((), 0))
 
     def _left(self) -> None:

@@ -1,4 +1,4 @@
-"""What a node must be able to do before its engine is given work: read the source and its images, write to OUT."""
+"""Probe a node before its engine gets work: it must read the source and its images, and write the run folder."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from mmpr.run import RunFolder
 from mmpr.sources import LeaseRange, Source, read_range
 from mmpr.types import Question, Reason
 
-_LOOKED_AT = 32  # rows, for one whose image this machine can read
+_LOOKED_AT = 32  # rows that are searched for an image that this machine can read
 
 
 @dataclass(frozen=True, slots=True)
 class NodeProbe:
-    """Run on a node, in the process that will hold its engine; picklable.
+    """Runs on a node, in the process that will hold its engine; picklable.
 
     Args:
-        lease: one row, to be read there.
-        image: one that the driver could read; None where it found none.
+        lease: one row to read.
+        image: an image that the driver could read; None if it found none.
     """
 
     folder: RunFolder
@@ -31,7 +31,7 @@ class NodeProbe:
     loader: Loader
 
     def __call__(self) -> None:
-        """Try it all.
+        """Read the row and the image, and write a small file.
 
         Raises:
             MmprError: names the path that this node cannot read or write.
@@ -43,7 +43,7 @@ class NodeProbe:
 
 
 def make_probe(run: EnteredRun, loaders: Sequence[Loader]) -> NodeProbe:
-    """A probe of what this run's next chunk needs; `loaders` are the sources' own."""
+    """Return a probe for the next chunk of the run; `loaders` has one loader per source."""
     rows = next(iter(run.todo.values()))
     source, loader = run.sources[rows.source], loaders[rows.source]
     first = replace(rows, spans=(replace(rows.spans[0], count=1),))
@@ -57,7 +57,7 @@ def _readable_image(source: Source, rows: LeaseRange, loader: Loader) -> str | N
                 loader.load(image)
             except ImageError as error:
                 if error.reason is Reason.IMAGE_UNREACHABLE:
-                    return None  # each further try may take as long
+                    return None  # each further try may take as long as this one
                 continue
             return image
     return None

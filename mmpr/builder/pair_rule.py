@@ -1,4 +1,4 @@
-"""The one rule that the build, the last selection and pairing again share: a committed question -> pairs or a skip."""
+"""The rule that turns a committed question into pairs or a skip; build, final selection and `pair` share it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mmpr.types import Pair, Skip, Stage
 
 
 def make_pairs(committed: StoredQuestion, rule: PairOptions) -> list[Pair] | Skip:
-    """A committed question's pairs, or its skip: the one rule that the build, the last selection and `pair` share."""
+    """Return a committed question's pairs, or its skip."""
     if committed.skip is not None:
         return committed.skip
     if committed.question.answer is None:
@@ -23,7 +23,7 @@ def make_pairs(committed: StoredQuestion, rule: PairOptions) -> list[Pair] | Ski
 def _pair_completions(committed: StoredQuestion, rule: PairOptions) -> list[Pair] | Skip:
     spliced = [(stored.response, stored.splice) for stored in committed.responses if stored.splice is not None]
     draft = committed.find((Stage.DRAFT, spliced[0][1].draft_index)).response
-    rest = draft.text[spliced[0][1].prefix_chars :]  # all go on from the same place
+    rest = draft.text[spliced[0][1].prefix_chars :]  # all completions continue the same prefix
     usable = usable_completions(rest, [completion for completion, _ in spliced])
     if isinstance(usable, tuple):
         return Skip(committed.question.id, Stage.COMPLETION, *usable)
@@ -32,7 +32,7 @@ def _pair_completions(committed: StoredQuestion, rule: PairOptions) -> list[Pair
 
 
 def count(committed: Iterable[StoredQuestion], rule: PairOptions) -> tuple[dict[str, int], dict[str, int]]:
-    """Counts (`paired` and pairs by kind) and skips by reason of some questions."""
+    """Count paired questions and pairs by kind, and skips by reason."""
     counts: Counter[str] = Counter(paired=0)
     skips: Counter[str] = Counter()
     for one in committed:

@@ -1,4 +1,4 @@
-"""What a running build has done so far, added up from the pool's events; others show it, export it, or tell it on."""
+"""Sum up from the pool's events what a running build has done; views, metrics and the heartbeat read it."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from mmpr.engines.protocol import Pulse
 from mmpr.pool import Beat, Done, Event
 from mmpr.types import PairKind
 
-_WINDOW_S = 30.0  # rates are over the last so many seconds, so that the start does not colour them
+_WINDOW_S = 30.0  # rates cover the last 30 s, so that the slow start does not lower them
 _RATED = ("generated_tokens", "busy_s", "alive_s")
 _TOTALS = ("generated_tokens", "prompt_tokens", "cached_tokens", "busy_s", "preparing_s", "alive_s")
 
 
 class Watcher(Protocol):
-    """Sees every event of the pool, one after another, in the driver."""
+    """Receives every event of the pool, one after another, in the driver."""
 
     def see(self, event: Event) -> None:
-        """Take an event in; must not block."""
+        """Process one event; must not block."""
 
 
 class Progress:
-    """Sums of one build: `done` of `total` questions, `first` of them committed by earlier starts.
+    """The sums of one build: `done` of `total` questions, `first` of which earlier starts committed.
 
     Args:
-        evaluates: figures are made of the questions, not pairs.
+        evaluates: the build is an evaluation, so it has responses and no pairs.
     """
 
     def __init__(self, total: int, first: int, *, evaluates: bool = False) -> None:
         self.total, self.done, self.first, self.evaluates = total, first, first, evaluates
         self.kinds: Counter[str] = Counter()
-        self.judged: Counter[str] = Counter()  # of an evaluation: `responses`, and how many are `right`
+        self.judged: Counter[str] = Counter()  # of an evaluation: `responses` and `right` responses
         self.skips: Counter[str] = Counter()
-        self.totals: defaultdict[str, float] = defaultdict(float)  # of the engines, in this build
+        self.totals: defaultdict[str, float] = defaultdict(float)  # of all engines, in this build
         self.busy_s: defaultdict[tuple[int, str], float] = defaultdict(float)  # by engine and host
         self.preparing_s: defaultdict[tuple[int, str], float] = defaultdict(float)  # the same
         self.held_s = 0.0
@@ -68,17 +68,17 @@ class Progress:
             self._window.popleft()
 
     def _baseline(self, pulse: Pulse) -> Pulse:
-        """What an engine did before this build does not count: in a job it is older than the build."""
+        """Return what an engine had done before this build, which does not count: engines of a job outlive a build."""
         return pulse if pulse.alive_s > time.monotonic() - self._began + 1.0 else Pulse()
 
     @property
     def engines(self) -> int:
-        """How many are up."""
+        """The number of engines that are up."""
         return len(self.beat.pulses)
 
     @property
     def phases(self) -> str:
-        """What engines that are not up do: `loading weights`, or of several `3 loading weights, 1 compiling`."""
+        """What the other engines are doing: `loading weights`, or for several `3 loading weights, 1 compiling`."""
         found = Counter(self.beat.phases)
         if len(self.beat.phases) == 1 or not found:
             return "".join(found)
@@ -86,12 +86,12 @@ class Progress:
 
     @property
     def running(self) -> int:
-        """Requests at work in the engines."""
+        """The number of requests at work in the engines."""
         return sum(pulse.running for pulse in self.beat.pulses)
 
     @property
     def rates(self) -> tuple[float, float]:
-        """Generated tokens a second and the share of time the engines were busy, over the last half minute."""
+        """Generated tokens per second, and the fraction of time in which engines were busy, over the last 30 s."""
         if not self._window:
             return 0.0, 0.0
         (t0, n0, b0, a0), (t1, n1, b1, a1) = self._window[0], self._window[-1]
@@ -99,16 +99,16 @@ class Progress:
 
     @property
     def eta_s(self) -> float | None:
-        """Seconds that are left, by this start's mean; None before its first chunk."""
+        """Estimated seconds until the end, from this start's mean; None before its first chunk."""
         done = self.done - self.first
         return (time.monotonic() - self._began) / done * (self.total - self.done) if done else None
 
     def usage(self) -> dict[str, float]:
-        """What the engines did in this build, all of them together, and how long it took."""
+        """Return what all engines together did in this build, and the seconds since its start."""
         return {**{name: float(self.totals[name]) for name in _TOTALS}, "wall_s": time.monotonic() - self._began}
 
     def figures(self) -> dict[str, object]:
-        """The same as plain JSON, for the driver's heartbeat and for logs."""
+        """Return the figures as plain JSON, for the heartbeat and for logs."""
         rate, busy = self.rates
         return {
             "phase": "building" if self.engines else f"starting engines: {self.phases}".removesuffix(": "),
@@ -126,6 +126,6 @@ class Progress:
 
 
 def _since(known: Pulse, pulse: Pulse, name: str) -> float:
-    """What an engine did since it was seen last; one that was started again meanwhile began at nothing."""
+    """Return what an engine did since it was last seen; after a restart, its counters begin at zero again."""
     before = getattr(known, name) if pulse.alive_s >= known.alive_s else 0.0
     return max(0.0, float(getattr(pulse, name) - before))

@@ -1,4 +1,4 @@
-"""What a person or a program sees of a running build, all on stderr: a live line, plain lines, or JSON."""
+"""Show a running build on stderr: a live line, plain lines, or JSON."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _EVERY_S = 60.0
 
 @contextmanager
 def shown(figures: progress.Progress, *, run: str, as_json: bool) -> Iterator[Watcher]:
-    """The view that fits: JSON lines where asked for, a live line on a terminal, else a plain line a minute."""
+    """Choose the view: JSON lines if requested, a live line on a terminal, otherwise one plain line per minute."""
     if as_json:
         yield JsonView(figures, run)
     elif sys.stderr.isatty():
@@ -38,7 +38,7 @@ def shown(figures: progress.Progress, *, run: str, as_json: bool) -> Iterator[Wa
 
 @contextmanager
 def waiting(words: str, *, as_json: bool = False, every_s: float = _EVERY_S) -> Iterator[None]:
-    """Within, a terminal shows what is waited for and for how long; a file gets a line every `every_s` seconds.
+    """Show inside the block what the build is waiting for: on a terminal live, in a file every `every_s` seconds.
 
     A JSON log gets one line.
     """
@@ -67,7 +67,7 @@ def _print_waiting(words: str, every_s: float, ended: threading.Event) -> None:
 
 
 def report_notes(notes: Iterable[str], *, run: str, as_json: bool) -> None:
-    """What is known before the work begins: a line each."""
+    """Print what is known about the source before the work begins, one line each."""
     for note in notes:
         if as_json:
             log("source", run=run, words=note)
@@ -76,13 +76,13 @@ def report_notes(notes: Iterable[str], *, run: str, as_json: bool) -> None:
 
 
 def words_of(event: Event) -> str | None:
-    """A fault of the pool as a line; None for what is no fault."""
+    """Return a line for an event that is a fault; None for other events."""
     if isinstance(event, NodeLost):
         heard = time.strftime("%H:%M:%S", time.localtime(event.heard_at))
         engines, chunks = (", ".join(map(str, numbers)) or "none" for numbers in (event.engines, event.chunks))
         lost = f"node {event.host} is lost, last heard of at {heard}: engines {engines}; chunks leased again: {chunks}"
         return visible_line(redacted(lost + event.log))
-    if isinstance(event, Died) and not event.from_outside:  # else its node's line says it
+    if isinstance(event, Died) and not event.from_outside:  # the line of the lost node reports it otherwise
         chunks = ", ".join(str(lease.chunk) for lease in event.leases) or "none"
         return visible_line(redacted(f"engine {event.engine} died ({event.words}); chunks leased again: {chunks}"))
     if isinstance(event, Failed):
@@ -93,7 +93,7 @@ def words_of(event: Event) -> str | None:
 
 
 class JsonView:
-    """One JSON object a line: every chunk and fault as it comes, with run, chunk and attempt, and the sums a minute."""
+    """Prints one JSON object per line: each chunk and fault with run, chunk and attempt, and the sums once a minute."""
 
     def __init__(self, figures: progress.Progress, run: str) -> None:
         self._figures, self._run = figures, run
@@ -118,9 +118,10 @@ class JsonView:
             log("progress", "info", run=self._run, **self._figures.figures())
 
     def _new_phase(self) -> None:
-        """What the engines do until the first token: a line when that changes."""
+        """Print what the engines do before the first token, whenever that changes."""
         of = self._figures
-        phase = "answering" if of.totals["generated_tokens"] else of.phases.partition(", ")[0]  # no "0.1 GB so far"
+        # without details such as "0.1 GB so far"
+        phase = "answering" if of.totals["generated_tokens"] else of.phases.partition(", ")[0]
         if phase and phase != self._phase and self._phase != "answering":
             self._phase = phase
             log("phase", run=self._run, words=phase)
@@ -142,7 +143,7 @@ class JsonView:
 
 
 class _Lines:
-    """The figures in words."""
+    """Formats the figures as text."""
 
     def __init__(self, figures: progress.Progress) -> None:
         self._figures = figures
@@ -174,7 +175,7 @@ class _Lines:
 
 
 class _PlainLines:
-    """A line a minute, and every fault."""
+    """Prints a line per minute, and every fault."""
 
     def __init__(self, figures: progress.Progress) -> None:
         self._figures, self._lines = figures, _Lines(figures)
@@ -191,7 +192,7 @@ class _PlainLines:
 
 
 class _LiveLine:
-    """A bar with the figures under it, drawn twice a second."""
+    """Draws a progress bar with the figures under it, twice a second."""
 
     def __init__(self, figures: progress.Progress) -> None:
         self._figures, self._lines = figures, _Lines(figures)

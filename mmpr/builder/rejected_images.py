@@ -1,7 +1,7 @@
-"""The images that a question's rejected completions are written with: none, its own, or corrupted ones.
+"""Choose the images for a question's rejected completions: none, its own, or corrupted ones.
 
-Which ones depends on the question's place, the run's seed and the rows of its chunk alone, so that a chunk that is
-built again shows the same.
+The choice depends only on the question's place, the run's seed and the rows of the chunk, so that a chunk that is built
+again shows the same images.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from mmpr.errors import ImageError
 from mmpr.prompts import is_frame
 from mmpr.types import DecodedImage, Question, Reason, Skip, Stage, View
 
-_TILES = 4  # a side: 16 of an image
+_TILES = 4  # per side: 16 tiles per image
 
 LoadImages = Callable[[Sequence[str]], tuple[DecodedImage, ...]]
 
@@ -29,19 +29,19 @@ def shown_images(
     others: Sequence[Question],
     load: LoadImages,
 ) -> tuple[DecodedImage, ...] | Skip:
-    """What the completions of a question are written with; as many images as it has, or none. May open files.
+    """Return the images for the rejected completions: as many as the question has, or none. May open files.
 
     Args:
-        question: one with images.
-        images: its own, with their pixels.
-        view: what is asked for.
-        seed: the run's.
-        others: the questions of its chunk; it may be among them.
-        load: opens their images.
+        question: a question with images.
+        images: its images, with their pixels.
+        view: the setting `rejected_view`.
+        seed: the run's seed.
+        others: the questions of its chunk; they may include the question itself.
+        load: opens the images of another question.
 
     Returns:
-        The images, or the skip of a question for which the chunk has no other image, or whose own look the same
-        with their tiles shuffled.
+        The images. A skip if the chunk has no other image, or if the question's images do not change when their tiles
+        are shuffled.
     """
     if view is View.BLIND:
         return ()
@@ -56,7 +56,7 @@ def shown_images(
 
 
 def _shuffled(images: tuple[DecodedImage, ...], key: str) -> tuple[DecodedImage, ...] | None:
-    """Each image, or frame, within itself; None where none of them changes."""
+    """Shuffle the tiles of each image or frame; return None if no image changes."""
     shuffled = [shuffle_tiles(image, f"{key}\n{number}") for number, image in enumerate(images)]
     if not any(shuffled):
         return None
@@ -66,12 +66,12 @@ def _shuffled(images: tuple[DecodedImage, ...], key: str) -> tuple[DecodedImage,
 def _another(
     question: Question, images: tuple[DecodedImage, ...], key: str, others: Sequence[Question], load: LoadImages
 ) -> tuple[DecodedImage, ...] | None:
-    """The first images of one other question, none of them among its own; a video stands in for a video."""
+    """Return the first images of another question, all different from its own; a video is replaced by a video."""
     own = {image.sha256 for image in images}
     for references in _candidates(question, key, others):
         try:
             found = load(references)
-        except ImageError:  # that question's own skip says so
+        except ImageError:  # the other question has its own skip for this
             continue
         if own.isdisjoint(image.sha256 for image in found):
             return found
@@ -79,7 +79,7 @@ def _another(
 
 
 def _candidates(question: Question, key: str, others: Sequence[Question]) -> Iterator[tuple[str, ...]]:
-    """References of other questions, as many as the question has, each once, in an order that its place decides."""
+    """Yield the images of other questions with enough of them, each once; the question's place decides the order."""
     n, is_video = len(question.images), is_frame(question.images[0])
     fitting = {
         other.images[:n]: f"{key}\n{other.source}\n{other.row}"
@@ -91,14 +91,14 @@ def _candidates(question: Question, key: str, others: Sequence[Question]) -> Ite
 
 
 def shuffle_tiles(image: DecodedImage, key: str) -> DecodedImage | None:
-    """The same image cut into 4 x 4 equal tiles that change places; the pixels over at right and bottom stay.
+    """Cut an image into 4 x 4 equal tiles and exchange them; a rest of pixels at the right and bottom edge stays.
 
     Args:
         image: with its pixels.
-        key: decides the order, by hash and not by `random`, whose draws may change with the Python that resumes a run.
+        key: decides the order by a hash; `random` may give another order under the Python version that resumes a run.
 
     Returns:
-        The image as PNG, or None where it looks as before: of one colour, or too small to be cut.
+        The image as PNG; None if it does not change, because it has one colour or is too small.
     """
     from PIL.Image import Image
 
@@ -121,4 +121,5 @@ def shuffle_tiles(image: DecodedImage, key: str) -> DecodedImage | None:
 
 def _order(corners: list[tuple[int, int]], key: str) -> list[tuple[int, int]]:
     order = sorted(corners, key=lambda corner: hashlib.sha256(f"{key}\n{corner}".encode()).digest())
+    # the identity would show the question's own image: rotate the tiles by one
     return [*order[1:], order[0]] if order == corners else order

@@ -1,4 +1,4 @@
-"""What is seen of a source before anything is paid for: answers that do not compile, lines and columns not read."""
+"""Check a source before anything is paid for: answers that do not compile, lines and columns that are not read."""
 
 from __future__ import annotations
 
@@ -24,9 +24,7 @@ _RULES = {
 
 
 def source_notes(sources: Sequence[Source], counted: Sequence[Index]) -> list[str]:
-    """One line each: rows that bring responses, columns that look as if they should be read, and last lines that
-    somebody is still writing.
-    """
+    """Return notes, one line each: columns that perhaps should be read, rows with responses, unfinished last lines."""
     notes = []
     for source, rows in zip(sources, counted, strict=True):
         name = f"{source.name}: " if len(sources) > 1 else ""
@@ -44,7 +42,7 @@ def _notes(source: Source, rows: Index, columns: ColumnReport, name: str = "") -
 
 
 def described(source: Source, rows: Index) -> list[tuple[str, str]]:
-    """How a source is read, a heading and a text each: layout, columns that are read and those that are not."""
+    """Describe how a source is read as (heading, text): its layout, the columns read, and the columns not read."""
     columns = column_report(source)
     found = [("layout", source.layout), ("read", ", ".join(columns.read) or "nothing")]
     if rules := sorted({part.answers for part in source.parts or (source,) if part.answers}):
@@ -55,7 +53,7 @@ def described(source: Source, rows: Index) -> list[tuple[str, str]]:
 
 
 def compiled(question: Question, source: Source, options: JudgeOptions) -> Reference | Skip | None:
-    """The compiled reference answer, or why it cannot be judged by; None where the question has none."""
+    """Return the compiled reference answer, a skip that explains why it cannot be used, or None without an answer."""
     if question.answer is None:
         return None
     why: str | None
@@ -70,7 +68,7 @@ def compiled(question: Question, source: Source, options: JudgeOptions) -> Refer
 
 
 def _twice(question: Question, reference: Reference) -> str | None:
-    """Why the right option is not the only right one: another has the same text."""
+    """Explain why the correct option is not unique: another option has the same text. None if it is unique."""
     texts = [" ".join(choice.split()).casefold() for choice in question.choices]
     for form in reference.forms:
         if isinstance(form.inner, Choice) and texts:
@@ -81,7 +79,7 @@ def _twice(question: Question, reference: Reference) -> str | None:
 
 
 def judgeable(rows: Sequence[Row], source: Source, options: JudgeOptions) -> list[Row]:
-    """The rows, each whose reference answer cannot be judged by with the skip that says so: it is not asked."""
+    """Return the rows; a row whose reference answer cannot be used gets a skip and is not asked."""
     checked = []
     for question, skipped in rows:
         found = skipped or compiled(question, source, options)
@@ -90,13 +88,13 @@ def judgeable(rows: Sequence[Row], source: Source, options: JudgeOptions) -> lis
 
 
 def refuse_bad_rows(sources: Sequence[Source], counted: Sequence[Index], options: Sequence[JudgeOptions]) -> None:
-    """Read every row before anything is paid for, and compile every reference answer.
+    """Read every row and compile every reference answer before anything is paid for.
 
     Args:
-        sources: with an index and the judge's options each.
+        sources: the sources; `counted` has the index, `options` the judge options of each.
 
     Raises:
-        SourceError: names the first row that is no question or cannot be judged by, and the fix.
+        SourceError: names the first row that is no question or has an unusable answer, and the remedy.
     """
     for source, rows, how in zip(sources, counted, options, strict=True):
         for lease in ranges(rows):

@@ -1,4 +1,4 @@
-"""How a stored run's responses become rows: its settings, part by part, as the recipes that pairing and exports use."""
+"""Derive from a stored run, part by part, the recipes that pairing and exports use."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from mmpr.verifier.opinions import UseVerifier
 
 @dataclass(frozen=True, slots=True)
 class RunPart:
-    """Neighbouring chunks of one member and source, which share their settings.
+    """Consecutive chunks of one member and source, which share their settings.
 
     Args:
         first: number of the first chunk.
-        config: the settings that hold for them.
+        config: the settings that apply to these chunks.
         judges: how their verdicts were given (`ChunkAccount.judge`).
     """
 
@@ -36,14 +36,14 @@ class RunPart:
 
 
 def run_parts(config: BuildConfig, members: Sequence[Member], commits: Iterable[ChunkCommit]) -> Iterator[RunPart]:
-    """The parts of a run in the order of their chunks.
+    """Yield the parts of a run in the order of their chunks.
 
-    A member keeps its model, its prompts, its sampling; a source what it has settings of its own for.
+    A member keeps its model, prompts and sampling; a source keeps its own settings.
 
     Args:
         config: the run's settings.
-        members: of a merged run; else none.
-        commits: of the run, in order; read once.
+        members: the members of a merged run, otherwise empty.
+        commits: the commits of the run in order; read once.
     """
     settings = member_settings(config, members)
     stops = list(accumulate(member.chunks for member in members))
@@ -57,20 +57,20 @@ def run_parts(config: BuildConfig, members: Sequence[Member], commits: Iterable[
 
 
 def member_settings(config: BuildConfig, members: Sequence[Member]) -> list[list[BuildConfig]]:
-    """The settings of each member's sources; of a run without members the run's own."""
+    """Return the settings of each member's sources; a run without members is treated as one member."""
     each = [changed(config, {"sources": {}, **member.identity}) for member in members] or [config]
     return [[source.config for source in of_sources(one)] for one in each]
 
 
 def run_recipe(config: BuildConfig, members: Sequence[Member], commits: Iterable[ChunkCommit]) -> DatasetRecipe:
-    """One recipe for a run that was built of one source; else each has its own, and in a merged run each member's."""
+    """Return the recipe of a run; with several sources or members, it contains one recipe for each."""
     parts = tuple((part.first, part_recipe(part.config, part.judges)) for part in run_parts(config, members, commits))
     first = parts[0][1] if parts else part_recipe(config, set())
     return first if len(parts) < 2 else replace(first, members=parts)
 
 
 def part_recipe(config: BuildConfig, judges: Collection[str]) -> DatasetRecipe:
-    """How the responses of one part become rows."""
+    """Return the recipe of one part."""
     imported = config.source.imported
     recipe = DatasetRecipe(
         pair=functools.partial(make_pairs, rule=config.pairs),
@@ -92,9 +92,9 @@ def part_recipe(config: BuildConfig, judges: Collection[str]) -> DatasetRecipe:
 
 
 def verdicts_view(config: BuildConfig, judges: Collection[str]) -> Callable[[StoredQuestion], StoredQuestion] | None:
-    """What gives the verdicts that count: the rules' under the present settings, and a verifier's where it may decide.
+    """Return what replaces the stored verdicts: the current judge's, and the verifier's if it may decide.
 
-    None where they are those that were committed.
+    None if the stored verdicts count.
     """
     again, use = rejudged(config, judges), config.pairs.use_verifier
     if use is UseVerifier.NONE:
@@ -108,7 +108,7 @@ def _through(committed: StoredQuestion, views: Sequence[Callable[[StoredQuestion
 
 
 def rejudged(config: BuildConfig, judges: Collection[str]) -> Rejudge | None:
-    """What gives verdicts anew where any were given under other settings (`ChunkAccount.judge`)."""
+    """Return what judges again if any verdict was given under other settings (`ChunkAccount.judge`), else None."""
     options = judge_options(config)
     if all(judge == judge_key(options) for judge in judges):
         return None
@@ -116,7 +116,7 @@ def rejudged(config: BuildConfig, judges: Collection[str]) -> Rejudge | None:
 
 
 def own_judges(config: BuildConfig) -> tuple[str, ...]:
-    """Name and version of each judge of somebody's own that the settings name, as a manifest has them."""
+    """Return name and version of each custom judge that the settings name, for the manifest."""
     options = [one.config.judge for one in of_sources(config)]
     return tuple(sorted({" ".join(own_label(one).values()) for one in options if one.judge}))
 
@@ -126,6 +126,9 @@ def _messages(committed: StoredQuestion, options: PromptOptions) -> tuple[Messag
 
 
 def judge_options(config: BuildConfig) -> JudgeOptions:
-    """How answers are compared; their form is the one that the prompt asks for, unless a setting says another."""
+    """Return how answers are compared.
+
+    Their form is the one that the prompt asks for, unless a setting overrides it.
+    """
     asked = config.prompt.answer_form or config.prompt.version
     return replace(config.judge, format="any" if asked == GIVEN else asked)

@@ -1,4 +1,4 @@
-"""The cluster and the engines of one command: builds that run one after another share them where they can."""
+"""The cluster and the engines of one command; builds that follow one another share them if they can."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 class Shared:
-    """Joins or starts the cluster when it is first needed, and keeps a pool while the same engines are wanted.
+    """Connects to the cluster when it is first needed, and keeps a pool while builds need equal engines.
 
     Args:
-        keep: whether engines outlive a build, for the next one of a job.
-        debug: let the engines' own logs through.
+        keep: whether engines outlive a build, for the next build of a job.
+        debug: show the engines' own logs.
     """
 
     def __init__(self, *, keep: bool = False, debug: bool = False) -> None:
@@ -32,14 +32,14 @@ class Shared:
         self._wanted: object = None
 
     def is_connected(self, address: str | None) -> bool:
-        """Whether the cluster at `address`, or one on this machine, is joined."""
+        """Whether the cluster at `address` (None: on this machine) is connected."""
         return self._address == (address,)
 
     def connect(self, address: str | None) -> None:
-        """Join the cluster at `address`, or start one on this machine; nothing where that was done.
+        """Connect to the cluster at `address`, or start one on this machine; do nothing if that is done already.
 
         Raises:
-            MmprError: no cluster answers there.
+            MmprError: no cluster answers at the address.
         """
         if self.is_connected(address):
             return
@@ -48,7 +48,7 @@ class Shared:
         self._address = (address,)
 
     def engines(self, make: MakeEngine, work: Work, placement: Placement, probe: Probe) -> Pool:
-        """A pool for this work: the last one, if it is of the same engines and all its leases came back."""
+        """Return a pool for this work: the last one, if it has equal engines and all its leases have returned."""
         wanted = (_settings_of(make), placement)
         if self._pool is not None and self._pool.is_idle and self._wanted == wanted:
             self._pool.assign(work, probe)
@@ -58,9 +58,9 @@ class Shared:
         return self._pool
 
     def give_back(self) -> None:
-        """A build is through with its engines: they end, or wait for the next build.
+        """End a build's use of its engines: they end, or wait for the next build.
 
-        Those that hold no lease end by themselves, while the build goes on: a vLLM takes seconds.
+        Engines without a lease end in the background while the build continues: vLLM takes seconds to end.
         """
         if self._pool is None or (self.keep and self._pool.is_idle):
             return
@@ -72,14 +72,14 @@ class Shared:
         self._pool = None
 
     def end_engines(self) -> None:
-        """End every engine, and wait until those that end are through."""
+        """End every engine, and wait for those that are ending."""
         ended = [*self._ending, *([self._pool] if self._pool else [])]
         self._ending, self._pool = [], None
         for one in ended:
             one.close()
 
     def close(self) -> None:
-        """End the engines, and leave the cluster or end it."""
+        """End the engines, and leave or end the cluster."""
         try:
             self.end_engines()
         finally:
@@ -94,5 +94,5 @@ class Shared:
 
 
 def _settings_of(make: MakeEngine) -> object:
-    """What tells one maker of engines from another; partials of the same function with equal arguments are the same."""
+    """Return the settings of a function that makes engines; partials of one function with equal arguments are equal."""
     return (make.func, make.args, make.keywords) if isinstance(make, partial) else make

@@ -1,4 +1,4 @@
-"""SIGTERM, or a budget that is used up: at once where the driver works alone, gently where engines hold leases."""
+"""Stop on SIGTERM or a spent budget: at once if the driver works alone, gently if engines hold leases."""
 
 from __future__ import annotations
 
@@ -13,39 +13,39 @@ from mmpr.termination import SIGTERM
 
 
 class StopSignal:
-    """What SIGTERM does now, and why the run was asked to stop; only the main thread hears the signal."""
+    """Decides what SIGTERM does, and keeps why the run was asked to stop. Only the main thread receives the signal."""
 
     def __init__(self) -> None:
         self.why: str | None = None
         self._gently: Callable[[], None] | None = None
 
     def listen(self) -> None:
-        """Take the signal."""
+        """Install the signal handler."""
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, self._arrived)
 
     def request(self, why: str) -> None:
-        """Stop gently; the first cause is the one that is told.
+        """Stop gently; the first reason is the one that is reported.
 
         Raises:
-            RunStopped: no engine holds a lease, so that there is nothing to wait for.
+            RunStopped: no engine holds a lease, so there is nothing to wait for.
         """
         first, self.why = self.why is None, self.why or why
         if self._gently is None:
-            if first:  # else the run is ending already
+            if first:  # otherwise the run is ending already
                 termination.stop(self.why)
-        elif first or why == SIGTERM:  # a signal after a deadline may shorten the grace, never lengthen it
+        elif first or why == SIGTERM:  # a signal after a deadline may shorten the grace period, but never lengthen it
             self._gently()
 
     def ignore(self) -> None:
-        """The run is complete and has said so: from now on neither signal makes its end look like a failure."""
+        """Ignore signals: the run is complete and has reported it, so its exit code must not show a failure."""
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, signal.SIG_IGN)
 
     @contextmanager
     def gently(self, stop: Callable[[], None]) -> Iterator[None]:
-        """Within, a request calls `stop` and nothing else."""
+        """Call `stop` for a request inside the block, instead of raising."""
         self._gently = stop
         try:
             yield
@@ -59,9 +59,9 @@ class StopSignal:
 
 @contextmanager
 def stop_signal() -> Iterator[StopSignal]:
-    """Listen to SIGTERM.
+    """Install the handler of SIGTERM inside the block.
 
-    Raises:
+    RunStopped: the signal came while no engine held a lease.
         RunStopped: it came while no engine held a lease.
     """
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
@@ -73,5 +73,5 @@ def stop_signal() -> Iterator[StopSignal]:
     finally:
         if threading.current_thread() is threading.main_thread():
             for number, handler in before.items():
-                if handler is not None:  # else it is none of Python's
+                if handler is not None:  # None: a handler that was not installed from Python
                     signal.signal(number, handler)

@@ -1,4 +1,4 @@
-"""The settings that a run folder was made with, under others of selection."""
+"""Read the settings that a run was made with, and apply overrides."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ NOWHERE = "http://nobody-asks-it"
 
 
 def stored_settings(run: RunRecord, overrides: list[str]) -> BuildConfig:
-    """What `run.json` says, with `key=value` over it.
+    """Return the settings of `run.json` with `key=value` overrides.
 
     Args:
-        run: as `RunFolder.load_run` gives it.
-        overrides: of any setting; a caller that may change only some of them checks the result.
+        run: from `RunFolder.load_run`.
+        overrides: of any setting; a caller that allows only some of them checks the result.
 
     Raises:
-        ConfigError: names the setting and what it may be.
+        ConfigError: names the setting and its allowed values.
     """
     values = run.settings
     if values.get("engine") == "endpoint":
-        values["endpoint_url"] = NOWHERE  # where a server was is not stored, and nobody asks it again
+        values["endpoint_url"] = NOWHERE  # a server's address is not stored, and nothing is requested from it again
     return merge(values, overrides)
 
 
 def answering_models(identities: Sequence[Settings]) -> list[str]:
-    """Who answered in each run, by its settings of identity; two states of one model by their revisions."""
+    """Return the model that answered in each run; two states of one model are distinguished by their revisions."""
     models = [_answering(identity) for identity in identities]
     states = {(model, identity.get("revision")) for model, identity in zip(models, identities, strict=True)}
     several = {model for model, n in Counter(model for model, _ in states).items() if n > 1}
@@ -43,13 +43,13 @@ def answering_models(identities: Sequence[Settings]) -> list[str]:
 
 
 def refuse_unknown_models(run: RunRecord, pairs: PairOptions) -> None:
-    """Raises `ConfigError` where `policy` or `chosen_from` names a model that did not answer in this run."""
+    """Raise `ConfigError` if `policy` or `chosen_from` names a model that did not answer in this run."""
     models = {*answering_models([member.identity for member in run.members] or [run.identity])}
     for facts in rollouts_of(run):
         named = facts.get("models")
         models |= {name for name in named if name} if isinstance(named, Mapping) else set()
     if any(model.endswith(" models") for model in models):
-        return  # too many for their names to be kept
+        return  # too many models: their names are not stored
     models |= {name for model in models for name in model.split(" + ")} - {UNKNOWN_MODEL}
     for name, given, words in (("policy", pairs.policy, set()), ("chosen_from", pairs.chosen_from, {ANY, SAME})):
         if given is not None and given not in models | words:

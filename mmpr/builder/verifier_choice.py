@@ -1,4 +1,4 @@
-"""From settings to a verifier: who is asked, in which engines, and what its answers are called."""
+"""Derive from the settings which verifier is asked, in which engines, and under which name its answers are stored."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from mmpr.verifier.verifier_prompts import format_for
 
 
 def asked_verifier(config: BuildConfig, run: RunRecord) -> AskedVerifier:
-    """Who is asked, and how, as the answers' commits name it.
+    """Return the verifier and how it is asked, as the commits of its answers store it.
 
     Raises:
-        ConfigError: `self` in a run whose model nobody knows, or of several models.
+        ConfigError: `self` in a run with an unknown model or several models.
     """
     options = config.verifier
     model, revision = options.model, options.revision
@@ -41,16 +41,16 @@ def asked_verifier(config: BuildConfig, run: RunRecord) -> AskedVerifier:
 
 
 def verifier_ask(by: AskedVerifier) -> VerifierAsk:
-    """How this verifier is asked."""
+    """Return how this verifier is asked."""
     return VerifierAsk(by.model, format_for(by.model), by.both_orders)
 
 
 def verifier_maker(config: BuildConfig) -> MakeEngine:
-    """What starts an engine of a verifier that is not the run's own model.
+    """Return the function that starts an engine of a verifier that is not the run's own model.
 
     Raises:
-        ConfigError: the model is a local path that is no checkpoint, or the server's key is not in the environment.
-        MissingExtra: engines would run on this machine alone, and vLLM is not installed here.
+        ConfigError: the model is a local path without a checkpoint, or the server's key is not in the environment.
+        MissingExtra: engines would run on this machine, and vLLM is not installed here.
     """
     if config.verifier.kind is VerifierKind.ENDPOINT:
         with named_extras():
@@ -65,14 +65,14 @@ def verifier_maker(config: BuildConfig) -> MakeEngine:
 
 
 def verifier_endpoint(options: VerifierOptions) -> EndpointOptions:
-    """How to reach the server; its key is read where an engine starts."""
+    """Return how to reach the server; its key is read when an engine starts."""
     if options.key_env is not None and not os.environ.get(options.key_env):
         raise ConfigError("verifier_key_env: no such variable is set here; it names the one that holds the key")
     return EndpointOptions(options.url, options.model, options.key_env, continues="none", image_tag="parts")
 
 
 def verifier_engine(options: VerifierOptions, beside: EngineOptions, *, on_cpu: bool) -> EngineOptions:
-    """How to start an engine for a verifier's model; memory as for the engines that answer, whose place it takes."""
+    """Return how to start a verifier's engine; its memory fraction is that of the engines that it replaces."""
     path = _path(options)
     if path.startswith((".", "/", "~")) and not (Path(path).expanduser() / "config.json").is_file():
         raise ConfigError(f"verifier: {path} has no config.json; name a checkpoint's folder or a Hub repository")
@@ -92,7 +92,7 @@ def verifier_engine(options: VerifierOptions, beside: EngineOptions, *, on_cpu: 
 
 
 def verifier_placement(config: BuildConfig) -> Placement:
-    """How many engines, and what each takes of a node; of `self` those that answer."""
+    """Return how many engines to run and what each needs of a node; for `self`, the same as the answering engines."""
     options, usual = config.verifier, placement(config)
     if options.kind is VerifierKind.SELF:
         return usual

@@ -1,4 +1,4 @@
-"""The part of a start that asks a verifier: chunks without answers are leased until all have them."""
+"""The step of a start that asks a verifier: lease chunks without answers until all have them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mmpr.verifier.verifier_options import VerifierKind
 
 
 def verifier_settings(folder: RunFolder, config: BuildConfig) -> VerifierSettings:
-    """What the work on any chunk needs to know.
+    """Return what the work on any chunk needs.
 
     Raises:
         ConfigError: the verifier cannot be asked about this run.
@@ -32,13 +32,13 @@ def verifier_settings(folder: RunFolder, config: BuildConfig) -> VerifierSetting
 
 
 def chunks_to_ask(settings: VerifierSettings, *, anew: bool = False) -> list[int]:
-    """The committed chunks without answers to these responses and verdicts; reads commits alone.
+    """Return the committed chunks without answers to their current responses and verdicts; reads only commits.
 
     Args:
-        anew: answers of another verifier do not count, rather than being an error.
+        anew: ignore answers of another verifier; otherwise they are an error.
 
     Raises:
-        ConfigError: another verifier was asked, or this one in another way.
+        ConfigError: another verifier was asked before, or this one in another way.
         RunFolderError: the commit of answers is damaged.
     """
     folder, todo = settings.folder, []
@@ -57,17 +57,17 @@ def chunks_to_ask(settings: VerifierSettings, *, anew: bool = False) -> list[int
 
 
 def _how(before: AskedVerifier, now: AskedVerifier) -> str:
-    """The first field in which two verifiers differ."""
+    """Return the first field in which two verifiers differ."""
     known, asked = asdict(before), asdict(now)
     name = next(name for name in known if known[name] != asked[name])
     return f"{name} {known[name]}, now {asked[name]}"
 
 
 def ask_about_chunks(start: BuildStart, settings: VerifierSettings, todo: Sequence[int]) -> str | None:
-    """Ask about chunks until each has its answers; returns why it was stopped before, None where it was not.
+    """Ask about chunks until each has its answers; return the reason if that was stopped before, otherwise None.
 
     Raises:
-        MmprError: no engine starts, or the folder cannot be written; what was committed stays.
+        MmprError: no engine starts, or the folder cannot be written; committed answers stay.
     """
     config, folder = start.config, start.folder
     drop_answers(folder, todo)
@@ -94,6 +94,7 @@ def ask_about_chunks(start: BuildStart, settings: VerifierSettings, todo: Sequen
     sweep_answers(folder)
     if set(todo) - asked_chunks(folder):
         return start.stopping.why or ""
+    # the stop came too late: every chunk has its answers
     start.stopping.why = None
     return None
 

@@ -1,4 +1,4 @@
-"""A chunk's verifier work: what the rules left open in its responses is asked, and the answers are committed."""
+"""The verifier's work on a chunk: ask about the undecided verdicts, then commit the answers."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _UNWRITTEN = FileRecord("", 0, "0" * 64)
 
 @dataclass(frozen=True, slots=True)
 class VerifierSettings:
-    """What the work needs to know; picklable, made once a start.
+    """What the work needs; picklable, made once per start.
 
     Args:
-        by: who is asked.
-        ask: how.
-        judges: the judge's options from a chunk's number on, ascending: sources and members have their own.
+        by: the verifier.
+        ask: how it is asked.
+        judges: (first chunk, judge options), ascending, because sources and members have their own options.
     """
 
     folder: RunFolder
@@ -44,13 +44,13 @@ class VerifierSettings:
     cluster: ClusterOptions
 
     def judge_of(self, chunk: int) -> JudgeOptions:
-        """How a chunk's responses are judged."""
+        """Return the judge options of a chunk."""
         return next(options for first, options in reversed(self.judges) if first <= chunk)
 
 
 @dataclass(frozen=True, slots=True)
 class AskedChunk:
-    """What the driver hears of a chunk: how many responses it was asked about, and what that cost."""
+    """What the driver learns about a chunk: the number of responses that were asked about, and the cost."""
 
     chunk: int
     asked: int
@@ -60,12 +60,12 @@ class AskedChunk:
 
 @dataclass(frozen=True, slots=True)
 class OpenRequest:
-    """What is asked about a question's responses that give the same prompts: one request for all of them.
+    """One request for all responses to a question that give the same prompts.
 
     Args:
-        place: of the question in its chunk.
-        indices: of the responses.
-        prompts: one for each order of the letters.
+        place: place of the question in its chunk.
+        indices: indices of the responses.
+        prompts: one prompt per order of the letters.
     """
 
     place: int
@@ -75,7 +75,7 @@ class OpenRequest:
 
 
 class VerifierWork:
-    """The pool's work: a committed chunk -> its answers. One object an actor."""
+    """The pool's work: a committed chunk -> its answers. Each actor has one object."""
 
     def __init__(self, settings: VerifierSettings) -> None:
         self._settings = settings
@@ -111,7 +111,7 @@ class VerifierWork:
 
 
 def open_requests(settings: VerifierSettings, chunk: int) -> tuple[ChunkCommit, list[OpenRequest]]:
-    """A committed chunk, and what is asked about it: its verdicts are those of the present settings of the judge.
+    """Return a committed chunk and the requests about it; the verdicts are those of the current judge settings.
 
     Raises:
         RunFolderError: a file of the chunk is missing or damaged.
@@ -140,7 +140,7 @@ async def _together(asked: Sequence[OpenRequest], ask: _Ask) -> list[_Replied]:
 
 
 async def _in_groups(asked: Sequence[OpenRequest], lease: Lease, context: WorkContext, ask: _Ask) -> list[_Replied]:
-    """Each group of questions announced before it is asked: one of them may end engines."""
+    """Announce each group of questions before it is asked, because one of them may end engines."""
     found: list[_Replied] = []
     for group in lease.groups(list(dict.fromkeys(one.question.row for one in asked))):
         await context.announce(group)

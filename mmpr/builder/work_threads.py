@@ -1,7 +1,7 @@
-"""The threads beside an engine's event loop: some that wait for files and servers, others that compute or tokenize.
+"""Threads beside an engine's event loop: some wait for files and servers, others compute or tokenize.
 
-What waits never holds what computes, and no server holds all that wait: a question without an image, with a file of
-this machine, or with an image of another server is opened and judged while a slow server keeps its own waiting.
+Waiting never blocks computing, and one server cannot occupy all waiting threads. While a server is slow, questions
+without images, with local files or with images of other servers are opened and judged.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _ALL_HOSTS = "*"
 
 
 class WorkThreads:
-    """Made once an actor, and used from its event loop alone; threads begin when there is work for them."""
+    """The threads of one actor, used only from its event loop; a thread starts when it first has work."""
 
     def __init__(self, options: ClusterOptions = ClusterOptions()) -> None:
         self._io = ThreadPoolExecutor(options.io_threads, "mmpr-io")
@@ -34,31 +34,32 @@ class WorkThreads:
         self._hosts = HostSlots(options.fetches_per_host, in_all=max(1, options.io_threads * 3 // 4))
 
     async def wait(self, function: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
-        """Call what opens files or asks servers."""
+        """Run a function that opens files or asks servers."""
         return await _called(self._io, function, *arguments, **named)
 
     async def compute(self, function: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
-        """Call what takes a core."""
+        """Run a function that uses a CPU core."""
         return await _called(self._cpu, function, *arguments, **named)
 
     async def tokenize(self, function: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
-        """Call what asks the engine's tokenizer; of an endpoint's engine that is a server, which may be slow."""
+        """Run a function that uses the engine's tokenizer; an endpoint's tokenizer is a server, which may be slow."""
         return await _called(self._tokenizer, function, *arguments, **named)
 
     def close(self) -> None:
-        """End the threads as soon as what they do is done; what none has begun is dropped."""
+        """End the threads after their current work; drop work that has not started."""
         for pool in (self._io, self._cpu, self._tokenizer):
             pool.shutdown(wait=False, cancel_futures=True)
 
     def fetching(self, hosts: Collection[str]) -> AbstractAsyncContextManager[None]:
-        """Around what fetches from all these hosts, or from none; waits until each has room for one more."""
+        """Hold a slot of each of these hosts inside the block; wait until all of them have one."""
         return self._hosts.held(hosts)
 
 
 class HostSlots:
-    """So many fetches from one host at once, and from all: the rest of the threads is left to files.
+    """Limits the number of fetches per host and in total; the remaining threads are for files.
 
-    A host that could not be reached has one slot until it answers: many silent ones do not fill all slots, either.
+    A host that could not be reached has one slot until it answers, so that many unreachable hosts do not fill all
+    slots.
     """
 
     def __init__(self, per_host: int, *, in_all: int) -> None:
@@ -69,7 +70,7 @@ class HostSlots:
 
     @asynccontextmanager
     async def held(self, hosts: Collection[str]) -> AsyncIterator[None]:
-        """A slot of each host, all taken together: what waits for one holds none of another."""
+        """Hold one slot of each host. All are taken together, so that a waiting task holds none."""
         wanted = {*hosts, _ALL_HOSTS} if hosts else set[str]()
         async with self._room:
             await self._room.wait_for(lambda: all(self._busy[host] < self._most(host) for host in wanted))
@@ -94,5 +95,5 @@ class HostSlots:
 
 
 async def _called(pool: ThreadPoolExecutor, function: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
-    context = copy_context()  # the budget of decoded bytes looks there for whose images these are
+    context = copy_context()  # the budget of decoded bytes finds the images' owner in the context
     return await asyncio.get_running_loop().run_in_executor(pool, lambda: context.run(function, *arguments, **named))
