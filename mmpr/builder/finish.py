@@ -14,6 +14,7 @@ from mmpr.reporting.evaluation_report import EvaluationReport, read_evaluation
 from mmpr.reporting.report_files import write_reports
 from mmpr.reporting.report_record import CARD, PAGE, REPORT, PairingPreview, Report, read_report
 from mmpr.reporting.tally import ranked
+from mmpr.reporting.verifier_figures import verifier_figures
 from mmpr.run import (
     FileRecord,
     RunFolder,
@@ -25,7 +26,7 @@ from mmpr.run import (
 )
 from mmpr.run.exclusion import list_name
 from mmpr.run.folder import DATA, EXCLUDE
-from mmpr.settings.config import BuildConfig
+from mmpr.settings.config import BuildConfig, Mark, part
 
 Waiting = Callable[[str], AbstractContextManager[object]]  # shows inside the block what the build is waiting for
 REPORTS = (CARD, PAGE, REPORT)
@@ -90,6 +91,7 @@ def preview(folder: RunFolder, config: BuildConfig) -> PairingPreview:
         skips_by_reason=ranked(totals.skips_by_reason),
         pairs_by_kind=ranked(totals.pairs_by_kind),
         abstaining=abstaining_figures(totals.verdicts),
+        verifier=verifier_figures(folder, totals.verdicts, part(config, Mark.SELECTION)),
     )
 
 

@@ -44,6 +44,6 @@ def ask_verifier(
     if outcome.idle:
         say("nothing left to ask")
     assert outcome.report is not None, "neither stopped nor finished"
-    print_summary(folder, outcome.report)
+    print_summary(folder, outcome.report, in_full=True)
     if log_format is LogFormat.JSON:
         print_event(context, "ended", "complete", run=folder, exit_code=0)

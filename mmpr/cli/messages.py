@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mmpr.reporting.abstaining import AbstainingFigures
     from mmpr.reporting.evaluation_report import ComparisonReport, EvaluationReport
     from mmpr.reporting.report_record import PairingPreview, Report
+    from mmpr.reporting.verifier_figures import VerifierFigures
     from mmpr.settings.config import BuildConfig
 
 LOG_FORMAT = "mmpr.log_format"  # in the context that all verbs share
@@ -105,8 +106,8 @@ def _one_line(folder: str, report: Report | EvaluationReport) -> str:
     return f"{law}, {report.all.right.value:.1%} right in {folder}"
 
 
-def print_summary(folder: str, report: Report) -> None:
-    """A finished run in a few lines: the law, the pairs, what is undecided, where they are."""
+def print_summary(folder: str, report: Report, *, in_full: bool = False) -> None:
+    """A finished run in a few lines: the law, the pairs, what is undecided, where they are; `in_full`: its verifier."""
     _print_counts(report)
     if report.abstaining is not None and (counts := report.abstaining.all).responses:
         say(
@@ -114,6 +115,8 @@ def print_summary(folder: str, report: Report) -> None:
             f"{counts.likely:,} likely, {counts.unparsed:,} without an answer, {counts.undecided:,} undecided"
         )
         _print_warnings(report.abstaining)
+    if report.verifier is not None:
+        _print_verifier(report.verifier, folder, in_full=in_full)
     root = folder.rstrip("/")
     say(f"pairs   {root}/data/train-*.parquet\ncard    {root}/README.md\nbrowse  {root}/report.html")
 
@@ -126,7 +129,16 @@ def print_preview(preview: PairingPreview) -> None:
     if lines := abstaining_lines(preview.abstaining, width=terminal_width()):
         say("\n".join(lines))
     _print_warnings(preview.abstaining)
+    if preview.verifier is not None:
+        _print_verifier(preview.verifier, "DIR", in_full=False)
     say("a dry run: nothing was written", err=True)
+
+
+def _print_verifier(found: VerifierFigures, folder: str, *, in_full: bool) -> None:
+    from mmpr.reporting.verifier_figures import verifier_lines
+
+    lines = verifier_lines(found, folder, width=terminal_width())
+    say("\n".join(lines if in_full else lines[:1]))
 
 
 def _print_warnings(judged: AbstainingFigures) -> None:

@@ -354,21 +354,29 @@ def report(
     if as_json:
         typer.echo(report_json(folder))
     else:
-        print_summary(folder, report_again(folder))
+        print_summary(folder, report_again(folder), in_full=True)
 
 
-@app.command(epilog="Example:  mmpr explain runs/mine 003a7e31bd5e09c66fb2")
+@app.command(epilog="Examples:  mmpr explain runs/mine 003a7e31bd5e09c66fb2   |   mmpr explain runs/mine vqa:17")
 def explain(
     folder: Folder,
-    pair_id: Annotated[str, typer.Argument(metavar="PAIR_ID", help="Or the beginning of it.", show_default=False)],
+    pair_id: Annotated[
+        str,
+        typer.Argument(
+            metavar="PAIR_ID", help="Or the beginning of it; or a question as SOURCE:ROW.", show_default=False
+        ),
+    ],
     texts: Annotated[bool, typer.Option("--texts", help="Print all responses in full.")] = False,
 ) -> None:
     """Explain a pair: the question, all responses with verdicts, and why these two became the pair."""
-    from mmpr.reporting.pair_story import read_story
+    from mmpr.reporting.pair_story import read_question_story, read_story
     from mmpr.reporting.story_view import print_story
     from mmpr.reporting.terminal import stdout_console
 
-    print_story(stdout_console(), read_story(folder, pair_id), texts=texts)
+    source, _, row = pair_id.rpartition(":")
+    of_question = source and row.isdecimal() and len(row) < 19
+    story = read_question_story(folder, source, int(row)) if of_question else read_story(folder, pair_id)
+    print_story(stdout_console(), story, texts=texts)
 
 
 @app.command(epilog="Example:  mmpr peek runs/mine --n 5 --kind dropout_ntp")

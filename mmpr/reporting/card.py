@@ -11,6 +11,15 @@ from mmpr.reporting.card_text import COLUMNS, licence, license_fields, loading, 
 from mmpr.reporting.plain_names import POCKET_LINE, explain, kind_label, plain
 from mmpr.reporting.report_record import Report, SplitFigures
 from mmpr.reporting.safe_text import visible_line
+from mmpr.reporting.verifier_figures import (
+    ASKED_HEAD,
+    RELIABILITY_HEAD,
+    asked_rows,
+    contradiction_line,
+    explain_command,
+    reliability_rows,
+    verifier_sentence,
+)
 from mmpr.run import dataset_features
 from mmpr.run.json_records import JsonObject
 
@@ -31,6 +40,7 @@ def card(report: Report) -> str:
         _skips(report),
         _answers(report),
         _undecided(report),
+        _verifier(report),
         _lengths(report),
         loading(),
         _columns(report),
@@ -204,6 +214,26 @@ def _undecided(report: Report) -> str:
     head = ("", "paired", "skipped", "responses", "right", "proven", "likely", "no answer", "undecided", "share")
     warnings = [f"**Warning:** {escape(line)}." for line in found.warnings]
     return "\n\n".join(("## Undecided", words, table(head, rows), *warnings))
+
+
+def _verifier(report: Report) -> str:
+    found = report.verifier
+    if found is None:
+        return ""
+    orders = "in both orders of its letters" if any(one.both_orders for one in found.verifiers) else "in one order"
+    words = (
+        f"{escape(verifier_sentence(found))}. It was asked {orders}, for one letter: correct, incorrect, cannot say. "
+        "The margin is the log-probability of its letter minus that of the next. It never overrules a proof. "
+        f"{found.requests:,} requests, {found.prompt_tokens:,} prompt tokens."
+    )
+    parts = ["## Verifier", words, table(ASKED_HEAD, asked_rows(found))]
+    if found.agreement.share is not None:
+        parts += ["Its decisions about proven verdicts, by margin:", table(RELIABILITY_HEAD, reliability_rows(found))]
+    if found.contradictions:
+        shown = found.contradictions[:SHOWN_RULES]
+        lines = [f"- {escape(contradiction_line(one))}: {code(explain_command('DIR', one))}" for one in shown]
+        parts += ["Proofs that it contradicts, the widest margin first:", "\n".join(lines)]
+    return "\n\n".join(parts)
 
 
 def _lengths(report: Report) -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 
 from mmpr.reporting.plain_names import view_label
 from mmpr.reporting.report_record import Report
 from mmpr.reporting.safe_text import visible_line
 from mmpr.run.run_record import Settings, by_source
 from mmpr.types import Certainty, View
+from mmpr.verifier.opinions import UseVerifier
 
 _BAR_CELLS = 24
 SHOWN_RULES = 10
@@ -48,7 +50,7 @@ def how_made(report: Report) -> list[str]:
     """What was done, in sentences, for the kinds of pairs that are there."""
     sentences = []
     if report.accuracy.questions:
-        sentences += _by_member(report, _sampling)
+        sentences += _by_member(report, partial(_sampling, verified=_is_verified(report)))
         sentences.append(_pairing(report.selection))
     if "dropout_ntp" in report.pairs_by_kind:
         sentences += _by_member(report, _dropout)
@@ -96,7 +98,12 @@ def _dropout(asked: Settings) -> str:
     )
 
 
-def _sampling(asked: Settings) -> str:
+def _is_verified(report: Report) -> bool:
+    """Whether any side of a pair may stand by a verifier's decision."""
+    return report.verifier is not None and report.verifier.use_verifier != UseVerifier.NONE
+
+
+def _sampling(asked: Settings, *, verified: bool) -> str:
     names = ("temperature", "top_k", "top_p", "max_tokens")
     sampling = ", ".join(f"{name} {asked[name]}" for name in names if asked.get(name) is not None)
     rounds = f"in rounds, the first of {asked.get('first_round')}, until it had its pairs; "
@@ -107,10 +114,13 @@ def _sampling(asked: Settings) -> str:
     )
     if asked.get("imported"):
         how = "The responses were made elsewhere and imported: how they were sampled is not known."
+    left = "what the judge left undecided is in no pair"
+    if verified:
+        left = "what the rules left open was put to a model, whose decisions may stand in pairs (see Verifier)"
     return (
         f"{how} A judge made of rules, not of a model, compared the final answer of each "
         "response with the reference answer: right and finished responses can be chosen; those proven wrong, and those "
-        "without a clear final answer, can be rejected; what the judge left undecided is in no pair."
+        f"without a clear final answer, can be rejected; {left}."
     )
 
 

@@ -27,6 +27,16 @@ from mmpr.reporting.report_record import Report
 from mmpr.reporting.safe_text import visible
 from mmpr.reporting.sample import Pick, read_picks
 from mmpr.reporting.thumbnails import Thumbnails
+from mmpr.reporting.verifier_figures import (
+    ASKED_HEAD,
+    RELIABILITY_HEAD,
+    VerifierFigures,
+    asked_rows,
+    contradiction_line,
+    explain_command,
+    reliability_rows,
+    verifier_sentence,
+)
 from mmpr.run import RunFolder
 from mmpr.run.json_records import JsonObject
 from mmpr.types import TableRow
@@ -74,6 +84,7 @@ def page(folder: RunFolder, report: Report, picks: list[Pick]) -> str:
             gaps={kind: gap_bars(found.gap_histogram) for kind, found in report.lengths.items()},
             rules=rule_bars(report.outcomes_by_rule, report.abstaining, _SHOWN_RULES),
             judged=_judged(report.abstaining),
+            verifier=_verifier(report.verifier),
             rate=rate_curve(report.throughput),
             style=_part("style.html"),
             script=script,
@@ -92,6 +103,19 @@ def _judged(found: AbstainingFigures | None) -> list[tuple[str, tuple[str, ...]]
     for group in ("source", "kind"):
         rows += [(f"{group} {name}", cells) for name, cells in found.cells(group, _SHOWN_GROUPS)]
     return rows
+
+
+def _verifier(found: VerifierFigures | None) -> JsonObject | None:
+    """What the page shows of a verifier, as the card has it."""
+    if found is None:
+        return None
+    shown = found.contradictions[:_SHOWN_GROUPS]
+    reliability = [(RELIABILITY_HEAD, reliability_rows(found))] if found.agreement.share is not None else []
+    return {
+        "says": verifier_sentence(found),
+        "tables": [(ASKED_HEAD, asked_rows(found)), *reliability],
+        "contradictions": [(contradiction_line(one), explain_command("DIR", one)) for one in shown],
+    }
 
 
 def island(value: object) -> str:

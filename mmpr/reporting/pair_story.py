@@ -1,4 +1,4 @@
-"""One pair's whole story: what was asked, all that was answered, and why these two became a pair."""
+"""The whole story of a pair, or of a question: what was asked, all that was answered, and why two became a pair."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from mmpr.errors import RunFolderError
 from mmpr.judging import VERSION
 from mmpr.reporting.pair_lookup import find_pair, siblings
-from mmpr.reporting.sample import read_picks
+from mmpr.reporting.safe_text import visible_line
+from mmpr.reporting.sample import Pick, read_picks
 from mmpr.reporting.verdict_figures import judged_as_paired
 from mmpr.run import (
     ChunkCommit,
@@ -30,18 +31,18 @@ from mmpr.types import TableRow
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """What is known of one pair.
+    """What is known of one pair, or of a question with all its pairs.
 
     Args:
-        row: the pair as the dataset has it, without its images' bytes.
-        siblings: all pairs of its question, by rank.
+        row: the pair as the dataset has it, without its images' bytes; None of a question.
+        siblings: all pairs of the question, by rank; perhaps none.
         committed: the question and every response, with the verdicts that the pairs were made from.
         commit: the chunk it was built in.
-        path: the shard it stands in.
+        path: the shard that the pair stands in; empty of a question.
         selection: the settings that pairs were made with.
     """
 
-    row: TableRow
+    row: TableRow | None
     siblings: list[TableRow]
     committed: StoredQuestion
     commit: ChunkCommit
@@ -52,9 +53,9 @@ class Story:
         """In how many of the question's pairs each response stands."""
         return Counter(side for pair in self.siblings for side in sides_of(pair))
 
-    def sides(self) -> tuple[Side, Side]:
-        """Chosen and rejected."""
-        return sides_of(self.row)
+    def sides(self) -> tuple[Side, ...]:
+        """Chosen and rejected of the pair; none of a question."""
+        return () if self.row is None else sides_of(self.row)
 
 
 def read_story(url: str, pair_id: str) -> Story:
@@ -82,6 +83,21 @@ def read_story(url: str, pair_id: str) -> Story:
         path=pick.path,
         selection=selection,
     )
+
+
+def read_question_story(url: str, source: str, row: int) -> Story:
+    """Everything about one question of a finished run, whether it has pairs or not.
+
+    Raises:
+        RunFolderError: the folder holds no finished run, is damaged, or has no such question.
+    """
+    folder = RunFolder(url)
+    run = finished_pairs(folder)
+    commit, committed = _question(folder, source, row)
+    selection, version = _selection(run.record, commit), read_verdicts(folder).judge_version
+    (judged,) = judged_as_paired([committed], commit.account.judge, selection, version=version)
+    pairs = [pair for file in run.shards() for pair in siblings(folder, Pick("", file.path, 0), source, row)]
+    return Story(row=None, siblings=pairs, committed=judged, commit=commit, path="", selection=selection)
 
 
 def questions_as_paired(folder: RunFolder) -> Iterator[StoredQuestion]:
@@ -115,4 +131,4 @@ def _question(folder: RunFolder, source: str, row: int) -> tuple[ChunkCommit, St
         for committed in read_chunk(folder, commit, images=False):
             if (committed.question.source, committed.question.row) == (source, row):
                 return commit, committed
-    raise RunFolderError(f"{folder.url}: no chunk has row {row} of the pair's source; `mmpr verify` says what to do")
+    raise RunFolderError(f"{folder.url}: no chunk has row {row} of the source {visible_line(source)!r}")

@@ -12,7 +12,7 @@ from mmpr.reporting.sample import Sampler, read_picks
 from mmpr.reporting.terminal import heading, labelled, sides, styled
 from mmpr.run import RunFolder, finished_pairs
 from mmpr.run.parquet_reader import batches
-from mmpr.types import PairKind, TableRow
+from mmpr.types import JudgedBy, PairKind, TableRow
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -62,10 +62,11 @@ def pair_line(row: TableRow) -> str:
 def side_title(row: TableRow, side: str) -> str:
     """`Chosen: cyan (60 tokens, exact)`."""
     answer, rule = row[f"{side}_answer"], row["rule" if side == "chosen" else "rejected_rule"]
-    tokens, model = row[f"{side}_tokens"], row.get(f"{side}_model")
+    tokens, model, margin = row[f"{side}_tokens"], row.get(f"{side}_model"), row.get("verifier_margin")
     details = [
         *([] if tokens is None else [f"{tokens:,} tokens"]),
         *([rule] if rule else []),
+        *([f"margin {margin:.1f}"] if margin is not None and row.get(f"{side}_by") == JudgedBy.VERIFIER else []),
         *([f"by {model}"] if model else []),
     ]
     if side == "rejected" and row["pair_kind"] == PairKind.DROPOUT_NTP:

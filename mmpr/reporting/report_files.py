@@ -36,6 +36,7 @@ from mmpr.reporting.tally import (
 )
 from mmpr.reporting.throughput import throughput
 from mmpr.reporting.verdict_figures import accuracy_figures, outcomes_by_rule
+from mmpr.reporting.verifier_figures import verifier_figures
 from mmpr.run import (
     FileRecord,
     FinishedRun,
@@ -123,6 +124,7 @@ def make_report(
         judge_version=verdicts.judge_version,
         accuracy=accuracy_figures(verdicts),
         abstaining=abstaining_figures(verdicts),
+        verifier=verifier_figures(folder, verdicts, run.selection),
         lengths={kind: pairs.lengths[kind].figures() for kind in sorted(pairs.lengths)},
         responses={**stages(chunks), "unfinished": chunks.unfinished},
         outcomes=ranked(sum(rules.values(), Counter())),

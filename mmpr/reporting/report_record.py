@@ -12,6 +12,7 @@ from mmpr.reporting.abstaining import AbstainingFigures
 from mmpr.reporting.lengths import LengthFigures
 from mmpr.reporting.throughput import Throughput
 from mmpr.reporting.verdict_figures import AccuracyFigures
+from mmpr.reporting.verifier_figures import VerifierFigures
 from mmpr.run import RunFolder, RunLayout, RunRecord
 from mmpr.run.json_records import JsonObject, Record, plain, record_of, to_json
 from mmpr.run.run_record import Settings, without_places
@@ -105,6 +106,7 @@ class Report:
         judge_version: of the judge whose verdicts the pairs were made from.
         accuracy: how often the first responses are right.
         abstaining: what the judge decided, and what it left undecided; None where an older mmpr counted.
+        verifier: what a verifier was asked and decided; None where none was asked.
         lengths: of both sides in tokens, by kind of pair.
         responses: by stage, and how many are `unfinished`.
         outcomes, outcomes_by_rule: verdicts by outcome, and by the judge's rule that decided.
@@ -132,6 +134,7 @@ class Report:
     judge_version: int = 1
     accuracy: AccuracyFigures
     abstaining: AbstainingFigures | None = None
+    verifier: VerifierFigures | None = None
     lengths: dict[str, LengthFigures]
     responses: dict[str, int]
     outcomes: dict[str, int]
@@ -194,6 +197,7 @@ class PairingPreview:
     skips_by_reason: dict[str, int]
     pairs_by_kind: dict[str, int]
     abstaining: AbstainingFigures
+    verifier: VerifierFigures | None = None
 
 
 class RunMaking(TypedDict):

@@ -11,7 +11,8 @@ from mmpr.reporting.plain_names import accuracy_label, kind_label, view_label
 from mmpr.reporting.safe_text import visible_line
 from mmpr.reporting.terminal import CHOSEN, REJECTED, SOFT, heading, is_plain, labelled, print_indented, sides, styled
 from mmpr.run import Splice, StoredResponse
-from mmpr.types import Outcome, PairKind, Stage, View
+from mmpr.run.columns import sides_of
+from mmpr.types import JudgedBy, Outcome, PairKind, Stage, TableRow, Verdict, View
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,7 +36,7 @@ def print_story(console: Console, story: Story, *, texts: bool = False) -> None:
     Args:
         texts: also every response's whole text.
     """
-    heading(console, pair_line(story.row))
+    heading(console, _place(story) if story.row is None else pair_line(story.row))
     _print_question(console, story)
     console.print()
     heading(console, _counted(story))
@@ -43,12 +44,16 @@ def print_story(console: Console, story: Story, *, texts: bool = False) -> None:
     if texts:
         for stored in story.committed.responses:
             labelled(console, _name(stored), stored.response.text)
+    if story.row is not None:
+        _print_pair(console, story, story.row)
+
+
+def _print_pair(console: Console, story: Story, row: TableRow) -> None:
     console.print()
     heading(console, "This pair")
-    for line in _why(story):
+    for line in _why(story, row):
         console.print(styled(line))
     console.print()
-    row = story.row
     titles = (side_title(row, "chosen"), side_title(row, "rejected"))
     both, view = (row["chosen_text"], row["rejected_text"]), row.get("rejected_view")
     sides(console, titles, both, kept_chars=row["prefix_chars"], view=view)
@@ -84,7 +89,14 @@ def _images(story: Story) -> Iterator[tuple[str, str]]:
 
 def _chunk(story: Story) -> str:
     account = story.commit.account
-    return f"chunk {story.commit.chunk} on {account.host}, {account.engine}, now in {story.path}"
+    where = f", now in {story.path}" if story.path else ""
+    return f"chunk {story.commit.chunk} on {account.host}, {account.engine}{where}"
+
+
+def _place(story: Story) -> str:
+    """A question's place and how many pairs it has, in one line."""
+    question, n = story.committed.question, len(story.siblings)
+    return visible_line(f"{question.source}, row {question.row} · {n} pair{'' if n == 1 else 's'}")
 
 
 def _compiled(story: Story) -> str | None:
@@ -102,7 +114,7 @@ def _compiled(story: Story) -> str | None:
 def _counted(story: Story) -> str:
     n = len(story.committed.responses)
     right = sum(stored.verdict.outcome is Outcome.CORRECT for stored in story.committed.responses if stored.verdict)
-    accuracy = accuracy_label(story.row)
+    accuracy = accuracy_label(story.row) if story.row is not None else None
     return f"All {n} responses" + (f", {right} right; accuracy: {accuracy}" if accuracy else "")
 
 
@@ -155,7 +167,20 @@ def _cells(stored: StoredResponse) -> tuple[str | tuple[str, str], ...]:
     sure = f"{verdict.certainty} " if verdict.certainty else ""
     form = " (off format)" if verdict.off_format else ""
     outcome = (f"{sure}{verdict.outcome}{form}", _STYLES.get(verdict.outcome, "yellow"))
-    return (_name(stored), outcome, answer, visible_line(verdict.rule), ended, tokens)
+    return (_name(stored), outcome, answer, visible_line(_decided_by(stored, verdict)), ended, tokens)
+
+
+def _decided_by(stored: StoredResponse, verdict: Verdict) -> str:
+    """The rule that decided, and what a verifier says of it; or the verifier, and what the rules left."""
+    if stored.answer is None:
+        return verdict.rule
+    opinion = stored.answer.opinion
+    if opinion is None:
+        return f"{verdict.rule}; verifier: {stored.answer.fault}"
+    said = f"{opinion.decision.value.replace('_', ' ')}, margin {opinion.margin:.1f}"
+    if verdict.judged_by is JudgedBy.VERIFIER and stored.ruled is not None:
+        return f"verifier: {said}; rules: {stored.ruled.outcome} ({stored.ruled.rule})"
+    return f"{verdict.rule}; verifier: {said}"
 
 
 def _name(stored: StoredResponse) -> str:
@@ -163,15 +188,15 @@ def _name(stored: StoredResponse) -> str:
     return f"{stored.response.stage.value} {stored.response.index}{model}"
 
 
-def _why(story: Story) -> Iterator[str]:
-    row, n_pairs = story.row, len(story.siblings)
+def _why(story: Story, row: TableRow) -> Iterator[str]:
+    n_pairs = len(story.siblings)
     kind = PairKind(row["pair_kind"])
     yield f"Kind: {kind_label(kind, [row.get('rejected_view') or View.BLIND])}."
     yield f"Rank: {row['rank'] + 1} of {n_pairs} in its question, best first (`rank` {row['rank']})."
     if kind is PairKind.DROPOUT_NTP:
-        yield from _why_cut(story)
+        yield from _why_cut(story, row)
         return
-    selection, uses, (chosen, rejected) = story.selection, story.uses(), story.sides()
+    selection, uses, (chosen, rejected) = story.selection, story.uses(), sides_of(row)
     strategy = str(selection.get("strategy", "random"))
     yield f"Order: strategy {strategy}: {_ORDERS.get(strategy, 'as its name says')}."
     if (gain := story.committed.find(chosen).response.gain) is not None:
@@ -203,9 +228,8 @@ def _compared(row: dict[str, object]) -> str:
     return f"{Indel.normalized_distance(chosen, rejected):.0%} of their words differ, {lengths}"
 
 
-def _why_cut(story: Story) -> Iterator[str]:
-    row = story.row
-    splice = story.committed.find(story.sides()[1]).splice
+def _why_cut(story: Story, row: TableRow) -> Iterator[str]:
+    splice = story.committed.find(sides_of(row)[1]).splice
     draft = story.committed.find((Stage.DRAFT, splice.draft_index if splice else 0)).response
     if draft.gain is not None:
         n = len(story.committed.of_stage(Stage.DRAFT))

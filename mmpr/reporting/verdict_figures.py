@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
+from typing import TypedDict
 
 from mmpr.errors import RunFolderError
 from mmpr.judging import JudgeOptions, open_judge
@@ -16,7 +18,8 @@ from mmpr.reporting.tally import short
 from mmpr.run import StoredQuestion, VerdictCounts
 from mmpr.run.json_records import JsonObject, record_of, to_json, unsealed
 from mmpr.run.run_record import Settings
-from mmpr.run.stored_verdicts import with_verdicts
+from mmpr.run.stored_verdicts import with_opinions, with_verdicts
+from mmpr.verifier.opinions import UseVerifier
 
 N_ACCURACY_BINS = 12  # none right, ten tenths, all right
 
@@ -77,7 +80,8 @@ def outcomes_by_rule(counts: VerdictCounts) -> dict[str, Counter[str]]:
 def judged_as_paired(
     rows: Iterable[StoredQuestion], judge: str, selection: Settings, *, version: int
 ) -> Iterator[StoredQuestion]:
-    """Questions with the verdicts that their pairs were made from: their own, or new ones of the present settings.
+    """Questions with the verdicts that their pairs were made from: their own, new ones of the present settings, or a
+    verifier's where these let it decide.
 
     Args:
         rows: questions of one chunk, as they were committed.
@@ -97,10 +101,32 @@ def judged_as_paired(
         options = record_of(JudgeOptions, to_json({**now, "judge": selection.get("judge")}))
     except ValueError as error:
         raise RunFolderError(f"run.json is damaged (selection.{error}); restore it from a copy") from error
+    opinions = partial(with_opinions, **_verifier_use(selection))
     own = {name: stored[name] for name in ("judge_name", "judge_version") if name in stored}
     same = all(getattr(options, name) == value for name, value in then.items())
     if same and own == own_label(options) and (not stored or stored.get("version", 1) == version):
-        yield from rows
+        yield from map(opinions, rows)
         return
     with open_judge(options) as again:
-        yield from (with_verdicts(committed, again) for committed in rows)
+        yield from (opinions(with_verdicts(committed, again)) for committed in rows)
+
+
+class _Use(TypedDict):
+    min_margin: float
+    use: UseVerifier
+
+
+def _verifier_use(selection: Settings) -> _Use:
+    """How a verifier's answers count; not at all in a run of an older mmpr.
+
+    Raises:
+        RunFolderError: the settings cannot be meant so.
+    """
+    margin = selection.get("min_margin", 0.0)
+    try:
+        use = UseVerifier(str(selection.get("use_verifier") or UseVerifier.NONE))
+        return _Use(min_margin=float(str(margin)), use=use)
+    except ValueError as error:
+        raise RunFolderError(
+            f"run.json is damaged (selection.use_verifier: {error}); restore it from a copy"
+        ) from error
