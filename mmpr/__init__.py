@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         read_source,
         verify,
     )
+    from mmpr.builder.verifier_session import Verifier
     from mmpr.errors import (
         ConfigError,
         EngineError,
@@ -64,6 +65,7 @@ _HOMES = {
         *("build", "compare", "evaluate", "export", "import_rollouts", "merge", "open_run", "pair", "read_source"),
         "verify",
     ),
+    "mmpr.builder.verifier_session": ("Verifier",),
     "mmpr.errors": (
         *("ConfigError", "EngineError", "EngineStartError", "HubError", "ImageError", "JudgeError", "MissingExtra"),
         *("MmprError", "ResumeError", "RunFailing", "RunFolderError", "RunStopped", "SourceError"),
@@ -115,6 +117,7 @@ __all__ = [
     "SourceError",
     "Stage",
     "Verdict",
+    "Verifier",
     "__version__",
     "build",
     "compare",

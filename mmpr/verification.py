@@ -21,6 +21,7 @@ from mmpr.run.folder import CHUNKS, DATA, EVENTS, MANIFEST, RUN, STARTS, RunFold
 from mmpr.run.manifest import Manifest, read_manifest
 from mmpr.run.parquet_reader import batches
 from mmpr.run.split import TRAIN, VALIDATION, image_number
+from mmpr.run.verifier_files import asked_chunks, commit_name, load_answers_commit
 from mmpr.types import Pair, PairKind, TableRow
 
 # More faults of one kind give no new information.
@@ -63,6 +64,7 @@ def verify(folder_url: str, options: Mapping[str, object] | None = None) -> list
         commits = [folder.load_commit(chunk) for chunk in chunks if chunk not in damaged]
         _note(folder, () if merged else damaged)
         problems += _doubled(folder, commits)
+        problems += _check_answers(folder)
         manifest = read_manifest(folder)
         problems += _check_logs(folder, manifest)
         problems += _check_manifest(folder, manifest, len(chunks))
@@ -143,6 +145,18 @@ def check_chunk(folder: RunFolder, commit: ChunkCommit) -> list[str]:
         return [f"{fault}; {_REBUILD}" for fault in _limited(_chunk_faults(folder, commit))]
     except (MmprError, ValueError, KeyError, TypeError) as error:
         return [f"{commit.questions.path}: {error}; {_REBUILD}"]
+
+
+def _check_answers(folder: RunFolder) -> Iterator[str]:
+    """What is wrong with what a verifier answered."""
+    for chunk in sorted(asked_chunks(folder)):
+        try:
+            commit = load_answers_commit(folder, chunk)
+        except RunFolderError as error:
+            yield str(error)
+            continue
+        if commit is not None and (fault := file_fault(folder, commit.file)):
+            yield f"{fault}; delete {commit_name(chunk)} and ask again: mmpr ask-verifier {folder.url}"
 
 
 def _length_fault(folder: RunFolder, file: FileRecord) -> str | None:

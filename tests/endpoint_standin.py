@@ -61,6 +61,9 @@ class Standin:
     refuses: str | None = None  # a question with this word is refused
     alter_ids: bool = False  # runs other tokens than it was given
     finish: str | None = None
+    gives_logprobs: bool = True
+    most_likeliest: int = 20  # of the first token; more are refused
+    letters: object = staticmethod(lambda question: {"A": -0.2, "B": -2.2, "C": -5.2, "The": -0.9})
     answer: object = staticmethod(answer)
     faults: deque = field(default_factory=deque)
     faults_at: dict = field(default_factory=dict)
@@ -143,6 +146,8 @@ class Standin:
             text = text.strip() if self.strips else text
             said = {"message": {"role": "assistant", "content": text}} if chat else {"text": text}
             found = {"token_ids": ids} if body.get("return_token_ids") and self.owner == "vllm" else {}
+            if body.get("logprobs") and self.gives_logprobs:
+                found["logprobs"] = self.likeliest(body, question)
             choices.append({"index": i, "finish_reason": finish, **said, **found, "n_tokens": len(ids)})
         ran = [ord(c) for c in (prompt[:-1] + "?" if self.alter_ids else prompt)]
         usage = {"prompt_tokens": len(ran), "completion_tokens": sum(c.pop("n_tokens") for c in choices)}
@@ -151,7 +156,17 @@ class Standin:
             found["prompt_logprobs"] = [None] + [{str(i): {"logprob": -i / 100}} for i in ran[1:]]
         return 200, {"choices": choices, "usage": usage, **found}
 
+    def likeliest(self, body, question):
+        """The log-probabilities of the first token: of those that were named, or of the likeliest."""
+        found = self.letters(question)
+        if ids := self.owner == "vllm" and body.get("logprob_token_ids"):
+            found = {chr(i): found.get(chr(i), -20.0) for i in ids}
+        listed = sorted(({"token": t, "logprob": p} for t, p in found.items()), key=lambda one: -one["logprob"])
+        return {"content": [{**listed[0], "top_logprobs": listed[: body["top_logprobs"]]}]}
+
     def refusal(self, body, question):
+        if body.get("top_logprobs", 0) > self.most_likeliest:
+            return 400, {"error": {"message": f"top_logprobs must be at most {self.most_likeliest}"}}
         if body.get("n", 1) > 1 and not self.takes_n:
             return 400, {"error": {"message": "n must be 1"}}
         if body.get("mm_processor_kwargs") and not self.takes_tiles:

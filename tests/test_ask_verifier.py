@@ -9,11 +9,11 @@ from ray import cloudpickle
 from mmpr.builder.ask_flow import ask_about_run
 from mmpr.builder.build_flow import build, pair_again
 from mmpr.errors import ConfigError
+from mmpr.judging.rules import is_open, is_proven
 from mmpr.run import RunFolder, read_chunk
 from mmpr.settings.config import BuildConfig
 from mmpr.types import JudgedBy
 from mmpr.verification import verify
-from mmpr.verifier.opinions import is_open, is_proven
 from tests.verifier import scripted
 
 pytestmark = pytest.mark.usefixtures("cluster")

@@ -28,7 +28,7 @@ from mmpr.builder.shared_engines import Shared
 from mmpr.builder.stopping import stop_signal
 from mmpr.builder.stored_settings import refuse_unknown_models, stored_settings
 from mmpr.builder.verifier_phase import ask_about_chunks, chunks_to_ask, verifier_settings
-from mmpr.errors import RunFolderError
+from mmpr.errors import ConfigError, RunFolderError
 from mmpr.images import Loader
 from mmpr.log import LogFormat
 from mmpr.pool import Done, Lease, MakeEngine
@@ -220,6 +220,7 @@ def pair_again(out: str, overrides: list[str], *, to: str | None = None) -> Repo
         RunFolderError: the folder holds no run or an evaluation, is in use or damaged; or `to` holds a run.
     """
     folder, config = paired_anew(out, overrides)
+    _refuse_asking(config)
     refuse_lost(folder)
     with stop_signal():
         if to is not None:
@@ -238,6 +239,7 @@ def preview_pairs(out: str, overrides: list[str]) -> PairingPreview:
         ConfigError, RunFolderError: as for `pair_again`.
     """
     folder, config = paired_anew(out, overrides)
+    _refuse_asking(config)
     with pool.task_room():
         return preview(folder, config)
 
@@ -257,6 +259,12 @@ def paired_anew(out: str, overrides: list[str]) -> tuple[RunFolder, BuildConfig]
         remedy="its responses are made with it: pairing changes only settings of selection (mmpr settings)",
     )
     return folder, config
+
+
+def _refuse_asking(config: BuildConfig) -> None:
+    """Raises `ConfigError` where a verifier is named: pairing goes by the answers that are there."""
+    if config.verifier.asks:
+        raise ConfigError("verifier: pairing asks nobody; `mmpr ask-verifier DIR` does, and pairs again")
 
 
 def refuse_lost(folder: RunFolder) -> None:

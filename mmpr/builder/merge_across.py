@@ -23,6 +23,7 @@ from mmpr.run import ChunkCommit, RunFolder, StoredQuestion, StoredResponse, new
 from mmpr.run.commit_records import known_tokens
 from mmpr.run.joined_questions import AnsweredElsewhere, JoinedQuestions
 from mmpr.run.stored_verdicts import with_verdicts
+from mmpr.run.verifier_files import asked_chunks, commit_answers, load_answers_commit
 from mmpr.settings.config import BuildConfig
 
 
@@ -84,8 +85,16 @@ def across_overrides(parts: Sequence[MergePart], overrides: list[str]) -> list[s
 def across_notes(parts: Sequence[MergePart], joined: JoinedQuestions) -> tuple[str, ...]:
     """Return notes: how many questions are joined, and which runs used another prompt version than the first."""
     first, *others = parts
+    verifiers = {
+        commit.by
+        for one in parts
+        for chunk in asked_chunks(one.folder)
+        if (commit := load_answers_commit(one.folder, chunk))
+    }
     version = first.member.identity.get("prompt_version")
     notes = [f"{len(joined):,} questions have answers of several runs"]
+    if len(verifiers) > 1:
+        notes.append("the runs were put to different verifiers: ask one about the merged run (mmpr ask-verifier)")
     for one in others:
         if (other := one.member.identity.get("prompt_version")) != version:
             notes.append(
@@ -147,7 +156,28 @@ def take_joined(folder: RunFolder, rule: PairOptions, time_limit_s: float, work:
         tokens=account.tokens | known if known else {},
         judge=judge_key(work.judge),
     )
-    folder.commit_chunk(work.chunk, new_attempt(), rows, joined)
+    commit = folder.commit_chunk(work.chunk, new_attempt(), rows, joined)
+    _take_answers(folder, commit, rows, work)
+
+
+def _take_answers(folder: RunFolder, commit: ChunkCommit, rows: Sequence[StoredQuestion], work: JoinedChunk) -> None:
+    """Keep what a verifier answered, where all answers are of one; else it is to be asked again (`across_notes`)."""
+    answers = {
+        (place, one.response.index): one.answer
+        for place, row in enumerate(rows)
+        for one in row.responses
+        if one.answer is not None
+    }
+    asked = [(work.runs[work.own].folder, work.commit.chunk)]
+    asked += [(work.runs[one.part].folder, one.chunk) for one in work.answered]
+    stored = [found for run, chunk in asked if (found := load_answers_commit(run, chunk))]
+    if not answers or len({one.by for one in stored}) != 1:
+        return
+    kept = replace(
+        stored[0], chunk=commit.chunk, attempt=new_attempt(), responses=commit.responses.sha256, requests=0,
+        prompt_tokens=0, seconds=0.0, judge=commit.account.judge,
+    )  # fmt: skip
+    commit_answers(folder, kept, answers)
 
 
 def _others(work: JoinedChunk) -> tuple[dict[int, list[tuple[str, StoredQuestion]]], set[str]]:

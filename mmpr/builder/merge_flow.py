@@ -46,6 +46,7 @@ from mmpr.run.json_records import JsonObject, to_json
 from mmpr.run.merged_chunks import take_chunk
 from mmpr.run.run_record import MERGED_FORMAT, Settings, own_settings
 from mmpr.run.verdict_counts import VERDICTS
+from mmpr.run.verifier_files import VERIFIER, take_answers
 from mmpr.settings.config import BuildConfig, Mark, part
 from mmpr.verification import check_chunk
 
@@ -274,7 +275,8 @@ def _takings(parts: Sequence[MergePart]) -> list[_Taking]:
 
 
 def _take(folder: RunFolder, taking: _Taking) -> None:
-    take_chunk(folder, taking.folder, taking.commit, chunk=taking.chunk, renamed=taking.renamed)
+    taken = take_chunk(folder, taking.folder, taking.commit, chunk=taking.chunk, renamed=taking.renamed)
+    take_answers(folder, taking.folder, taking.commit, chunk=taking.chunk, responses=taken.responses.sha256)
 
 
 def _keep_exclude(merge: _Merge) -> None:
@@ -296,8 +298,17 @@ def _clear(folder: RunFolder) -> None:
     for chunk in folder.committed_chunks():
         folder.store.delete(sidecar_name(chunk))
     folder.sweep(abandoned=True)
-    for name in (MANIFEST, *folder.store.names(DATA), *REPORTS, SKIPS, VERDICTS, EXCLUDE, STARTS):
+    for name in (
+        MANIFEST,
+        *folder.store.names(VERIFIER),
+        *folder.store.names(DATA),
+        *REPORTS,
+        SKIPS,
+        VERDICTS,
+        EXCLUDE,
+        STARTS,
+    ):
         folder.store.delete(name)
-    for inner in (QUESTIONS, RESPONSES, CHUNKS, DATA) if folder.store.is_local else ():
+    for inner in (QUESTIONS, RESPONSES, CHUNKS, VERIFIER, DATA) if folder.store.is_local else ():
         with suppress(OSError):
             Path(folder.store.path(inner)).rmdir()

@@ -12,6 +12,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -482,6 +483,19 @@ def judge(
     time_limit_s: Annotated[
         float, typer.Option(min=0.1, help="Seconds that Math-Verify may take for one response.")
     ] = 1.0,
+    verifier: Annotated[
+        str | None,
+        typer.Option(
+            "--verifier", help="Ask about open verdicts: a server's URL, or a model that vLLM runs on this machine."
+        ),
+    ] = None,
+    verifier_model: Annotated[
+        str | None, typer.Option(help="The model at --verifier URL. Default: the one that it serves.")
+    ] = None,
+    min_margin: Annotated[
+        float,
+        typer.Option(min=0, help="Nats between the verifier's letter and the next, below which a verdict is open."),
+    ] = 2.0,
 ) -> None:
     """Judge responses of any model and print one JSON line for each; `detail` explains what cannot be judged."""
     from mmpr.judging import JudgeOptions
@@ -489,11 +503,24 @@ def judge(
     from mmpr.sources.rollout_rows import opened_rollouts
 
     options = JudgeOptions(answer_kind=kind, relative_tolerance=tolerance, format=answer_form.value)
-    with opened_rollouts(file) as rollouts:
-        verdicts = judge_rollouts(rollouts, options=options, time_limit_s=time_limit_s)
+    if verifier_model is not None and not _is_url(verifier):
+        raise typer.BadParameter("works only with --verifier URL", param_hint="--verifier-model")
+    with ExitStack() as stack:
+        asked = None
+        if verifier is not None:
+            from mmpr.builder.verifier_session import Verifier
+
+            model, url = (verifier_model, verifier) if _is_url(verifier) else (verifier, None)
+            asked = stack.enter_context(Verifier(model, url=url, min_margin=min_margin))
+        rollouts = stack.enter_context(opened_rollouts(file))
+        verdicts = judge_rollouts(rollouts, options=options, time_limit_s=time_limit_s, verifier=asked)
         table = summary_table(_printed(verdicts, strict=strict), width=terminal_width(err=True))
     if summary:
         say(table, err=True)
+
+
+def _is_url(text: str | None) -> bool:
+    return text is not None and text.startswith(("http://", "https://"))
 
 
 def _printed(verdicts: Iterable[Judged], *, strict: bool) -> Iterator[Judged]:

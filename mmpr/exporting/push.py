@@ -22,13 +22,14 @@ from mmpr.run.dataset import SKIPS
 from mmpr.run.driver_claim import refuse_in_use
 from mmpr.run.folder import CHUNKS, DATA, EXCLUDE, MANIFEST, QUESTIONS, RESPONSES, RUN, sidecar_name
 from mmpr.run.verdict_counts import VERDICTS
+from mmpr.run.verifier_files import VERIFIER, asked_chunks, commit_name, load_answers_commit
 from mmpr.verification import refuse_damaged
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 _DATASET = (CARD, PAGE, REPORT, MANIFEST)
-_ANSWERS = (QUESTIONS, RESPONSES, CHUNKS)
+_ANSWERS = (QUESTIONS, RESPONSES, CHUNKS, VERIFIER)
 _OWN = (".gitattributes", CARD)  # what a new repository may have before the first push
 _UNLICENSED = "license_name: to-be-filled-in"
 _COMMIT_FILES = 500
@@ -143,6 +144,9 @@ def _answers(run: RunFolder) -> Iterator[FileRecord]:
     for commit in run.commits():
         yield commit.questions
         yield commit.responses
+    for chunk in sorted(asked_chunks(run)):
+        if (asked := load_answers_commit(run, chunk)) is not None:
+            yield asked.file
 
 
 def _names(run: RunFolder, manifest: Manifest, *, with_responses: bool) -> list[str]:
@@ -151,6 +155,7 @@ def _names(run: RunFolder, manifest: Manifest, *, with_responses: bool) -> list[
         names += [RUN, SKIPS, VERDICTS, *([EXCLUDE] if run.store.exists(EXCLUDE) else ())]
         names += [file.path for file in _answers(run)]
         names += [sidecar_name(chunk) for chunk in run.committed_chunks()]
+        names += [commit_name(chunk) for chunk in asked_chunks(run)]
     if missing := next((name for name in names if not run.store.exists(name)), None):
         raise RunFolderError(f"{run.url}/{missing} is missing; `mmpr report {run.url}` writes the reports again")
     return sorted(names)

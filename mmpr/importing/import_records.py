@@ -15,7 +15,7 @@ from mmpr.judging import JudgeOptions
 from mmpr.pairing import PairOptions
 from mmpr.prompts import GIVEN
 from mmpr.run import RunFolder
-from mmpr.settings.config import BuildConfig, Mark, changed, flat, merge, settings_by_name, short_name
+from mmpr.settings.config import BuildConfig, Mark, Setting, changed, flat, merge, settings_by_name, short_name
 from mmpr.settings.presets import read_settings
 from mmpr.sources import LeaseRange, Source
 from mmpr.sources.given_responses import RESPONSE_COLUMNS, ResponseNames
@@ -81,7 +81,7 @@ def import_config(file: str, settings: Path | None, overrides: list[str]) -> tup
         ConfigError: an override is of asking a model; or as for any settings.
     """
     names = set()
-    known = {name for name, one in settings_by_name().items() if one.mark is not Mark.IDENTITY} | {*IMPORT_SETTINGS}
+    known = {name for name, one in settings_by_name().items() if _holds_for_imports(one)} | {*IMPORT_SETTINGS}
     for override in overrides:
         first, *others = override.partition("=")[0].split(".")
         name = short_name(".".join([first, *others[:1]])).partition(".")[0]
@@ -97,6 +97,11 @@ def import_config(file: str, settings: Path | None, overrides: list[str]) -> tup
     if not config.engine.model.strip():
         raise ConfigError("model: give the name of who answered, or leave it out")
     return config, "prompt_version" in names | values.keys()
+
+
+def _holds_for_imports(setting: Setting) -> bool:
+    """Whether it is of judging, pairing or running; who is asked as a verifier is named to `mmpr ask-verifier`."""
+    return setting.mark is Mark.SELECTION or (setting.mark is Mark.OPERATION and setting.place[0] != "verifier")
 
 
 def split_columns(columns: Mapping[str, str]) -> tuple[dict[str, str], ResponseNames]:

@@ -19,7 +19,7 @@ from mmpr.judging.option_lists import DEFAULTS, JudgeOptions
 from mmpr.judging.prose import STOP
 from mmpr.judging.reference import Reference, compile_reference
 from mmpr.judging.restated import closing_value
-from mmpr.judging.rules import Rule, Ruling, ambiguous, correct
+from mmpr.judging.rules import Rule, Ruling, ambiguous, correct, is_open
 from mmpr.judging.symbolic import SymbolicProcess, TimeLimit
 from mmpr.types import Certainty, Outcome, Question, Verdict
 
@@ -31,6 +31,13 @@ class SecondOpinion(Protocol):
     """Whether two LaTeX expressions are equal, or None where it cannot say."""
 
     def equal(self, reference: str, answer: str) -> bool | None: ...
+
+
+class VerifiesResponses(Protocol):
+    """A model that is asked about verdicts which the rules leave open."""
+
+    def verify(self, asked: Sequence[tuple[Question, str, Verdict]]) -> list[Verdict]:
+        """A verdict for each question, response and verdict; the same where it does not decide."""
 
 
 # What a fault of ours can raise on one hostile input; anything else is no input's fault and rises.
@@ -59,6 +66,7 @@ def judge_response(
     answer_form: str = "any",
     tolerance: float | None = None,
     options: JudgeOptions = DEFAULTS,
+    verifier: VerifiesResponses | None = None,
 ) -> Verdict:
     """What one response is worth against a reference answer, without any record of this package.
 
@@ -71,6 +79,7 @@ def judge_response(
         answer_form: the form that was asked for: `final`, `boxed`, `think` or `any`.
         tolerance: relative tolerance of measured values, as a fraction: 0.05 is 5 %. None: exact.
         options: anything else; the three arguments above take precedence.
+        verifier: asked where the rules leave it open, such as an `mmpr.Verifier`; a proof stands without it.
 
     Returns:
         A `Verdict`. A reference answer that cannot be judged by is ERROR with the rule `error-truth`; nothing raises
@@ -94,7 +103,10 @@ def judge_response(
         choices=tuple(choices),
         answer=tuple(str(one) for one in accepted),
     )
-    return judge(asked, response, options=stated)
+    verdict = judge(asked, response, options=stated)
+    if verifier is None or not is_open(verdict):
+        return verdict
+    return verifier.verify([(asked, response, verdict)])[0]
 
 
 def compiled(question: Question, options: JudgeOptions) -> Reference | Verdict:

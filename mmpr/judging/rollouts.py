@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from mmpr.errors import JudgeError
-from mmpr.judging.judge_session import Judge
+from mmpr.judging.judge_session import Judge, VerifiesResponses
 from mmpr.judging.option_lists import JudgeOptions
 from mmpr.judging.reference import compile_reference
+from mmpr.judging.rules import is_open
 from mmpr.text_table import aligned
 from mmpr.types import Outcome, Question, Verdict
 
-Judged = dict[str, str | int | bool | None]  # a verdict as it is printed
+Judged = dict[str, str | int | float | bool | None]  # a verdict as it is printed
+_AT_ONCE = 64  # rows that a verifier is asked about at once
 ODD_ROW = "error-row"  # the rule of a row that is no question with a response
 ROLLOUT_DEFAULTS = JudgeOptions(format="any")  # nobody knows what form they were asked for
 
@@ -39,31 +42,71 @@ class Rollout:
 
 
 def judge_rollouts(
-    rollouts: Iterable[Rollout], *, options: JudgeOptions = ROLLOUT_DEFAULTS, time_limit_s: float = 5.0
+    rollouts: Iterable[Rollout],
+    *,
+    options: JudgeOptions = ROLLOUT_DEFAULTS,
+    time_limit_s: float = 5.0,
+    verifier: VerifiesResponses | None = None,
 ) -> Iterator[Judged]:
     """One `{"id", "outcome", "certainty", "off_format", "answer", "rule", "kind"}` a response, as the rows are read.
 
     What cannot be judged, a row or a reference answer, has the outcome `error` and says why in `detail`; of a list
-    each response has its `index`.
+    each response has its `index`. With a verifier, which is asked about what the rules leave open, each line also has
+    `judged_by` and `verifier_margin`.
     """
     with Judge(options=options, time_limit_s=time_limit_s) as judge:
-        for one in rollouts:
-            if one.question is None or one.fault is not None:
-                yield {"id": one.id, **_line(_ODD, "unknown"), "detail": one.fault}
-                continue
-            kind, fault = _compiled(one.question, options)
-            verdicts = iter(judge.judge_all(one.question, [text for text in one.responses if text is not None]))
-            for index, text in enumerate(one.responses):
-                verdict, detail = (_ODD, "it is no text") if text is None else (next(verdicts), fault or _FAILED)
-                line: Judged = {"id": one.id, **({"index": index} if one.listed else {}), **_line(verdict, kind)}
-                yield {**line, "detail": detail} if verdict.outcome is Outcome.ERROR else line
+        rows, at_once = iter(rollouts), 1 if verifier is None else _AT_ONCE
+        while some := list(islice(rows, at_once)):
+            verdicts = [_judged(one, judge) for one in some]
+            if verifier is not None:
+                verdicts = _verified(some, verdicts, verifier)
+            for one, found in zip(some, verdicts, strict=True):
+                yield from _lines(one, found, options, verified=verifier is not None)
+
+
+def _judged(one: Rollout, judge: Judge) -> list[Verdict]:
+    """A verdict for each of the row's texts."""
+    if one.question is None or one.fault is not None:
+        return []
+    return judge.judge_all(one.question, [text for text in one.responses if text is not None])
+
+
+def _verified(
+    some: Sequence[Rollout], verdicts: Sequence[list[Verdict]], verifier: VerifiesResponses
+) -> list[list[Verdict]]:
+    """The verdicts with the verifier's in place of open ones; all these rows are asked about at once."""
+    found = [list(each) for each in verdicts]
+    places, asked = [], []
+    for row, one in enumerate(some):
+        texts = [text for text in one.responses if text is not None]
+        for place, (text, verdict) in enumerate(zip(texts, found[row], strict=False)):
+            if one.question is not None and is_open(verdict):
+                places.append((row, place))
+                asked.append((one.question, text, verdict))
+    for (row, place), verdict in zip(places, verifier.verify(asked) if asked else [], strict=True):
+        found[row][place] = verdict
+    return found
+
+
+def _lines(one: Rollout, verdicts: Sequence[Verdict], options: JudgeOptions, *, verified: bool) -> Iterator[Judged]:
+    if one.question is None or one.fault is not None:
+        yield {"id": one.id, **_line(_ODD, "unknown", verified=verified), "detail": one.fault}
+        return
+    kind, fault = _compiled(one.question, options)
+    left = iter(verdicts)
+    for index, text in enumerate(one.responses):
+        verdict, detail = (_ODD, "it is no text") if text is None else (next(left), fault or _FAILED)
+        place = {"index": index} if one.listed else {}
+        line: Judged = {"id": one.id, **place, **_line(verdict, kind, verified=verified)}
+        yield {**line, "detail": detail} if verdict.outcome is Outcome.ERROR else line
 
 
 _ODD = Verdict(Outcome.ERROR, None, ODD_ROW)
 _FAILED = "the judge failed on this response, as its rule says: docs/judge.md"
 
 
-def _line(verdict: Verdict, kind: str) -> Judged:
+def _line(verdict: Verdict, kind: str, *, verified: bool) -> Judged:
+    by: Judged = {"judged_by": verdict.judged_by.value, "verifier_margin": verdict.verifier_margin}
     return {
         "outcome": verdict.outcome.value,
         "certainty": verdict.certainty.value if verdict.certainty else None,
@@ -71,6 +114,7 @@ def _line(verdict: Verdict, kind: str) -> Judged:
         "answer": verdict.answer,
         "rule": str(verdict.rule),
         "kind": kind,
+        **(by if verified else {}),
     }
 
 

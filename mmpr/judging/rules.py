@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import NamedTuple
 
-from mmpr.types import Certainty, Outcome
+from mmpr.types import Certainty, JudgedBy, Outcome, Verdict
 
 # Stands in the key of stored verdicts: a run with older ones is judged again when it is paired or resumed. It rises
 # whenever any verdict changes; runs that name none were judged by version 1.
@@ -92,6 +92,26 @@ class Rule(StrEnum):
     INTERNAL = "error-internal"
     REFERENCE = "error-truth"
     MINORITY = "minority-answer"
+
+
+# Ambiguous on purpose: a refusal and a minority's answer have settings of their own, a text model sees no box.
+_NEUTRAL = frozenset({Rule.REFUSAL, Rule.MINORITY, Rule.BOX_BAND})
+
+
+def is_open(verdict: Verdict) -> bool:
+    """Whether a verifier is asked about it: undecided, or only likely wrong."""
+    if verdict.judged_by is JudgedBy.VERIFIER or verdict.rule in _NEUTRAL:
+        return False
+    likely = verdict.outcome is Outcome.INCORRECT and verdict.certainty is Certainty.LIKELY
+    return likely or verdict.outcome is Outcome.AMBIGUOUS
+
+
+def is_proven(verdict: Verdict) -> bool:
+    """Whether the rules have proved it right or wrong."""
+    if verdict.judged_by is JudgedBy.VERIFIER:
+        return False
+    wrong = verdict.outcome is Outcome.INCORRECT and verdict.certainty is Certainty.PROVEN
+    return wrong or verdict.outcome is Outcome.CORRECT
 
 
 class Ruling(NamedTuple):

@@ -28,6 +28,9 @@ def with_verdicts(committed: StoredQuestion, judge: Judge | OwnJudge) -> StoredQ
 def with_opinions(committed: StoredQuestion, *, min_margin: float, use: UseVerifier) -> StoredQuestion:
     """The question with a verifier's verdicts where its answers count; what the rules said stays beside them."""
 
+    if use is UseVerifier.NONE or all(stored.answer is None for stored in committed.responses):
+        return committed
+
     def decided(stored: StoredResponse) -> StoredResponse:
         if stored.verdict is None or stored.answer is None:
             return stored

@@ -7,10 +7,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
+from mmpr.judging.rules import is_open, is_proven
 from mmpr.run.commit_records import StoredQuestion, StoredResponse
 from mmpr.run.json_records import JsonObject
 from mmpr.types import JudgedBy, Outcome, Pair, Question, Verdict
-from mmpr.verifier.opinions import Opinion, agrees, is_open, is_proven
+from mmpr.verifier.opinions import Opinion, agrees
 from mmpr.verifier.verifier_prompts import Decision
 
 MARGINS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)  # nats: where the rows of the reliability table begin

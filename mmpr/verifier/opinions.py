@@ -8,15 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from mmpr.judging.rules import Rule
+from mmpr.judging.rules import is_open, is_proven
 from mmpr.types import Certainty, JudgedBy, Outcome, Question, Verdict
 from mmpr.verifier.verifier_prompts import Decision, decisions
 
 VERIFIER_RULE = "verifier"  # of a verdict that a verifier gave
 MOST_MARGIN = 100.0  # nats; a letter of probability 0 is no further away
-# Ambiguous on purpose: a refusal and a minority's answer have settings of their own, a text model sees no box.
-_NEUTRAL = frozenset({Rule.REFUSAL, Rule.MINORITY, Rule.BOX_BAND})
-
 Letters = tuple[float, float, float]
 
 
@@ -76,22 +73,6 @@ def read_letters(logprobs: Sequence[float], *, swapped: bool) -> Opinion:
     (best, decision), (second, _), *_ = meant
     margin = best - second
     return Opinion(decision, min(margin, MOST_MARGIN)) if math.isfinite(best) else Opinion(Decision.CANNOT_SAY, 0.0)
-
-
-def is_open(verdict: Verdict) -> bool:
-    """Whether a verifier is asked about it: undecided, or only likely wrong."""
-    if verdict.judged_by is JudgedBy.VERIFIER or verdict.rule in _NEUTRAL:
-        return False
-    likely = verdict.outcome is Outcome.INCORRECT and verdict.certainty is Certainty.LIKELY
-    return likely or verdict.outcome is Outcome.AMBIGUOUS
-
-
-def is_proven(verdict: Verdict) -> bool:
-    """Whether the rules have proved it right or wrong."""
-    if verdict.judged_by is JudgedBy.VERIFIER:
-        return False
-    wrong = verdict.outcome is Outcome.INCORRECT and verdict.certainty is Certainty.PROVEN
-    return wrong or verdict.outcome is Outcome.CORRECT
 
 
 def is_audited(question: Question, index: int, share: float) -> bool:

@@ -1,0 +1,150 @@
+"""A verifier for single responses: an engine of its own in this process, asked from plain code."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Coroutine, Sequence
+from types import TracebackType
+from typing import Any, TypeVar
+
+from mmpr.builder.engine_choice import has_gpu
+from mmpr.builder.verifier_choice import verifier_endpoint, verifier_engine
+from mmpr.engines.engine_options import EngineOptions
+from mmpr.engines.protocol import Engine
+from mmpr.engines.verifier_requests import VerifierAsk, ask_verifier, verifier_prompts
+from mmpr.errors import ConfigError
+from mmpr.extras import named_extras
+from mmpr.pool import MakeEngine
+from mmpr.types import Question, Verdict
+from mmpr.verifier.opinions import UseVerifier, VerifierAnswer, with_opinion
+from mmpr.verifier.verifier_options import NONE, SELF, VerifierOptions
+from mmpr.verifier.verifier_prompts import format_for
+
+R = TypeVar("R")
+Asked = tuple[Question, str, Verdict]
+
+
+class Verifier:
+    """A model that is asked about verdicts which the rules leave open. A context manager: it holds an engine.
+
+    Args:
+        model: a checkpoint folder or Hub repository that vLLM runs here, or the name that a server serves; None: the
+            one that the server at `url` serves.
+        url: base URL of an OpenAI-compatible server, `http://host:8000/v1`; None: vLLM in this process.
+        key_env: name of the environment variable with the server's key.
+        min_margin: nats between the likeliest letter and the next, below which a verdict stays open.
+        both_orders: ask with the letters in both orders; None: where the verifier knows both.
+        make_engine: starts an engine of your own in place of these; `model` is then only a name.
+
+    Raises:
+        ConfigError: no model and no server is named, or a value is wrong.
+        EngineStartError: the engine does not start, or no server answers.
+    """
+
+    def __init__(
+        self,
+        model: str | None = None,
+        *,
+        url: str | None = None,
+        key_env: str | None = None,
+        min_margin: float = 2.0,
+        both_orders: bool | None = None,
+        make_engine: MakeEngine | None = None,
+    ) -> None:
+        if model in (NONE, SELF) or (model is None and url is None):
+            raise ConfigError("verifier: name a model, or a server by url=")
+        self.min_margin = min_margin
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="mmpr-verifier", daemon=True)
+        self._thread.start()
+        self._engine: Engine | None = None
+        try:
+            if model is None:
+                model = self._wait(_served_model(VerifierOptions("unknown", url, key_env)))
+            options = VerifierOptions(model, url, key_env, both_orders=both_orders)
+            self.model = model
+            self._ask = VerifierAsk(model, format_for(model), options.swaps)
+            self._engine = self._wait(_started(options, make_engine))
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Verifier:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def answers(self, asked: Sequence[Asked]) -> list[VerifierAnswer]:
+        """What the model answers about each question, response and verdict, whatever the verdict is; all at once.
+
+        Raises:
+            EngineDead: the engine has ended, or the server does not answer any more.
+        """
+        return self._wait(self._all(asked))
+
+    def verify(self, asked: Sequence[Asked]) -> list[Verdict]:
+        """The verdicts that count: the model's own where the rules left them open and its margin is wide enough."""
+        found = zip(asked, self.answers(asked), strict=True)
+        return [
+            with_opinion(verdict, answer, min_margin=self.min_margin, use=UseVerifier.BOTH)
+            for (_, _, verdict), answer in found
+        ]
+
+    def close(self) -> None:
+        """End the engine and what it started; nothing where that was done."""
+        if self._loop.is_closed():
+            return
+        if self._engine is not None:
+            self._wait(self._engine.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    async def _all(self, asked: Sequence[Asked]) -> list[VerifierAnswer]:
+        engine = self._engine
+        assert engine is not None, "asked before it was started"
+
+        async def one(question: Question, response: str, verdict: Verdict) -> VerifierAnswer:
+            prompts = verifier_prompts(question, verdict.answer, response, self._ask)
+            return (await ask_verifier(engine, question, prompts, self._ask)).answer
+
+        return list(await asyncio.gather(*(one(*each) for each in asked)))
+
+    def _wait(self, asked: Coroutine[Any, Any, R]) -> R:
+        return asyncio.run_coroutine_threadsafe(asked, self._loop).result()
+
+
+async def _started(options: VerifierOptions, make_engine: MakeEngine | None) -> Engine:
+    if make_engine is not None:
+        return await make_engine()
+    with named_extras():
+        if options.url is not None:
+            from mmpr.engines.endpoint import start_endpoint
+
+            return await start_endpoint(verifier_endpoint(options))
+        from mmpr.engines.vllm import start_vllm
+
+        return await start_vllm(verifier_engine(options, EngineOptions(), on_cpu=not has_gpu()))
+
+
+async def _served_model(options: VerifierOptions) -> str:
+    """The only model that a server serves.
+
+    Raises:
+        ConfigError: it serves several, or does not say.
+    """
+    with named_extras():
+        from mmpr.engines.endpoint.server import Server
+    server = Server(verifier_endpoint(options))
+    try:
+        served = list(await server.models())
+    finally:
+        await server.close()
+    if len(served) != 1:
+        names = f"it serves {', '.join(served[:5])}" if served else "it does not say what it serves"
+        raise ConfigError(f"verifier: name the model of {server.url}: {names}")
+    return served[0]

@@ -1,0 +1,137 @@
+"""A verifier for single responses and for anyone's rollouts, behind a server or scripted."""
+
+import asyncio
+import json
+
+import pytest
+from endpoint_standin import Standin, serving
+from typer.testing import CliRunner
+
+import mmpr
+from mmpr.cli.verbs import app
+from mmpr.engines.endpoint import EndpointOptions, start_endpoint
+from mmpr.engines.scripted import ScriptedEngine
+from mmpr.errors import ConfigError, EngineError, RequestRefused
+from mmpr.types import JudgedBy, Message, Outcome, Prompt, Stage
+
+OPEN = {"answer": "cat", "question": "What animal is on the sofa?"}
+PROMPT = Prompt("q", Stage.VERIFY, (Message("user", "A: correct"),))
+
+
+def said_by(question):
+    """The letters of a server that finds kittens right, in whichever order it is asked."""
+    right, wrong = ("B", "A") if "A: incorrect" in question else ("A", "B")
+    best = right if "kitten" in question else wrong
+    return {letter: (-0.1 if letter == best else -4.1) for letter in "ABC"} | {"Well": -3.0}
+
+
+def choose(standin, answers=("A", "B", "C")):
+    async def asked():
+        with serving(standin) as server:
+            options = EndpointOptions(server.url, "m", patience_s=5.0, timeout_s=5.0, pause_s=0.002, continues="none")
+            engine = await start_endpoint(options)
+            server.requests.clear()
+            try:
+                return await engine.choose(PROMPT, answers), server.of("/v1/chat/completions")
+            finally:
+                await engine.close()
+
+    return asyncio.run(asked())
+
+
+def test_vllm_serve_is_told_the_letters_and_gives_theirs_alone():
+    scores, (body,) = choose(Standin(letters=lambda _: {"A": -9.0, "B": -8.0, "The": -0.1}))
+    assert scores.logprobs == (-9.0, -8.0, -20.0) and scores.prompt_tokens > 0
+    assert body["allowed_token_ids"] == body["logprob_token_ids"] == [65, 66, 67]
+    assert body["max_tokens"] == 1 and body["logprobs"] is True and body["temperature"] == 0.0
+
+
+def test_other_servers_give_the_likeliest_tokens_and_a_letter_that_is_not_listed_has_the_least():
+    scores, (body,) = choose(Standin(owner="openai", tokenizer=False))
+    assert scores.logprobs == (-0.2, -2.2, -5.2)
+    assert "allowed_token_ids" not in body
+    scores, _ = choose(Standin(owner="openai", tokenizer=False, letters=lambda _: {" A": -0.1, "The": -3.0}))
+    assert scores.logprobs == (-0.1, -3.0, -3.0)
+
+
+def test_a_server_that_gives_fewer_is_asked_for_fewer():
+    scores, bodies = choose(Standin(owner="openai", tokenizer=False, most_likeliest=5))
+    assert scores.logprobs[0] == -0.2
+    assert [body["top_logprobs"] for body in bodies] == [20, 5]
+
+
+@pytest.mark.parametrize(
+    ("standin", "error", "words"),
+    [
+        (Standin(gives_logprobs=False), EngineError, "gives no log-probabilities"),
+        (Standin(owner="x", tokenizer=False, letters=lambda _: {"The": -0.1}), RequestRefused, "none of A, B, C"),
+    ],
+)
+def test_a_server_without_letters_is_one_line(standin, error, words):
+    with pytest.raises(error, match=words):
+        choose(standin)
+
+
+def test_an_answer_of_several_tokens_is_refused():
+    with pytest.raises(RequestRefused, match="no single token"):
+        choose(Standin(), answers=("A", "no"))
+
+
+@pytest.fixture
+def verifier():
+    async def engine():
+        return ScriptedEngine(choices=lambda prompt, _: [said_by(prompt.messages[-1].text)[letter] for letter in "ABC"])
+
+    with mmpr.Verifier("kittens", make_engine=engine) as found:
+        yield found
+
+
+def test_a_response_that_the_rules_leave_open_is_put_to_the_verifier(verifier):
+    right = mmpr.judge("Final Answer: a kitten", **OPEN, verifier=verifier)
+    assert (right.outcome, right.judged_by) == (Outcome.CORRECT, JudgedBy.VERIFIER)
+    assert right.verifier_margin == pytest.approx(4.0)
+    assert mmpr.judge("Final Answer: a bobcat", **OPEN, verifier=verifier).outcome is Outcome.INCORRECT
+    assert mmpr.judge("Final Answer: a kitten", **OPEN).outcome is Outcome.AMBIGUOUS
+
+
+def test_a_proof_is_never_put_to_it():
+    class Never:
+        def verify(self, asked):
+            raise AssertionError("asked about a proof")
+
+    assert mmpr.judge("Final Answer: 7", answer="6", verifier=Never()).outcome is Outcome.INCORRECT
+    assert mmpr.judge("Final Answer: cat", **OPEN, verifier=Never()).outcome is Outcome.CORRECT
+
+
+def test_rollouts_of_anyone_are_put_to_a_server(tmp_path):
+    rows = [
+        {"id": "1", **OPEN, "responses": ["Final Answer: cat", "Final Answer: a kitten", "Final Answer: a bobcat"]},
+        {"id": "2", "question": "How many?", "answer": 6, "response": "Final Answer: 7"},
+        {"id": "3", "question": "?"},
+    ]
+    file = tmp_path / "rollouts.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with serving(Standin(letters=said_by)) as server:
+        done = CliRunner().invoke(app, ["judge", str(file), "--verifier", server.url])
+    assert done.exit_code == 0, done.output
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["outcome"] for line in lines] == ["correct", "correct", "incorrect", "incorrect", "error"]
+    assert [line["judged_by"] for line in lines] == ["rule", "verifier", "verifier", "rule", "rule"]
+    assert lines[1]["verifier_margin"] == pytest.approx(4.0)
+    without = CliRunner().invoke(app, ["judge", str(file)])
+    assert "judged_by" not in without.stdout
+
+
+def test_a_server_of_several_models_needs_a_name():
+    with serving(Standin(models=("m", "other"))) as server:
+        with pytest.raises(ConfigError, match="it serves m, other"):
+            mmpr.Verifier(url=server.url)
+        with mmpr.Verifier("m", url=server.url) as found:
+            assert found.model == "m"
+
+
+def test_a_verifier_needs_a_name():
+    with pytest.raises(ConfigError, match="name a model"):
+        mmpr.Verifier()
+    with pytest.raises(ConfigError, match="name a model"):
+        mmpr.Verifier("self")
