@@ -191,7 +191,7 @@ def file_fault(folder: RunFolder, file: FileRecord) -> str | None:
 def _chunk_faults(folder: RunFolder, commit: ChunkCommit) -> Iterator[str]:
     n_questions = n_responses = 0
     places: set[Place] = set()
-    for committed in read_chunk(folder, commit):
+    for committed in read_chunk(folder, commit, answers=False):
         n_questions += 1
         n_responses += len(committed.responses)
         yield from _question_faults(commit.questions.path, committed)
@@ -235,7 +235,7 @@ def _doubled(folder: RunFolder, commits: Iterable[ChunkCommit]) -> Iterator[str]
 
 def _rows(folder: RunFolder, commit: ChunkCommit, source: str) -> set[int]:
     try:
-        found = [c.question for c in read_chunk(folder, commit, images=False)]
+        found = [c.question for c in read_chunk(folder, commit, images=False, answers=False)]
     except RunFolderError:
         return set()  # check_chunk has reported it
     return {question.row for question in found if question.source == source}
@@ -290,7 +290,7 @@ def _compare(folder: RunFolder, manifest: Manifest, commits: list[ChunkCommit], 
     # false if the source has grown and its new chunks are not in the dataset yet
     complete = len(commits) == manifest.n_chunks
     for commit in commits:
-        for committed in read_chunk(folder, commit, images=False):
+        for committed in read_chunk(folder, commit, images=False, answers=False):
             place = _place(committed)
             found = next((side for side in sides if side.group is not None and side.group.place == place), None)
             if found is not None and found.group is not None:

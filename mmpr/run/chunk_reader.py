@@ -15,12 +15,19 @@ from mmpr.run.verifier_files import read_answers, with_answers
 
 
 def read_chunk(
-    folder: RunFolder, commit: ChunkCommit, *, first: int = 0, stop: int | None = None, images: bool = True
+    folder: RunFolder,
+    commit: ChunkCommit,
+    *,
+    first: int = 0,
+    stop: int | None = None,
+    images: bool = True,
+    answers: bool = True,
 ) -> Iterator[StoredQuestion]:
     """Yield the questions of a chunk in source order, with responses, verdicts, verifier answers and skip.
 
     Args:
         first, stop: the range of places to read, counted from 0; `stop` is not included.
+        answers: whether to read what a verifier answered, if one was asked.
         images: whether to read the images' bytes. False reads the texts only.
 
     Raises:
@@ -40,7 +47,7 @@ def read_chunk(
         rows = [row for place, row in enumerate(texts) if first <= place < stop]
         shown = {image.sha256 for _, images_of_row, _ in rows for image in images_of_row}
         encoded = read_encoded(folder, commit, shown) if images else {}
-    opinions = read_answers(folder, commit)
+    opinions = read_answers(folder, commit) if answers else {}
     # Outside `named_errors`: an exception of the code that consumes this generator is no read error of the file.
     for place, (question, found, skip) in enumerate(rows, start=first):
         whole = tuple(replace(image, encoded=encoded.get(image.sha256)) for image in found)

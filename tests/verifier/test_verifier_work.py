@@ -1,0 +1,245 @@
+"""The work on a chunk without Ray: asked once, answers bound to their responses, precision as theory says."""
+
+import asyncio
+import math
+from dataclasses import replace
+
+import pytest
+from run.making import account, new_run
+
+from mmpr.builder.pair_rule import make_pairs
+from mmpr.builder.run_recipes import part_recipe
+from mmpr.builder.verifier_phase import chunks_to_ask
+from mmpr.builder.verifier_work import VerifierSettings, VerifierWork
+from mmpr.engines.scripted import ScriptedEngine
+from mmpr.engines.verifier_requests import VerifierAsk
+from mmpr.errors import ConfigError, EngineDead
+from mmpr.judging import JudgeOptions, judge_key
+from mmpr.pool import ClusterOptions, Lease
+from mmpr.run import StoredQuestion, StoredResponse, new_attempt, read_chunk, take_census
+from mmpr.run.verifier_files import AskedVerifier, asked_chunks, drop_answers, load_answers_commit, sweep_answers
+from mmpr.settings.config import BuildConfig
+from mmpr.types import Certainty, Finish, Outcome, Question, Response, Stage, Verdict
+from mmpr.verification import verify
+from mmpr.verifier.verifier_options import VerifierKind
+from tests.verifier import scripted
+
+BY = AskedVerifier(VerifierKind.MODEL, "v", None, "letters", True, 0.0)
+JUDGE = JudgeOptions()
+
+
+def question(row, answers):
+    """A question whose responses give these answers, each left open by the rules unless it is a proof."""
+    asked = Question(f"q{row}", "vqa", row, "What animal is it?", answer=("cat",))
+    responses = [
+        StoredResponse(
+            Response(asked.id, Stage.SAMPLE, i, f"I see it, {row} {i}. Final Answer: {text}", (), 9, Finish.STOP),
+            verdict(text),
+        )
+        for i, text in enumerate(answers)
+    ]
+    return StoredQuestion(asked, (), tuple(responses))
+
+
+def verdict(text):
+    if text == "cat":
+        return Verdict(Outcome.CORRECT, text, "text", "cat")
+    if text == "bobcat":
+        return Verdict(Outcome.INCORRECT, text, "text", "cat", Certainty.PROVEN)
+    return Verdict(Outcome.AMBIGUOUS, text, "text-extra", "cat")
+
+
+def opened(tmp_path, chunks):
+    folder = new_run(str(tmp_path / "run"))
+    for number, rows in enumerate(chunks):
+        folder.commit_chunk(number, new_attempt(), rows, replace(account(rows), judge=judge_key(JUDGE)))
+    return folder
+
+
+def settings(folder, *, by=BY, both_orders=True):
+    ask = VerifierAsk(by.model, both_orders=both_orders)
+    return VerifierSettings(folder, by, ask, ((0, JUDGE),), ClusterOptions())
+
+
+def lease(chunk, **more):
+    return Lease(chunk, None, new_attempt(), **more)
+
+
+class Context:
+    def __init__(self):
+        self.announced = []
+
+    async def announce(self, rows):
+        self.announced.append(tuple(rows))
+
+
+def asked(folder, chunk, engine, context=None, **more):
+    return asyncio.run(VerifierWork(settings(folder))(engine, lease(chunk, **more), context or Context()))
+
+
+def answers_of(folder):
+    return [one.answer for commit in folder.commits() for q in read_chunk(folder, commit) for one in q.responses]
+
+
+def test_equal_prompts_of_a_question_are_sent_once_and_open_verdicts_alone_are_asked_about(tmp_path):
+    same = question(0, ["cat good 1", "cat", "bobcat"])
+    twin = replace(same.responses[0], response=replace(same.responses[0].response, index=3))
+    folder = opened(tmp_path, [[replace(same, responses=(*same.responses, twin)), question(1, ["cat bad 2"])]])
+    engine = ScriptedEngine(choices=scripted.knows_all)
+    report = asked(folder, 0, engine)
+    assert (report.asked, report.requests, len(engine.prompts)) == (3, 4, 4)
+    assert [one is not None for one in answers_of(folder)] == [True, False, False, True, True]
+    assert {prompt.priority for prompt in engine.prompts} == {1 << 20}
+    assert not any(prompt.images for prompt in engine.prompts)
+
+
+def test_of_two_attempts_at_a_chunk_one_counts(tmp_path):
+    folder = opened(tmp_path, [[question(0, ["cat good 1", "cat bad 2"])]])
+    asked(folder, 0, ScriptedEngine(choices=scripted.knows_all))
+    first = load_answers_commit(folder, 0)
+    asked(folder, 0, ScriptedEngine(choices=lambda *_: (-1, -2, -3)))
+    assert load_answers_commit(folder, 0) == first
+    assert len(folder.store.names("verifier")) == 2
+
+
+def test_a_death_amid_a_chunk_leaves_nothing_and_loses_no_other(tmp_path):
+    folder = opened(tmp_path, [[question(0, ["cat good 1"])], [question(1, ["cat bad 1"])]])
+    asked(folder, 0, ScriptedEngine(choices=scripted.knows_all))
+    with pytest.raises(EngineDead):
+        asked(folder, 1, ScriptedEngine(choices=scripted.knows_all, kill_on=frozenset({"q1"})))
+    assert asked_chunks(folder) == {0}
+    assert chunks_to_ask(settings(folder)) == [1]
+    sweep_answers(folder)
+    asked(folder, 1, ScriptedEngine(choices=scripted.knows_all))
+    assert chunks_to_ask(settings(folder)) == []
+    assert all(answers_of(folder))
+
+
+def test_a_question_that_ends_engines_is_announced_alone_and_then_left_out(tmp_path):
+    rows = [question(i, [f"cat good {i}"]) for i in range(4)]
+    folder = opened(tmp_path, [rows])
+    context = Context()
+    with pytest.raises(EngineDead):
+        engine = ScriptedEngine(choices=scripted.knows_all, kill_on=frozenset({"q2"}))
+        asked(folder, 0, engine, context, alone=True, suspects=(2,))
+    assert context.announced == [(2,)]
+    asked(folder, 0, engine, context, alone=True, quarantined=((2, "it died"),))
+    found = answers_of(folder)
+    assert [one.fault for one in found] == [None, None, "ends engines: it died", None]
+
+
+def test_answers_of_other_responses_do_not_count(tmp_path):
+    folder = opened(tmp_path, [[question(0, ["cat good 1"])]])
+    asked(folder, 0, ScriptedEngine(choices=scripted.knows_all))
+    folder.drop_commit(0)
+    rows = [question(0, ["cat bad 1"])]
+    folder.commit_chunk(0, new_attempt(), rows, replace(account(rows), judge=judge_key(JUDGE)))
+    assert answers_of(folder) == [None]
+    assert chunks_to_ask(settings(folder)) == [0]
+
+
+def test_another_verifier_or_another_way_of_asking_is_an_error_until_it_is_wanted(tmp_path):
+    folder = opened(tmp_path, [[question(0, ["cat good 1"])]])
+    asked(folder, 0, ScriptedEngine(choices=scripted.knows_all))
+    for by, words in ((replace(BY, model="w"), "model v, now w"), (replace(BY, audit=0.5), "audit 0.0, now 0.5")):
+        with pytest.raises(ConfigError, match=words):
+            chunks_to_ask(settings(folder, by=by))
+        assert chunks_to_ask(settings(folder, by=by), anew=True) == [0]
+
+
+def test_verify_reads_what_was_answered(tmp_path):
+    folder = opened(tmp_path, [[question(0, ["cat good 1"])]])
+    asked(folder, 0, ScriptedEngine(choices=scripted.knows_all))
+    assert not [line for line in verify(folder.url) if "verifier" in line]
+    path = tmp_path / "run" / load_answers_commit(folder, 0).file.path
+    path.write_bytes(path.read_bytes()[:-7])
+    (line,) = [line for line in verify(folder.url) if "verifier" in line]
+    assert "ask-verifier" in line and "bytes" in line
+    drop_answers(folder, [0])
+    sweep_answers(folder)
+    assert folder.store.names("verifier") == []
+
+
+# -- verifiers of known error -----------------------------------------------------------------------------------------
+
+
+def census(folder, **overrides):
+    config = BuildConfig(use_verifier="both", max_uses=None, pairs_per_question=64, near_duplicate=None, **overrides)
+    recipe = part_recipe(config, [judge_key(JUDGE)])
+    rows = [recipe.view(one) for commit in folder.commits() for one in read_chunk(folder, commit)]
+    pairs = [(row, pair) for row in rows for pair in _pairs(row, config)]
+    counts = take_census(folder, folder.load_commit(0), recipe=recipe).verdicts.verifier
+    return pairs, counts
+
+
+def _pairs(row, config):
+    found = make_pairs(row, config.pairs)
+    return found if isinstance(found, list) else []
+
+
+def precision(pairs):
+    """The shares of chosen sides that are right and of rejected ones that are wrong, and how many sides there are."""
+    texts = [(row.text_of(pair.chosen), row.text_of(pair.rejected)) for row, pair in pairs]
+    right = [("good" in chosen or chosen.endswith(" cat"), "good" not in rejected) for chosen, rejected in texts]
+    n = len(right)
+    return sum(one for one, _ in right) / n, sum(other for _, other in right) / n, n
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """Questions with open responses of which half are right, in chunks of 100."""
+    chunks = [
+        [
+            question(row, [f"cat {('good', 'bad')[i % 2]} {row} {i}" for i in range(8)])
+            for row in range(first, first + 100)
+        ]
+        for first in (0, 100)
+    ]
+    return opened(tmp_path_factory.mktemp("world"), chunks)
+
+
+def ask_all(folder, choices):
+    drop_answers(folder, folder.committed_chunks())
+    sweep_answers(folder)
+    for chunk in sorted(folder.committed_chunks()):
+        asked(folder, chunk, ScriptedEngine(choices=choices))
+
+
+def within(share, expected, n):
+    """Whether a share of n is within four standard deviations of what theory says."""
+    return abs(share - expected) < 4 * math.sqrt(expected * (1 - expected) / n) + 1e-9
+
+
+def side_precisions(folder, min_margin):
+    """Of the responses that the verifier decides: the share that it decides rightly, and how many these are."""
+    config = BuildConfig(use_verifier="both", min_margin=min_margin)
+    recipe = part_recipe(config, [judge_key(JUDGE)])
+    rows = [recipe.view(one) for commit in folder.commits() for one in read_chunk(folder, commit)]
+    decided = [
+        ("good" in one.response.text) == (one.verdict.outcome is Outcome.CORRECT)
+        for row in rows
+        for one in row.responses
+        if one.ruled is not None
+    ]
+    return sum(decided) / len(decided), len(decided)
+
+
+def test_a_verifier_of_ten_per_cent_errors_gives_decisions_that_are_right_in_ninety(world):
+    ask_all(world, scripted.mostly_right)
+    found = [side_precisions(world, margin) for margin in (0.0, 2.0, 4.0)]
+    assert found[0][1] == 1600 > found[1][1] > found[2][1] > 0
+    assert all(within(share, 0.9, n) for share, n in found)
+    pairs, _ = census(world, min_margin=0.0)
+    chosen, rejected, n = precision(pairs)
+    assert n > 400 and abs(chosen - 0.9) < 0.05 and abs(rejected - 0.9) < 0.05
+
+
+@pytest.mark.parametrize("least", [0.0, 1.0, 2.0, 3.0, 4.0])
+def test_precision_rises_with_the_margin_as_a_calibrated_verifier_promises(world, least):
+    if least == 0.0:
+        ask_all(world, scripted.calibrated)
+    share, n = side_precisions(world, least)
+    # the mean of 1 / (1 + exp(-m)) for m from `least` to 6
+    expected = (math.log1p(math.exp(6)) - math.log1p(math.exp(least))) / (6 - least)
+    assert within(share, expected, n)
+    assert within(n / 1600, (6 - least) / 6, 1600)
