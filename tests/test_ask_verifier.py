@@ -1,13 +1,17 @@
 """A verifier in a build and after it, with scripted engines in real Ray: asked once, resumed, never over a proof."""
 
+import functools
 import sys
 
 import pyarrow.parquet as pq
 import pytest
 from ray import cloudpickle
+from typer.testing import CliRunner
 
 from mmpr.builder.ask_flow import ask_about_run
 from mmpr.builder.build_flow import build, pair_again
+from mmpr.builder.merge_flow import merge_runs
+from mmpr.cli.verbs import app
 from mmpr.errors import ConfigError
 from mmpr.judging.rules import is_open, is_proven
 from mmpr.run import RunFolder, read_chunk
@@ -125,3 +129,110 @@ async def contrary():
         return [found[1], found[0], found[2]]
 
     return ScriptedEngine(scripted.script, choices=choices)
+
+
+async def mortal_at(flag):
+    """Dies once, amid a chunk, for all engines together."""
+    from pathlib import Path
+
+    from mmpr.engines.scripted import ScriptedEngine
+    from mmpr.errors import EngineDead
+
+    def choices(prompt, answers):
+        if prompt.question_id == "q10" and not Path(flag).exists():
+            Path(flag).touch()
+            raise EngineDead("scripted to die once")
+        return scripted.knows_all(prompt, answers)
+
+    return ScriptedEngine(choices=choices)
+
+
+def test_the_death_of_the_verifier_midway_loses_nothing_and_a_stopped_run_goes_on(tmp_path):
+    out = tmp_path / "run"
+    run(scripted.write_questions(tmp_path, N), out)
+    flag = tmp_path / "died"
+    make = functools.partial(mortal_at, str(flag))
+    outcome = ask_about_run(str(out), ["verifier=judge-3b", "use_verifier=both"], make_verifier=make)
+    assert flag.exists() and outcome.report is not None
+    found = [one for question in committed(out) for one in question.responses]
+    assert all((one.answer is not None and one.answer.fault is None) or not is_open(one.verdict) for one in found)
+    whole = shards(out)
+    (out / "verifier" / "00001.json").unlink()  # as if it had been stopped before
+    kept = {path.name: path.read_bytes() for path in (out / "verifier").glob("0000[02]*")}
+    again = ask_about_run(str(out), ["verifier=judge-3b", "use_verifier=both"], make_verifier=make)
+    assert not again.idle and shards(out) == whole
+    assert kept == {path.name: path.read_bytes() for path in (out / "verifier").glob("0000[02]*")}
+    assert len(list((out / "verifier").iterdir())) == 2 * 3
+
+
+def test_answers_go_along_with_copies_and_merges(tmp_path):
+    first, second = tmp_path / "a", tmp_path / "b"
+    source = scripted.write_questions(tmp_path, 8)
+    run(source, first, verifier="self", use_verifier="both")
+    other = tmp_path / "others"
+    other.mkdir()
+    run(scripted.write_questions(other, 8).rename(other / "more.jsonl"), second, verifier="self", use_verifier="both")
+    n_answers = sum(one.answer is not None for question in committed(first) for one in question.responses)
+    pair_again(str(first), ["use_verifier=both"], to=str(tmp_path / "copy"))
+    assert sum(one.answer is not None for q in committed(tmp_path / "copy") for one in q.responses) == n_answers
+    assert shards(tmp_path / "copy") == shards(first)
+    merged = merge_runs([str(first), str(second)], str(tmp_path / "both"), []).report
+    assert sum(one.answer is not None for q in committed(tmp_path / "both") for one in q.responses) == 2 * n_answers
+    assert merged.verifier.groups["undecided"].asked == 8 and merged.verifier.chosen_sides
+    assert verify(str(tmp_path / "both")) == []
+
+
+def test_the_report_says_what_was_asked_and_lists_proofs_that_are_contradicted(tmp_path):
+    out = tmp_path / "run"
+    report = run(scripted.write_questions(tmp_path, N), out, make=contrary, verifier="self", audit=1.0).report
+    figures = report.verifier
+    n_open, n_proven = 3 * N // 2, 4 * N // 2 + N // 2
+    assert figures.groups["audited"].asked == n_proven
+    assert figures.groups["undecided"].asked + figures.groups["likely"].asked == n_open
+    assert (figures.agreement.agree, figures.agreement.disagree) == (0, n_proven)
+    assert figures.agreement.interval[0] == 0.0 and 0 < figures.agreement.interval[1] < 0.1
+    assert figures.reliability[4].agreement.disagree == n_proven  # a margin of 5 is in the row from 4 to 8
+    assert figures.requests and figures.prompt_tokens > 100 * figures.requests
+    one = figures.contradictions[0]
+    assert f"mmpr explain DIR {one.source}:{one.row}" in (out / "README.md").read_text()
+    assert "What the verifier said" in (out / "report.html").read_text()
+    shown = CliRunner().invoke(app, ["explain", str(out), f"{one.source}:{one.row}"]).output
+    assert f"verifier: {one.decision.replace('_', ' ')}, margin 5.0" in shown
+    assert f"mmpr explain {out}" in CliRunner().invoke(app, ["report", str(out)]).output
+    shown = CliRunner().invoke(app, ["pair", str(out), "--dry-run", "use_verifier=both"]).output
+    assert "chosen and" in shown and "sides stand by its decision" in shown
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["pair", "{run}", "verifier=self"], "pairing asks nobody"),
+        (["ask-verifier", "{run}"], "name who is asked"),
+        (["ask-verifier", "{run}", "--model", "self", "n=9"], "n was 4"),
+        (["ask-verifier", "{run}", "--model", "self", "--url", "http://h/v1"], "name the model"),
+        (["ask-verifier", "{run}", "--model", "opencompass/CompassVerifier-3B", "both_orders=true"], "one order"),
+        (["ask-verifier", "{run}", "--model", "./nowhere"], "no config.json"),
+        (
+            ["ask-verifier", "{run}", "--model", "m", "--url", "http://h/v1", "verifier_key_env=NOT_SET"],
+            "no such variable",
+        ),
+        (
+            ["build", "--source", "{source}", "--out", "{new}", "evaluate=true", "adaptive=false", "verifier=self"],
+            "pairs",
+        ),
+        (["import", "{source}", "--out", "{new}", "verifier=self"], "no effect on an import"),
+    ],
+)
+def test_what_cannot_be_asked_is_one_line(finished, tmp_path, words, line):
+    source, out = finished
+    done = CliRunner().invoke(app, [word.format(run=out, source=source, new=tmp_path / "new") for word in words])
+    assert done.exit_code in (1, 2), done.output
+    assert line in done.output and "Traceback" not in done.output
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, cluster):
+    folder = tmp_path_factory.mktemp("finished")
+    source = scripted.write_questions(folder, 8)
+    run(source, folder / "run")
+    return source, folder / "run"
