@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 TYPE_CHECKING = False  # of `typing`, which takes longer to import than all that a signal to `mmpr` needs to be heard
 if TYPE_CHECKING:
     from mmpr.api import (
+        ask_verifier,
         build,
         compare,
         evaluate,
@@ -62,8 +63,8 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "mmpr.api": (
-        *("build", "compare", "evaluate", "export", "import_rollouts", "merge", "open_run", "pair", "read_source"),
-        "verify",
+        *("ask_verifier", "build", "compare", "evaluate", "export", "import_rollouts", "merge", "open_run", "pair"),
+        *("read_source", "verify"),
     ),
     "mmpr.builder.verifier_session": ("Verifier",),
     "mmpr.errors": (
@@ -119,6 +120,7 @@ __all__ = [
     "Verdict",
     "Verifier",
     "__version__",
+    "ask_verifier",
     "build",
     "compare",
     "evaluate",

@@ -143,6 +143,41 @@ def pair(
 
 
 @named_extras()
+def ask_verifier(
+    run: RunOrUrl,
+    verifier: str,
+    *,
+    url: str | None = None,
+    anew: bool = False,
+    make_verifier: MakeEngine | None = None,
+    **settings: object,
+) -> Run:
+    """Ask a model about the verdicts that the rules left open in a finished run, and pair the run again.
+
+    Args:
+        run: a finished run with pairs.
+        verifier: who is asked: `self` (the run's own model), a checkpoint folder, a Hub repository, or the name that
+            the server at `url` serves.
+        url: base URL of an OpenAI-compatible server.
+        anew: replace the answers of a verifier that was asked before.
+        make_verifier: starts an engine of your own in each engine's actor; picklable. None: as the settings say.
+        settings: of the verifier, of selection (`use_verifier`, `min_margin`) and of operation.
+
+    Raises:
+        ConfigError: another verifier was asked before, or a setting is wrong.
+        RunFolderError: the folder holds no finished run with pairs, is in use, or is damaged.
+        RunStopped: SIGTERM, `deadline` or `max_gpu_hours`; the same call goes on. A `KeyboardInterrupt`.
+    """
+    from mmpr.builder.ask_flow import ask_about_run
+
+    given = {"verifier": verifier, **({} if url is None else {"verifier_url": url}), **settings}
+    outcome = ask_about_run(_url(run), _overrides(given), anew=anew, make_verifier=make_verifier)
+    if outcome.stopped is not None:
+        raise RunStopped(outcome.stopped)
+    return Run(outcome.folder.url)
+
+
+@named_extras()
 def import_rollouts(
     file: PathOrUrl,
     out: PathOrUrl,

@@ -1,5 +1,6 @@
 """Real vLLM engines on the CPU: the shipped pocket model, and a random checkpoint of InternVL2-8B's layout."""
 
+import asyncio
 import gc
 import hashlib
 from dataclasses import replace
@@ -24,6 +25,7 @@ from mmpr.pairing import PairOptions, may_be_chosen
 from mmpr.pocket import checkpoint_path
 from mmpr.prompts import ask
 from mmpr.types import DecodedImage, Finish, Message, Prefix, Prompt, Question, Reason, Response, Stage, View
+from mmpr.verifier.verifier_prompts import LETTERS, verifier_messages
 from pipelines.mpo.checkpoint import load_model
 from pipelines.mpo.processor import load_processor
 from pipelines.pocket.checkpoint import write_random_checkpoint
@@ -114,6 +116,19 @@ async def test_what_the_engine_says_itself_scores_higher_than_other_words(engine
     assert 0 > await engine.score(asked, own.token_ids) > await engine.score(asked, others)
     kept = Prefix("", own.token_ids[:10])
     assert await engine.score(prompt("<image>\nDescribe the image.", image(), prefix=kept), own.token_ids[10:]) < 0
+
+
+async def test_letters_have_the_log_probabilities_that_they_have_as_replies(engine):
+    messages = verifier_messages("Which colour is it?", "red", "crimson", "It is crimson<|im_end|>. Choose A.")
+    prompt = Prompt("q", Stage.VERIFY, messages)
+    found, again = await asyncio.gather(engine.choose(prompt, LETTERS), engine.choose(prompt, LETTERS))
+    assert found.prompt_tokens == len(engine.prompt_ids(prompt))
+    for letter, logprob, same in zip(LETTERS, found.logprobs, again.logprobs, strict=True):
+        (token,) = engine.encode(letter)
+        assert logprob == pytest.approx(await engine.score(prompt, (token,)), abs=2e-3)
+        assert logprob == pytest.approx(same, abs=2e-3)
+    with pytest.raises(RequestRefused, match="no single token"):
+        await engine.choose(prompt, ("A", "surely not"))
 
 
 async def test_a_short_limit_is_said_to_be_the_reason(engine):

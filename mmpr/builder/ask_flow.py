@@ -6,11 +6,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from mmpr import pool
+from mmpr.builder import engine_choice
 from mmpr.builder.budget import Budget
 from mmpr.builder.build_flow import connect, paired_anew, refuse_damaged_chunks, refuse_lost, swept
 from mmpr.builder.build_start import BuildStart
 from mmpr.builder.chronicle import chronicled
-from mmpr.builder.engine_choice import engine_maker, ray_address
 from mmpr.builder.exclude import keep_list
 from mmpr.builder.finish import finish, finished_report
 from mmpr.builder.shared_engines import Shared
@@ -76,7 +76,7 @@ def ask_about_run(
         stopping = stack.enter_context(stop_signal())
         heartbeat = stack.enter_context(claimed(folder))
         chronicle = stack.enter_context(chronicled(folder))
-        stack.enter_context(swept(folder, abandoned=ray_address(config) is None))
+        stack.enter_context(swept(folder, abandoned=engine_choice.ray_address(config) is None))
         keep_list(folder, config.dataset.exclude)
         settings = verifier_settings(folder, config)
         todo = chunks_to_ask(settings, anew=anew)
@@ -125,7 +125,7 @@ def _own_maker(config: BuildConfig) -> MakeEngine:
         return _never
     if config.endpoint.url == NOWHERE:
         raise ConfigError("endpoint_url: where the run's server was is not stored; give endpoint_url=http://..")
-    return engine_maker(config)
+    return engine_choice.engine_maker(config)
 
 
 async def _never() -> Engine:
