@@ -37,6 +37,7 @@ from mmpr.reporting.evaluation_report import EvaluationReport
 from mmpr.reporting.report_record import PairingPreview, Report
 from mmpr.run import RunFolder, read_manifest
 from mmpr.run.heartbeat import claimed
+from mmpr.run.verifier_files import take_answers
 from mmpr.settings.config import BuildConfig, Mark, changed, engine_tiles, of_sources, part
 from mmpr.sources import Index, Source, index
 from mmpr.verification import damaged_chunks, file_fault
@@ -224,12 +225,20 @@ def pair_again(out: str, overrides: list[str], *, to: str | None = None) -> Repo
     refuse_lost(folder)
     with stop_signal():
         if to is not None:
-            folder = folder.copy(to)
+            folder = _copied(folder, to)
         with claimed(folder), swept(folder, abandoned=True), pool.task_room():
             refuse_damaged_chunks(folder)
             keep_list(folder, config.dataset.exclude)
             folder.change_selection(part(config, Mark.SELECTION))
             return finish(folder, config, waiting=waiting)
+
+
+def _copied(folder: RunFolder, to: str) -> RunFolder:
+    """A new folder with the run's responses, and with what a verifier answered about them."""
+    other = folder.copy(to)
+    for commit in folder.commits():
+        take_answers(other, folder, commit, chunk=commit.chunk, responses=commit.responses.sha256)
+    return other
 
 
 def preview_pairs(out: str, overrides: list[str]) -> PairingPreview:
