@@ -40,7 +40,7 @@ from mmpr.builder.engine_choice import engine_options, recipe
 from mmpr.dropout import Cut, completion_budget, completion_prompt, cut_draft, draft_fault
 from mmpr.engines.engine_options import EngineOptions
 from mmpr.engines.protocol import Sampling
-from mmpr.engines.vllm import VllmEngine, _Meter, engine_arguments, start_vllm
+from mmpr.engines.vllm import VllmEngine, _Meter, start_arguments, start_vllm
 from mmpr.prompts import ask
 from mmpr.settings.config import BuildConfig, load
 from mmpr.sources import index, open_source, ranges, read_hashed
@@ -135,7 +135,7 @@ class Bare:
         from vllm import LLM
 
         os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
-        self._llm = LLM(**{**engine_arguments(settings), "disable_log_stats": True})
+        self._llm = LLM(**{**start_arguments(settings), "disable_log_stats": True})
         bind_engine()
         # its way from a prompt to token ids is the build's own, and it needs no more than the tokenizer
         self.words = VllmEngine(self._llm, _Meter())

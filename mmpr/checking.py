@@ -314,6 +314,7 @@ class EngineTrial:
         place: the source's.
         began, ended: of the engine's clock, seconds.
         memory_bytes: of the engine's processes.
+        engine: what it took its model for, a line each.
     """
 
     place: int
@@ -322,6 +323,7 @@ class EngineTrial:
     ended: float
     tokens: int
     memory_bytes: int
+    engine: tuple[str, ...]
 
 
 def _ask_engine(config: BuildConfig, parts: Sequence[_CheckedPart], say: Say, debug: bool) -> None:
@@ -354,10 +356,12 @@ async def _probe(
     load, how = ways[place]
     answered = [await answer(question, engine, how, load, others=questions) for question in questions]
     tokens = sum(r.tokens for one in answered for r in one.responses)
-    return EngineTrial(place, answered, began, time.monotonic(), tokens, engine.pulse().memory_bytes)
+    return EngineTrial(place, answered, began, time.monotonic(), tokens, engine.pulse().memory_bytes, engine.describe())
 
 
 def _say_probe(parts: Sequence[_CheckedPart], probes: Sequence[EngineTrial], say: Say) -> None:
+    for i, line in enumerate(probes[0].engine):
+        say(f"{'model' if i == 0 else '':10} {visible_line(line)}")
     for probe in probes:
         name = parts[probe.place].name
         of = "" if name is None else f" of {visible_line(name)}"

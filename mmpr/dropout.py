@@ -87,7 +87,7 @@ def cut_draft(
 
     The cut moves back until the kept tokens decode to a true prefix of the draft's text, without a broken character, at
     a word boundary where the script has them ("the red cir|cle" moves to "the red| circle"). A `keep_fraction` of 0
-    keeps nothing.
+    keeps nothing. Thoughts are not cut: closed, they stand in front of the prefix.
 
     Returns:
         The cut, or (reason, detail) where a side would have fewer than `min_side_tokens` tokens; a side that 0 leaves
@@ -100,7 +100,7 @@ def cut_draft(
     for kept in range(aim, min_side_tokens - 1, -1):
         text = decode(ids[:kept])
         if _splits_cleanly(text, draft.text):
-            return Cut(Prefix(text, ids[:kept]), len(ids) - kept, kept)
+            return Cut(Prefix(text, ids[:kept], draft.thoughts, draft.thought_ids), len(ids) - kept, kept)
     return _no_cut(len(ids), keep_fraction, min_side_tokens)
 
 
@@ -111,24 +111,24 @@ def cut_text(draft: Response, *, keep_fraction: float = 0.5, min_side_tokens: in
         The cut, or (reason, detail) where a side would have fewer than `min_side_tokens` tokens, as far as its share
         of the draft's characters tells.
     """
-    text = draft.text
+    text, n_tokens = draft.text, draft.text_tokens
     if keep_fraction == 0:
         return _whole(draft, Continues.TEXT, min_side_tokens)
     for at in range(int(len(text) * keep_fraction), 0, -1):
-        kept = round(draft.tokens * at / len(text))
+        kept = round(n_tokens * at / len(text))
         if kept < min_side_tokens:
             break
         seam, following = text[at - 1], text[at]
         parts = not seam.isspace() and (following.isspace() or not _puts_blanks(seam))
-        if parts and draft.tokens - kept >= min_side_tokens:
-            return Cut(Prefix(text[:at], ()), draft.tokens - kept, kept, Continues.TEXT)
-    return _no_cut(draft.tokens, keep_fraction, min_side_tokens)
+        if parts and n_tokens - kept >= min_side_tokens:
+            return Cut(Prefix(text[:at], (), draft.thoughts), n_tokens - kept, kept, Continues.TEXT)
+    return _no_cut(n_tokens, keep_fraction, min_side_tokens)
 
 
 def _whole(draft: Response, continues: Continues, min_side_tokens: int) -> Cut | tuple[Reason, str]:
-    """Everything is cut off."""
-    if draft.tokens < min_side_tokens:
-        return _no_cut(draft.tokens, 0, min_side_tokens)
+    """Everything is cut off, thoughts too: the blind answer has thoughts of its own, and tokens for them."""
+    if draft.text_tokens < min_side_tokens:
+        return _no_cut(draft.text_tokens, 0, min_side_tokens)
     return Cut(Prefix("", ()), draft.tokens, 0, continues)
 
 
@@ -162,6 +162,8 @@ def draft_fault(draft: Response) -> tuple[Reason, str] | None:
     """Why a draft cannot be the chosen side, or None."""
     if draft.finish_reason is not Finish.STOP:
         return Reason.DRAFT_UNFINISHED, f"the draft ran into its limit of {draft.tokens} tokens"
+    if draft.only_thinks:
+        return Reason.DRAFT_UNFINISHED, "no answer stands behind the draft's thoughts"
     if refusal := _REFUSES.search(draft.text):
         return Reason.DRAFT_REFUSES, f"the draft says {refusal[0]!r}"
     if has_media_tag(draft.text):

@@ -103,6 +103,9 @@ class PairOptions:
         ANY,
         "who writes chosen sides: any (the policy, else others), same (who wrote the rejected side), or a model's name",
     )
+    keep_thoughts: bool = option(
+        False, "put a side's thoughts in front of it, between <think> marks; else pairs have answers alone"
+    )
     max_across: int | None = option(
         None, "most pairs of a question whose sides come from two models; None: no limit", ge=0
     )
@@ -369,7 +372,7 @@ def lengths_of(judged: Sequence[Judged]) -> Callable[[Response], int]:
     """How long responses are: in tokens, and in characters where the tokens of one are not known."""
     if any(response.n_tokens is None for response, _ in judged):
         return lambda response: len(response.text)
-    return lambda response: response.tokens
+    return lambda response: response.text_tokens
 
 
 def _costs(
@@ -390,7 +393,7 @@ def _costs(
 
 def grounding_cost(chosen: Response) -> float:
     """The less the more the image brings a response: minus its gain in nats; 0 where it was not scored."""
-    return -chosen.tokens * (chosen.gain or 0.0)
+    return -chosen.text_tokens * (chosen.gain or 0.0)
 
 
 def _differ(chosen: Judged, rejected: Judged) -> bool:

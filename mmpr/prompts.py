@@ -15,7 +15,7 @@ from mmpr.errors import ConfigError
 from mmpr.image_tags import IMAGE_TAG, without_tags
 from mmpr.option_letters import bare, lettered, lists_options
 from mmpr.options import option
-from mmpr.types import Message, Question
+from mmpr.types import Message, Question, Thinking
 
 VIDEO_TAG = "<video>"
 QUESTION = "{question}"  # where an instruction has its question
@@ -93,8 +93,21 @@ class PromptOptions:
     system_message: str | None = option(
         None, f"system message for rows without one: a text, or {', '.join(SYSTEM_MESSAGES)}"
     )
+    thinking: Thinking = option(
+        Thinking.AUTO, "whether the model thinks before it answers: off, on, or auto: as its chat template has it"
+    )
+
+    @property
+    def thinks(self) -> Thinking | None:
+        """What engines are told of thinking; None where the instruction asks for thoughts as a part of the answer."""
+        return None if "think" in (self.version, self.answer_form) else self.thinking
 
     def __post_init__(self) -> None:
+        if self.thinks is None and self.thinking is not Thinking.AUTO:
+            raise ConfigError(
+                f"thinking: {self.thinking} does not go with the form `think`, whose instruction asks for thoughts in "
+                "the answer itself: leave thinking at auto, or choose another prompt_version"
+            )
         if self.template is not None:
             if self.template.keys() != {"en", "zh"}:
                 raise ConfigError("prompt_template: must have a text for en and one for zh")

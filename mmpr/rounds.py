@@ -91,7 +91,10 @@ class SamplingOptions:
     temperature: float = option(1.0, "sampling temperature; 0: always the likeliest token", ge=0)
     top_k: int = option(50, "number of likeliest tokens to sample from; 0: no limit", ge=0)
     top_p: float = option(1.0, "probability mass of the likeliest tokens to sample from; 1: all", gt=0, le=1)
-    max_tokens: int = option(4096, "most tokens of a response", ge=1)
+    max_tokens: int = option(4096, "most tokens of a response, thoughts included", ge=1)
+    max_thought_tokens: int | None = option(
+        None, "tokens of thoughts after which vLLM closes them and the answer begins; None: no limit", ge=0
+    )
     seed: int = option(0, "seed of the sample of rows, and of the requests if seeded is true")
     seeded: bool = option(False, "send a seed with each request, made of seed, question and stage")
 

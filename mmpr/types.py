@@ -83,6 +83,17 @@ class Continues(StrEnum):
     TEXT = "text"
 
 
+class Thinking(StrEnum):
+    """Whether a model is asked to think before it answers.
+
+    AUTO: nothing is said about it, and the model does as its chat template has it.
+    """
+
+    OFF = "off"
+    ON = "on"
+    AUTO = "auto"
+
+
 class View(StrEnum):
     """What the engine sees while it writes the rejected completion of a draft; the draft was written with the image.
 
@@ -197,10 +208,16 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Prefix:
-    """The start of an assistant turn that the engine must continue from exactly these tokens."""
+    """The start of an assistant turn that the engine must continue from exactly these tokens.
+
+    `thoughts` are closed and stand in front of the text, which does not hold them; None: there are none. An engine
+    puts the model's own marks around them, unless `thought_ids` are their tokens, marks included.
+    """
 
     text: str
     token_ids: tuple[int, ...]
+    thoughts: str | None = None
+    thought_ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +225,8 @@ class Prompt:
     """What an engine is asked. Blind means `images == ()` and no image tag in any message.
 
     `max_tiles` is the most tiles that its images are cut into; None: as the engine was started. Where an engine
-    queues prompts and can choose, the one of the lowest `priority` goes first.
+    queues prompts and can choose, the one of the lowest `priority` goes first. `thinking` None: thoughts are a part of
+    the text, as an instruction may ask for them; else the engine keeps them apart.
     """
 
     question_id: str
@@ -218,6 +236,7 @@ class Prompt:
     prefix: Prefix | None = None
     max_tiles: int | None = None
     priority: int = 0
+    thinking: Thinking | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,8 +245,10 @@ class Response:
 
     `token_ids` are kept for drafts and completions only. `seed` is None where the request carried none. `round` counts
     the requests of one question and stage, from 0. `gain`: nats a token that the image brings it, where it was scored.
-    `thoughts` are kept apart from `text` where a model thinks. `model` wrote it; None: the run's own. Of a response
-    that was made elsewhere `n_tokens` and `finish_reason` are None where its file does not say.
+    `thoughts` are kept apart from `text` where a model thinks, without the marks around them; thoughts that were never
+    closed have no text behind them. `thought_ids` are their tokens with the marks and what blank follows, of drafts
+    only, and are not stored. `n_tokens` counts all. `model` wrote it; None: the run's own. Of a response that was made
+    elsewhere `n_tokens` and `finish_reason` are None where its file does not say.
     """
 
     question_id: str
@@ -242,11 +263,31 @@ class Response:
     gain: float | None = None
     thoughts: str | None = None
     model: str | None = None
+    thought_ids: tuple[int, ...] = ()
 
     @property
     def tokens(self) -> int:
         """`n_tokens` for sums: 0 where unknown."""
         return self.n_tokens or 0
+
+    @property
+    def text_tokens(self) -> int:
+        """Tokens of `text` alone: all where there are no thoughts, else its ids, or its share by characters."""
+        if self.thoughts is None:
+            return self.tokens
+        if self.token_ids:
+            return len(self.token_ids)
+        return round(self.tokens * len(self.text) / max(1, len(self.text) + len(self.thoughts)))
+
+    @property
+    def only_thinks(self) -> bool:
+        """Whether no answer stands behind its thoughts: they were not closed, or nothing followed."""
+        return self.thoughts is not None and not self.text.strip()
+
+    @property
+    def whole_text(self) -> str:
+        """`text` behind its thoughts between `<think>` marks; `text` alone where there are none."""
+        return self.text if self.thoughts is None else f"<think>\n{self.thoughts}\n</think>\n\n{self.text}"
 
     @property
     def is_cut(self) -> bool:

@@ -353,13 +353,18 @@ def _row_fault(row: TableRow, committed: StoredQuestion) -> str | None:
     """Return the first difference between a row and its committed responses."""
     pair = Pair(committed.question.id, *sides_of(row), PairKind(row["pair_kind"]), row["rank"])
     try:
-        texts = committed.text_of(pair.chosen), committed.text_of(pair.rejected)
+        plain, whole = (
+            (committed.text_of(pair.chosen, thoughts=kept), committed.text_of(pair.rejected, thoughts=kept))
+            for kept in (False, True)
+        )
     except KeyError:
         return "names a response that was not committed"
+    found_texts = row["chosen_text"], row["rejected_text"]
+    texts = whole if found_texts == whole else plain  # keep_thoughts may have been either
     expected = [stored.sha256 for stored in committed.images]
     found = [hashlib.sha256(image_bytes(image) or b"").hexdigest() for image in row["images"] or ()]
     checks = {
-        "has another text than its responses": (row["chosen_text"], row["rejected_text"]) == texts,
+        "has another text than its responses": found_texts == texts,
         "has another text in its turns": (_spoken(row["chosen"]), _spoken(row["rejected"])) == texts,
         "has other images than its question": found == expected == row["image_sha256"],
         "is not what its id says": row["pair_id"] == pair_id(*_place(committed), pair),

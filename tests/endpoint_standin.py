@@ -13,7 +13,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from PIL import Image
 
-BEGIN, ANSWER, STOP, IMAGE = "\x02", "\x03", 4, "\x05"
+BEGIN, ANSWER, STOP, IMAGE, THINKING = "\x02", "\x03", 4, "\x05", "\x06"
+THOUGHTS = "Two circles: Final Answer: 9?"
 DESCRIBED = "In the image there is a red circle and a blue square on a white wall."
 
 _CHOICE = {"index": 0, "finish_reason": "stop", "message": {"content": "\ud800"}, "text": "\ud800"}
@@ -57,6 +58,10 @@ class Standin:
     moves_images: bool = False  # to the front of a text that has no tags, as vLLM does for InternVL
     eyes: bool = True
     takes_tiles: bool = True
+    tile_argument: str | None = "max_dynamic_patch"  # what its image processor knows; None: it drops every limit
+    thinks: str | None = (
+        None  # where `enable_thinking` says so: marks: in the text; parser: in `reasoning`; opens: unasked
+    )
     key: str | None = None
     refuses: str | None = None  # a question with this word is refused
     alter_ids: bool = False  # runs other tokens than it was given
@@ -88,13 +93,14 @@ class Standin:
 
     def said(self, path, body):
         if path == "/tokenize" and self.tokenizer:
-            text = self.rendered(body["messages"]) + ANSWER if "messages" in body else body["prompt"]
+            text = self.rendered(body["messages"]) + self.begun(body) if "messages" in body else body["prompt"]
             return 200, {"tokens": [ord(c) for c in text], "count": len(text)}
         if path == "/detokenize" and self.tokenizer:
             return 200, {"prompt": "".join(chr(i) for i in body["tokens"])}
         if path == "/v1/completions" and self.tokenizer:
             prompt = "".join(chr(i) for i in body["prompt"])
             question, _, prefix = prompt.rpartition(ANSWER)
+            body["chat_template_kwargs"] = {"enable_thinking": question.endswith(THINKING)}
             return self.generated(body, question, prefix, prompt, chat=False)
         if path == "/v1/chat/completions":
             return self.chat(body)
@@ -108,7 +114,15 @@ class Standin:
             messages = messages[:-1] if found else [*messages[:-1], {"role": "assistant", "content": prefix + BEGIN}]
             prefix = prefix if found else ""
         question = self.rendered(messages)
-        return self.generated(body, question, prefix, question + ANSWER + prefix, chat=True)
+        return self.generated(body, question, prefix, question + self.begun(body) + prefix, chat=True)
+
+    def begun(self, body):
+        """Where an answer begins; a template that opens thoughts by itself ends in their mark."""
+        thinking = (THINKING if self.is_asked(body) else "") + ANSWER
+        return thinking + ("<think>\n" if self.thinks == "opens" else "")
+
+    def is_asked(self, body):
+        return self.thinks in ("marks", "parser") and (body.get("chat_template_kwargs") or {}).get("enable_thinking")
 
     def rendered(self, messages):
         return "".join(BEGIN + self.content(m["content"]) for m in messages)
@@ -138,19 +152,28 @@ class Standin:
         choices = []
         for i in range(n):
             text = self.answer(question, first + i if n == 1 else i)
+            if self.is_asked(body):
+                text = f"<think>\n{THOUGHTS}\n</think>\n\n{text}"
+            elif self.thinks == "opens":
+                text, prefix = f"{THOUGHTS}\n</think>\n\n{text}", prefix.removeprefix("<think>\n")
             if prefix:
                 text = text.removeprefix(prefix) if text.startswith(prefix) else " there is a green cat."
             finish = self.finish or ("length" if len(text) > body["max_tokens"] else "stop")
             text = text[: body["max_tokens"]]
             ids = [ord(c) for c in text] + ([STOP] if finish == "stop" else [])
             text = text.strip() if self.strips else text
-            said = {"message": {"role": "assistant", "content": text}} if chat else {"text": text}
+            message = {"role": "assistant", "content": text}
+            if self.thinks == "parser" and chat and text.startswith("<think>"):
+                thoughts, _, content = text.removeprefix("<think>").partition("</think>")
+                message |= {"reasoning": thoughts, "content": content or None}
+            said = {"message": message} if chat else {"text": text}
             found = {"token_ids": ids} if body.get("return_token_ids") and self.owner == "vllm" else {}
             if body.get("logprobs") and self.gives_logprobs:
                 found["logprobs"] = self.likeliest(body, question)
             choices.append({"index": i, "finish_reason": finish, **said, **found, "n_tokens": len(ids)})
         ran = [ord(c) for c in (prompt[:-1] + "?" if self.alter_ids else prompt)]
-        usage = {"prompt_tokens": len(ran), "completion_tokens": sum(c.pop("n_tokens") for c in choices)}
+        tiles = (body.get("mm_processor_kwargs") or {}).get(self.tile_argument, 0)
+        usage = {"prompt_tokens": len(ran) + 16 * tiles, "completion_tokens": sum(c.pop("n_tokens") for c in choices)}
         found = {"prompt_token_ids": ran} if body.get("return_token_ids") and self.owner == "vllm" else {}
         if "prompt_logprobs" in body:
             found["prompt_logprobs"] = [None] + [{str(i): {"logprob": -i / 100}} for i in ran[1:]]

@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -83,13 +84,13 @@ def test_the_defaults_in_the_package_are_the_files_in_configs(name):
 
 def test_every_preset_loads_and_names_a_model_of_its_own():
     models = {name: load(Path(name), [], pocket=False).engine.model for name in preset_names()}
-    assert len(set(models.values())) == len(models) == 29
+    assert len(set(models.values())) == len(models) == 80
     for name, model in models.items():
-        if name != "pocket":
-            family, size, *mpo = name.split("-")
+        if found := re.fullmatch(r"(internvl(?:2|2_5|3))-(\d+b)(-mpo)?", name):
+            family, size, mpo = found.groups()
             assert model.lower().replace("internvl2-llama3-76b", "internvl2-76b") == f"opengvlab/{name}"
             assert load(Path(name), [], pocket=False).prompt.system_message == family
-            assert not mpo or (mpo == ["mpo"] and f"{family}-{size}" in models)
+            assert not mpo or f"{family}-{size}" in models
 
 
 @pytest.mark.parametrize(

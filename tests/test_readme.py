@@ -90,10 +90,10 @@ def test_the_page_of_settings_is_up_to_date():
 def test_the_manual_names_the_presets_and_no_others():
     section = (ROOT / "docs" / "models.md").read_text(encoding="utf-8").split("| presets |")[1].split("\n\n")[0]
     named = set()
-    for first, others, mpo in re.findall(r"\| `([\w-]+)`((?:, `-\w+`)+)(, and each with `-mpo`)?", section):
-        family = first.rpartition("-")[0]
-        names = [first, *(family + size for size in re.findall(r"`(-\w+)`", others))]
-        named |= {*names, *(f"{name}-mpo" for name in names if mpo)}
+    for first, others, more in re.findall(r"\| `([\w.-]+)`((?:, `[\w.-]+`)*)(?:, and each with `(-\w+)`)? \|", section):
+        family = re.sub(r"-\d+b(-hf)?$", "", first)
+        names = [first, *(family * name.startswith("-") + name for name in re.findall(r"`([\w.-]+)`", others))]
+        named |= {*names, *(f"{name}{more}" for name in names if more)}
     assert named == set(preset_names()) - {"pocket"}
 
 

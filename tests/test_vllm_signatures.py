@@ -30,17 +30,22 @@ CALLS = {
     "v1/engine/async_llm.py AsyncLLM.generate": ("prompt", "sampling_params", "request_id", "priority"),
     "v1/engine/async_llm.py AsyncLLM.shutdown": (),
     "v1/engine/async_llm.py AsyncLLM.get_tokenizer": (),
-    "renderers/base.py BaseRenderer.render_cmpl_async": ("prompts",),
+    "renderers/base.py BaseRenderer.render_cmpl_async": ("prompts", "skip_mm_cache"),
+    "engine/arg_utils.py EngineArgs.create_model_config": (),
+    "config/model.py ModelConfig.try_get_generation_config": (),
+    "tokenizers/registry.py cached_tokenizer_from_config": ("model_config",),
     "model_executor/model_loader/utils.py get_model_cls": ("model_config",),
 }
 # Fields, attributes and methods of a class.
 NAMES = {
     "v1/engine/async_llm.py AsyncLLM": {"errored", "output_handler", "renderer", "model_config"},
-    "engine/arg_utils.py EngineArgs": set(EVERY_SETTING),
+    "engine/arg_utils.py EngineArgs": {*EVERY_SETTING, "mm_processor_kwargs", "reasoning_config"},
+    "config/model.py ModelConfig": {"architectures", "hf_text_config"},
+    "config/reasoning.py ReasoningConfig": {"reasoning_start_str", "reasoning_end_str"},
     "engine/arg_utils.py AsyncEngineArgs": set(),
     "sampling_params.py SamplingParams": {
         *("n", "temperature", "top_k", "top_p", "max_tokens", "seed", "stop_token_ids", "detokenize", "output_kind"),
-        "prompt_logprobs",
+        *("prompt_logprobs", "thinking_token_budget"),
     },
     "sampling_params.py RequestOutputKind": {"FINAL_ONLY"},
     "outputs.py RequestOutput": {"finished", "outputs", "prompt_token_ids", "prompt_logprobs"},

@@ -31,7 +31,7 @@ from mmpr.pairing import Judged, PairOptions, may_be_chosen
 from mmpr.prompts import PromptOptions, ask, is_frame
 from mmpr.rounds import SamplingOptions, SourceRates, next_round
 from mmpr.run import StoredImage
-from mmpr.types import Continues, DecodedImage, Prompt, Question, Reason, Response, Skip, Stage, Verdict, View
+from mmpr.types import Continues, DecodedImage, Prefix, Prompt, Question, Reason, Response, Skip, Stage, Verdict, View
 
 JudgeRound = Callable[[Question, Sequence[Response]], Awaitable[Sequence[Verdict]]]
 
@@ -65,7 +65,9 @@ class AskRecipe:
             place = f"{options.seed}\n{question.source}\n{question.row}\n{stage}"
             # 31 bits: seeds must fit a signed 32-bit integer
             seed = int.from_bytes(hashlib.sha256(place.encode()).digest()[:4], "big") >> 1
-        return Sampling(n, options.temperature, options.top_k, options.top_p, max_tokens, seed, first)
+        return Sampling(
+            n, options.temperature, options.top_k, options.top_p, max_tokens, seed, first, options.max_thought_tokens
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +147,10 @@ async def answer(
         return unopened(question, error)
     answered = AnsweredQuestion(question, tuple(map(StoredImage.of, images)))
     messages = ask(question, recipe.prompt)
-    prompt = Prompt(question.id, stage, messages, images, max_tiles=recipe.tiles(question), priority=priority)
+    prompt = Prompt(
+        question.id, stage, messages, images,
+        max_tiles=recipe.tiles(question), priority=priority, thinking=recipe.prompt.thinks,
+    )  # fmt: skip
     try:
         if stage is Stage.SAMPLE:
             if rounds is not None:
@@ -313,7 +318,10 @@ async def _gains(
 
     async def gain(one: Response) -> float:
         ids = one.token_ids or await threads.tokenize(engine.encode, one.text)
-        seen, unseen = await asyncio.gather(engine.score(seeing, ids), engine.score(unseeing, ids))
+        behind = None if one.thoughts is None else Prefix("", (), one.thoughts, one.thought_ids)
+        seen, unseen = await asyncio.gather(
+            *(engine.score(replace(side, prefix=behind), ids) for side in (seeing, unseeing))
+        )
         return seen - unseen
 
     # equal texts have equal gains: score each text once

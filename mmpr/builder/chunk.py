@@ -25,7 +25,7 @@ from mmpr.pairing import PairOptions
 from mmpr.pool import ClusterOptions, Lease, WorkContext
 from mmpr.rounds import SourceRates
 from mmpr.run import ChunkAccount, RunFolder, Splice, StoredImage, StoredQuestion, StoredResponse
-from mmpr.run.stored_verdicts import with_verdicts
+from mmpr.run.stored_verdicts import verdicts_on, with_verdicts
 from mmpr.sources import LeaseRange, Row, Source, read_hashed
 from mmpr.types import DecodedImage, Question, Reason, Response, Skip, Stage, Verdict
 
@@ -203,7 +203,7 @@ class ActorJudge:
     async def judge(self, question: Question, responses: Sequence[Response]) -> list[Verdict]:
         """Return a verdict on each response."""
         async with self._free:
-            return await self._threads.compute(self._judge.judge_all, question, [r.text for r in responses])
+            return await self._threads.compute(verdicts_on, self._judge, question, responses)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,8 @@ from mmpr.errors import ConfigError, MissingExtra
 from mmpr.extras import is_installed, named_extras
 from mmpr.pocket import checkpoint_path
 from mmpr.pool import MakeEngine, Placement
-from mmpr.settings.config import BuildConfig, engine_tiles, short_name
+from mmpr.settings.config import BuildConfig, engine_tiles, of_sources, short_name
+from mmpr.types import Thinking
 
 _SMALL_BYTES = 20_000_000
 
@@ -78,6 +79,8 @@ def endpoint_options(config: BuildConfig) -> EndpointOptions:
         model=config.engine.model,
         continues="exact" if scoring else asked.continues,
         max_tiles=engine_tiles(config),
+        thinking=_thinking(config),
+        max_thought_tokens=config.sampling.max_thought_tokens,
         top_k=config.sampling.top_k,
     )
 
@@ -100,7 +103,15 @@ def engine_options(config: BuildConfig) -> EngineOptions:
         ray_metrics=ray_address(config) is not None,  # the Ray of a single build has no scraper
         lora=lora,
         lora_rank=rank,
+        thinking=_thinking(config),
+        limits_thoughts=config.sampling.max_thought_tokens is not None,
     )
+
+
+def _thinking(config: BuildConfig) -> tuple[Thinking, ...]:
+    """What the sources want of thinking, where they say it."""
+    wanted = {one.config.prompt.thinks for one in of_sources(config)}
+    return tuple(thinking for thinking in (Thinking.OFF, Thinking.ON) if thinking in wanted)
 
 
 def _adapter(folder: str) -> tuple[str, int]:

@@ -39,6 +39,7 @@ class Progress:
         self.preparing_s: defaultdict[tuple[int, str], float] = defaultdict(float)  # the same
         self.held_s = 0.0
         self.beat = Beat((), 0)
+        self._warnings: dict[str, bool] = {}  # what engines had to assume, and whether it was printed
         self._known: dict[int, Pulse] = {}
         self._window: deque[tuple[float, ...]] = deque()
         self._began = time.monotonic()
@@ -61,6 +62,8 @@ class Progress:
             self.busy_s[place] += _since(known, pulse, "busy_s")
             self.preparing_s[place] += _since(known, pulse, "preparing_s")
             self._known[place[0]] = pulse
+            if pulse.warning:
+                self._warnings.setdefault(pulse.warning, False)
         self.beat = beat
         self.held_s += beat.held_s
         self._window.append((now, *(self.totals[name] for name in _RATED)))
@@ -70,6 +73,12 @@ class Progress:
     def _baseline(self, pulse: Pulse) -> Pulse:
         """Return what an engine had done before this build, which does not count: engines of a job outlive a build."""
         return pulse if pulse.alive_s > time.monotonic() - self._began + 1.0 else Pulse()
+
+    def new_warnings(self) -> list[str]:
+        """What engines had to assume, each line once."""
+        new = [warning for warning, printed in self._warnings.items() if not printed]
+        self._warnings.update(dict.fromkeys(new, True))
+        return new
 
     @property
     def engines(self) -> int:

@@ -103,6 +103,8 @@ class JsonView:
     def see(self, event: Event) -> None:
         if isinstance(event, Beat):
             self._new_phase()
+            for words in self._figures.new_warnings():
+                log("assumed", "warning", run=self._run, words=words)
         if isinstance(event, Done):
             self._chunk(event)
         elif isinstance(event, Died):
@@ -148,6 +150,9 @@ class _Lines:
     def __init__(self, figures: progress.Progress) -> None:
         self._figures = figures
 
+    def warnings(self) -> list[str]:
+        return [visible_line(redacted(f"warning: {words}")) for words in self._figures.new_warnings()]
+
     def eta(self) -> str:
         left_s = self._figures.eta_s
         if left_s is None:
@@ -175,13 +180,15 @@ class _Lines:
 
 
 class _PlainLines:
-    """Prints a line per minute, and every fault."""
+    """Prints a line per minute, and every fault and warning."""
 
     def __init__(self, figures: progress.Progress) -> None:
         self._figures, self._lines = figures, _Lines(figures)
         self._printed_at = time.monotonic()
 
     def see(self, event: Event) -> None:
+        for warning in self._lines.warnings():
+            print(warning, file=sys.stderr, flush=True)
         if words := words_of(event):
             print(words, file=sys.stderr, flush=True)
         elif time.monotonic() - self._printed_at > _EVERY_S:
@@ -217,6 +224,8 @@ class _LiveLine:
         self._screen.stop()
 
     def see(self, event: Event) -> None:
+        for warning in self._lines.warnings():
+            self._console.print(warning, highlight=False, markup=False, soft_wrap=True)
         if words := words_of(event):
             self._console.print(words, highlight=False, markup=False, soft_wrap=True)
         elif isinstance(event, Beat | Done):

@@ -83,6 +83,7 @@ def part_recipe(config: BuildConfig, judges: Collection[str]) -> DatasetRecipe:
             keep_fraction=config.dropout.keep_fraction,
             policy=config.pairs.policy,
         ),
+        keep_thoughts=config.pairs.keep_thoughts,
         embed_images=config.dataset.embed_images,
         kind=functools.partial(kind_of, options=judge_options(config)),
         min_margin=config.verifier.min_margin,

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from mmpr.errors import ConfigError
 from mmpr.options import derived, option
+from mmpr.types import Thinking
 
 UNKNOWN_MODEL = "unknown"  # of responses whose model is not named
 
@@ -25,7 +26,8 @@ class EngineOptions:
 
     `on_cpu`: without a GPU. `ray_metrics`: hand vLLM's own metrics to Ray, which exports them beside ours
     (`ray_vllm_...`); only in an actor. `max_tiles`: tiles an image, the most that any source wants. `lora_rank`: the
-    greatest of the adapter's ranks.
+    greatest of the adapter's ranks. `thinking`: what the sources want of it. `limits_thoughts`: requests may have a
+    limit of thoughts.
     """
 
     model: str = option("OpenGVLab/InternVL2-8B", "the model: a checkpoint folder, a Hub repository, or pocket")
@@ -51,6 +53,8 @@ class EngineOptions:
     on_cpu: bool = derived(False)
     ray_metrics: bool = derived(False)
     lora_rank: int = derived(0)
+    thinking: tuple[Thinking, ...] = derived(())
+    limits_thoughts: bool = derived(False)
 
     @property
     def answering(self) -> str:
@@ -87,6 +91,8 @@ class EndpointOptions:
     timeout_s: float = option(600.0, "seconds for one request", gt=0)
     patience_s: float = option(300.0, "seconds without any answer after which a failing server counts as dead", gt=0)
     max_tiles: int | None = derived(None)
+    thinking: tuple[Thinking, ...] = derived(())
+    max_thought_tokens: int | None = derived(None)
     top_k: int = derived(0)
     pause_s: float = derived(0.5)
 

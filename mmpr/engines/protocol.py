@@ -18,7 +18,8 @@ from mmpr.types import Continues, Prompt, Reason, Response
 class Sampling:
     """How an engine samples one request; `top_k` 0 means no limit; a seed of None leaves it to the engine.
 
-    `first` is the index of the first response; a response's seed is `seed` plus its index.
+    `first` is the index of the first response; a response's seed is `seed` plus its index. After
+    `max_thought_tokens` the engine closes the thoughts; None: it never does.
     """
 
     n: int = 1
@@ -28,6 +29,7 @@ class Sampling:
     max_tokens: int = 1024
     seed: int | None = None
     first: int = 0
+    max_thought_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,8 @@ class Pulse:
     """An engine's state as totals since its start.
 
     `busy_s`, `preparing_s` and `alive_s` are an `EngineClock`'s; `step_age_s` is the time since its last step;
-    `memory_bytes` is what its processes hold (not a GPU's memory). `phase` is what it does while it starts.
+    `memory_bytes` is what its processes hold (not a GPU's memory). `phase` is what it does while it starts, `warning` a
+    line for a person about what it had to assume.
     """
 
     running: int = 0
@@ -49,6 +52,7 @@ class Pulse:
     step_age_s: float = 0.0
     memory_bytes: int = 0
     phase: str = ""
+    warning: str = ""
 
 
 _hear: ContextVar[Callable[[str], None]] = ContextVar("hear", default=lambda _: None)
@@ -153,7 +157,7 @@ class Engine(Protocol):
 
         Returns:
             n responses, their index from `sampling.first` on. After a prefix, `text` is what follows it in the decoded
-            whole.
+            whole. Without one, thoughts stand apart from `text` unless `prompt.thinking` is None.
 
         Raises:
             RequestRefused: this request cannot be answered (too long, wrong tags, prefix changed); the engine lives on.
@@ -178,6 +182,9 @@ class Engine(Protocol):
             RequestRefused: as `generate` does; or an answer is no single token, or got no log-probability.
             EngineDead: as `generate` does.
         """
+
+    def describe(self) -> tuple[str, ...]:
+        """What it took its model for, a line each, for `mmpr check --engine`."""
 
     async def count_tokens(self, text: str) -> int:
         """How many tokens an assistant's text takes."""

@@ -6,7 +6,9 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Sequence
 
+from mmpr.engines.families import THINK, ThoughtMarks
 from mmpr.engines.protocol import AnswerScores, EngineClock, Pulse, Sampling, check_tags
+from mmpr.engines.thoughts import split_ids, split_text
 from mmpr.errors import EngineDead
 from mmpr.types import Continues, Finish, Prompt, Response
 
@@ -31,7 +33,8 @@ def scripted_choice(prompt: Prompt, answers: Sequence[str]) -> Sequence[float]:
 class ScriptedEngine:
     """An `Engine` without a model, for tests and for measuring everything around the engine.
 
-    A token is one Unicode character. `prompts` records what was asked, in order.
+    A token is one Unicode character. `prompts` records what was asked, in order. A text that begins with `<think>` has
+    its thoughts kept apart, as every engine does it; `prompt.thinking` tells the script what was asked for.
 
     Args:
         script: (prompt, index) -> the response's text; after a prefix, the text that follows it.
@@ -39,6 +42,7 @@ class ScriptedEngine:
         kill_on: question ids that end the engine (`EngineDead`), for tests of leases.
         choices: (prompt, answers) -> the log-probability of each answer.
         continues: with TEXT it gives no token ids, and takes prefixes without.
+        marks: what the script puts around thoughts.
     """
 
     def __init__(
@@ -49,6 +53,7 @@ class ScriptedEngine:
         kill_on: frozenset[str] = frozenset(),
         choices: ChoiceScript = scripted_choice,
         continues: Continues = Continues.EXACT,
+        marks: ThoughtMarks = THINK,
     ) -> None:
         self.continues = continues
         self.clock = EngineClock()
@@ -58,6 +63,7 @@ class ScriptedEngine:
         self._kill_on = kill_on
         self._choices = choices
         self._tokens = 0
+        self._marks = marks
 
     async def generate(self, prompt: Prompt, sampling: Sampling) -> list[Response]:
         check_tags(prompt)
@@ -89,12 +95,31 @@ class ScriptedEngine:
         return AnswerScores(scores, sum(len(message.text) for message in prompt.messages))
 
     def _respond(self, prompt: Prompt, sampling: Sampling, index: int) -> Response:
-        text = self._script(prompt, index)
+        text = self._within(self._script(prompt, index), prompt, sampling.max_thought_tokens)
         finish = Finish.LENGTH if len(text) > sampling.max_tokens else Finish.STOP
         ids = self.encode(text)[: sampling.max_tokens]
         seed = None if sampling.seed is None else sampling.seed + index
+        thoughts, n_thoughts = self._thoughts(prompt, ids)
         kept = ids if self.continues is Continues.EXACT else ()
-        return Response(prompt.question_id, prompt.stage, index, self.decode(ids), kept, len(ids), finish, seed)
+        return Response(
+            prompt.question_id, prompt.stage, index, self.decode(ids[n_thoughts:]), kept[n_thoughts:], len(ids),
+            finish, seed, thoughts=thoughts, thought_ids=kept[:n_thoughts],
+        )  # fmt: skip
+
+    def _within(self, text: str, prompt: Prompt, most: int | None) -> str:
+        """The text with its thoughts closed after `most` tokens."""
+        thoughts, rest = split_text(text, self._marks, is_open=False)
+        if prompt.prefix is not None or thoughts is None or most is None or len(thoughts) <= most:
+            return text
+        return f"{self._marks.start}{thoughts[:most]}{self._marks.end}{rest}"
+
+    def _thoughts(self, prompt: Prompt, ids: tuple[int, ...]) -> tuple[str | None, int]:
+        if prompt.thinking is None or prompt.prefix is not None:
+            return None, 0
+        return split_ids(ids, self._marks, is_open=False, decode=self.decode)
+
+    def describe(self) -> tuple[str, ...]:
+        return ("a script",)
 
     async def count_tokens(self, text: str) -> int:
         return len(text)

@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,13 @@ import psutil
 
 from mmpr._processes import ENGINE_PARENT, give_way, kill_descendants, name_shared_memory, sweep_shared_memory
 from mmpr.engines.engine_options import EngineOptions
+from mmpr.engines.families import LIMITS, UNKNOWN, Family, ThinkingWay, described, family_of, is_open, thinking_way
 from mmpr.engines.protocol import AnswerScores, EngineClock, Pulse, Sampling, check_tags, report_phase
+from mmpr.engines.thoughts import split_ids
 from mmpr.errors import EngineDead, EngineError, EngineStartError, RequestRefused
 from mmpr.image_tags import IMAGE_TAG
 from mmpr.prompts import SHIELD, shield
-from mmpr.types import Continues, Finish, Prefix, Prompt, Reason, Response, Stage
+from mmpr.types import Continues, Finish, Message, Prefix, Prompt, Reason, Response, Stage, Thinking
 
 _NICENESS = (
     10  # of the actor, once its engine is up: where cores are few, the engine's scheduler takes precedence over images
@@ -45,12 +47,17 @@ _PHASES = {  # by what vLLM logs as it begins each
     "Warming up model": "compiling",
     "Profiling CUDA graph memory": "capturing CUDA graphs",
 }
+_GREETING = [{"role": "user", "content": "."}]
+_MARK_CHARS = 100  # of a prompt's end, where thoughts may be open
+# Two limits of each kind of argument between which the image below must differ in tokens.
+_TILES, _PIXELS = (1, 4), (64 * 64, 512 * 512)
+_WIDE = (1024, 256)
 _LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # that vLLM has kernels for
 _ERROR_LINE = re.compile(r"(\w*(?:Error|Exception|Killed)\b: .*)")
 
 
 def engine_arguments(options: EngineOptions) -> dict[str, Any]:
-    """The options as keyword arguments of vLLM's `AsyncEngineArgs`."""
+    """The options as keyword arguments of vLLM's `AsyncEngineArgs`, but for what depends on the model's family."""
     arguments: dict[str, Any] = {
         "model": options.model,
         "revision": options.revision,
@@ -64,14 +71,70 @@ def engine_arguments(options: EngineOptions) -> dict[str, Any]:
         "disable_log_stats": False,
         "scheduling_policy": "priority",
     }
-    if options.max_tiles is not None:
-        arguments["mm_processor_kwargs"] = {"max_dynamic_patch": options.max_tiles}
     if options.lora is not None:
         rank = next((rank for rank in _LORA_RANKS if rank >= options.lora_rank), options.lora_rank)
         arguments |= {"enable_lora": True, "max_loras": 1, "max_lora_rank": rank}
     if options.tensor_parallel_size > 1:
         arguments["distributed_executor_backend"] = "mp"  # in a placement group vLLM would pick Ray by itself
     return {name: value for name, value in arguments.items() if value is not None} | options.vllm
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """What vLLM's own configuration says of a model before its weights are loaded."""
+
+    family: Family
+    way: ThinkingWay
+    image: str  # what stands in a prompt where an image goes
+
+
+def served_model(model_config: Any) -> ServedModel:
+    """What a model is, by vLLM's `ModelConfig`."""
+    from vllm.tokenizers import cached_tokenizer_from_config
+
+    family = family_of(model_config.architectures, getattr(model_config.hf_text_config, "model_type", None))
+    tokenizer = cached_tokenizer_from_config(model_config)
+    template = tokenizer.get_chat_template()
+    rendered = tokenizer.apply_chat_template(_GREETING, tokenize=False, add_generation_prompt=True)
+    way = thinking_way(family, template, prompt_end=rendered[-_MARK_CHARS:])
+    return ServedModel(family, way, _image_placeholder(model_config))
+
+
+def start_arguments(options: EngineOptions) -> dict[str, Any]:
+    """All engine arguments: reads the model's configuration, so that those of its family are among them.
+
+    Raises:
+        EngineStartError: as `family_arguments` does.
+    """
+    from vllm import AsyncEngineArgs
+
+    arguments = engine_arguments(options)
+    return arguments | family_arguments(options, served_model(AsyncEngineArgs(**arguments).create_model_config()))
+
+
+def family_arguments(options: EngineOptions, model: ServedModel) -> dict[str, Any]:
+    """The engine arguments that depend on the model's family; `vllm.mm_processor_kwargs` take precedence.
+
+    Raises:
+        EngineStartError: the model has nothing that a setting could be said to.
+    """
+    arguments: dict[str, Any] = {}
+    own = options.vllm.get("mm_processor_kwargs") or {}
+    if options.max_tiles is not None:
+        if model.family.tile_argument is None:
+            pixels = model.family.pixel_argument
+            instead = f"; vllm.mm_processor_kwargs.{pixels} limits the pixels of an image" if pixels else ""
+            fault = f"{model.family.name} takes no limit of tiles: give max_tiles=null{instead}"
+            raise EngineStartError(f"max_tiles={options.max_tiles}: {fault}")
+        arguments["mm_processor_kwargs"] = {model.family.tile_argument: options.max_tiles, **own}
+    for fault in filter(None, map(model.way.fault, options.thinking)):
+        raise EngineStartError(fault)
+    if options.limits_thoughts:
+        if model.way.marks is None:
+            raise EngineStartError(f"max_thought_tokens: no marks of thoughts are known of {options.model!r}")
+        marks = {"reasoning_start_str": model.way.marks.start, "reasoning_end_str": model.way.marks.end}
+        arguments["reasoning_config"] = marks | (options.vllm.get("reasoning_config") or {})
+    return arguments
 
 
 class _Meter:
@@ -140,11 +203,50 @@ class VllmEngine:
         self._lora = None if lora is None else _lora_request(lora)
         self._tokenizer = llm.get_tokenizer()
         self._specials = _special_texts(self._tokenizer)
-        self._stops = _stop_ids(self._tokenizer)
-        self._image_ids = self._tokenizer.encode(_image_placeholder(llm), add_special_tokens=False)
+        self._model = served_model(llm.model_config)
+        self._stops = _stop_ids(llm.model_config, self._tokenizer, self.family.stops)
+        self._image_ids = self._raw_ids(self._model.image)
         self._threads = ThreadPoolExecutor(_TOKENIZING, "mmpr-prompt")  # the loop's own is any library's
         self._numbers = itertools.count()
         self._answer_ids: dict[str, int] = {}
+
+        self._opened: dict[Thinking, bool] = {}
+
+    @property
+    def family(self) -> Family:
+        """What the model was taken for."""
+        return self._model.family
+
+    def describe(self) -> tuple[str, ...]:
+        return described(self._model.family, self._model.way, self._model.image)
+
+    async def check_limits(self, names: Sequence[str]) -> None:
+        """Try each limit of an image's tiles or pixels: vLLM drops what an image processor does not know.
+
+        Raises:
+            EngineStartError: an image takes as many tokens whatever the limit is.
+        """
+        for name in names:
+            few, many = [await self._image_tokens({name: limit}) for limit in (_PIXELS if "pixels" in name else _TILES)]
+            if few == many:
+                found = "it fails at it" if few is None else f"an image takes {few} tokens whatever it is"
+                raise EngineStartError(
+                    f"{name}: the image processor ({self.family.name}) does not know this limit: {found}; "
+                    "leave it out (max_tiles=null)"
+                )
+
+    async def _image_tokens(self, limits: dict[str, int]) -> int | None:
+        """Tokens of a prompt with a wide image under some limits; None where it fails."""
+        from PIL import Image
+
+        ids = self.prompt_ids(Prompt("limits", Stage.SAMPLE, (Message("user", f"{IMAGE_TAG}\n."),)))
+        request = {"prompt_token_ids": ids, "multi_modal_data": {"image": [Image.new("RGB", _WIDE)]}}
+        request["mm_processor_kwargs"] = limits
+        try:
+            (rendered,) = await self._llm.renderer.render_cmpl_async([request], skip_mm_cache=True)
+        except (ValueError, TypeError):  # the processor refuses the limit, or so many tokens are too many
+            return None
+        return len(rendered["prompt_token_ids"])
 
     async def generate(self, prompt: Prompt, sampling: Sampling) -> list[Response]:
         check_tags(prompt)
@@ -159,8 +261,8 @@ class VllmEngine:
         from vllm.sampling_params import RequestOutputKind
 
         check_tags(prompt)
-        kept = prompt.prefix.token_ids if prompt.prefix else ()
-        whole = replace(prompt, prefix=Prefix("", (*kept, *token_ids)))
+        before = prompt.prefix or Prefix("", ())
+        whole = replace(prompt, prefix=replace(before, token_ids=(*before.token_ids, *token_ids)))
         parameters = SamplingParams(
             max_tokens=1, prompt_logprobs=0, detokenize=False, output_kind=RequestOutputKind.FINAL_ONLY
         )
@@ -179,7 +281,8 @@ class VllmEngine:
             max_tokens=1, temperature=0.0, allowed_token_ids=ids, logprobs=len(ids), logprob_token_ids=ids,
             detokenize=False, output_kind=RequestOutputKind.FINAL_ONLY,
         )  # fmt: skip
-        result = await self._run(prompt, parameters)
+        # a model that thinks would begin with a thought: it is told not to, and open thoughts are closed
+        result = await self._run(replace(prompt, thinking=Thinking.OFF, prefix=Prefix("", ())), parameters)
         (found,) = result.outputs[0].logprobs or [{}]
         if missing := [answer for answer, token in zip(answers, ids, strict=True) if token not in found]:
             raise RequestRefused(Reason.ENGINE_REFUSED, f"vLLM gave no log-probability for {missing[0]!r}")
@@ -193,15 +296,52 @@ class VllmEngine:
 
     def prompt_ids(self, prompt: Prompt) -> list[int]:
         """The chat template around the messages as token ids, then the prefix's own; one `<image>` an image."""
-        turns = [{"role": m.role, "content": shield(m.text, self._specials)} for m in prompt.messages]
-        rendered = self._tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+        rendered = self._rendered(prompt.messages, prompt.thinking)
         ids: list[int] = []
-        for piece in re.split(f"({SHIELD}|{IMAGE_TAG})", rendered):
-            if piece == IMAGE_TAG:
+        line = "" if self.family.image_ends_line else "\n?"
+        for piece in re.split(f"({SHIELD}|{IMAGE_TAG}{line})", rendered):
+            if piece.startswith(IMAGE_TAG):
                 ids += self._image_ids
             elif piece and piece != SHIELD:
-                ids += self._tokenizer.encode(piece, add_special_tokens=False)
-        return ids + list(prompt.prefix.token_ids if prompt.prefix else ())
+                ids += self._raw_ids(piece)
+        return ids + (self._prefix_ids(prompt.prefix, prompt.thinking) if prompt.prefix else [])
+
+    def _rendered(self, messages: Sequence[Message], thinking: Thinking | None) -> str:
+        """The messages in the chat template; nothing in a message can be taken for a special token."""
+        turns = [{"role": m.role, "content": shield(m.text, self._specials)} for m in messages]
+        if (asked := self._model.way.system(thinking)) is not None:
+            own = turns.pop(0)["content"] if turns and turns[0]["role"] == "system" else ""
+            said = shield(asked, self._specials) in own  # the run's own system message may be this very one
+            turns.insert(0, {"role": "system", "content": own if said else f"{asked}\n\n{own}".rstrip()})
+        rendered: str = self._tokenizer.apply_chat_template(
+            turns, tokenize=False, add_generation_prompt=True, **self._model.way.arguments(thinking)
+        )
+        return rendered
+
+    def _prefix_ids(self, prefix: Prefix, thinking: Thinking | None) -> list[int]:
+        """The closed thoughts that stand before a prefix, and the prefix; the prompt may have opened the thoughts."""
+        marks = self._model.way.marks
+        if prefix.thought_ids or marks is None or thinking is None:
+            return [*prefix.thought_ids, *prefix.token_ids]
+        opened = self._opens(thinking)
+        if prefix.thoughts is None and not opened:
+            return [*prefix.token_ids]
+        start = [] if opened else self._raw_ids(f"{marks.start}\n")
+        thoughts = self.encode(prefix.thoughts or "")
+        return [*start, *thoughts, *self._raw_ids(f"\n{marks.end}\n\n"), *prefix.token_ids]
+
+    def _opens(self, thinking: Thinking) -> bool:
+        """Whether a prompt ends in open thoughts."""
+        if thinking not in self._opened:
+            marks = self._model.way.marks
+            end = self._rendered((Message("user", "."),), thinking)[-_MARK_CHARS:]
+            self._opened[thinking] = marks is not None and is_open(end, marks)
+        return self._opened[thinking]
+
+    def _raw_ids(self, text: str) -> list[int]:
+        """Token ids of a text in which special tokens are meant."""
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
+        return ids
 
     async def _tokenized(self, prompt: Prompt) -> list[int]:
         return await asyncio.get_running_loop().run_in_executor(self._threads, self.prompt_ids, prompt)
@@ -215,7 +355,7 @@ class VllmEngine:
             again = f" again {tries}" if tries else ""
             request["multi_modal_uuids"] = {"image": [image.sha256 + tiles + again for image in prompt.images]}
             if prompt.max_tiles is not None:
-                request["mm_processor_kwargs"] = {"max_dynamic_patch": prompt.max_tiles}
+                request["mm_processor_kwargs"] = {self._model.family.tile_argument: prompt.max_tiles}
         return request
 
     async def _run(self, prompt: Prompt, parameters: Any) -> Any:
@@ -270,6 +410,7 @@ class VllmEngine:
             max_tokens=sampling.max_tokens,
             seed=None if sampling.seed is None else sampling.seed + sampling.first,
             stop_token_ids=sorted(self._stops),
+            thinking_token_budget=sampling.max_thought_tokens,
             detokenize=False,  # decoded once at the end, by the same call that decodes prefixes
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
@@ -284,9 +425,22 @@ class VllmEngine:
             ids = ids[:-1]
         index = sampling.first + output.index
         seed = None if sampling.seed is None else sampling.seed + index
-        kept = ids if prompt.stage in _KEEPS_IDS else ()
-        text = self._text_after(prompt, ids)
-        return Response(prompt.question_id, prompt.stage, index, text, kept, len(output.token_ids), finish, seed)
+        thoughts, n_thoughts = self._thoughts(prompt, ids)
+        text = self._text_after(prompt, ids[n_thoughts:])
+        response = Response(
+            prompt.question_id, prompt.stage, index, text, (), len(output.token_ids), finish, seed, thoughts=thoughts
+        )
+        if prompt.stage not in _KEEPS_IDS:
+            return response
+        return replace(response, token_ids=ids[n_thoughts:], thought_ids=ids[:n_thoughts])
+
+    def _thoughts(self, prompt: Prompt, ids: tuple[int, ...]) -> tuple[str | None, int]:
+        """The thoughts that a response begins with, and how many of its ids they take; behind a prefix come none."""
+        marks = self._model.way.marks
+        if prompt.thinking is None or prompt.prefix is not None or marks is None:
+            return None, 0
+        opened = self._opens(prompt.thinking)
+        return split_ids(ids, marks, is_open=opened, decode=self._tokenizer.decode)
 
     def _text_after(self, prompt: Prompt, ids: tuple[int, ...]) -> str:
         if prompt.prefix is None:
@@ -312,7 +466,8 @@ class VllmEngine:
         return text
 
     def pulse(self) -> Pulse:
-        return self.clock.on(replace(self._meter.pulse(), memory_bytes=_memory_bytes()))
+        warning = f"the model is of no known family; assumed: {UNKNOWN.assumed}" if self.family is UNKNOWN else ""
+        return self.clock.on(replace(self._meter.pulse(), memory_bytes=_memory_bytes(), warning=warning))
 
     async def close(self) -> None:
         reader = self._llm.output_handler
@@ -338,7 +493,20 @@ async def start_vllm(options: EngineOptions) -> VllmEngine:
     starting = asyncio.ensure_future(asyncio.to_thread(_start, options))
     while not (await asyncio.wait([starting], timeout=_LOOK_S))[0]:
         report_phase(phases.now())
-    return starting.result()
+    engine = starting.result()
+    try:
+        await engine.check_limits(_limits(options, engine))
+    except EngineStartError:
+        await engine.close()
+        raise
+    return engine
+
+
+def _limits(options: EngineOptions, engine: VllmEngine) -> list[str]:
+    """Names of the arguments by which an image's tiles or pixels are limited."""
+    own = [name for name in options.vllm.get("mm_processor_kwargs") or {} if name in LIMITS]
+    tile = engine.family.tile_argument if options.max_tiles is not None else None
+    return own if tile is None or tile in own else [tile, *own]
 
 
 def _start(options: EngineOptions) -> VllmEngine:
@@ -347,7 +515,9 @@ def _start(options: EngineOptions) -> VllmEngine:
 
     try:
         # in a frame of its own: a module of vLLM keeps this one for good, through the traceback of a failed import
-        return _started(AsyncLLM, AsyncEngineArgs(**engine_arguments(options)), options)
+        return _started(AsyncLLM, AsyncEngineArgs(**start_arguments(options)), options)
+    except EngineStartError as error:
+        raise EngineStartError(f"model {options.model!r}: {error}") from None
     except (Exception, SystemExit) as error:  # noqa: BLE001 vLLM raises anything here; a start has one meaning of failure
         kill_descendants()
         raise EngineStartError(f"model {options.model!r}: {_cause(error)}") from None
@@ -479,15 +649,16 @@ def _refusal(error: Exception) -> RequestRefused:
 
 def _assert_prefix(prompt: Prompt, ran: Sequence[int]) -> None:
     """vLLM may decode and encode a prompt with images again: what ran must end in the prefix's own ids."""
-    if prompt.prefix is not None and tuple(ran[-len(prompt.prefix.token_ids) :]) != prompt.prefix.token_ids:
+    ids = (*prompt.prefix.thought_ids, *prompt.prefix.token_ids) if prompt.prefix else ()
+    if ids and tuple(ran[-len(ids) :]) != ids:
         raise RequestRefused(Reason.PREFIX_CHANGED, "the engine ran other tokens than those of the prefix")
 
 
-def _image_placeholder(llm: Any) -> str:
+def _image_placeholder(model_config: Any) -> str:
     """What vLLM looks for where an image goes: InternVL's `<image>`, Qwen2-VL's three tokens of vision."""
     from vllm.model_executor.model_loader import get_model_cls
 
-    placeholder = getattr(get_model_cls(llm.model_config), "get_placeholder_str", None)
+    placeholder = getattr(get_model_cls(model_config), "get_placeholder_str", None)
     return (placeholder and placeholder("image", 1)) or IMAGE_TAG
 
 
@@ -516,7 +687,9 @@ def _first_token(tokenizer: Any, specials: Sequence[str], answer: str) -> int:
     return int(alone[0])
 
 
-def _stop_ids(tokenizer: Any) -> frozenset[int]:
-    """End of text, and ChatML's end of turn, which some InternVL checkpoints leave out of their generation_config."""
-    turn = tokenizer.get_vocab().get("<|im_end|>")
-    return frozenset(i for i in (tokenizer.eos_token_id, turn) if i is not None)
+def _stop_ids(model_config: Any, tokenizer: Any, stops: Sequence[str]) -> frozenset[int]:
+    """End of text, what the checkpoint's generation_config says ends one, and a family's own ends of a turn."""
+    stated = model_config.try_get_generation_config().get("eos_token_id")
+    vocabulary = tokenizer.get_vocab()
+    found = (tokenizer.eos_token_id, *(stated if isinstance(stated, list) else [stated]), *map(vocabulary.get, stops))
+    return frozenset(i for i in found if i is not None)

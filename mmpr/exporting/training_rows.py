@@ -120,7 +120,10 @@ def _preferred(committed: StoredQuestion, recipe: DatasetRecipe) -> tuple[list[L
     if isinstance(pairs, Skip):
         return [], [(pairs.reason, f"question {committed.question.id}: {pairs.detail}")]
     sides = {pair.chosen: True for pair in pairs} | {pair.rejected: False for pair in pairs}
-    found = [(committed.find(side).response, committed.text_of(side), label) for side, label in sides.items()]
+    kept = recipe.keep_thoughts
+    found = [
+        (committed.find(side).response, committed.text_of(side, thoughts=kept), label) for side, label in sides.items()
+    ]
     return [LabelledResponse(text, label, response) for response, text, label in found], []
 
 
@@ -143,7 +146,10 @@ def _labelled(
         ordered = _best_first(distinct) if label else sorted(distinct, key=lambda judged: judged[0].index)
         kept = ordered[: choice.per_question]
         omitted += [(Unfit.PER_QUESTION, _place(committed, one)) for one in ordered[len(kept) :]]
-        rows += [LabelledResponse(response.text, label, response, verdict) for response, verdict in kept]
+        rows += [
+            LabelledResponse(one.whole_text if rule.keep_thoughts else one.text, label, one, verdict)
+            for one, verdict in kept
+        ]
     return rows, omitted
 
 

@@ -347,6 +347,8 @@ def extract(response: str, *, form: str = "final") -> Extraction:
         form: what was asked for: `final`, `boxed`, `think` (a closed think block and a box) or `any`.
     """
     text = response[-_MAX_TEXT_CHARS:].rstrip()
+    if "<|begin_of_box|>" in text:  # as GLM-4.5V ends: the answer stands between marks of its own
+        text = text.replace("<|begin_of_box|>", "\\boxed{").replace("<|end_of_box|>", "}")
     if (answer := _plainly_stated(text)) is not None:
         return Extraction(answer, None, form not in ("final", "any"))
     return searched(text, form, thought="</think>" in response)

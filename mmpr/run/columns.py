@@ -63,6 +63,7 @@ class DatasetRecipe:
         pair: returns at least one pair in order of rank, or the skip.
         messages: returns the messages as sent with the images; they have one `<image>` tag per image.
         columns: the values of the run.
+        keep_thoughts: whether both sides have their thoughts in front.
         embed_images: whether `images` holds bytes; otherwise it holds the path of each unchanged local file.
         view: applied to each committed question first, for example to judge it again under other settings.
         kind: returns the kind of a question's reference answer, for counting; None if unknown.
@@ -74,6 +75,7 @@ class DatasetRecipe:
     pair: Callable[[StoredQuestion], list[Pair] | Skip]
     messages: Callable[[StoredQuestion], tuple[Message, ...]]
     columns: RunColumns
+    keep_thoughts: bool = False
     embed_images: bool = True
     view: Callable[[StoredQuestion], StoredQuestion] = _as_committed
     kind: Callable[[StoredQuestion], str | None] = _no_kind
@@ -152,7 +154,7 @@ def weigh(committed: StoredQuestion, pairs: Sequence[Pair], recipe: DatasetRecip
     """Estimate the bytes of each pair's row in memory; needs no image's bytes."""
     shared = sum(image.n_bytes for image, path in _placed(committed, recipe) if path is None) + _ROW_BYTES
     shared += 2 * sum(len(message.text.encode()) for message in recipe.messages(committed))
-    texts = ((committed.text_of(pair.chosen), committed.text_of(pair.rejected)) for pair in pairs)
+    texts = (sides_texts(committed, pair, recipe) for pair in pairs)
     return [shared + 2 * (len(chosen.encode()) + len(rejected.encode())) for chosen, rejected in texts]
 
 
@@ -166,7 +168,13 @@ def sides_of(row: TableRow) -> tuple[Side, Side]:
 def pair_rows(committed: StoredQuestion, pairs: Sequence[Pair], recipe: DatasetRecipe) -> list[TableRow]:
     """Return the rows of one question's pairs, with the bytes of its images."""
     shared = _question_columns(committed, recipe)
-    return [{**shared, **_pair_columns(committed, pair, recipe.columns)} for pair in pairs]
+    return [{**shared, **_pair_columns(committed, pair, recipe)} for pair in pairs]
+
+
+def sides_texts(committed: StoredQuestion, pair: Pair, recipe: DatasetRecipe) -> tuple[str, str]:
+    """Chosen and rejected text of a pair as its row has them."""
+    chosen, rejected = (committed.text_of(side, thoughts=recipe.keep_thoughts) for side in (pair.chosen, pair.rejected))
+    return chosen, rejected
 
 
 def _fields() -> list[pa.Field]:
@@ -279,10 +287,12 @@ def image_bytes(image: TableRow) -> bytes | None:
         return None
 
 
-def _pair_columns(committed: StoredQuestion, pair: Pair, columns: RunColumns) -> TableRow:
-    chosen, rejected = committed.find(pair.chosen), committed.find(pair.rejected)
-    texts = committed.text_of(pair.chosen), committed.text_of(pair.rejected)
+def _pair_columns(committed: StoredQuestion, pair: Pair, recipe: DatasetRecipe) -> TableRow:
+    chosen, rejected, columns = committed.find(pair.chosen), committed.find(pair.rejected), recipe.columns
+    texts = sides_texts(committed, pair, recipe)
     splice = rejected.splice
+    # the prefix is counted from the chosen text's start, thoughts included where they are kept
+    before = len(texts[0]) - len(chosen.response.text) if splice and splice.prefix_chars else 0
     chosen_score, rejected_score = (splice.scores if splice else None) or (None, None)
     return {
         "chosen": [{"role": "assistant", "content": [{"type": "text", "text": texts[0]}]}],
@@ -301,7 +311,7 @@ def _pair_columns(committed: StoredQuestion, pair: Pair, columns: RunColumns) ->
         "rank": pair.rank,
         "seed": chosen.response.seed,
         "keep_fraction": columns.keep_fraction if pair.kind is PairKind.DROPOUT_NTP else None,
-        "prefix_chars": splice.prefix_chars if splice else None,
+        "prefix_chars": splice.prefix_chars + before if splice else None,
         "chosen_tokens": committed.tokens_of(pair.chosen),
         "rejected_tokens": committed.tokens_of(pair.rejected),
         "chosen_finish_reason": _ended(chosen.response),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, FiniteFloat
@@ -125,20 +125,27 @@ class StoredQuestion:
                 return stored
         raise KeyError(f"{self.question.source}:{self.question.row} has no response {side[0].value} {side[1]}")
 
-    def text_of(self, side: Side) -> str:
-        """Return the whole text of a side; for a completion, the kept prefix of its draft comes first."""
+    def text_of(self, side: Side, *, thoughts: bool = False) -> str:
+        """Return the whole text of a side; for a completion, the kept prefix of its draft comes first.
+
+        Args:
+            thoughts: with the side's thoughts in front; a completion's are the draft's, unless nothing of it was kept.
+        """
         stored = self.find(side)
-        if stored.splice is None:
-            return stored.response.text
-        draft = self.find((Stage.DRAFT, stored.splice.draft_index)).response.text
-        return draft[: stored.splice.prefix_chars] + stored.response.text
+        text = stored.response.whole_text if thoughts else stored.response.text
+        if stored.splice is None or not stored.splice.prefix_chars:
+            return text
+        draft = self.find((Stage.DRAFT, stored.splice.draft_index)).response
+        kept = draft.text[: stored.splice.prefix_chars] + stored.response.text
+        return replace(draft, text=kept).whole_text if thoughts else kept
 
     def tokens_of(self, side: Side) -> int | None:
-        """Return the length of a side in tokens, the kept prefix of its draft included; None if unknown."""
+        """Return the length of a side in tokens, thoughts left out and the kept prefix of its draft included; None if
+        unknown."""
         stored = self.find(side)
         if stored.response.n_tokens is None:
             return None
-        return stored.response.n_tokens + (stored.splice.prefix_tokens if stored.splice else 0)
+        return stored.response.text_tokens + (stored.splice.prefix_tokens if stored.splice else 0)
 
 
 @dataclass(frozen=True, slots=True)

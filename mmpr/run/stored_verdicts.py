@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from mmpr.errors import JudgeError
 from mmpr.judging import VERSION, Judge, JudgeOptions, OwnJudge, compile_reference, open_judge
+from mmpr.judging.rules import Rule
 from mmpr.run.commit_records import StoredQuestion, StoredResponse
-from mmpr.types import Stage
+from mmpr.types import Outcome, Question, Response, Stage, Verdict
 from mmpr.verifier.opinions import UseVerifier, with_opinion
+
+
+def verdicts_on(judge: Judge | OwnJudge, question: Question, responses: Sequence[Response]) -> list[Verdict]:
+    """A verdict on each response of a question; what it thought is not judged, and thoughts alone are no answer."""
+    judged = iter(judge.judge_all(question, [one.text for one in responses if not one.only_thinks]))
+    return [Verdict(Outcome.UNPARSED, None, Rule.THINK) if one.only_thinks else next(judged) for one in responses]
 
 
 def with_verdicts(committed: StoredQuestion, judge: Judge | OwnJudge) -> StoredQuestion:
@@ -16,7 +24,7 @@ def with_verdicts(committed: StoredQuestion, judge: Judge | OwnJudge) -> StoredQ
     samples = [stored for stored in committed.responses if stored.response.stage is Stage.SAMPLE]
     if not samples:
         return committed
-    verdicts = judge.judge_all(committed.question, [stored.response.text for stored in samples])
+    verdicts = verdicts_on(judge, committed.question, [stored.response for stored in samples])
     judged = [
         replace(stored, verdict=verdict, judge_version=VERSION, ruled=None)
         for stored, verdict in zip(samples, verdicts, strict=True)

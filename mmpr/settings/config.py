@@ -155,6 +155,17 @@ class BuildConfig(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _leaves_an_answer(self) -> BuildConfig:
+        most = self.sampling.max_thought_tokens
+        for name, room in (
+            ("max_tokens", self.sampling.max_tokens),
+            ("draft_max_tokens", self.dropout.draft_max_tokens),
+        ):
+            if most is not None and most >= room:
+                raise ValueError(f"max_thought_tokens: {most} leaves no token of {name} ({room}) for the answer")
+        return self
+
+    @model_validator(mode="after")
     def _evaluates_in_full(self) -> BuildConfig:
         if self.sampling.evaluate and self.sampling.adaptive:
             raise ValueError("evaluate asks every question n times: give adaptive=false")
@@ -256,6 +267,8 @@ def flat(values: Mapping[str, Any]) -> dict[str, Any]:
             found[name] = [_flat_entry(entry) for entry in given]
         else:
             found[name] = given
+    if isinstance(found.get("thinking"), bool):  # YAML reads on and off so
+        found["thinking"] = "on" if found["thinking"] else "off"
     return found
 
 

@@ -10,7 +10,7 @@ from typing import Any
 # Settings of `BuildConfig` that a source may have a value of its own for; a build's value is that of the others.
 PER_SOURCE = (
     *("image_root", "columns", "language", "limit", "answer_index", "answer_agreement"),
-    *("prompt_version", "prompt_template", "system_message"),
+    *("prompt_version", "prompt_template", "system_message", "thinking"),
     *("max_tiles", "video_frames", "video_tiles"),
     *("keep_fraction", "min_side_tokens", "rejected_view", "endings"),
     *("answer_kind", "relative_tolerance", "ordered", "box_format", "box_iou"),

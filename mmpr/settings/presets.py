@@ -25,14 +25,28 @@ def preset(name: str) -> dict[str, Any] | None:
     """The settings that ship under a name; None where there is none. `pocket` is the embedded model's."""
     if name == POCKET:
         return _embedded(POCKET)
-    table = _embedded("presets")
-    own = table["presets"].get(name)
-    return None if own is None else {**table["shared"], **own}
+    own = _presets().get(name)
+    return None if own is None else copy.deepcopy({**_parsed("presets")["shared"], **own})
 
 
 def preset_names() -> list[str]:
     """Every preset's name, by family and size."""
-    return [POCKET, *_embedded("presets")["presets"]]
+    return [POCKET, *_presets()]
+
+
+@functools.cache
+def _presets() -> dict[str, dict[str, Any]]:
+    """Each preset's own settings; a name with `*` stands for one a size."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, own in _parsed("presets")["presets"].items():
+        if "sizes" not in own:
+            found[name] = own
+            continue
+        shared = {key: value for key, value in own.items() if key != "sizes"}
+        for size, gpus in own["sizes"].items():
+            sized = {"model": own["model"].replace("*", size), "tensor_parallel_size": gpus}
+            found[name.replace("*", size.lower())] = {**shared, **sized}
+    return found
 
 
 def read_settings(file: Path) -> dict[str, Any]:

@@ -21,11 +21,14 @@ from mmpr.engines.endpoint.wire import (
     refuse_chat_tokens,
     sampling_body,
     scores_of,
+    template_fields,
 )
 from mmpr.engines.engine_options import EndpointOptions
+from mmpr.engines.families import ALL_MARKS, THINK, marks_in
 from mmpr.engines.protocol import AnswerScores, Pulse, Sampling, check_tags
+from mmpr.engines.thoughts import split_ids, split_text
 from mmpr.errors import EngineError, RequestRefused
-from mmpr.types import Continues, Finish, Message, Prefix, Prompt, Reason, Response, Stage
+from mmpr.types import Continues, Finish, Message, Prefix, Prompt, Reason, Response, Stage, Thinking
 
 _KEEPS_IDS = frozenset({Stage.DRAFT, Stage.COMPLETION})
 _LIKELIEST = (20, 5)  # tokens whose log-probabilities are asked for: the first number that the server takes
@@ -68,11 +71,26 @@ class EndpointEngine:
     async def _asked(self, prompt: Prompt) -> tuple[str, Json]:
         """Where a prompt goes, and the fields that say what is asked."""
         if prompt.prefix is None or prompt.images or self._profile.way is not Way.IDS:
-            return "chat/completions", self._body | chat_body(prompt, self._profile, max_tiles=self._max_tiles)
-        template = {name: value for name, value in self._body.items() if name == "chat_template_kwargs"}
+            return "chat/completions", self._chat(prompt, max_tiles=self._max_tiles)
+        template = template_fields(prompt.thinking, self._body)
         ids = await self._tokenizer.encode_chat(chat_messages(prompt, self._profile), template)
-        ids += prompt.prefix.token_ids
+        ids += await self._thought_ids(prompt, prompt.prefix) + prompt.prefix.token_ids
         return "completions", self._body | {"prompt": ids, "return_token_ids": True, "add_special_tokens": False}
+
+    def _chat(self, prompt: Prompt, *, max_tiles: int | None = None) -> Json:
+        """The fields of a chat completion; what the run's own body says of images and templates stands beside ours."""
+        body = chat_body(prompt, self._profile, max_tiles=max_tiles)
+        for name in body.keys() & {"mm_processor_kwargs"} & self._body.keys():
+            body[name] = {**body[name], **self._body[name]}
+        return self._body | body | template_fields(prompt.thinking, self._body)
+
+    async def _thought_ids(self, prompt: Prompt, prefix: Prefix) -> tuple[int, ...]:
+        """Tokens of the closed thoughts before a prefix; a prompt that ends in open ones needs their end at least."""
+        opened = self._profile.opens is not None and prompt.thinking in self._profile.opens
+        if prefix.thought_ids or (prefix.thoughts is None and not opened):
+            return prefix.thought_ids
+        closed = THINK.closed(prefix.thoughts or "")
+        return await self._tokenizer.encode(closed.removeprefix(f"{THINK.start}\n") if opened else closed)
 
     # -- n responses ----------------------------------------------------------------------------------------------
 
@@ -108,11 +126,39 @@ class EndpointEngine:
             finish = Finish(choice.finish)
         except ValueError:
             raise RequestRefused(Reason.ENGINE_REFUSED, f"finish_reason {choice.finish[:40]!r}") from None
-        text = await self._text_after(prompt.prefix, choice) if prompt.prefix else choice.text
         exact = self.continues is Continues.EXACT and prompt.stage in _KEEPS_IDS
         seed = None if sampling.seed is None else sampling.seed + index
         kept = (choice.ids or ()) if exact else ()
-        return Response(prompt.question_id, prompt.stage, index, text, kept, choice.n_tokens, finish, seed)
+        thoughts, n_thoughts = None, 0
+        if prompt.prefix:
+            text = await self._text_after(prompt.prefix, choice)
+        elif prompt.thinking is None:
+            text = choice.text
+        else:
+            thoughts, text = self._apart(choice, prompt.thinking)
+            if thoughts is not None and kept:
+                n_thoughts = await asyncio.to_thread(self._n_thoughts, kept, prompt.thinking)
+                text = await self._tokenizer.decode(kept[n_thoughts:])
+        return Response(
+            prompt.question_id, prompt.stage, index, text, kept[n_thoughts:], choice.n_tokens, finish, seed,
+            thoughts=thoughts, thought_ids=kept[:n_thoughts],
+        )  # fmt: skip
+
+    def _apart(self, choice: ServerChoice, thinking: Thinking) -> tuple[str | None, str]:
+        """The thoughts and the text behind them, as the server's parser or the marks in the text tell them apart."""
+        if choice.thoughts is not None:
+            return choice.thoughts, choice.text.lstrip()
+        marks = marks_in(choice.text)
+        return split_text(choice.text, marks, is_open=self._is_open(choice.text, thinking))
+
+    def _is_open(self, text: str, thinking: Thinking) -> bool:
+        """Whether the prompt had opened the thoughts; where nobody can see it, the end of them alone tells it."""
+        marks, opens = marks_in(text), self._profile.opens
+        return marks.end in text.partition(marks.start)[0] if opens is None else thinking in opens
+
+    def _n_thoughts(self, ids: tuple[int, ...], thinking: Thinking) -> int:
+        whole = self.decode(ids)
+        return split_ids(ids, marks_in(whole), is_open=self._is_open(whole, thinking), decode=self.decode)[1]
 
     async def _text_after(self, prefix: Prefix, choice: ServerChoice) -> str:
         """The text behind a prefix, where it follows it verbatim.
@@ -121,14 +167,15 @@ class EndpointEngine:
             RequestRefused: PREFIX_CHANGED: it does not: a blank was lost between, or the tokens together say another
                 text than apart.
         """
+        text = choice.text or choice.thoughts or ""  # a parser may take all that follows closed thoughts for thoughts
         if prefix.token_ids:
             whole = await self._tokenizer.decode(prefix.token_ids + (choice.ids or ()))
-            if whole != prefix.text + choice.text:
+            if whole != prefix.text + text:
                 raise RequestRefused(Reason.PREFIX_CHANGED, "prefix and completion decode to another text than apart")
-        elif not follows(prefix.text, choice.text):
-            seam = f"{prefix.text[-20:]!r} and {choice.text[:20]!r}"
+        elif not follows(prefix.text, text):
+            seam = f"{prefix.text[-20:]!r} and {text[:20]!r}"
             raise RequestRefused(Reason.PREFIX_CHANGED, f"the server's text does not follow the prefix: {seam}")
-        return choice.text
+        return text
 
     # -- scores and tokens ----------------------------------------------------------------------------------------
 
@@ -137,10 +184,11 @@ class EndpointEngine:
         refuse_chat_tokens(prompt)
         if self._profile.way is not Way.IDS:
             raise RequestRefused(Reason.ENGINE_REFUSED, "only vLLM serve gives the log-probability of a given text")
-        ids = (*(prompt.prefix.token_ids if prompt.prefix else ()), *token_ids)
-        whole = replace(prompt, prefix=Prefix(await self._tokenizer.decode(ids), ids))
-        body = chat_body(whole, self._profile, max_tiles=self._max_tiles) | {"max_tokens": 1, "prompt_logprobs": 0}
-        reply, logprobs = await self._server.post("chat/completions", self._body | body, read_scored)
+        before = prompt.prefix or Prefix("", ())
+        ids = (*before.token_ids, *token_ids)
+        whole = replace(prompt, prefix=replace(before, text=await self._tokenizer.decode(ids), token_ids=ids))
+        body = self._chat(whole, max_tiles=self._max_tiles) | {"max_tokens": 1, "prompt_logprobs": 0}
+        reply, logprobs = await self._server.post("chat/completions", body, read_scored)
         _check_prefix(whole, reply)
         return sum(logprobs[-len(token_ids) :]) / len(token_ids)
 
@@ -152,7 +200,9 @@ class EndpointEngine:
         """
         check_tags(prompt)
         refuse_chat_tokens(prompt)
-        body = self._body | chat_body(prompt, self._profile) | {"max_tokens": 1, "temperature": 0.0, "logprobs": True}
+        if self._profile.opens and Thinking.OFF not in self._profile.opens:  # the first token would be a thought's
+            prompt = replace(prompt, thinking=Thinking.OFF)
+        body = self._chat(prompt) | {"max_tokens": 1, "temperature": 0.0, "logprobs": True}
         if ids := await self._ids_of(answers):
             body |= {"allowed_token_ids": ids, "logprob_token_ids": ids}
         refused: RequestRefused | None = None
@@ -197,8 +247,22 @@ class EndpointEngine:
         return max(1, with_text - without)
 
     async def _prompt_tokens(self, prompt: Prompt) -> int:
-        body = chat_body(prompt, self._profile) | {"max_tokens": 1}
-        return (await self._server.post("chat/completions", self._body | body, read_reply)).prompt_tokens
+        body = self._chat(prompt) | {"max_tokens": 1}
+        return (await self._server.post("chat/completions", body, read_reply)).prompt_tokens
+
+    async def prompt_tokens(self, prompt: Prompt, image_limits: dict[str, int]) -> int:
+        """Tokens of a prompt whose images are cut under some limits, as the server counts them."""
+        body = self._chat(prompt) | {"max_tokens": 1, "mm_processor_kwargs": image_limits}
+        return (await self._server.post("chat/completions", body, read_reply)).prompt_tokens
+
+    def describe(self) -> tuple[str, ...]:
+        owner, way = self._profile.owner or "an unnamed server", self._profile.way
+        opens = ", ".join(sorted(self._profile.opens or ())) or "never"
+        return (
+            f"{owner}, continues a prefix by {way}",
+            "thoughts: as the server's parser has them, or behind " + " or ".join(marks.start for marks in ALL_MARKS),
+            "prompts end in open thoughts: " + ("not known" if self._profile.opens is None else f"thinking {opens}"),
+        )
 
     def encode(self, text: str) -> tuple[int, ...]:
         refuse_chat_tokens(Prompt("encode", Stage.DRAFT, (Message("assistant", text),)))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from mmpr.types import Thinking
+
 
 class Way(StrEnum):
     """How a server continues the beginning of an answer.
@@ -28,22 +30,30 @@ class Profile:
         way: how it continues a prefix.
         image_tag: what stands where an image goes amid a text; None: the text is cut there.
         stop_ids: tokens that end a turn; the model's own settings may not have them.
+        tile_argument: of vLLM's image processor, the most tiles of an image.
+        opens: under which switch of thinking a prompt ends in open thoughts; None: it lends no tokenizer to see it.
     """
 
     owner: str
     way: Way
     image_tag: str | None = None
     stop_ids: tuple[int, ...] = ()
+    tile_argument: str = "max_dynamic_patch"
+    opens: frozenset[Thinking] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ServerChoice:
-    """One response as the server gave it; `ids` without the token that ended it, None where the server gives none."""
+    """One response as the server gave it; `ids` without the token that ended it, None where the server gives none.
+
+    `thoughts`: where the server itself takes them off the text.
+    """
 
     text: str
     finish: str
     n_tokens: int
     ids: tuple[int, ...] | None = None
+    thoughts: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,12 +12,13 @@ from mmpr.engines.endpoint.endpoint_engine import EndpointEngine
 from mmpr.engines.endpoint.server import Server
 from mmpr.engines.endpoint.server_records import Profile, Way
 from mmpr.engines.endpoint.tokenizer import Tokenizer
-from mmpr.engines.endpoint.wire import Json, image_part, text_part
+from mmpr.engines.endpoint.wire import Json, image_part, template_fields, text_part
 from mmpr.engines.engine_options import EndpointOptions
+from mmpr.engines.families import SWITCH, TILE_ARGUMENTS, is_open, marks_in
 from mmpr.engines.protocol import Sampling, report_phase
 from mmpr.errors import EngineError, EngineStartError, RequestRefused
 from mmpr.image_tags import IMAGE_TAG
-from mmpr.types import Continues, DecodedImage, Message, Prompt, Reason, Response, Stage
+from mmpr.types import Continues, DecodedImage, Message, Prompt, Reason, Response, Stage, Thinking
 
 # What even a model of a few megabytes answers in many words, and at temperature 0 in the same ones.
 _QUESTIONS = (
@@ -55,10 +56,15 @@ async def _find_out(server: Server, options: EndpointOptions) -> EndpointEngine:
     tokenizer = Tokenizer(server, options.model)
     lent = tokenizer if await tokenizer.is_there() else None
     profile = await _profile(options, served.get(options.model, ""), lent)
+    profile = await _with_thinking(server, options, profile, lent)
     plain = EndpointEngine(server, options, profile)
-    await plain.generate(_prompt(_QUESTIONS[0]), Sampling(temperature=0.0, top_k=options.top_k, max_tokens=1))
+    shortest = Sampling(temperature=0.0, top_k=options.top_k, max_tokens=1)
+    await plain.generate(_prompt(_QUESTIONS[0]), replace(shortest, max_thought_tokens=options.max_thought_tokens))
+    for thinking in options.thinking:
+        await plain.generate(replace(_prompt(_QUESTIONS[0]), thinking=thinking), shortest)
     if profile.owner == "vllm" and options.max_tiles is not None:
-        await _check_tiles(server, options, profile)
+        profile = await _with_tiles(server, options, profile)
+        plain = EndpointEngine(server, options, profile)
     if options.continues == "none":
         return plain
     why = "it lends no tokenizer (/tokenize, /detokenize)"
@@ -106,14 +112,61 @@ async def _known_tag(lent: Tokenizer) -> str | None:
     return None if IMAGE_TAG in tagged else IMAGE_TAG
 
 
-async def _check_tiles(server: Server, options: EndpointOptions, profile: Profile) -> None:
-    """vLLM serve lets requests say how images are cut only if it was started so; `max_tiles` would else be untrue."""
-    refused = await _image_refused(EndpointEngine(server, options, profile))
-    if refused and not await _image_refused(EndpointEngine(server, replace(options, max_tiles=None), profile)):
+async def _with_thinking(server: Server, options: EndpointOptions, profile: Profile, lent: Tokenizer | None) -> Profile:
+    """The profile with what a prompt's end says of thoughts.
+
+    Raises:
+        EngineStartError: the server cannot do what is asked of thinking.
+    """
+    if options.max_thought_tokens is not None and profile.owner != "vllm":
+        raise EngineStartError(f"{server.url}: max_thought_tokens needs vLLM serve, with --reasoning-parser")
+    if lent is None:
+        return profile
+    ends = {thinking: await _prompt_end(lent, options, thinking) for thinking in Thinking}
+    opens = frozenset(thinking for thinking, end in ends.items() if is_open(end, marks_in(end)))
+    has_switch = ends[Thinking.ON] != ends[Thinking.OFF]
+    for thinking in options.thinking if not has_switch else ():
+        if thinking is Thinking.ON and thinking not in opens:
+            raise EngineStartError(
+                f"{server.url}: thinking=on: the server's chat template has no switch ({SWITCH}); a system message may "
+                "do it (system_message=internvl_think for InternVL3.5)"
+            )
+        if thinking is Thinking.OFF and thinking in opens:
+            raise EngineStartError(f"{server.url}: thinking=off: the server's chat template always opens thoughts")
+    return replace(profile, opens=opens)
+
+
+async def _prompt_end(lent: Tokenizer, options: EndpointOptions, thinking: Thinking) -> str:
+    """A short prompt as the server renders it."""
+    fields = template_fields(thinking, options.body)
+    return await lent.decode(await lent.encode_chat([{"role": "user", "content": "."}], fields))
+
+
+async def _with_tiles(server: Server, options: EndpointOptions, profile: Profile) -> Profile:
+    """The profile with the argument by which the server's image processor limits tiles: it drops what it does not know.
+
+    Raises:
+        EngineStartError: requests may not say how images are cut, or the processor knows no such limit.
+    """
+    engine = EndpointEngine(server, options, profile)
+    if refused := await _image_refused(engine):
+        if await _image_refused(EndpointEngine(server, replace(options, max_tiles=None), profile)):
+            return profile  # a model without eyes
+        # vLLM serve lets requests say how images are cut only if it was started so
         raise EngineStartError(
             f"{server.url} does not let requests say how images are cut (max_tiles: {options.max_tiles}): start it "
             f"with --trust-request-mm-kwargs, or leave that to it with max_tiles=null; it says: {refused}"
         )
+    image = DecodedImage("", "", _wide_image(), 1024, 256, "PNG", None)
+    prompt = replace(_prompt(f"{IMAGE_TAG}\nWhat is this?"), images=(image,))
+    for name in TILE_ARGUMENTS:
+        few, many = [await engine.prompt_tokens(prompt, {name: most}) for most in (1, 4)]
+        if few != many:
+            return replace(profile, tile_argument=name)
+    raise EngineStartError(
+        f"{server.url}: max_tiles={options.max_tiles}: an image takes as many tokens whatever the limit is "
+        f"({', '.join(TILE_ARGUMENTS)}): give max_tiles=null"
+    )
 
 
 async def _image_refused(engine: EndpointEngine) -> str:
@@ -132,10 +185,18 @@ async def _rendered(lent: Tokenizer, parts: list[Json]) -> str:
 
 
 def _small_image() -> bytes:
+    return _png(64, 64)
+
+
+def _wide_image() -> bytes:
+    return _png(1024, 256)
+
+
+def _png(width: int, height: int) -> bytes:
     from PIL import Image
 
     encoded = io.BytesIO()
-    Image.new("RGB", (64, 64)).save(encoded, "PNG")
+    Image.new("RGB", (width, height)).save(encoded, "PNG")
     return encoded.getvalue()
 
 

@@ -10,10 +10,11 @@ from itertools import accumulate, pairwise
 from typing import Any
 
 from mmpr.engines.endpoint.server_records import Profile, Reply, ServerChoice, Way
+from mmpr.engines.families import SWITCH, THINK
 from mmpr.engines.protocol import Sampling
 from mmpr.errors import RequestRefused
 from mmpr.image_tags import IMAGE_TAG
-from mmpr.types import Message, Prompt, Reason
+from mmpr.types import Message, Prefix, Prompt, Reason, Thinking
 
 Json = dict[str, Any]
 
@@ -47,25 +48,37 @@ def chat_body(prompt: Prompt, profile: Profile, *, max_tiles: int | None = None)
     """The fields of a chat completion that say what is asked."""
     body: Json = {"messages": chat_messages(prompt, profile, max_tiles=max_tiles)}
     if prompt.prefix is not None:
-        body["messages"].append({"role": "assistant", "content": prompt.prefix.text})
+        body["messages"].append({"role": "assistant", "content": _begun(prompt.prefix)})
         body |= {} if profile.way is Way.TURN else _FLAG
     if profile.owner == "vllm":
         body["return_token_ids"] = True
-        if prompt.images and (tiles := _tiles(prompt, max_tiles)):
-            body["mm_processor_kwargs"] = tiles
+        if prompt.images and (tiles := _tiles(prompt, max_tiles)) is not None:
+            body["mm_processor_kwargs"] = {profile.tile_argument: tiles}
     return body
+
+
+def _begun(prefix: Prefix) -> str:
+    """The beginning of an answer with the closed thoughts before it."""
+    return ("" if prefix.thoughts is None else THINK.closed(prefix.thoughts)) + prefix.text
+
+
+def template_fields(thinking: Thinking | None, body: Json) -> Json:
+    """The field that switches thinking; the run's own `chat_template_kwargs` take precedence."""
+    own = body.get("chat_template_kwargs") or {}
+    switch = {} if thinking in (None, Thinking.AUTO) else {SWITCH: thinking is Thinking.ON}
+    return {"chat_template_kwargs": switch | own} if switch or own else {}
 
 
 def chat_messages(prompt: Prompt, profile: Profile, *, max_tiles: int | None = None) -> list[Json]:
     """The messages without the prefix; images in their places, as data URIs of the bytes that the dataset embeds."""
-    tiles = _tiles(prompt, max_tiles) if profile.owner == "lmdeploy" else {}
-    parts = iter([image_part(f"image/{p.format.lower()}", p.encoded, **tiles) for p in prompt.images])
+    tiles = _tiles(prompt, max_tiles) if profile.owner == "lmdeploy" else None
+    options = {} if tiles is None else {"max_dynamic_patch": tiles}
+    parts = iter([image_part(f"image/{p.format.lower()}", p.encoded, **options) for p in prompt.images])
     return [{"role": m.role, "content": _content(m, parts, profile.image_tag)} for m in prompt.messages]
 
 
-def _tiles(prompt: Prompt, max_tiles: int | None) -> dict[str, int]:
-    most = max_tiles if prompt.max_tiles is None else prompt.max_tiles
-    return {} if most is None else {"max_dynamic_patch": most}
+def _tiles(prompt: Prompt, max_tiles: int | None) -> int | None:
+    return max_tiles if prompt.max_tiles is None else prompt.max_tiles
 
 
 def image_part(media_type: str, encoded: bytes, **options: object) -> Json:
@@ -108,6 +121,8 @@ def sampling_body(sampling: Sampling, owner: str, stop_ids: Sequence[int] = ()) 
         body["top_k"] = sampling.top_k
     if sampling.seed is not None:
         body["seed"] = sampling.seed + sampling.first
+    if sampling.max_thought_tokens is not None:
+        body["thinking_token_budget"] = sampling.max_thought_tokens
     return body | ({"stop_token_ids": list(stop_ids)} if stop_ids else {})
 
 
@@ -130,7 +145,7 @@ def read_reply(answer: Json) -> Reply:
     ran = answer.get("prompt_token_ids") or choices[0].get("prompt_token_ids")
     return Reply(
         tuple(
-            ServerChoice(text, str(choice["finish_reason"]), count, _without_stop(choice, own))
+            ServerChoice(text, str(choice["finish_reason"]), count, _without_stop(choice, own), _thoughts_of(choice))
             for choice, text, count, own in zip(choices, texts, counts, ids, strict=True)
         ),
         prompt_ids=tuple(map(_count, ran)) if ran else None,
@@ -185,11 +200,21 @@ def _log_sum(logprobs: Sequence[float]) -> float:
 
 
 def _text_of(choice: Json) -> str:
-    text = choice["message"].get("content") if "message" in choice else choice["text"]
-    if not isinstance(text, str | None):
+    return _checked(choice["message"].get("content") if "message" in choice else choice["text"]) or ""
+
+
+def _thoughts_of(choice: Json) -> str | None:
+    """What the server's own parser took for thoughts: `reasoning`, in older servers `reasoning_content`."""
+    message = choice.get("message") or {}
+    thoughts = _checked(message.get("reasoning")) or _checked(message.get("reasoning_content"))
+    return None if thoughts is None else thoughts.strip()
+
+
+def _checked(text: object) -> str | None:
+    if text is not None and not isinstance(text, str):
         raise ValueError("a text that is none")
     (text or "").encode()  # half a surrogate pair is a ValueError: no file can hold it
-    return text or ""
+    return text
 
 
 def _count(value: object) -> int:

@@ -1,0 +1,337 @@
+"""What an engine needs to know of a model's family: one record each, found from the model's own configuration.
+
+Where vLLM itself can say it (what stands for an image, which tokens end a text), vLLM is asked, and a test compares the
+record with it. A model of no family here works by its chat template; `UNKNOWN` says what is assumed of it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from mmpr.prompts import SYSTEM_MESSAGES
+from mmpr.types import Thinking
+
+SWITCH = "enable_thinking"  # the argument of chat templates that switches thinking, whatever the family
+
+
+class Level(StrEnum):
+    """How a record was tested; `docs/models.md` has each family's."""
+
+    CLASS_RUN = "class run"
+    COMPARED = "template and markers compared"
+    RECORD = "record only"
+
+
+@dataclass(frozen=True, slots=True)
+class ThoughtMarks:
+    """What a model puts around its thoughts."""
+
+    start: str
+    end: str
+
+    def closed(self, thoughts: str) -> str:
+        """Thoughts between their marks, with the blank lines that models put there."""
+        return f"{self.start}\n{thoughts}\n{self.end}\n\n"
+
+
+THINK = ThoughtMarks("<think>", "</think>")
+KIMI = ThoughtMarks("◁think▷", "◁/think▷")
+# OpenAI's Harmony: thoughts are a message on the channel `analysis`, the answer is one on `final`.
+HARMONY = ThoughtMarks("<|channel|>analysis<|message|>", "<|end|><|start|>assistant<|channel|>final<|message|>")
+ALL_MARKS = (THINK, KIMI, HARMONY)
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """What is known of a model family.
+
+    Args:
+        name: as people call it.
+        architectures: of the model's config.json; any of them.
+        language: `model_type` of its language model, where that decides; any of them. Empty: whichever it is.
+        image: what stands in a prompt where an image goes.
+        image_ends_line: whether a line may end behind an image.
+        tile_argument: of the image processor, the most tiles an image; None: it cuts no tiles, or takes no limit.
+        pixel_argument: of the image processor, the most pixels an image; None: it takes no limit.
+        stops: texts of tokens that end a turn where a checkpoint's generation_config may not have them.
+        marks: around thoughts; None: it does not think.
+        thinking_message: name of the system message that makes it think, where its chat template has no switch.
+        answer_marks: around a final answer, where it has marks of its own; the judge reads them as a box.
+        level: how the record was tested.
+        assumed: what nobody has checked on real weights.
+    """
+
+    name: str
+    architectures: tuple[str, ...]
+    language: tuple[str, ...] = ()
+    image: str = "<image>"
+    image_ends_line: bool = True
+    tile_argument: str | None = None
+    pixel_argument: str | None = None
+    stops: tuple[str, ...] = ()
+    marks: ThoughtMarks | None = None
+    thinking_message: str | None = None
+    answer_marks: tuple[str, str] | None = None
+    level: Level = Level.RECORD
+    assumed: str = ""
+
+
+_CHATML = ("<|im_end|>",)  # some InternVL checkpoints leave it out of their generation_config
+_QWEN_IMAGE = "<|vision_start|><|image_pad|><|vision_end|>"
+
+_INTERNVL = Family(
+    "InternVL2, 2.5, 3",
+    ("InternVLChatModel",),
+    tile_argument="max_dynamic_patch",
+    stops=_CHATML,
+    level=Level.CLASS_RUN,
+)
+_INTERNVL3_5 = replace(
+    _INTERNVL,
+    name="InternVL3.5",
+    language=("qwen3", "qwen3_moe"),
+    marks=THINK,
+    thinking_message="internvl_think",
+    assumed="thinks by its system message where the chat template has no switch",
+)
+_INTERNVL3_5_GPT_OSS = replace(
+    _INTERNVL,
+    name="InternVL3.5 GPT-OSS",
+    language=("gpt_oss",),
+    stops=(),
+    marks=HARMONY,
+    level=Level.RECORD,
+    assumed="thoughts stand on Harmony's channel analysis, the answer on final",
+)
+
+
+def _hf(family: Family, name: str) -> Family:
+    """The same models in the classes of transformers, as their `-HF` checkpoints are."""
+    return replace(
+        family,
+        name=name,
+        architectures=("InternVLForConditionalGeneration",),
+        image="<IMG_CONTEXT>",
+        tile_argument="max_patches",
+    )
+
+
+FAMILIES = (
+    _INTERNVL3_5,
+    _INTERNVL3_5_GPT_OSS,
+    _INTERNVL,
+    _hf(_INTERNVL3_5, "InternVL3.5 -HF"),
+    _hf(_INTERNVL3_5_GPT_OSS, "InternVL3.5 GPT-OSS -HF"),
+    _hf(_INTERNVL, "InternVL2.5, 3 -HF"),
+    Family(
+        "Intern-S1",
+        ("InternS1ForConditionalGeneration",),
+        image="<IMG_CONTEXT>",
+        tile_argument="max_patches",
+        stops=_CHATML,
+        marks=THINK,
+        level=Level.COMPARED,
+    ),
+    Family(
+        "Qwen2-VL, Qwen2.5-VL",
+        ("Qwen2VLForConditionalGeneration", "Qwen2_5_VLForConditionalGeneration"),
+        image=_QWEN_IMAGE,
+        pixel_argument="max_pixels",
+        stops=_CHATML,
+        level=Level.CLASS_RUN,
+    ),
+    Family(
+        "Qwen3-VL",
+        ("Qwen3VLForConditionalGeneration", "Qwen3VLMoeForConditionalGeneration"),
+        image=_QWEN_IMAGE,
+        pixel_argument="max_pixels",
+        stops=_CHATML,
+        marks=THINK,
+        level=Level.CLASS_RUN,
+        assumed="Thinking checkpoints open the thoughts in their chat template and cannot be switched",
+    ),
+    Family(
+        "Qwen3.5, Intern-S2-Preview",
+        (
+            "Qwen3_5ForConditionalGeneration",
+            "Qwen3_5MoeForConditionalGeneration",
+            "InternS2PreviewForConditionalGeneration",
+        ),
+        image=_QWEN_IMAGE,
+        pixel_argument="max_pixels",
+        stops=_CHATML,
+        marks=THINK,
+        level=Level.COMPARED,
+    ),
+    Family(
+        "GLM-4.1V, GLM-4.5V",
+        ("Glm4vForConditionalGeneration", "Glm4vMoeForConditionalGeneration"),
+        image="<|begin_of_image|><|image|><|end_of_image|>",
+        marks=THINK,
+        answer_marks=("<|begin_of_box|>", "<|end_of_box|>"),
+        level=Level.COMPARED,
+        assumed="vllm.mm_processor_kwargs.size.longest_edge limits the pixels of an image; it knows no max_pixels",
+    ),
+    Family(
+        "Kimi-VL",
+        ("KimiVLForConditionalGeneration",),
+        image="<|media_start|>image<|media_content|><|media_pad|><|media_end|>",
+        stops=_CHATML,
+        marks=KIMI,
+        level=Level.COMPARED,
+        assumed="Thinking checkpoints think by themselves and cannot be switched; vLLM has no parser for their marks",
+    ),
+    Family(
+        "MiniCPM-V",
+        ("MiniCPMV",),
+        image="(<image>./</image>)",
+        stops=_CHATML,
+        marks=THINK,
+        level=Level.COMPARED,
+        assumed="4.5 thinks by its chat template's switch; its slices keep the checkpoint's own limit",
+    ),
+    Family(
+        "Gemma 3",
+        ("Gemma3ForConditionalGeneration",),
+        image="<start_of_image>",
+        image_ends_line=False,
+        stops=("<end_of_turn>",),
+        level=Level.CLASS_RUN,
+        assumed="a line's end behind an image is left out of the prompt, for vLLM's class does not find the image then",
+    ),
+    Family(
+        "Llama 4",
+        ("Llama4ForConditionalGeneration",),
+        image="<|image|>",
+        stops=("<|eot|>",),
+        level=Level.COMPARED,
+    ),
+    Family(
+        "Molmo2",
+        ("Molmo2ForConditionalGeneration",),
+        image="<|image|>",
+        stops=_CHATML,
+        level=Level.COMPARED,
+        assumed="its crops keep the checkpoint's own limit",
+    ),
+    Family(
+        "Ovis2.5",
+        ("Ovis2_5", "Ovis2_6ForCausalLM", "Ovis2_6_MoeForCausalLM"),
+        pixel_argument="max_pixels",
+        stops=_CHATML,
+        marks=THINK,
+        level=Level.COMPARED,
+    ),
+)
+UNKNOWN = Family(
+    "unknown",
+    (),
+    tile_argument="max_dynamic_patch",
+    pixel_argument="max_pixels",
+    stops=_CHATML,
+    assumed=(
+        "its chat template and vLLM's mark of an image; limits are tried at the start; thoughts in <think>..</think> "
+        "where the chat template names them"
+    ),
+)
+
+
+TILE_ARGUMENTS = tuple(sorted({one.tile_argument for one in FAMILIES if one.tile_argument is not None}))
+LIMITS = frozenset((*TILE_ARGUMENTS, *(one.pixel_argument for one in FAMILIES if one.pixel_argument is not None)))
+
+
+def family_of(architectures: Sequence[str], language: str | None) -> Family:
+    """The family of a model, by its configuration: the first whose architecture and language model fit.
+
+    Args:
+        architectures: of its config.json.
+        language: `model_type` of its language model.
+    """
+    for family in FAMILIES:
+        if set(family.architectures) & set(architectures) and (not family.language or language in family.language):
+            return family
+    return UNKNOWN
+
+
+@dataclass(frozen=True, slots=True)
+class ThinkingWay:
+    """How thoughts are asked for and recognised, by a family and a chat template.
+
+    Args:
+        marks: around thoughts; None: none are looked for.
+        switch: argument of the chat template; None: it has none.
+        message: system message that makes the model think, where there is no switch.
+        opens: whether the chat template itself opens the thoughts when nothing is said about them.
+    """
+
+    marks: ThoughtMarks | None
+    switch: str | None
+    message: str | None
+    opens: bool
+
+    def arguments(self, thinking: Thinking | None) -> dict[str, bool]:
+        """What the chat template is given."""
+        if self.switch is None or thinking in (None, Thinking.AUTO):
+            return {}
+        return {self.switch: thinking is Thinking.ON}
+
+    def system(self, thinking: Thinking | None) -> str | None:
+        """The system message that goes before a prompt's own."""
+        return self.message if thinking is Thinking.ON else None
+
+    def fault(self, thinking: Thinking) -> str | None:
+        """Why a model cannot be told to think, or not to; None where it can."""
+        if thinking is Thinking.ON and self.marks is None:
+            return (
+                f"thinking=on: no way to ask it is known: its chat template does not name {SWITCH}, and its family has "
+                "no message for it; prompt_version=think asks by the instruction"
+            )
+        if thinking is Thinking.OFF and self.opens and self.switch is None:
+            return f"thinking=off: it always thinks: its chat template opens the thoughts and does not name {SWITCH}"
+        return None
+
+
+def thinking_way(family: Family, template: str, *, prompt_end: str = "") -> ThinkingWay:
+    """How a model thinks: the chat template's own switch takes precedence over the family's message.
+
+    Args:
+        template: the text of the chat template.
+        prompt_end: the end of a rendered prompt, where thoughts may be open already.
+    """
+    switch = SWITCH if re.search(rf"\b{SWITCH}\b", template) else None
+    marks = family.marks or (THINK if switch or THINK.start in template else None)
+    message = None if switch or family.thinking_message is None else SYSTEM_MESSAGES[family.thinking_message]
+    return ThinkingWay(marks, switch, message, marks is not None and is_open(prompt_end, marks))
+
+
+def is_open(prompt_end: str, marks: ThoughtMarks) -> bool:
+    """Whether a rendered prompt ends within thoughts."""
+    return prompt_end.rstrip().endswith(marks.start)
+
+
+def marks_in(text: str) -> ThoughtMarks:
+    """The marks that a text has, for a server whose model is not known; `<think>` where it has none."""
+    begun = text.lstrip()
+    return next((marks for marks in ALL_MARKS if begun.startswith(marks.start) or marks.end in text), THINK)
+
+
+def described(family: Family, way: ThinkingWay, image: str) -> tuple[str, ...]:
+    """What an engine took its model for, a line each.
+
+    Args:
+        image: what stands for an image, as vLLM says.
+    """
+    marks = "none known" if way.marks is None else f"{way.marks.start} .. {way.marks.end}"
+    by = f"by {way.switch} of the chat template" if way.switch else "by a system message" if way.message else ""
+    limits = [f"max_tiles is {family.tile_argument}"] if family.tile_argument else ["max_tiles must be null"]
+    limits += [f"vllm.mm_processor_kwargs.{family.pixel_argument} limits pixels"] if family.pixel_argument else []
+    lines = [
+        f"{family.name} ({family.level})",
+        f"an image is {image}; {', '.join(limits)}",
+        f"thoughts: {marks}" + (f", switched {by}" if by else ", cannot be switched" if way.marks else ""),
+    ]
+    lines += [f"final answers: {' .. '.join(family.answer_marks)}"] if family.answer_marks else []
+    return (*lines, f"assumed: {family.assumed}") if family.assumed else tuple(lines)

@@ -1,0 +1,51 @@
+"""Thoughts apart from the answer behind them: in token ids, or in a text. Pure."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+
+from mmpr.engines.families import ThoughtMarks
+from mmpr.errors import RequestRefused
+from mmpr.types import Reason
+
+
+def split_ids(
+    ids: Sequence[int], marks: ThoughtMarks, *, is_open: bool, decode: Callable[[Sequence[int]], str]
+) -> tuple[str | None, int]:
+    """The thoughts that a response begins with, and how many of its ids they take with their marks and what blank
+    follows; (None, 0) where it begins with none. Thoughts that are not closed are all of it.
+
+    Args:
+        is_open: whether the prompt has opened them already.
+        decode: token ids -> text, special tokens included.
+
+    Raises:
+        RequestRefused: a token holds the end of the thoughts and the beginning of the answer.
+    """
+    whole = decode(ids)
+    thoughts = _inner(whole, marks, is_open=is_open)
+    if thoughts is None:
+        return None, 0
+    if marks.end not in whole:
+        return thoughts, len(ids)
+    n_ids = bisect_left(range(1, len(ids) + 1), True, key=lambda n: marks.end in decode(ids[:n])) + 1
+    if decode(ids[:n_ids]).partition(marks.end)[2].strip():
+        raise RequestRefused(Reason.ENGINE_REFUSED, f"a token holds {marks.end} and what follows it")
+    while n_ids < len(ids) and not decode(ids[n_ids : n_ids + 1]).strip():
+        n_ids += 1
+    return thoughts, n_ids
+
+
+def split_text(text: str, marks: ThoughtMarks, *, is_open: bool) -> tuple[str | None, str]:
+    """The thoughts that a text begins with, and what follows them; unclosed, nothing does."""
+    thoughts = _inner(text, marks, is_open=is_open)
+    return (None, text) if thoughts is None else (thoughts, text.partition(marks.end)[2].lstrip())
+
+
+def _inner(text: str, marks: ThoughtMarks, *, is_open: bool) -> str | None:
+    """The thoughts without their marks; None where the text does not begin with any."""
+    begun = text.lstrip()
+    if not begun.startswith(marks.start) and not is_open:
+        return None
+    return begun.removeprefix(marks.start).partition(marks.end)[0].strip()
