@@ -84,7 +84,7 @@ async def test_internvl_hf_cuts_tiles_by_its_own_argument_and_an_unknown_limit_e
         thumbnail, one = 1, await tokens(engine, image(512, 64), max_tiles=1)
         assert await tokens(engine, image(512, 64)) - one == 16 * (2 + thumbnail - 1)
         assert await tokens(engine, image(512, 64), max_tiles=4) - one == 16 * (4 + thumbnail - 1)
-        with pytest.raises(EngineStartError, match="max_dynamic_patch: .* does not know this"):
+        with pytest.raises(EngineStartError, match=r"max_dynamic_patch: .* does not know this"):
             await engine.check_limits(["max_patches", "max_dynamic_patch"])
         await answers(engine)
 
