@@ -40,6 +40,7 @@ _RETRACTS = re.compile(
     r"|i mean\b|i meant\b|on second thought|let me (?:re|check)|that(?:'s| is) (?:wrong|not right|incorrect)"
     r"|it (?:could|might|may) (?:also )?be\b|should (?:be|have been)\b"
     r"|but (?:it|this|that|the answer|i) (?:could|might|may|should|am|was)|instead\b"
+    r"|but (?:the )?(?:correct |right |final |real |actual )?(?:answer|option|choice|one) (?:is|should)\b(?! not)"
     r"|(?:is|are|was|were) (?:wrong|incorrect|false|not (?:right|correct|true))\b"
     r"|不对|等等|不,|不，|应该是|或|也可能|更正|抱歉|是错)"
     r"|\b(?:however|but)\b[^.]*\b(?:not (?:an? )?(?:exact|option|available|listed|sure|certain)|error)|\?\s{0,4}$",

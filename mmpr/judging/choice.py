@@ -53,6 +53,7 @@ _REASON = re.compile(
     r"|it's|it is|that|matches|corresponds|for sure|is closer|is)\b|\W{0,8}(?:因为|由于|是?正确|对应|[是为]?正确|选项)",
     re.I,
 )
+_TURNED = re.compile(r"\b(?:but|however)\b(?! not\b)|但|然而")  # `A is the largest, but C is the capital`
 _NEGATED_CLAUSE = re.compile(r"\b(?:can't|cannot|couldn't|isn't|is not|not|doesn't make sense for it to)\b.*$", re.I)
 _NONE_RIGHT = re.compile(
     r"\bnone of (?:the|these)\b[^.]{0,40}\b(?:options?|choices?|answers?|match|above|listed|given)"
@@ -207,7 +208,9 @@ class Choice:
         own = self.spelled[index] if self.texts else ""
         if own and spelled(rest).startswith(own + " "):
             rest = spelled(rest).removeprefix(own + " ")  # `(B) no. The boat is above`
-        if _EXCLUDED.match(rest) is not None or retracts(rest):
+        turned = _TURNED.search(rest)
+        after = "" if turned is None else rest[turned.end() :]
+        if _EXCLUDED.match(rest) is not None or retracts(rest) or self._mentions_other(after, index):
             return ambiguous(Rule.CHOICE_CONFLICT)
         if _MORE_LETTERS.match(rest) is not None:
             return None
@@ -224,7 +227,7 @@ class Choice:
     def _mentions_other(self, rest: str, index: int) -> bool:
         words = f" {spelled(rest)} "
         own = self.texts and f" {self.spelled[index]} " in words
-        return not own and any(
+        return not own and bool(rest) and any(
             f" {text} " in words for i, text in enumerate(self.spelled) if i != index and len(text) > 1
         )
 

@@ -103,7 +103,8 @@ _YES_NO = re.compile(
     r"^(?:is|are|was|were|do|does|did|can|could|has|have|had|will|would|should|may|might)\b|是否|吗[?？]?$|对吗|是不是|有没有|能不能|会不会|对不对"
 )
 _UNIT_NAMED = re.compile(
-    r"\b(?:in|how many|number of|measured in|expressed in|unit:?|units:?)\s{1,4}\(?(?:the\s{1,4})?(?:nearest\s{1,4})?"
+    r"\b(?:(?i:how many|number of)(?:\s{1,4}(?:more|fewer|less|total|extra|additional|full|whole|complete))?"
+    r"|in|measured in|expressed in|[uU]nits?:?)\s{1,4}\(?(?:the\s{1,4})?(?:nearest\s{1,4})?"
     r"|\(\s{0,4}(?:in\s{1,4})?|多少(?:个)?|单位(?:是|为|:)?\s{0,4}\(?|几|[,，]\s{0,4}in\s{1,4}"
 )
 

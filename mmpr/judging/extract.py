@@ -500,14 +500,14 @@ def _finish(text: str, span: str) -> Extraction:
     return Extraction(answer.strip("*` \t"), None)
 
 
-_CORRECTION = re.compile(r"\b(?:no|wait|actually|rather|sorry|correction|then|instead)\b|不对|不是", re.I)
+_CORRECTION = re.compile(r"\b(?:no|wait|actually|rather|sorry|correction|then|instead|but|however|although)\b|不对|不是|但", re.I)
 
 
 def _after_correction(span: str) -> str:
-    """`maybe \\boxed{1}... no, \\boxed{2}` -> `, \\boxed{2}`: the box after the correction counts."""
+    """`maybe \\boxed{1}... no, \\boxed{2}` -> `\\boxed{2}`: the box after the correction counts."""
     first, last = span.find("\\boxed"), span.rfind("\\boxed")
     taken_back = list(_CORRECTION.finditer(span, first, last)) if first < last else []
-    return span[taken_back[-1].end() :] if taken_back else span
+    return span[span.find("\\boxed", taken_back[-1].end()) :] if taken_back else span
 
 
 def _is_cut(text: str, span: str) -> bool:

@@ -303,6 +303,7 @@ def _unit_after(text: str, end: int) -> tuple[int, Unit | None]:
 _CLOSED = re.compile(r"[π√∛^!(*×·/+]|\\(?:frac|sqrt|pi)|sqrt|\bpi\b|(?<=\d)\s{0,4}-\s{0,4}(?=\d)")
 _ALGEBRAIC = re.compile(r"(?:[\d\s.,+\-*/^(){}\[\]π√∛×·÷!|]|\\(?:frac|sqrt|pi)|\b(?:sqrt|pi)(?![a-z]))+")
 _X_TIMES = re.compile(r"(?<=\d)\s{0,4}x\s{0,4}(?=\d)")
+_MIXED = re.compile(r"(?<![\d.])(\d{1,9}) (\d{1,9}/\d{1,9})(?![\d.])")  # `2 2/3π`
 
 
 @lru_cache(maxsize=256)
@@ -320,7 +321,7 @@ def read_closed(text: str) -> Mention | None:
         return None
     body = match.group().rstrip(" ,.")
     try:
-        reading = closed_value(algebra.read(body))
+        reading = closed_value(algebra.read(_MIXED.sub(r"(\1+\2)", body)))
     except algebra.Unreadable:
         return None
     if reading is None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -22,6 +22,7 @@ from mmpr.judging.lexicon import synonyms
 from mmpr.judging.maths import is_value
 from mmpr.judging.numbers import read_quantity, read_simple
 from mmpr.judging.prose import core
+from mmpr.judging.quantity import Number
 from mmpr.judging.rules import Rule, Ruling, ambiguous, correct, different, unlike
 from mmpr.types import Certainty, Outcome
 
@@ -46,13 +47,18 @@ _OWN_REFUSAL = frozenset(("text", "choice", "ocr", "number", "year", "yes_no", *
 _FAILED = {"negated": Rule.NEGATED, "soft": Rule.SOFT, "bound": Rule.BOUND}
 # A sentence that names its value and nothing else: `The perimeter is 7`, `G represents 8`.
 _STATED = re.compile(
-    r"(?!.{0,120}\b(?:not|never|no|than|half|twice|thrice|double|triple|times|dozen|per|every|each|between|from|plus"
-    r"|minus|of the|least|most|or|if|when|before|after)\b)(?:[A-Za-z][A-Za-z' ]{0,100}\s)?"
-    r"(?:is|are|was|were|equals|represents|shows|got|there are)\s{1,4}(?=[-+$€£¥]{0,2}\d)"
+    r"(?:[A-Za-z][A-Za-z' ]{0,100}\s)?(?:is|are|was|were|equals|represents|shows|got|there are)\s{1,4}(?=[-+$€£¥]{0,2}\d)"
     r"|[m∠△|A-Za-z'() ]{1,40}=\s{0,4}(?=[-+$]?\d)"
     r"|(?:(?![没不非约超少多大小或几除])[\u3400-\u9fff，,]){0,30}[有是为共计得于](?=[-+]?\d|[零一二两三四五六七八九十百])",
     re.I,
 )
+# What makes another number of the one that stands there, or a rough one; a dash may be a sign, a mark or an "up to".
+_CHANGES = re.compile(
+    r"\b(?:not|never|no|than|half|twice|thrice|double|triple|times|dozen|per|every|each|between|from|plus|minus|of the"
+    r"|least|most|or|if|when|before|after|about|around|roughly|approximately|some|nearly|almost)\b|约|-\s|\d-",
+    re.I,
+)
+_UP_TO = re.compile(r"\W{0,3}([$€£]?\d[\d,.]{0,15}%?)\s?-\s?([$€£]?\d[\d,.]{0,15}%?)(?:[ %][A-Za-z ]{0,20})?$")
 _COUNTS = re.compile(r"\bhow many\b|\bnumber of\b|\bcount\b|几|多少")
 _COMPOUND = frozenset(("set", "list", "tuple", "multipart"))
 # `e^{3}` is `e^3` and `a + b` is `a+b`; `\\sqrt{3}+1` is not `\\sqrt{3+1}`, nor `2 1/2` `21/2`.
@@ -150,9 +156,14 @@ class Gated:
             return ambiguous(ruling.rule) if contains(self.text, answer) else different(ruling.rule)
         if ruling.rule is Rule.NUMBER_NONE and numberless(answer):
             return unlike(ruling.rule)
-        if self.kind == "number" and (stated := _STATED.match(answer)) is not None:
-            said = self.compare(answer[stated.end() :])
-            return said if said.certainty is Certainty.PROVEN else ambiguous(ruling.rule)
+        if self.kind == "number" and (ends := _UP_TO.match(answer)) is not None:  # `5-6` is no -1
+            return self._none_of(ends.groups())
+        if isinstance(self.inner, Number) and _CHANGES.search(answer) is None:
+            if self.inner.explains(answer):
+                return different(ruling.rule)
+            if (stated := _STATED.match(answer)) is not None:
+                said = self.compare(answer[stated.end() :])
+                return said if said.certainty is Certainty.PROVEN else ambiguous(ruling.rule)
         return different(ruling.rule) if self._understood(answer) else ambiguous(ruling.rule)
 
     def _none(self, answer: str) -> Ruling | None:
@@ -181,9 +192,10 @@ class Gated:
             wanted = read_simple(self.text)
             apart = wanted is not None and wanted.value not in numbers
             return different(Rule.SEVERAL) if apart else ambiguous(Rule.SEVERAL)
-        parts = guards.candidates(answer)
-        outcomes = [self.compare(part) for part in parts] if len(parts) > 1 else []
-        proven = bool(outcomes) and all(found.certainty is Certainty.PROVEN for found in outcomes)
+        return self._none_of(guards.candidates(answer))
+
+    def _none_of(self, parts: Sequence[str]) -> Ruling:
+        proven = len(parts) > 1 and all(self.compare(part).certainty is Certainty.PROVEN for part in parts)
         return different(Rule.SEVERAL) if proven else ambiguous(Rule.SEVERAL)
 
     def _open_text(self, answer: str, ruling: Ruling) -> Ruling:

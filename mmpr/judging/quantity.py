@@ -38,7 +38,7 @@ marked labelled labeled length width year grew rose increased contain contains c
 weighs weigh indicates indicate displays stands lasts takes take covers makes make gives become becomes
 represents comes remains remain left needed required counted present amounts totals because when can who whom
 whose adds up points pts according current believe think estimate estimated rounded using based data altitude off whole
-cubic respectively counting counted
+cubic respectively counting counted positive
 的 是 为 有 共 约 个 只 条 本 张 人 位 名 枚 颗 辆 棵 朵 件 台 双 头 匹 把 块 图 中 答 案 总 数 等 于 大 概
 这 它 得 到 即 了 在 一 里 所 以 因 此 年 面 积 长 度 值 结 果 应 该 份 道 处 座 群 根 支 片 层 家 间 架 艘
 们 需 要 花 费 付 民 币
@@ -95,6 +95,8 @@ _TWO_TERMS = re.compile(r"(\d{1,9})\s?(?::|\bto\b)\s?(\d{1,9})$")  # `3:4` where
 _GLUED = re.compile(r"(?<![\w.])\d[\d.,]{0,20}[a-zA-Z]{1,2}(?![\w/^])")  # `10m` is ten metres, or ten times m
 _PLACES = frozenset(("visible", "present", "here", "there", "all", "such"))
 _ACCOUNTING = re.compile(r"\(\s{0,4}([$€£¥]?\s?\d[\d,]*(?:\.\d{1,60})?)\s{0,4}\)$")
+_SIGN_LAST = re.compile(r"(\d{1,2})\s?([+-])$")  # the charge of an ion
+_CHARGED = re.compile(r"\bcharged?\b|\bions?\b|\boxidation|\bvalen|电荷|化合价|离子")
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +161,8 @@ class Number:
         if (accounted := _ACCOUNTING.match(answer)) is not None:  # `(64)` is 64, in a balance -64
             plain, negative = (self.compare(sign + accounted.group(1)) for sign in ("", "-"))
             return ambiguous(negative.rule) if negative.outcome == "correct" else plain
+        if (charge := _SIGN_LAST.match(answer)) is not None:
+            return self.compare(charge[2] + charge[1]) if self.cues.has(_CHARGED) else ambiguous(Rule.BOUND)
         main, cut = guards.without_contrast(answer)
         if cut:
             return self._compare_written(main)
@@ -206,6 +210,14 @@ class Number:
             return False
         found = re.search(r"\d\s{1,4}([a-z]{1,40})", answer.lower())
         return found is not None and found.group(1) not in FILLER and found.group(1) not in _SCALE_WORDS
+
+    def explains(self, answer: str) -> bool:
+        """Whether the answer holds one number, and else only words that the question holds or that say nothing."""
+        try:
+            read = self._read(answer)
+        except algebra.Unbounded:
+            return False
+        return not isinstance(read, Ruling) and not read[1]
 
     def _guard(self, answer: str, low: str) -> Ruling | None:
         if self._says_none(low):
@@ -430,6 +442,8 @@ def compile_number(text: str, cues: Cues, *, relative_tolerance: float | None, f
     Raises:
         algebra.Unbounded: the truth is too large.
     """
+    if cues.has(_CHARGED):
+        text = _SIGN_LAST.sub(r"\2\1", text)
     reading = read_simple(text) or _reference_reading(_ONE_UNIT_REFERENCE.sub("", text), cues, forced=forced)
     if reading is None or (reading.form == "both" and not forced) or _NO_NUMBER.match(text) is not None:
         return None

@@ -252,7 +252,7 @@ class Collection:
         several that a question would take."""
         many = max(len(parts), len(self.elements)) > _MAX_MEMBERS
         unread = any("±" in part for part in (*parts, *self.texts)) or parts == [".".join(self.texts)]
-        if many or unread:  # `(1 ± √5)/2` is two, `0,111` may be one number
+        if many or unread or _PRODUCT.search(parts[0]):  # `(1 ± √5)/2` is two, `0,111` one number, `2 × 3` a 2 and a 3
             return incorrect(Rule.SET)
         table = [[e.compare(part).certainty is Certainty.PROVEN for part in parts] for e in self.elements]
         lonely_part = any(all(column) for column in zip(*table, strict=True))
@@ -272,6 +272,9 @@ class Collection:
                     count += 1
                     break
         return count
+
+
+_PRODUCT = re.compile(r"\d\s{0,4}[×·]\s{0,4}\d")
 
 
 def _clean_chain(text: str) -> str:
