@@ -12,6 +12,7 @@ from mmpr.judging.forms import Form
 from mmpr.judging.kinship import akin
 from mmpr.judging.prose import STOP, core, same_words, spelled
 from mmpr.judging.rules import Rule, Ruling, ambiguous, correct, different, incorrect, unlike
+from mmpr.judging.sequences import split
 from mmpr.types import Certainty, Outcome
 
 # What introduces a letter: "I think it's", "so the correct option is", 选, "Figure".
@@ -37,7 +38,8 @@ _SEVERAL = re.compile(
     r"(?:both\s{1,4}|either\s{1,4})?((?:[(\[]?[A-Z][)\]]?(?:\s{0,4}(?:,\s{0,4}and|,\s{0,4}or|,|、|;|and|or|&|/|\+|和|或者|或|与|及|还是)\s{0,4}|\s{0,4})){1,26})(?![\w'])"
     r"[.。]?$"
 )
-_OR = re.compile(r"\bor\b|或|还是|/")
+_OR = re.compile(r"\bor\b|或|还是")
+_GLOSSED = re.compile(r"([^()]{1,200})\s\(([^()]{1,400})\)$")
 _NAMED_INSIDE = re.compile(
     r"(?:\b(?i:option|choice|answer|letter|(?:answer|choice|option) is|it(?:'s| is| must be)|choose|pick|select"
     r"|go with)|选项?|选择|[(\[])\s{0,4}[:-]?\s{0,4}[(\[]?([A-Z]|(?<=option )[a-z]|(?<=choice )[a-z]"
@@ -136,7 +138,7 @@ class Choice:
             return frozenset((equal,)), Rule.CHOICE_TEXT
         if labelled is not None:
             return frozenset((labelled,)), Rule.CHOICE_LETTER
-        for reading in (self._statements, self._guarded, self._lettered, self._several, self._text):
+        for reading in (self._statements, self._guarded, self._members, self._lettered, self._several, self._text):
             if (found := reading(answer)) is not None:
                 return found
         return self._outside(answer)
@@ -171,6 +173,18 @@ class Choice:
             return self.meant(rest)
         main, cut = guards.without_contrast(answer)
         return self.meant(main) if cut and not guards.negated(texts) else None
+
+    def _members(self, answer: str) -> Meant | None:
+        """`A. cat, C. dog` and `cat, dog (A, C)`, where several options are right."""
+        if len(self.reference) < 2:
+            return None
+        glossed = _GLOSSED.match(answer)
+        parts = split(answer) if glossed is None else glossed.groups()
+        found = [self.meant(part) for part in parts] if len(parts) > 1 else []
+        sets = [one[0] for one in found if not isinstance(one, Ruling)]
+        if not sets or len(sets) < len(found) or (glossed is not None and sets[0] != sets[1]):
+            return None
+        return frozenset().union(*sets), Rule.CHOICE_LETTER
 
     def _lettered(self, answer: str) -> Meant | Ruling | None:
         lead = _LEAD.match(answer)
@@ -227,8 +241,10 @@ class Choice:
     def _mentions_other(self, rest: str, index: int) -> bool:
         words = f" {spelled(rest)} "
         own = self.texts and f" {self.spelled[index]} " in words
-        return not own and bool(rest) and any(
-            f" {text} " in words for i, text in enumerate(self.spelled) if i != index and len(text) > 1
+        return (
+            not own
+            and bool(rest)
+            and any(f" {text} " in words for i, text in enumerate(self.spelled) if i != index and len(text) > 1)
         )
 
     def _several(self, answer: str) -> Meant | Ruling | None:

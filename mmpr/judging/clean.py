@@ -196,6 +196,7 @@ def trim(text: str) -> str:
     return text
 
 
+_LINK = re.compile(r"\[([^\[\]]{1,200})\]\((?:https?:|www\.|mailto:)[^()\s]{1,300}\)")
 _LOOSE_DOT = re.compile(r" ([.])(?= |$)")  # `\boxed{5} .`
 
 
@@ -206,6 +207,8 @@ def clean(text: str) -> str:
         text = _BOLD.sub("", text)
     if "`" in text:
         text = text.replace("`", "")
+    if "](" in text:
+        text = _LINK.sub(r"\1", text)
     text = plain_latex(text)
     text = " ".join(trim(text).split())
     return _LOOSE_DOT.sub(r"\1", text) if " ." in text else text

@@ -119,9 +119,14 @@ def same_member(a: str, b: str) -> bool:
     return first is not None and first[0] != "letter" and first == member(b)
 
 
+def opposed(a: str, b: str) -> bool:
+    """Whether two words are opposites: `open` and `closed`."""
+    return frozenset((a, b)) in _OPPOSITES
+
+
 def excluded(a: str, b: str) -> bool:
     """Whether two phrases are different members of one closed class, or opposites."""
-    if frozenset((a, b)) in _OPPOSITES:
+    if opposed(a, b):
         return True
     first, second = member(a), member(b)
     if first is not None and second is not None:

@@ -15,7 +15,11 @@ _LABEL_WORDS = re.compile(
     r"(?:number|no\.?))\s{1,4}(?=\S*\d)"
 )
 _RANGE = re.compile(r"^\d{1,60}+\s{0,4}-\s{0,4}\d{1,60}+$")
-_CODE_TRIM = " \t.,;:!?\"'`<>()[]{}"
+_CODE_TRIM = " \t.,;:!?\"'`<>()[]{}#"
+_SCHEME = re.compile(r"https?://")
+# What a label says that the question need not.
+_LABELS_TEXT = "text it sign no number tel telephone phone fax fy url website email id code date"
+_LABELS = frozenset(_LABELS_TEXT.split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,16 +31,15 @@ class Code:
     kind: str = "ocr"
 
     def compare(self, answer: str) -> Ruling:
-        if _same_code(answer, self.text) or (self.cues.has(_TELEPHONE) and _same_number(answer, self.text)):
+        if self._is(answer):
             return correct(Rule.OCR)
         low = answer.casefold()
         if guards.refuses(low) and not guards.refuses(self.text.casefold()):
             return ambiguous(Rule.REFUSAL) if self.text.casefold() in low else incorrect(Rule.REFUSAL)
         if re.search(r"\bnot\b|不是", low) and not re.search(r"\bnot\b|不是", self.text.casefold()):
             return incorrect(Rule.NEGATED)
-        for reading in self._readings(answer):
-            if _same_code(reading, self.text):
-                return correct(Rule.OCR)
+        if any(self._is(reading) for reading in self._readings(answer)):
+            return correct(Rule.OCR)
         if re.search(r"\bor\b|或", low) and not re.search(r"\bor\b|或", self.text.casefold()):
             return incorrect(Rule.SEVERAL)
         return self._near(answer)
@@ -47,17 +50,16 @@ class Code:
     def show(self) -> str:
         return self.text
 
+    def _is(self, answer: str) -> bool:
+        return _same_code(answer, self.text) or (self.cues.has(_TELEPHONE) and _same_number(answer, self.text))
+
     def _readings(self, answer: str) -> list[str]:
         found = _LABEL_WORDS.match(answer.casefold())
         readings = []
         while found is not None:
             words = re.findall(r"[a-z]{1,40}|[\u3400-\u9fff]", (found.group(1) or found.group(2)))
             if all(
-                w in STOP
-                or w in self.cues.words()
-                or singular(w) in self.cues.words()
-                or w in ("text", "it", "sign", "no", "number")
-                for w in words
+                w in STOP or w in self.cues.words() or singular(w) in self.cues.words() or w in _LABELS for w in words
             ):
                 answer = answer[found.end() :]
                 readings.append(answer)
@@ -65,7 +67,7 @@ class Code:
             else:
                 break
         words = answer.split()
-        while len(words) > 1 and words[0].casefold().strip(":#.") in (self.cues.words() | STOP):
+        while len(words) > 1 and words[0].casefold().strip(":#.") in (self.cues.words() | STOP | _LABELS):
             words = words[1:]
             readings.append(" ".join(words))
         han = re.match(r"^[^:是为着]{0,20}(?:是|为|写着:?|:)", answer)
@@ -96,7 +98,7 @@ class Code:
 
 
 def _same_code(a: str, b: str) -> bool:
-    a, b = a.strip(_CODE_TRIM).casefold(), b.strip(_CODE_TRIM).casefold()
+    a, b = (_SCHEME.sub("", text.strip(_CODE_TRIM).casefold()).rstrip("/") for text in (a, b))
     bare_a, bare_b = "".join(a.split()).replace("'", ""), "".join(b.split()).replace("'", "")
     return a == b or (bare_a == bare_b != "")  # blanks and apostrophes are how a hand writes, not what it reads
 
@@ -106,9 +108,10 @@ _DIALLED = re.compile(r"[\d\s().+/-]{7,30}$")
 
 
 def _same_number(a: str, b: str) -> bool:
-    """`(555) 123-4567` and `555.123.4567`."""
-    dialled = [re.sub(r"\D", "", text) for text in (a, b) if _DIALLED.match(text) is not None]
-    return len(dialled) == 2 and dialled[0] == dialled[1]
+    """`(555) 123-4567`, `555.123.4567` and `+1 555 123 4567`."""
+    dialled = sorted((re.sub(r"\D", "", text) for text in (a, b) if _DIALLED.match(text) is not None), key=len)
+    country = len(dialled) == 2 and len(dialled[0]) >= 9 and len(dialled[1]) <= len(dialled[0]) + 3
+    return len(dialled) == 2 and (dialled[0] == dialled[1] or (country and dialled[1].endswith(dialled[0])))
 
 
 def _squeezed(text: str) -> str:

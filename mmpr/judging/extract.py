@@ -250,8 +250,12 @@ def _unfinished(line: str) -> bool:
     return _GOES_ON.search(bare[-8:]) is not None and _YES_NO_FIRST.match(bare) is None
 
 
-_BULLET = re.compile(r"^\s*+(?:[-*•+]|\d{1,2}[.)]|\(?[a-h]\)|\(?(?:i{1,3}|iv|v)\))\s+\S", re.IGNORECASE)
+_BULLET = re.compile(
+    r"^\s*+(?:\*\*)?(?:[-*•+]|\(?\d{1,2}[.)]|(?-i:[A-H])[.:]|\(?[a-h]\)|\(?(?:i{1,3}|iv|v)\))\s+\S", re.IGNORECASE
+)
+_OPTION_MARK = re.compile(r"^[\s*]{0,20}\(?([A-H])[.:)]")
 _BULLET_MARK = re.compile(r"^\s*[-*•+]\s+")
+_NUMBER_MARK = re.compile(r"^\s*\d{1,2}[.)]\s+")
 
 
 def _span(text: str, start: int) -> str:
@@ -260,7 +264,8 @@ def _span(text: str, start: int) -> str:
     if rest.strip() in ("$$", "\\["):
         return _block(text, start, rest)
     if _ONLY_MARKS.match(rest) is None and (not _unfinished(rest) or not text[start + len(rest) :].strip()):
-        return _whole_box(text, start, rest)
+        listed = _BULLET.match(rest) is not None and _BULLET.match(_line(text, start + len(rest) + 1)) is not None
+        return _block(text, start, rest) if listed else _whole_box(text, start, rest)
     at = start + len(rest)
     while at < len(text):
         line = _line(text, at)
@@ -281,11 +286,14 @@ def _block(text: str, at: int, line: str) -> str:
     while _BULLET.match(lines[0]) is not None:
         at += len(lines[-1]) + 1
         following = _line(text, at) if at < len(text) else ""
-        if _BULLET.match(following) is None or len(lines) > 40:
+        letters = [found[1] for one in (lines[-1], following) if (found := _OPTION_MARK.match(one)) is not None]
+        if _BULLET.match(following) is None or len(lines) > 40 or (len(letters) == 2 and letters[0] >= letters[1]):
             break
         lines.append(following)
     if len(lines) > 1:
-        return "; ".join(_BULLET_MARK.sub("", one).strip() for one in lines)
+        numbered = all(one.lstrip(" *").startswith((f"{i}.", f"{i})")) for i, one in enumerate(lines, start=1))
+        mark = _NUMBER_MARK if numbered else _BULLET_MARK
+        return "; ".join(mark.sub("", one).strip(" *_") for one in lines)
     return _BULLET_MARK.sub("", _whole_box(text, at, line))  # `- 62` in a line of its own is 62
 
 
@@ -500,7 +508,9 @@ def _finish(text: str, span: str) -> Extraction:
     return Extraction(answer.strip("*` \t"), None)
 
 
-_CORRECTION = re.compile(r"\b(?:no|wait|actually|rather|sorry|correction|then|instead|but|however|although)\b|不对|不是|但", re.I)
+_CORRECTION = re.compile(
+    r"\b(?:no|wait|actually|rather|sorry|correction|then|instead|but|however|although)\b|不对|不是|但", re.I
+)
 
 
 def _after_correction(span: str) -> str:

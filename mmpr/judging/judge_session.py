@@ -18,7 +18,7 @@ from mmpr.judging.magnitude import beyond
 from mmpr.judging.option_lists import DEFAULTS, JudgeOptions
 from mmpr.judging.prose import STOP
 from mmpr.judging.reference import Reference, compile_reference
-from mmpr.judging.restated import closing_value
+from mmpr.judging.restated import SUBJECT, closing_value
 from mmpr.judging.rules import Rule, Ruling, ambiguous, correct, is_open
 from mmpr.judging.symbolic import SymbolicProcess, TimeLimit
 from mmpr.types import Certainty, Outcome, Question, Verdict
@@ -155,7 +155,7 @@ def _said_in_prose(reference: Reference, response: str) -> Verdict | None:
     """A value that the closing sentence names in the question's words, or an option that a lone sentence names; None
     where the prose decides nothing."""
     closing = closing_value(response, reference.forms[0].question)
-    answer = None if closing is None else closing.value
+    answer = None if closing is None else closing.sentence if reference.kind == "yes_no" else closing.value
     if answer is None and reference.kind == "choice" and _ONE_SENTENCE.match(response.strip()) is not None:
         answer = response.strip()
     if answer is None:
@@ -236,9 +236,6 @@ _OPENING = re.compile(
 )
 
 
-_SUBJECT = re.compile(
-    r"((?:[A-Za-z'-]{1,20} ){1,8})(?:is|are|was|were) (?!wrong|incorrect|right|correct|true|false|not\b)(?=\W{0,4}\w)"
-)
 # What the writer of an answer doubts, whatever stands behind its subject.
 _DOUBTS = frozenset((Rule.SOFT, Rule.NEGATED, Rule.REFUSAL, Rule.BOUND, Rule.SEVERAL))
 
@@ -247,7 +244,8 @@ def _without_opening(reference: Reference, text: str, ruling: Ruling, opinion: S
     """`It is 5`, `The car is blue` as `5` and `blue`, where the family made nothing of the whole."""
     if ruling.outcome is not Outcome.AMBIGUOUS or ruling.rule in _DOUBTS:
         return ruling
-    if (opening := _OPENING.match(text)) is None and (opening := _SUBJECT.match(text)) is not None:
+    # of a yes or no the subject is a part: `B is greater` denies that A is
+    if (opening := _OPENING.match(text)) is None and reference.kind != "yes_no" and (opening := SUBJECT.match(text)):
         question = f" {reference.forms[0].question} "
         if not all(word in STOP or word in question for word in opening[1].lower().split()):
             return ruling

@@ -52,6 +52,32 @@ def contains(a: str, b: str) -> bool:
     return _held(a, b) or _held(b, a)
 
 
+def shortened(a: str, b: str) -> bool:
+    """Whether two texts may be one with some words in short: `120 Park Ave` and `120 Park Avenue`, `1998-99` and
+    `1998-1999`, simplified and traditional characters."""
+    words = [_WORD.findall(text.casefold()) for text in (a, b)]
+    return len(words[0]) == len(words[1]) and all(
+        x == y or _short_for(*sorted((x, y), key=len), phrase=" " in a.strip() and " " in b.strip())
+        for x, y in zip(*words, strict=True)
+    )
+
+
+def _short_for(short: str, long: str, *, phrase: bool) -> bool:
+    if not long.isascii():
+        return not (_simplified(short) and _simplified(long))
+    if long.isdigit():
+        return len(short) == 2 and len(long) == 4 and long.endswith(short)
+    at = -1
+    return phrase and len(short) < 5 and all((at := long.find(c, at + 1)) >= 0 for c in short) and short[0] == long[0]
+
+
+def _simplified(character: str) -> bool:
+    try:
+        return bool(character.encode("gb2312"))
+    except UnicodeEncodeError:
+        return False
+
+
 def _held(whole: str, part: str) -> bool:
     whole_words, part_words = _WORD.findall(whole.casefold()), _WORD.findall(part.casefold())
     n = len(part_words)

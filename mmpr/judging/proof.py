@@ -17,7 +17,7 @@ from mmpr.judging.algebra import Unbounded
 from mmpr.judging.choice import without_other_letters
 from mmpr.judging.closed_classes import excluded, member
 from mmpr.judging.forms import Form
-from mmpr.judging.kinship import akin, contains, numberless, squeezed
+from mmpr.judging.kinship import akin, contains, numberless, shortened, squeezed
 from mmpr.judging.lexicon import synonyms
 from mmpr.judging.maths import is_value
 from mmpr.judging.numbers import read_quantity, read_simple
@@ -47,7 +47,8 @@ _OWN_REFUSAL = frozenset(("text", "choice", "ocr", "number", "year", "yes_no", *
 _FAILED = {"negated": Rule.NEGATED, "soft": Rule.SOFT, "bound": Rule.BOUND}
 # A sentence that names its value and nothing else: `The perimeter is 7`, `G represents 8`.
 _STATED = re.compile(
-    r"(?:[A-Za-z][A-Za-z' ]{0,100}\s)?(?:is|are|was|were|equals|represents|shows|got|there are)\s{1,4}(?=[-+$€£¥]{0,2}\d)"
+    r"(?:[A-Za-z][A-Za-z' ]{0,100}\s)?(?:is|are|was|were|equals|represents|shows|got|there are)\s{1,4}"
+    r"(?=[-+$€£¥]{0,2}\d)"
     r"|[m∠△|A-Za-z'() ]{1,40}=\s{0,4}(?=[-+$]?\d)"
     r"|(?:(?![没不非约超少多大小或几除])[\u3400-\u9fff，,]){0,30}[有是为共计得于](?=[-+]?\d|[零一二两三四五六七八九十百])",
     re.I,
@@ -153,11 +154,12 @@ class Gated:
         if self.kind == "text":
             return self._open_text(answer, ruling)
         if self.kind == "ocr":
-            return ambiguous(ruling.rule) if contains(self.text, answer) else different(ruling.rule)
+            near = contains(self.text, answer) or shortened(self.text, answer)
+            return ambiguous(ruling.rule) if near else different(ruling.rule)
         if ruling.rule is Rule.NUMBER_NONE and numberless(answer):
             return unlike(ruling.rule)
         if self.kind == "number" and (ends := _UP_TO.match(answer)) is not None:  # `5-6` is no -1
-            return self._none_of(ends.groups())
+            return self._outside(ends[1], ends[2])
         if isinstance(self.inner, Number) and _CHANGES.search(answer) is None:
             if self.inner.explains(answer):
                 return different(ruling.rule)
@@ -193,6 +195,12 @@ class Gated:
             apart = wanted is not None and wanted.value not in numbers
             return different(Rule.SEVERAL) if apart else ambiguous(Rule.SEVERAL)
         return self._none_of(guards.candidates(answer))
+
+    def _outside(self, first: str, last: str) -> Ruling:
+        """The range between two numbers, where the reference is neither and not between them."""
+        low, wanted, high = (read_quantity(text) for text in (first, self.text, last))
+        held = None not in (low, wanted, high) and low.value <= wanted.value <= high.value  # type: ignore[union-attr]
+        return ambiguous(Rule.SEVERAL) if held else self._none_of((first, last))
 
     def _none_of(self, parts: Sequence[str]) -> Ruling:
         proven = len(parts) > 1 and all(self.compare(part).certainty is Certainty.PROVEN for part in parts)

@@ -94,6 +94,9 @@ _DIRECTION = re.compile(
 _TWO_TERMS = re.compile(r"(\d{1,9})\s?(?::|\bto\b)\s?(\d{1,9})$")  # `3:4` where the reference writes 3/4
 _GLUED = re.compile(r"(?<![\w.])\d[\d.,]{0,20}[a-zA-Z]{1,2}(?![\w/^])")  # `10m` is ten metres, or ten times m
 _PLACES = frozenset(("visible", "present", "here", "there", "all", "such"))
+_ROUGH = re.compile(
+    r"\W{0,3}(?:it(?:'s| is) )?(?:about|around|roughly|approximately|approx\.?|nearly|almost|大?约|~)", re.I
+)
 _ACCOUNTING = re.compile(r"\(\s{0,4}([$€£¥]?\s?\d[\d,]*(?:\.\d{1,60})?)\s{0,4}\)$")
 _SIGN_LAST = re.compile(r"(\d{1,2})\s?([+-])$")  # the charge of an ion
 _CHARGED = re.compile(r"\bcharged?\b|\bions?\b|\boxidation|\bvalen|电荷|化合价|离子")
@@ -182,7 +185,7 @@ class Number:
         ruling = self.measure.judge(reading)
         if ruling.outcome != "correct":
             turned = reading.value == -self.measure.reading.value and _DIRECTION.search(answer.lower()) is not None
-            return ambiguous(ruling.rule) if turned else ruling
+            return ambiguous(ruling.rule) if turned or self._roughly(reading, answer) else ruling
         if self.cues.silent and reading.unit is not None and _GLUED.search(answer) is not None:
             return ambiguous(Rule.UNIT)
         if rest_words and self.cues.silent and _counted(answer, rest_words):
@@ -190,6 +193,11 @@ class Number:
         if rest_words or self._counts(answer, reading):
             return ambiguous(Rule.NUMBER_REST)
         return ambiguous(Rule.SOFT) if guards.soft(answer.lower()) else ruling
+
+    def _roughly(self, reading: Reading, answer: str) -> bool:
+        """`about 8` for 8.4: within a twentieth, if it says that it is rough."""
+        wanted = self.measure.reading.value
+        return abs(reading.value - wanted) * 20 <= abs(wanted) and _ROUGH.match(answer) is not None
 
     def _approximated(self, answer: str) -> Ruling | None:
         """`5\\sqrt{2} ≈ 7.07`: either side may be the truth, if neither is wrong."""

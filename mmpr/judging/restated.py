@@ -22,12 +22,16 @@ _COURTESY = re.compile(
     r"|please let me[^.!?\n]{0,120}|if you have[^.!?\n]{0,120}|this answers[^.!?\n]{0,120})[.!?]\s{0,8}$",
     re.I,
 )
-_SENTENCE = re.compile(r"(?<=[.!?])\s{1,8}(?=[A-Z*$\\])|\n+")
+_SENTENCE = re.compile(r"(?<=[.!?])(?<!\b[A-Z]\.)\s{1,8}(?=[A-Z*$\\])|\n+")
 _OPENING = re.compile(
     r"\W{0,8}(?:(?:therefore|thus|so|hence|in conclusion|finally|overall|as a result)\b[,\s]{0,3})?", re.I
 )
 _VALUE = re.compile(
     r"(?P<value>[-+]?\s?[$€£¥]?\s?\d[\d,]*(?:\.\d+)?(?:/\d+)?\s?(?:%|°|percent\b|degrees\b|million\b|billion\b|thousand\b)?)"
+)
+# `The vehicle is a truck`: the words before the verb are the question's, what follows is the answer.
+SUBJECT = re.compile(
+    r"((?:[A-Za-z'-]{1,20} ){1,8})(?:is|are|was|were) (?!wrong|incorrect|right|correct|not\b)(?=\W{0,4}\w)"
 )
 _WORD = re.compile(r"[a-z]{1,40}(?:'[a-z]{1,8})?")
 _LOOSE_TEXT = """
@@ -43,9 +47,10 @@ _BLANK = re.compile(r"\(_{1,8}\)|_{2,10}")
 
 
 class Closing(NamedTuple):
-    """A value, and whether its sentence says two thirds of what the question asks: else it may be a step."""
+    """A value, its sentence, and whether that says two thirds of what the question asks: else it may be a step."""
 
     value: str
+    sentence: str
     whole: bool
 
 
@@ -59,20 +64,26 @@ def closing_value(response: str, question: str) -> Closing | None:
     sentence = _closing(response)
     if not sentence or not asked or len(sentence) > _MAX_SENTENCE_CHARS or guards.refuses(sentence.casefold()):
         return None
-    found = list(_VALUE.finditer(sentence))
-    if len(found) != 1 or _doubted(sentence):
+    if _doubted(sentence):
         return None
     known = {word for said in _WORD.findall(question) for word in (said, stem(said))}
-    rest = sentence[: found[0].start()] + " " + sentence[found[0].end() :]
+    wanted = {stem(word) for word in _WORD.findall(asked) if word not in _LOOSE}
+    found = list(_VALUE.finditer(sentence))
+    stated = SUBJECT.match(sentence) if not found else None
+    if len(found) != 1 and stated is None:
+        return None
+    start, end = found[0].span() if stated is None else (stated.end(), len(sentence))
+    rest = sentence[:start] + " " + sentence[end:]
     said = [word for word in _WORD.findall(rest.casefold()) if word not in _LOOSE]
     if not all(word in known or stem(word) in known for word in said):
         return None
-    wanted = {stem(word) for word in _WORD.findall(asked) if word not in _LOOSE}
     shared = wanted & {stem(word) for word in said}
-    bare = found[0]["value"].strip()
+    bare = sentence[start:end].strip()
     given = asked if len(shared) >= 2 else question
-    fresh = re.search(rf"(?<![\d.]){re.escape(bare)}(?![\d.])", given) is None  # what the question gives is no answer
-    return Closing(bare, 3 * len(shared) >= 2 * len(wanted)) if shared and len(set(said)) >= 2 and fresh else None
+    # what the question gives is no answer
+    fresh = stated is not None or re.search(rf"(?<![\d.]){re.escape(bare)}(?![\d.])", given) is None
+    enough = len(set(said)) >= (2 if stated is None else 1)
+    return Closing(bare, sentence, 3 * len(shared) >= 2 * len(wanted)) if shared and enough and fresh else None
 
 
 def _asking(question: str) -> str:

@@ -6,7 +6,8 @@ import re
 from dataclasses import dataclass
 
 from mmpr.judging import guards
-from mmpr.judging.cues import Cues, singular
+from mmpr.judging.closed_classes import opposed
+from mmpr.judging.cues import Cues, stem
 from mmpr.judging.prose import HAN
 from mmpr.judging.rules import Rule, Ruling, ambiguous, correct, different, incorrect
 
@@ -29,12 +30,14 @@ _NEGATION = re.compile(
     r"\b(?:not|no|never|cannot|isn't|aren't|doesn't|don't|didn't|wasn't|weren't|can't|won't|neither|without)\b|n't\b"
 )
 _WORD = re.compile(r"[a-z]+(?:'[a-z]+)?")
+_QUANTIFIERS = re.compile(r"\b(?:all|both|only|every|each|always)\b")
 _PLAIN_TEXT = """
 a an the is are was were it its they them he she this that there do does did not no never cannot can't isn't
 aren't doesn't don't didn't wasn't weren't can could will would has have had be been to of in on at and any all
 so
 """
 _PLAIN = frozenset(_PLAIN_TEXT.split())
+_NAMED_A = re.compile(r"[a-z] A\b")  # `circle A`
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,7 @@ class YesNo:
     """A truth that is yes or no."""
 
     yes: bool
-    question_words: frozenset[str]
+    question: str
     negative_question: bool
     digits: bool = False  # the reference is 0 or 1
     kind: str = "yes_no"
@@ -89,31 +92,34 @@ class YesNo:
         """`They do not cross`: a denial or affirmation whose words the question holds."""
         if HAN.search(low) is not None:
             return self._sentence_han(low)
-        words = [w for w in _WORD.findall(low) if w not in _PLAIN]
-        if not words or self.negative_question:
+        question = self.question.casefold()
+        plain = _PLAIN - {"a"} if _NAMED_A.search(self.question) is not None else _PLAIN
+        words = [w for w in _WORD.findall(low) if w not in plain]
+        whole = set(_QUANTIFIERS.findall(question)) <= set(_QUANTIFIERS.findall(low))
+        if not words or self.negative_question or not whole:
             return None
-        known = [w for w in words if w in self.question_words or _stem(w) in self.question_words]
-        if len(known) * 2 <= len(words):
+        asked = _WORD.findall(question)
+        denied = _NEGATION.search(low) is not None
+        for i, word in enumerate(words):  # `The door is closed.`
+            if word not in asked and (opposite := next((w for w in asked if opposed(word, w)), None)) is not None:
+                words[i], denied = opposite, not denied
+        words, asked = [*map(stem, words)], [*map(stem, asked)]
+        known = [word for word in words if word in asked]
+        left = iter(asked)
+        if len(known) * 2 <= len(words) or not all(word in left for word in known):  # B is taller than A
             return None
-        if _NEGATION.search(low) is not None:
-            return False
-        return True if len(known) == len(words) else None
+        return not denied if denied or len(known) == len(words) else None
 
     def _sentence_han(self, low: str) -> bool | None:
         """`小明不比小红高`: the question's own characters, with or without a denial."""
         said = [c for c in low if HAN.match(c) is not None and c not in "不没有的了着是"]
-        if len(said) < 2 or self.negative_question or not all(c in self.question_words for c in said):
+        if len(said) < 2 or self.negative_question or not all(c in self.question for c in said):
             return None
         return re.search("[不没]", low) is None
 
 
 # `It is not no`: whatever it means.
 _DENIED = re.compile(r"\W{0,4}(?:(?:it|that|this) )?(?:is |can ?|should )?not (?:be )?(?:yes|no)\b")
-
-
-def _stem(word: str) -> str:
-    word = singular(word)
-    return word[:-2] if word.endswith("es") else word
 
 
 def _first_word(low: str) -> tuple[bool | None, str]:
@@ -179,7 +185,7 @@ def compile_yes_no(text: str, cues: Cues, *, forced: bool) -> YesNo | None:
     low = text.casefold().strip(" .,!。")
     negative = cues.has(_NEGATION)
     if low in ("0", "1") and cues.yes_no() and not cues.count():
-        return YesNo(low == "1", cues.words(), negative, digits=True)
+        return YesNo(low == "1", cues.text, negative, digits=True)
     if (spoken := _SPOKEN.match(low)) is not None and cues.yes_no() and " or " not in cues.low:
         low = spoken[1]  # `Yes, it is` where the question asks for no more
     if low not in _REFERENCES or (len(low) == 1 and low in "ytnf√×" and not forced):
@@ -187,4 +193,4 @@ def compile_yes_no(text: str, cues: Cues, *, forced: bool) -> YesNo | None:
     asked = cues.yes_no() and " or " not in cues.low  # `Is it left or right?`
     if low in _ANSWERS_ONLY and not (forced or asked):
         return None
-    return YesNo(_REFERENCES[low], cues.words(), negative)
+    return YesNo(_REFERENCES[low], cues.text, negative)
