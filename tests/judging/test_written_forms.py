@@ -21,12 +21,12 @@ How many apples are there? | 7 | 7 (3 red, 4 green) ; There are 7. | 6 (3 red an
 What share prefers tea? | 34% | 34 percent | 43% ; 40-45% | 34-35% ; 30-40%
 What is the address? | 12 Park Avenue, Rye | 12 PARK AVENUE, RYE | 21 Park Avenue, Rye | 12 Park Ave, Rye
 What is the fiscal year on the document? | 1998-99 | 1998-99 ; FY 1998-99 | 1997-98 | 1998-1999
-What is the website URL? | www.cdc.gov/flu | https://www.cdc.gov/flu/ ; [www.cdc.gov/flu](https://cdc.gov) | www.nih.gov |
+What is the URL? | www.cdc.gov/flu | https://www.cdc.gov/flu/ ; [www.cdc.gov/flu](https://cdc.gov) | www.nih.gov |
 What is the phone number? | (919) 541-2734 | Tel: 919-541-2734 ; +1 919 541 2734 | (919) 541-2743 | 541-2734
 What is the zip code? | 02139 | 02139 | 2139 |
 招牌上写的是什么？ | 兰州拉面 | 兰州拉面 | 沙县小吃 | 蘭州拉麵
-Is A taller than B? | yes | A is taller than B. ; A is taller. | A is not taller than B. | B is taller than A. ; B is taller.
-Is the left dog bigger than the right dog? | no | The left dog is not bigger. | The left dog is bigger. | The right dog is bigger.
+Is A taller than B? | yes | A is taller than B. ; A is taller. | A is not taller. | B is taller than A. ; B is taller.
+Is the left dog bigger than the right? | no | The left dog is not bigger. | The left dog is bigger. | The right is bigger.
 Is the door open? | no | The door is closed. ; It is closed. | The door is open. | The door is ajar.
 Are all the cats asleep? | yes | All the cats are asleep. |  | The cats are asleep.
 """
