@@ -26,7 +26,7 @@ What is the phone number? | (919) 541-2734 | Tel: 919-541-2734 ; +1 919 541 2734
 What is the zip code? | 02139 | 02139 | 2139 |
 招牌上写的是什么？ | 兰州拉面 | 兰州拉面 | 沙县小吃 | 蘭州拉麵
 Is A taller than B? | yes | A is taller than B. ; A is taller. | A is not taller. | B is taller than A. ; B is taller.
-Is the left dog bigger than the right? | no | The left dog is not bigger. | The left dog is bigger. | The right is bigger.
+Is the left dog bigger? | no | The left dog is not bigger. | The left dog is bigger. | The bigger is the left.
 Is the door open? | no | The door is closed. ; It is closed. | The door is open. | The door is ajar.
 Are all the cats asleep? | yes | All the cats are asleep. |  | The cats are asleep.
 """
