@@ -202,4 +202,6 @@ def _response_row(one: JudgedResponse) -> TableRow:
         "off_format": verdict.off_format if verdict else None,
         "answer": verdict.answer if verdict else None,
         "rule": str(verdict.rule) if verdict else None,
+        "judged_by": verdict.judged_by.value if verdict else None,
+        "verifier_margin": verdict.verifier_margin if verdict else None,
     }

@@ -2,6 +2,8 @@
 
 import functools
 import sys
+import uuid
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -45,9 +47,18 @@ def shards(out):
     return {path.name: path.read_bytes() for path in sorted((out / "data").iterdir())}
 
 
+async def counted_starts(folder):
+    """The answering engine; each start leaves a file."""
+    Path(folder, str(uuid.uuid4())).touch()
+    return await scripted.answering()
+
+
 def test_the_model_itself_is_asked_in_the_build_about_what_is_open_and_a_share_of_the_proofs(tmp_path):
-    out = tmp_path / "run"
-    report = run(scripted.write_questions(tmp_path, N), out, verifier="self", audit=0.5).report
+    out, starts = tmp_path / "run", tmp_path / "starts"
+    starts.mkdir()
+    source, make = scripted.write_questions(tmp_path, N), functools.partial(counted_starts, str(starts))
+    report = run(source, out, make=make, verifier="self", audit=0.5).report
+    assert len(list(starts.iterdir())) == 1  # the engine that answered
     answers = [one for question in committed(out) for one in question.responses]
     for one in answers:
         assert one.verdict.judged_by is JudgedBy.RULE
@@ -58,6 +69,12 @@ def test_the_model_itself_is_asked_in_the_build_about_what_is_open_and_a_share_o
     assert all(one.answer.model == "pocket" and one.answer.swapped is not None for one in audited)
     assert report.pairs and {row["chosen_by"] for row in rows(out)} == {"rule"}
     assert verify(str(out)) == []
+    assert run(source, out, make=make, verifier="self", audit=0.5).idle
+    (out / "verifier" / "00002.json").unlink()  # as if it had been stopped before
+    kept = {path.name for path in (out / "verifier").glob("0000[01]*")}
+    assert not run(source, out, make=make, verifier="self", audit=0.5).idle
+    assert kept < {path.name for path in (out / "verifier").iterdir()}
+    assert [one.answer for question in committed(out) for one in question.responses] == [one.answer for one in answers]
 
 
 def test_decisions_stand_in_pairs_where_a_setting_says_so_and_pairing_asks_nobody(tmp_path):

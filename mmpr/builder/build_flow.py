@@ -108,8 +108,7 @@ def build(
             sources = sources_of(config)
             counted = [index(source) for source in sources]
             sources = decided(folder, config, sources, counted)
-        notes = source_notes(sources, counted)
-        report_notes(notes, run=redacted(folder.url), as_json=as_json)
+        report_notes(source_notes(sources, counted), run=redacted(folder.url), as_json=as_json)
         if config.cluster.strict:
             refuse_bad_rows(sources, counted, [judge_options(one.config) for one in of_sources(config)])
         stack.enter_context(swept(folder, abandoned=shared is None and ray_address(config) is None))
