@@ -61,8 +61,8 @@ class StopSignal:
 def stop_signal() -> Iterator[StopSignal]:
     """Install the handler of SIGTERM inside the block.
 
-    RunStopped: the signal came while no engine held a lease.
-        RunStopped: it came while no engine held a lease.
+    Raises:
+        RunStopped: the signal came while no engine held a lease.
     """
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     termination.begin()

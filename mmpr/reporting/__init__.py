@@ -1,1 +1,1 @@
-"""What a run explains of itself: `report.json`, the dataset card and a page for browsing its pairs."""
+"""Report on a run: `report.json`, the dataset card, and a page for browsing its pairs."""

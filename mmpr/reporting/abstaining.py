@@ -1,4 +1,4 @@
-"""What abstaining costs: how much of a run the judge decided, by source, kind of answer and rule."""
+"""Count how much of a run the judge decided and left undecided, by source, kind of answer and rule."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from mmpr.reporting.tally import short
 from mmpr.run import VerdictCounts
 from mmpr.text_table import aligned
 
-# From this share on undecided responses of a source are worth a warning.
+# A source with more than this fraction of undecided responses gets a warning.
 WARN_SHARE = 0.2
+# Names come from rows of the source: the report is bounded whatever they are.
 _MOST_NAMES = 200
 _MOST_LINES = 20
 _HEAD = ("", "paired", "skipped", "responses", "right", "wrong: proven", "likely", "no answer", "undecided", "share")
@@ -20,9 +21,9 @@ _HEAD = ("", "paired", "skipped", "responses", "right", "wrong: proven", "likely
 
 @dataclass(frozen=True, slots=True)
 class JudgedCounts:
-    """Questions with a reference answer and their responses, as `mmpr.run.VerdictCounts` counts them.
+    """Counts of questions with a reference answer and of their responses; see `mmpr.run.VerdictCounts`.
 
-    `undecided_share` is of the responses.
+    `undecided_share` is a fraction of the responses.
     """
 
     paired: int
@@ -46,9 +47,9 @@ class JudgedCounts:
 
 @dataclass(frozen=True, slots=True)
 class AbstainingFigures:
-    """All, and by source, kind of reference answer and rule; no names where an older mmpr counted.
+    """Counts of the whole run, and by source, kind of reference answer and rule; empty if an older mmpr counted.
 
-    `warnings` are lines for people.
+    `warnings` are lines for the user.
     """
 
     all: JudgedCounts
@@ -58,13 +59,13 @@ class AbstainingFigures:
     warnings: tuple[str, ...]
 
     def cells(self, group: str, most: int) -> list[tuple[str, tuple[str, ...]]]:
-        """The rows of a table for the largest names of `source`, `kind` or `rule`: each name, and its figures."""
+        """Return table rows for the names of `source`, `kind` or `rule` with most responses: (name, cells)."""
         names: dict[str, JudgedCounts] = getattr(self, f"by_{group}")
         return [(name, abstaining_cells(own)) for name, own in list(names.items())[:most]]
 
 
 def abstaining_figures(counts: VerdictCounts) -> AbstainingFigures:
-    """What a report says of the judge's decisions."""
+    """Return the report's figures about the judge's decisions."""
     rules: dict[str, Counter[str]] = {}
     for rule, sums in counts.groups["rule"].items():
         rules.setdefault(short(rule) or "(none)", Counter()).update(sums)
@@ -84,7 +85,7 @@ def abstaining_figures(counts: VerdictCounts) -> AbstainingFigures:
 
 
 def _ranked(sums: Mapping[str, Counter[str]]) -> dict[str, Counter[str]]:
-    """Those with most responses first; the many rare ones as one."""
+    """Return the names with most responses first; rare ones are summed up in one entry."""
     ordered = sorted(sums, key=lambda name: (-sums[name]["responses"], name))
     shown = {name: sums[name] for name in ordered[:_MOST_NAMES]}
     if rest := ordered[_MOST_NAMES:]:
@@ -93,14 +94,14 @@ def _ranked(sums: Mapping[str, Counter[str]]) -> dict[str, Counter[str]]:
 
 
 def abstaining_cells(figures: JudgedCounts) -> tuple[str, ...]:
-    """The figures of one name as a table's cells, in the order of the columns of `abstaining_lines`."""
+    """Return one name's figures as table cells, in the order of the columns of `abstaining_lines`."""
     one = figures
     counts = (one.paired, one.skipped, one.responses, one.correct, one.proven, one.likely, one.unparsed, one.undecided)
     return (*(f"{n:,}" for n in counts), f"{one.undecided_share:.0%}")
 
 
 def abstaining_lines(found: AbstainingFigures, *, width: int | None = None) -> list[str]:
-    """A table for a terminal of so many columns: all, then by source, kind and rule; none where nothing was judged."""
+    """Format a table with `width` columns: all, then by source, kind and rule; empty if nothing was judged."""
     if not found.all.responses:
         return []
     rows = [_HEAD, ("all", *abstaining_cells(found.all))]
@@ -112,5 +113,5 @@ def abstaining_lines(found: AbstainingFigures, *, width: int | None = None) -> l
 
 
 def warning_lines(found: AbstainingFigures | None) -> list[str]:
-    """The warnings of a report."""
+    """Return the warnings of a report as lines."""
     return [visible_line(f"warning: {line}") for line in (found.warnings if found else ())]

@@ -1,4 +1,4 @@
-"""The dataset card: front matter that `datasets` and the Hub read, and a body for people."""
+"""The dataset card: front matter that `datasets` and the Hub read, and a text for people."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>()!|~$])")
 
 
 def card(report: Report) -> str:
-    """`README.md` of a run folder."""
+    """Return the content of `README.md` in a run folder."""
     parts = [
         POCKET_LINE if report.pocket_model else "",
         f"# {escape(_title(report))}",
@@ -52,7 +52,7 @@ def card(report: Report) -> str:
 
 
 def front_matter(report: Report) -> str:
-    """YAML: two configs over the same files, `raw` with the images as bytes for trainers that decode themselves."""
+    """Return the front matter as YAML: two configs of the same files. `raw` has undecoded images for some trainers."""
     import yaml
 
     kinds = list(report.pairs_by_kind)
@@ -60,6 +60,7 @@ def front_matter(report: Report) -> str:
     fields = {
         **license_fields(_given_license(report)),
         "pretty_name": visible_line(_title(report)),
+        # the Hub refuses a card with a language that is no ISO 639 code
         "language": [name for name in report.languages if re.fullmatch("[a-z]{2,3}", name)] or ["en"],
         "task_categories": ["image-text-to-text", "visual-question-answering"],
         "tags": ["preference", "dpo", "mpo", "multimodal", "mmpr", *(kind.replace("_", "-") for kind in kinds)],
@@ -83,17 +84,17 @@ def _given_license(report: Report) -> str | None:
 
 
 def escape(text: object) -> str:
-    """Text of a source or a model as plain Markdown: one line, nothing of it is markup."""
+    """Escape text of a source or model as one line of plain Markdown, so that nothing in it acts as markup."""
     return _MARKDOWN.sub(r"\\\1", visible_line(text))
 
 
 def _splits(report: Report) -> dict[str, SplitFigures]:
-    """Pairs and bytes of each split; a run without a validation split has one."""
+    """Return pairs and bytes of each split; a run without a validation split has only `train`."""
     return report.files.splits or {"train": SplitFigures(report.pairs, report.files.uncompressed_bytes)}
 
 
 def _described(name: str, report: Report, *, decode: bool) -> JsonObject:
-    """The features are those of the columns that the files have: a dataset that an older mmpr wrote has fewer."""
+    """Describe the columns that the files have: a dataset of an older mmpr has fewer."""
     return {
         "config_name": name,
         "features": [one for one in dataset_features(decode=decode) if one["name"] in report.files.columns],
@@ -111,6 +112,7 @@ def _opening(report: Report) -> str:
     kinds = "\n".join(f"- **{n:,} {plain(kind)}** pairs: {kind_label(kind, views)}." for kind, n in counts)
     images = "Images are embedded."
     if not report.selection.get("embed_images", True):
+        # readers on another machine need to know that these paths will not open there
         images = "Images are paths of the machine where it was made, or embedded where no file is what was seen."
     return (
         f"{report.pairs:,} preference pairs for multimodal models, made by `mmpr` from "
@@ -121,7 +123,7 @@ def _opening(report: Report) -> str:
 
 
 def _merged(report: Report) -> str:
-    """The runs of a merged one; the columns of every row are those of its own run."""
+    """Describe the members of a merged run; each row keeps the column values of its own run."""
     if not report.members:
         return ""
     rows = [
@@ -255,7 +257,7 @@ def _lengths(report: Report) -> str:
 
 
 def table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
-    """A Markdown table; every cell must be escaped already."""
+    """Format a Markdown table; cells must be escaped."""
     lines = [header, tuple("---" for _ in header), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 

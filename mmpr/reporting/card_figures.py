@@ -1,4 +1,4 @@
-"""The card's figures beyond counts: how often the model was right, and which rule of the judge decided."""
+"""The card's figures beyond counts: how often the model was right, and which rules of the judge decided."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SHOWN_RULES = 10
 
 
 def accuracy_rows(report: Report) -> list[tuple[str, ...]]:
-    """A bin a row, with a bar of blocks; empty where no question had a reference answer."""
+    """Return one table row per bin with a bar of blocks; empty if no question has a reference answer."""
     histogram = report.accuracy.histogram
     top = max(histogram.values(), default=0)
     if not top:
@@ -31,9 +31,9 @@ def accuracy_rows(report: Report) -> list[tuple[str, ...]]:
 
 
 def rule_rows(report: Report) -> list[tuple[str, ...]]:
-    """The rules that decided most: right, proven and likely wrong, no answer, undecided.
+    """Return the rules that decided most often, with counts: right, proven and likely wrong, no answer, undecided.
 
-    An older mmpr's dataset does not say how sure its wrong ones are: they count as likely.
+    A dataset of an older mmpr does not store the certainty; its wrong responses count as likely.
     """
     if report.abstaining is not None and report.abstaining.by_rule:
         known = report.abstaining.by_rule.items()
@@ -47,7 +47,7 @@ def rule_rows(report: Report) -> list[tuple[str, ...]]:
 
 
 def how_made(report: Report) -> list[str]:
-    """What was done, in sentences, for the kinds of pairs that are there."""
+    """Describe in sentences how the existing kinds of pairs were made."""
     sentences = []
     if report.accuracy.questions:
         sentences += _by_member(report, partial(_sampling, verified=_is_verified(report)))
@@ -58,7 +58,7 @@ def how_made(report: Report) -> list[str]:
 
 
 def _by_member(report: Report, describe: Callable[[Settings], str]) -> list[str]:
-    """What settings say; where runs of a merged one or sources were made in different ways, each way with its names."""
+    """Describe the settings; if members or sources were made in different ways, each description lists its names."""
     names: dict[str, list[str]] = {}
     for member, identity in _members(report):
         for source, asked in by_source(identity):
@@ -68,17 +68,17 @@ def _by_member(report: Report, describe: Callable[[Settings], str]) -> list[str]
 
 
 def _members(report: Report) -> list[tuple[str, Settings]]:
-    """The names and settings of a merged run's members; of another its own, without a name."""
+    """Return names and settings of a merged run's members; a built run is one member without a name."""
     return [(member.name, member.identity) for member in report.members] or [("", report.identity)]
 
 
 def code(text: str) -> str:
-    """A name as Markdown code, in a table too."""
+    """Format a name as Markdown code that is safe in tables."""
     return f"`{visible_line(text).replace('`', '').replace('|', '')}`"
 
 
 def views_of(report: Report) -> set[str]:
-    """What the rejected completions of a run were written with; a view for each way in which its parts were made."""
+    """Return the views of the run's rejected completions; its parts may have different ones."""
     asked = (settings for _, identity in _members(report) for _, settings in by_source(identity))
     return {str(settings.get("rejected_view") or View.BLIND) for settings in asked}
 

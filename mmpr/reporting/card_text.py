@@ -1,4 +1,4 @@
-"""The parts of the card that say how to use the pairs and how they were made."""
+"""The fixed texts of the card: how to use the pairs and how they were made."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ _UNLICENSED = """\
 No licence is given yet: `license: other` above is a placeholder. Before you publish, run
 `mmpr pair FOLDER license=cc-by-4.0 pretty_name="My pairs"` with a licence that the licences of the parts allow."""
 
-# The ids that the Hub knows as `license`; any other licence is `other` with a `license_name`.
+# The ids that the Hub accepts as `license`; any other licence is `other` with a `license_name`.
 _LICENSE_IDS = """
     afl-3.0 agpl-3.0 apache-2.0 apple-ascl apple-amlr artistic-2.0 bigcode-openrail-m bigscience-bloom-rail-1.0
     bigscience-openrail-m bsd bsd-2-clause bsd-3-clause bsd-3-clause-clear bsl-1.0 c-uda cc cc-by-2.0 cc-by-2.5
@@ -187,22 +187,22 @@ _CITATION = """\
 
 
 def loading() -> str:
-    """How each trainer reads the files."""
+    """Describe how each trainer reads the files."""
     return _LOADING
 
 
 def license_fields(given: str | None) -> JsonObject:
-    """The front matter's lines about the licence; a placeholder where none is given."""
+    """Return the licence fields of the front matter; a placeholder without a licence."""
     if given is not None and given.lower() in _HUB_LICENSES:
         return {"license": given.lower()}
     return {"license": "other", "license_name": given or "to-be-filled-in"}
 
 
 def licence(source: str, model: str, given: str | None) -> str:
-    """The dataset's licence, a table to fill in for its parts, and what to cite.
+    """Format the dataset's licence, a table to fill in for its parts, and the citation.
 
     Args:
-        source, model: their names, escaped already.
+        source, model: escaped names.
         given: the setting `license`, one line.
     """
     whole = _UNLICENSED
@@ -212,7 +212,7 @@ def licence(source: str, model: str, given: str | None) -> str:
 
 
 def recipe(report: Report) -> str:
-    """Every setting that shaped the pairs, as a configuration file that builds them again."""
+    """Return every setting that shaped the pairs, as a configuration file that builds them again."""
     if report.members:
         return _recipes(report)
     shown = _settings(report.identity, report.selection)
@@ -228,7 +228,7 @@ def recipe(report: Report) -> str:
 
 
 def _recipes(report: Report) -> str:
-    """The same for a merged run: each of its runs, and the merge."""
+    """Return the same for a merged run: a configuration per member, and the merge command."""
     parts = ["## Made again", "Save these, one file for each run that was merged:"]
     for number, member in enumerate(report.members, start=1):
         head = f"# run{number}.yaml: {visible_line(member.name)}, from {visible_line(member.source)}\n"
@@ -246,7 +246,7 @@ def _settings(identity: Settings, selection: Settings) -> str:
 
 
 def fenced(text: str, language: str) -> str:
-    """A code block that its own text cannot close."""
+    """Format a code block that the text in it cannot close."""
     fence = "```"
     while fence in text:
         fence += "`"

@@ -1,4 +1,4 @@
-"""Geometry of the page's charts, in user units of their SVG; the template draws them."""
+"""Geometry of the page's charts in SVG units; the template draws them."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _TIME_STEPS_S = [1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, *(h * _HOUR
 
 
 def shares(report: Report) -> list[JsonObject]:
-    """What became of the questions: with pairs first, then the skips, most first."""
+    """Return what happened to the questions: those with pairs first, then the skips, most frequent first."""
     parts = [("paired", report.paired), *report.skips_by_reason.items()]
     total = max(1, report.questions)
     return [{"name": name, "n": n, "percent": round(100 * n / total, 3)} for name, n in parts if n]
 
 
 def accuracy_bars(histogram: Mapping[str, int]) -> list[JsonObject]:
-    """One bar a bin; the first and the last, which give no pairs, are marked."""
+    """Return one bar per bin. The first and the last bin give no pairs and are marked."""
     bars = _bars(list(histogram.values()), HEIGHT, gap=4)
     last = len(bars) - 1
     return [
@@ -35,7 +35,7 @@ def accuracy_bars(histogram: Mapping[str, int]) -> list[JsonObject]:
 
 
 def gap_bars(histogram: GapHistogram) -> JsonObject:
-    """Bars of chosen minus rejected tokens; the middle one is around 0, each has the side that is longer."""
+    """Return bars of chosen minus rejected tokens. The middle one is around 0; the others name the longer side."""
     counts, width = histogram.counts, histogram.bin_tokens
     middle = len(counts) // 2
     bars = [
@@ -49,12 +49,12 @@ def gap_bars(histogram: GapHistogram) -> JsonObject:
 def rule_bars(
     outcomes_by_rule: Mapping[str, Mapping[str, int]], judged: AbstainingFigures | None, most: int
 ) -> list[JsonObject]:
-    """A rule's right, wrong, likely wrong and other responses, as shares of the commonest rule's.
+    """Return per rule its right, wrong, likely wrong and other responses, relative to the most frequent rule.
 
     Args:
         outcomes_by_rule: responses by rule and outcome.
-        judged: knows how many of a rule's wrong ones are only likely so.
-        most: rules.
+        judged: counts how many wrong responses of a rule are only likely wrong.
+        most: number of rules to show.
     """
     shown = list(outcomes_by_rule.items())[:most]
     top = max((sum(outcomes.values()) for _, outcomes in shown), default=1)
@@ -71,8 +71,9 @@ def rule_bars(
 
 
 def length_curves(histogram: LengthHistogram) -> JsonObject:
-    """Two stepped outlines over one axis of tokens, and the axis's ticks."""
+    """Return two step curves over one token axis, and the ticks of that axis."""
     sides = [histogram.chosen, histogram.rejected]
+    # at least 1: a kind of pair without known token counts has empty bins only
     top = max(1, *(n for side in sides for n in side))
     used = max((i + 1 for side in sides for i, n in enumerate(side) if n), default=1)
     step = WIDTH / used
@@ -86,7 +87,7 @@ def length_curves(histogram: LengthHistogram) -> JsonObject:
 
 
 def rate_curve(throughput: Throughput | None) -> JsonObject | None:
-    """The outline of tokens a second over time at work, or over the chunks, with ticks and pauses."""
+    """Return the curve of tokens per second over working time, or over chunks, with ticks and pauses."""
     if throughput is None:
         return None
     rates = throughput.tokens_per_s
@@ -109,7 +110,7 @@ def rate_curve(throughput: Throughput | None) -> JsonObject | None:
 
 
 def duration(seconds: float) -> str:
-    """A time in the one unit that suits it: `40 s`, `12 min`, `3.5 h`, `2 days`."""
+    """Format seconds in the unit that fits: `40 s`, `12 min`, `3.5 h`, `2 days`."""
     for unit_s, name in ((_DAY_S, "days"), (_HOUR_S, "h"), (60, "min")):
         if seconds >= unit_s * (2 if unit_s == _DAY_S else 1):
             return f"{seconds / unit_s:.1f}".removesuffix(".0") + f" {name}"
@@ -145,7 +146,7 @@ def _gap_label(centre: int, width: int, *, outermost: bool) -> str:
 
 
 def _round_step(length: int) -> int:
-    """1, 2 or 5 times a power of ten, so that at most five of it go into the length."""
+    """Return 1, 2 or 5 times a power of ten, so that an axis of this length has at most five steps."""
     power = int(10 ** max(0, math.floor(math.log10(max(1, length) / 5))))
     return next((step * power for step in (1, 2, 5) if length <= 5 * step * power), 10 * power)
 
@@ -159,5 +160,6 @@ def _outline(counts: Sequence[float], step: float, top: float) -> str:
 
 
 def _height(n: float, top: float, height: int) -> float:
-    """A bin that is not empty is always seen."""
+    """Return a bar's height; a bin that is not empty stays visible."""
+    # 2 units: one pair among a million still gives a visible bar
     return max(2.0, (height - 8) * n / top) if n else 0.0

@@ -1,4 +1,4 @@
-"""An evaluation, and two compared: as plain JSON, and as tables for a terminal."""
+"""Evaluation reports and comparisons, as JSON and as tables for a terminal."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from mmpr.text_table import aligned
 
 EVAL = "eval.json"
 LEVEL = 0.05  # a difference with a smaller p is called real
-_MOST_GROUPS = 30  # of a table; eval.json has all
+_MOST_GROUPS = 30  # rows of a table; eval.json has all groups
 Group = TypeVar("Group", Figures, Difference)
 _TEST = f"paired permutation test, {FLIPS:,} flips of the signs of the questions' differences"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationReport:
-    """What `eval.json` says: how right a model is.
+    """The content of `eval.json`: how often a model is right.
 
     Args:
-        questions: that were asked; each is either `evaluated` or `skipped`.
-        skips_by_reason: questions without a result, most first.
-        pocket_model: whether the embedded model answered, which is for trying out.
-        judge_version: of the judge.
+        questions: number of questions; each one is either `evaluated` or `skipped`.
+        skips_by_reason: questions without a result, most frequent reason first.
+        pocket_model: whether the embedded model answered, which is only for trying mmpr out.
+        judge_version: version of the judge.
         all, by_kind, by_source: figures of all questions, by kind of reference answer, and by source.
-        source: the file's name, or several.
-        members: none: a merged run is not evaluated as a whole.
-        identity, selection, layout, format, versions: as in `run.json`, without places of one machine.
+        source: name of the file, or names of several.
+        members: always empty, because a merged run is not evaluated as a whole.
+        identity, selection, layout, format, versions: as in `run.json`, without paths of this machine.
     """
 
     questions: int
@@ -63,10 +63,10 @@ class EvaluationReport:
 
 
 def read_evaluation(folder: RunFolder) -> EvaluationReport:
-    """What `eval.json` says, of an older mmpr too.
+    """Read `eval.json`, also one of an older mmpr.
 
     Raises:
-        RunFolderError: it is missing or damaged.
+        RunFolderError: the file is missing or damaged.
     """
     return read_named(folder, EVAL, EvaluationReport)
 
@@ -74,12 +74,12 @@ def read_evaluation(folder: RunFolder) -> EvaluationReport:
 def evaluation_report(
     run: RunRecord, results: Sequence[Result], skips_by_reason: Mapping[str, int]
 ) -> EvaluationReport:
-    """How right a model is.
+    """Compute how often a model is right.
 
     Args:
-        run: what was asked for.
-        results: of every question that has one; at least one.
-        skips_by_reason: of the others.
+        run: settings of the run.
+        results: one per evaluated question; at least one.
+        skips_by_reason: of the other questions.
     """
     skipped = sum(skips_by_reason.values())
     return EvaluationReport(
@@ -98,18 +98,18 @@ def evaluation_report(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComparisonReport:
-    """Two evaluations on the questions that both asked, as `mmpr eval --compare --json` prints it.
+    """Two evaluations on the questions that both asked; the output of `mmpr eval --compare --json`.
 
     Args:
-        first, second: the runs as they were named, with their `models`.
-        settings: those that differ, by name.
-        questions: in both; `only_first` and `only_second` are the others.
-        measures: by name: `right`, `majority`, `pass@k`, `parsable`.
-        by_source, by_kind: `right` of the groups.
-        test: what p is of.
-        level: a difference whose p is below is called real.
-        real: whether the difference of `right` is.
-        verdict: the same in words.
+        first, second: the runs as the user named them, with their `models`.
+        settings: settings that differ, by name.
+        questions: number of questions in both; `only_first` and `only_second` count the others.
+        measures: differences by name: `right`, `majority`, `pass@k`, `parsable`.
+        by_source, by_kind: differences of `right` by group.
+        test: the test that gives p.
+        level: a difference with a smaller p is called real.
+        real: whether the difference of `right` is real.
+        verdict: the result as a sentence.
     """
 
     first: str
@@ -134,13 +134,13 @@ def comparison_report(
     settings: Mapping[str, tuple[object, object]],
     compared: Comparison,
 ) -> ComparisonReport:
-    """Two evaluations compared.
+    """Compare two evaluations.
 
     Args:
-        names: of both runs, as they were given.
-        models: that answered.
-        settings: those that may never change and differ.
-        compared: with at least one question.
+        names: both runs as the user named them.
+        models: the models that answered.
+        settings: identity settings that differ.
+        compared: a comparison of at least one question.
     """
     right = compared.measures["right"]
     return ComparisonReport(
@@ -169,7 +169,7 @@ def _verdict(right: Difference) -> str:
 
 
 def _points(share: float) -> str:
-    return f"{round(100 * share, 1) + 0.0:+.1f}"  # -0.0 + 0.0 is 0.0
+    return f"{round(100 * share, 1) + 0.0:+.1f}"  # -0.0 + 0.0 is 0.0, which prints without a minus sign
 
 
 def _p(p: float) -> str:
@@ -180,7 +180,7 @@ def _p(p: float) -> str:
 
 
 def evaluation_lines(report: EvaluationReport, *, width: int | None = None) -> list[str]:
-    """An evaluation as lines, its table in so many columns; nothing in them steers a terminal."""
+    """Format an evaluation as lines with a table of `width` columns; control characters are escaped."""
     skips = ", ".join(f"{n:,} {reason}" for reason, n in list(report.skips_by_reason.items())[:4])
     whole = report.all
     groups = [("all", whole), *_named("kind", report.by_kind), *_named("source", report.by_source)]
@@ -204,7 +204,7 @@ def evaluation_lines(report: EvaluationReport, *, width: int | None = None) -> l
 
 
 def _asked_line(report: EvaluationReport) -> str:
-    """Who answered, and how; of responses made elsewhere what their file says."""
+    """Describe who answered and how; imported responses are described by what their file says."""
     temperature, whole = report.identity.get("temperature"), report.all
     words = "" if temperature is None else f", temperature {temperature:g}"
     line = f"model   {report.model}{words}: {whole.responses:,} responses"
@@ -227,20 +227,20 @@ def _row(name: str, found: Figures, last: int) -> tuple[str, ...]:
 
 
 def _named(word: str, groups: Mapping[str, Group]) -> list[tuple[str, Group]]:
-    """A group a row, where there are several."""
+    """Return one entry per group, if there are several."""
     if len(groups) < 2:
         return []
     return [(f"{word} {visible_line(name)}", found) for name, found in list(groups.items())[:_MOST_GROUPS]]
 
 
 def _more(report: EvaluationReport | ComparisonReport) -> list[str]:
-    """What the tables leave out."""
+    """Return a line about the groups that the tables leave out."""
     n = sum(max(0, len(groups) - _MOST_GROUPS) for groups in (report.by_kind, report.by_source))
     return [f"and {n:,} more groups: --json"] if n else []
 
 
 def comparison_lines(report: ComparisonReport, *, width: int | None = None) -> list[str]:
-    """Two evaluations compared as lines, their table in so many columns; nothing in them steers a terminal."""
+    """Format a comparison as lines with a table of `width` columns; control characters are escaped."""
     rest = f"; {report.only_first:,} only in the first, {report.only_second:,} only in the second"
     groups = [*_named("kind", report.by_kind), *_named("source", report.by_source)]
     rows = [

@@ -1,4 +1,4 @@
-"""The flow of a run's questions into pairs and skips: bands between bars, in user units of an SVG."""
+"""The flow of questions into pairs and skips: bands between bars, in SVG units."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from mmpr.run.json_records import JsonObject
 WIDTH = 1000
 _LEFT, _MIDDLE, _RIGHT, _BAR = 0.0, 285.0, 580.0, 8.0
 _HEIGHT = 230.0  # of the bar of all questions
-_SLOT, _GAP, _BETWEEN = 38.0, 6.0, 26.0  # room for a label; between the bars of a block; between the blocks
+_SLOT, _GAP, _BETWEEN = 38.0, 6.0, 26.0  # space for a label; between the bars of a block; between the blocks
 _LEAST = 2.0
 _MOST_REASONS = 7
-_REST = "for "  # "9 for 3 other reasons": needs no second line that explains it
+_REST = "for "  # label "9 for 3 other reasons": has no second line that explains it
 
 
 @dataclass(frozen=True, slots=True)
 class _Band:
-    """One bar of the right side: `skip` tells skips from pairs, `share` is of all questions' height."""
+    """One bar on the right side: `skip` separates skips from pairs; `share` is a fraction of all questions."""
 
     name: str
     n: int
@@ -29,7 +29,7 @@ class _Band:
 
 @dataclass(frozen=True, slots=True)
 class FlowChart:
-    """What the page draws; bars, bands and labels have a `role` that its style colours."""
+    """The elements of the chart; the page's style colours bars, bands and labels by their `role`."""
 
     height: float
     width: float = WIDTH
@@ -39,7 +39,7 @@ class FlowChart:
 
 
 def flow_chart(report: Report) -> FlowChart | None:
-    """Questions, then with pairs or skipped, then the kinds of pairs and the reasons; None where there was none."""
+    """Return the chart: questions, then paired or skipped, then kinds and reasons; None without questions."""
     if not report.questions:
         return None
     pairs, skips = _pair_parts(report), _skip_parts(report)
@@ -56,14 +56,14 @@ def flow_chart(report: Report) -> FlowChart | None:
 
 
 def _pair_parts(report: Report) -> list[_Band]:
-    """The kinds share the height of the questions with pairs as they share the pairs."""
+    """Return one band per kind of pair; together they are as high as the questions with pairs."""
     paired = report.paired / report.questions
     kinds = report.pairs_by_kind.items()
     return [_Band(kind, n, paired * n / report.pairs, skip=False) for kind, n in kinds]
 
 
 def _skip_parts(report: Report) -> list[_Band]:
-    """The commonest reasons, and all others as one."""
+    """Return one band per frequent reason, and one for all others."""
     reasons = list(report.skips_by_reason.items())
     shown = reasons if len(reasons) <= _MOST_REASONS + 1 else reasons[:_MOST_REASONS]
     if rest := reasons[len(shown) :]:
@@ -80,11 +80,11 @@ def _block_height(parts: Sequence[_Band]) -> float:
 
 
 def _block(chart: FlowChart, report: Report, parts: Sequence[_Band], first: float, source: float) -> float:
-    """One middle bar with the bars right of it; returns how far the left bar is used up.
+    """Draw one middle bar and the bars to its right; return where the next block starts on the left bar.
 
     Args:
         first: top of the block.
-        source: where on the left bar its questions begin.
+        source: where its questions start on the left bar.
     """
     role, name = ("skip", "skipped") if parts[0].skip else ("pairs", "with pairs")
     n = report.skipped if parts[0].skip else report.paired
@@ -135,7 +135,7 @@ def _label(
 
 
 def _band(chart: FlowChart, role: str, start: tuple[float, float, float], end: tuple[float, float, float]) -> None:
-    """From (x, y, height) to (x, y, height), leaving and arriving level."""
+    """Draw a band from (x, y, height) to (x, y, height) that is horizontal at both ends."""
     (x0, y0, h0), (x1, y1, h1) = start, end
     bend = (x0 + x1) / 2
     path = (

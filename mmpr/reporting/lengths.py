@@ -1,4 +1,4 @@
-"""Lengths of both sides of the pairs, kept as counts of whole tokens: exact, and as small for a million pairs."""
+"""Token lengths of both sides of the pairs. Counts per length keep a million pairs exact and small."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ N_GAP_BINS = 25
 
 @dataclass(frozen=True, slots=True)
 class TokenSummary:
-    """Tokens of one side: quantiles are values that occur."""
+    """Token counts of one side; quantiles are values that occur."""
 
     mean: float
     p10: int
@@ -32,7 +32,7 @@ class TokenSummary:
 
 @dataclass(frozen=True, slots=True)
 class GapSummary:
-    """Chosen minus rejected tokens of a pair."""
+    """Chosen minus rejected tokens of the pairs."""
 
     p10: int
     p50: int
@@ -43,7 +43,7 @@ class GapSummary:
 
 @dataclass(frozen=True, slots=True)
 class LengthHistogram:
-    """Pairs by tokens of either side, in bins of equal width from 0; the last one also holds what is beyond."""
+    """Pairs by tokens of each side, in bins of equal width from 0; the last bin includes longer ones."""
 
     bin_tokens: int
     chosen: tuple[int, ...]
@@ -52,7 +52,7 @@ class LengthHistogram:
 
 @dataclass(frozen=True, slots=True)
 class GapHistogram:
-    """Pairs by chosen minus rejected tokens; the middle bin is centred on 0, the outermost hold what is beyond."""
+    """Pairs by chosen minus rejected tokens; the middle bin is centred on 0, the outer bins include larger gaps."""
 
     bin_tokens: int
     counts: tuple[int, ...]
@@ -60,7 +60,7 @@ class GapHistogram:
 
 @dataclass(frozen=True, slots=True)
 class LengthFigures:
-    """Lengths of one kind of pair. A share of longer chosen sides far from a half is a shortcut that training finds."""
+    """Lengths of one kind of pair. If the longer side is mostly chosen, or rejected, a model may learn only length."""
 
     pairs: int
     chosen_tokens: TokenSummary
@@ -82,13 +82,13 @@ class SideLengths:
     gap: Counter[int] = field(default_factory=Counter)  # chosen minus rejected
 
     def add(self, chosen: Tokens, rejected: Tokens) -> None:
-        """Count a batch; both arrays are of one length."""
+        """Count a batch; both arrays have the same length."""
         _count(self.chosen, chosen)
         _count(self.rejected, rejected)
         _count(self.gap, chosen - rejected)
 
     def figures(self) -> LengthFigures:
-        """What a report says of them; shares are of the pairs."""
+        """Return the report's figures; shares are fractions of the pairs."""
         n_pairs = max(1, self.chosen.total())
         longer = sum(n for gap, n in self.gap.items() if gap > 0) / n_pairs
         equal = self.gap[0] / n_pairs
@@ -114,7 +114,7 @@ def _count(counter: Counter[int], tokens: Tokens) -> None:
 
 
 def quantile(counter: Counter[int], share: float) -> int:
-    """The smallest value that at least `share` of all values do not pass; 0 where there are none."""
+    """Return the smallest value that at least a fraction `share` of all values does not exceed; 0 without values."""
     wanted = math.ceil(share * counter.total())
     seen = 0
     for value in sorted(counter):
@@ -134,7 +134,7 @@ def _summary(counter: Counter[int]) -> TokenSummary:
 
 
 def _histogram(chosen: Counter[int], rejected: Counter[int]) -> LengthHistogram:
-    """Up to the longer side's 99th percentile."""
+    """Build the histogram up to the larger 99th percentile of the two sides."""
     top = max(quantile(chosen, 0.99), quantile(rejected, 0.99), 1)
     width = max(1, math.ceil((top + 1) / N_BINS))
     binned = [[0] * N_BINS, [0] * N_BINS]
@@ -145,11 +145,12 @@ def _histogram(chosen: Counter[int], rejected: Counter[int]) -> LengthHistogram:
 
 
 def _gap_histogram(gap: Counter[int]) -> GapHistogram:
-    """As far as 98 % of the gaps reach, to both sides alike: a leaning heap is a leaning heap at first sight."""
+    """Build the histogram with room for 98 % of the gaps, symmetric around 0, so that a tendency is visible."""
     top = max(abs(quantile(gap, 0.01)), abs(quantile(gap, 0.99)), 1)
     width = max(1, math.ceil((2 * top + 1) / N_GAP_BINS)) | 1  # odd, so that 0 is in the middle of the middle bin
     side = N_GAP_BINS // 2
     counts = [0] * N_GAP_BINS
     for value, n in gap.items():
+        # gaps beyond the last bin count in it
         counts[side + max(-side, min(side, round(value / width)))] += n
     return GapHistogram(width, tuple(counts))

@@ -1,8 +1,8 @@
-"""`report.html`: one file that needs nothing else, made for looking at preference pairs.
+"""`report.html`: one self-contained file for looking at preference pairs.
 
-What a model or a source wrote reaches the page in two ways only: through autoescaping, or inside a JSON island in which
-`<`, `>` and `&` are escaped and whose texts the script sets as text, never as markup. The policy in the page allows its
-own script by hash and nothing from a network.
+Text of a model or a source reaches the page in only two ways: through autoescaping, or in a JSON island with escaped
+`<`, `>` and `&`, whose texts the script sets as text and never as markup. The page's content security policy allows
+only its own script, by hash, and no network access.
 """
 
 from __future__ import annotations
@@ -44,11 +44,12 @@ from mmpr.types import TableRow
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-_TEXT_CHARS = (6000, 3000, 1500, 700)  # of one text, as far as the budget goes; the dataset has the whole
+# limits for one text, tried until the budget holds; the dataset has the whole text
+_TEXT_CHARS = (6000, 3000, 1500, 700)
 _SHOWN_IMAGES = 6
 _SHOWN_RULES = 7
 _SHOWN_GROUPS = 12
-PAIRS_BYTES = 2_400_000  # with the images' budget and the page's own 60 kB: under 5 MB
+PAIRS_BYTES = 2_400_000  # with the images' budget and 60 kB of the page itself: under 5 MB
 _PLAIN = [
     *("pair_id", "question_id", "source", "source_row", "answer", "chosen_answer", "rejected_answer", "rule"),
     *("rejected_rule", "continued", "chosen_tokens", "rejected_tokens"),
@@ -58,12 +59,12 @@ _PLAIN = [
 
 
 def page(folder: RunFolder, report: Report, picks: list[Pick]) -> str:
-    """The page of a run.
+    """Render the page of a run.
 
     Args:
-        folder: to read the sampled pairs from.
-        report: what it says.
-        picks: the pairs to show, most wanted first.
+        folder: the run; the sampled pairs are read from it.
+        report: the report to show.
+        picks: the pairs to show, most important first.
 
     Raises:
         RunFolderError: a shard is missing or damaged.
@@ -96,7 +97,7 @@ def page(folder: RunFolder, report: Report, picks: list[Pick]) -> str:
 
 
 def _judged(found: AbstainingFigures | None) -> list[tuple[str, tuple[str, ...]]]:
-    """Rows of the table of what the judge decided: all, the largest sources, the commonest kinds of answers."""
+    """Return the rows of the table of decisions: all, the largest sources, the most frequent kinds of answers."""
     if found is None or not found.all.responses:
         return []
     rows = [("all", abstaining_cells(found.all))]
@@ -119,7 +120,7 @@ def _verifier(found: VerifierFigures | None) -> JsonObject | None:
 
 
 def island(value: object) -> str:
-    """JSON that can stand inside a script element: nothing in it can end the element or begin a comment."""
+    """Encode JSON for a script element, so that nothing in it can end the element or start a comment."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
@@ -128,7 +129,7 @@ def island(value: object) -> str:
 
 
 def _browsed(folder: RunFolder, picks: list[Pick]) -> tuple[list[JsonObject], dict[str, JsonObject]]:
-    """The pairs in the picks' order and their images by hash; only small images are ever kept."""
+    """Return the pairs in the picks' order and their images by hash; originals are not kept in memory."""
     thumbnails = Thumbnails()
     rows: dict[str, TableRow] = {}
     for row in read_picks(folder, picks):
@@ -141,7 +142,7 @@ def _browsed(folder: RunFolder, picks: list[Pick]) -> tuple[list[JsonObject], di
 
 
 def _within(n_bytes: int, rows: list[TableRow]) -> list[JsonObject]:
-    """As much of every text as lets all pairs fit; if even the shortest do not, the first pairs that fit."""
+    """Return all pairs with texts short enough to fit; if the shortest do not fit, return the first pairs that do."""
     pairs: list[JsonObject] = []
     sizes: list[int] = []
     for limit in _TEXT_CHARS:
@@ -153,8 +154,9 @@ def _within(n_bytes: int, rows: list[TableRow]) -> list[JsonObject]:
 
 
 def _shown(row: TableRow, limit: int) -> JsonObject:
-    """A pair as the page's script takes it."""
+    """Return a pair in the form that the page's script reads."""
     chosen, rejected = _clip(row["chosen_text"], limit), _clip(row["rejected_text"], limit)
+    # a clipped text may be shorter than the prefix that both sides share
     kept = min(row["prefix_chars"] or 0, len(chosen), len(rejected), limit)
     runs = differing_runs(chosen[kept:], rejected[kept:])
     return {
@@ -171,7 +173,7 @@ def _shown(row: TableRow, limit: int) -> JsonObject:
 
 
 def bare_question(text: str) -> str:
-    """A prompt's text without image tags and without the instruction that every question of a run stands under."""
+    """Return a prompt's text without image tags and without the instruction that is the same for all questions."""
     bare = without_tags(text).strip()
     for head, tail in _instructions():
         before, found, rest = bare.partition(head)
@@ -182,7 +184,7 @@ def bare_question(text: str) -> str:
 
 @cache
 def _instructions() -> list[tuple[str, str]]:
-    """What stands before and behind the question in each wording."""
+    """Return the text before and after the question in each version of the instruction."""
     wordings = (wording for version in VERSIONS.values() for wording in version.values())
     halves = (wording.split(QUESTION) for wording in wordings)
     return [(head, tail) for head, tail in halves if head]
@@ -193,7 +195,7 @@ def _clip(text: str, limit: int) -> str:
 
 
 def _part(name: str) -> str:
-    """The inside of a style or script file: its first and last line are the element's tags, so that editors know it."""
+    """Return a style or script file without its first and last line: these are the element's tags, for editors."""
     lines = resources.files("mmpr.reporting").joinpath(name).read_text(encoding="utf-8").splitlines()
     return "\n".join(lines[1:-1])
 
@@ -215,7 +217,7 @@ def _environment() -> Environment:
 
 
 def _harmless(value: object) -> object:
-    """Plain texts are made harmless; what is marked as the page's own (a subclass of `str`) and numbers stay."""
+    """Escape plain text. Numbers, and the page's own markup (a subclass of `str`), are not changed."""
     return visible(value) if type(value) is str else value
 
 

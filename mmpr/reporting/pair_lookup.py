@@ -1,4 +1,4 @@
-"""A pair by its id, and what to say where there is none."""
+"""Find a pair by its id, or explain why there is none."""
 
 from __future__ import annotations
 
@@ -20,16 +20,17 @@ _MOST_NAMED = 4
 
 
 def find_pair(folder: RunFolder, shards: Sequence[FileRecord], pair_id: str) -> Pick:
-    """Where a pair stands; the beginning of an id is enough where no other begins the same.
+    """Find a pair by its id; the beginning of the id is enough if no other id begins the same.
 
     Raises:
-        RunFolderError: there is none, or several; names what was meant, as far as can be told.
+        RunFolderError: no pair or several pairs match; the message has a suggestion.
     """
     import pyarrow.compute as pc
 
     found: list[Pick] = []
     for path, first, batch in _ids(folder, shards, ["pair_id"]):
         begins = pc.starts_with(batch.column("pair_id"), pattern=pair_id)
+        # an empty id would match every pair
         rows = pc.indices_nonzero(begins).to_pylist() if pair_id else []
         found += [Pick(batch.column("pair_id")[row].as_py(), path, first + row) for row in rows]
         if len(found) > _MOST_NAMED:
@@ -44,7 +45,7 @@ def find_pair(folder: RunFolder, shards: Sequence[FileRecord], pair_id: str) -> 
 
 
 def siblings(folder: RunFolder, pick: Pick, source: str, row: int) -> list[TableRow]:
-    """All pairs of the picked pair's question, by rank; a question's pairs are all in one file."""
+    """Return all pairs of the picked pair's question, by rank; they are all in one file."""
     import pyarrow.compute as pc
 
     columns = ["pair_id", "pair_kind", "rank", "chosen_index", "rejected_index", "source", "source_row"]
@@ -58,7 +59,7 @@ def siblings(folder: RunFolder, pick: Pick, source: str, row: int) -> list[Table
 def _ids(
     folder: RunFolder, shards: Sequence[FileRecord], columns: list[str]
 ) -> Iterator[tuple[str, int, pa.RecordBatch]]:
-    """Batches with their file and the number of their first row."""
+    """Yield batches with their file and the number of their first row."""
     for file in shards:
         first = 0
         for batch in batches(folder, file.path, columns):
@@ -67,10 +68,11 @@ def _ids(
 
 
 def _hint(folder: RunFolder, shards: Sequence[FileRecord], given: str) -> str:
-    """A question's id gives its pairs or its skip; anything else the id that is spelt most like it."""
+    """Return a hint: for a question's id its pairs or its skip, otherwise the most similar pair id."""
     from rapidfuzz.distance import Levenshtein
     from rapidfuzz.process import extractOne
 
+    # (edit distance, pair id)
     nearest: tuple[int, str] | None = None
     for _, _, batch in _ids(folder, shards, ["pair_id", "question_id"]):
         ids, questions = batch.column("pair_id").to_pylist(), batch.column("question_id").to_pylist()

@@ -1,4 +1,4 @@
-"""The whole story of a pair, or of a question: what was asked, all that was answered, and why two became a pair."""
+"""Collect everything about a pair or a question: the question, all responses, and why two became a pair."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ from mmpr.types import TableRow
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """What is known of one pair, or of a question with all its pairs.
+    """All data about one pair, or about a question with all its pairs.
 
     Args:
-        row: the pair as the dataset has it, without its images' bytes; None of a question.
-        siblings: all pairs of the question, by rank; perhaps none.
-        committed: the question and every response, with the verdicts that the pairs were made from.
-        commit: the chunk it was built in.
-        path: the shard that the pair stands in; empty of a question.
-        selection: the settings that pairs were made with.
+        row: the pair's row in the dataset, without image bytes; None for a question.
+        siblings: all pairs of the question, by rank; may be empty.
+        committed: the question and all its responses, with the verdicts that the pairs were made from.
+        commit: the commit of its chunk.
+        path: the shard that contains the pair; empty for a question.
+        selection: the settings of pairing.
     """
 
     row: TableRow | None
@@ -50,23 +50,23 @@ class Story:
     selection: Settings
 
     def uses(self) -> Counter[Side]:
-        """In how many of the question's pairs each response stands."""
+        """Return how many of the question's pairs use each response."""
         return Counter(side for pair in self.siblings for side in sides_of(pair))
 
     def sides(self) -> tuple[Side, ...]:
-        """Chosen and rejected of the pair; none of a question."""
+        """Return the chosen and the rejected side of the pair; empty for a question."""
         return () if self.row is None else sides_of(self.row)
 
 
 def read_story(url: str, pair_id: str) -> Story:
-    """Everything about one pair, from the run folder alone.
+    """Collect everything about one pair from the run folder alone.
 
     Args:
         url: local path or fsspec URL of the run folder.
-        pair_id: whole, or its beginning where no other begins the same.
+        pair_id: the whole id, or a beginning that no other id has.
 
     Raises:
-        RunFolderError: the folder holds no finished run, is damaged, or has no such pair; the message has a hint.
+        RunFolderError: the folder holds no finished run, is damaged, or has no such pair; the message has a suggestion.
     """
     folder = RunFolder(url)
     run = finished_pairs(folder)
@@ -101,9 +101,10 @@ def read_question_story(url: str, source: str, row: int) -> Story:
 
 
 def questions_as_paired(folder: RunFolder) -> Iterator[StoredQuestion]:
-    """Every committed question, with the verdicts that its pairs were made from, without the images' bytes.
+    """Yield every committed question without image bytes, with the verdicts that its pairs were made from.
 
-    A run whose dataset is not cut yet has the verdicts that cutting it would go by.
+    If the dataset is not cut yet, these are the verdicts that cutting it would use.
+
 
     Raises:
         RunFolderError: the folder holds no run, or a committed file is missing or damaged.
@@ -116,7 +117,7 @@ def questions_as_paired(folder: RunFolder) -> Iterator[StoredQuestion]:
 
 
 def _selection(run: RunRecord, commit: ChunkCommit) -> Settings:
-    """The run's settings, and those of the chunk's own source over them."""
+    """Return the run's selection settings, overridden by those of the chunk's source."""
     members = by_member(run.members, [commit])
     identity = next((member.identity for member, _, own in members if own), run.identity)
     names = sorted(sources_named(identity))
@@ -126,6 +127,7 @@ def _selection(run: RunRecord, commit: ChunkCommit) -> Settings:
 
 def _question(folder: RunFolder, source: str, row: int) -> tuple[ChunkCommit, StoredQuestion]:
     for commit in folder.commits():
+        # sidecars name the first and last row of a chunk: only chunks that may hold this row are read
         if not any(span.source == source and span.first <= row <= span.last for span in commit.spans):
             continue
         for committed in read_chunk(folder, commit, images=False):

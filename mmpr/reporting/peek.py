@@ -1,4 +1,4 @@
-"""A few pairs of a run in the terminal."""
+"""Show a few pairs of a run in the terminal."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 
 def sample_pairs(url: str, *, n_pairs: int, kind: str | None = None, seed: int = 0) -> list[TableRow]:
-    """A seeded sample across the whole dataset, the kinds taking turns, without the images' bytes.
+    """Sample pairs of the whole dataset with a seed, the kinds in turn, without image bytes.
 
     Args:
         url: local path or fsspec URL of the run folder.
-        n_pairs: at most so many.
-        kind: only pairs of this kind.
-        seed: another seed gives other pairs.
+        n_pairs: most pairs to return.
+        kind: return only pairs of this kind.
+        seed: another seed returns other pairs.
 
     Raises:
         RunFolderError: the folder holds no finished run, or is damaged.
@@ -43,7 +43,7 @@ def sample_pairs(url: str, *, n_pairs: int, kind: str | None = None, seed: int =
 
 
 def show_pairs(console: Console, rows: Sequence[TableRow]) -> None:
-    """Question, chosen and rejected of each."""
+    """Print question, chosen and rejected side of each pair."""
     for row in rows:
         heading(console, pair_line(row))
         labelled(console, "Question", bare_question(row["question"]))
@@ -55,12 +55,12 @@ def show_pairs(console: Console, rows: Sequence[TableRow]) -> None:
 
 
 def pair_line(row: TableRow) -> str:
-    """A pair's id, kind and place in one line."""
+    """Format a pair's id, kind and place as one line."""
     return visible_line(f"{row['pair_id']} · {plain(row['pair_kind'])} · {row['source']}, row {row['source_row']}")
 
 
 def side_title(row: TableRow, side: str) -> str:
-    """`Chosen: cyan (60 tokens, exact)`."""
+    """Format the title of a side: `Chosen: cyan (60 tokens, exact)`."""
     answer, rule = row[f"{side}_answer"], row["rule" if side == "chosen" else "rejected_rule"]
     tokens, model, margin = row[f"{side}_tokens"], row.get(f"{side}_model"), row.get("verifier_margin")
     details = [

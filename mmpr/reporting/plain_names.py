@@ -1,4 +1,4 @@
-"""What the names in a report mean, in a reader's words."""
+"""Explanations for the names in a report."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ KINDS = {
     PairKind.DROPOUT_NTP: "chosen is a draft written with the image, rejected is another completion of its beginning",
 }
 
-# How a rejected completion was written.
+# How a rejected completion was written, by view.
 VIEWS = {
     View.BLIND: "without the image",
     View.IMAGE_KEPT: "with the image once more",
@@ -65,7 +65,7 @@ REASONS = {
 
 
 def kind_label(kind: str, views: Collection[str] = ()) -> str:
-    """What a kind of pair is; of Dropout-NTP also what the rejected sides of these views saw."""
+    """Explain a kind of pair; for Dropout-NTP, with the views of the rejected sides."""
     words = KINDS[PairKind(kind)]
     if kind != PairKind.DROPOUT_NTP or not views:
         return words
@@ -73,22 +73,22 @@ def kind_label(kind: str, views: Collection[str] = ()) -> str:
 
 
 def view_label(view: str | None) -> str:
-    """How a completion of a view was written; a pair that tells none is of a run before there was another."""
+    """Explain how a completion of a view was written; None, in runs from before other views existed, is blind."""
     return VIEWS[View(view or View.BLIND)]
 
 
 def cut_label(view: str | None) -> str:
-    """What stands at the cut of a rejected side."""
+    """Return the label at the cut of a rejected side."""
     return "✂ image taken away" if view in (None, View.BLIND) else f"✂ {view_label(view)}"
 
 
 def accuracy_label(row: TableRow) -> str | None:
-    """`3 of the first 4 right (1 undecided), 6 asked`; None for a pair whose responses nobody judges.
+    """Format accuracy: `3 of the first 4 right (1 undecided), 6 asked`; None if the responses are not judged.
 
-    Accuracy is the first round's: later rounds were asked for because of what the first gave.
+    Accuracy counts only the first round, because its result decided whether later rounds were asked.
 
     Args:
-        row: a pair of the dataset; one of an older mmpr counts only the responses that could be judged.
+        row: a row of the dataset; a row of an older mmpr counts only the responses that could be judged.
     """
     right, decided, undecided = row.get("n_correct"), row.get("accuracy_n") or 0, row.get("n_undecided") or 0
     if right is None and row["accuracy"] is not None:
@@ -102,11 +102,11 @@ def accuracy_label(row: TableRow) -> str | None:
 
 
 def explain(reason: str) -> str:
-    """A skip's reason as a sentence without an end; the bare name where it has none yet."""
+    """Explain the reason of a skip, without a final stop; a reason without an explanation is returned as words."""
     known = {key.value: words for key, words in REASONS.items()}
     return known.get(reason, reason.replace("_", " "))
 
 
 def plain(name: str) -> str:
-    """A name with blanks for underscores; Dropout-NTP as its paper writes it."""
+    """Replace underscores by blanks; Dropout-NTP is written as in its paper."""
     return "Dropout-NTP" if name == PairKind.DROPOUT_NTP else name.replace("_", " ")

@@ -1,4 +1,4 @@
-"""A question as it will be asked and judged, for whoever looks before a week of GPU time is paid for."""
+"""Show a question as it will be asked and judged, before GPU time is spent on it."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ OPEN = "open"  # the kind of a question without a reference answer
 
 @dataclass(frozen=True, slots=True)
 class QuestionView:
-    """One row of a source.
+    """One row of a source, ready to print.
 
     Args:
-        row: the row's number in its source.
-        prompt: what the model is asked; `<image>` where its images go.
-        options: without letters, in order.
-        images: how many.
-        reference: every accepted answer as it was compiled; of a choice its text and its letter.
-        kind: of the reference answer, or `OPEN`.
-        layout: of the source.
+        row: number of the row in its source.
+        prompt: the text that the model receives, with `<image>` in the place of each image.
+        options: the options in order, without letters.
+        images: number of images.
+        reference: every accepted answer in its compiled form; for an option its text and its letter.
+        kind: kind of the reference answer, or `OPEN`.
+        layout: layout of the source.
     """
 
     row: int
@@ -37,11 +37,11 @@ class QuestionView:
     layout: str
 
     def to_json(self) -> str:
-        """One line that steers no terminal."""
+        """Format as one line of JSON; control characters are escaped."""
         return _line({name: getattr(self, name) for name in self.__slots__})
 
     def lines(self, place: str) -> list[str]:
-        """For people; `place` is where the row stands."""
+        """Format as lines for people; `place` names the row."""
         asked = [f"    {line}" for line in self.prompt.split("\n")]
         judged = " | ".join(self.reference) or "none: completed with and without the image"
         return [f"-- {place}", *asked, f"images     {self.images}", f"reference  {judged} ({self.kind})"]
@@ -50,7 +50,7 @@ class QuestionView:
 def view_of(
     question: Question, messages: Sequence[Message], reference: Reference | None, *, layout: str
 ) -> QuestionView:
-    """The question with its messages as one text."""
+    """Return the view of a question; its messages become one text."""
     return QuestionView(
         row=question.row,
         prompt=rendered(messages),
@@ -63,14 +63,14 @@ def view_of(
 
 
 def rendered(messages: Sequence[Message]) -> str:
-    """One user's turn as it is; several turns with their roles."""
+    """Join messages to one text; several messages are shown with their roles."""
     if len(messages) == 1:
         return messages[0].text
     return "\n\n".join(f"[{message.role}]\n{message.text}" for message in messages)
 
 
 def accepted(question: Question, reference: Reference) -> tuple[str, ...]:
-    """Accepted answers as texts: those of a choice are the options that are right, then their letters."""
+    """Return the accepted answers as texts; for a choice the right options, then their letters."""
     found: list[str] = []
     for form, plain in zip(reference.forms, reference.plain, strict=True):
         if isinstance(form.inner, Choice):
@@ -83,7 +83,7 @@ def accepted(question: Question, reference: Reference) -> tuple[str, ...]:
 
 
 def skip_json(row: int, skip: Skip) -> str:
-    """A row that is not asked, as one line."""
+    """Format a row that is not asked as one line of JSON."""
     return _line({"row": row, "skip": skip.reason.value, "detail": skip.detail})
 
 

@@ -1,4 +1,4 @@
-"""The end of a run: count, hold the law, and write `report.json`, `README.md` and `report.html`; or make them again."""
+"""Count a finished run, check the sums, and write `report.json`, `README.md` and `report.html`."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ from mmpr.run.run_reader import shards_of
 from mmpr.run.run_record import rollouts_of
 
 SAMPLED_PAIRS = 300
-_MOST_NAMES = 200  # sources and rules come from rows: their number is bounded here
+_MOST_NAMES = 200  # sources and rules come from rows, so a report limits their number
 
 
 def write_reports(
@@ -66,18 +66,18 @@ def write_reports(
     usage: Mapping[str, int | float] | None = None,
     run: RunRecord | None = None,
 ) -> Report:
-    """Write the three reports of a finished dataset; bounded in memory, on any filesystem.
+    """Write the three reports of a finished dataset. Memory is bounded; works on any filesystem.
 
     Args:
         folder: the run folder after `cut_dataset`.
-        totals: the sums that `cut_dataset` gave.
+        totals: the sums that `cut_dataset` returned.
         files: the files that it wrote.
         usage: of this start's engines: `busy_s`, `preparing_s` (`mmpr.engines.protocol.Clock`), `alive_s`,
-            `prompt_tokens`, `generated_tokens`, `cached_tokens`, `wall_s`; any of them may be absent.
-        run: what `run.json` will be, where it is not written yet.
+            `prompt_tokens`, `generated_tokens`, `cached_tokens`, `wall_s`; each may be missing.
+        run: the future content of `run.json`, if it is not written yet.
 
     Raises:
-        LawBroken: `questions = paired + skipped` does not hold, or a file does not have what the sums say.
+        LawBroken: `questions = paired + skipped` does not hold, or a file disagrees with the sums.
         RunFolderError: a file of the run is missing or damaged.
     """
     report, picks = make_report(folder, files, totals=totals, usage=usage, run=run)
@@ -94,10 +94,10 @@ def make_report(
     usage: Mapping[str, int | float] | None = None,
     run: RunRecord | None = None,
 ) -> tuple[Report, list[Pick]]:
-    """The report and the pairs that a page of it shows; writes nothing.
+    """Compute the report and the pairs that its page shows; write nothing.
 
     Args:
-        totals: what the files must add up to; None to count them alone.
+        totals: the sums that the files must agree with; None: use those of the files.
 
     Raises:
         LawBroken, RunFolderError: as for `write_reports`.
@@ -152,7 +152,7 @@ def _share(n: int | None, of: int) -> float | None:
 
 
 def _imported(run: RunRecord) -> ImportedFigures | None:
-    """What is known of the file of responses."""
+    """Return what is known about the imported file of responses; None for a built run."""
     found = rollouts_of(run)
     if not found:
         return None
@@ -160,7 +160,7 @@ def _imported(run: RunRecord) -> ImportedFigures | None:
 
 
 def render(folder: RunFolder, report: Report, picks: list[Pick]) -> dict[str, bytes]:
-    """The three files by name."""
+    """Render the three files, by name."""
     return {
         REPORT: report.to_json(),
         CARD: card(report).encode(),
@@ -171,11 +171,11 @@ def render(folder: RunFolder, report: Report, picks: list[Pick]) -> dict[str, by
 def report_again(url: str, options: Mapping[str, object] | None = None) -> Report:
     """Write `report.json`, `README.md` and `report.html` again, and the manifest that names them.
 
-    Everything is read and made before the first file changes, so that a damaged folder stays as it is.
+    Everything is read and rendered before the first file changes, so that a damaged folder is not changed.
 
     Args:
         url: local path or fsspec URL of the run folder.
-        options: what fsspec's filesystem takes.
+        options: arguments of fsspec's filesystem.
 
     Raises:
         RunFolderError: the folder holds no finished run, is damaged, in use, or cannot be written.
@@ -186,6 +186,7 @@ def report_again(url: str, options: Mapping[str, object] | None = None) -> Repor
     with claimed(folder):
         report, picks = _made_again(run)
         made = render(folder, report, picks)
+        # without a manifest the run counts as unfinished, and the next start writes the reports again
         folder.store.delete(MANIFEST)
         for name, content in made.items():
             folder.store.write_bytes(name, content)
@@ -195,7 +196,7 @@ def report_again(url: str, options: Mapping[str, object] | None = None) -> Repor
 
 
 def report_json(url: str, options: Mapping[str, object] | None = None) -> str:
-    """What `report.json` would be now, as text that a terminal can show; writes nothing.
+    """Return the content that `report.json` would have now, safe for a terminal; write nothing.
 
     Raises:
         RunFolderError, LawBroken: as for `report_again`.
@@ -205,7 +206,7 @@ def report_json(url: str, options: Mapping[str, object] | None = None) -> str:
 
 
 def _made_again(run: FinishedRun) -> tuple[Report, list[Pick]]:
-    """What the engines did is known at the end of a build alone: the last report has it, if it can be read."""
+    """Make the report again. Only the last report knows what the engines did; use that part if it can be read."""
     try:
         usage = read_report(run.folder).engine_usage
     except RunFolderError:
@@ -219,7 +220,7 @@ def _counted(pairs: PairTally, chunks: ChunkTally, skips: Mapping[str, int]) -> 
 
 
 def _hold_law(totals: Totals, pairs: PairTally, chunks: ChunkTally, skips: Mapping[str, int]) -> None:
-    """The sums of the census against what was really committed and written."""
+    """Compare the sums of the censuses with the files that were committed and written."""
     claims = [
         ("questions", totals.questions, "paired + skipped", totals.paired + totals.skipped),
         ("questions", totals.questions, "committed questions", chunks.questions),
@@ -234,7 +235,7 @@ def _hold_law(totals: Totals, pairs: PairTally, chunks: ChunkTally, skips: Mappi
 
 
 def _by_source(chunks: ChunkTally, pairs: PairTally, skipped: Mapping[str, int]) -> dict[str, SourceCounts]:
-    """The largest sources, and all others as one."""
+    """Return the counts of the largest sources, and of all others as one entry."""
     names = list(ranked(chunks.by_source))
     groups = {name: [name] for name in names[:_MOST_NAMES]}
     if rest := names[_MOST_NAMES:]:
@@ -259,11 +260,11 @@ def _files(files: Sequence[FileRecord], pairs: PairTally) -> DatasetFigures:
 
 
 def _usage(usage: Mapping[str, int | float] | None, chunks: ChunkTally) -> dict[str, int | float]:
-    """This start's figures as given, with the shares that they make."""
+    """Return the engines' figures with derived fractions."""
     given = dict(usage or {})
     if alive := given.get("alive_s"):
         given["busy_share"] = busy = round(given.get("busy_s", 0.0) / alive, 4)
-        if "preparing_s" in given:  # an older mmpr did not tell it
+        if "preparing_s" in given:  # reports of an older mmpr do not have it
             given["waiting_for_pictures_share"] = images = round(given["preparing_s"] / alive, 4)
             given["waiting_for_work_share"] = round(max(0.0, 1 - busy - images), 4)
     if wall := given.get("wall_s"):

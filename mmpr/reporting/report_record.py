@@ -1,4 +1,4 @@
-"""`report.json` as a record: what a finished run came to, and how it was made."""
+"""`report.json` as a record: the results of a finished run, and how it was made."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ REPORT, CARD, PAGE = "report.json", "README.md", "report.html"
 
 @dataclass(frozen=True, slots=True)
 class SourceCounts:
-    """What one source's questions came to."""
+    """Counts of one source's questions."""
 
     questions: int
     paired: int
@@ -32,7 +32,7 @@ class SourceCounts:
 
 @dataclass(frozen=True, slots=True)
 class TokenCounts:
-    """Tokens that were generated, None where unknown; shares are None where there is nothing to divide by."""
+    """Generated tokens, None if unknown; a ratio is None if its denominator is zero."""
 
     generated: int | None
     generated_per_question: float | None
@@ -42,12 +42,12 @@ class TokenCounts:
 
 @dataclass(frozen=True, slots=True)
 class ImportedFigures:
-    """What is known of responses that were made elsewhere.
+    """Facts about imported responses.
 
     Args:
-        rows, responses: of the file; `bad_rows` of these are no responses.
-        left_out: entries of lists that are none.
-        known: how many responses say their `n_tokens`, `finish_reason` and `seed`; null of the others.
+        rows, responses: of the file; `bad_rows` of the rows contain no response.
+        left_out: list entries that are no responses.
+        known: number of responses with `n_tokens`, `finish_reason` and `seed`; the others have null there.
     """
 
     rows: int
@@ -67,7 +67,7 @@ class SplitFigures:
 
 @dataclass(frozen=True, slots=True)
 class DatasetFigures:
-    """The files of the dataset; `splits` where it has more than one, `columns` unless an older mmpr counted."""
+    """The files of the dataset. `splits` is empty with one split; `columns` is empty if an older mmpr counted."""
 
     shards: int
     bytes: int
@@ -78,7 +78,7 @@ class DatasetFigures:
 
 @dataclass(frozen=True, slots=True)
 class ReportedMember:
-    """One run of a merged one; places are of one machine, and left out."""
+    """One member of a merged run; paths are left out, because they belong to one machine."""
 
     name: str
     model: str | None
@@ -93,32 +93,32 @@ class ReportedMember:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What `report.json` says of a finished run.
+    """The content of `report.json`.
 
     Args:
-        questions: that were asked; each is either `paired` or `skipped`.
-        pairs: rows of the dataset.
-        skips_by_reason: questions without a pair, most first.
-        pocket_model: whether any answer is the embedded model's, which is for trying out.
-        repeated_question_ids: questions whose id an earlier one has.
-        by_source: the same counts of the largest sources, and of all others together.
+        questions: number of questions; each one is either `paired` or `skipped`.
+        pairs: number of dataset rows.
+        skips_by_reason: questions without a pair, most frequent reason first.
+        pocket_model: whether the embedded model wrote any answer, which is only for trying mmpr out.
+        repeated_question_ids: questions with the id of an earlier question.
+        by_source: the same counts for the largest sources, and for all others together.
         languages: questions by language.
-        judge_version: of the judge whose verdicts the pairs were made from.
-        accuracy: how often the first responses are right.
-        abstaining: what the judge decided, and what it left undecided; None where an older mmpr counted.
-        verifier: what a verifier was asked and decided; None where none was asked.
-        lengths: of both sides in tokens, by kind of pair.
-        responses: by stage, and how many are `unfinished`.
-        outcomes, outcomes_by_rule: verdicts by outcome, and by the judge's rule that decided.
+        judge_version: version of the judge that gave the verdicts.
+        accuracy: how often first responses are right.
+        abstaining: what the judge decided and left undecided; None if an older mmpr counted.
+        verifier: what a verifier was asked and decided; None if none was asked.
+        lengths: tokens of both sides, by kind of pair.
+        responses: number by stage, and how many are `unfinished`.
+        outcomes, outcomes_by_rule: verdicts by outcome, and by deciding rule.
         pairs_by_rule: pairs by the rule that decided the chosen side.
         endings_continued: Dropout-NTP pairs by how the engine continued the prefix.
-        throughput: tokens a second over the run; None where no chunk says how long it took.
-        source: the file's name, or several.
-        members: the runs of a merged one.
-        imported: of responses that were made elsewhere; None where they were built.
-        identity, selection, layout, format, versions: as in `run.json`, without places of one machine.
-        starts: what each start was set to.
-        engine_usage: of the last start's engines: seconds (`.._s`), tokens and shares.
+        throughput: tokens per second over the run; None if no chunk has a time.
+        source: name of the file, or names of several.
+        members: the members of a merged run.
+        imported: facts about imported responses; None for a built run.
+        identity, selection, layout, format, versions: as in `run.json`, without paths of this machine.
+        starts: operational settings of each start.
+        engine_usage: of the last start's engines: seconds (`.._s`), tokens and fractions.
     """
 
     questions: int
@@ -163,19 +163,19 @@ class Report:
 
 
 def read_report(folder: RunFolder) -> Report:
-    """What `report.json` says, of an older mmpr too.
+    """Read `report.json`, also one of an older mmpr.
 
     Raises:
-        RunFolderError: it is missing or damaged.
+        RunFolderError: the file is missing or damaged.
     """
     return read_named(folder, REPORT, Report)
 
 
 def read_named(folder: RunFolder, name: str, kind: type[Record]) -> Record:
-    """A report of a kind, from its file; what a newer mmpr says beyond it is left out.
+    """Read a report; fields of a newer mmpr are ignored.
 
     Raises:
-        RunFolderError: it is missing or damaged; names the field.
+        RunFolderError: the file is missing or damaged; names the field.
     """
     try:
         return record_of(kind, folder.store.read_bytes(name), unknown="ignore")
@@ -188,7 +188,7 @@ def read_named(folder: RunFolder, name: str, kind: type[Record]) -> Record:
 
 @dataclass(frozen=True, slots=True)
 class PairingPreview:
-    """What pairing would give: the counts of a report, and what the judge decides."""
+    """The result of a pairing preview: the counts of a report, and the judge's decisions."""
 
     questions: int
     paired: int
@@ -201,7 +201,7 @@ class PairingPreview:
 
 
 class RunMaking(TypedDict):
-    """How a run was made, as fields of a report: all that one needs to make it again."""
+    """How a run was made, as fields of a report: everything that is needed to make it again."""
 
     model: str | None
     model_revision: str | None
@@ -216,7 +216,8 @@ class RunMaking(TypedDict):
 
 
 def making(run: RunRecord) -> RunMaking:
-    """How a run was made; a path is of one machine, and the report travels."""
+    """Return how a run was made, without paths: a report is copied to other machines."""
+    # `exclude` is a path: only its file name is reported
     listed = run.selection.get("exclude")
     return RunMaking(
         model=_text(run.identity, "model"),

@@ -1,12 +1,12 @@
-"""Text of models and sources, made harmless for whoever looks at it on a page, in a card or in a terminal."""
+"""Make text of models and sources safe to show on a page, in a card or in a terminal."""
 
 from __future__ import annotations
 
 import re
 
-# What steers a terminal (C0 but line feed and tab, DEL, C1 with its one-character CSI), turns the order of reading
-# (bidi embeddings, overrides, isolates), breaks lines where nobody sees it, is not seen at all, or cannot be written
-# (surrogates). Joiners and direction marks stay: Persian, Indic scripts and emoji are spelt with them.
+# Characters that control a terminal (C0 without line feed and tab, DEL, C1 with its one-character CSI), change the
+# reading direction (bidi embeddings, overrides, isolates), break lines invisibly, are invisible, or cannot be encoded
+# (surrogates). Joiners and direction marks stay: Persian, Indic scripts and emoji need them.
 _STEERING = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u200b\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff"
     "\U000e0000-\U000e007f]"
@@ -14,17 +14,17 @@ _STEERING = re.compile(
 
 
 def visible(text: str) -> str:
-    r"""The text with every character that would act, or hide, shown as its escape: `\x1b`, `\u202e`, `\U000e0041`."""
+    r"""Replace every control or invisible character by its escape: `\x1b`, `\u202e`, `\U000e0041`."""
     return _STEERING.sub(_escape, text)
 
 
 def visible_line(text: object) -> str:
-    """The same as one line, for headings, tables and messages."""
+    """Do the same and join lines to one, for headings, tables and messages."""
     return visible(" ".join(str(text).split()))
 
 
 def visible_json(text: str) -> str:
-    """JSON text that says the same and steers nothing; outside of strings it has none of these characters."""
+    """Escape these characters in JSON text; they occur only inside strings, so the JSON keeps its meaning."""
     return _STEERING.sub(_escape_json, text)
 
 

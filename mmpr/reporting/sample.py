@@ -1,5 +1,7 @@
-"""Which pairs a page shows: those with the smallest ids of each kind. An id is a hash, so this is a fair sample that
-no order of writing can change."""
+"""Sample pairs for a page: those with the smallest ids of each kind.
+
+An id is a hash, so the sample is fair and does not depend on the order of writing.
+"""
 
 from __future__ import annotations
 
@@ -26,13 +28,13 @@ _COLUMNS = [
     *("chosen_finish_reason", "rejected_finish_reason", "chosen_score", "rejected_score"),
     *("chosen_index", "rejected_index", "rank", "keep_fraction"),
 ]
-# An older mmpr's dataset may not have them.
+# A dataset of an older mmpr may not have these columns.
 _LATER = ["accuracy_n", "n_correct", "n_undecided", "rejected_view", "chosen_model", "rejected_model"]
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Pick:
-    """A sampled pair and where it stands: row counts from the start of the file."""
+    """A sampled pair with its file and its row number in that file."""
 
     pair_id: str
     path: str
@@ -40,37 +42,39 @@ class Pick:
 
 
 class Sampler:
-    """Keeps the `limit` first ids of each kind, or of one kind; smallest first, or in a seed's own order."""
+    """Keeps the first `limit` pairs of each kind, or of one kind, in the order of their ids or of a seed."""
 
     def __init__(self, limit: int, *, kind: str | None = None, seed: int = 0) -> None:
         self._limit, self._only, self._seed = limit, kind, seed
         self._kept: dict[str, list[Pick]] = defaultdict(list)
 
     def offer(self, batch: pa.RecordBatch, path: str, first: int) -> None:
-        """Take a batch with `pair_id` and `pair_kind` whose first row is the file's row `first`."""
+        """Add a batch with `pair_id` and `pair_kind`; its first row is row `first` of the file."""
         named = zip(batch.column("pair_id").to_pylist(), batch.column("pair_kind").to_pylist(), strict=True)
         for row, (pair_id, kind) in enumerate(named, start=first):
             if self._only in (None, kind):
                 self._kept[kind].append(Pick(pair_id, path, row))
+        # cut after each batch: memory holds `limit` picks of each kind
         for kind, picks in self._kept.items():
             self._kept[kind] = sorted(picks, key=self._place)[: self._limit]
 
     def picks(self) -> list[Pick]:
-        """At most `limit`, the kinds taking turns, so that a rare kind is seen too."""
+        """Return at most `limit` pairs, the kinds in turn, so that a rare kind is shown too."""
         turns = [(turn, kind, pick) for kind, picks in self._kept.items() for turn, pick in enumerate(picks)]
         return [pick for _, _, pick in sorted(turns)[: self._limit]]
 
     def _place(self, pick: Pick) -> bytes:
+        # seed 0 is the order of ids, as on the page
         if self._seed == 0:
             return pick.pair_id.encode()
         return blake2b(f"{self._seed}\n{pick.pair_id}".encode(), digest_size=8).digest()
 
 
 def read_picks(folder: RunFolder, picks: list[Pick], *, images: bool = True) -> Iterator[TableRow]:
-    """The rows of the picks, in the order of the files; a few rows are in memory at a time.
+    """Yield the rows of the picks in the order of the files; only a few rows are in memory at a time.
 
     Args:
-        images: whether to read the images' bytes too.
+        images: whether to read the images' bytes.
 
     Raises:
         RunFolderError: a shard is missing or damaged.
@@ -84,7 +88,7 @@ def read_picks(folder: RunFolder, picks: list[Pick], *, images: bool = True) -> 
 
 
 def _rows(parquet: pq.ParquetFile, wanted: list[int], columns: list[str]) -> Iterator[TableRow]:
-    """Only the row groups that hold a wanted row are opened."""
+    """Yield the wanted rows; read only the row groups that contain one."""
     first = 0
     for group in range(parquet.num_row_groups):
         stop = first + parquet.metadata.row_group(group).num_rows

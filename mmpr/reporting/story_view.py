@@ -1,4 +1,4 @@
-"""A pair's story as a person reads it in a terminal."""
+"""Print everything about one pair in a terminal."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 _COLUMNS = ("", "verdict", "answer", "rule", "ended", "tokens", "pairs", "")
-_TABLE = 100  # columns from which a table of responses breaks no word
+_TABLE = 100  # smallest width at which a table of responses breaks no word
 _STYLES = {Outcome.CORRECT: CHOSEN, Outcome.INCORRECT: REJECTED, Outcome.UNPARSED: REJECTED}
 _ORDERS = {
     "random": "the pairs whose responses are used least go first, a hash decides among equals",
@@ -31,10 +31,10 @@ _ORDERS = {
 
 
 def print_story(console: Console, story: Story, *, texts: bool = False) -> None:
-    """The question, all responses, and why these two became the pair.
+    """Print the question, all responses, and why these two became the pair.
 
     Args:
-        texts: also every response's whole text.
+        texts: print the whole text of every response too.
     """
     heading(console, _place(story) if story.row is None else pair_line(story.row))
     _print_question(console, story)
@@ -119,7 +119,7 @@ def _counted(story: Story) -> str:
 
 
 def _print_responses(console: Console, story: Story) -> None:
-    """A row a response: verdict, answer, rule, end, tokens, in how many pairs it stands; in a narrow terminal two."""
+    """Print one row per response; a narrow terminal gets two lines per response."""
     uses = story.uses()
     rows = [
         tuple(map(styled, (*_cells(one), str(uses[one.response.stage, one.response.index] or "–"), _mark(story, one))))
@@ -147,12 +147,13 @@ def _table(rows: Sequence[Sequence[Text]], *, plain: bool) -> Table:
 
 
 def _mark(story: Story, stored: StoredResponse) -> str | tuple[str, str]:
-    """Which side of the pair it is, or that an earlier response says the same, word for word."""
+    """Return which side of the pair a response is, or which earlier response has the same words."""
     side = (stored.response.stage, stored.response.index)
     if side in story.sides():
         chosen = side == story.sides()[0]
         return ("◀ chosen", f"bold {CHOSEN}") if chosen else ("◀ rejected", f"bold {REJECTED}")
     words = stored.response.text.split()
+    # white space does not count: two responses that differ only in blanks are one to the reader
     equal = next(one for one in story.committed.responses if one.response.text.split() == words)
     return "" if equal is stored else (f"= {_name(equal)}", SOFT)
 
@@ -250,7 +251,7 @@ def _why_cut(story: Story, row: TableRow) -> Iterator[str]:
 
 
 def _seen(splice: Splice) -> str:
-    """What the rejected completion went on from, and with which image."""
+    """Describe what the rejected completion continued, and which image the model saw."""
     exact = "from the prefix's own token ids" if splice.continued == "exact" else "from the prefix given as text"
     begun = exact if splice.prefix_tokens else "from the beginning"
     if splice.view == View.BLIND:

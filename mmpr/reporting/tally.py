@@ -1,4 +1,4 @@
-"""One pass over a finished dataset and one over its commits, column by column: no image and no text is read."""
+"""Count a finished dataset and its commits in one pass each, by columns; no image and no text is read."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _RESPONSE_COLUMNS = ["stage", "finish_reason"]
 
 @dataclass(slots=True)
 class PairTally:
-    """Sums over the dataset's rows."""
+    """Sums over the rows of the dataset."""
 
     pairs: int = 0
-    paired: int = 0  # questions
-    n_bytes: int = 0  # uncompressed, as the files' footers say
+    paired: int = 0  # number of questions
+    n_bytes: int = 0  # uncompressed, from the files' footers
     by_kind: Counter[str] = field(default_factory=Counter)
     by_source: Counter[str] = field(default_factory=Counter)
     by_rule: Counter[str] = field(default_factory=Counter)
@@ -40,7 +40,7 @@ class PairTally:
     by_split: Counter[str] = field(default_factory=Counter)
     bytes_by_split: Counter[str] = field(default_factory=Counter)
     lengths: dict[str, SideLengths] = field(default_factory=lambda: defaultdict(SideLengths))
-    columns: list[str] = field(default_factory=list)  # an older mmpr's dataset has fewer
+    columns: list[str] = field(default_factory=list)  # a dataset of an older mmpr has fewer
     _last: tuple[str, int] | None = None
 
     def add(self, batch: pa.RecordBatch) -> None:
@@ -54,7 +54,7 @@ class PairTally:
         self._measure(batch)
 
     def _measure(self, batch: pa.RecordBatch) -> None:
-        """Count the lengths of pairs both sides of which say theirs."""
+        """Count the lengths of pairs if both sides have one."""
         import pyarrow.compute as pc
 
         both = pc.and_(batch.column("chosen_tokens").is_valid(), batch.column("rejected_tokens").is_valid())
@@ -65,24 +65,25 @@ class PairTally:
             self.lengths[kind].add(*(side[kinds == kind].astype("int64") for side in sides))
 
     def _new_questions(self, batch: pa.RecordBatch) -> int:
-        """Pairs of one question stand side by side, so a question begins where the place changes."""
+        """Count the questions that start in a batch: pairs of one question are adjacent in the file."""
         sources, rows = (batch.column(name).to_numpy(zero_copy_only=False) for name in ("source", "source_row"))
         if not len(rows):
             return 0
         changes = int(((rows[1:] != rows[:-1]) | (sources[1:] != sources[:-1])).sum())
         changes += (sources[0], int(rows[0])) != self._last
+        # the next batch may continue this question
         self._last = sources[-1], int(rows[-1])
         return changes
 
 
 @dataclass(slots=True)
 class ChunkTally:
-    """Sums over the committed chunks: every question and response, also of those without a pair."""
+    """Sums over the committed chunks: every question and response, those without a pair included."""
 
     questions: int = 0
     by_source: Counter[str] = field(default_factory=Counter)
     languages: Counter[str] = field(default_factory=Counter)
-    id_hashes: array[int] = field(default_factory=lambda: array("Q"))  # 8 bytes a question, for any number of them
+    id_hashes: array[int] = field(default_factory=lambda: array("Q"))  # 8 bytes per question
     by_stage: Counter[str] = field(default_factory=Counter)
     unfinished: int = 0
     tokens: Counter[str] = field(default_factory=Counter)
@@ -91,16 +92,16 @@ class ChunkTally:
 
     @property
     def repeated_ids(self) -> int:
-        """Questions whose id an earlier one has: legal, for identity is the place, but often an accident."""
+        """Questions with the id of an earlier one. Allowed, because the place is the identity, but often a mistake."""
         import numpy as np
 
         hashes = np.frombuffer(self.id_hashes, dtype=np.uint64)
-        hashes.sort()  # where they lie: a copy would be as large as they all
+        hashes.sort()  # in place: a copy would double the memory
         return int((hashes[1:] == hashes[:-1]).sum())
 
 
 def tally_pairs(folder: RunFolder, files: Sequence[FileRecord], sampler: Sampler) -> PairTally:
-    """Count the dataset's rows and offer each to the sampler.
+    """Count the rows of the dataset and offer each to the sampler.
 
     Raises:
         RunFolderError: a shard is missing or damaged.
@@ -124,7 +125,7 @@ def tally_pairs(folder: RunFolder, files: Sequence[FileRecord], sampler: Sampler
 
 
 def tally_chunks(folder: RunFolder) -> ChunkTally:
-    """Count what the commits hold.
+    """Count the committed questions and responses.
 
     Raises:
         RunFolderError: a committed file is missing or damaged.
@@ -141,18 +142,18 @@ def tally_chunks(folder: RunFolder) -> ChunkTally:
 
 
 def counts(batch: pa.RecordBatch, column: str) -> dict[str, int]:
-    """How often each value stands in a column of strings; nulls do not count."""
+    """Count each value of a string column; nulls do not count."""
     found = batch.column(column).drop_null().value_counts()
     return {pair["values"]: pair["counts"] for pair in found.to_pylist()}
 
 
 def ranked(counts: Mapping[str, int]) -> dict[str, int]:
-    """Most first, then by name, so that equal runs give equal bytes."""
+    """Sort by count, then by name, so that equal runs give equal bytes."""
     return dict(sorted(((str(k), n) for k, n in counts.items() if n), key=lambda entry: (-entry[1], entry[0])))
 
 
 def short(rule: str) -> str:
-    """A rule's name without its explanation (`truth: no number in 'x'`), so that names stay few."""
+    """Return a rule's name without its explanation (`truth: no number in 'x'`), so that there are few names."""
     return rule.partition(":")[0].strip()[:60]
 
 
@@ -168,13 +169,12 @@ def _add_questions(tally: ChunkTally, found: Iterable[pa.RecordBatch]) -> None:
 def _add_responses(tally: ChunkTally, found: Iterable[pa.RecordBatch]) -> None:
     for batch in found:
         tally.by_stage.update(counts(batch, "stage"))
-        tally.unfinished += sum(
-            n for finish, n in counts(batch, "finish_reason").items() if finish != Finish.STOP
-        )  # null: unknown
+        # a null finish reason is unknown; `counts` leaves it out
+        tally.unfinished += sum(n for finish, n in counts(batch, "finish_reason").items() if finish != Finish.STOP)
 
 
 def tally_skips(folder: RunFolder, path: str) -> tuple[Counter[str], Counter[str]]:
-    """Skipped questions by source and by reason, as the written file has them."""
+    """Count skipped questions by source and by reason, from the written file."""
     by_source: Counter[str] = Counter()
     by_reason: Counter[str] = Counter()
     for batch in batches(folder, path, ["source", "reason"]):
@@ -184,5 +184,5 @@ def tally_skips(folder: RunFolder, path: str) -> tuple[Counter[str], Counter[str
 
 
 def stages(tally: ChunkTally) -> dict[str, int]:
-    """Responses by stage, in the order of the flow."""
+    """Return the number of responses by stage, in the order of the stages."""
     return {stage.value: tally.by_stage[stage.value] for stage in Stage if tally.by_stage[stage.value]}

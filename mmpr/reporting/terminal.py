@@ -1,6 +1,6 @@
-"""Pairs as a terminal shows them: texts made harmless, what differs marked, both sides beside each other.
+"""Print pairs in a terminal: texts made safe, differences marked, both sides next to each other.
 
-Where stdout is no terminal everything is plain and no line is folded, so that `grep` finds what it looks for.
+If stdout is no terminal, the output is plain and lines are not wrapped, so that `grep` finds whole lines.
 """
 
 from __future__ import annotations
@@ -18,27 +18,28 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 _UNFOLDED = 100_000
-_BESIDE = 100  # columns from which two sides are read better beside each other
+_BESIDE = 100  # smallest width at which two sides are printed next to each other
 CHOSEN, REJECTED, SOFT, STRONG = "green", "red", "dim", "bold"
 
 
 def stdout_console() -> Console:
-    """The console of results; a character that the terminal's encoding lacks becomes an escape, not an error."""
+    """Return the console for results. A character that the encoding does not have is escaped and is no error."""
     from rich.console import Console
 
     if isinstance(sys.stdout, io.TextIOWrapper):
+        # a terminal with the encoding ASCII cannot print "é"
         sys.stdout.reconfigure(errors="backslashreplace")
     width = None if sys.stdout.isatty() else _UNFOLDED
     return Console(highlight=False, markup=False, emoji=False, width=width)
 
 
 def is_plain(console: Console) -> bool:
-    """Whether nobody's eyes are there to be helped."""
+    """Whether the output is no terminal, so that colours and wrapping would not help."""
     return not console.is_terminal
 
 
 def styled(*parts: str | tuple[str, str]) -> Text:
-    """Texts and (text, style)s as one harmless text; never read as markup."""
+    """Join texts and (text, style) pairs to one safe text that is never read as markup."""
     from rich.text import Text
 
     text = Text()
@@ -49,7 +50,7 @@ def styled(*parts: str | tuple[str, str]) -> Text:
 
 
 def heading(console: Console, words: str) -> None:
-    """A line over a part: a rule on a terminal that has room for it."""
+    """Print a heading; on a terminal with enough room it gets a rule."""
     from rich.cells import cell_len
     from rich.rule import Rule
 
@@ -62,8 +63,8 @@ def heading(console: Console, words: str) -> None:
 
 
 def labelled(console: Console, label: str, text: str) -> None:
-    """A label and its text, indented under it where it has several lines."""
-    lines = text.strip("\n").split("\n")  # no other line break is one here
+    """Print a label and its text; a text of several lines is indented below the label."""
+    lines = text.strip("\n").split("\n")  # other line breaks are printed as escapes
     if len(lines) == 1:
         console.print(styled((f"{label}  ", STRONG), lines[0]))
         return
@@ -79,13 +80,13 @@ def sides(
     kept_chars: int | None = None,
     view: str | None = None,
 ) -> None:
-    """Chosen and rejected, what only one of them says marked.
+    """Print the chosen and the rejected side with their differences marked.
 
     Args:
-        titles: what stands over each.
-        texts: both whole texts.
-        kept_chars: characters of the prefix that both share, where a cut is shown behind it.
-        view: what the rejected completion behind the cut was written with.
+        titles: title of each side.
+        texts: whole text of each side.
+        kept_chars: characters of the shared prefix; the cut is marked after it. None: no cut.
+        view: what the model saw when it wrote the rejected completion.
     """
     kept = kept_chars or 0
     runs = differing_runs(texts[0][kept:], texts[1][kept:])
@@ -125,7 +126,7 @@ def _beside(console: Console, heads: list[Text], shown: list[Text]) -> None:
 
 
 def print_indented(console: Console, text: Text) -> None:
-    """A text under a label or a title."""
+    """Print a text under a label or title."""
     if is_plain(console):
         for line in text.split("\n", allow_blank=True):
             console.print(styled("  ") + line)

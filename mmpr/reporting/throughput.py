@@ -1,4 +1,4 @@
-"""Generated tokens a second over the course of a run, as the chunks' accounts tell it."""
+"""Compute the generated tokens per second over a run from the chunks' accounts."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Literal
 from mmpr.log import stamp
 
 N_BINS = 60
-_PAUSE_S = 60.0  # a shorter hush between chunks is the pool's own, not a stop
+_PAUSE_S = 60.0  # a shorter time without a chunk at work is normal for the pool
 
 
 @dataclass(frozen=True, slots=True)
 class Spell:
-    """A chunk's work: when it began (Unix seconds; None where the account does not say), how long it took."""
+    """The work on a chunk: its start (Unix seconds; None if the account has none), its seconds and its tokens."""
 
     began_s: float | None
     seconds: float
@@ -23,7 +23,7 @@ class Spell:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """A stretch in which no chunk was at work: where it is in the time at work, and how long it was."""
+    """A time in which no chunk was at work: its place in the working time, and its length."""
 
     at_s: float
     pause_s: float
@@ -31,7 +31,7 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class ClockThroughput:
-    """Tokens a second in bins of equal time at work, pauses left out; `began` in UTC."""
+    """Tokens per second in bins of equal working time, without pauses; `began` is in UTC."""
 
     by: Literal["clock"]
     began: str
@@ -43,7 +43,7 @@ class ClockThroughput:
 
 @dataclass(frozen=True, slots=True)
 class ChunkThroughput:
-    """Tokens a second of neighbouring chunks."""
+    """Tokens per second of consecutive chunks."""
 
     by: Literal["chunk"]
     chunks: int
@@ -54,14 +54,14 @@ Throughput = ClockThroughput | ChunkThroughput
 
 
 def throughput(spells: Sequence[Spell]) -> Throughput | None:
-    """Rates in up to 60 bins: over time at work where every account says when it began, else chunk by chunk.
+    """Compute rates in up to 60 bins: over working time if every account has its start, otherwise by chunk.
 
     Args:
         spells: of the committed chunks, in source order.
 
     Returns:
-        None where no account has a time. By the clock, pauses of more than a minute in which no chunk was at work (a
-        run that was stopped and went on) are left out of the time and listed.
+        None if no account has a time. Over working time, pauses of more than a minute without a chunk at work (a
+        stopped and resumed run) are left out and listed.
     """
     timed = [spell for spell in spells if spell.seconds > 0]
     if not timed:
@@ -72,7 +72,7 @@ def throughput(spells: Sequence[Spell]) -> Throughput | None:
 
 
 def _by_chunk(spells: Sequence[Spell]) -> ChunkThroughput:
-    """Neighbouring chunks share a bin where there are more of them than bins."""
+    """Compute rates by chunk; consecutive chunks share a bin if there are more chunks than bins."""
     size = -(-len(spells) // N_BINS)
     bins = [spells[first : first + size] for first in range(0, len(spells), size)]
     rates = [sum(s.tokens for s in part) / sum(s.seconds for s in part) for part in bins]
@@ -99,23 +99,24 @@ def _by_clock(works: Sequence[tuple[float, float, int]]) -> ClockThroughput:
 
 
 def _pauses(works: Sequence[tuple[float, float, int]]) -> list[tuple[float, float]]:
-    """Stretches of the clock in which no chunk was at work."""
+    """Return the times in which no chunk was at work, as (start, end)."""
     found: list[tuple[float, float]] = []
     until = None
     for began, seconds, _ in sorted(works):
         if until is not None and began - until > _PAUSE_S:
             found.append((until, began))
+        # chunks overlap: a long one may end after those that began later
         until = max(began + seconds, until or 0.0)
     return found
 
 
 def _at_work(moment: float, pauses: Sequence[tuple[float, float]], first: float) -> float:
-    """Seconds of work before a moment."""
+    """Return the seconds of work before a moment."""
     return moment - first - sum(end - start for start, end in pauses if end <= moment)
 
 
 def _spread(bins: list[float], width: float, began: float, seconds: float, tokens: int) -> None:
-    """A chunk's tokens evenly over its time."""
+    """Distribute a chunk's tokens evenly over its time."""
     ended = began + seconds
     for index in range(min(len(bins) - 1, int(began / width)), len(bins)):
         left, right = index * width, (index + 1) * width

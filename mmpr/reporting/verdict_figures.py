@@ -1,5 +1,7 @@
-"""The verdicts that a run's pairs were made from, a chunk's own or new ones where it was paired again since: of one
-question, and as figures of the whole run."""
+"""The verdicts that a run's pairs were made from, for one question and as figures of the whole run.
+
+They are a chunk's own verdicts, or new ones if the run was paired again under other settings.
+"""
 
 from __future__ import annotations
 
@@ -26,10 +28,10 @@ N_ACCURACY_BINS = 12  # none right, ten tenths, all right
 
 @dataclass(frozen=True, slots=True)
 class AccuracyFigures:
-    """Questions by the share of their first responses that is right: how many, the mean share, a histogram by label.
+    """Questions by the fraction of their first responses that is right: number, mean fraction, histogram by label.
 
-    Beside it all first responses, right, wrong and undecided, and the interval that the share of right ones is in,
-    whatever the undecided are; these are None where an older mmpr cut the dataset.
+    The other fields count all first responses as right, wrong and undecided; `interval` bounds the fraction of right
+    ones, whatever the undecided ones are. They are None if an older mmpr cut the dataset.
     """
 
     questions: int
@@ -42,13 +44,13 @@ class AccuracyFigures:
 
 
 def accuracy_figures(counts: VerdictCounts) -> AccuracyFigures:
-    """What a report says of accuracy."""
+    """Return the report's figures of accuracy."""
     questions = counts.by_accuracy.total()
     bins = [0] * N_ACCURACY_BINS
     for (right, judged), n in counts.by_accuracy.items():
         bins[accuracy_bin(right, judged)] += n
     shares = sum(n * right / judged for (right, judged), n in sorted(counts.by_accuracy.items()))
-    # all wrong and all right give no pairs, so they stand alone
+    # All wrong and all right give no pairs: each has its own bin.
     tenths = [f"({k / 10:g}, {(k + 1) / 10:g}{']' if k < 9 else ')'}" for k in range(10)]
     found = AccuracyFigures(
         questions=questions,
@@ -63,14 +65,14 @@ def accuracy_figures(counts: VerdictCounts) -> AccuracyFigures:
 
 
 def accuracy_bin(right: int, judged: int) -> int:
-    """0: none right; k: above (k-1)/10 and up to k/10; 11: all right."""
+    """Return the bin: 0: none right; k: above (k-1)/10 and at most k/10; 11: all right."""
     if right == judged:
         return N_ACCURACY_BINS - 1
     return -(-10 * right // judged)
 
 
 def outcomes_by_rule(counts: VerdictCounts) -> dict[str, Counter[str]]:
-    """What each rule decided, how often; the most used rule first."""
+    """Count what each rule decided; the most frequent rule comes first."""
     found: dict[str, Counter[str]] = {}
     for rule, outcomes in counts.by_rule.items():
         found.setdefault(short(rule) or "(none)", Counter()).update(outcomes)
@@ -80,20 +82,21 @@ def outcomes_by_rule(counts: VerdictCounts) -> dict[str, Counter[str]]:
 def judged_as_paired(
     rows: Iterable[StoredQuestion], judge: str, selection: Settings, *, version: int
 ) -> Iterator[StoredQuestion]:
-    """Questions with the verdicts that their pairs were made from: their own, new ones of the present settings, or a
-    verifier's where these let it decide.
+    """Yield questions with the verdicts that their pairs were made from.
+
+    These are the stored verdicts, new ones under the current settings, or a verifier's if it may decide.
 
     Args:
-        rows: questions of one chunk, as they were committed.
-        judge: how the chunk was judged, as its account has it; empty where it does not say.
-        selection: the run's present settings of selection.
-        version: of the judge when the dataset was cut.
+        rows: committed questions of one chunk.
+        judge: how the chunk was judged, from its account; empty if the account does not have it.
+        selection: the run's current selection settings.
+        version: version of the judge when the dataset was cut.
 
     Raises:
-        RunFolderError: the settings cannot be meant so.
+        RunFolderError: a setting has an invalid value.
     """
     stored: JsonObject = {}
-    with suppress(ValueError):  # damaged, it says nothing either
+    with suppress(ValueError):  # a damaged account is like one without this field
         stored = unsealed(judge.encode())
     then = {field.name: stored[field.name] for field in fields(JudgeOptions) if field.name in stored}
     now = {name: selection.get(name, value) for name, value in then.items()}
@@ -102,6 +105,7 @@ def judged_as_paired(
     except ValueError as error:
         raise RunFolderError(f"run.json is damaged (selection.{error}); restore it from a copy") from error
     opinions = partial(with_opinions, **_verifier_use(selection))
+    # a custom judge has its own name and version; another one must judge again
     own = {name: stored[name] for name in ("judge_name", "judge_version") if name in stored}
     same = all(getattr(options, name) == value for name, value in then.items())
     if same and own == own_label(options) and (not stored or stored.get("version", 1) == version):
