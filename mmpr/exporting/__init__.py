@@ -1,4 +1,4 @@
-"""The pairs of a finished run in each trainer's own format, checked row by row before a trainer meets them."""
+"""Export the pairs of a finished run in each trainer's own format, checked row by row."""
 
 from mmpr.exporting.export_flow import export_run
 from mmpr.exporting.export_records import Counts, Format, LeftOut, Unfit

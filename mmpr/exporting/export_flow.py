@@ -1,4 +1,4 @@
-"""An export from its start to its end: the folder is claimed, everything checked and written, the counts reported."""
+"""An export from start to end: claim the folder, check and write everything, report the counts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from mmpr.run.run_record import Settings, by_source
 from mmpr.types import TableRow
 from mmpr.verification import refuse_damaged
 
-_SLICE_ROWS = 16  # that are Python objects at once, because each holds a copy of its images' bytes
+_SLICE_ROWS = 16  # rows that are Python objects at the same time; each holds a copy of its images' bytes
 
 
 def export_run(
@@ -43,24 +43,24 @@ def export_run(
 ) -> Counts:
     """Write a finished run in a trainer's own format: its pairs, or a training set of its questions and responses.
 
-    What the trainer would not survive is left out and counted. Running it again completes an export that was
-    interrupted and changes nothing in one that is complete.
+    Rows that a trainer could not use are left out and counted. The same call completes an interrupted export and does
+    not change a complete one.
 
     Args:
         folder: local path or fsspec URL of the run folder.
         format: a `Format` or its value.
         to: a new or empty folder on this machine.
-        strict: the first pair or question that is unfit ends the export.
-        max_chars: most characters of prompt and answer that the trainer keeps. Pairs that differ only behind them are
-            left out, and of training sets what is longer.
-        accuracy: of training sets: least and greatest share of right responses of a question, both included. It must
-            lie inside whatever the undecided responses are.
-        per_question: of sets of responses: most of a question with one label.
-        options: what fsspec's filesystem takes.
+        strict: stop at the first unfit pair or question.
+        max_chars: most characters of prompt and answer that the trainer keeps. Pairs that differ only after these are
+            left out; in training sets, longer rows are left out.
+        accuracy: for training sets: smallest and largest fraction of right responses to a question, both included. The
+            fraction must be inside whatever the undecided responses are.
+        per_question: for sets of responses: most responses to a question with one label.
+        options: arguments of fsspec's filesystem.
 
     Raises:
-        ConfigError: no such format, or it has no use for an argument; `to` has other files or cannot be written.
-        RunFolderError: the run is not finished or damaged; with `strict`, something is unfit.
+        ConfigError: the format is unknown or does not use an argument; `to` has other files or cannot be written.
+        RunFolderError: the run is unfinished or damaged; with `strict`, a row is unfit.
     """
     if format not in set(Format):
         raise ConfigError(f"there is no format {str(format)!r}; it may be {', '.join(Format)}")
@@ -87,7 +87,7 @@ def export_run(
 
 
 class _ExportJob(Protocol):
-    """What is exported. `files` are those of the run that it reads, `request` what makes two exports the same."""
+    """One export. `files` are the run's files that it reads; equal `request`s give equal exports."""
 
     load: str
 
@@ -101,14 +101,14 @@ class _ExportJob(Protocol):
 
 
 def _tiles(identity: Settings) -> int | None:
-    """Tiles an image; None where the run's sources were not all cut alike."""
+    """Return the tiles per image; None if the sources of the run have different limits."""
     each = {asked.get("max_tiles") for _, asked in by_source(identity)}
     tiles = each.pop() if len(each) == 1 else None
     return tiles if isinstance(tiles, int) else None
 
 
 class PairExport:
-    """The run's pairs, from the shards of its dataset; memory is bounded by one row group."""
+    """Exports the run's pairs from the shards of its dataset; memory holds one row group."""
 
     def __init__(self, run: RunFolder, format: Format, root: Path, choice: TrainingChoice) -> None:
         self._run, self._format, self._root, self._choice = run, format, root, choice
@@ -124,7 +124,7 @@ class PairExport:
         self._left_out = LeftOuts()
 
     def write(self) -> Counts:
-        """Write everything but the mark that says so.
+        """Write everything except the file that marks the export as complete.
 
         Raises:
             RunFolderError: a shard is damaged; with `strict`, a pair is unfit.
@@ -143,10 +143,10 @@ class PairExport:
         return Counts(self._n_pairs.total(), self._images.count(), self._left_out.all(), load)
 
     def _write_split(self, split: str, paths: list[str]) -> None:
-        """Pairs with images first, then those without, from the row groups that were seen to have some.
+        """Write pairs with images first, then read again the row groups that have pairs without images.
 
-        Whoever loads JSON, or maps a dataset, guesses the type of `images` from its first rows. Embedded images have
-        theirs in the file and keep their order.
+        Readers of JSON, and of mapped datasets, guess the type of `images` from the first rows. Files with embedded
+        images store the type and keep their order.
         """
         rest: dict[str, list[int]] = {}
         for path in paths:
@@ -160,12 +160,13 @@ class PairExport:
                 self._add_some(split, path, rows, image_files=False)
 
     def _add_some(self, split: str, path: str, rows: pa.Table, *, image_files: bool) -> int:
-        """Write the rows with images, or those without; how many are left for the other time."""
+        """Write the rows with images, or those without; return the number of rows not written."""
         chosen = _with_images(rows, wanted=image_files)
         self._add(split, path, chosen)
         return int(rows.num_rows - chosen.num_rows)
 
     def _add(self, split: str, path: str, rows: pa.Table) -> None:
+        # checked before anything is written, so that `strict` leaves no half batch
         fit = list(self._check(path, rows))
         kept = _filtered(rows, pa.array([pair is not None for pair in fit], pa.bool_()))
         pairs = [pair for pair in fit if pair is not None]
@@ -173,7 +174,7 @@ class PairExport:
         self._n_pairs[split] += len(pairs)
 
     def _check(self, path: str, rows: pa.Table) -> Iterator[FitPair | None]:
-        """Every row's pair, or None and a count."""
+        """Yield each row's pair; None, and a count, if it is unfit."""
         for row in _rows_of(rows):
             checked = self._fit(row)
             if isinstance(checked, Unfit):
@@ -194,17 +195,17 @@ class PairExport:
 
 
 def _rows_of(table: pa.Table) -> Iterator[TableRow]:
-    """Rows as Python values, a few at a time."""
+    """Yield rows as Python values, a few at a time."""
     for first in range(0, table.num_rows, _SLICE_ROWS):
         yield from table.slice(first, _SLICE_ROWS).to_pylist()
 
 
 def _with_images(table: pa.Table, *, wanted: bool) -> pa.Table:
-    """The rows that have images, or those that have none."""
+    """Return the rows with images, or those without."""
     n_images = pc.fill_null(pc.list_value_length(table.column("images")), 0)
     return _filtered(table, pc.equal(pc.greater(n_images, 0), wanted))
 
 
 def _filtered(table: pa.Table, mask: pa.Array) -> pa.Table:
-    """The rows where the mask says so; the table itself, and no copy of its images, where that is all of them."""
+    """Return the rows that the mask selects; if it selects all, return the table itself without copying its images."""
     return table if pc.all(mask, min_count=0).as_py() else table.filter(mask)

@@ -1,5 +1,8 @@
-"""The folder that an export goes to. `unfinished.json` comes first and says what is being exported; at the end
-`export.json` takes its place, with the counts."""
+"""The folder of an export.
+
+`unfinished.json` is written first and describes the export; when all is written, `export.json` with the counts
+replaces it.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from mmpr.run.json_records import JsonObject, record_of, to_json
 
 EXPORT, UNFINISHED = "export.json", "unfinished.json"
 _WRITTEN_AS = 1
-_CONTENTS = ("pairs_sha256", "responses_sha256")  # what a request says of the run's contents
+_CONTENTS = ("pairs_sha256", "responses_sha256")  # fields of a request that identify the run's contents
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +32,7 @@ class _StoredLeftOut:
 
 @dataclass(frozen=True, slots=True)
 class _StoredCounts:
-    """`pairs` are the rows, of whatever kind: the name of the first exports. An older mmpr did not write `loads`."""
+    """`pairs` counts rows of any kind; the first exports had only pairs. An older mmpr did not write `loads`."""
 
     pairs: int
     pictures: int
@@ -44,29 +47,32 @@ class _RequestAlone:
 
 @dataclass(frozen=True, slots=True)
 class _ExportMark:
-    """What the folder says of its export; `counts` once it is complete."""
+    """The content of `export.json` or `unfinished.json`; `counts` is present when the export is complete."""
 
     request: JsonObject
     counts: _StoredCounts | None = None
 
 
 def request_of(format: Format, shards: Sequence[FileRecord], *, max_chars: int | None) -> JsonObject:
-    """What makes two exports the same; not where the run lies, so that a copy of it counts as the same run."""
+    """Return what identifies an export.
+
+    The run's place is not part of it, so a copy of the run counts as the same run.
+    """
     files = [[file.path, file.sha256] for file in shards]
     pairs_sha256 = hashlib.sha256(json.dumps(files).encode()).hexdigest()
     return {"written_as": _WRITTEN_AS, "format": format.value, "max_chars": max_chars, "pairs_sha256": pairs_sha256}
 
 
 def claim(root: Path, request: JsonObject, load: str) -> Counts | None:
-    """Make the folder this export's own; the counts where it stands there complete already.
+    """Claim the folder for this export; return the counts if it is complete already, otherwise None.
 
     Args:
         root: the folder.
-        request: as `request_of` gives it.
-        load: how the trainer is pointed at it.
+        request: from `request_of`.
+        load: how to point the trainer at the export.
 
     Raises:
-        ConfigError: the folder has other files, or another export.
+        ConfigError: the folder has other files or another export.
     """
     if re.match("[a-z0-9+.-]+:/", str(root)):
         raise ConfigError(f"--to {root}: trainers read files; give a folder of this machine")
@@ -87,7 +93,7 @@ def claim(root: Path, request: JsonObject, load: str) -> Counts | None:
 
 
 def finish(root: Path, request: JsonObject, counts: Counts) -> None:
-    """Say that the export is complete."""
+    """Mark the export as complete."""
     left_out = [{"reason": one.reason, "pairs": one.rows, "first": one.first} for one in counts.left_out]
     loads = bool(counts.load)  # not the line itself: folders move
     stored = {"pairs": counts.rows, "pictures": counts.images, "left_out": left_out, "loads": loads}

@@ -1,4 +1,4 @@
-"""What passes through an export: rows that are fit, row group by row group, and what is reported at the end."""
+"""The records of an export: fit rows in batches, and the counts that are reported at the end."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 class Format(StrEnum):
-    """Whose format is written. The first five hold the run's pairs; JSONL is nobody's and everybody's.
+    """The formats. The first five hold the run's pairs; JSONL belongs to no trainer.
 
-    The others hold what a run knows besides its pairs: prompts for reinforcement learning with their reference answers
-    (VERL to OPENRLHF), and judged responses (KTO unpaired, SFT right ones, ORM with an outcome label). ROLLOUTS
-    is every response with what is known of it, as `mmpr import` reads it.
+    The others hold more than pairs: prompts with reference answers for reinforcement learning (VERL to OPENRLHF), and
+    judged responses (KTO with labels, SFT right ones, ORM with outcome labels). ROLLOUTS has every response with all
+    that is known about it, in the form that `mmpr import` reads.
     """
 
     INTERNVL = "internvl"
@@ -38,7 +38,7 @@ class Format(StrEnum):
 
     @property
     def unit(self) -> str:
-        """What one row is, in the plural."""
+        """The plural name of a row."""
         if self in _OF_PAIRS:
             return "pairs"
         if self is Format.ROLLOUTS:
@@ -53,7 +53,7 @@ OF_RESPONSES = frozenset((Format.KTO, Format.SFT, Format.ORM))
 class Unfit(StrEnum):
     """Why a pair, a question or a response is left out."""
 
-    # would stop a trainer, or silently teach it something else
+    # These would stop a trainer, or make it learn something else without a warning.
     EMPTY_TEXT = "empty_text"
     SAME_TEXT = "same_text"
     MEDIA_TAG = "media_tag"
@@ -110,20 +110,20 @@ _OF_QUESTIONS = {
 
 
 def explained(reason: Unfit | Reason) -> str:
-    """A reason for a person."""
+    """Explain a reason in words."""
     if isinstance(reason, Unfit):
         return EXPLAINED[reason]
     return _OF_QUESTIONS.get(reason, "questions that were skipped when they were read or asked")
 
 
 def reason_named(name: str) -> Unfit | Reason:
-    """The reason of a name; raises ValueError where there is none."""
+    """Return the reason with this name; raises ValueError if there is none."""
     return Unfit(name) if name in set(Unfit) else Reason(name)
 
 
 @dataclass(frozen=True, slots=True)
 class FitPair:
-    """One pair that passed. `columns` are its row's, with `images` as paths relative to the export."""
+    """A pair that passed all checks. `columns` are those of its row, with `images` as paths relative to the export."""
 
     columns: TableRow
     turns: tuple[
@@ -134,7 +134,7 @@ class FitPair:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One row group of the run: its place, its pairs that are fit, and the same rows as they lie in the file."""
+    """One row group of the run: its place, its fit pairs, and the same rows as stored in the file."""
 
     split: str
     path: str
@@ -144,7 +144,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """How many rows one reason left out, and where the first of them lies."""
+    """The number of rows that were left out for one reason, and the place of the first one."""
 
     reason: Unfit | Reason
     rows: int
@@ -155,32 +155,32 @@ class LeftOut:
 
 
 class LeftOuts:
-    """Counts what an export leaves out."""
+    """Counts the rows that an export leaves out."""
 
     def __init__(self) -> None:
         self._rows: Counter[Unfit | Reason] = Counter()
         self._first: dict[Unfit | Reason, str] = {}
 
     def add(self, reason: Unfit | Reason, place: str) -> None:
-        """One more; `place` names it."""
+        """Count one row; `place` names it."""
         self._rows[reason] += 1
         self._first.setdefault(reason, place)
 
     def all(self) -> tuple[LeftOut, ...]:
-        """By reason, in the order of `Unfit`, then of `Reason`; one of either by the same name counts once."""
+        """Return the counts in the order of `Unfit`, then `Reason`; a name that both have appears once."""
         reasons = dict.fromkeys((*Unfit, *Reason))
         return tuple(LeftOut(why, self._rows[why], self._first[why]) for why in reasons if why in self._first)
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """A finished export.
+    """The result of an export.
 
     Args:
-        rows: written, of all splits.
-        images: files written; 0 where images are embedded.
-        left_out: by reason.
-        load: one line: how the trainer is pointed at it; empty where there is no row to train on.
+        rows: number of rows written, in all splits.
+        images: number of image files; 0 if images are embedded.
+        left_out: rows left out, by reason.
+        load: one line that tells how to point the trainer at the export; empty if there is no row to train on.
     """
 
     rows: int

@@ -1,4 +1,4 @@
-"""Files that grow batch by batch: JSON lines, of which none stays open, and Parquet, one at a time."""
+"""Files that are written batch by batch: JSON lines, of which none stays open, and Parquet, one at a time."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from mmpr.run.dataset import GROUP_BYTES
 
 
 class LineFiles:
-    """JSONL files of one export. They are opened anew for each batch: a thousand sources need no thousand handles.
+    """JSONL files of one export. Each batch opens its file again, so that 1,000 sources do not need 1,000 open files.
 
     Args:
-        root: the export's folder.
-        ascii_only: escape everything else, for readers that open files in the locale's encoding.
+        root: the folder of the export.
+        ascii_only: escape all other characters, for readers that open files in the locale's encoding.
     """
 
     def __init__(self, root: Path, *, ascii_only: bool = False) -> None:
@@ -27,7 +27,7 @@ class LineFiles:
         self.n_rows: Counter[str] = Counter()
 
     def add(self, name: str, rows: Iterable[Mapping[str, object]]) -> None:
-        """Append rows; the first ones begin the file, over what an unfinished export left."""
+        """Append rows; the first batch replaces a file that an unfinished export left."""
         lines = [json.dumps(row, ensure_ascii=self._ascii_only).encode() + b"\n" for row in rows]
         if not lines:
             return
@@ -39,7 +39,7 @@ class LineFiles:
 
 
 class ParquetFiles:
-    """Parquet files of one export, written one after the other; a file's rows come together."""
+    """Parquet files of one export, written one after the other; the rows of a file must be added together."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -58,7 +58,7 @@ class ParquetFiles:
         self.n_rows[name] += rows.num_rows
 
     def close(self) -> None:
-        """End the file that is being written."""
+        """Close the current file."""
         if self._writer is not None:
             self._writer.close()
         self._writer = None
@@ -67,7 +67,7 @@ class ParquetFiles:
         self.close()
         path = self._root / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        # As in the run itself: a group's images fit one dictionary, so that repeats are stored once.
+        # As in the run: one dictionary holds all images of a row group, so that repeated images are stored once.
         self._writer = pq.ParquetWriter(
             path, schema, compression="zstd", dictionary_pagesize_limit=2 * GROUP_BYTES, write_page_index=True
         )

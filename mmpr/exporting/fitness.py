@@ -1,4 +1,4 @@
-"""Pre-flight: what trainers do not survive, or survive by training on something else, told by name. Pure."""
+"""Check rows for what would stop a trainer or make it train on something else. Pure."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from mmpr.image_tags import IMAGE_TAG
 from mmpr.prompts import count_tags, has_media_tag
 from mmpr.types import Message, TableRow
 
-# Tags that stand for something in one trainer or another; InternVL's own is a token of its vocabulary.
+# Tags that some trainer replaces by media; <IMG_CONTEXT> is a token in InternVL's vocabulary.
 _OTHER_MEDIA = ("<video>", "<audio>", "<IMG_CONTEXT>")
 
 
 def text_fault(row: TableRow, turns: Sequence[Message], *, max_chars: int | None) -> Unfit | None:
-    """Why a pair's texts are unfit, or None.
+    """Return why a pair's texts are unfit, or None.
 
     Args:
         row: a row of `data/`.
-        turns: what was asked, as `turns_of` gives it.
+        turns: the prompt, from `turns_of`.
         max_chars: characters of prompt and answer together that a trainer keeps; None: all.
     """
     chosen, rejected = row["chosen_text"] or "", row["rejected_text"] or ""
     if not (chosen.strip() and rejected.strip()) or _is_blank(turns):
         return Unfit.EMPTY_TEXT
-    if chosen.strip() == rejected.strip():  # InternVL strips answers: a line's end alone is no difference
+    if chosen.strip() == rejected.strip():  # InternVL strips answers: a final line break is no difference
         return Unfit.SAME_TEXT
     if says_media(chosen) or says_media(rejected):
         return Unfit.MEDIA_TAG
@@ -38,17 +38,18 @@ def text_fault(row: TableRow, turns: Sequence[Message], *, max_chars: int | None
 
 
 def prompt_fault(turns: Sequence[Message], n_images: int) -> Unfit | None:
-    """Why what is asked is unfit, whatever the answer; or None."""
+    """Return why a prompt is unfit, whatever the answer is, or None."""
     if _is_blank(turns):
         return Unfit.EMPTY_TEXT
-    system = any(turn.role == "system" and IMAGE_TAG in turn.text for turn in turns)  # no trainer counts that one
+    # no trainer counts an image tag there
+    system = any(turn.role == "system" and IMAGE_TAG in turn.text for turn in turns)
     if system or any(tag in turn.text for tag in _OTHER_MEDIA for turn in turns):
         return Unfit.MEDIA_TAG
     return Unfit.IMAGE_TAGS if count_tags(turn.text for turn in turns) != n_images else None
 
 
 def says_media(answer: str) -> bool:
-    """Whether a trainer would look for an image, a video or a sound where an answer only speaks of one."""
+    """Whether a trainer would look for media where the answer only mentions a tag."""
     return has_media_tag(answer) or any(tag in answer for tag in _OTHER_MEDIA)
 
 
@@ -57,9 +58,9 @@ def _is_blank(turns: Sequence[Message]) -> bool:
 
 
 def turns_of(row: TableRow) -> tuple[Message, ...]:
-    """What was asked, as messages with `<image>` tags; empty where the row's prompt is null or ends in no question.
+    """Return the prompt as messages with `<image>` tags; empty if it is null or does not end in a question.
 
-    The text of a single question is the column `question` itself; earlier turns come back from their content parts.
+    The text of a single question is the column `question`; earlier turns are joined from their content parts.
     """
     turns = [Message(turn["role"], _text(turn["content"] or ())) for turn in row["prompt"] or ()]
     spoken = [turn for turn in turns if turn.role != "system"]
@@ -69,6 +70,6 @@ def turns_of(row: TableRow) -> tuple[Message, ...]:
 
 
 def _text(parts: Sequence[TableRow]) -> str:
-    """The inverse of the content parts: a tag stands on its line, as the parts were cut from it."""
+    """Join content parts, the inverse of `content_parts`: a tag is on its own line."""
     text = "".join(f"{IMAGE_TAG}\n" if part["type"] == "image" else part["text"] or "" for part in parts)
     return text.removesuffix("\n") if parts and parts[-1]["type"] == "image" else text

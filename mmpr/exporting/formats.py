@@ -1,6 +1,7 @@
-"""The pairs as each trainer reads them. A writer takes batches in order and ends with the files that name the others.
+"""Write the pairs in each trainer's format.
 
-Read in InternVL's `internvl_chat_mpo.py` (2025-09), LLaMA-Factory 0.9.5, ms-swift 4.6.0 and TRL 1.16.0.
+A writer takes batches in order, then writes the files that name the others. Checked against InternVL's
+`internvl_chat_mpo.py` (2025-09), LLaMA-Factory 0.9.5, ms-swift 4.6.0 and TRL 1.16.0.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ _ALPACA_SCHEMA = pa.schema(
 
 
 class Writer(Protocol):
-    """One format. `embeds`: the images stay inside; `load`: how the trainer is pointed at the export, in one line."""
+    """One format. `embeds`: images are embedded; `load`: how to point the trainer at the export, in one line."""
 
     embeds: bool
     load: str
@@ -45,18 +46,18 @@ class Writer(Protocol):
         """Write the pairs of one row group."""
 
     def end(self) -> None:
-        """Finish the last file and write those that name the others."""
+        """Finish the last file and write the files that name the others."""
 
     def close(self) -> None:
-        """Let go of what is open, also after an error."""
+        """Close open files, also after an error."""
 
 
 def writer_for(format: Format, root: Path, *, max_tiles: int | None) -> Writer:
-    """The writer of a format.
+    """Return the writer of a format.
 
     Args:
-        root: the export's folder.
-        max_tiles: tiles an image, as the run's engine cut it; None where it is not known.
+        root: the folder of the export.
+        max_tiles: tiles per image in the run's engine; None if unknown.
     """
     if format is Format.INTERNVL:
         return InternVL(root, max_tiles=max_tiles)
@@ -70,14 +71,14 @@ def writer_for(format: Format, root: Path, *, max_tiles: int | None) -> Writer:
 
 
 class InternVL:
-    """`meta.json` and `annotations/<source>_<kind>.jsonl`.
+    """Writes `meta.json` and `annotations/<source>_<kind>.jsonl`.
 
-    `image` is a path for one image (a list of one gets no `<image>` tag of its own), a list for several, and absent
-    for none (null raises, and the trainer then takes a random other row). The trainer opens annotations with no
-    encoding, so they are ASCII, and relative to where it was started, so `meta.json` has absolute paths. Rows of
-    several images have files of their own, one for each number: the trainer divides `max_dynamic_patch` by it, the
-    engine cut every image into as many tiles. A row holds one text: earlier turns go in front of the question, and so
-    does a system message, unless the trainer reads it from a field of its own (`internvl_row`).
+    `image` is a path for one image (a list of one gets no `<image>` tag), a list for several, and absent for none (null
+    raises an error, and the trainer then takes another random row). The trainer opens annotations in the locale's
+    encoding, so they are ASCII, and relative to its working directory, so `meta.json` has absolute paths. Rows with
+    several images are in a separate file for each number of images: the trainer divides `max_dynamic_patch` by that
+    number, but the engine cut every image into that many tiles. A row holds one text: earlier turns are put before the
+    question, and so is a system message, unless the trainer reads it from its own field (`internvl_row`).
     """
 
     embeds = False
@@ -122,10 +123,10 @@ class InternVL:
 
 
 class LlamaFactory:
-    """`dataset_info.json` and one Parquet file a split: alpaca columns, ranking, paths relative to the folder.
+    """Writes `dataset_info.json` and one Parquet file per split: alpaca columns, ranking, paths relative to the folder.
 
-    Parquet, because its types stand in the file: JSON's are guessed from the first rows. Pairs with images come
-    first: LLaMA-Factory's own conversion guesses the type of images from its first 1,000 rows.
+    Parquet stores its types; those of JSON are guessed from the first rows. Pairs with images come first, because
+    LLaMA-Factory's own conversion guesses the type of `images` from its first 1,000 rows.
     """
 
     embeds = False
@@ -157,7 +158,7 @@ class LlamaFactory:
 
 
 class Swift:
-    """One JSONL file a split in ms-swift's own form."""
+    """Writes one JSONL file per split in ms-swift's own form."""
 
     embeds = False
 
@@ -177,7 +178,7 @@ class Swift:
 
 
 class Trl:
-    """The run's own Parquet files, of which only the four columns that `DPOTrainer` reads are left."""
+    """Writes the run's Parquet files with only the four columns that `DPOTrainer` reads."""
 
     embeds = True
 
@@ -197,9 +198,9 @@ class Trl:
 
 
 class JsonLines:
-    """One JSONL file a split with every column; images as paths relative to the folder.
+    """Writes one JSONL file per split with every column; images are paths relative to the folder.
 
-    For programs that read lines. JSON has no types: whoever wants `datasets` loads the run itself.
+    It is for programs that read lines. JSON has no types, so `datasets` should load the run itself.
     """
 
     embeds = False
@@ -218,13 +219,13 @@ class JsonLines:
         pass
 
 
-# The trainer puts the family's greeting there itself; InternVL3.5's `internvl_think` is an instruction, and stays.
+# The trainer adds the family's greeting itself; InternVL3.5's `internvl_think` is an instruction and stays.
 _GREETINGS = frozenset(text for name, text in SYSTEM_MESSAGES.items() if name != "internvl_think")
 _READS_SYSTEM_PROMPT = re.compile(r"internvl[-_]?3[._-]5", re.I)
 
 
 def internvl_row(pair: FitPair) -> JsonObject:
-    """One line of an annotation. InternVL3.5's trainer reads `system_prompt`; those before would drop the message."""
+    """Return a line of an annotation. InternVL3.5's trainer reads `system_prompt`; earlier ones ignore that field."""
     system = [turn.text for turn in pair.turns if turn.role == "system" and turn.text not in _GREETINGS]
     apart = bool(system) and _READS_SYSTEM_PROMPT.search(pair.columns["model"] or "") is not None
     question = pair.columns["question"] if apart else "\n\n".join([*system, pair.columns["question"]])
@@ -237,7 +238,7 @@ def internvl_row(pair: FitPair) -> JsonObject:
 
 
 def alpaca_row(pair: FitPair) -> JsonObject:
-    """One row for LLaMA-Factory; earlier turns are pairs of question and answer."""
+    """Return a row for LLaMA-Factory; earlier turns are pairs of question and answer."""
     spoken = [turn.text for turn in pair.turns if turn.role != "system"]
     return {
         "prompt": spoken[-1],
@@ -249,7 +250,7 @@ def alpaca_row(pair: FitPair) -> JsonObject:
 
 
 def swift_row(pair: FitPair) -> JsonObject:
-    """One line for ms-swift: the chosen answer is the last message."""
+    """Return a line for ms-swift; the chosen answer is the last message."""
     answers = _answers(pair)
     messages = [{"role": turn.role, "content": turn.text} for turn in pair.turns]
     messages.append({"role": "assistant", "content": answers["chosen"]})
@@ -257,7 +258,7 @@ def swift_row(pair: FitPair) -> JsonObject:
 
 
 def plain_row(pair: FitPair) -> JsonObject:
-    """Every column; JSON has no infinite numbers."""
+    """Return every column; infinite numbers become null, because JSON has none."""
     endless = {name: None for name, x in pair.columns.items() if isinstance(x, float) and not math.isfinite(x)}
     return {**pair.columns, **endless}
 
@@ -274,24 +275,24 @@ def _trl_schema() -> pa.Schema:
     return schema.with_metadata({"huggingface": json.dumps({"info": {"features": kept}})})
 
 
-# -- file names from source names, which are anyone's: `../x`, 4,000 characters, an emoji, `VQA` beside `vqa` -------
+# -- file names from source names, which may be anything: `../x`, 4,000 characters, an emoji, `VQA` beside `vqa` -----
 
 _LONGEST_NAME = 80
 _UNSAFE_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 class SafeNames:
-    """Gives every (source, kind) a file name of its own, the same one each time for the same order of questions."""
+    """Gives each (source, kind) its own file name; the same order of questions gives the same names."""
 
     def __init__(self) -> None:
         self._given: dict[tuple[str, str], str] = {}
         self._taken: set[str] = set()
 
     def of(self, source: str, kind: str) -> str:
-        """`<source>_<kind>` of letters, digits, dots, dashes and underscores.
+        """Return `<source>_<kind>` made of letters, digits, dots, dashes and underscores.
 
-        A source that had to be changed, or whose name another one has (case ignored, as some disks do), carries a part
-        of its hash.
+        The name gets a part of the source's hash if the source had to be changed, or if its name is taken already
+        (ignoring case, as some disks do).
         """
         if (source, kind) not in self._given:
             name = next(name for name in _safe_names(source, kind) if name.casefold() not in self._taken)

@@ -1,4 +1,4 @@
-"""Images as files, each written once: `images/<aa>/<sha256>.<ext>`. The disk itself remembers which are there."""
+"""Write images as files, each once: `images/<aa>/<sha256>.<ext>`. The disk itself records which ones exist."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _REMEMBERED = 4096
 
 
 class ImageFiles:
-    """Checks that images decode and writes them.
+    """Checks that images decode, and writes them.
 
     Args:
-        root: the export's folder; None where images stay embedded and are only checked.
+        root: the folder of the export; None if images stay embedded and are only checked.
     """
 
     def __init__(self, root: Path | None) -> None:
         self._root = root
-        self._extensions: dict[str, str | None] = {}  # of the last few images, by hash
+        self._extensions: dict[str, str | None] = {}  # of recent images, by hash
 
     def place(self, images: Sequence[TableRow]) -> tuple[str, ...] | None:
-        """The names of a pair's images relative to the export, all written; None where one does not decode."""
+        """Write a pair's images and return their names relative to the export; None if one does not decode."""
         contents = [image_bytes(image) or b"" for image in images]
         hashes = [hashlib.sha256(content).hexdigest() for content in contents]
         names = [self._name(sha256, content) for sha256, content in zip(hashes, contents, strict=True)]
@@ -41,12 +41,13 @@ class ImageFiles:
         return found
 
     def count(self) -> int:
-        """How many files there are."""
+        """Return the number of image files."""
         return 0 if self._root is None else sum(1 for _ in self._root.glob(f"{IMAGES}/??/*"))
 
     def _name(self, sha256: str, content: bytes) -> str | None:
         if sha256 not in self._extensions:
             if len(self._extensions) >= _REMEMBERED:
+                # forgotten images are only decoded once more
                 self._extensions.clear()
             self._extensions[sha256] = _extension(content)
         extension = self._extensions[sha256]
@@ -54,14 +55,15 @@ class ImageFiles:
 
 
 def _extension(content: bytes) -> str | None:
-    """By content, decoded to the end as trainers do it; None where that fails, whatever it is that PIL raises."""
+    """Return the extension for an image's content after decoding it fully, as trainers do; None if that fails."""
     from PIL import Image
     from PIL.Image import DecompressionBombError
 
+    # PIL raises all of these for damaged files
     damage = (OSError, SyntaxError, ValueError, TypeError, LookupError, RuntimeError, ArithmeticError, AttributeError)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of large images: the run has its own limit
+            warnings.simplefilter("ignore")  # about large images: the run has its own limit
             with Image.open(io.BytesIO(content), formats=("JPEG", "PNG", "WEBP")) as image:
                 image.convert("RGB")
                 return _EXTENSIONS[image.format or ""]
@@ -70,7 +72,7 @@ def _extension(content: bytes) -> str | None:
 
 
 def _write_once(path: Path, content: bytes) -> None:
-    """Under its own name only when it is whole; one that is there already was."""
+    """Write a file under its final name only when it is complete; a complete file is not written again."""
     if path.exists() and path.stat().st_size == len(content):
         return
     path.parent.mkdir(parents=True, exist_ok=True)

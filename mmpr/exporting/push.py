@@ -1,6 +1,6 @@
-"""A finished run as a dataset repository of the Hugging Face Hub: one commit; what lies there is not sent again.
+"""Upload a finished run as a dataset repository of the Hugging Face Hub; files that are there are not sent again.
 
-`huggingface_hub` finds the token in its own places (`hf auth login`, HF_TOKEN); it never passes through here.
+`huggingface_hub` finds the token in its usual places (`hf auth login`, HF_TOKEN); mmpr never reads it.
 """
 
 from __future__ import annotations
@@ -30,25 +30,25 @@ if TYPE_CHECKING:
 
 _DATASET = (CARD, PAGE, REPORT, MANIFEST)
 _ANSWERS = (QUESTIONS, RESPONSES, CHUNKS, VERIFIER)
-_OWN = (".gitattributes", CARD)  # what a new repository may have before the first push
+_OWN = (".gitattributes", CARD)  # files that a new repository may have before the first push
 _UNLICENSED = "license_name: to-be-filled-in"
 _COMMIT_FILES = 500
 _PAUSES_S = (2.0, 8.0)
-_BUSY = (408, 409, 412, 429)  # another commit is under way, or too many requests
+_BUSY = (408, 409, 412, 429)  # another commit is in progress, or there are too many requests
 _MOST_CHARS = 300
 
 
 @dataclass(frozen=True, slots=True)
 class Pushed:
-    """Where a run lies now.
+    """The result of an upload.
 
     Args:
         repo: `owner/name`.
         url: its page.
-        private: whether only its owner sees it.
+        private: whether only its owner can see it.
         changed: whether anything there is new.
-        n_files, n_bytes: what it consists of.
-        notes: lines for whoever pushed it.
+        n_files, n_bytes: number and size of the run's files.
+        notes: lines for the user.
     """
 
     repo: str
@@ -71,28 +71,29 @@ def push_run(
     commit_files: int = _COMMIT_FILES,
     pauses_s: Sequence[float] = _PAUSES_S,
 ) -> Pushed:
-    """Upload a finished run; running it again sends what has changed, and takes away shards that are no more.
+    """Upload a finished run. A further call sends what has changed and deletes shards that no longer exist.
 
     Args:
         folder: local path of the run folder.
-        repo: `owner/name`, or a name under the token's own account; created where it is missing.
-        public: whether everybody may see it; a repository that is there keeps its visibility.
-        allow_pocket: whether a run of the pocket model may be pushed.
-        with_responses: also the questions, all responses and the commits: what `mmpr pair` needs.
-        endpoint: address of the Hub; None for HF_ENDPOINT, else huggingface.co.
-        commit_files: responses go in commits of so many files; the dataset itself is always one, the last.
-        pauses_s: before each further try of a commit that the Hub failed.
+        repo: `owner/name`, or a name under the token's own account; created if it does not exist.
+        public: whether everybody may see it; an existing repository keeps its visibility.
+        allow_pocket: whether a run of the pocket model may be uploaded.
+        with_responses: also upload the questions, all responses and the commits, which `mmpr pair` needs.
+        endpoint: address of the Hub; None: HF_ENDPOINT, else huggingface.co.
+        commit_files: files per commit of responses; the dataset itself is always one commit, the last.
+        pauses_s: seconds before each further try of a failed commit.
 
     Raises:
-        ConfigError: no name of a repository; the pocket model without `allow_pocket`.
-        RunFolderError: the run is not finished, not on this machine, in use or damaged.
-        HubError: no token, no right to write, no network, a repository with other files, or the Hub failed.
+        ConfigError: `repo` is no repository name; or the pocket model without `allow_pocket`.
+        RunFolderError: the run is unfinished, not on this machine, in use or damaged.
+        HubError: no token, no write access, no network, a repository with other files, or an error of the Hub.
     """
     run = RunFolder(folder)
     manifest = _finished(run, allow_pocket=allow_pocket)
     hub = _Hub(repo, endpoint, pauses_s)
     names = _checked(run, manifest, with_responses=with_responses)
     private = hub.open(public=public)
+    # a commit without changes keeps the revision: that tells whether anything is new
     before = hub.revision()
     there = hub.files()
     _refuse_foreign(hub.repo, there, with_responses=with_responses)
@@ -117,7 +118,7 @@ def push_run(
 
 
 def _finished(run: RunFolder, *, allow_pocket: bool) -> Manifest:
-    """What can be told at once: a finished run of this machine, of a model to train with."""
+    """Check what is known without reading files: the run is finished, on this machine, and of a model for training."""
     if not run.store.is_local:
         raise RunFolderError(f"{run.url} is not on this machine; copy the folder here, then push")
     finished = finished_pairs(run)
@@ -134,7 +135,7 @@ def _finished(run: RunFolder, *, allow_pocket: bool) -> Manifest:
 
 
 def _checked(run: RunFolder, manifest: Manifest, *, with_responses: bool) -> list[str]:
-    """The names of what will be uploaded, all of it as it was written; the card alone may have been edited since."""
+    """Return the names of the files to upload, after checking them. Only the card may have been edited."""
     records = [*manifest.files, *(_answers(run) if with_responses else ())]
     refuse_damaged(run, (record for record in records if record.path != CARD))
     return _names(run, manifest, with_responses=with_responses)
@@ -162,7 +163,7 @@ def _names(run: RunFolder, manifest: Manifest, *, with_responses: bool) -> list[
 
 
 def _top(name: str) -> str:
-    """The folder that a file is in, or its own name."""
+    """Return the folder of a file, or its own name."""
     return name.partition("/")[0]
 
 
@@ -174,7 +175,7 @@ def _notes(run: RunFolder, *, public: bool, private: bool) -> Iterator[str]:
 
 
 def _refuse_foreign(repo: str, there: Sequence[str], *, with_responses: bool) -> None:
-    """A name given by mistake must not cost another dataset its files."""
+    """Refuse a repository with other files: a mistyped name must not delete another dataset's files."""
     if MANIFEST not in there:
         mine = (*_OWN, *_ANSWERS)  # a push with responses that was cut off has some of these
         if foreign := next((name for name in there if _top(name) not in mine), None):
@@ -187,7 +188,7 @@ def _refuse_foreign(repo: str, there: Sequence[str], *, with_responses: bool) ->
 
 
 class _Hub:
-    """One dataset repository, with the Hub's faults told in one line."""
+    """One dataset repository; errors of the Hub become one line."""
 
     def __init__(self, repo: str, endpoint: str | None, pauses_s: Sequence[float]) -> None:
         from huggingface_hub import HfApi, get_token
@@ -203,39 +204,39 @@ class _Hub:
             raise HubError("no token for the Hub: `hf auth login`, or set HF_TOKEN to one that may write")
 
     def open(self, *, public: bool) -> bool:
-        """Create the repository where it is missing; whether it is private.
+        """Create the repository if it does not exist; return whether it is private.
 
         Raises:
-            HubError: it is there, and public without having been asked for.
+            HubError: it exists and is public, but `public` is false.
         """
         with self._named_errors():
             self.url = str(self._api.create_repo(self.repo, repo_type="dataset", private=not public, exist_ok=True))
-            self.repo = "/".join(self.url.rstrip("/").split("/")[-2:])  # a bare name has its owner now
+            self.repo = "/".join(self.url.rstrip("/").split("/")[-2:])  # a name without an owner has one now
             private = bool(self._api.repo_info(self.repo, repo_type="dataset").private)
         if not private and not public:
             raise HubError(f"{self.repo} is public: give --public to push there, or choose another name")
         return private
 
     def revision(self) -> str | None:
-        """Its last commit."""
+        """Return its last commit."""
         with self._named_errors():
             return self._api.repo_info(self.repo, repo_type="dataset").sha
 
     def files(self) -> list[str]:
-        """The names of its files."""
+        """Return the names of its files."""
         with self._named_errors():
             return list(self._api.list_repo_files(self.repo, repo_type="dataset"))
 
     def commit(self, run: RunFolder, names: Sequence[str], stale: Sequence[str], words: str) -> None:
-        """Put files of a run there and take others away, together or not at all."""
+        """Upload files of a run and delete others in one commit."""
         from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
-        def send() -> object:  # what was sent is not sent again, but its records serve one try
+        def send() -> object:  # uploaded content is not sent again, but the operation objects can be used only once
             changes = [CommitOperationAdd(name, Path(run.store.path(name))) for name in names]
             gone = [CommitOperationDelete(name, is_folder=False) for name in stale]
             return self._api.create_commit(self.repo, [*gone, *changes], commit_message=words, repo_type="dataset")
 
-        # where the Hub may do better: it retries uploads itself, but no commit
+        # Retry failures that may be temporary: the client retries uploads, but no commits.
         retrying = Retrying(
             stop=stop_after_attempt(len(self._pauses_s) + 1),
             wait=lambda state: [*self._pauses_s, 0.0][state.attempt_number - 1],
@@ -277,14 +278,14 @@ class _Hub:
 
 
 def _faults() -> tuple[type[BaseException], ...]:
-    """What huggingface_hub raises: its HTTP library's root, whichever it is built on, and its own plain errors."""
+    """Return the exceptions of huggingface_hub: the base classes of its HTTP library, and built-in ones."""
     from huggingface_hub.errors import HfHubHTTPError
 
     return (*HfHubHTTPError.__bases__, OSError, RuntimeError, ValueError)
 
 
 def _causes(error: BaseException) -> list[BaseException]:
-    """The error and what caused it, as far as the Hub's client knows; its HTTP library's own words come after those."""
+    """Return the error and its causes, up to the Hub client's own error; behind that are the HTTP library's."""
     from huggingface_hub.errors import HfHubHTTPError
 
     found = [error]
@@ -294,13 +295,13 @@ def _causes(error: BaseException) -> list[BaseException]:
 
 
 def _status(error: BaseException) -> int | None:
-    """The HTTP status, of the error or of what caused it."""
+    """Return the HTTP status of the error or of its causes."""
     responses = (getattr(one, "response", None) for one in _causes(error))
     return next((int(response.status_code) for response in responses if response is not None), None)
 
 
 def _may_pass(error: BaseException) -> bool:
-    """Whether the same request may do better later."""
+    """Whether the same request may succeed later."""
     status = _status(error)
     return not isinstance(error, ValueError) and (status is None or status >= 500 or status in _BUSY)
 

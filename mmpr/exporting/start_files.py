@@ -1,6 +1,6 @@
-"""What starts the training on an export: one file in its folder, filled in for its pairs, with MPO's losses.
+"""Write one file that starts the training on an export, filled in for its pairs, with the losses of MPO.
 
-Read in LLaMA-Factory 0.9.5, ms-swift 4.6.0, TRL 1.16.0 and InternVL's `internvl_chat_mpo.py` (2025-09).
+Checked against LLaMA-Factory 0.9.5, ms-swift 4.6.0, TRL 1.16.0 and InternVL's `internvl_chat_mpo.py` (2025-09).
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from mmpr.run import RunRecord
 
 _UNNAMED = "PATH_OR_NAME_OF_YOUR_MODEL"
 _CONTEXT_TOKENS = 16_384
-# InternVL2.5-MPO's weights of DPO, BCO and SFT, as the dataset card gives them.
+# The weights of DPO, BCO and SFT in InternVL2.5-MPO, from its dataset card.
 _WEIGHTS = (0.8, 0.2, 1.0)
 _BETA = 0.1
-# LLaMA-Factory's templates by a part of the model's name.
+# LLaMA-Factory's templates, by a part of the model's name.
 _TEMPLATES = {"internvl": "intern_vl", "qwen3-vl": "qwen3_vl", "qwen2": "qwen2_vl", "llava": "llava"}
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingStart:
-    """What a start file is filled in with.
+    """The values that a start file is filled in with.
 
     Args:
-        model: that will be trained; a placeholder where the run has none that can be.
-        splits: of the exported pairs: `train`, perhaps `validation`.
-        max_tiles: tiles an image; None where it is not known.
-        context_tokens: of the engine that answered: no pair is longer.
+        model: the model to train; a placeholder if the run has no model that can be trained.
+        splits: splits of the exported pairs: `train`, perhaps `validation`.
+        max_tiles: tiles per image; None if unknown.
+        context_tokens: context length of the engine that answered; no pair is longer.
     """
 
     model: str
@@ -43,12 +43,12 @@ class TrainingStart:
 
     @property
     def is_internvl(self) -> bool:
-        """Whether the model is cut into InternVL's tiles."""
+        """Whether the model uses InternVL's tiles."""
         return "internvl" in self.model.lower()
 
 
 def training_start(run: RunRecord, splits: Collection[str], *, max_tiles: int | None) -> TrainingStart:
-    """The start of a training on a run's pairs."""
+    """Return the values for a training on a run's pairs."""
     model = run.selection.get("policy") or run.identity.get("model")
     named = isinstance(model, str) and model not in (POCKET, UNKNOWN_MODEL)
     context = run.identity.get("context_tokens")
@@ -61,14 +61,14 @@ def training_start(run: RunRecord, splits: Collection[str], *, max_tiles: int | 
 
 
 def write_start(format: Format, root: Path, start: TrainingStart) -> None:
-    """Write the format's start file into the export's folder; formats without a trainer have none."""
+    """Write the start file of a format into the export's folder; formats without a trainer have none."""
     if format in _FILES:
         name, _, text = _FILES[format]
         (root / name).write_text(text(start), encoding="utf-8")
 
 
 def start_command(format: Format, root: Path) -> str:
-    """The command that starts the training; empty where the export has no start file."""
+    """Return the command that starts the training; empty if the export has no start file."""
     if format not in _FILES or not (root / _FILES[format][0]).exists():
         return ""
     name, command, _ = _FILES[format]
@@ -260,7 +260,7 @@ _LAYOUT = (
 
 
 def _in_transformers(model: str) -> str:
-    """InternVL3 and 3.5 have a repository each in the layout of transformers; others keep their name."""
+    """Return the repository in the layout of transformers: InternVL3 and 3.5 have one each, others keep their name."""
     if re.fullmatch(r"OpenGVLab/InternVL3-\d+B", model):
         return f"{model}-hf"
     return f"{model}-HF" if re.fullmatch(r"OpenGVLab/InternVL3_5-[\w-]+B", model) else model
@@ -270,7 +270,7 @@ def _spaced() -> str:
     return " ".join(map(str, _WEIGHTS))
 
 
-# By format: the file, the command that runs it, its text.
+# By format: name of the file, command that runs it, function that writes its text.
 _FILES = {
     Format.LLAMAFACTORY: ("mpo.yaml", "cd {root} && llamafactory-cli train mpo.yaml", _llamafactory),
     Format.SWIFT: ("mpo.sh", "sh {file}", _swift),

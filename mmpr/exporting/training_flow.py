@@ -1,6 +1,7 @@
-"""A training set from its start to its end: chunk by chunk from the committed questions and responses, no engine asked.
+"""Write a training set chunk by chunk from the committed questions and responses; no engine is used.
 
-The dataset in `data/` repeats a question with every pair and has neither its options nor its other accepted answers.
+It is not made from `data/`, which repeats a question with every pair and has neither its options nor its other accepted
+answers.
 """
 
 from __future__ import annotations
@@ -31,11 +32,11 @@ from mmpr.run.dataset import GROUP_BYTES, GROUP_ROWS, select_run
 from mmpr.run.json_records import JsonObject
 from mmpr.types import Reason
 
-# What is wrong with a question itself, whatever was answered: `--strict` ends at the first one.
+# Faults of the question itself, whatever was answered: `--strict` stops at the first one.
 FAULTS: frozenset[Unfit | Reason] = frozenset(
     (Unfit.EMPTY_TEXT, Unfit.MEDIA_TAG, Unfit.IMAGE_TAGS, Unfit.IMAGE_UNREADABLE, Unfit.REFERENCE_UNFIT)
 )
-_TEXTS = "texts-"  # before the name of a file of rows without an image, until the end
+_TEXTS = "texts-"  # prefix of the file with rows without an image, until the end
 
 
 class TrainingExport:
@@ -44,12 +45,12 @@ class TrainingExport:
     Args:
         run: a finished run.
         format: one of `SHAPES`.
-        root: the export's folder.
-        choice: what of the run is wanted.
+        root: the folder of the export.
+        choice: which rows of the run to export.
 
     Raises:
-        ConfigError: the format has no use for the choice, or this mmpr cannot read the run's settings.
-        RunFolderError: the run is not finished, or an evaluation.
+        ConfigError: the format does not use an option, or this mmpr cannot read the run's settings.
+        RunFolderError: the run is unfinished or an evaluation.
     """
 
     def __init__(self, run: RunFolder, format: Format, root: Path, choice: TrainingChoice) -> None:
@@ -65,19 +66,21 @@ class TrainingExport:
 
     @property
     def request(self) -> JsonObject:
-        """What makes two training sets the same; the judge's version and the run's settings are part of it."""
+        """What identifies a training set; includes the judge's version and the run's settings."""
         made_of = [[file.path, file.sha256] for file in self.files]
         content = json.dumps([made_of, self._stored.selection, VERSION], sort_keys=True)
         wanted = {name: value for name, value in asdict(self._choice).items() if name != "strict"}
         return {
             "written_as": 1,
             "format": self._format.value,
-            **json.loads(json.dumps(wanted)),  # a tuple and the list it is stored as are equal
+            **json.loads(json.dumps(wanted)),  # a tuple equals the list that it is stored as
             "responses_sha256": hashlib.sha256(content.encode()).hexdigest(),
         }
 
     def write(self) -> Counts:
-        """Write everything but the mark that says so; memory is bounded by a chunk's texts and a row group's images.
+        """Write everything except the file that marks the export as complete.
+
+        Memory holds the texts of one chunk and the images of one row group.
 
         Raises:
             RunFolderError: a committed file is missing or damaged; with `strict`, a question is unfit.
@@ -95,7 +98,7 @@ class TrainingExport:
         return Counts(n_rows.total(), self._writer.images.count(), self._left_out.all(), loads)
 
     def _write_settings(self) -> None:
-        """How the run pairs its responses, so that an import of them gives the same pairs."""
+        """Write the settings of pairing, so that an import of the responses gives the same pairs."""
         import yaml
 
         kept = {name: value for name, value in self._stored.selection.items() if name != "per_source"}
@@ -103,9 +106,9 @@ class TrainingExport:
         (self._root / SETTINGS_FILE).write_text(yaml.safe_dump(kept, allow_unicode=True), encoding="utf-8")
 
     def _parts(self) -> Iterator[tuple[ChunkCommit, PartRules]]:
-        """Every commit with the rules that hold for it, in source order.
+        """Yield every commit with its rules, in source order.
 
-        What a benchmark excludes stays out, and the split is that of the pairs; caps on pairs say nothing here.
+        Excluded questions stay out, and splits are those of the pairs; limits on the number of pairs do not apply.
         """
         config, members = stored_settings(self._stored, []), self._stored.members
         asked = replace(config.dataset, max_pairs_per_source=None, max_format_fraction=None)
@@ -120,7 +123,7 @@ class TrainingExport:
             yield commit, PartRules(recipe.of_chunk(commit.chunk), own.pairs, options)
 
     def _add_chunk(self, commit: ChunkCommit, part: PartRules) -> None:
-        """Write a chunk's examples, as many at once as their images' bytes allow."""
+        """Write a chunk's examples in batches that the size of their images limits."""
         batch: list[TrainingExample] = []
         sizes: dict[str, int] = {}
         for committed in map(part.recipe.view, read_chunk(self._run, commit, images=False)):
@@ -130,6 +133,7 @@ class TrainingExport:
                 continue
             sizes |= {image.sha256: image.n_bytes for image in example.images}
             batch.append(example)
+            # images that several questions show are counted, and read, once
             if sum(sizes.values()) > GROUP_BYTES:
                 self._add_batch(commit, batch)
                 batch, sizes = [], {}
@@ -151,13 +155,15 @@ class TrainingExport:
 
 
 def refused(reason: Unfit | Reason, place: str) -> RunFolderError:
-    """What ends a strict export."""
+    """Return the error that ends a strict export."""
     return RunFolderError(f"{place} is unfit: {reason.value} ({explained(reason)}); without --strict it is left out")
 
 
 class _TrainingWriter:
-    """The files of one training set, a file a split; rows without an image last, for types are guessed from the first
-    rows of JSON lines."""
+    """Writes the files of one training set, one per split.
+
+    Rows without an image come last, because readers guess the types of JSON lines from the first rows.
+    """
 
     def __init__(self, root: Path, shape: TrainingShape) -> None:
         self._root, self._shape = root, shape
@@ -168,7 +174,7 @@ class _TrainingWriter:
         self.n_rows: Counter[str] = Counter()
 
     def add(self, example: TrainingExample, encoded: Sequence[bytes]) -> bool:
-        """Write an example's rows; False where one of its images cannot be decoded."""
+        """Write an example's rows; return False if one of its images cannot be decoded."""
         stored = [{"bytes": content, "path": None} for content in encoded]
         names = self.images.place(stored)
         if names is None:
@@ -190,7 +196,7 @@ class _TrainingWriter:
             group.add(row, n_bytes)
 
     def end(self, own_judges: Set[str]) -> None:
-        """Complete the files, and write those that the trainer wants beside them; rewards may use these judges."""
+        """Complete the files, and write the trainer's further files; its rewards may use these custom judges."""
         for group in self._groups.values():
             group.end()
         for name in list(self._lines.n_rows):
@@ -203,20 +209,20 @@ class _TrainingWriter:
             (self._root / name).write_text(content, encoding="utf-8")
 
     def _append(self, texts: Path, lines: Path) -> None:
-        """Move the lines without an image behind those with one."""
+        """Append the lines without an image to those with one."""
         with lines.open("ab" if self._lines.n_rows[lines.name] else "wb") as file, texts.open("rb") as rest:
             while block := rest.read(2**20):
                 file.write(block)
         texts.unlink()
 
     def close(self) -> None:
-        """Let go of what is open, also after an error."""
+        """Close open files, also after an error."""
         for group in self._groups.values():
             group.close()
 
 
 class _RowGroup:
-    """Gathers rows of one Parquet file into groups, bounded in rows and in expanded bytes."""
+    """Collects rows of one Parquet file into groups with limits for rows and uncompressed bytes."""
 
     def __init__(self, root: Path, name: str, schema: pa.Schema) -> None:
         self._files = ParquetFiles(root)

@@ -1,6 +1,7 @@
-"""Training sets as each trainer reads them: one function a format, from an example to its rows.
+"""Convert examples to rows of training sets, one function per format.
 
-Read in verl 0.9.1, TRL 1.16.0, ms-swift 4.6.0, EasyR1 (2026-07), OpenRLHF 0.11 (2026-08) and LLaMA-Factory 0.9.5.
+Checked against verl 0.9.1, TRL 1.16.0, ms-swift 4.6.0, EasyR1 (2026-07), OpenRLHF 0.11 (2026-08) and LLaMA-Factory
+0.9.5.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from mmpr.types import Message, Response
 
 Row = JsonObject
 REWARD_FILE = "reward.py"
-SETTINGS_FILE = "settings.yaml"  # of rollouts: how the run paired them
+SETTINGS_FILE = "settings.yaml"  # of rollouts: the settings that paired the run
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +30,12 @@ class TrainingShape:
     """One format.
 
     Args:
-        rows: an example's rows. Its images come as the row holds them: as embedded bytes or as paths; `number` is that
-            of the first row in its split.
-        load: how the trainer is pointed at the folder, in one line, with places for the folder and its files.
+        rows: returns an example's rows. The images are given as the rows hold them, bytes or paths; `number` is the
+            index of the first row in its split.
+        load: how to point the trainer at the folder, in one line, with placeholders for the folder and its files.
         schema: of Parquet with embedded images; None: JSON lines with images as files.
-        files: further files by name: `reward.py`, where the trainer loads its reward function from a file.
-        absolute: images' paths are absolute, for a trainer that opens them as they stand.
+        files: further files by name: `reward.py` if the trainer loads its reward function from a file.
+        absolute: image paths are absolute, for a trainer that opens them from another directory.
     """
 
     rows: Callable[[TrainingExample, Sequence[object], int], list[Row]]
@@ -44,7 +45,7 @@ class TrainingShape:
     absolute: bool = False
 
     def loading(self, root: Path) -> str:
-        """`load` for a folder, its paths quoted for a shell; `raw` is the folder as it is."""
+        """Return `load` for a folder, with paths quoted for a shell; `raw` is the unquoted folder."""
         names = {"parquet": "train.parquet", "lines": "train.jsonl", "reward": REWARD_FILE, "settings": SETTINGS_FILE}
         quoted = {place: shlex.quote(str(root / name)) for place, name in names.items()}
         return self.load.format(**quoted, root=shlex.quote(str(root)), raw=root)
@@ -66,7 +67,10 @@ _FIGURES = [
 
 
 def _figures(example: TrainingExample) -> Row:
-    """Where a question comes from, and how hard it was for the model that answered. Accuracy is null if undecided."""
+    """Return where a question comes from, and how hard it was for the model.
+
+    Accuracy is null if nothing was decided.
+    """
     first = example.first
     return {
         "question_id": example.question.id,
@@ -82,17 +86,17 @@ def _figures(example: TrainingExample) -> Row:
 
 
 def _plain_turns(turns: Sequence[Message]) -> list[Row]:
-    """Turns whose content is text with `<image>` tags."""
+    """Return turns whose content is text with `<image>` tags."""
     return [{"role": turn.role, "content": turn.text} for turn in turns]
 
 
 def _part_turns(turns: Sequence[Message]) -> list[Row]:
-    """Turns whose content is parts, one for each image, as in the run's own pairs."""
+    """Return turns whose content is a list of parts, one per image, as in the run's pairs."""
     return [{"role": turn.role, "content": content_parts(turn.text)} for turn in turns]
 
 
 def _one_text(turns: Sequence[Message]) -> str:
-    """The whole conversation for a trainer that takes one text."""
+    """Join the whole conversation for a trainer that takes one text."""
     return "\n\n".join(turn.text for turn in turns)
 
 
@@ -100,7 +104,7 @@ def _one_text(turns: Sequence[Message]) -> str:
 
 
 def verl_rows(example: TrainingExample, images: Sequence[object], number: int) -> list[Row]:
-    """One row; `ground_truth` is what `mmpr.rewards.compute_score` reads."""
+    """Return one row; `mmpr.rewards.compute_score` reads `ground_truth`."""
     extra = {
         "split": example.split,
         "index": number,
@@ -120,25 +124,25 @@ def verl_rows(example: TrainingExample, images: Sequence[object], number: int) -
 
 
 def grpo_rows(example: TrainingExample, images: Sequence[object], number: int) -> list[Row]:
-    """One row; TRL hands every column to `mmpr.rewards.reward_func`, which reads `reference`."""
+    """Return one row; TRL passes every column to `mmpr.rewards.reward_func`, which reads `reference`."""
     prompt = _part_turns(example.turns)
     return [{"prompt": prompt, "images": list(images), "reference": example.reference, **_figures(example)}]
 
 
 def easyr1_rows(example: TrainingExample, images: Sequence[object], number: int) -> list[Row]:
-    """One row under EasyR1's default keys; a prompt is one text there, system message and earlier turns in front."""
+    """Return one row with EasyR1's default keys; its prompt is one text that starts with system message and history."""
     prompt = _one_text(example.turns)
     return [{"prompt": prompt, "answer": example.reference, "images": list(images), **_figures(example)}]
 
 
 def swift_grpo_rows(example: TrainingExample, images: Sequence[object], number: int) -> list[Row]:
-    """One line; ms-swift keeps `solution` for the reward."""
+    """Return one line; ms-swift passes `solution` to the reward."""
     messages = _plain_turns(example.turns)
     return [{"messages": messages, "images": list(images), "solution": example.reference, **_figures(example)}]
 
 
 def openrlhf_rows(example: TrainingExample, images: Sequence[object], number: int) -> list[Row]:
-    """One line; OpenRLHF opens the images as it comes to them, and names data sources by `datasource`."""
+    """Return one line; OpenRLHF opens images when it needs them, and reads the data source from `datasource`."""
     row = {"input": _plain_turns(example.turns), "images": list(images), "label": example.reference}
     return [{**row, "datasource": example.question.source, **_figures(example)}]
 
@@ -147,7 +151,7 @@ def openrlhf_rows(example: TrainingExample, images: Sequence[object], number: in
 
 
 def kto_rows(example: TrainingExample, images: Sequence[object], number: int) -> list[Row]:
-    """A row a response: wanted or not."""
+    """Return one row per response, labelled as desirable or not."""
     prompt, kind = _part_turns(example.turns), "dropout_ntp" if example.question.answer is None else "correctness"
     return [
         {
@@ -163,7 +167,7 @@ def kto_rows(example: TrainingExample, images: Sequence[object], number: int) ->
 
 
 def sft_rows(example: TrainingExample, images: Sequence[object], number: int) -> list[Row]:
-    """A line a response that is proven right: the conversation to its end."""
+    """Return one line per response that is proven right: the whole conversation."""
     asked = _plain_turns(example.turns)
     return [
         {"messages": [*asked, {"role": "assistant", "content": one.text}], "images": list(images), **_figures(example)}
@@ -172,7 +176,7 @@ def sft_rows(example: TrainingExample, images: Sequence[object], number: int) ->
 
 
 def orm_rows(example: TrainingExample, images: Sequence[object], number: int) -> list[Row]:
-    """A line a response with its outcome, and what the judge decided by."""
+    """Return one line per response with its outcome and the rule that decided."""
     return [
         {
             "prompt": _plain_turns(example.turns),
@@ -187,7 +191,7 @@ def orm_rows(example: TrainingExample, images: Sequence[object], number: int) ->
 
 
 def rollouts_rows(example: TrainingExample, images: Sequence[object], number: int) -> list[Row]:
-    """A line a response, right or wrong, with its question as it was read: what `mmpr import` makes a run of again."""
+    """Return one line per response, right or wrong, with its question; `mmpr import` makes a run from these."""
     question, (version, form) = example.question, example.asked
     asked = {
         "id": question.id,
@@ -209,7 +213,7 @@ def rollouts_rows(example: TrainingExample, images: Sequence[object], number: in
 
 
 def _given(response: Response, model: str | None) -> Row:
-    """A response as `mmpr.sources.given_responses` reads it; what is not known is left out."""
+    """Return a response in the form that `mmpr.sources.given_responses` reads, without unknown fields."""
     found = {
         "response": response.text,
         "response_index": response.index,
@@ -288,7 +292,7 @@ _LLAMAFACTORY_INFO = {
 
 
 _DATASETS = 'datasets.load_dataset("parquet", data_files="{raw}/train.parquet", split="train")'
-# of EasyR1 the prompt has its instruction already
+# EasyR1 must not add its own format prompt: the prompt has an instruction already
 _EASYR1_KEYS = "data.prompt_key=prompt data.answer_key=answer data.format_prompt=null"
 _OPENRLHF_KEYS = "--data.input_key input --data.label_key label --data.apply_chat_template"
 _SWIFT_GRPO = "swift rlhf --rlhf_type grpo --dataset {lines} --external_plugins {reward} --reward_funcs mmpr"

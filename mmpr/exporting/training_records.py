@@ -1,4 +1,4 @@
-"""The shapes of training sets: what was chosen, a question with what trainers read of it, and its judged responses."""
+"""The records of training sets: what was chosen, a question with all fields that trainers read, labelled responses."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Difficulty(StrEnum):
 
 
 def difficulty(first: FirstRound) -> Difficulty:
-    """The bucket that both ends of the first round's interval lie in."""
+    """Return the bucket that both ends of the first round's interval are in."""
     low, high = (_bucket(share) for share in first.interval)
     return low if low is high else Difficulty.UNCLEAR
 
@@ -43,13 +43,13 @@ def _bucket(share: float) -> Difficulty:
 
 @dataclass(frozen=True, slots=True)
 class TrainingChoice:
-    """What of a run is exported.
+    """Which rows of a run are exported.
 
     Args:
-        accuracy: least and greatest share of right responses of a question, both included; None for any.
-        per_question: most responses of a question with one label; None for all.
-        max_chars: most characters of prompt and response together; None for any.
-        strict: the first question that is unfit ends the export.
+        accuracy: smallest and largest fraction of right responses to a question, both included; None: any.
+        per_question: most responses to a question with one label; None: all.
+        max_chars: most characters of prompt and response together; None: any.
+        strict: stop at the first unfit question.
     """
 
     accuracy: tuple[float, float] | None = None
@@ -58,7 +58,7 @@ class TrainingChoice:
     strict: bool = False
 
     def require_fit(self, format: Format) -> None:
-        """Refuse what a format has no use for.
+        """Refuse options that a format does not use.
 
         Raises:
             ConfigError: names the option and the remedy.
@@ -82,13 +82,13 @@ class TrainingChoice:
 
 @dataclass(frozen=True, slots=True)
 class LabelledResponse:
-    """One response that is a row.
+    """One response that becomes a row.
 
     Args:
-        text: the whole text, a completion behind its prefix.
-        label: whether it is right, or of a question without a reference answer the preferred one.
-        response: as it was stored.
-        verdict: None where nobody judges, in Dropout-NTP.
+        text: the whole text; for a completion, with its prefix.
+        label: whether the response is right; without a reference answer, whether it is the preferred one.
+        response: the stored response.
+        verdict: None for Dropout-NTP, which is not judged.
     """
 
     text: str
@@ -99,19 +99,19 @@ class LabelledResponse:
 
 @dataclass(frozen=True, slots=True)
 class TrainingExample:
-    """One question with all that a row of any training set is made of.
+    """One question with everything that the rows of any training set are made of.
 
     Args:
-        question: as it was read.
-        turns: what is asked, with as many `<image>` tags as images.
-        images: in the order of the tags; without their bytes.
-        reference: the reference answer as `mmpr.rewards` reads it; empty where there is none.
-        kind: of the reference answer.
-        first: the first round of its responses.
-        model: that answered; None where unknown.
+        question: the question as it was read.
+        turns: the prompt, with one `<image>` tag per image.
+        images: in the order of the tags; without bytes.
+        reference: the reference answer in the form that `mmpr.rewards` reads; empty if there is none.
+        kind: kind of the reference answer.
+        first: figures of the first round.
+        model: the model that answered; None if unknown.
         split: `train` or `validation`.
-        asked: the wording of the instruction, and the form of answers that was asked for.
-        responses: in the order of the rows; none where the prompt is all that is wanted.
+        asked: version of the instruction, and the requested form of answers.
+        responses: in the order of the rows; empty for formats of prompts.
     """
 
     question: Question

@@ -1,4 +1,4 @@
-"""Which questions and which responses become rows of a training set, and why the others do not. Pure."""
+"""Choose the questions and responses that become rows of a training set, and explain the others. Pure."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ from mmpr.run import DatasetRecipe, StoredQuestion
 from mmpr.run.columns import side_of
 from mmpr.types import Outcome, Reason, Skip, Stage
 
-# Why something is left out, and which: `question q7 (vqa:7)`, perhaps with more words.
+# The reason and the place of a row that is left out: `question q7 (vqa:7)`, perhaps with details.
 Omission = tuple[Unfit | Reason, str]
 
 
 @dataclass(frozen=True, slots=True)
 class PartRules:
-    """How the questions of some neighbouring chunks become rows: those of one member and source of a run.
+    """The rules for consecutive chunks of one member and source of a run.
 
     Args:
-        recipe: of their pairs; its messages, verdicts and selection hold for training sets, too.
-        rule: of their pairs: which responses are surely right or wrong.
-        options: of their judge; travel with the reference answer.
+        recipe: of their pairs; its messages, verdicts and selection also apply to training sets.
+        rule: of their pairs: decides which responses are surely right or wrong.
+        options: of their judge; exported with the reference answer.
     """
 
     recipe: DatasetRecipe
@@ -49,7 +49,7 @@ class PartRules:
 def example_of(
     committed: StoredQuestion, part: PartRules, format: Format, choice: TrainingChoice
 ) -> tuple[TrainingExample | None, list[Omission]]:
-    """A committed question's example, if it is one, and everything that is left out of it."""
+    """Return a committed question's example (None if it gives no row), and everything that is left out of it."""
     if why := _left_out(committed, part, format, choice):
         return None, [why]
     question, first = committed.question, first_round(of_policy(committed.judged, part.rule.policy))
@@ -77,7 +77,7 @@ def example_of(
 
 
 def _left_out(committed: StoredQuestion, part: PartRules, format: Format, choice: TrainingChoice) -> Omission | None:
-    """Why a question gives no row at all, cheapest first."""
+    """Return why a question gives no row; cheap checks come first."""
     question = committed.question
     place = f"question {question.id} ({question.source}:{question.row})"
     skip = committed.skip or part.recipe.selection.exclusion.skip(question, [i.sha256 for i in committed.images])
@@ -101,7 +101,7 @@ def _left_out(committed: StoredQuestion, part: PartRules, format: Format, choice
 
 
 def _no_rollouts(committed: StoredQuestion, place: str) -> Omission | None:
-    """Why a question has no responses to give on: nothing else keeps it out."""
+    """Return why a question has no responses for a file of rollouts."""
     if committed.skip is not None:
         return committed.skip.reason, f"{place}: {committed.skip.detail}"
     return (Unfit.NO_REFERENCE, place) if committed.question.answer is None else None
@@ -115,7 +115,7 @@ def _all_samples(committed: StoredQuestion) -> tuple[LabelledResponse, ...]:
 
 
 def _preferred(committed: StoredQuestion, recipe: DatasetRecipe) -> tuple[list[LabelledResponse], list[Omission]]:
-    """Both sides of a question's Dropout-NTP pairs, each once: the draft, and the completions without the image."""
+    """Return the sides of a question's Dropout-NTP pairs, each once: the draft, and the blind completions."""
     pairs = recipe.pair(committed)
     if isinstance(pairs, Skip):
         return [], [(pairs.reason, f"question {committed.question.id}: {pairs.detail}")]
@@ -130,7 +130,7 @@ def _preferred(committed: StoredQuestion, recipe: DatasetRecipe) -> tuple[list[L
 def _labelled(
     committed: StoredQuestion, rule: PairOptions, format: Format, choice: TrainingChoice
 ) -> tuple[list[LabelledResponse], list[Omission]]:
-    """The judged responses whose label is sure, near-equal ones once: right ones first, then wrong ones."""
+    """Return the judged responses with a sure label, without near-duplicates: right ones first, then wrong ones."""
     sides: dict[bool, list[Judged]] = {True: [], False: []}
     omitted: list[Omission] = []
     for judged in committed.judged:
@@ -154,7 +154,7 @@ def _labelled(
 
 
 def _label(judged: Judged, rule: PairOptions, format: Format) -> bool | Unfit:
-    """Whether a response is right, as far as that is sure; else why it is no row."""
+    """Return whether a response is right, if that is sure; otherwise why it is no row."""
     response, verdict = judged
     if not response.text.strip():
         return Unfit.RESPONSE_EMPTY
@@ -166,13 +166,13 @@ def _label(judged: Judged, rule: PairOptions, format: Format) -> bool | Unfit:
         return Unfit.WRONG if format is Format.SFT else False
     if response.is_cut:
         return Unfit.UNFINISHED
-    if verdict.outcome is Outcome.CORRECT:  # an outcome label says nothing of the form
+    if verdict.outcome is Outcome.CORRECT:  # an outcome label does not depend on the form
         return True if format is Format.ORM else Unfit.OFF_FORMAT
     return _unsure(judged)
 
 
 def _unsure(judged: Judged) -> Unfit:
-    """Why a finished response that is not right is not surely wrong either."""
+    """Return why a finished response that is not right is not surely wrong either."""
     _, verdict = judged
     if verdict.rule == "refusal":
         return Unfit.REFUSAL
@@ -182,12 +182,12 @@ def _unsure(judged: Judged) -> Unfit:
 
 
 def _distinct(side: Sequence[Judged], rule: PairOptions) -> list[Judged]:
-    """One of every group of near-equal responses; of scored ones the best grounded."""
+    """Return one response of each group of near-duplicates; if they are scored, the best grounded one."""
     return without_duplicates(side, rule=replace(rule, strategy=Strategy.GROUNDED) if _is_scored(side) else rule)
 
 
 def _best_first(right: Sequence[Judged]) -> list[Judged]:
-    """Right responses by what the image brings them where that was scored, else the shortest first."""
+    """Return right responses by their gain from the image if that was scored, otherwise the shortest first."""
     scored, length = _is_scored(right), lengths_of(right)
 
     def cost(judged: Judged) -> tuple[float, int]:
@@ -204,7 +204,7 @@ def _is_scored(side: Sequence[Judged]) -> bool:
 def _within(
     responses: Sequence[LabelledResponse], example: TrainingExample, max_chars: int | None, omitted: list[Omission]
 ) -> Iterator[LabelledResponse]:
-    """The responses that a trainer does not cut: a cut one has no final answer to learn."""
+    """Yield the responses that a trainer does not cut: a cut response has no final answer to learn."""
     asked = sum(len(turn.text) for turn in example.turns)
     for one in responses:
         if max_chars is None or asked + len(one.text) <= max_chars:

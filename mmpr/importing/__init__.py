@@ -1,1 +1,1 @@
-"""Responses that were made elsewhere become a run folder. `mmpr.importing.import_flow` is the way in."""
+"""Import responses that another program made into a run folder; see `mmpr.importing.import_flow`."""

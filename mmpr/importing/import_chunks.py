@@ -1,4 +1,4 @@
-"""A chunk's work: its questions are read as a build reads them, their given responses judged, and all committed."""
+"""Import one chunk: read its questions as a build does, judge the given responses, commit all."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from mmpr.types import Question, Response, Skip, Stage
 
 
 def import_chunk(settings: ImportSettings, work: ImportChunk) -> ChunkReport:
-    """Read, judge and commit one chunk; an attempt that comes second reports what the first has committed.
+    """Read, judge and commit one chunk; if another attempt has committed it, report what that one committed.
 
     Raises:
-        SourceError: the file has changed meanwhile.
+        SourceError: the file has changed since it was read first.
         RunFolderError: the folder cannot be written.
     """
     began = time.time()
@@ -53,7 +53,7 @@ def import_chunk(settings: ImportSettings, work: ImportChunk) -> ChunkReport:
 
 
 def _committed(settings: ImportSettings, row: Row, given: GroupedQuestion) -> StoredQuestion:
-    """A question with its responses, or why it has none."""
+    """Return a question with its responses, or with the skip that explains why it has none."""
     question, skipped = row
     place = settings.source.place(question.row)
     if given.source_row is not None:
@@ -74,7 +74,7 @@ def _committed(settings: ImportSettings, row: Row, given: GroupedQuestion) -> St
 
 
 def _responses(settings: ImportSettings, question: Question, given: Sequence[GivenResponse]) -> list[StoredResponse]:
-    """The responses under their own indices where all have one, else in the order of the file."""
+    """Return the responses under their own indices if all have different ones, otherwise in the order of the file."""
     own = [one.index for one in given]
     indices = own if None not in own and len(set(own)) == len(own) else list(range(len(own)))
     return [
@@ -99,6 +99,6 @@ def _responses(settings: ImportSettings, question: Question, given: Sequence[Giv
 
 
 def _repeats(found: Sequence[StoredQuestion]) -> dict[str, int]:
-    """How many responses there are, and how many say what another of their question says, word for word."""
+    """Count the responses, and those with the same text as another response to their question."""
     texts = [[stored.response.text for stored in one.responses] for one in found]
     return {"responses": sum(map(len, texts)), "repeated": sum(len(each) - len(set(each)) for each in texts)}

@@ -1,7 +1,7 @@
-"""`mmpr import`: a file of responses becomes a run folder of which everything works that works on one that was built.
+"""`mmpr import`: turn a file of responses into a run folder that all commands accept like a built one.
 
-The rows are read and grouped, then judged and committed chunk by chunk as a build's are, then the dataset is cut. The
-same command resumes it: what is committed stays, and the file must not have changed.
+Rows are read and grouped, then judged and committed chunk by chunk, then the dataset is cut. The same command resumes
+an import: committed chunks stay, and the file must not have changed.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ from mmpr.sources.column_report import column_names
 from mmpr.sources.given_responses import ResponseNames
 
 _CHUNK = 128  # questions
-_AT_ONCE = 4  # chunks whose responses are held at a time
+_AT_ONCE = 4  # chunks whose responses are in memory at a time
 
 
 @dataclass(frozen=True, slots=True)
 class ImportOutcome:
-    """How an import ended: its run, the report, whether it was complete before; what its file said, and its commits."""
+    """The result of an import. `idle`: the run was complete before; `late_notes`: notes from its commits."""
 
     folder: RunFolder
     report: Report
@@ -70,21 +70,21 @@ def import_file(
     settings: Path | None = None,
     log_format: LogFormat = LogFormat.TEXT,
 ) -> ImportOutcome:
-    """Import, or go on importing, a file of responses into the run folder `out`.
+    """Import a file of responses into the run folder `out`, or continue an import.
 
     Args:
-        file: anything that a source may be, with the columns of responses (docs/rollouts.md).
+        file: any source, with columns of responses (docs/rollouts.md).
         out: a local folder or an fsspec URL.
-        overrides: `key=value`; `columns.response=prediction` maps columns of responses, too.
-        settings: a YAML file of settings, of which those of asking a model are left aside.
-        log_format: of what is printed to stderr while it runs.
+        overrides: `key=value` settings; `columns.response=prediction` maps columns of responses too.
+        settings: a YAML file of settings; those about asking a model are ignored.
+        log_format: format of the progress output on stderr.
 
     Raises:
-        ConfigError: a setting is wrong, or has no effect on an import.
-        SourceError: the file cannot be read, or no row of it has a response.
+        ConfigError: a setting is invalid or has no effect on an import.
+        SourceError: the file cannot be read, or no row has a response.
         ResumeError: the file or a setting has changed since the import began.
         RunFolderError: the folder holds something else, is in use or damaged, or cannot be written.
-        RunStopped: SIGTERM; the same call goes on.
+        RunStopped: SIGTERM; the same call continues.
     """
     config, names_version = import_config(file, settings, overrides)
     as_json = log_format is LogFormat.JSON
@@ -112,10 +112,10 @@ def import_file(
 
 
 def _opened(folder: RunFolder, config: BuildConfig) -> tuple[Source, Index, ResponseNames]:
-    """The file as a source, counted and settled, with the columns of its responses.
+    """Open the file as a source, count and settle it, and find the columns of its responses.
 
     Raises:
-        SourceError: it cannot be read, or its answers can be read in two ways.
+        SourceError: it cannot be read, or its answers have two possible readings.
     """
     columns, names = split_columns(config.source.columns)
     source = source_of(changed(config, {"columns": columns}))
@@ -132,7 +132,7 @@ def _opened(folder: RunFolder, config: BuildConfig) -> tuple[Source, Index, Resp
 
 
 def _refuse_empty(source: Source, groups: RolloutGroups) -> None:
-    """A file without any response is none of rollouts."""
+    """Refuse a file in which no row has a response."""
     if groups.facts.responses:
         return
     why = groups.facts.first_bad or f"{source.path}: has no rows"
@@ -140,7 +140,7 @@ def _refuse_empty(source: Source, groups: RolloutGroups) -> None:
 
 
 def _enter(folder: RunFolder, config: BuildConfig, source: Source, groups: RolloutGroups) -> None:
-    """Write `run.json` at the first start; later ones must agree with it, and with the file as it was."""
+    """Write `run.json` at the first start; a later start must agree with it, and the file must not have changed."""
     identity = _identity(config, source)
     facts = {**groups.facts.to_json(), "questions": len(groups)}
     if not folder.has_run():
@@ -171,7 +171,7 @@ def _enter(folder: RunFolder, config: BuildConfig, source: Source, groups: Rollo
 
 
 def _identity(config: BuildConfig, source: Source) -> dict[str, Any]:
-    """What may never change, and is known of responses that others sampled."""
+    """Return the settings that may never change, as far as they are known for responses that others sampled."""
     own = {name: value for name, value in part(config, Mark.IDENTITY).items() if name in IMPORT_SETTINGS}
     return {**own, "source": source.path, "image_root": source.image_root, "imported": True}
 
@@ -190,8 +190,8 @@ def _import(
     heartbeat: Heartbeat,
     chronicle: Chronicle,
 ) -> ImportOutcome:
-    """Commit the chunks that are not, then cut the dataset."""
-    keep_list(folder, config.dataset.exclude)  # a list that cannot be read is found before the work
+    """Commit the open chunks, then cut the dataset."""
+    keep_list(folder, config.dataset.exclude)  # first, so that an unreadable list is an error before the work
     todo = sorted(set(range(groups.n_chunks)) - folder.committed_chunks())
     if not todo and isinstance(report := finished_report(folder, config), Report):
         return ImportOutcome(folder, report, True, ())
@@ -220,13 +220,13 @@ def _settings(folder: RunFolder, config: BuildConfig, source: Source) -> ImportS
 
 
 def _chunks(groups: RolloutGroups, todo: Sequence[int]) -> Iterator[ImportChunk]:
-    """The chunks to be committed, each read from the temporary file when it is asked for."""
+    """Yield the chunks to be committed; each is read from the temporary file when it is needed."""
     for chunk in todo:
         yield ImportChunk(chunk, new_attempt(), groups.lease(chunk), tuple(groups.questions(chunk)))
 
 
 def _counted(folder: RunFolder) -> tuple[str, ...]:
-    """What the commits say of responses that stand there twice, and of those that are too many."""
+    """Return notes about repeated responses, and about those over the limit per question."""
     counts = [commit.account.counts for commit in folder.commits()]
     repeated, responses, omitted = (
         sum(each.get(name, 0) for each in counts) for name in ("repeated", "responses", "omitted")

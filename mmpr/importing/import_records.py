@@ -1,4 +1,4 @@
-"""What an import is given and what it works on: its settings, one chunk's rows, and what a run was imported from."""
+"""The records of an import: its settings, the rows of one chunk, and notes about the imported file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mmpr.sources import LeaseRange, Source
 from mmpr.sources.given_responses import RESPONSE_COLUMNS, ResponseNames
 from mmpr.sources.source_records import COLUMNS
 
-# Settings of identity that say how rows and images are read, and what was asked: the others belong to a build.
+# Identity settings about how rows and images are read and what was asked. All others belong to a build.
 IMPORT_SETTINGS = (
     *("source", "image_root", "columns", "answer_index", "answer_agreement", "language", "chunk_questions"),
     *("prompt_version", "answer_form", "prompt_template", "system_message"),
@@ -36,7 +36,7 @@ IMPORT_SETTINGS = (
         "grounding",
     ),
 )
-# What rows say of the instruction that they were asked under: InternVL's names, and our own.
+# Prompt versions that rows may name: InternVL's names, and those of mmpr.
 _VERSIONS = {
     **{
         f"{language}{ending}": version
@@ -45,12 +45,15 @@ _VERSIONS = {
     },
     **{version: version for version in ("final", "boxed", "think", GIVEN)},
 }
-_BARE = ("internvl-rollouts", "mmpr-rollouts")  # layouts whose questions are without the instruction
+_BARE = ("internvl-rollouts", "mmpr-rollouts")  # layouts whose questions do not contain the instruction
 
 
 @dataclass(frozen=True, slots=True)
 class ImportSettings:
-    """What the work on a chunk needs; picklable, made once a start. `model` wrote what names no other."""
+    """What the work on a chunk needs; picklable, made once per start.
+
+    `model` wrote every response without a model name.
+    """
 
     folder: RunFolder
     source: Source
@@ -63,7 +66,7 @@ class ImportSettings:
 
 @dataclass(frozen=True, slots=True)
 class ImportChunk:
-    """One chunk: the first rows of its questions, and what answers each."""
+    """One chunk: the first row of each of its questions, and the responses to each."""
 
     chunk: int
     attempt: str
@@ -72,13 +75,13 @@ class ImportChunk:
 
 
 def import_config(file: str, settings: Path | None, overrides: list[str]) -> tuple[BuildConfig, bool]:
-    """The settings of an import: what a file of settings has for one, and `key=value` over it.
+    """Return the settings of an import: those of a file, with `key=value` overrides.
 
     Returns:
-        The settings, and whether they name the prompt's version, so that rows do not.
+        The settings, and whether they name the prompt version; if not, the rows decide.
 
     Raises:
-        ConfigError: an override is of asking a model; or as for any settings.
+        ConfigError: an override is about asking a model, or is invalid.
     """
     names = set()
     known = {name for name, one in settings_by_name().items() if _holds_for_imports(one)} | {*IMPORT_SETTINGS}
@@ -100,12 +103,12 @@ def import_config(file: str, settings: Path | None, overrides: list[str]) -> tup
 
 
 def _holds_for_imports(setting: Setting) -> bool:
-    """Whether it is of judging, pairing or running; who is asked as a verifier is named to `mmpr ask-verifier`."""
+    """Whether a setting is about judging, pairing or running; `mmpr ask-verifier` takes those of the verifier."""
     return setting.mark is Mark.SELECTION or (setting.mark is Mark.OPERATION and setting.place[0] != "verifier")
 
 
 def split_columns(columns: Mapping[str, str]) -> tuple[dict[str, str], ResponseNames]:
-    """The setting `columns` as what maps columns of questions, and what maps those of responses.
+    """Divide the setting `columns` into columns of questions and columns of responses.
 
     Raises:
         ConfigError: a name is neither.
@@ -119,10 +122,10 @@ def split_columns(columns: Mapping[str, str]) -> tuple[dict[str, str], ResponseN
 
 
 def settled_by_rows(config: BuildConfig, facts: ImportFacts, source: Source, *, names_version: bool) -> BuildConfig:
-    """The settings with what every row says alike: who answered, under which instruction, in which form.
+    """Return the settings with values that all rows agree on: model, instruction, and form of answers.
 
     Args:
-        names_version: the settings name the instruction themselves.
+        names_version: the settings name the instruction.
     """
     changes: dict[str, object] = {}
     models = [name for name in sorted(facts.models) if name]
@@ -141,7 +144,7 @@ def settled_by_rows(config: BuildConfig, facts: ImportFacts, source: Source, *, 
 
 
 def import_notes(config: BuildConfig, facts: ImportFacts, n_questions: int, lenient: int) -> list[str]:
-    """What a person should know of the file, a line each."""
+    """Return notes about the file for the user, one line each."""
     known = [f"{name} of {n:,}" for name, n in facts.known.items() if n < facts.responses]
     unknown = [name for name in ("n_tokens", "finish_reason", "seed") if not facts.known[name]]
     notes = [f"{facts.rows:,} rows: {facts.responses:,} responses to {n_questions - facts.bad_rows:,} questions"]

@@ -1,8 +1,8 @@
-"""Rows of responses, grouped by the question that they answer, in bounded memory.
+"""Group rows of responses by the question that they answer, in bounded memory.
 
-One pass reads every row, hashes what it asks, and writes its responses to a temporary file. The hashes, 8 bytes a row,
-say which rows are of one question; a chunk's responses are then read back from their places in that file. A
-question stands where its first row is, so that chunks are in the source's order whatever order the rows came in.
+One pass reads every row, hashes its question, and writes its responses to a temporary file. The hashes, 8 bytes per
+row, tell which rows belong to one question. Later, the responses of a chunk are read from their offsets in that file. A
+question has the place of its first row, so that chunks are in the source's order whatever the order of the rows is.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-MOST_RESPONSES, _MOST_CHARS = 512, 64_000_000  # of one question: pairing looks at every combination
-_CHUNK_RESPONSES, _CHUNK_CHARS = 16_384, 16_000_000  # a chunk ends before it has more, if it has a question
+MOST_RESPONSES, _MOST_CHARS = 512, 64_000_000  # per question, because pairing looks at every combination
+_CHUNK_RESPONSES, _CHUNK_CHARS = 16_384, 16_000_000  # limits of a chunk, unless it has only one question
 _KNOWN = ("n_tokens", "finish_reason", "seed")
 _MOST_NAMES = 50  # models and versions that are counted by name
 
 
 @dataclass(frozen=True, slots=True)
 class GroupedRow:
-    """What one row brings, as it lies in the temporary file.
+    """The content of one row, as stored in the temporary file.
 
     Args:
-        responses: none where `skip` says why.
-        source_row: the row's number where it was asked, if it says so.
-        minority: answers of too few annotators, of our own export.
+        responses: empty if the row has a `skip`.
+        source_row: the number of the row in its original source, if it names one.
+        minority: answers that too few annotators gave; only mmpr's own export has them.
     """
 
     responses: tuple[GivenResponse, ...] = ()
@@ -56,28 +56,28 @@ class GroupedRow:
 
 @dataclass(frozen=True, slots=True)
 class GroupedQuestion:
-    """One question with its responses, or the skip of a row that is none."""
+    """One question with its responses, or the skip of a row without a question."""
 
     responses: tuple[GivenResponse, ...]
     skip: Skip | None
     source_row: int | None
     minority: tuple[str, ...]
-    omitted: int  # responses behind the most that a question may have
+    omitted: int  # number of responses over the limit per question
 
 
 @dataclass(slots=True)
 class ImportFacts:
-    """What is known of a file once every row was read.
+    """Facts about a file after every row was read.
 
     Args:
-        rows, responses, bad_rows: how many.
-        sha256: of all rows, so that a changed file is noticed.
-        models, versions, forms: what rows say of who answered, of the instruction, and of the form of answers.
-        known: how many responses say their `n_tokens`, `finish_reason`, `seed`.
-        left_out: entries of lists that are no responses, and the first of them.
+        rows, responses, bad_rows: their number.
+        sha256: hash of all rows, to detect a changed file.
+        models, versions, forms: models, instructions and forms of answers that rows name.
+        known: number of responses with `n_tokens`, `finish_reason`, `seed`.
+        left_out: list entries that are no responses, and the first of them.
         listed_texts: responses that look like a list of several, and the first of them.
-        without_images: questions' rows without an image.
-        own_ids: rows with an id of their own.
+        without_images: rows of questions without an image.
+        own_ids: rows with their own id.
     """
 
     rows: int = 0
@@ -97,18 +97,18 @@ class ImportFacts:
     own_ids: int = 0
 
     def to_json(self) -> dict[str, object]:
-        """Plain values for `run.json`."""
+        """Return plain values for `run.json`."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         found = {name: dict(value) if isinstance(value, Counter) else value for name, value in values.items()}
         return {**found, "known": {name: self.known[name] for name in _KNOWN}}
 
 
 class RolloutGroups:
-    """The rows of a source by question; made by `grouped`, which closes its file.
+    """The rows of a source by question; `grouped` makes it and closes its file.
 
     Args:
-        facts: of the whole file.
-        lenient: how many questions there would be if ids did not count.
+        facts: facts about the whole file.
+        lenient: number of questions if ids did not count.
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class RolloutGroups:
         self._stops = self._chunk_stops(chunk_questions, np.frombuffer(collected.chars, dtype=np.int64))
 
     def __len__(self) -> int:
-        """How many questions there are, rows that are none among them."""
+        """The number of questions, including rows without one."""
         return len(self._starts) - 1
 
     @property
@@ -134,7 +134,7 @@ class RolloutGroups:
         return len(self._stops)
 
     def _refuse_twice(self, places: array[int]) -> None:
-        """Refuse two questions of one place: nothing would distinguish them."""
+        """Refuse two questions with the same place, because nothing would distinguish them."""
         import numpy as np
 
         firsts = np.frombuffer(places, dtype=np.uint64)[self._order[self._starts[:-1]]]
@@ -145,7 +145,7 @@ class RolloutGroups:
             )
 
     def _chunk_stops(self, n_questions: int, chars: npt.NDArray[np.int64]) -> list[int]:
-        """Where each chunk ends: after so many questions, or before it has too many responses to be held."""
+        """Return where each chunk ends: at the limit of questions, or before the limits of memory."""
         import numpy as np
 
         held = np.concatenate(([0], np.cumsum(chars[self._order])))[self._starts].tolist()
@@ -160,16 +160,16 @@ class RolloutGroups:
         return [*stops, len(self)] if len(self) else []
 
     def span(self, chunk: int) -> tuple[int, int]:
-        """The first question of a chunk, and the one behind its last."""
+        """Return the index of a chunk's first question, and of the first question after it."""
         return (self._stops[chunk - 1] if chunk else 0), self._stops[chunk]
 
     def lease(self, chunk: int) -> LeaseRange:
-        """The first rows of a chunk's questions."""
+        """Return the first row of each of a chunk's questions."""
         first, stop = self.span(chunk)
         return lease_of(self.counted, self._order[self._starts[first:stop]].tolist())
 
     def questions(self, chunk: int) -> list[GroupedQuestion]:
-        """What answers the questions of a chunk, in their order."""
+        """Return the questions of a chunk with their responses."""
         return [self._question(group) for group in range(*self.span(chunk))]
 
     def _question(self, group: int) -> GroupedQuestion:
@@ -187,46 +187,46 @@ class RolloutGroups:
 
     def _row(self, row: int) -> GroupedRow:
         self._spool.seek(int(self._offsets[row]))
-        found: GroupedRow = pickle.load(self._spool)  # written by this process into a file that has no name
+        found: GroupedRow = pickle.load(self._spool)  # safe: this process wrote it, into a file without a name
         return found
 
 
 @contextmanager
 def grouped(source: Source, counted: Index, names: ResponseNames, chunk_questions: int) -> Iterator[RolloutGroups]:
-    """Read every row once; within, its responses can be had by question.
+    """Read every row once; inside the block, its responses can be read by question.
 
     Args:
-        source: settled; its `beside` are the columns that `names` reads.
+        source: a settled source; its `beside` names the columns that `names` reads.
         counted: its index.
-        names: of the columns of responses.
+        names: names of the columns of responses.
         chunk_questions: most questions of a chunk.
 
     Raises:
         SourceError: the file cannot be read.
-        RunFolderError: there is no room for the temporary file, or two questions name one place.
+        RunFolderError: there is no space for the temporary file, or two questions name one place.
     """
     with ExitStack() as stack:
         try:
-            spool = tempfile.TemporaryFile()  # noqa: SIM115  closed by the stack, whatever it says
+            spool = tempfile.TemporaryFile()  # noqa: SIM115  the stack closes it, whatever it says
             stack.callback(_closed, spool)
             collected = _collect(source, counted, names, spool)
         except OSError as error:
             what = f"no room for temporary files ({error.strerror or error})"
             raise RunFolderError(f"{source.path}: {what}; set TMPDIR to a folder with free space") from error
         groups = RolloutGroups(source, counted, spool, collected, chunk_questions)
-        del collected  # of its 40 bytes a row 8 are needed on
+        del collected  # 8 of its 40 bytes per row are still needed
         yield groups
 
 
 def _closed(spool: IO[bytes]) -> None:
-    """Close the file, of a full disk too: what it could not take is of no use any more."""
+    """Close the file without an error on a full disk: its content is not needed any more."""
     with suppress(OSError):
         spool.close()
 
 
 @dataclass(slots=True)
 class _Collected:
-    """By row: hashes of what it asks, of that without the id, of the place that it names; characters, and offset."""
+    """Per row: hashes of its question, of its question without the id, and of its named place; characters; offset."""
 
     facts: ImportFacts = field(default_factory=ImportFacts)
     keys: array[int] = field(default_factory=lambda: array("Q"))
@@ -257,7 +257,7 @@ def _row_of(
     names: ResponseNames,
     collected: _Collected,
 ) -> GroupedRow:
-    """One row, counted and hashed."""
+    """Count and hash one row."""
     facts, place = collected.facts, source.place(number)
     facts.rows += 1
     if isinstance(read, Question):
@@ -301,7 +301,7 @@ def _count(facts: ImportFacts, question: Question, values: Mapping[str, object],
 
 
 def _count_name(counter: Counter[str], name: str) -> None:
-    """Count a name, as long as there are few."""
+    """Count a name; further ones are counted together."""
     counter[name if name in counter or len(counter) < _MOST_NAMES else "..."] += 1
 
 
@@ -315,7 +315,7 @@ def _part(source: Source, number: int) -> Source:
 
 
 def _asked(question: Question) -> list[object]:
-    """What makes two rows ask the same; images by their places, those within the row by their contents."""
+    """Return what makes two rows ask the same question. Images are compared by path, data URIs by content."""
     images = [
         hashlib.sha256(image.encode()).hexdigest() if image.startswith("data:") else image for image in question.images
     ]
@@ -331,7 +331,7 @@ def _hash64(value: Sequence[object]) -> int:
 
 
 def _by_first(keys: npt.NDArray[np.uint64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Rows by question, questions by their first row; and where each question begins among these, with the end."""
+    """Return the rows ordered by question (questions by first row), and where each question starts and the end."""
     import numpy as np
 
     _, firsts, groups = np.unique(keys, return_index=True, return_inverse=True)
