@@ -194,6 +194,7 @@ def _response_row(one: JudgedResponse) -> TableRow:
         "index": response.index,
         "round": response.round,
         "text": response.text,
+        "thoughts": response.thoughts,
         "n_tokens": response.n_tokens,
         "finish_reason": response.finish_reason.value if response.finish_reason else None,
         "model": response.model,

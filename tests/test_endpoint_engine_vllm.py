@@ -28,9 +28,9 @@ from mmpr.engines.vllm import start_vllm
 from mmpr.images import Loader
 from mmpr.judging import Judge
 from mmpr.pocket import checkpoint_path
-from mmpr.prompts import ask
+from mmpr.prompts import PromptOptions, ask
 from mmpr.sources import index, open_source, ranges, read_range
-from mmpr.types import Continues, Message, Outcome, Prefix, Prompt, Response, Stage
+from mmpr.types import Continues, Message, Outcome, Prefix, Prompt, Response, Stage, Thinking
 from pipelines.pocket.questions import write_questions
 from tests.recipes import make_recipe
 
@@ -47,7 +47,9 @@ TEXTS = ("Row 1: column 2 a red circle.", "描述这张图片。", "tab\tand �
 OPTIONS = (
     *("--dtype=float32", "--max-model-len=1024", "--trust-remote-code"),
     *("--block-size=32", "--max-num-seqs=64", "--enforce-eager"),
+    '--reasoning-config={"reasoning_start_str": "<think>", "reasoning_end_str": "</think>"}',  # for limits of thoughts
 )
+THINKING = PromptOptions(thinking=Thinking.ON)
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,8 @@ class Told:
     score: float
     labelled: Response  # two images amid a text
     counts: list
+    thought: list  # answered after thoughts
+    limited: Response  # after thoughts that were closed
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -66,7 +70,8 @@ async def own(asked):
     """What our own engine said; it has ended."""
     extra = {"block_size": 32, "max_num_seqs": 64, "enforce_eager": True}
     settings = EngineOptions(str(checkpoint_path()), dtype="float32", max_tiles=4, context_tokens=1024, on_cpu=True)
-    engine = await start_vllm(replace(settings, trust_remote_code=True, vllm=extra))
+    settings = replace(settings, trust_remote_code=True, thinking=(Thinking.ON,), limits_thoughts=True)
+    engine = await start_vllm(replace(settings, vllm=extra))
     try:
         return await tell(engine, *asked)
     finally:
@@ -131,7 +136,8 @@ async def served(engine, asked):
 
 
 def served_at(url, **changed):
-    return EndpointOptions(url, "pocket", key_env="MMPR_TEST_KEY", max_tiles=4, **changed)
+    thinking = {"thinking": (Thinking.ON,), "max_thought_tokens": 8}
+    return EndpointOptions(url, "pocket", key_env="MMPR_TEST_KEY", max_tiles=4, **{**thinking, **changed})
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +173,11 @@ async def tell(engine, questions, load):
     text = "Image-1: <image>\nImage-2: <image>\nDescribe both images."
     (labelled,) = await engine.generate(Prompt("q", Stage.SAMPLE, (Message("user", text),), both), greedy)
     counts = [await engine.count_tokens(text) for text in TEXTS]
-    return Told(answered, shares, await score(engine, without[0], load), labelled, counts)
+    thought = await ask_all(engine, without[:8] + with_answer[:12], load, prompt=THINKING, n=1, temperature=0.0)
+    asked = Prompt("q", Stage.DRAFT, ask(with_answer[0]), load(with_answer[0].images), thinking=Thinking.ON)
+    (limited,) = await engine.generate(asked, replace(greedy, max_tokens=120, max_thought_tokens=8))
+    scored = await score(engine, without[0], load)
+    return Told(answered, shares, scored, labelled, counts, thought, limited)
 
 
 async def score(engine, question, load):
@@ -179,9 +189,9 @@ async def score(engine, question, load):
     return await engine.score(replace(seeing, stage=Stage.SCORE, prefix=begun), rest)
 
 
-def responses_of(found):
-    return [[(r.stage, r.text, r.token_ids, r.n_tokens, r.finish_reason) for r in one.responses]
-            for one in found.answered]  # fmt: skip
+def responses_of(answered):
+    return [[(r.stage, r.text, r.thoughts, r.token_ids, r.thought_ids, r.n_tokens, r.finish_reason)
+             for r in one.responses] for one in answered]  # fmt: skip
 
 
 async def test_vllm_serve_is_found_to_continue_from_token_ids(engine):
@@ -189,9 +199,20 @@ async def test_vllm_serve_is_found_to_continue_from_token_ids(engine):
 
 
 async def test_greedy_decoding_gives_the_same_texts_and_the_same_blind_endings(own, served):
-    assert responses_of(own) == responses_of(served)
+    assert responses_of(own.answered) == responses_of(served.answered)
     assert [one.cut for one in own.answered] == [one.cut for one in served.answered]
     assert sum(len(one.responses) == 2 for one in own.answered) >= 5
+
+
+async def test_thoughts_come_apart_as_in_our_own_engine_and_drafts_are_completed_behind_them(own, served):
+    assert responses_of(own.thought) == responses_of(served.thought)
+    assert [one.cut for one in own.thought] == [one.cut for one in served.thought]
+    assert sum(one.responses[0].thoughts is not None for one in own.thought) > len(own.thought) / 2
+    assert sum(bool(one.cut and one.cut.prefix.thought_ids) for one in own.thought) >= 3
+
+
+async def test_thoughts_are_closed_by_the_server_after_their_limit(own, served):
+    assert served.limited == own.limited and served.limited.thoughts and served.limited.text
 
 
 async def test_a_hundred_questions_get_the_same_verdicts_within_sampling_error(own, served):

@@ -12,13 +12,14 @@ from PIL import Image
 
 from mmpr.builder.answer import answer
 from mmpr.engines.engine_options import EngineOptions
+from mmpr.engines.families import UNKNOWN
 from mmpr.engines.protocol import Sampling
 from mmpr.engines.vllm import start_vllm
 from mmpr.errors import EngineStartError
 from mmpr.prompts import SYSTEM_MESSAGES
 from mmpr.types import DecodedImage, Finish, Message, Prefix, Prompt, Question, Stage, Thinking
 from tests.recipes import make_recipe
-from tests.tiny_models import OPENS, write_gemma3, write_internvl3_5, write_internvl_hf, write_qwen3_vl
+from tests.tiny_models import OPENS, write_gemma3, write_internvl3_5, write_internvl_hf, write_llava, write_qwen3_vl
 
 pytestmark = [
     pytest.mark.engine,
@@ -158,3 +159,16 @@ async def test_gemma3_ends_its_turns_by_its_own_token(tmp_path):
         assert asked == "<bos><start_of_turn>user\n<start_of_image>What?<end_of_turn>\n<start_of_turn>model\n"
         assert await tokens(engine, image(1024, 256)) == await tokens(engine, image())
         await answers(engine)
+
+
+@pytest.mark.slow
+async def test_a_model_of_no_family_works_by_its_chat_template_and_says_what_was_assumed(tmp_path):
+    write_llava(tmp_path)
+    async with started(tmp_path) as engine:
+        assert engine.family is UNKNOWN and UNKNOWN.assumed in engine.pulse().warning
+        assert UNKNOWN.assumed in engine.describe()[-1]
+        assert text_of(engine, prompt(image())) == "<s>USER: <image>\nWhat?\nASSISTANT:"
+        await answers(engine)
+    with pytest.raises(EngineStartError, match=r"max_dynamic_patch: .* does not know this limit"):
+        async with started(tmp_path, max_tiles=2):
+            pass

@@ -9,16 +9,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mmpr import checking
 from mmpr.builder.answer import answer
 from mmpr.builder.build_flow import build, pair_again
 from mmpr.builder.engine_choice import endpoint_options, engine_options
+from mmpr.builder.progress import Progress
+from mmpr.builder.progress_views import shown
 from mmpr.dropout import Cut, cut_text
 from mmpr.engines.families import ALL_MARKS, HARMONY, KIMI, THINK
-from mmpr.engines.protocol import Sampling
+from mmpr.engines.protocol import Pulse, Sampling
 from mmpr.engines.scripted import ScriptedEngine
 from mmpr.engines.thoughts import split_ids, split_text
 from mmpr.errors import ConfigError, RequestRefused
 from mmpr.judging import Judge
+from mmpr.pool import Beat
 from mmpr.prompts import PromptOptions
 from mmpr.run.stored_verdicts import verdicts_on
 from mmpr.settings.config import BuildConfig, load, merge
@@ -240,6 +244,25 @@ def test_the_r1_instruction_keeps_its_thoughts_in_the_text():
     recipe = make_recipe(prompt=PromptOptions(version="think"), n=1, max_tokens=200)
     answered = asked(Question("q", "s", 1, "How many?", answer=("2",)), engine, recipe)
     assert answered.responses[0].text.startswith("<think>two</think>") and answered.responses[0].thoughts is None
+
+
+@pytest.mark.usefixtures("cluster")
+def test_check_asks_the_engine_what_it_took_its_model_for(write_source, monkeypatch):
+    monkeypatch.setattr(checking, "engine_maker", lambda config: thinking_engine)
+    lines = []
+    config = BuildConfig(source=str(write_source(6)), model="pocket", thinking="on", n=2, max_tokens=300)
+    assert checking.check(config, every_image=False, with_engine=True, say=lines.append)
+    assert "model      a script" in lines
+
+
+def test_what_an_engine_had_to_assume_is_printed_once(capsys):
+    figures = Progress(10, 0)
+    with shown(figures, run="r", as_json=False) as view:
+        for _ in range(3):
+            beat = Beat((Pulse(warning="assumed: its chat template"),), 0, ((0, "host"),))
+            figures.see(beat)
+            view.see(beat)
+    assert capsys.readouterr().err.count("warning: assumed: its chat template") == 1
 
 
 # -- settings ---------------------------------------------------------------------------------------------------------

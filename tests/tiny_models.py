@@ -229,3 +229,34 @@ def write_gemma3(folder, template=GEMMA):
         Gemma3ImageProcessor(size={"height": 64, "width": 64}), tokenizer, chat_template=template, image_seq_length=16
     )
     processor.save_pretrained(folder)
+
+
+def write_llava(folder):
+    """LlavaForConditionalGeneration: of no family that has a record."""
+    from transformers import CLIPImageProcessor, LlavaConfig, LlavaProcessor
+
+    template = (
+        "{{ bos_token }}{% for m in messages %}{{ m['role'] | upper }}: {{ m['content'] }}\n{% endfor %}"
+        "{% if add_generation_prompt %}ASSISTANT:{% endif %}"
+    )
+    specials = ("<pad>", "<s>", "</s>", "<image>")
+    tokenizer = write_tokenizer(folder, specials, template, end="</s>", pad="<pad>", bos_token="<s>")
+    config = LlavaConfig(
+        text_config={"model_type": "llama", "vocab_size": len(tokenizer), **_LANGUAGE, "eos_token_id": 2},
+        vision_config={
+            "model_type": "clip_vision_model",
+            "hidden_size": 64,
+            "intermediate_size": 128,
+            "image_size": 64,
+            "patch_size": 16,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 1,
+            "projection_dim": 64,
+        },
+        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
+        architectures=["LlavaForConditionalGeneration"],
+    )
+    config.save_pretrained(folder)
+    images = CLIPImageProcessor(size={"shortest_edge": 64}, crop_size={"height": 64, "width": 64})
+    strategy = {"patch_size": 16, "vision_feature_select_strategy": "default", "num_additional_image_tokens": 1}
+    LlavaProcessor(images, tokenizer, chat_template=template, **strategy).save_pretrained(folder)

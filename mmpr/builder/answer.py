@@ -149,7 +149,9 @@ async def answer(
     messages = ask(question, recipe.prompt)
     prompt = Prompt(
         question.id, stage, messages, images,
-        max_tiles=recipe.tiles(question), priority=priority, thinking=recipe.prompt.thinks,
+        max_tiles=recipe.tiles(question), priority=priority,
+        # an open question has no instruction that could ask for thoughts in the answer itself
+        thinking=recipe.prompt.thinks if stage is Stage.SAMPLE else recipe.prompt.thinking,
     )  # fmt: skip
     try:
         if stage is Stage.SAMPLE:

@@ -10,8 +10,16 @@ from mmpr.errors import RequestRefused
 from mmpr.types import Reason
 
 
+_HEAD_TOKENS = 64  # in which the start of thoughts stands, if a response begins with it
+
+
 def split_ids(
-    ids: Sequence[int], marks: ThoughtMarks, *, is_open: bool, decode: Callable[[Sequence[int]], str]
+    ids: Sequence[int],
+    marks: ThoughtMarks,
+    *,
+    is_open: bool,
+    decode: Callable[[Sequence[int]], str],
+    end_id: int | None = None,
 ) -> tuple[str | None, int]:
     """The thoughts that a response begins with, and how many of its ids they take with their marks and what blank
     follows; (None, 0) where it begins with none. Thoughts that are not closed are all of it.
@@ -19,17 +27,23 @@ def split_ids(
     Args:
         is_open: whether the prompt has opened them already.
         decode: token ids -> text, special tokens included.
+        end_id: the token that the end of thoughts is; None: it is several, and is looked for in the text.
 
     Raises:
         RequestRefused: a token holds the end of the thoughts and the beginning of the answer.
     """
+    if not is_open and not decode(ids[:_HEAD_TOKENS]).lstrip().startswith(marks.start):
+        return None, 0
     whole = decode(ids)
     thoughts = _inner(whole, marks, is_open=is_open)
     if thoughts is None:
         return None, 0
     if marks.end not in whole:
         return thoughts, len(ids)
-    n_ids = bisect_left(range(1, len(ids) + 1), True, key=lambda n: marks.end in decode(ids[:n])) + 1
+    if end_id is not None and end_id in ids:
+        n_ids = list(ids).index(end_id) + 1
+    else:
+        n_ids = bisect_left(range(1, len(ids) + 1), True, key=lambda n: marks.end in decode(ids[:n])) + 1
     if decode(ids[:n_ids]).partition(marks.end)[2].strip():
         raise RequestRefused(Reason.ENGINE_REFUSED, f"a token holds {marks.end} and what follows it")
     while n_ids < len(ids) and not decode(ids[n_ids : n_ids + 1]).strip():

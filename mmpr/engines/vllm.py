@@ -211,6 +211,8 @@ class VllmEngine:
         self._answer_ids: dict[str, int] = {}
 
         self._opened: dict[Thinking, bool] = {}
+        marks = self._model.way.marks
+        self._end_id = self._tokenizer.get_vocab().get(marks.end) if marks is not None else None
 
     @property
     def family(self) -> Family:
@@ -440,7 +442,7 @@ class VllmEngine:
         if prompt.thinking is None or prompt.prefix is not None or marks is None:
             return None, 0
         opened = self._opens(prompt.thinking)
-        return split_ids(ids, marks, is_open=opened, decode=self._tokenizer.decode)
+        return split_ids(ids, marks, is_open=opened, decode=self._tokenizer.decode, end_id=self._end_id)
 
     def _text_after(self, prompt: Prompt, ids: tuple[int, ...]) -> str:
         if prompt.prefix is None:
