@@ -9,7 +9,6 @@ from mmpr.engines.families import ThoughtMarks
 from mmpr.errors import RequestRefused
 from mmpr.types import Reason
 
-
 _HEAD_TOKENS = 64  # in which the start of thoughts stands, if a response begins with it
 
 
