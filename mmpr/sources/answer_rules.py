@@ -1,8 +1,8 @@
-"""Which option an answer names: by letter, text or index, as the source's rule says; and how the rows decide that rule.
+"""Find the option that an answer names (by letter, text or index), and derive from the rows which of these applies.
 
-Every row whose answer can be read in one way only proves that way; a 0 proves that options are counted from 0, the
-number of options that they are counted from 1. Letters and texts live in one source; indices stand alone. Where the
-rows prove nothing, or as much for one way as for another, the source is refused.
+Every row whose answer has only one reading is evidence for that reading. A 0 proves that options are counted from 0;
+the number of options proves that they are counted from 1. Letters and texts may occur in one source together; indices
+may not be mixed with them. If the rows prove nothing, or two rules equally often, the source is refused.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Indices = frozenset[int]
 
 
 class OptionPlace(str):
-    """The 0-based place of the right option, known without a rule."""
+    """The 0-based index of the correct option, if it is known without a rule."""
 
     __slots__ = ()
 
@@ -37,11 +37,12 @@ _ONE = re.compile(
     r"^(?:option|choice|选项?)?\s{0,4}[\(\[（【]?\s{0,4}([A-Za-z])\s{0,4}[\)\]）】]?\s{0,4}[.:、)]?\s*+(.*)",
     re.IGNORECASE | re.DOTALL,
 )
+# `AC`, `A, C` and `A and C` name two options
 _SEVERAL = re.compile(r"^[A-J](?:\s{0,4}[,、;&/]?\s{0,4}(?:and\s{1,4})?[A-J])+")
 
 
 def readings(answer: str, options: Sequence[str]) -> Mapping[AnswerRule, Indices]:
-    """What an answer means under each rule that fits it: the places of options, nearly always one."""
+    """Return what an answer means under each rule that fits it: a set of option indices, nearly always one."""
     text = clean(unwrapped(answer))
     cleaned = _cleaned(tuple(options))
     found: dict[AnswerRule, Indices] = {}
@@ -92,23 +93,24 @@ _YES = {"true": "yes", "false": "no", "yes": "true", "no": "false"}
 
 
 def chosen(answer: str, options: Sequence[str], rule: AnswerRule | None) -> Indices | None:
-    """The options that an answer names under a rule, or None where it names none."""
+    """Return the options that an answer names under a rule; None if it names none."""
     found = readings(answer, options)
     if rule is None and len(set(found.values())) > 1:
-        return None  # nothing says which
+        return None  # two readings, and no rule to decide
     if rule in (_INDEX0, _INDEX1):
         return found.get(rule)
     if rule is _EITHER and _LETTER in found and _TEXT in found and found[_LETTER] != found[_TEXT]:
         return None
     first, second = (_TEXT, _LETTER) if rule is _TEXT else (_LETTER, _TEXT)
     meant = found.get(first, found.get(second))
-    if meant is None and (said := _YES.get(answer.strip().casefold())):  # a typed `true` beside `yes` and `no`
+    # a boolean `true` where the options are `yes` and `no`
+    if meant is None and (said := _YES.get(answer.strip().casefold())):
         meant = readings(said, options).get(_TEXT)
     return meant
 
 
 def as_written(answer: str, options: Sequence[str], meant: Indices) -> str:
-    """The answer as the judge reads it, and in that one way only: its own text, else its letter.
+    """Return the answer in a form that the judge can read in one way only: its own text, or its letter.
 
     Raises:
         RowFault: there is no such form.
@@ -131,15 +133,15 @@ _MIXED = 10
 
 @dataclass(slots=True)
 class RuleProofs:
-    """What a source's rows prove of its rule: how many can be read by it, and rows of which two readings differ."""
+    """Evidence from a source's rows: how many rows each rule can read, and rows with two different readings."""
 
     support: Counter[str] = field(default_factory=Counter)
-    letters: int = 0  # rows whose answer is a letter and no text
+    letters: int = 0  # rows whose answer is a letter of an option but no text of one
     texts: int = 0
     differing: dict[frozenset[str], _Row] = field(default_factory=dict)
 
     def see(self, place: str, answer: str, options: tuple[str, ...]) -> None:
-        """Add one row's answer."""
+        """Add the answer of one row."""
         found = readings(answer, options)
         row = (place, answer, options)
         by_letter, by_text = found.get(_LETTER), found.get(_TEXT)
@@ -157,14 +159,14 @@ class RuleProofs:
                     self.differing.setdefault(frozenset((way, other)), row)
 
     def decided(self, prior: AnswerRule | None = None, *, margin: int = 1) -> AnswerRule | None:
-        """The rule that most rows can be read by; `prior` where no row has an answer beside options.
+        """Return the rule that can read most rows; `prior` if no row has an answer and options.
 
         Args:
-            prior: what the layout or the setting says; it stands unless another way reads so many rows more (`margin`),
-                or it reads none.
+            prior: from the layout or the setting; it applies unless another rule reads at least `margin` more rows, or
+                `prior` reads none.
 
         Raises:
-            RowFault: nothing decides between two; shows both readings of one row.
+            RowFault: two rules are equally likely; the message shows both readings of one row.
         """
         if not self.support:
             return prior
@@ -176,7 +178,7 @@ class RuleProofs:
         for other in others:
             if row := self.differing.get(frozenset((first, other))):
                 raise RowFault(Reason.BAD_ANSWER, _both(*row, (first, other)))
-            if first != _NAMED:  # a 0 in one row, and as many rows with the number of options
+            if first != _NAMED:  # one row answers 0, and as many rows answer the number of options
                 raise RowFault(Reason.BAD_ANSWER, "as many answers are counted from 0 as from 1: give answer_index")
         return AnswerRule(first) if first != _NAMED else self._named_rule(prior)
 
@@ -184,9 +186,10 @@ class RuleProofs:
         return _NAMED if prior in (_LETTER, _TEXT) else prior or ""
 
     def _named_rule(self, prior: AnswerRule | None) -> AnswerRule:
-        """Letters or texts: what the rows prove that can be read in one of these ways only, else what is known before.
+        """Return LETTER or TEXT: the one that more rows prove; if equal, the prior one.
 
-        Where a tenth of those proves the other way, a row that can be read in both says nothing.
+        If at least a tenth of these rows proves the other one, the source mixes both, and an answer with two readings
+        names none.
         """
         unclear = self.differing.get(frozenset((_LETTER, _TEXT)))
         if unclear and min(self.letters, self.texts) * _MIXED > self.letters + self.texts:
@@ -201,7 +204,7 @@ class RuleProofs:
 
 
 def _both(place: str, answer: str, options: tuple[str, ...], ways: Sequence[str]) -> str:
-    """Both readings of one row, and what to do."""
+    """Describe both readings of one row, and the remedy."""
     found = readings(answer, options)
     says = {_LETTER: "by letter", _TEXT: "by text", _INDEX0: "counted from 0", _INDEX1: "counted from 1"}
     rules = [rule for rule in says if rule in found and (rule in ways or (_NAMED in ways and rule in (_LETTER, _TEXT)))]
@@ -217,7 +220,7 @@ def _shown(options: Sequence[str], meant: Indices) -> str:
 
 
 def none_of_them(answer: str, options: Sequence[str], rule: AnswerRule | None) -> RowFault:
-    """The answer is none of its options under the source's rule."""
+    """Return the fault of an answer that names no option under the source's rule."""
     way = f" (answers are read as {rule})" if rule else ""
     shown = ", ".join(option[:30] for option in options[:MOST_OPTIONS])[:120]
     return RowFault(

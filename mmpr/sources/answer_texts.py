@@ -1,4 +1,4 @@
-"""What a cell says of the answer -> the texts of accepted answers, and which of them annotators agree on."""
+"""Read the texts of accepted answers from a cell, and find those on which annotators agree."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mmpr.judging.reference import unwrapped
 from mmpr.sources.row_faults import NumberText, RowFault, wrong
 from mmpr.types import Reason
 
-_MAX_LITERAL = 100_000  # characters of a list that stands as text: `ast` is slow, and hungry, beyond
+_MAX_LITERAL = 100_000  # characters of a list written as text; for longer ones `ast` needs much time and memory
 _EXPECTED = "a text, a number, true or false, a list of these, or null"
 _FIELDS = ("answer", "text", "value", "ground_truth", "label", "multiple_choice_answer", "raw_answer", "answers")
 _ANNOTATED = ("answer_confidence", "answer_id", "raw_answer", "confidence")
@@ -25,21 +25,21 @@ _NOTHING = ("", "?", "？")
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """A row's answers in order, repeats included; `annotated`: each is one annotator's."""
+    """A row's answers in order, with repeats. `annotated`: each one is of one annotator."""
 
     texts: tuple[str, ...]
     annotated: bool = False
 
 
 def answers_in(value: object, withheld: Sequence[str] = ()) -> Answers | None:
-    """The answers that a cell gives, or None where it gives none.
+    """Return the answers in a cell; None if it has none.
 
     Args:
-        value: a scalar, a struct, a list of either, or such a list as text.
-        withheld: what else stands for an answer that is not given out.
+        value: a scalar, a struct, a list of these, or such a list written as text.
+        withheld: further texts that mean a withheld answer.
 
     Raises:
-        RowFault: it is of another kind.
+        RowFault: the value has another type.
     """
     cells = list(_cells(value))
     texts = tuple(one for cell in cells for one in _variants("" if cell is None and value is None else text_of(cell)))
@@ -52,21 +52,25 @@ def answers_in(value: object, withheld: Sequence[str] = ()) -> Answers | None:
 
 
 def _variants(text: str) -> list[str]:
-    """MM-Vet's `11<OR>eleven` is two accepted answers; raises `RowFault` for `x<AND>y`, of which all are needed."""
+    """Split MM-Vet's `11<OR>eleven` into two accepted answers.
+
+    Raise `RowFault` for `x<AND>y`: all parts are needed there.
+    """
     if "<AND>" in text:
         raise RowFault(Reason.BAD_ANSWER, f"the answer {text[:40]!r} is several at once: no rule judges by all of them")
     return [one.strip() for one in text.split("<OR>")] if "<OR>" in text else [text]
 
 
 def repeats(texts: Sequence[str]) -> bool:
-    """Whether three or more answers say one thing twice: so do annotators, and no list of accepted variants."""
+    """Whether an answer repeats among three or more: answers of annotators repeat, accepted variants do not."""
     return len(texts) > 2 and len({_voted(text) for text in texts}) < len(texts)
 
 
 def agreed(answers: Answers, share: float) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """What at least this share of the annotators say, most first, and what fewer say."""
+    """Return the answers that at least this fraction of annotators gave, most frequent first, and the other ones."""
     votes = Counter(_voted(text) for text in answers.texts if text.strip())
     first = {_voted(text): text for text in reversed(answers.texts)}
+    # 0.3 * 10 is 3.0000000000000004 in floats, and 3 of 10 votes must count
     least = share * len(answers.texts) - 1e-9
     ranked = [(first[voted], n) for voted, n in votes.most_common()]
     return tuple(text for text, n in ranked if n >= least), tuple(text for text, n in ranked if n < least)
@@ -77,7 +81,7 @@ def _voted(text: str) -> str:
 
 
 def text_of(cell: object) -> str:
-    """A scalar as one would write it: 3.1 and not 3.0999999, 2020-01-02, `true`.
+    """Return a scalar as a person would write it: 3.1 and not 3.0999999, 2020-01-02, `true`.
 
     Raises:
         RowFault: it is no scalar.
@@ -96,7 +100,7 @@ def text_of(cell: object) -> str:
 
 
 def _float_text(cell: float) -> str:
-    """A whole number without `.0`: pandas makes floats of a column of counts that has a gap."""
+    """Format a float; a whole number has no `.0`, because pandas turns a column of counts with a gap into floats."""
     if cell == int(cell) and abs(cell) < 1e15:
         return str(int(cell))
     written = repr(cell)
@@ -104,7 +108,7 @@ def _float_text(cell: float) -> str:
 
 
 def _cells(value: object) -> Iterator[object]:
-    """The scalars of a cell; a list that is written as text, of texts or structs, is that list."""
+    """Yield the scalars of a cell; a text that writes a list of texts or structs counts as that list."""
     if isinstance(value, str) and not isinstance(value, NumberText):
         value = quoted_list(value) or value
     if isinstance(value, list | tuple):
@@ -133,7 +137,10 @@ def _is_annotated(value: object) -> bool:
 
 
 def quoted_list(text: str) -> list[object] | None:
-    """The list of texts or structs that a text writes in Python or JSON; `[2, 3]` may be an interval and is none."""
+    """Parse a text that writes a list of texts or structs in Python or JSON.
+
+    `[2, 3]` may be an interval: not parsed.
+    """
     stripped = text.strip()
     if not re.match(r"\[\s*['\"{]", stripped) or not stripped.endswith("]"):
         return None
@@ -142,7 +149,7 @@ def quoted_list(text: str) -> list[object] | None:
 
 
 def literal_list(text: str) -> list[object] | None:
-    """The list that a text writes in Python or JSON, read as data and never evaluated; None where it is none."""
+    """Parse a text that writes a list in Python or JSON, as data and without evaluating it; None if it is no list."""
     if len(text) > _MAX_LITERAL:
         return None
     try:

@@ -1,7 +1,7 @@
-"""JSON arrays: the rows are the elements of one array; a row's number is its 0-based place in it.
+"""JSON arrays: the rows are the elements of one array; a row's number is its 0-based index.
 
-The array is never held: only its strings and brackets are looked at, block by block, to find the commas between its
-elements, so that a reader can begin at any of them. An element is then parsed as a JSON line is.
+The array is never in memory as a whole. The reader looks only at strings and brackets, block by block, to find the
+commas between the elements, so that it can start at any of them. An element is then parsed like a JSON line.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ if TYPE_CHECKING:
 _BLOCK_BYTES = 64_000
 _ROWS_A_MARK = 128
 _QUESTION_ID = re.compile(rb'"question_id"\s*:\s*(\d{1,18})\b')
-_KEY = re.compile(rb'^("(?:[^"\\]|\\.)*+")\s*:\s*')  # of a row in a dict of rows
+_KEY = re.compile(rb'^("(?:[^"\\]|\\.)*+")\s*:\s*')  # the key of a row in a dict of rows
 
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """What stands between two commas: `blank_bytes` of white space, and an element.
+    """The text between two commas: `blank_bytes` of white space, then an element.
 
-    Over the limit there is no `text`, only its hash.
+    An element over the limit has no `text`, only its hash.
     """
 
     offset: int
@@ -51,10 +51,10 @@ class _Piece:
 
 
 def index(source: Source) -> Index:
-    """Count and mark the elements, block by block.
+    """Count the elements block by block, and mark every 128th.
 
     Raises:
-        SourceError: the file ends inside its array, or goes on behind it.
+        SourceError: the file ends inside the array, or has text after it.
     """
     ordinals, offsets, n_rows = array("q"), array("q"), 0
     with unpacked(source) as file:
@@ -67,12 +67,12 @@ def index(source: Source) -> Index:
 
 
 def cursor(source: Source, span: Span, *, images: bool = True) -> RowCursor:
-    """The elements from the span's mark on."""
+    """Return a cursor over the elements from the span's mark."""
     return RowCursor(_rows(source, span), span.first - span.skip - span.start, source)
 
 
 def values(raw: Raw, source: Source) -> dict[str, object]:
-    """An element as an object; raises `RowFault` where it is none."""
+    """Parse an element as an object; raises `RowFault` if it is none."""
     line = cast("jsonl.Line", raw.content)
     if not source.keyed or line.long_sha256 is not None or (key := _KEY.match(line.text)) is None:
         return jsonl.parse(line, source)
@@ -92,7 +92,7 @@ def _rows(source: Source, span: Span) -> Iterator[Raw]:
 
 @dataclass(frozen=True, slots=True)
 class _Annotations:
-    """The open file of the answers, and where each stands: question ids in order, with their offsets and sizes."""
+    """The open file of answers, with the place of each one: question ids in order, their offsets and sizes."""
 
     file: BinaryIO
     ids: npt.NDArray[np.int64]
@@ -107,19 +107,19 @@ class _Annotations:
         return cls(stack.enter_context(place.open("rb")), ids, offsets, sizes)
 
     def joined(self, text: bytes) -> bytes:
-        """A question with the columns of its annotation; as it is where it has none."""
+        """Return a question joined with the columns of its annotation; unchanged if it has none."""
         is_object = text.startswith(b"{") and text.endswith(b"}")
         found = _QUESTION_ID.search(text) if is_object else None
         at = int(self.ids.searchsorted(int(found[1]))) if found else len(self.ids)
         if found is None or at == len(self.ids) or int(self.ids[at]) != int(found[1]):
             return text
         self.file.seek(int(self.offsets[at]))
-        return text[:-1] + b", " + self.file.read(int(self.sizes[at]))[1:]  # both are objects: `{..}`
+        return text[:-1] + b", " + self.file.read(int(self.sizes[at]))[1:]  # both texts are objects: `{..}`
 
 
 @lru_cache(maxsize=4)
 def _annotation_places(source: Source, size: int, written_ns: int) -> tuple[npt.NDArray[np.int64], ...]:
-    """Where the annotation of each question stands: ids in order, offsets and sizes; one pass, once a process."""
+    """Find the annotation of each question: ids in order, offsets and sizes; one pass, once per process."""
     import numpy as np
 
     start = None  # of an array
@@ -139,7 +139,7 @@ def _annotation_places(source: Source, size: int, written_ns: int) -> tuple[npt.
 
 
 def enter(file: BinaryIO, source: Source) -> int:
-    """Go behind the bracket that opens the rows."""
+    """Move behind the bracket that opens the rows."""
     if source.rows_at is not None:
         file.seek(source.rows_at)
         return file.tell()
@@ -150,10 +150,10 @@ def enter(file: BinaryIO, source: Source) -> int:
 
 
 def _pieces(file: BinaryIO, offset: int, source: Source) -> Iterator[_Piece]:
-    """The elements from here, where the array is open, to its end; blank ones (`[]`, a last comma) are none."""
+    """Yield the elements from an offset inside the array to its end; a blank one (`[]`, a last comma) is no element."""
     scan, piece = _Scan(), _Growing(offset, source.max_row_bytes)
     while block := _block(file):
-        if block.isspace():  # a packed file of a megabyte may have a billion of them
+        if block.isspace():  # a packed file of a megabyte may unpack to a billion blanks
             piece.add(block, keep_blanks=scan.is_inside)
             offset += len(block)
             continue
@@ -185,7 +185,7 @@ def _refuse_rest(file: BinaryIO, rest: bytes, offset: int, source: Source) -> No
 
 
 def _block(file: BinaryIO) -> bytes:
-    """The next bytes, never ending between a backslash and what it escapes."""
+    """Return the next bytes; a block never ends between a backslash and the character that it escapes."""
     block = file.read(_BLOCK_BYTES)
     while block.endswith(b"\\") and (more := file.read(1)):
         block += more
@@ -193,7 +193,7 @@ def _block(file: BinaryIO) -> bytes:
 
 
 class _Scan:
-    """What is known at a block's edge: whether it falls into a string, and how many brackets are open."""
+    """The state at the edge of a block: whether it is inside a string, and how many brackets are open."""
 
     def __init__(self) -> None:
         self.over = False
@@ -202,14 +202,15 @@ class _Scan:
 
     @property
     def is_inside(self) -> bool:
-        """Whether an element's own brackets or a string are open."""
+        """Whether a bracket of an element, or a string, is open."""
         return self._inside or self._depth > 1
 
     def commas(self, block: bytes) -> list[int]:
-        """Where elements end in this block: at commas, and at the bracket that closes the array."""
+        """Return where elements end in this block: at commas, and at the bracket that closes the array."""
         import numpy as np
 
         if b"\\" in block:
+            # escaped backslashes and quotes do not end a string; their replacements have the same length
             block = block.replace(b"\\\\", b"__").replace(b'\\"', b"__")
         content = np.frombuffer(block, np.uint8)
         inside = (np.cumsum(content == ord('"')) + self._inside) % 2 == 1
@@ -228,7 +229,7 @@ class _Scan:
 
 
 def _steps() -> npt.NDArray[np.int8]:
-    """By byte: 1 opens, -1 closes."""
+    """Return a table by byte: 1 for opening, -1 for closing brackets."""
     import numpy as np
 
     steps = np.zeros(256, np.int8)
@@ -237,7 +238,7 @@ def _steps() -> npt.NDArray[np.int8]:
 
 
 class _Growing:
-    """An element as its blocks come: kept up to the limit, beyond it hashed and forgotten."""
+    """An element that grows block by block: kept in memory up to the limit, longer ones only hashed."""
 
     def __init__(self, offset: int, max_bytes: int) -> None:
         self._offset, self._max_bytes = offset, max_bytes
@@ -246,7 +247,7 @@ class _Growing:
         self._digest: _Hash | None = None
 
     def add(self, text: bytes, *, keep_blanks: bool = True) -> None:
-        """More of it; where blanks need not be kept, one stands for all that `text` has behind its beginning."""
+        """Add text. If blanks need not be kept, one represents all that follow the beginning of the element."""
         if not self._size:
             self._blank += len(text) - len(text.lstrip())
             text = text.lstrip()
@@ -254,7 +255,7 @@ class _Growing:
             text = text[:1]
         self._size += len(text)
         self._kept.append(text)
-        if self._size > self._max_bytes + _BLOCK_BYTES:  # white space behind the element is not counted yet
+        if self._size > self._max_bytes + _BLOCK_BYTES:  # white space after the element is not counted yet
             self._digest = self._digest or hashlib.sha256()
             self._digest.update(b"".join(self._kept))
             self._kept = []

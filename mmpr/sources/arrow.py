@@ -1,4 +1,4 @@
-"""Arrow files, as `datasets` keeps them: mapped into memory, so that any row is read without those before it."""
+"""Arrow files as `datasets` stores them: mapped into memory, so that any row is read without the rows before it."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ _FILE = b"ARROW1"  # the file format has a footer; the stream format, which `dat
 
 
 def names(source: Source) -> list[str]:
-    """The columns of the file's schema."""
+    """Return the columns of the file's schema."""
     with _mapped(source) as table:
         return list(table.schema.names)
 
 
 def image_typed(source: Source) -> list[str]:
-    """The columns that hold images by their type."""
+    """Return the columns whose type holds images."""
     with _mapped(source) as table:
         return typed_in(table.schema)
 
 
 def index(source: Source) -> Index:
-    """One mark, for every row can be gone to at once."""
+    """Return an index with one mark, because every row can be reached directly."""
     with _mapped(source) as table:
         marks = array("q", [0] if table.num_rows else [])
         return Index(table.num_rows, marks, marks, marks)
 
 
 def cursor(source: Source, span: Span, *, images: bool = True) -> TableCursor:
-    """The rows from the file's first on; passing rows costs nothing."""
+    """Return a cursor over all rows of the file; skipping rows costs nothing."""
     return TableCursor(_batches(source, images), span.number, source)
 
 
@@ -59,7 +59,7 @@ def _batches(source: Source, images: bool) -> Iterator[pa.RecordBatch]:
 
 
 def _names(images: pa.ChunkedArray) -> pa.ChunkedArray:
-    """What names the images of each row, without touching their bytes."""
+    """Return the names of each row's images without reading the images' bytes."""
     import pyarrow as pa
 
     if pa.types.is_struct(images.type):
@@ -71,7 +71,7 @@ def _names(images: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _field(structs: pa.StructArray) -> pa.Array:
-    """The paths, null where the image is: of a null image the child is an empty text."""
+    """Return the paths, null for a null image: the child of a null struct is an empty text."""
     return structs.flatten()[structs.type.get_field_index("path")]
 
 

@@ -1,4 +1,4 @@
-"""Which columns a source has, which are read, and which look as if they should be."""
+"""Report which columns a source has, which are read, and which perhaps should be."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _PARTS = 20
 
 @dataclass(frozen=True, slots=True)
 class ColumnReport:
-    """A source's columns by the file's names, in its order.
+    """A source's columns under the file's names, in its order.
 
     Args:
-        read, unread: all of them.
-        suspects: that are not read, and are called like ones of images, options, answers, hints or contexts.
+        read, unread: all columns.
+        suspects: unread columns with names like those of images, options, answers, hints or contexts.
         has_answer: whether a column of answers is read.
     """
 
@@ -30,7 +30,7 @@ class ColumnReport:
 
 
 def column_report(source: Source) -> ColumnReport:
-    """The columns of a table's schema or a header; of JSON, the keys of the first rows.
+    """Report the columns of a table's schema or header; for JSON, the keys of the first rows.
 
     Raises:
         SourceError: the file cannot be read.
@@ -44,7 +44,7 @@ def column_report(source: Source) -> ColumnReport:
 
 
 def column_names(source: Source) -> list[str]:
-    """All columns of a source, in its order; raises as `column_report` does."""
+    """Return all columns of a source, in its order; raises like `column_report`."""
     return list(dict.fromkeys(name for part in (source.parts or (source,))[:_PARTS] for name in _names(part)))
 
 
@@ -58,5 +58,5 @@ def _names(part: Source) -> Iterator[str]:
     elif part.format == "xlsx":
         yield from xlsx_file.names(part)
     else:
-        for values in first_rows(part):  # JSON's rows may each have other keys
+        for values in first_rows(part):  # each row of JSON may have other keys
             yield from values

@@ -1,8 +1,8 @@
-"""What Parquet and Arrow files share: a cursor over record batches, rows as plain values, images kept as bytes.
+"""The common parts of Parquet and Arrow files: a cursor over record batches, rows as plain values, images as bytes.
 
-An image in a row (`{bytes, path}`, plain bytes, or a list of either) becomes a `data:` reference: it is embedded in
-the run folder like any other, and of the reference a hash is kept. A row's hash has the image's path, not its bytes,
-as that of a row that only names a file: so a resumed run reads its texts again and no image.
+An image in a row (`{bytes, path}`, plain bytes, or a list of these) becomes a `data:` reference. It is stored in the
+run folder like any other image; of the reference only a hash is stored. A row's hash contains the image's path and not
+its bytes, as for a row that names a file, so that a resumed run checks its rows without reading images.
 """
 
 from __future__ import annotations
@@ -28,37 +28,37 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pyarrow as pa
 
-_MOST_IMAGE_BYTES = 200_000_000  # of one row's images; what a decoder takes is bounded elsewhere
+_MOST_IMAGE_BYTES = 200_000_000  # of one row's images; the decoder has its own limits
 _PIECE_BYTES = 64_000_000
-_PYTHON_ROWS = 16  # that are Python values at once: their images may have some MB each
+_PYTHON_ROWS = 16  # rows that are Python values at the same time: their images may have some MB each
 _IMAGE_BYTES = re.compile(r"jpe?g|png|webp|ima?ge?|picture|photo")
 _NO_IMAGE = re.compile(r"audio|sound|speech|video|mp[34]|wav|pdf")
 _MAGIC = ((b"\x89PNG", "png"), (b"\xff\xd8\xff", "jpeg"), (b"RIFF", "webp"), (b"GIF8", "gif"))
 
 
 class TableCursor:
-    """A cursor over batches of rows, each of which may be passed unread."""
+    """A cursor over batches of rows that can skip rows without reading them."""
 
     def __init__(self, batches: Iterator[pa.RecordBatch], ordinal: int, source: Source) -> None:
-        self.ordinal = ordinal  # which is also the row's number
+        self.ordinal = ordinal  # also the row's number
         self._batches = batches
         self._source = source
         self._batch: pa.RecordBatch | None = None
-        self._used = 0  # rows of the batch
+        self._used = 0  # rows of the current batch
 
     def advance(self, n: int) -> None:
-        """Pass so many rows."""
+        """Skip `n` rows."""
         for batch in self._pieces(n, n):
             self.ordinal += batch.num_rows
 
     def take(self, n: int) -> Iterator[Raw]:
-        """The next rows."""
+        """Yield the next `n` rows."""
         for batch in self._pieces(n, _PYTHON_ROWS):
             kinds = images_of(batch.schema, self._source)
             hashed = _plainly_hashed(batch.schema.names, self._source) if self._source.plain_hash else None
             labels = _labels((batch.schema.metadata or {}).get(b"huggingface", b"{}"))
             for rows, n_bytes in bounded_rows(batch, kinds, self._source.max_row_bytes):
-                if n_bytes is not None:  # one row, over the limit
+                if n_bytes is not None:  # one row over the limit
                     yield Raw(self.ordinal, (b"%d bytes\n" % n_bytes,), TooLong(n_bytes))
                     self.ordinal += 1
                     continue
@@ -68,7 +68,7 @@ class TableCursor:
                     yield _raw(number, values and _worded(values, labels), kinds, hashed)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         close = getattr(self._batches, "close", None)
         if close is not None:
             close()
@@ -87,20 +87,20 @@ class TableCursor:
 
 
 def wanted(schema: pa.Schema, source: Source) -> list[str]:
-    """The columns that are read, by the file's names."""
+    """Return the columns to read, under the file's names."""
     more = RESPONSES if source.rollouts else source.beside
     extra = [name for name in more if name in schema.names]
     return list(dict.fromkeys((*columns_of_row(source, schema.names).read, *extra)))
 
 
 def image_columns(names: Iterable[str], source: Source, role: str = "image") -> list[str]:
-    """The columns that hold images, or the options that may be some."""
+    """Return the columns that hold images, or options that may be images."""
     groups = columns_of_row(source, names).places[role]
     return [column for group in groups for column in group]
 
 
 def _plainly_hashed(names: Collection[str], source: Source) -> frozenset[str]:
-    """What rows were hashed by before there were layouts, so that a run of then can be built on."""
+    """Return the columns that rows were hashed by before layouts existed: a run of that time can be continued."""
     more: tuple[str, ...] = ()
     if "pid" in names and "answer_type" in names:
         more = ("pid", "decoded_image", "unit", "answer_type", "metadata", "query")
@@ -111,7 +111,7 @@ def _plainly_hashed(names: Collection[str], source: Source) -> frozenset[str]:
 
 @dataclass(frozen=True, slots=True)
 class TooLong:
-    """In place of a row's values: it was not made."""
+    """Stands for the values of a row that is over the limit and was not read."""
 
     n_bytes: int
 
@@ -119,12 +119,12 @@ class TooLong:
 def bounded_rows(
     batch: pa.RecordBatch, images: Mapping[str, ImageReading], most: int
 ) -> Iterator[tuple[pa.RecordBatch, int | None]]:
-    """The rows in pieces that are small as Python values; one alone over the limit comes with its size, unread.
+    """Yield the rows in pieces that are small as Python values; a row over the limit is yielded alone with its size.
 
     Args:
-        batch: some rows, texts as dictionaries where the file has them so.
-        images: its columns of images, whose bytes have a limit of their own.
-        most: bytes of a row without them.
+        batch: some rows; texts are dictionaries if the file stores them so.
+        images: its columns of images, whose bytes have their own limit.
+        most: limit in bytes for the rest of a row.
     """
     import numpy as np
 
@@ -148,7 +148,7 @@ def bounded_rows(
 
 
 class ImageReading(Enum):
-    """What a file's column of images holds: references, bytes with their names, or bytes alone."""
+    """The content of a column of images: references, bytes with names, or only bytes."""
 
     REFERENCES = 0
     NAMED = 1
@@ -156,7 +156,7 @@ class ImageReading(Enum):
 
 
 def images_of(schema: pa.Schema, source: Source) -> dict[str, ImageReading]:
-    """How this file keeps its images, by column."""
+    """Return by column how this file stores its images."""
     columns = [name for name in image_columns(schema.names, source) if name in schema.names]
     options = [name for name in image_columns(schema.names, source, "options") if name in schema.names]
     kinds = {name: _kept(schema.field(name).type) for name in (*columns, *options)}
@@ -164,7 +164,7 @@ def images_of(schema: pa.Schema, source: Source) -> dict[str, ImageReading]:
 
 
 def image_typed(schema: pa.Schema) -> list[str]:
-    """The columns that hold images by their type, as `datasets` writes them; of plain bytes those called `jpg`."""
+    """Return the columns whose type holds images, as `datasets` writes them; plain bytes need a name like `jpg`."""
     import pyarrow.types as kinds
 
     names = []
@@ -192,7 +192,7 @@ def _kept(kind: pa.DataType) -> ImageReading:
 
 
 def values(raw: Raw, source: Source) -> dict[str, object]:
-    """A row under the file's names, images as references; raises `RowFault` where a text in it is not UTF-8."""
+    """Return a row under the file's names, images as references; raises `RowFault` if a text is not UTF-8."""
     if isinstance(raw.content, TooLong):
         limit = f"the limit is {source.max_row_bytes:,}, and {_MOST_IMAGE_BYTES:,} for images"
         raise RowFault(Reason.BAD_ROW, f"{raw.content.n_bytes:,} bytes long, {limit}: put images into files")
@@ -208,7 +208,7 @@ def values(raw: Raw, source: Source) -> dict[str, object]:
 def _raw(
     number: int, values: dict[str, Any] | None, kinds: Mapping[str, ImageReading], hashed: frozenset[str] | None
 ) -> Raw:
-    """A row and what it is hashed by; `hashed` are the columns that count, None: all that are read."""
+    """Return a row and what it is hashed by; `hashed` are the columns that count, None: all that are read."""
     texts = {name: value for name, value in (values or {}).items() if hashed is None or name in hashed}
     for name, kind in kinds.items():
         if kind is ImageReading.NAMELESS:
@@ -236,7 +236,7 @@ def _reference(image: object) -> object:
 
 
 def _values(batch: pa.RecordBatch) -> list[dict[str, Any] | None]:
-    """None for a row with a text that is not UTF-8, which writers do not check."""
+    """Return the rows' values; None for a row with a text that is not UTF-8, which some writers do not check."""
     try:
         return _shortened(batch, list(batch.to_pylist()))
     except UnicodeDecodeError:
@@ -246,7 +246,7 @@ def _values(batch: pa.RecordBatch) -> list[dict[str, Any] | None]:
 
 
 def _shortened(batch: pa.RecordBatch, rows: list[dict[str, Any] | None]) -> list[dict[str, Any] | None]:
-    """float32 and float16 as they are written: 3.1, and not the 3.0999999046325684 that lies closest to it."""
+    """Restore float32 and float16 values as they were written: 3.1, not the closest double 3.0999999046325684."""
     for column in batch.schema:
         if (written := _as_written(column.type)) is not None:
             for row in rows:
@@ -256,7 +256,7 @@ def _shortened(batch: pa.RecordBatch, rows: list[dict[str, Any] | None]) -> list
 
 
 def _as_written(kind: pa.DataType) -> Callable[[Any], Any] | None:
-    """What shortens the small floats of a value of this type; None where it has none."""
+    """Return a function that restores the small floats in values of this type; None if it has none."""
     import numpy as np
     import pyarrow.types as kinds
 
@@ -276,7 +276,7 @@ def _as_written(kind: pa.DataType) -> Callable[[Any], Any] | None:
 
 @lru_cache(maxsize=16)
 def _labels(metadata: bytes) -> dict[str, list[str]]:
-    """The names of classes by column, as `datasets` writes them beside a schema: an answer of 1 may mean "yes"."""
+    """Return by column the class names that `datasets` stores beside a schema: an answer of 1 may mean "yes"."""
     try:
         features = json.loads(metadata)["info"]["features"]
         return {name: kind["names"] for name, kind in features.items() if "names" in kind}
@@ -285,7 +285,7 @@ def _labels(metadata: bytes) -> dict[str, list[str]]:
 
 
 def _worded(values: dict[str, Any], labels: dict[str, list[str]]) -> dict[str, Any]:
-    """Values with the names of their classes; -1, and pandas' NaN, are none."""
+    """Replace class numbers by their names; -1, and pandas' NaN, become None."""
     found = {}
     for name, value in values.items():
         if isinstance(value, float) and value != value:
@@ -298,7 +298,7 @@ def _worded(values: dict[str, Any], labels: dict[str, list[str]]) -> dict[str, A
 
 
 def value_sizes(values: pa.Array) -> npt.NDArray[np.int64]:
-    """Bytes of each value: of texts and bytes their length, of lists and records the sum of what is in them."""
+    """Return the bytes of each value: the length of texts and bytes, the sum over lists and records."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -316,12 +316,12 @@ def value_sizes(values: pa.Array) -> npt.NDArray[np.int64]:
             sizes += value_sizes(child)
         return sizes
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        inner = values.flatten()  # without what stands behind nulls and before the slice
+        inner = values.flatten()  # without the values behind nulls and before the slice
         sums = np.concatenate(([0], np.cumsum(value_sizes(inner))))
         lengths = np.asarray(pc.fill_null(pc.list_value_length(values), 0).to_numpy(zero_copy_only=False), np.int64)
         ends = np.cumsum(lengths)
         return np.asarray(8 + sums[ends] - sums[ends - lengths], np.int64)
     try:
         return np.asarray(pc.fill_null(pc.binary_length(values), 0).to_numpy(zero_copy_only=False), np.int64)
-    except pa.ArrowNotImplementedError:  # numbers, and whatever else is of one length
+    except pa.ArrowNotImplementedError:  # numbers, and other types of fixed size
         return np.full(len(values), max(8, -(-values.nbytes // max(1, len(values)))), np.int64)

@@ -1,7 +1,7 @@
-"""CSV and TSV: a header, then a record a row, quoted as RFC 4180 and pandas do; a row's number is its first line.
+"""CSV and TSV: a header, then one record per row, quoted as in RFC 4180 and pandas; a row's number is its first line.
 
-Every cell is text and an empty one is absent. `choices`, `history`, `conversations`, `messages` and lists of images
-are written as JSON in their cell; an answer is never parsed, for `[2,3]` may be an interval.
+Every cell is a text; an empty one counts as absent. `choices`, `history`, `conversations`, `messages` and lists of
+images are written as JSON in their cell. An answer is never parsed, because `[2,3]` may be an interval.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from mmpr.sources.streams import unpacked
 from mmpr.types import Reason
 
 _ROWS_A_MARK = 128
-_INDEX_CHARS = 64  # a longer cell is an image itself, as VLMEvalKit has it
+_INDEX_CHARS = 64  # a longer cell is an image itself, as in VLMEvalKit's files
 _JSON_COLUMNS = ("image", "choices", "options", "history", "conversations", "messages")
 
-Cells = tuple[list[str], list[str]]  # the header's names, the record's cells
+Cells = tuple[list[str], list[str]]  # names of the header, cells of the record
 
 
 def check_header(source: Source) -> None:
-    """Raises `SourceError` where there is no header, or it names a column twice."""
+    """Raise `SourceError` if there is no header, or it names a column twice."""
     found = names(source)
     if len(set(found)) < len(found):
         twice = next(name for name in found if found.count(name) > 1)
@@ -38,13 +38,13 @@ def check_header(source: Source) -> None:
 
 
 def names(source: Source) -> list[str]:
-    """The columns of the header."""
+    """Return the columns of the header."""
     with unpacked(source) as file:
         return _Records(file, 1, source).header()
 
 
 def index(source: Source) -> Index:
-    """Count and mark the records; each is parsed, because a line may end inside quotes."""
+    """Count the records and mark every 128th; each is parsed, because a line may end inside quotes."""
     marks = (array("q"), array("q"), array("q"))
     n_rows = 0
     with unpacked(source) as file:
@@ -55,7 +55,7 @@ def index(source: Source) -> Index:
             record = records.following()
             if record is None:
                 return Index(n_rows, *marks)
-            if records.is_cut(record, len(names)):  # still being written: the next start finds it whole
+            if records.is_cut(record, len(names)):  # still being written; the next start reads it whole
                 return Index(n_rows, *marks, unfinished=(records.first,))
             for numbers, number in zip(marks, mark, strict=False):
                 numbers.append(number)
@@ -63,7 +63,7 @@ def index(source: Source) -> Index:
 
 
 def cursor(source: Source, span: Span, *, images: bool = True) -> RowCursor:
-    """The records from the span's mark on."""
+    """Return a cursor over the records from the span's mark."""
     return RowCursor(_rows(source, span), span.first - span.skip - span.start, source)
 
 
@@ -79,7 +79,7 @@ def _rows(source: Source, span: Span) -> Iterator[Raw]:
 
 
 def image_of(source: Source, index: str) -> str | None:
-    """The `image` of the row with this `index`, where that has one itself; VLMEvalKit's files share images so."""
+    """Return the `image` of the row with this `index` if that row has one: rows of VLMEvalKit share images."""
     place = Path(source.path).stat()
     offset = _places(source, place.st_size, place.st_mtime_ns).get(index)
     if offset is None:
@@ -93,7 +93,7 @@ def image_of(source: Source, index: str) -> str | None:
 
 @lru_cache(maxsize=8)
 def _places(source: Source, size: int, written_ns: int) -> dict[str, int]:
-    """Where the rows begin that have an image themselves, by `index`: one pass over the file, once a process."""
+    """Return by `index` the offsets of rows with an image; one pass over the file, once per process."""
     found: dict[str, int] = {}
     with unpacked(source) as file:
         records = _Records(file, 1, source)
@@ -109,7 +109,7 @@ def _places(source: Source, size: int, written_ns: int) -> dict[str, int]:
 
 
 def values(raw: Raw, source: Source) -> Mapping[str, object]:
-    """A record under the header's names; raises `RowFault` where it does not fit the header, or is no text."""
+    """Return a record under the header's names; raises `RowFault` if it does not fit the header or is no text."""
     if isinstance(raw.content, RowFault):
         raise raw.content
     names, cells = cast("Cells", raw.content)
@@ -119,7 +119,7 @@ def values(raw: Raw, source: Source) -> Mapping[str, object]:
 
 
 def with_lists(found: dict[str, object], source: Source) -> dict[str, object]:
-    """A row of texts with the lists that some of them write."""
+    """Parse the lists that some texts of a row write."""
     for theirs in map(source.column, _JSON_COLUMNS):
         if (cell := found.get(theirs)) is not None:
             found[theirs] = _json(str(cell))
@@ -132,29 +132,30 @@ def _json(cell: str) -> object:
     try:
         return jsonl.DECODER.decode(cell)
     except (json.JSONDecodeError, RecursionError):
-        return cell  # where a list is needed, the text is refused and shown
+        return cell  # where a list is needed, the text is refused with a message
 
 
 class _Records:
-    """Records one after another, and where the last one stood. `number` is that of the next line."""
+    """Reads records one after another and keeps the place of the last one. `number` is the number of the next line."""
 
     def __init__(self, file: BinaryIO, number: int, source: Source) -> None:
         self.number = self.first = number
         self._file, self._source = file, source
         self._lines: list[jsonl.Line] = []
         self._size = 0
+        # the default of 131,072 characters is less than an embedded image
         csv.field_size_limit(max(csv.field_size_limit(), source.max_row_bytes))
         self._reader = csv.reader(self, delimiter=source.delimiter, strict=True)
 
     def header(self) -> list[str]:
-        """The names of the columns."""
+        """Read the names of the columns."""
         record = self.following()
         if not isinstance(record, list):
             raise SourceError(f"{self._source.path}: has no header: name the columns in the first line")
         return [name.strip() for name in record]
 
     def following(self) -> list[str] | RowFault | None:
-        """The next record with a cell that is not blank, or why it is none; None at the file's end."""
+        """Return the next record that is not blank, or its fault; None at the end of the file."""
         while True:
             self.first, self._lines, self._size = self.number, [], 0
             try:
@@ -170,12 +171,12 @@ class _Records:
             self.number += jsonl.pass_blank_lines(self._file, self._source.delimiter.encode())
 
     def fingerprint(self) -> Iterator[bytes]:
-        """What the last record's hash is made of."""
+        """Yield what the last record's hash is made of."""
         for line in self._lines:
             yield from jsonl.fingerprint(line)
 
     def is_cut(self, record: list[str] | RowFault, n_cells: int) -> bool:
-        """Whether the file ends within this record, the last one."""
+        """Whether the file ends inside this last record."""
         ended = self._lines[-1].ended if self._lines else True
         return not ended and (isinstance(record, RowFault) or len(record) < n_cells)
 
@@ -183,7 +184,7 @@ class _Records:
         return self
 
     def __next__(self) -> str:
-        """The next line for the reader, which asks for more while a quote is open."""
+        """Return the next line; the CSV reader asks for more while a quote is open."""
         line = jsonl.next_line(self._file, self.number, self._source.max_row_bytes)
         if line is None:
             raise StopIteration

@@ -1,8 +1,9 @@
-"""Cursors: places in files from which rows are read forward, kept between leases where getting there costs.
+"""Cursors: positions in files from which rows are read forward, kept between leases if positioning is expensive.
 
-A compressed file cannot be entered in the middle, a Parquet row group hardly. So a cursor that has read a lease is put
-on a shelf, and the next lease of the same process continues there: leases rise, so each process unpacks a file about
-once, however many leases it reads. Only a lease that comes again (after a death) unpacks from the beginning.
+A compressed file cannot be read from the middle, and a Parquet row group hardly. So the cursor of a finished lease is
+put on a shelf, and the next lease of the same process continues there. Leases come in rising order, so each process
+unpacks a file about once, however many leases it reads. Only a repeated lease (after a death) unpacks from the
+beginning.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from mmpr.sources.source_records import Source
 
 @dataclass(frozen=True, slots=True)
 class Raw:
-    """A row before it is parsed: its number in its file, what its hash is made of, and its format's own content."""
+    """A row before it is parsed: its number in the file, what its hash is made of, and its unparsed content."""
 
     number: int
     fingerprint: tuple[bytes, ...]
@@ -28,22 +29,22 @@ class Raw:
 
 
 class Cursor(Protocol):
-    """`ordinal` is the next row's place among the rows of its file, blank ones not counted."""
+    """A position in a file. `ordinal` is the index of the next row among the file's rows, blank ones not counted."""
 
     ordinal: int
 
     def advance(self, n: int) -> None:
-        """Pass so many rows."""
+        """Skip `n` rows."""
 
     def take(self, n: int) -> Iterator[Raw]:
-        """The next rows; raises `SourceError` where the file has fewer or cannot be read."""
+        """Yield the next `n` rows; raises `SourceError` if the file has fewer or cannot be read."""
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
 
 
 class RowCursor:
-    """A cursor over a generator of rows, which holds its file open."""
+    """A cursor over a generator of rows that keeps its file open."""
 
     def __init__(self, rows: Iterator[Raw], ordinal: int, source: Source) -> None:
         self.ordinal = ordinal
@@ -51,12 +52,12 @@ class RowCursor:
         self._source = source
 
     def advance(self, n: int) -> None:
-        """Pass so many rows."""
+        """Skip `n` rows."""
         for _ in self.take(n):
             pass
 
     def take(self, n: int) -> Iterator[Raw]:
-        """The next rows."""
+        """Yield the next `n` rows."""
         stop = self.ordinal + n
         for raw in islice(self._rows, n):
             self.ordinal += 1
@@ -65,23 +66,24 @@ class RowCursor:
             raise SourceError(f"{self._source.path}: ends before row {stop}: it was cut since it was indexed")
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         close = getattr(self._rows, "close", None)
         if close is not None:
             close()
 
 
 class Shelf:
-    """A few cursors that wait to be taken up again; each has one user at a time."""
+    """Keeps a few cursors until they are needed again; each has one user at a time."""
 
     def __init__(self, size: int, *, until_exit: bool = False) -> None:
         self._size = size
-        self._until_exit = until_exit  # of the process: generators that outlive their modules would complain
+        # generators that outlive their modules would print errors at the exit of the process
+        self._until_exit = until_exit
         self._lock = threading.Lock()
         self._cursors: list[tuple[Hashable, Cursor]] = []
 
     def take(self, key: Hashable, low: int, high: int) -> Cursor | None:
-        """The cursor of this file that stands last between two ordinals, both included, if there is one."""
+        """Remove and return the last cursor of this file between two ordinals, both included; None if there is none."""
         with self._lock:
             fit = [i for i, (k, cursor) in enumerate(self._cursors) if k == key and low <= cursor.ordinal <= high]
             if not fit:
@@ -89,7 +91,7 @@ class Shelf:
             return self._cursors.pop(max(fit, key=lambda i: self._cursors[i][1].ordinal))[1]
 
     def put(self, key: Hashable, cursor: Cursor) -> None:
-        """Put a cursor aside; the one that has waited longest is closed for it."""
+        """Keep a cursor; if the shelf is full, the oldest one is closed."""
         with self._lock:
             if self._until_exit:
                 atexit.register(self.close)
@@ -101,7 +103,7 @@ class Shelf:
             forgotten.close()
 
     def close(self) -> None:
-        """Close them all."""
+        """Close all cursors."""
         with self._lock:
             cursors, self._cursors = self._cursors, []
         for _, cursor in cursors:

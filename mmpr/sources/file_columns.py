@@ -1,4 +1,4 @@
-"""Which of a file's columns hold what: a layout and the setting `columns` against the names that are there."""
+"""Find the columns of a file by role, from its layout and the setting `columns`."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ from functools import lru_cache
 from mmpr.sources.layouts import LAYOUTS, PLAIN, RowLayout, layout_named
 from mmpr.sources.source_records import COLUMNS, Format, Source
 
-Group = tuple[str, ...]  # one column, or several that make one list
-ROLES = ("question", "image", "options", "answer", "hint", "more", "id", "source")  # that a layout may place
-_OURS = {"options": "choices"}  # where our column has another name than the role
+Group = tuple[str, ...]  # one column, or several that form one list
+ROLES = ("question", "image", "options", "answer", "hint", "more", "id", "source")  # roles that a layout can place
+_OURS = {"options": "choices"}  # roles whose column has another name in mmpr
+# in a layout's spelling: `image_#`, `choice_@`, `left_image&right_image`
 _NUMBERS, _LETTERS, _BOTH = "#", "@", "&"
-FIELD = re.compile(r"\{(\w+)(?::(\d+))?\}")  # of the form of an image's file: `{image_id:012}.jpg`
-# What a column of images, options or answers is called; of `image_width` and the like none is.
+FIELD = re.compile(r"\{(\w+)(?::(\d+))?\}")  # in the pattern of an image's path: `{image_id:012}.jpg`
+# Names of columns of images, options or answers; `image_width` and the like do not match.
 _IMAGE_NAMES = re.compile(
     r"^(?:.{0,60}(?:image|img|picture|photo|screenshot)|pic|figure)s?(?:id|name|file|filename|path|url|data|bytes|b64|base64|list)?s?\d*"
 )
 _OPTION_NAMES = re.compile(
     r"^(?:.{0,60}(?:choices|options|candidates|alternatives|distractors)|(?:choice|option|distractor)[a-z0-9]?)"
 )
-# `gpt_answer` and the like are a model's.
+# `gpt_answer` and the like are answers of a model.
 _ANSWER_NAMES = re.compile(
     r"^(?!gpt|model|llm|pred|generated|reject|wrong|incorrect|difficult)"
     r"(?:.{0,60}answers?(?:key|text|letter|label|value|idx|index|id)?\d*|.{0,60}groundtruth.{0,20}|correct.{1,60})"
@@ -36,9 +37,9 @@ class FileColumns:
     """The columns of one file, or of one row of JSON.
 
     Args:
-        places: by role, the groups that are tried in order.
-        read: every column that is read.
-        unread: the others.
+        places: by role, the groups of columns, which are tried in order.
+        read: columns that are read.
+        unread: the other columns.
     """
 
     places: Mapping[str, tuple[Group, ...]]
@@ -46,22 +47,23 @@ class FileColumns:
     unread: tuple[str, ...]
 
     def suspects(self, role: str) -> tuple[str, ...]:
-        """Columns that are not read and are called like ones of this role: image, options, answer or hint."""
+        """Return unread columns with a name like those of this role: image, options, answer or hint."""
         names = {"image": _IMAGE_NAMES, "options": _OPTION_NAMES, "answer": _ANSWER_NAMES, "hint": _CONTEXT_NAMES}[role]
         found = (name for name in self.unread if names.fullmatch(_plain(name)))
-        known = role == "image" and self.places["image"]  # then a `figure_id` is a number in a catalogue
+        # if images are read already, a `figure_id` is a catalogue number
+        known = role == "image" and self.places["image"]
         return tuple(name for name in found if not known or not _plain(name).endswith("id"))
 
 
 def recognised(names: Iterable[str], format: Format) -> RowLayout:
-    """The layout of a file of this format with such columns."""
+    """Return the layout of a file of this format with these columns."""
     plain = frozenset(map(_plain, names))
     kind = {"parquet": "table", "arrow": "table", "xlsx": "csv"}.get(format, format)
     return next((one for one in LAYOUTS if (not one.formats or kind in one.formats) and _has_marks(one, plain)), PLAIN)
 
 
 def recognised_rows(rows: Sequence[Iterable[str]], format: Format) -> RowLayout:
-    """The layout of most rows of JSON, of which each has its own keys; where none has one, of all their keys."""
+    """Return the most frequent layout of JSON rows, which may have different keys; if no row has one, use all keys."""
     found = Counter(recognised(keys, format).name for keys in rows)
     del found[PLAIN.name]
     if not found:
@@ -72,7 +74,7 @@ def recognised_rows(rows: Sequence[Iterable[str]], format: Format) -> RowLayout:
 
 @lru_cache(maxsize=512)
 def of_row(source: Source, names: Group) -> Source:
-    """The source as one of its rows is laid out: rows of chats may be of several kinds in one file of JSON."""
+    """Return the source with the layout of one row: a JSON file may mix rows of several kinds of chats."""
     layout = layout_named(source.layout)
     if source.format not in ("json", "jsonl") or not layout.open or _has_marks(layout, frozenset(map(_plain, names))):
         return source
@@ -91,7 +93,7 @@ def _has_marks(layout: RowLayout, plain: frozenset[str]) -> bool:
 
 
 def columns_of_row(source: Source, names: Iterable[str]) -> FileColumns:
-    """Which of these columns hold what, by the source's layout; what `columns` maps takes precedence."""
+    """Find the columns of each role by the source's layout; the setting `columns` takes precedence."""
     return _found(source.layout, source.columns, tuple(names))
 
 
@@ -123,7 +125,7 @@ def _found(layout: str, mapped: tuple[tuple[str, str], ...], names: Group) -> Fi
 
 
 def _group(spelling: str, names: Group, by_plain: Mapping[str, str]) -> Group:
-    """The columns that a layout's spelling means here; none where it means none."""
+    """Return the columns that a layout's spelling stands for here; empty if there are none."""
     if _BOTH in spelling:
         several = tuple(by_plain.get(_plain(one), "") for one in spelling.split(_BOTH))
         return several if all(several) else ()
@@ -156,7 +158,7 @@ def _plain(name: str) -> str:
 
 
 def value_at(values: Mapping[str, object], column: str) -> object:
-    """A column's value; `metadata.source` is a field of a struct, unless a column is called so."""
+    """Return a column's value; `metadata.source` is a field of a struct, unless a column has that name."""
     if column in values or "." not in column:
         return values.get(column)
     value: object = values

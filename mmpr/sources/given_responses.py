@@ -1,4 +1,4 @@
-"""The responses that a row brings, with what it says of each: one or a list, under the names that others use."""
+"""Read the responses of a row and what it says about each, under the names that other programs use."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from mmpr.sources.source_records import RESPONSES
 from mmpr.sources.turns import last_reply
 from mmpr.types import Finish, Reason
 
-# Our name: what others call it; the first that a row has. `response` is one text, `responses` may be a list as text.
+# Our name: names used by others; the first one in a row counts. `response` is one text, `responses` may be a list as
+# text.
 RESPONSE_COLUMNS: dict[str, tuple[str, ...]] = {
     "response": (*(name for name in RESPONSES if not name.endswith("s")), "output", "generation", "generated_text"),
     "responses": (
@@ -45,12 +46,13 @@ _FINISHES = {
     **dict.fromkeys(("length", "max_tokens", "max_length"), Finish.LENGTH),
     "repetition": Finish.REPETITION,
 }
+# finish reasons of requests that failed: their text is no response of the model
 _NO_RESPONSE = frozenset(("abort", "aborted", "cancelled", "content_filter", "error", "failed", "safety"))
 
 
 @dataclass(frozen=True, slots=True)
 class GivenResponse:
-    """One response as its row gives it; None is what the row does not say."""
+    """One response from a row; None marks what the row does not say."""
 
     text: str
     index: int | None = None
@@ -65,12 +67,12 @@ class GivenResponse:
 
 @dataclass(frozen=True, slots=True)
 class GivenResponses:
-    """What a row brings.
+    """The responses of a row.
 
     Args:
         responses: at least one.
-        left_out: why entries of its list are none.
-        as_list: its text of one response looks like a list of several.
+        left_out: why entries of its list are no responses.
+        as_list: the text of its one response looks like a list of several.
     """
 
     responses: tuple[GivenResponse, ...]
@@ -80,33 +82,33 @@ class GivenResponses:
 
 @dataclass(frozen=True, slots=True)
 class ResponseNames:
-    """Which columns bring responses; `mapped` are the setting's, by our name; an empty one is not read."""
+    """The columns of responses; `mapped` are those of the setting, by our name. An empty name is not read."""
 
     mapped: tuple[tuple[str, str], ...] = ()
 
     def column(self, ours: str, names: Sequence[str]) -> str | None:
-        """The file's name of one of `RESPONSE_COLUMNS`; None where it has none."""
+        """Return the file's name for one of `RESPONSE_COLUMNS`; None if it has none."""
         return self.all(tuple(names))[ours]
 
     def all(self, names: tuple[str, ...]) -> Mapping[str, str | None]:
-        """The same of every one of them."""
+        """Return the file's names for all of `RESPONSE_COLUMNS`."""
         return _columns(self.mapped, names)
 
     def read(self, names: Sequence[str]) -> tuple[str, ...]:
-        """All columns of these that are read beside a question's."""
+        """Return those of the columns that are read besides the columns of questions."""
         found = self.all(tuple(names)).values()
         pairs = [name for pair in _PAIRS for name in pair if name in names]
         return tuple(dict.fromkeys(name.partition(".")[0] for name in (*found, *pairs) if name))
 
 
 def responses_in(values: Mapping[str, object], names: ResponseNames) -> GivenResponses:
-    """The responses of a row.
+    """Return the responses of a row.
 
     Args:
         values: the row under the file's names.
 
     Raises:
-        RowFault: it brings none, or something that is none.
+        RowFault: the row has no response, or one of a wrong type.
     """
     row = {ours: _cell(values, column) for ours, column in names.all(tuple(values)).items()}
     given = row["response"] if row["response"] is not None else row["responses"]
@@ -132,7 +134,7 @@ def responses_in(values: Mapping[str, object], names: ResponseNames) -> GivenRes
 
 @lru_cache(maxsize=512)
 def _columns(mapped: tuple[tuple[str, str], ...], names: tuple[str, ...]) -> dict[str, str | None]:
-    """Our names with the file's: rows of JSON have few sets of keys."""
+    """Map our names to the file's; cached, because JSON rows have few different sets of keys."""
     own, plain = dict(mapped), {_plain(name): name for name in reversed(names)}
     found: dict[str, str | None] = {}
     for ours, called in RESPONSE_COLUMNS.items():
@@ -143,7 +145,7 @@ def _columns(mapped: tuple[tuple[str, str], ...], names: tuple[str, ...]) -> dic
 
 
 def whole_number(value: object, *, digits: int = 9) -> int | None:
-    """A cell as a whole number that is not negative and can be stored; None where it is none."""
+    """Return a cell as a non-negative whole number that can be stored; None if it is none."""
     text = str(value).strip().removesuffix(".0") if isinstance(value, str | int | float) else ""
     return int(text) if text.isascii() and text.isdigit() and len(text) <= digits else None
 
@@ -154,7 +156,7 @@ def _cell(values: Mapping[str, object], column: str | None) -> object:
 
 
 def _listed(given: object, *, whole: bool) -> list[object]:
-    """One value a response; `whole`: a text is one response, whatever it looks like."""
+    """Return one value per response; with `whole`, a text is one response, whatever it looks like."""
     if given is None:
         return []
     if isinstance(given, str) and not whole and given.strip().startswith("["):
@@ -164,14 +166,15 @@ def _listed(given: object, *, whole: bool) -> list[object]:
         return [{**shared, **one} if isinstance(one, Mapping) else one for one in choices]
     if not isinstance(given, list):
         return [given]
-    if given and all(isinstance(one, Mapping) and "role" in one for one in given):  # turns, of which the last answers
+    # turns; the last one is the response
+    if given and all(isinstance(one, Mapping) and "role" in one for one in given):
         replies = [one for one in given if one["role"] == "assistant"]
         return replies[-1:] if len(replies) < len(given) or len(given) == 1 else replies
     return [cell for one in given for cell in (_listed(one, whole=whole) if isinstance(one, list) else [one])]
 
 
 def _other_replies(values: Mapping[str, object]) -> list[object]:
-    """Where no column is called like responses: the reply of turns, as ms-swift samples them; both sides of a pair."""
+    """Find responses in other columns: the last reply in turns, as ms-swift writes them, or both sides of a pair."""
     for turns in ("messages", "conversations"):
         if values.get(turns) is not None and (reply := last_reply(turns, values[turns])) is not None:
             return [reply]
@@ -183,7 +186,7 @@ def _other_replies(values: Mapping[str, object]) -> list[object]:
 
 
 def _response(cell: object, row: Mapping[str, object], place: int, n: int) -> GivenResponse | str:
-    """One response, or why it is none."""
+    """Return one response, or the reason why it is none."""
     own = cell if isinstance(cell, Mapping) else {}
     text = _text(cell)
     if text is None:
@@ -209,7 +212,7 @@ def _response(cell: object, row: Mapping[str, object], place: int, n: int) -> Gi
 def _own(
     own: Mapping[str, object], row: Mapping[str, object], name: str, place: int, n: int, *, shared: bool = False
 ) -> object:
-    """What is said of one response: by itself, by a list beside the responses, or by the row of one alone."""
+    """Find a value for one response: in its own entry, in a list parallel to the responses, or in the row."""
     for called in RESPONSE_COLUMNS[name]:
         if own.get(called) is not None:
             return own[called]

@@ -1,7 +1,7 @@
-"""Data sets of the Hugging Face Hub: `hf://owner/name:split` -> local files, in the Hub client's own cache.
+"""Download data sets from the Hugging Face Hub: `hf://owner/name:split` -> files in the Hub client's own cache.
 
-A repository of Parquet files is downloaded as it is; any other is written as Arrow by `datasets`, which runs no code of
-the repository. What is cached is not fetched again; `HF_ENDPOINT`, `HF_HOME` and `HF_TOKEN` mean what they mean there.
+Parquet files of a repository are downloaded unchanged; other repositories are written as Arrow by `datasets`, which
+runs no code of the repository. Cached files are not downloaded again; `HF_ENDPOINT`, `HF_HOME` and `HF_TOKEN` are used.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _SPEC = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class HubName:
-    """What an `hf://` address names."""
+    """The parts of an `hf://` address."""
 
     name: str
     revision: str | None
@@ -32,7 +32,7 @@ class HubName:
 
 
 def hub_name(address: str) -> HubName:
-    """The parts of `hf://owner/name[@revision][/config]:split`; raises `SourceError` where it is none."""
+    """Parse `hf://owner/name[@revision][/config]:split`; raises `SourceError` for another form."""
     found = _SPEC.fullmatch(address)
     if not found:
         raise SourceError(f"{address}: write hf://owner/name:split or hf://owner/name/config:split")
@@ -40,7 +40,7 @@ def hub_name(address: str) -> HubName:
 
 
 def fetched(address: str) -> list[Path]:
-    """Local files of one split, in its order.
+    """Return the local files of one split, in its order.
 
     Raises:
         SourceError: the Hub does not answer, or has no such data set, configuration or split.
@@ -57,7 +57,7 @@ def fetched(address: str) -> list[Path]:
 
 
 def _parquet_files(builder: DatasetBuilder, wanted: HubName) -> list[Path]:
-    """The repository's own files, where they are Parquet."""
+    """Download the repository's own files, if they are Parquet."""
     from huggingface_hub import hf_hub_download
 
     files = builder.config.data_files

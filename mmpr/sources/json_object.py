@@ -1,4 +1,4 @@
-"""Files that are one JSON object: an array of rows under a key (`{"info", "questions": [..]}`), or a dict of rows."""
+"""Find the rows in a file that is one JSON object: an array under a key (`{"info", "questions": [..]}`), or members."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mmpr.sources.file_columns import recognised
 from mmpr.sources.source_records import Compression
 from mmpr.sources.streams import behind_blanks
 
-_HEAD_BYTES = 64_000_000  # what stands before the rows (info, licences) is a few kB
+_HEAD_BYTES = 64_000_000  # the text before the rows (info, licences) has a few kB
 _ASKS = (
     *("question", "query", "problem", "conversations", "messages", "texts", "instruction", "question_text", "text"),
     *("question_string", "problem_text"),
@@ -25,14 +25,14 @@ _KEY = re.compile(r"(\"(?:[^\"\\]|\\.){0,400}+\")\s{0,400}+:\s{0,400}+")
 
 @dataclass(frozen=True, slots=True)
 class RowsInside:
-    """Where the rows of an object begin, in bytes; `keyed`: they are its members, else elements of an array."""
+    """The byte offset at which the rows of an object start; `keyed`: rows are members, not elements of an array."""
 
     offset: int
     keyed: bool
 
 
 def annotations_beside(path: Path) -> Path | None:
-    """The file with the answers to a file of questions, as VQA names them: `v2_mscoco_train2014_annotations.json`."""
+    """Find the file of answers to a file of questions, as VQA names it: `v2_mscoco_train2014_annotations.json`."""
     if "questions" not in path.name:
         return None
     name = path.name.replace("questions", "annotations")
@@ -42,13 +42,13 @@ def annotations_beside(path: Path) -> Path | None:
 
 
 def rows_inside(path: Path, compression: Compression | None, *, asking: Sequence[str] = _ASKS) -> RowsInside | None:
-    """Where the rows are of a file that is one object of rows; None where it is JSON lines.
+    """Find the rows of a file that is one JSON object; return None if it is JSON lines.
 
     Args:
-        asking: the keys of a row; it has one of them.
+        asking: keys that a row may have its question in; it has one of them.
 
     Raises:
-        SourceError: it is one object that holds neither.
+        SourceError: it is one object without rows.
     """
     behind, content = behind_blanks(str(path), compression, _HEAD_BYTES)
     if not content:
@@ -75,7 +75,7 @@ def rows_inside(path: Path, compression: Compression | None, *, asking: Sequence
         elif key is not None and _is_row(_decoded(text, at), asking):
             return RowsInside(behind + len(text[: start + 1].encode("utf-8", "surrogateescape")), keyed=True)
     if alone is None and not rest.strip().startswith("{") and _whole(text[start:]) is None and "\n" in text.strip():
-        return None  # lines, the first of which is broken
+        return None  # JSON lines with a damaged first line
     raise SourceError(f"{path}: is one JSON object without rows that ask: write an array of rows, or one row a line")
 
 
@@ -100,7 +100,7 @@ def _after_blanks(text: str, at: int) -> int:
 
 
 def _members(text: str, at: int) -> Iterator[tuple[str | None, int]]:
-    """The keys of an object that is open at `at`, and where their values begin; ends at what is no member."""
+    """Yield the keys of an object that is open at `at`, and where their values start; stop at what is no member."""
     decoder = json.JSONDecoder()
     while (key := _KEY.match(text, _after_blanks(text, at))) is not None:
         yield key[1], key.end()

@@ -1,4 +1,4 @@
-"""JSON lines: one object a line, UTF-8; a byte order mark, CRLF and blank lines are tolerated."""
+"""JSON lines: one object per line, in UTF-8. A byte order mark, CRLF and blank lines are allowed."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 
 _BLANK = b" \t\n\r\v\f"
-_ROW = re.compile(rb"[^ \t\n\r\v\f][^\n]*+(?:\n|\Z)")  # a line from its first visible byte on; a block's end ends it
+_ROW = re.compile(rb"[^ \t\n\r\v\f][^\n]*+(?:\n|\Z)")  # a line from its first visible byte; it may end with the block
 _BLOCK_BYTES = 1_000_000
-_ROWS_A_MARK = 128  # 10 M rows: 80,000 marks, 2 MB
+_ROWS_A_MARK = 128  # for 10 M rows: 80,000 marks, 2 MB
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +33,14 @@ class Line:
     number: int
     text: bytes
     size_bytes: int
-    ended: bool  # False: the file ends before the line does
+    ended: bool  # False: the file ends inside the line
     long_sha256: bytes | None = None
 
 
 def index(source: Source) -> Index:
-    """Count and mark the lines that are not blank, block by block: about as fast as the file can be read.
+    """Count the lines that are not blank and mark every 128th, about as fast as the file can be read.
 
-    An object that the file ends within is still being written: it is no row yet, and the next start finds it whole.
+    An object that the file ends inside is still being written. It is no row yet; the next start reads it whole.
     """
     count = _Count()
     with unpacked(source) as file:
@@ -56,7 +56,7 @@ def index(source: Source) -> Index:
 
 
 def _is_cut(line: Line) -> bool:
-    """Whether a last line is the beginning of an object; what begins otherwise becomes none by growing."""
+    """Whether a last line is the beginning of an object; a line that starts otherwise cannot grow into one."""
     if line.ended or line.long_sha256 is not None or not line.text.lstrip().startswith(b"{"):
         return False
     try:
@@ -69,23 +69,23 @@ def _is_cut(line: Line) -> bool:
 
 
 class _Count:
-    """The running state of `index`: what is known at a block's edge, which may fall inside a line."""
+    """The running state of `index` at the edge of a block, which may be inside a line."""
 
     def __init__(self) -> None:
         self.offset = 0  # of the next block
-        self.lines = 0  # that have ended
+        self.lines = 0  # lines that have ended
         self.rows = 0
-        self.line_start = 0  # of the line that is open
+        self.line_start = 0  # of the open line
         self.seen = False  # the open line is not blank so far
         self.marks = (array("q"), array("q"), array("q"))
 
     def add(self, block: bytes) -> None:
-        """Count the lines that end in this block; which line a row is and where it begins is found at marks alone."""
+        """Count the lines that end in this block; numbers and offsets of rows are computed only at marks."""
         last = block.rfind(b"\n")
         rows = [row.start() for row in _ROW.finditer(block, self._end_open(block), last + 1)]
         known, lines = 0, self.lines
         for i in range(-self.rows % _ROWS_A_MARK, len(rows), _ROWS_A_MARK):
-            start = block.rfind(b"\n", 0, rows[i]) + 1  # 0: it may have begun before this block, with blanks
+            start = block.rfind(b"\n", 0, rows[i]) + 1  # 0: the line may have begun before this block, with blanks
             known, lines = start, lines + block.count(b"\n", known, start)
             self._mark(self.rows + i, self.offset + start if start else self.line_start, lines + 1)
         self.rows += len(rows)
@@ -96,7 +96,7 @@ class _Count:
         self.offset += len(block)
 
     def _end_open(self, block: bytes) -> int:
-        """Count the open line if it is a row and ends here; where the next line begins."""
+        """Count the open line if it is a row and ends in this block; return where the next line starts."""
         end = block.find(b"\n") + 1
         if not self.seen or not end:
             return 0
@@ -110,7 +110,7 @@ class _Count:
             numbers.append(number)
 
     def finish(self) -> Index:
-        """The index, with the last line even where no line feed ends it."""
+        """Return the index, including a last line without a line feed."""
         if self.seen:
             if self.rows % _ROWS_A_MARK == 0:
                 self._mark(self.rows, self.line_start, self.lines + 1)
@@ -118,12 +118,12 @@ class _Count:
         return self.marked()
 
     def marked(self) -> Index:
-        """The index of the lines that have ended."""
+        """Return the index of the lines that have ended."""
         return Index(self.rows, *self.marks)
 
 
 def cursor(source: Source, span: Span, *, images: bool = True) -> RowCursor:
-    """The lines that are not blank, from the span's mark on."""
+    """Return a cursor over the lines that are not blank, from the span's mark."""
     return RowCursor(_rows(source, span), span.first - span.skip - span.start, source)
 
 
@@ -140,16 +140,16 @@ def _rows(source: Source, span: Span) -> Iterator[Raw]:
 
 
 def pass_blank_lines(file: BinaryIO, more: bytes = b"") -> int:
-    """Pass the blank lines from here on, and count them: a packed file of a megabyte may have a billion.
+    """Skip and count blank lines; a packed file of a megabyte may unpack to a billion of them.
 
     Args:
-        more: bytes that make no line a row, either.
+        more: further bytes that do not make a line a row.
     """
     import numpy as np
 
     n_lines = 0
     while block := cast("BufferedReader", file).peek():
-        solid = block.lstrip()  # of the same bytes as _BLANK, and seven times as fast as with an argument
+        solid = block.lstrip()  # strips the same bytes as _BLANK, seven times as fast as with an argument
         if more and solid.startswith(more):
             solid = block.lstrip(_BLANK + more)
         stop = block.rfind(b"\n", 0, len(block) - len(solid)) + 1
@@ -161,13 +161,13 @@ def pass_blank_lines(file: BinaryIO, more: bytes = b"") -> int:
 
 
 def fingerprint(line: Line) -> tuple[bytes, bytes]:
-    """What a line's hash is made of."""
+    """Return what a line's hash is made of."""
     return b"%d\n" % line.size_bytes, line.long_sha256 or line.text
 
 
 def next_line(file: BinaryIO, number: int, max_bytes: int) -> Line | None:
-    """The line that begins here, or None where the file ends; one over the limit is hashed and forgotten."""
-    piece = _piece(file, max_bytes + 2)  # room for the line's ending
+    """Return the next line, None at the end of the file; a line over the limit is only hashed."""
+    piece = _piece(file, max_bytes + 2)  # with space for the line ending
     text = piece.rstrip(b"\r\n")
     if len(text) > max_bytes or (len(piece) >= max_bytes + 2 and not piece.endswith(b"\n")):
         return _drain(file, number, piece)
@@ -175,7 +175,7 @@ def next_line(file: BinaryIO, number: int, max_bytes: int) -> Line | None:
 
 
 def _drain(file: BinaryIO, number: int, piece: bytes) -> Line:
-    """The rest of a line that is too long, hashed and forgotten."""
+    """Read and hash the rest of a line that is too long."""
     digest, size, blank, ended = hashlib.sha256(), 0, True, False
     while piece:
         ended = piece.endswith(b"\n")
@@ -187,23 +187,23 @@ def _drain(file: BinaryIO, number: int, piece: bytes) -> Line:
 
 
 def _piece(file: BinaryIO, size: int) -> bytes:
-    """At most `size` bytes of a line, one more where they would end between CR and LF."""
+    """Read at most `size` bytes of a line, and one more if they would end between CR and LF."""
     piece = file.readline(size)
     return piece + file.readline(1) if piece.endswith(b"\r") else piece
 
 
 def is_blank(text: bytes) -> bool:
     """Whether these bytes are no row."""
-    return not text or text.isspace()  # bytes of _BLANK, each of them
+    return not text or text.isspace()  # `isspace` knows exactly the bytes of _BLANK
 
 
 def values(raw: Raw, source: Source) -> dict[str, object]:
-    """A line as an object; raises `RowFault` where it is none."""
+    """Parse a line as an object; raises `RowFault` if it is none."""
     return parse(cast("Line", raw.content), source)
 
 
 def parse(line: Line, source: Source) -> dict[str, object]:
-    """The object that a line writes, numbers as they are written; raises `RowFault` where it is none."""
+    """Parse a line as an object, keeping numbers as written; raises `RowFault` if it is none."""
     if line.long_sha256 is not None:
         raise _bad(f"{line.size_bytes:,} bytes long, the limit is {source.max_row_bytes:,}: put images into files")
     text = line.text
@@ -211,7 +211,7 @@ def parse(line: Line, source: Source) -> dict[str, object]:
         raise _bad(f"a NUL byte at column {text.index(0) + 1}: write the file again as UTF-8 text")
     try:
         parsed = DECODER.decode(text.decode("utf-8"))
-        if b"\\u" in text:  # an escaped half of a surrogate pair is JSON, but no text that can be written
+        if b"\\u" in text:  # JSON allows an escaped half of a surrogate pair, but it cannot be encoded
             json.dumps(parsed, ensure_ascii=False).encode("utf-8")
     except UnicodeDecodeError as error:
         raise _bad(f"not UTF-8 at byte {error.start + 1}: convert the file (iconv -t UTF-8)") from error
@@ -235,5 +235,5 @@ def _refuse_constant(constant: str) -> NoReturn:
     raise _bad(f"invalid JSON ({constant} is no JSON value): write null")
 
 
-# Numbers stay as they were written: "0.50" is not 0.5, and 4,300 digits are not worth an int.
+# Numbers stay texts: "0.50" would become 0.5, and a number of 4,300 digits would cost time for nothing.
 DECODER = json.JSONDecoder(parse_float=NumberText, parse_int=NumberText, parse_constant=_refuse_constant)

@@ -1,4 +1,4 @@
-"""Which kind of file something is: by its first bytes; CSV and TSV by their names, for they have no mark."""
+"""Recognise the format of a file by its first bytes; CSV and TSV, which have no mark, by their names."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _HEAD_BYTES = 4096
 _LINES = (".jsonl", ".json", ".ndjson")
 _DELIMITED = (".csv", ".tsv")
 _PACKED = (".gz", ".zst")
-# First bytes of files that people hand over by mistake, with the fix.
+# First bytes of files that users give by mistake, each with the remedy.
 _FOREIGN = (
     (b"version https://git-lfs", "is a Git LFS pointer: fetch the file itself (git lfs pull)"),
     (b"<!DOCTYPE", "is an HTML page: was it downloaded without a login, or is the address wrong?"),
@@ -29,14 +29,15 @@ _FOREIGN = (
     (b"\xff\xd8\xff", "is an image: a source holds questions, and names its images"),
     (b"%PDF", "is a PDF: a source is JSONL, JSON, CSV, Parquet or Arrow"),
 )
+# the file format, and the continuation mark with which a stream starts
 _ARROW = (b"ARROW1", b"\xff\xff\xff\xff")
 
 
 def kind_of(path: Path) -> tuple[Format, Compression | None]:
-    """What a file holds and how it is packed.
+    """Return the format of a file and its compression.
 
     Raises:
-        SourceError: it is of a kind that is not read, or not what its name says.
+        SourceError: the format is not supported, or not the one that the name says.
     """
     start = head(str(path), None, _HEAD_BYTES)
     compression = compression_of(start)
@@ -51,7 +52,7 @@ def kind_of(path: Path) -> tuple[Format, Compression | None]:
 
 
 def unpacked_name(path: Path) -> Path:
-    """The name without what says that it is packed: `vqa.jsonl.gz` -> `vqa.jsonl`."""
+    """Remove the suffix of a compression from a name: `vqa.jsonl.gz` -> `vqa.jsonl`."""
     return path.with_suffix("") if path.suffix in _PACKED else path
 
 

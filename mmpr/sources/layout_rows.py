@@ -1,4 +1,4 @@
-"""A row's values under our names, as its source's layout places them."""
+"""Read a row's values under our column names, as the source's layout places them."""
 
 from __future__ import annotations
 
@@ -21,24 +21,25 @@ from mmpr.types import Reason
 
 _BASE64 = re.compile(r"^(?:[A-Za-z0-9+/]{64}|iVBORw0KGgo|/9j/[A-Za-z0-9+/]{40})[A-Za-z0-9+/]*+={0,2}\s*$")
 _SHORT_ANSWER = 60  # characters
+# what exporters write for a missing hint
 _ABSENT = ("", "nan", "none", "null", "n/a")
 _IMAGE_FILE = re.compile(r"[^\n]{1,300}\.(?:png|jpe?g|webp|gif|bmp|tiff?|avif)", re.IGNORECASE)
-# The next letter of `A. one; B. two`: at the beginning, on a line of its own, or behind a space.
+# The next letter of `A. one; B. two`: at the start, at the start of a line, or after a space.
 _LETTERED = re.compile(r"(?<=[\s;,；])[(（\[]?([A-Za-z])\s?[)）\].:、：．]\s*(?=\S)")
 _ADDRESSES = ("path", "url", "image_url", "image", "src", "file", "file_name", "filename")
 
 
 class LabelledOptions(list[object]):
-    """Options with labels that are no letters: ARC's 1, 2, 3, 4, by which an answer names one."""
+    """Options whose labels are no letters, such as ARC's 1, 2, 3, 4; an answer names an option by its label."""
 
     labels: list[str]
 
 
 def ours_of(values: Mapping[str, object], source: Source) -> dict[str, object]:
-    """The row under the names in `COLUMNS`; an answer is as the row has it.
+    """Return the row under the names in `COLUMNS`; the answer is still as the row has it.
 
     Raises:
-        RowFault: it names images, options or an answer in a way that is not understood.
+        RowFault: images, options or an answer are written in an unknown way.
     """
     source = of_row(source, tuple(values))
     found, layout = columns_of_row(source, values.keys()), layout_named(source.layout)
@@ -66,7 +67,7 @@ def ours_of(values: Mapping[str, object], source: Source) -> dict[str, object]:
 
 
 def _refuse_reasoning(answer: object, values: Mapping[str, object], found: FileColumns) -> None:
-    """A long `solution` is an answer only where it marks one: `\\boxed{}`, `<answer>`, `#### `, `The answer is`."""
+    """Refuse a long `solution` as an answer, unless it marks one: `\\boxed{}`, `<answer>`, `#### `, `The answer is`."""
     if not isinstance(answer, str) or len(answer) <= _SHORT_ANSWER or unwrapped(answer) != answer:
         return
     place = next((group[0] for group in found.places["answer"] if value_at(values, group[0]) is answer), "")
@@ -77,7 +78,7 @@ def _refuse_reasoning(answer: object, values: Mapping[str, object], found: FileC
 
 
 def _take_turns(ours: dict[str, object], values: Mapping[str, object], layout: RowLayout) -> None:
-    """Turns that stand where a question may: The Cauldron's `texts`, the `prompt` of verl and TRL."""
+    """Move turns that are in the place of a question: The Cauldron's `texts`, the `prompt` of verl and TRL."""
     if layout.turns and ours["conversations"] is None:
         ours["conversations"] = value_at(values, layout.turns)
     asked = ours["question"]
@@ -88,7 +89,7 @@ def _take_turns(ours: dict[str, object], values: Mapping[str, object], layout: R
 
 
 def _given_reply(ours: Mapping[str, object], source: Source) -> dict[str, object]:
-    """The reply beside a question: the answer to one that asks for a few words, else a draft."""
+    """Return a reply beside a question as the answer if the question asks for a few words, otherwise as the draft."""
     question, reply = ours["question"], ours["chosen"]
     if source.rollouts or source.beside or not isinstance(question, str) or not isinstance(reply, str):
         return {"chosen": None}
@@ -100,7 +101,7 @@ def _scalar_text(value: object) -> str:
 
 
 def _show_options(ours: dict[str, object], values: Mapping[str, object], source: Source) -> None:
-    """Options that are images follow the row's own, and stand as tags; an answer may be the name of one's file."""
+    """Move options that are images behind the row's images and put tags in their place; an answer may name a file."""
     options, images = ours["choices"], ours["image"]
     if not isinstance(options, list) or not options or not all(map(_is_image, options)):
         return
@@ -113,7 +114,8 @@ def _show_options(ours: dict[str, object], values: Mapping[str, object], source:
     answer = ours["answer"]
     if isinstance(answer, str) and files.count(answer) == 1:
         answer = OptionPlace(files.index(answer))
-    elif isinstance(answer, str) and (named := re.fullmatch(r"choice_(\d{1,2})\.\w{3,4}", answer)):  # IconQA's
+    # IconQA's file names
+    elif isinstance(answer, str) and (named := re.fullmatch(r"choice_(\d{1,2})\.\w{3,4}", answer)):
         answer = OptionPlace(named[1])
     ours.update(image=[*own, *shown], choices=[IMAGE_TAG] * len(shown), question=question, answer=answer)
 
@@ -127,7 +129,7 @@ def _is_image(option: object) -> bool:
 
 
 def first_value(values: Mapping[str, object], found: FileColumns, role: str) -> object:
-    """The first place of a role that has a value; of a group of columns a list."""
+    """Return the first place of a role that has a value; a group of columns gives a list."""
     empty: object = None
     for group in found.places.get(role, ()):
         value = value_at(values, group[0]) if len(group) == 1 else [value_at(values, column) for column in group]
@@ -138,7 +140,7 @@ def first_value(values: Mapping[str, object], found: FileColumns, role: str) -> 
 
 
 def _asked(values: Mapping[str, object], ours: Mapping[str, object], found: FileColumns, layout: RowLayout) -> object:
-    """The question with its hint and unit; of a row that has its question in the image, the layout's own."""
+    """Return the question with its hint and unit; if the image contains it, return the layout's fixed text."""
     question = ours["question"]
     if (question is None or question == "") and layout.asked:
         question = layout.asked
@@ -160,7 +162,7 @@ def _asked(values: Mapping[str, object], ours: Mapping[str, object], found: File
 
 
 def options_of(values: Mapping[str, object], found: FileColumns, *, comma: bool = False) -> object:
-    """The row's options as a list or `{letter: text}`; None where it has none. Raises `RowFault`."""
+    """Return the row's options as a list or `{letter: text}`; None if it has none. Raises `RowFault`."""
     for group in found.places["options"]:
         if len(group) > 1:
             options: object = _lettered_columns(group, [value_at(values, column) for column in group])
@@ -172,15 +174,16 @@ def options_of(values: Mapping[str, object], found: FileColumns, *, comma: bool 
 
 
 def labelled_place(options: object, answer: object) -> OptionPlace | None:
-    """The place of the option that an answer names by the row's own label."""
+    """Return the index of the option whose label an answer names."""
     labels = options.labels if isinstance(options, LabelledOptions) else []
     named = str(answer).strip().upper() if isinstance(answer, str | int) else ""
     return OptionPlace(labels.index(named)) if labels.count(named) == 1 else None
 
 
 def _lettered_columns(group: tuple[str, ...], cells: list[object]) -> list[object]:
-    """Options of a column each; the last ones may be empty, as rows have different numbers of options."""
+    """Return options with one column each; the last may be empty, because rows differ in their number of options."""
     there = [None if _is_absent(cell) else cell for cell in cells]
+    # a question with three options leaves the column D empty
     while there and there[-1] is None:
         there.pop()
     if None in there:
@@ -198,7 +201,7 @@ def _is_absent(cell: object) -> bool:
 
 
 def _listed_options(name: str, value: object, *, comma: bool) -> object:
-    """Options as a list: of texts, of `{label, text}`, pairs or a struct of lists; a text may write the list."""
+    """Return options as a list of texts; they may be `{label, text}`, pairs, a struct of lists, or a list as text."""
     if isinstance(value, str) and not isinstance(value, NumberText):
         if _is_absent(value):
             return None
@@ -225,7 +228,7 @@ def _listed_options(name: str, value: object, *, comma: bool) -> object:
 
 
 def _listed_in_text(text: str, *, comma: bool) -> list[object] | None:
-    """A list in Python or JSON, `A. one; B. two`, `(a) one (b) two`, a line each; with `comma` also `one,two`."""
+    """Parse a list in Python or JSON, `A. one; B. two`, `(a) one (b) two`, or lines; with `comma` also `one,two`."""
     if text.strip().startswith("["):
         return literal_list(text)
     lettered = _LETTERED.split(f"\n{text.strip()}")
@@ -247,7 +250,7 @@ def _first_of(struct: Mapping[str, object], names: tuple[str, ...]) -> object:
 
 
 def by_label(pairs: list[tuple[object, object]]) -> list[object]:
-    """Options in the order of their letters; with other labels as they are, each with its own."""
+    """Order options by their letters; with other labels, keep the order and the labels."""
     labels = [str(label).strip().upper() for label, _ in pairs]
     if labels and sorted(labels) == [letter(place) for place in range(len(labels))]:
         return [text for _, (_, text) in sorted(zip(labels, pairs, strict=True), key=lambda one: one[0])]
@@ -257,7 +260,7 @@ def by_label(pairs: list[tuple[object, object]]) -> list[object]:
 
 
 def _images(values: Mapping[str, object], found: FileColumns, source: Source) -> object:
-    """The row's images as references; of several places that name some, the one that names most."""
+    """Return the row's images as references; if several places name images, the place with most of them counts."""
     most: list[object] = []
     for group in found.places["image"]:
         cells = [value_at(values, column) for column in group]
@@ -278,7 +281,7 @@ def _cell(cell: object, values: Mapping[str, object], source: Source) -> list[ob
     if isinstance(cell, str) and not isinstance(cell, NumberText) and cell.startswith("["):
         cell = _listed_images(cell)
     if source.format == "csv" and source.layout == "vlmevalkit" and isinstance(cell, str) and _is_index(cell):
-        shared = image_of(source, cell)  # of the row that it is shared with
+        shared = image_of(source, cell)  # the row that it shares the image with
         cell = cell if shared is None else _listed_images(shared) if shared.startswith("[") else shared
     return [_reference(one, values, source) for one in (cell if isinstance(cell, list) else [cell])]
 
@@ -295,7 +298,7 @@ def _is_index(cell: str) -> bool:
 
 
 def _reference(image: object, values: Mapping[str, object], source: Source) -> object:
-    """One image as its path, address or data; what it is not is left for the row to be refused by."""
+    """Return one image as path, address or data; any other value is returned unchanged and refused later."""
     if isinstance(image, Mapping):
         if image.keys() <= {"bytes", "path"} and not image.get("bytes") and not image.get("path"):
             raise RowFault(Reason.IMAGE_MISSING, "an image without bytes and path: give one of them")
@@ -311,7 +314,7 @@ def _reference(image: object, values: Mapping[str, object], source: Source) -> o
 
 
 def filled(form: str, values: Mapping[str, object]) -> str:
-    """The path of an image that a row names by its number: `{image_id:012}.jpg`.
+    """Return the path of an image that a row names by its number: `{image_id:012}.jpg`.
 
     Raises:
         RowFault: the row has no such column.
@@ -330,7 +333,7 @@ def filled(form: str, values: Mapping[str, object]) -> str:
 
 
 def _refuse_unread(role: str, has: object, values: Mapping[str, object], found: FileColumns, source: Source) -> None:
-    """A row that names images, options or an answer in a column that is not read is never asked without them."""
+    """Refuse a row with images, options or an answer in an unread column: it must not be asked without them."""
     ours = "choices" if role == "options" else role
     if has or source.rollouts or dict(source.columns).get(ours) == "":
         return
@@ -338,7 +341,7 @@ def _refuse_unread(role: str, has: object, values: Mapping[str, object], found: 
     if role == "image":
         suspects += tuple(name for name in found.unread if name not in suspects and _is_image(values.get(name)))
     if role == "answer" and not layout_named(source.layout).open:
-        return  # it is withheld
+        return  # its answer is withheld
     for name in suspects:
         value = values.get(name)
         if value not in (None, "", [], {}) and not isinstance(value, bool) and (role != "image" or _names_image(value)):

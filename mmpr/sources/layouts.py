@@ -1,11 +1,12 @@
-"""How published data sets name their columns: one small record a layout, most specific first.
+"""How published data sets name their columns: one small record per layout, the most specific ones first.
 
-A source is recognised once, by the columns of its schema or of its first rows: the first layout whose `marks` all stand
-there. A name matches in any spelling: `imageId`, `image_id` and `Image ID` are one. The next layout is ten lines: its
-name, its marks, and what differs from `PLAIN`; docs/sources.md lists them.
+A source is recognised once, by the columns of its schema or of its first rows: the first layout counts whose `marks`
+all exist. Names match in any spelling: `imageId`, `image_id` and `Image ID` are equal. A new layout needs about ten
+lines: its name, its marks, and what differs from `PLAIN`; docs/sources.md lists them.
 
-A column may be a group: `image_#` is `image_1`, `image_2`, .. in order, `choice_@` is `choice_a`, `choice_b`, .., and
-`@` the columns A, B, C, ..; `left_image&right_image` are both. A dot goes into a struct: `reward_model.ground_truth`.
+A column may be a group: `image_#` stands for `image_1`, `image_2`, .. in order, `choice_@` for `choice_a`, `choice_b`,
+.., and `@` for the columns A, B, C, ..; `left_image&right_image` stands for both. A dot selects a field of a struct:
+`reward_model.ground_truth`.
 """
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-Columns = tuple[str, ...]  # tried in order: the first that has a value
+Columns = tuple[str, ...]  # tried in order: the first one with a value counts
 
 
 class AnswerRule(StrEnum):
-    """How an answer that stands beside options names one of them.
+    """How an answer names one of its options.
 
-    LETTER and TEXT both take a letter and an option's text; of an answer that is both (options `C, A, B`, answer `A`),
-    LETTER takes the letter and TEXT the text; EITHER, of a source that has answers of both ways, takes neither.
+    LETTER and TEXT both accept a letter and an option's text. If an answer is both (options `C, A, B`, answer `A`),
+    LETTER reads the letter and TEXT the text. EITHER, for a source that mixes both, accepts neither then.
     """
 
     LETTER = "letter"
@@ -58,29 +59,30 @@ class RowLayout:
     """One way to lay out a row.
 
     Args:
-        name: as `mmpr check` reports it.
-        marks: columns that a file of it has, all of them; `a|b` is either, `!a` is one that it has not.
-        question, image, options, answer, hint, id, source: where our columns are; a hint is put before the question.
-        more: what is put behind the question.
-        turns: the column of turns, if it is called neither `conversations` nor `messages`.
-        draft: the reply of a row without an answer.
+        name: the name that `mmpr check` reports.
+        marks: columns that a file must have, all of them; `a|b` is either, `!a` is one that it must not have.
+        question, image, options, answer, hint, id, source: the places of our columns; a hint is put before the
+            question.
+        more: columns that are appended to the question.
+        turns: the column of turns, if its name is neither `conversations` nor `messages`.
+        draft: the column of the reply in a row without an answer.
         rule: how an answer names an option, unless the rows prove another way; None: the setting `answer_index` or the
             rows decide.
-        votes: whether several answers are those of annotators, of whom a share must agree; else each is accepted.
-        kinds: of the column `kind`, what its values say of the answer.
-        kind: the column that says what kind of answer a row has.
+        votes: several answers are those of annotators, of whom a fraction must agree; otherwise each one is accepted.
+        kinds: what the values of the column `kind` mean for the answer.
+        kind: the column that names the kind of a row's answer.
         unit: the column of the answer's unit.
-        files: where an image is that is not named by its path; the first form of which the file exists is taken.
-        withheld: what stands for an answer that is not given out, besides nothing, `?` and, beside options, -1.
-        open: whether a row without an answer is a question to be completed (Dropout-NTP); else its answer is withheld.
-        asked: the question of rows that have theirs in the image.
+        files: patterns for the path of an image that is not named by its path; the first one with a file is used.
+        withheld: texts that mean a withheld answer, besides nothing, `?` and, with options, -1.
+        open: a row without an answer is a question for Dropout-NTP; otherwise its answer is withheld.
+        asked: the question of rows whose image contains their question.
         words: what answers stand for: 1 for yes.
-        comma: whether options may stand in one text, between commas.
-        chat: whether the question is a whole prompt as a chat template wrote it, of which the turns are read.
-        rollouts: whether other systems write it beside the questions that they asked.
-        formats: of files that may have it; none: all. `table` is Parquet or Arrow.
-        alone: whether a file of it has no other columns than its marks. These are common ones: each row that proves
-            another way than `rule` counts.
+        comma: options may be one text, separated by commas.
+        chat: the question is a whole prompt as a chat template wrote it; its turns are read.
+        rollouts: other systems write this layout, with responses to the questions.
+        formats: formats of files that may have this layout; empty: all. `table` is Parquet or Arrow.
+        alone: a file has no other columns than its marks. These are common names, so each row that proves another rule
+            than `rule` counts.
     """
 
     name: str
@@ -118,7 +120,7 @@ _COCO = (
     *("COCO_{data_subtype}_{image_id:012}.jpg", "{data_subtype}/COCO_{data_subtype}_{image_id:012}.jpg"),
     *("{data_subtype}/{image_id:012}.jpg", "{split}2017/{image_id:012}.jpg", "{image_id:012}.jpg"),
 )
-_COCO_IMAGE = (*_IMAGE, "image_id")  # the number in a file's name, where no column holds the image
+_COCO_IMAGE = (*_IMAGE, "image_id")  # the number in a file's name, if no column holds the image
 _YES_NO = (("0", "No"), ("1", "Yes"))
 _IN_IMAGE = "Answer the question that is shown in the image."
 PLAIN = RowLayout("plain", id=("id",), open=True)
@@ -401,7 +403,7 @@ LAYOUTS = (
 
 
 def layout_named(name: str) -> RowLayout:
-    """The layout of this name; `PLAIN` where none has it."""
+    """Return the layout with this name; `PLAIN` if there is none."""
     return _BY_NAME.get(name, PLAIN)
 
 

@@ -1,4 +1,4 @@
-"""`open_source`: check, before an engine starts, whether a source can be read at all."""
+"""`open_source`: check that a source can be read, before an engine starts."""
 
 from __future__ import annotations
 
@@ -30,27 +30,26 @@ def open_source(
     video_frames: int = 8,
     among_others: bool = False,
 ) -> Source:
-    """Describe where questions are: a file, a folder of files, an MMPR `meta.json`, or a data set of the Hub.
+    """Describe where questions are: a file, a folder of files, an MMPR `meta.json`, or a data set on the Hub.
 
     Args:
         path: JSON lines, a JSON array, CSV, TSV (each plain, .gz or .zst), Parquet, Arrow or an Excel workbook; a
-            folder that holds files of one of these kinds but the last, or was written by `datasets.save_to_disk`; a
-            `meta.json` as MMPR is released with; or `hf://owner/name:split`, `hf://owner/name/config:split`, fetched
-            here and read from the Hub client's cache.
-        name: stands in ids; the file's, folder's or data set's name without its ending by default.
-        image_root: the folder that relative image paths begin at; the source's own folder by default. The roots that
-            a `meta.json` names begin there, by default at the `meta.json` or the folder above it.
-        columns: our column's name -> the file's, where they differ.
-        language: `en`, `zh`, or `auto`: by the question's script; a row's own `language` goes first.
+            folder of files of one of these kinds except the last, or written by `datasets.save_to_disk`; a `meta.json`
+            of an MMPR release; or `hf://owner/name:split`, `hf://owner/name/config:split`, which is downloaded here.
+        name: part of ids; by default the name of the file (without its suffix), the folder or the data set.
+        image_root: the folder that relative image paths start from; by default the source's own folder. Roots in a
+            `meta.json` start from there; by default, from the folder of the `meta.json` or the one above it.
+        columns: our column name -> the file's, where they differ.
+        language: `en`, `zh`, or `auto`: decided by the question's script; a row's own `language` takes precedence.
         answer_kind: for rows that name none.
-        answer_agreement: the least share of annotators that must give an answer, from 0 to 1.
-        max_row_bytes: a longer line, element or record is skipped unread.
-        video_frames: images that a row's `video` becomes.
-        among_others: whether a build has other sources, too: then a row's own `source` comes behind the name.
+        answer_agreement: smallest fraction of annotators that must give an answer, from 0 to 1.
+        max_row_bytes: a longer line, element or record is skipped without reading it.
+        video_frames: number of images that a row's `video` becomes.
+        among_others: whether the build has other sources too; then a row's own `source` is appended to the name.
 
     Raises:
-        SourceError: nothing is there, it cannot be read, its kind is not read, or a column is missing; a folder
-            holds no file of questions, or files of several kinds; or a column or language named here does not exist.
+        SourceError: nothing is there, it cannot be read, its kind is unknown, or a column is missing; a folder has no
+            file of questions, or files of several kinds; or `columns` or `language` has an invalid value.
     """
     on_hub = hub_name(str(path)) if str(path).startswith("hf://") else None
     place = Path(path).expanduser().absolute()
@@ -78,7 +77,7 @@ def open_source(
 
 
 def default_name(path: str | Path) -> str:
-    """What a source is called that is given no name; raises `SourceError` where an `hf://` address is none."""
+    """Return the default name of a source; raises `SourceError` for an invalid `hf://` address."""
     if str(path).startswith("hf://"):
         return hub_name(str(path)).name.rpartition("/")[2]
     return file_stem(Path(path).expanduser().absolute())
@@ -100,9 +99,10 @@ def _recipe(source: Source, place: Path, image_root: str | Path | None) -> Sourc
 
 
 def _file(source: Source) -> Source:
-    """One file by what it holds; raises `SourceError` where that is not read, or columns are missing."""
+    """Describe one file by its content; raises `SourceError` if it is not supported or columns are missing."""
     path = _regular(Path(source.path))
     format, compression = kind_of(path)
+    # `vqa.tsv.gz` has two suffixes
     delimiter = "\t" if ".tsv" in path.suffixes else ","
     source = replace(source, format=format, compression=compression, delimiter=delimiter)
     if format == "jsonl" and ".json" in path.suffixes and (inside := rows_inside(path, compression)):
@@ -117,7 +117,7 @@ def _file(source: Source) -> Source:
 
 
 def _root(image_root: str | Path) -> str:
-    """Absolute, or the address of a folder elsewhere."""
+    """Return an absolute path, or the address of a remote folder."""
     return str(image_root) if "://" in str(image_root) else str(Path(image_root).expanduser().absolute())
 
 

@@ -1,8 +1,8 @@
-"""Parquet files: the same columns as JSON lines; a row's number is its 0-based place in the file.
+"""Parquet files: the same columns as JSON lines; a row's number is its 0-based index in the file.
 
-A row group is read page by page and never held: a lease that begins within one passes the batches before it. Memory
-is bounded by the largest page that the file's writer made, and by batches of fewer rows where a page's values may stand
-in many rows each.
+A row group is read page by page and is never in memory as a whole; a lease that starts inside one skips the batches
+before it. Memory is bounded by the largest page of the file, and by smaller batches if one value of a page may appear
+in many rows.
 """
 
 from __future__ import annotations
@@ -25,31 +25,31 @@ if TYPE_CHECKING:
 __all__ = ["cursor", "image_typed", "index", "names", "values"]
 
 _BATCH_ROWS = 256
-_BATCH_IMAGE_ROWS = 16  # of some MB each
+_BATCH_IMAGE_ROWS = 16  # images may have some MB each
 _BUFFER_BYTES = 1_000_000
-# Of one column in one row group: bytes that are unpacked from fewer than a hundredth, and values in lists.
+# Limits for one column in one row group: bytes unpacked from less than 1 % of them, and values in lists.
 _MOST_PACKED_BYTES, _MOST_PACKING, _MOST_LIST_VALUES = 100_000_000, 100, 20_000_000
 _MOST_SHARED_BYTES = 500_000_000
 _LONG_NESTED_BYTES = 1_000_000
-_MOST_REPEATED_BYTES = 32_000_000  # of a batch, where each of its rows has the longest value that a page may hold
+_MOST_REPEATED_BYTES = 32_000_000  # of a batch in which each row has the longest value of a page
 _LONG_DICTIONARY_BYTES = 4_000_000
-_I32, _DICTIONARY_PAGE = 0x15, 2  # of a page's header: a field of 32 bits, and the type that stands in the first
+_I32, _DICTIONARY_PAGE = 0x15, 2  # in a page's header: a 32-bit field, and the type of page that the first one has
 
 
 def names(source: Source) -> list[str]:
-    """The columns of the file's schema."""
+    """Return the columns of the file's schema."""
     with _open(source) as file:
         return list(file.schema_arrow.names)
 
 
 def image_typed(source: Source) -> list[str]:
-    """The columns that hold images by their type."""
+    """Return the columns whose type holds images."""
     with _open(source) as file:
         return typed_in(file.schema_arrow)
 
 
 def index(source: Source) -> Index:
-    """One mark a row group, from the footer alone."""
+    """Return an index with one mark per row group, from the footer alone."""
     ordinals, offsets, n_rows = array("q"), array("q"), 0
     with _open(source) as file:
         for group in range(file.num_row_groups):
@@ -61,7 +61,7 @@ def index(source: Source) -> Index:
 
 
 def cursor(source: Source, span: Span, *, images: bool = True) -> TableCursor:
-    """The rows from the span's row group on."""
+    """Return a cursor over the rows from the span's row group."""
     return TableCursor(_batches(source, span.offset, images), span.number, source)
 
 
@@ -83,14 +83,14 @@ def _batches(source: Source, group: int, images: bool) -> Iterator[pa.RecordBatc
 
 
 def _without_bytes(file: pq.ParquetFile, columns: list[str], embedded: list[str]) -> list[str]:
-    """The other columns, and of the images only what names them: `image.path`, `image.list.element.path`."""
+    """Return the other columns, and of images only their names: `image.path`, `image.list.element.path`."""
     leaves = [file.schema.column(i).path for i in range(len(file.schema.names))]
     paths = [leaf for leaf in leaves if leaf.partition(".")[0] in embedded and leaf.endswith(".path")]
     return [name for name in columns if name not in embedded] + paths
 
 
 def _chunks(file: pq.ParquetFile, group: int, columns: list[str]) -> Iterator[pq.ColumnChunkMetaData]:
-    """What a row group keeps of these columns: of one with fields, of each."""
+    """Yield the metadata of these columns in a row group; a struct column has one entry per field."""
     footer = file.metadata.row_group(group)
     for chunk in map(footer.column, range(footer.num_columns)):
         path = chunk.path_in_schema
@@ -99,8 +99,10 @@ def _chunks(file: pq.ParquetFile, group: int, columns: list[str]) -> Iterator[pq
 
 
 def _batch_rows(file: pq.ParquetFile, group: int, columns: list[str], source: Source) -> int:
-    """Rows at once: few where a long value may stand in each of them, as one of a dictionary or as what others begin
-    with. Both are bounded by the bytes that they are kept in.
+    """Return the number of rows to read at once: few if each of them may contain the same long value.
+
+    That is possible with a dictionary, and with values that share their beginning. Both are bounded by their stored
+    bytes.
     """
     import pyarrow.types as kinds
 
@@ -116,16 +118,17 @@ def _batch_rows(file: pq.ParquetFile, group: int, columns: list[str], source: So
 
 
 def _shared_texts(path: str) -> list[str]:
-    """Columns that pyarrow shall keep as dictionaries: long values that many rows share are then held once.
+    """Return the columns that pyarrow should keep as dictionaries, so that long values of many rows are stored once.
 
-    Not where a dictionary was full and plain values follow it: it would hold all of these until the row group ends.
+    A column is not one of them if its dictionary was full and plain values follow: all of these would stay in memory
+    until the row group ends.
     """
     import pyarrow.parquet as pq
 
     footer, found = pq.read_metadata(path), dict[str, bool]()
     for group in map(footer.row_group, range(footer.num_row_groups)):
         for chunk in map(group.column, range(group.num_columns)):
-            # pyarrow reads none in a list or record so, where these fall into several pieces
+            # pyarrow cannot do this for values in lists or structs that are split into several chunks
             if chunk.physical_type == "BYTE_ARRAY" and "." not in chunk.path_in_schema:
                 unpacked = chunk.total_uncompressed_size
                 long = unpacked > _LONG_DICTIONARY_BYTES and 2 * _dictionary_bytes(path, chunk) > unpacked
@@ -134,7 +137,7 @@ def _shared_texts(path: str) -> list[str]:
 
 
 def _dictionary_bytes(path: str, chunk: pq.ColumnChunkMetaData) -> int:
-    """How large a chunk's dictionary is unpacked; 0: it has none."""
+    """Return the unpacked size of a chunk's dictionary; 0 if it has none."""
     first = min(chunk.dictionary_page_offset or chunk.data_page_offset, chunk.data_page_offset)
     with Path(path).open("rb", buffering=0) as pages:
         pages.seek(first)
@@ -142,7 +145,7 @@ def _dictionary_bytes(path: str, chunk: pq.ColumnChunkMetaData) -> int:
 
 
 def _unpacked_dictionary(header: bytes) -> int:
-    """How large a page is unpacked, by the beginning of its header in Thrift's compact form; 0: no dictionary."""
+    """Return the unpacked size of a dictionary page from the start of its header (Thrift compact); 0: another page."""
     numbers, at = [], 0
     for _ in range(2):
         if header[at : at + 1] != bytes((_I32,)):
@@ -153,12 +156,12 @@ def _unpacked_dictionary(header: bytes) -> int:
             shift, at = shift + 7, at + 1
             if header[at - 1] < 0x80:
                 break
-        numbers.append(number >> 1)  # zigzag: sizes and types are not negative
+        numbers.append(number >> 1)  # zigzag encoding: sizes and types are not negative
     return numbers[1] if numbers[0] == _DICTIONARY_PAGE else 0
 
 
 def _has_long_nested(file: pq.ParquetFile, columns: list[str]) -> bool:
-    """Whether values in lists or records may be long: they come one by one, however many are the same."""
+    """Whether values in lists or structs may be long: pyarrow repeats equal ones."""
     for group in range(file.num_row_groups):
         for chunk in _chunks(file, group, columns):
             if "." in chunk.path_in_schema and chunk.total_uncompressed_size > _LONG_NESTED_BYTES:
@@ -167,14 +170,14 @@ def _has_long_nested(file: pq.ParquetFile, columns: list[str]) -> bool:
 
 
 def _refuse_bombs(file: pq.ParquetFile, columns: list[str], source: Source) -> None:
-    """Raises `SourceError` for pages that no data set has: a reader holds a page, and the values of a row's lists."""
+    """Refuse pages that no real data set has, because a page, and the values of a row's lists, must fit in memory."""
     for group in range(file.num_row_groups):
         n_rows = file.metadata.row_group(group).num_rows
         for chunk in _chunks(file, group, columns):
             large = chunk.total_uncompressed_size > _MOST_PACKED_BYTES
             packed = large and chunk.total_uncompressed_size > _MOST_PACKING * chunk.total_compressed_size
             nested = "." in chunk.path_in_schema
-            # one long value that the lists of many rows share
+            # one long value that the lists of many rows contain
             shared = nested and chunk.total_uncompressed_size > _MOST_PACKING * chunk.total_compressed_size
             each = _BATCH_IMAGE_ROWS * chunk.total_uncompressed_size * chunk.num_values // max(1, n_rows)
             if packed or (nested and chunk.num_values > _MOST_LIST_VALUES) or (shared and each > _MOST_SHARED_BYTES):
@@ -191,7 +194,7 @@ def _open(source: Source) -> Iterator[pq.ParquetFile]:
     import pyarrow.parquet as pq
 
     try:
-        # either default would hold a whole row group's packed bytes
+        # with either default, pyarrow would hold the packed bytes of a whole row group
         with pq.ParquetFile(
             source.path, buffer_size=_BUFFER_BYTES, pre_buffer=False, read_dictionary=_shared_texts(source.path)
         ) as file:

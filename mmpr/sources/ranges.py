@@ -12,15 +12,15 @@ from mmpr.sources.source_records import Index, LeaseRange, Span
 def ranges(
     index: Index, *, chunk_questions: int = 128, limit: int | None = None, seed: int = 0, first_row: int = 0
 ) -> Iterator[LeaseRange]:
-    """Every row once, in order, `chunk_questions` a range and the rest in the last.
+    """Yield every row once and in order: `chunk_questions` rows per range, the rest in the last one.
 
-    Ranges are fixed by counts alone. Rows appended to a file leave the ranges before them as they were, if the new ones
-    are cut with `first_row` = the last old range's `stop`.
+    Ranges depend only on counts. Rows that are appended to a file do not change earlier ranges if they are cut with
+    `first_row` = `stop` of the last old range.
 
     Args:
         index: of the source.
-        chunk_questions: rows a range.
-        limit: a sample of so many rows instead of all of them; see `sample`.
+        chunk_questions: rows per range.
+        limit: take a sample of this many rows instead of all; see `sample`.
         seed: of the sample.
         first_row: ordinal of the first row to take.
     """
@@ -32,9 +32,9 @@ def ranges(
 
 
 def sample(index: Index, limit: int, seed: int, *, first_row: int = 0) -> Iterator[int]:
-    """`limit` ordinals in rising order, spread over the whole source: one from each of `limit` equal stretches.
+    """Yield `limit` ordinals in rising order: one from each of `limit` equal parts of the source.
 
-    By hash and not by `random`, whose draws may change with the Python that resumes the run.
+    They are chosen by hash: `random` may draw others under the Python version that resumes the run.
     """
     n_rows = index.n_rows - first_row
     if limit >= n_rows:
@@ -47,7 +47,7 @@ def sample(index: Index, limit: int, seed: int, *, first_row: int = 0) -> Iterat
 
 
 def lease_of(index: Index, ordinals: Sequence[int]) -> LeaseRange:
-    """The range of some rows, in rising order."""
+    """Return the range of the given rows, which are in rising order."""
     return LeaseRange(tuple(_spans(index, ordinals)))
 
 

@@ -1,4 +1,4 @@
-"""How a source's rows are read, found once: its layout when it is opened, its answers' rule over all its rows."""
+"""Decide once how a source's rows are read: the layout when it is opened, the answers' rule from all its rows."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ from mmpr.sources.rows import listed_choices
 from mmpr.sources.source_records import ASKING, PART_ROWS, Index, LeaseRange, Source, Span
 from mmpr.sources.streams import head, unpacked
 
-_PROVING_ROWS = 500  # that may show that the answers of a file are not those of its layout
-_LAYOUT_MARGIN = 3  # a stray label of a published set proves nothing
+_PROVING_ROWS = 500  # rows that may show that a file's answers differ from those of its layout
+_LAYOUT_MARGIN = 3  # a single wrong label in a published data set proves nothing
 _HEAD_BYTES = 4096
 _LONG_CHARS = 100_000
-_ROWS = 200  # that are looked at for a layout: the keys of JSON's rows may differ
-# `answer_idx`, and the class that GeoQA calls `label`: counted from 0 unless a row shows another way.
+_ROWS = 200  # rows that are examined for the layout: rows of JSON may differ in their keys
+# `answer_idx`, and the class that GeoQA names `label`: counted from 0 unless a row proves another rule.
 _INDEX_NAME = re.compile(r"(?:idx|index|Idx|Index)$|^(?:label|cop)$")
 _TABLES = {"parquet": parquet.names, "arrow": arrow.names, "csv": csv_file.names, "xlsx": xlsx_file.names}
 
 
 def recognise(source: Source, names: list[str] | None) -> Source:
-    """One file with its layout; `names` are its columns where the file has a schema or a header.
+    """Return the source of one file with its layout; `names` are its columns if it has a schema or header.
 
     Raises:
-        SourceError: a mapped column does not exist, or none could hold a question.
+        SourceError: a mapped column does not exist, or no column may hold a question.
     """
     sample = list(first_rows(source)) if names is None else []
     seen = names if names is not None else list(dict.fromkeys(name for row in sample for name in row))
@@ -56,14 +56,14 @@ def recognise(source: Source, names: list[str] | None) -> Source:
     else:
         found = source
     layout = layout_named(found.layout)
-    if names is not None and (found.format != "csv" or layout.files):  # of its columns, which are known only now
+    if names is not None and (found.format != "csv" or layout.files):  # only now its columns are known
         sample = list(first_rows(found))
     votes = layout.votes or (layout.open and any(_repeats(found, row) for row in sample))
     return replace(found, votes=votes, answers=_of_layout(found, seen), image_files=_image_files(found, sample))
 
 
 def _with_image(source: Source, names: list[str]) -> Source:
-    """A table with its only column of image type mapped, where none is called like one.
+    """Map the only column of image type of a table, if no column has a name of an image.
 
     Raises:
         SourceError: there are several.
@@ -85,7 +85,7 @@ def _with_image(source: Source, names: list[str]) -> Source:
 
 
 def _of_layout(source: Source, names: Iterable[str]) -> AnswerRule | None:
-    """The layout's rule, unless other columns are mapped in the place of its own; of a column that its name says."""
+    """Return the layout's rule, unless its columns are replaced by mapped ones; a column's name may give a rule too."""
     mapped = dict(source.columns)
     rule = None if "answer" in mapped or "choices" in mapped else layout_named(source.layout).rule
     found = columns_of_row(source, tuple(names)).places
@@ -95,15 +95,15 @@ def _of_layout(source: Source, names: Iterable[str]) -> AnswerRule | None:
 
 
 def _margin(source: Source) -> int:
-    """By how many rows another way than the layout's has to be proven."""
+    """Return by how many rows another rule must be proven to replace the layout's."""
     layout = layout_named(source.layout)
     return 1 if layout.alone or layout.rule is None else _LAYOUT_MARGIN
 
 
 def first_rows(source: Source) -> Iterator[Mapping[str, object]]:
-    """The values of at most 200 rows of one file, without images' bytes; none of a row that cannot be read.
+    """Yield the values of at most 200 rows of one file, without image bytes and without unreadable rows.
 
-    Long texts are cut: they are images as base64, and 200 of them may have gigabytes.
+    Long texts are cut, because they are base64 images, and 200 of them may have gigabytes.
     """
     offset, number = 0, 0
     try:
@@ -111,12 +111,12 @@ def first_rows(source: Source) -> Iterator[Mapping[str, object]]:
             with unpacked(source) as file:
                 offset = array_file.enter(file, source) if source.format == "json" else file.tell()
             number = 1 if source.format == "jsonl" else 0
-        header = int(source.format == "csv")  # which stands before the first row
+        header = int(source.format == "csv")  # the header is before the first row
         span = LeaseRange((Span(header, _ROWS, header, offset, number),))
         for _, _, values in raw_values(source, span, hashlib.sha256()):
             if values is not None:
                 yield {name: _shortened(value) for name, value in values.items()}
-    except SourceError:  # it has fewer rows; what else is wrong is found when the rows are counted
+    except SourceError:  # the file has fewer rows; other faults are reported when the rows are counted
         return
 
 
@@ -129,7 +129,7 @@ def _shortened(value: object) -> object:
 
 
 def _check_mapped(source: Source, seen: list[str]) -> None:
-    """Raises `SourceError` where a mapped column is in no row."""
+    """Raise `SourceError` if a mapped column is in no row."""
     for ours, theirs in source.columns:
         top = theirs if theirs in seen else theirs.partition(".")[0]
         if theirs and top not in seen and not _stands_in(source, top):
@@ -138,7 +138,7 @@ def _check_mapped(source: Source, seen: list[str]) -> None:
 
 
 def _may_have_options(source: Source) -> bool:
-    """Whether its rows have to be looked at: a file without a column of options has nothing to decide."""
+    """Whether the rows must be examined: a file without a column of options needs no rule."""
     if source.format in _TABLES:
         names = _TABLES[source.format](source)
         return bool(columns_of_row(source, names).places["options"])
@@ -150,7 +150,7 @@ def _may_have_options(source: Source) -> bool:
 
 
 def _occurs(source: Source, *keys: bytes) -> bool:
-    """Whether one of these stands in the file; one pass for all, for it may have gigabytes."""
+    """Whether one of these keys occurs in the file; one pass for all keys, because the file may have gigabytes."""
     tail, longest = b"", max(map(len, keys))
     with unpacked(source) as file:
         while block := file.read(4_000_000):
@@ -162,7 +162,7 @@ def _occurs(source: Source, *keys: bytes) -> bool:
 
 
 def _stands_in(source: Source, name: str) -> bool:
-    """Whether a key occurs in the file behind the rows that were looked at."""
+    """Whether a key occurs after the rows that were examined."""
     return _occurs(source, f'"{name}"'.encode())
 
 
@@ -176,7 +176,7 @@ def _repeats(source: Source, values: Mapping[str, object]) -> bool:
 
 
 def _image_files(source: Source, sample: list[Mapping[str, object]]) -> str:
-    """The form of an image's path that a file exists of, else the layout's first that the rows can fill."""
+    """Return the pattern of image paths for which a file exists, otherwise the first one that the rows can fill."""
     layout = layout_named(source.layout)
     said = source.path + head(source.path, source.compression, _HEAD_BYTES).decode("utf-8", "replace")  # `data_subtype`
     split = next((s for s in ("train2014", "val2014", "test2015", "train2017", "val2017") if s in said), "train2014")
@@ -200,17 +200,17 @@ def _image_files(source: Source, sample: list[Mapping[str, object]]) -> str:
 
 
 def settled(source: Source, counted: Index, *, answer_index: int | None = None) -> Source:
-    """The source with the rule by which its answers name options.
+    """Return the source with the rule by which its answers name options.
 
-    Without a layout's rule all rows decide it; else the first ones may show that the layout's is not theirs.
+    If the layout has no rule, all rows decide; otherwise the first rows may show that the layout's rule is wrong here.
 
     Args:
-        source: opened; it may have several files.
+        source: an opened source; may have several files.
         counted: its index.
-        answer_index: the setting: 0 or 1, or None; that options have an index is still for the rows to show.
+        answer_index: the setting: 0, 1 or None. Whether answers are indices at all is decided by the rows.
 
     Raises:
-        SourceError: its answers can be read in two ways, and no row decides.
+        SourceError: the answers have two readings, and no row decides.
     """
     parts = source.parts or (source,)
     rules = {part.name: part.answers for part in parts}
@@ -237,7 +237,7 @@ def settled(source: Source, counted: Index, *, answer_index: int | None = None) 
 def _rows_to_prove(
     source: Source, counted: Index, wanted: Mapping[str, Source]
 ) -> Iterator[tuple[Source, int, Mapping[str, object]]]:
-    """The rows that decide, by file: all, but of layouts with a rule the first ones."""
+    """Yield the rows that decide, by file: all rows, but only the first ones for a layout with a rule."""
     parts, seen = source.parts or (source,), Counter[str]()
 
     def enough(part: Source) -> bool:
@@ -268,7 +268,7 @@ def _prove(proofs: RuleProofs, part: Source, number: int, values: Mapping[str, o
 
 
 def reading_of(source: Source) -> dict[str, Any]:
-    """What `run.json` keeps of how a source is read: by name, so that every later start reads its rows the same."""
+    """Return what `run.json` stores about reading a source, so that every later start reads its rows equally."""
     return {
         part.name: {
             "layout": part.layout,
@@ -282,16 +282,16 @@ def reading_of(source: Source) -> dict[str, Any]:
 
 
 def hashed_plainly(source: Source) -> Source:
-    """The source with its rows hashed as before there were layouts: by our columns, MathVista's and MMMU's alone."""
+    """Return the source with rows hashed as before layouts existed: our columns, and those of MathVista and MMMU."""
     parts = tuple(replace(part, plain_hash=True) for part in source.parts)
     return replace(source, plain_hash=True, parts=parts)
 
 
 def as_recorded(source: Source, reading: Mapping[str, Any]) -> Source:
-    """The source, read as a run's earlier starts did.
+    """Return the source with the reading that a run's earlier starts recorded.
 
     Raises:
-        ConfigError: the record is of a layout that this mmpr does not know.
+        ConfigError: this mmpr does not know the recorded layout.
     """
 
     def one(part: Source) -> Source:
@@ -308,7 +308,7 @@ def as_recorded(source: Source, reading: Mapping[str, Any]) -> Source:
 
 
 def check_columns(source: Source, names: Sequence[str]) -> None:
-    """Raises `SourceError` where a mapped column is missing, or there is none that could hold a question."""
+    """Raise `SourceError` if a mapped column is missing, or no column may hold a question."""
     found, layout = columns_of_row(source, names), layout_named(source.layout)
     mapped = [theirs for _, theirs in source.columns if theirs]
     missing = [theirs for theirs in mapped if theirs not in names and theirs.partition(".")[0] not in names]
@@ -323,7 +323,7 @@ def check_columns(source: Source, names: Sequence[str]) -> None:
 
 
 def _refuse_unread(source: Source, found: FileColumns, layout: RowLayout) -> None:
-    """Raises `SourceError` where a file without images, options or answers has a column that is called like theirs."""
+    """Raise `SourceError` if a file without images, options or answers has a column with a name like theirs."""
     has = {
         "image": found.places["image"] or found.places["video"],
         "options": found.places["options"],

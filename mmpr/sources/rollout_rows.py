@@ -1,4 +1,4 @@
-"""Rows of rollouts, read exactly as a source's rows are, with the responses beside them; they need no images."""
+"""Read rows of rollouts like those of a source, with the responses beside them; they need no images."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _STDIN = "-"
 
 @contextmanager
 def opened_rollouts(file: str, *, columns: Mapping[str, str] | None = None) -> Iterator[Iterator[Rollout]]:
-    """The rows of a file of any kind that a source may be, or of JSON lines from standard input (`-`), packed or not.
+    """Open the rows of any source file, or of JSON lines from standard input (`-`), packed or not.
 
     Raises:
-        SourceError: the file cannot be read, or no row of it has a response.
+        SourceError: the file cannot be read, or no row has a response.
     """
     if file != _STDIN:
         yield _read(open_source(file, columns=columns))
@@ -41,16 +41,17 @@ def opened_rollouts(file: str, *, columns: Mapping[str, str] | None = None) -> I
 
 
 def _read(source: Source) -> Iterator[Rollout]:
-    """Every row with its responses, or why it has none; the first of `RESPONSES` that a row has is read."""
+    """Yield every row with its responses, or the reason why it has none; the first of `RESPONSES` in a row is read."""
     source = replace(source, rollouts=True, parts=tuple(replace(part, rollouts=True) for part in source.parts))
-    waiting: list[Rollout] = []  # before the first row with a response: a file without any holds no rollouts
+    waiting: list[Rollout] = []  # rows before the first response: a file without responses is refused as a whole
     found = False
     counted = index(source)
-    with suppress(SourceError):  # where nothing decides, each row that can be read in two ways is an error
+    with suppress(SourceError):  # if nothing decides, each row with two readings is an error
         source = settled(source, counted)
     for lease in ranges(counted):
         for read, values in read_with_values(source, lease):
-            found = found or not values or any(name in values for name in RESPONSES)  # what cannot be read may have one
+            # an unreadable row may have a response
+            found = found or not values or any(name in values for name in RESPONSES)
             waiting.append(_rollout(read, values, source))
             if found:
                 yield from waiting

@@ -1,4 +1,4 @@
-"""Whether rows bring responses beside their questions: a build would ask these questions again."""
+"""Detect rows that contain responses to their questions: a build would ask these questions again."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from mmpr.sources.source_records import Index, Source
 from mmpr.types import Question
 
 _RESPONSES = ("response", "responses", "rejected_response")
-_ROWS = 200  # that are looked at
-_LEAST = 5  # rows that repeat a question, before anybody is warned
-_SHORT = 3  # characters of a text on average, up to which it is a label and no response
+_ROWS = 200  # rows that are examined
+_LEAST = 5  # fewest repeated questions for a warning
+_SHORT = 3  # mean characters up to which a text is a label and no response
 
 
 def rollout_note(source: Source, counted: Index, columns: ColumnReport) -> str | None:
-    """One line where rows look like rollouts; names the verb that reads them."""
+    """Return a warning if rows look like rollouts; it names the command that reads them."""
     names, unread = ResponseNames(), columns.unread
     called = next((found for ours in _RESPONSES if (found := names.column(ours, unread))), None)
     of_rollouts = any(layout_named(part.layout).rollouts for part in source.parts or (source,))
@@ -44,9 +44,9 @@ def _words(source: Source, what: str, mapping: str) -> str:
 
 
 def _repeats(source: Source, counted: Index, unread: tuple[str, ...]) -> tuple[int, str | None]:
-    """How many of the first rows ask what an earlier one does, and the column of texts that most of these differ in."""
+    """Count the first rows that repeat an earlier question, and find the text column in which most of these differ."""
     parts = tuple(replace(part, beside=unread) for part in source.parts)
-    source = replace(source, beside=unread, parts=parts)  # of a table only what is wanted is read
+    source = replace(source, beside=unread, parts=parts)  # a table reads only requested columns
     seen: defaultdict[object, list[Mapping[str, object]]] = defaultdict(list)
     for question, values in _first_rows(source, counted):
         seen[question.text, question.answer, question.images, question.choices].append(values)
@@ -71,5 +71,5 @@ def _first_rows(source: Source, counted: Index) -> Iterator[tuple[Question, Mapp
         for read, values in islice(rows, _ROWS):
             if isinstance(read, Question):
                 yield read, values
-    except SourceError:  # found, and said, where the rows are read
+    except SourceError:  # reported when all rows are read
         return

@@ -1,4 +1,4 @@
-"""What is wrong with one row, and numbers as a file writes them."""
+"""Faults of single rows, and numbers as a file writes them."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from mmpr.types import Reason
 
 
 class NumberText(str):
-    """A number as the file writes it."""
+    """A number in the spelling of the file."""
 
     __slots__ = ()
 
 
 class RowFault(MmprError):
-    """Why a row is no question; never leaves this package."""
+    """Why a row is no question; caught inside this package."""
 
     def __init__(self, reason: Reason, text: str) -> None:
         super().__init__(reason, text)
@@ -22,6 +22,6 @@ class RowFault(MmprError):
 
 
 def wrong(name: str, value: object, expected: str) -> RowFault:
-    """A column's value is of another kind than expected."""
+    """Return the fault of a column whose value has another type than expected."""
     shown = value if isinstance(value, NumberText) else ascii(value)
     return RowFault(Reason.BAD_ROW, f"`{name}` is {shown[:60]}: give {expected}")

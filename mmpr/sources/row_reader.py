@@ -1,4 +1,4 @@
-"""Read a lease's rows: each becomes exactly one `Question` or one `Skip`; and hash them, to see a changed one."""
+"""Read a lease's rows: each one becomes one `Question` or one `Skip`. Hash them, to detect changed rows."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 
 class ReadsFormat(Protocol):
-    """What the module of a format has."""
+    """The functions of a format's module."""
 
     def index(self, source: Source) -> Index: ...
     def cursor(self, source: Source, span: Span, *, images: bool = True) -> Cursor: ...
     def values(self, raw: Raw, source: Source) -> Mapping[str, object]: ...
 
 
-# A row with its place: a row that cannot be read is a question without a text, and the skip that says why.
+# A row with its place: an unreadable row is a question without text and a skip that explains why.
 Row = tuple[Question, Skip | None]
 
 _FORMATS: dict[str, ReadsFormat] = {
@@ -41,11 +41,11 @@ _FORMATS: dict[str, ReadsFormat] = {
     "parquet": parquet,
     "arrow": arrow,
 }
-_SHELF = Shelf(4, until_exit=True)  # as many as an engine reads leases at once
+_SHELF = Shelf(4, until_exit=True)  # as many leases as an engine reads at once
 
 
 def index(source: Source) -> Index:
-    """Count a source's rows and mark where to begin reading: one pass over a text file, a Parquet file's footer.
+    """Count a source's rows and mark where reading can start: one pass over a text file, or a Parquet footer.
 
     Raises:
         SourceError: the file cannot be read.
@@ -66,7 +66,7 @@ def index(source: Source) -> Index:
 
 
 def read_range(source: Source, lease: LeaseRange) -> Iterator[Question | Skip]:
-    """The lease's rows in order, one `Question` or `Skip` each.
+    """Yield one `Question` or `Skip` per row of the lease, in order.
 
     Raises:
         SourceError: the file cannot be read, or has fewer rows than when the lease was cut.
@@ -75,17 +75,17 @@ def read_range(source: Source, lease: LeaseRange) -> Iterator[Question | Skip]:
 
 
 def read_with_values(source: Source, lease: LeaseRange) -> Iterator[tuple[Question | Skip, Mapping[str, object]]]:
-    """The lease's rows, each with what its columns hold under the file's names; raises as `read_range` does."""
+    """Yield the lease's rows with their values under the file's column names; raises like `read_range`."""
     return ((read, values) for _, _, read, values in _read(source, lease, hashlib.sha256(), images=False))
 
 
 def read_given(
     source: Source, lease: LeaseRange, digest: _Hash
 ) -> Iterator[tuple[int, Question | Skip, Mapping[str, object]]]:
-    """The lease's rows with their numbers and whole values, images too; raises as `read_range` does.
+    """Yield the lease's rows with their numbers and all values, images included; raises like `read_range`.
 
     Args:
-        digest: takes what `rows_hash` is made of.
+        digest: updated with what `rows_hash` hashes.
     """
     return ((number, read, values) for _, number, read, values in _read(source, lease, digest))
 
@@ -93,7 +93,7 @@ def read_given(
 def raw_values(
     source: Source, lease: LeaseRange, digest: _Hash
 ) -> Iterator[tuple[Source, int, Mapping[str, object] | None]]:
-    """The leased rows with their file, number in it, and values but images' bytes; None where they cannot be read."""
+    """Yield the leased rows with file, number in the file, and values without image bytes; None if unreadable."""
     for part, _, raw in _raws(source, lease, digest, images=False):
         try:
             yield part, raw.number, _FORMATS[part.format].values(raw, part)
@@ -104,15 +104,15 @@ def raw_values(
 def read_hashed(
     source: Source, lease: LeaseRange, *, keep: Callable[[Question], Question] | None = None
 ) -> tuple[list[Row], str]:
-    """The lease's rows, each with its skip if it has one, and their `rows_hash`, in one pass.
+    """Return the lease's rows, each with its skip if it has one, and their `rows_hash`, in one pass.
 
     Args:
-        source: where they are.
-        lease: which.
-        keep: what is kept of a question while the others are read; all of it if not given.
+        source: where the rows are.
+        lease: which rows to read.
+        keep: reduces a question before the next one is read, to save memory; None: keep all of it.
 
     Raises:
-        SourceError: as `read_range` does.
+        SourceError: like `read_range`.
     """
     digest = hashlib.sha256()
     rows: list[Row] = []
@@ -125,11 +125,11 @@ def read_hashed(
 
 
 def rows_hash(source: Source, lease: LeaseRange) -> str:
-    """sha256 of each leased row's number and content; raises as `read_range` does.
+    """Hash each leased row's number and content with sha256; raises like `read_range`.
 
-    Content is a line's or element's bytes, a CSV record's with the header, or a table row's values in our columns; of
-    images, what names them. The number is in it because ids are made from it: a blank line put in above changes the
-    hash of every row below.
+    The content is the bytes of a line or element, a CSV record with the header, or a table row's values in our columns;
+    of images, only their names. The number is included because ids contain it: a new blank line above changes the hash
+    of every row below.
     """
     digest = hashlib.sha256()
     for _ in _raws(source, lease, digest, images=False):
@@ -140,7 +140,7 @@ def rows_hash(source: Source, lease: LeaseRange) -> str:
 def _read(
     source: Source, lease: LeaseRange, digest: _Hash, *, images: bool = True
 ) -> Iterator[tuple[Source, int, Question | Skip, Mapping[str, object]]]:
-    """Each leased row with its file, its number in the source, and its values; none where it cannot be read."""
+    """Yield each leased row with its file, its number in the source, and its values (empty if unreadable)."""
     for part, number, raw in _raws(source, lease, digest, images=images):
         try:
             values = _FORMATS[part.format].values(raw, part)
@@ -153,7 +153,7 @@ def _read(
 
 
 def _raws(source: Source, lease: LeaseRange, digest: _Hash, *, images: bool) -> Iterator[tuple[Source, int, Raw]]:
-    """The leased rows with their file and their number in the source, each added to the digest."""
+    """Yield the leased rows with file and number in the source; add each one to the digest."""
     with closing(Shelf(1)) as shelf:
         for span in lease.spans:
             place, first = divmod(span.number, PART_ROWS)
@@ -175,8 +175,8 @@ def _part(source: Source, place: int) -> Source:
 
 
 def _rows_of(part: Source, span: Span, images: bool, shelf: Shelf) -> Iterator[Raw]:
-    """A span's rows, by a cursor that stands between its mark and its first row, else from the mark."""
-    costly = part.compression is not None or part.format in ("parquet", "xlsx")  # to go to a place in it
+    """Yield a span's rows with a cursor between its mark and its first row, if there is one, else from the mark."""
+    costly = part.compression is not None or part.format in ("parquet", "xlsx")  # to reach a position in it
     key, shelf, first = _key(part, images), _SHELF if costly else shelf, span.first - span.start
     cursor = shelf.take(key, 0 if part.compression else first - span.skip, first)
     if cursor is None:
@@ -187,6 +187,7 @@ def _rows_of(part: Source, span: Span, images: bool, shelf: Shelf) -> Iterator[R
         yield from cursor.take(span.count)
         finished = True
     finally:
+        # a generator that was closed early, or failed, has an unknown position
         if finished:
             shelf.put(key, cursor)
         else:
@@ -194,7 +195,7 @@ def _rows_of(part: Source, span: Span, images: bool, shelf: Shelf) -> Iterator[R
 
 
 def _key(part: Source, images: bool) -> Hashable:
-    """What a cursor is of: a file that was written since is another one."""
+    """Return what identifies a cursor's file: a file that was written again is another one."""
     try:
         found = Path(part.path).stat()
     except OSError as error:

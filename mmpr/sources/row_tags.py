@@ -1,4 +1,4 @@
-"""A row's texts with `<image>` where its images go, whatever dialect of tags it was written in."""
+"""Put `<image>` where a row's images belong, whatever dialect of tags the row uses."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from mmpr.types import Reason
 
 
 class ImageSlots(list[object]):
-    """Images in numbered columns (`image_1`, `image_2`, ..): None where a column is empty, for numbers must stay."""
+    """Images in numbered columns (`image_1`, `image_2`, ..).
+
+    An empty column is None, so that the numbers do not change.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,7 @@ class TaggedRow:
 
 @dataclass(frozen=True, slots=True)
 class PlacedRow:
-    """The same with `<image>` as the only tag: one a reference of `images`, or none at all."""
+    """The row with `<image>` as the only tag: one per reference in `images`, or none."""
 
     text: str
     history: tuple[tuple[str, str], ...]
@@ -43,13 +46,13 @@ class PlacedRow:
 
 
 def placed(row: TaggedRow) -> PlacedRow:
-    """The row with its tags placed; without images of its own it has those that `<img>a.png</img>` names.
+    """Place the tags of a row; a row without images has those that `<img>a.png</img>` names.
 
-    Options with tags are listed in the question's text, where their images can stand.
+    Options with tags are listed in the question's text, where their images can appear.
 
     Raises:
-        RowFault: IMAGE_TAGS: the tags do not fit the images. BAD_ROW: an option is empty, or the
-            text gives the options other letters.
+        RowFault: IMAGE_TAGS: the tags do not fit the images. BAD_ROW: an option is empty, or the text lists the options
+            under other letters.
     """
     if blank := [letter(i) for i, choice in enumerate(row.choices) if not choice.strip()]:
         raise RowFault(Reason.BAD_ROW, f"option {blank[0]} is empty: give each option a text")
@@ -62,7 +65,7 @@ def placed(row: TaggedRow) -> PlacedRow:
     texts = [*turns, row.text, *(() if listed else row.choices)]
     given = row.images or tuple(inline_images(texts))
     images = {place: image for place, image in enumerate(given) if image is not None}
-    if images:  # in a model's own turn a tag is a word, if it is no `<image>`
+    if images:  # in a model's own turn, any tag except `<image>` is plain text
         texts[1 : len(turns) : 2] = [tag_words(reply) for reply in texts[1 : len(turns) : 2]]
     tags = place_tags(texts, tuple(images), named_only=row.numbered)
     if isinstance(tags, str):

@@ -1,4 +1,4 @@
-"""One row's values -> a `Question`, or a `Skip` that names the file, the row and the fix."""
+"""Turn one row's values into a `Question`, or a `Skip` that names the file, the row and the remedy."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from mmpr.sources.source_records import Source
 from mmpr.sources.turns import columns_of, reply_of
 from mmpr.types import Question, Reason, Skip, Stage
 
-_URI = re.compile(r"data:|[A-Za-z][A-Za-z0-9+.:-]{0,40}://")  # also InternVL's `vc-reader:s3://`
+_URI = re.compile(r"data:|[A-Za-z][A-Za-z0-9+.:-]{0,40}://")  # matches InternVL's `vc-reader:s3://` too
 
 
 def read_row(values: Mapping[str, object], source: Source, row: int) -> Question | Skip:
-    """A row's values under the file's names as a question, or the reason why it is none."""
+    """Return the question of a row (values under the file's names), or the skip that explains why it is none."""
     ours: Mapping[str, object] = {"id": values.get(source.column("id"))}
     try:
         ours = ours_of(values, source)
@@ -36,7 +36,7 @@ def read_row(values: Mapping[str, object], source: Source, row: int) -> Question
 
 
 def skip(source: Source, row: int, fault: RowFault, question_id: str | None = None) -> Skip:
-    """The row's `Skip`; its id is the row's own where it could be read."""
+    """Return the row's `Skip`; it has the row's own id if that could be read."""
     detail = f"{source.place(row)}: {fault.text}"
     return Skip(question_id or source.row_id(row), Stage.READ, fault.reason, detail)
 
@@ -79,10 +79,10 @@ def _question(ours: Mapping[str, object], source: Source, row: int) -> Question:
 
 
 def _unfolded(ours: Mapping[str, object], source: Source) -> Mapping[str, object]:
-    """A row that is written as turns with the columns that they stand for; of rollouts the reply is a response."""
+    """Return a row of turns as columns; for an imported file, the reply is a response and no answer."""
     if ours["question"] is not None:
         return ours
-    for name in ("conversations", "messages"):  # a question that is written as turns was taken for messages
+    for name in ("conversations", "messages"):  # a question that consists of turns was moved to `messages`
         if ours[name] is not None:
             found = columns_of(name, ours[name], ours)
             replies = ("answer", "chosen") if source.beside else ()
@@ -130,7 +130,7 @@ def _language(language: str, text: str) -> str:
 
 
 def _images(value: object) -> tuple[str | None, ...]:
-    """None only for an empty slot of numbered columns."""
+    """Return the row's images; None marks an empty slot of numbered columns."""
     paths: list[str | None] = []
     for one in value if isinstance(value, list) else [] if value is None else [value]:
         if one is None and isinstance(value, ImageSlots):
@@ -166,14 +166,14 @@ def _scalars(name: str, value: list[object], expected: str) -> tuple[str, ...]:
     return tuple(text for text in texts if text is not None)
 
 
-Accepted = tuple[tuple[str, ...] | None, tuple[str, ...], str | None]  # answers, those of a minority, their kind
+Accepted = tuple[tuple[str, ...] | None, tuple[str, ...], str | None]  # answers, answers of a minority, their kind
 
 
 def _accepted(ours: Mapping[str, object], options: tuple[str, ...], source: Source) -> Accepted:
-    """The accepted answers: beside options one of them, of annotators those that enough agree on.
+    """Return the accepted answers: with options one of them, from annotators those that enough of them gave.
 
     Raises:
-        RowFault: BAD_ANSWER: it is none of the options. ANSWER_WITHHELD: a data set with answers has none here.
+        RowFault: BAD_ANSWER: it is none of the options. ANSWER_WITHHELD: the data set has answers, but none here.
             NO_AGREEMENT: the annotators agree on none.
     """
     layout, value = layout_named(source.layout), ours["answer"]
@@ -210,17 +210,18 @@ def _option_of(answers: Answers, options: tuple[str, ...], source: Source) -> tu
     for answer in answers.texts:
         meant = chosen(answer, options, source.answers)
         if meant is None and source.rollouts and not readings(answer, options):
-            return answers.texts  # the judge says that it is none of the options
+            return answers.texts  # the judge reports that it is none of the options
         if meant is None:
             raise none_of_them(answer, options, source.answers)
         found.append(as_written(answer, options, meant))
+    # two spellings of one option, such as `A` and its text, are one answer
     if len(set(found)) > 1:
         raise RowFault(Reason.BAD_ANSWER, f"its answers name several options, {', '.join(found)[:60]}: give one")
     return (found[0],)
 
 
 def listed_choices(value: object) -> tuple[str, ...]:
-    """Options as texts, without letters of their own; raises `RowFault` where they are none."""
+    """Return options as texts without their own letters; raises `RowFault` for a wrong type."""
     expected = "a list of texts or {letter: text}"
     if isinstance(value, dict):
         value = _in_order(value)
@@ -235,7 +236,7 @@ def listed_choices(value: object) -> tuple[str, ...]:
 
 
 def _in_order(choices: Mapping[str, object]) -> list[object]:
-    """By letter; they must run from A without a gap, because a choice's letter is its place."""
+    """Return options in the order of their letters, which must run from A without a gap: a letter is an index."""
     lettered = sorted((str(letter).strip().upper(), text) for letter, text in choices.items() if text is not None)
     letters = [letter for letter, _ in lettered]
     if letters != [chr(ord("A") + i) for i in range(len(letters))]:

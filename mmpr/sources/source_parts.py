@@ -1,4 +1,4 @@
-"""Sources of several files: folders, what `datasets.save_to_disk` writes, and the `meta.json` of an MMPR release."""
+"""Sources of several files: folders, output of `datasets.save_to_disk`, and the `meta.json` of an MMPR release."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from mmpr.sources.json_object import annotations_beside
 from mmpr.sources.kinds import unpacked_name
 
 _ENDINGS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow")
-# Files that describe a data set and hold none of its rows.
+# Files that describe a data set and have no rows.
 _ABOUT = ("meta.json", "dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "config.json")
-_RECIPE_BYTES = 50_000_000  # MMPR's is 50 kB
+_RECIPE_BYTES = 50_000_000  # the `meta.json` of MMPR has 50 kB
 
 
 @dataclass(frozen=True, slots=True)
 class RecipePart:
-    """One entry of a `meta.json`; `root` is absolute or an address."""
+    """One entry of a `meta.json`; `root` is an absolute path or an address."""
 
     name: str
     annotation: Path
@@ -28,12 +28,12 @@ class RecipePart:
 
 
 def file_stem(path: Path) -> str:
-    """A file's name in ids: `vqa.jsonl.gz` -> `vqa`."""
+    """Return a file's name in ids: `vqa.jsonl.gz` -> `vqa`."""
     return path.name if path.is_dir() else unpacked_name(path).stem
 
 
 def files_of(folder: Path) -> list[Path]:
-    """The files of a folder that hold questions, in the order of their names, or as `save_to_disk` listed them.
+    """Return a folder's files of questions, by name, or in the order that `save_to_disk` stored.
 
     Raises:
         SourceError: there are none, or of several kinds.
@@ -50,6 +50,7 @@ def files_of(folder: Path) -> list[Path]:
 def _by_name(folder: Path) -> list[Path]:
     found = sorted(file for file in folder.iterdir() if _kind(file) in _ENDINGS and file.name not in _ABOUT)
     found = [file for file in found if not file.name.startswith((".", "_")) and not file.is_dir()]
+    # a file of answers is read with its questions and is no source of its own
     answers = {annotations_beside(file) for file in found}
     found = [file for file in found if file not in answers]
     if not found:
@@ -75,7 +76,7 @@ def _only_split(folder: Path) -> Path:
 
 
 def is_recipe(path: Path) -> bool:
-    """Whether a JSON file is a `meta.json`: one object whose values each name an annotation."""
+    """Whether a JSON file is a `meta.json`: one object in which every value names an annotation."""
     if path.suffix != ".json" or path.stat().st_size > _RECIPE_BYTES:
         return False
     content = path.read_bytes().removeprefix(b"\xef\xbb\xbf").strip()
@@ -89,12 +90,12 @@ def is_recipe(path: Path) -> bool:
 
 
 def recipe_parts(path: Path, image_root: Path | None) -> list[RecipePart]:
-    """The entries of a `meta.json`.
+    """Return the entries of a `meta.json`.
 
-    `repeat_time` is not looked at: it says how often a training draws from a set, a build asks each question once.
+    `repeat_time` is ignored: it says how often a training draws from a set, but a build asks each question once.
 
     Raises:
-        SourceError: an annotation is not there; names the entry and the places that were tried.
+        SourceError: an annotation is missing; names the entry and the paths that were tried.
     """
     parts = []
     for name, entry in _object(path).items():
@@ -112,7 +113,7 @@ def recipe_parts(path: Path, image_root: Path | None) -> list[RecipePart]:
 
 
 def _root(root: str, path: Path, image_root: Path | None) -> str:
-    """Where an entry's images are: paths of a release begin in its folder, or in the one above it."""
+    """Return the folder of an entry's images: paths of a release start in its folder, or in the parent folder."""
     if "://" in root:
         return root
     if image_root is not None:
@@ -122,7 +123,7 @@ def _root(root: str, path: Path, image_root: Path | None) -> str:
 
 
 def shared_root(roots: Sequence[str], folder: Path) -> str:
-    """The folder above all images, which none may leave."""
+    """Return the common parent folder of all images; no image may be outside it."""
     local = [root for root in roots if "://" not in root]
     return os.path.commonpath(local) if local else str(folder)
 

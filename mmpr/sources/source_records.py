@@ -1,4 +1,4 @@
-"""What describes a source, its index and a lease on some of its rows. Small, frozen, plain and picklable."""
+"""The records of a source, its index, and a lease on some of its rows; small, frozen and picklable."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ COLUMNS = (
 RESPONSES = ("response", "responses", "prediction", "predictions", "completion", "completions")  # of rollouts
 ASKING = ("question", "conversations", "messages")  # a row has its question in one of these
 
-# In a source of several files, row 7 of the third (from 0) has the number 3_000_000_007.
+# In a source of several files, row 7 of the third file (counted from 0) has the number 3_000_000_007.
 PART_ROWS = 1_000_000_000
 
 Format = Literal["jsonl", "json", "csv", "xlsx", "parquet", "arrow", "parts"]
@@ -60,16 +60,23 @@ class SourceOptions:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where rows are and how they are read; made by `open_source`, which checks it.
+    """Where rows are and how they are read; made and checked by `open_source`.
 
-    `path` and `image_root` are absolute. `columns` maps our names to the file's where the two differ. `parts` are the
-    files of a source that has several; `rollouts`: its rows bring responses, and need no images; `beside`: columns of
-    responses that an import reads beside those of questions; `layout`, `answers` (how an answer names an option),
-    `votes` (several answers are annotators', of whom the share `agreement` must say the same) and `image_files` (the
-    path of an image that a row names by number) are found once; `is_settled`: `answers` is what a run recorded.
-    `annotations` is the file that has the answers to the questions. `plain_hash`: rows are hashed as before there were
-    layouts. `rows_at` and `keyed` place the rows in a file that is one JSON object. `stem` is what such a file is
-    called in ids. `among_others`: of a build that has other sources, too.
+    Args:
+        path, image_root: absolute.
+        columns: our column names -> the file's, where they differ.
+        among_others: the build has other sources too.
+        stem: name of this file in ids, if the source has several files.
+        rows_at, keyed: place of the rows in a file that is one JSON object.
+        layout: found once; how an answer names an option (`answers`), whether several answers are annotators' (`votes`,
+            of whom the fraction `agreement` must agree), and the path of an image that a row names by number
+            (`image_files`) belong to it.
+        is_settled: `answers` is what a run recorded.
+        annotations: the file with the answers to the questions.
+        plain_hash: rows are hashed as before layouts existed.
+        rollouts: the rows contain responses and need no images.
+        beside: columns of responses that an import reads in addition.
+        parts: the files of a source that has several.
     """
 
     name: str
@@ -100,7 +107,7 @@ class Source:
     parts: tuple[Source, ...] = field(default=(), repr=False)
 
     def place(self, row: int) -> str:
-        """The row as a person finds it: `vqa.jsonl line 7`, `vqa.parquet row 6`."""
+        """Return a row's place for messages: `vqa.jsonl line 7`, `vqa.parquet row 6`."""
         part, number = divmod(row, PART_ROWS)
         if part < len(self.parts):
             return self.parts[part].place(number)
@@ -108,33 +115,33 @@ class Source:
         return f"{Path(self.path).name} {word} {row}"
 
     def row_id(self, row: int) -> str:
-        """The id of a row that has none of its own."""
+        """Return the id of a row that has no id."""
         return f"{self.name}/{self.stem}:{row}" if self.stem else f"{self.name}:{row}"
 
     def label(self, own: str | None) -> str:
-        """What a row's question has as its source; rows of two sources that name the same one stay apart."""
+        """Return the source name of a row's question; rows of two sources with equal `source` values are kept apart."""
         if own is None:
             return self.name
         return f"{self.name}/{own}" if self.among_others else own
 
     @property
     def names(self) -> frozenset[str]:
-        """Its name, or those of a `meta.json`'s entries."""
+        """The source's name, or those of a `meta.json`'s entries."""
         return frozenset(part.name for part in self.parts) or frozenset((self.name,))
 
     def column(self, ours: str) -> str:
-        """What the file calls our column."""
+        """Return the file's name for one of our columns."""
         return dict(self.columns).get(ours, ours)
 
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """How many rows a source has, and marks from which a reader can start without the rows before.
+    """The number of rows of a source, and marks where reading can start.
 
-    A mark is (ordinal, offset, number): JSONL, JSON and CSV have one every few rows, with the byte (unpacked) and the
-    number of the row that begins there; Parquet has one a row group, with the group's index and its first row.
-    `starts` are the ordinals at which the files of a source with several begin. `unfinished` are the numbers of lines
-    that files end within, as somebody is still writing them: no rows yet.
+    A mark is (ordinal, offset, number). JSONL, JSON and CSV have one every 128 rows, with the byte offset (unpacked)
+    and the number of the row that starts there; Parquet has one per row group, with the group's index and its first
+    row. `starts` has the ordinals at which the files of a source with several start. `unfinished` has the numbers of
+    lines that files end inside, because another program is still writing them; they are no rows yet.
     """
 
     n_rows: int
@@ -145,17 +152,17 @@ class Index:
     unfinished: tuple[int, ...] = ()
 
     def upto(self, stop: int) -> Index:
-        """The same without the rows from ordinal `stop` on."""
+        """Return the index without the rows from ordinal `stop` on."""
         return replace(self, n_rows=min(stop, self.n_rows))
 
     def span(self, first: int, count: int) -> Span:
-        """The span of `count` rows of one file from ordinal `first`, beginning at the last mark before it."""
+        """Return the span of `count` rows of one file from ordinal `first`, starting at the last mark before it."""
         mark = bisect_right(self.ordinals, first) - 1
         start = self.starts[bisect_right(self.starts, first) - 1]
         return Span(first, count, first - self.ordinals[mark], self.offsets[mark], self.numbers[mark], start)
 
     def spans(self, first: int, count: int) -> tuple[Span, ...]:
-        """The same for rows that may lie in several files: a span a file."""
+        """Return the spans of rows that may be in several files, one per file."""
         found, stop = [], first + count
         while first < stop:
             following = bisect_right(self.starts, first)
@@ -167,9 +174,9 @@ class Index:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """`count` neighbouring rows from ordinal `first`: go to `offset`, where row `number` is; pass `skip`; read.
+    """`count` consecutive rows from ordinal `first`: go to `offset`, where row `number` is, skip `skip` rows, read.
 
-    `start` is the ordinal of the file's first row: 0 but in a source of several files.
+    `start` is the ordinal of the file's first row: 0 unless the source has several files.
     """
 
     first: int
@@ -182,9 +189,9 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class LeaseRange:
-    """Rows of one source in rising order: one span where they are neighbours in a file, several in a sample.
+    """Rows of one source in rising order: one span of consecutive rows of a file, or several spans in a sample.
 
-    `source` is the source's place among those of its build.
+    `source` is the index of the source among those of its build.
     """
 
     spans: tuple[Span, ...]
@@ -192,25 +199,25 @@ class LeaseRange:
 
     @property
     def start(self) -> int:
-        """Ordinal of the first row."""
+        """The ordinal of the first row."""
         return self.spans[0].first
 
     @property
     def stop(self) -> int:
-        """Ordinal after the last row."""
+        """The ordinal after the last row."""
         return self.spans[-1].first + self.spans[-1].count
 
     @property
     def n_rows(self) -> int:
-        """How many rows are leased; less than `stop - start` in a sample."""
+        """The number of leased rows; less than `stop - start` in a sample."""
         return sum(span.count for span in self.spans)
 
     def to_json(self) -> dict[str, object]:
-        """Plain values for a chunk's sidecar; six numbers a span."""
+        """Return plain values for a chunk's sidecar; six numbers per span."""
         spans = [[s.first, s.count, s.skip, s.offset, s.number, s.start] for s in self.spans]
         return {"spans": spans, **({"source": self.source} if self.source else {})}
 
     @classmethod
     def from_json(cls, lease: Mapping[str, Any]) -> LeaseRange:
-        """The inverse of `to_json`."""
+        """Read a lease; the inverse of `to_json`."""
         return cls(tuple(Span(*numbers) for numbers in lease["spans"]), lease.get("source", 0))

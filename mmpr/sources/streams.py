@@ -1,4 +1,4 @@
-"""A source's bytes, unpacked: gzip and zstd files read like the file that was packed."""
+"""Read a source's bytes unpacked: gzip and zstd files are read like the file inside."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _BUFFER_BYTES = 1_000_000
 
 
 class _Unpacked(io.RawIOBase):
-    """What a packed file holds, forward; going back unpacks it again from its beginning."""
+    """The content of a packed file, read forward; going back unpacks it again from the beginning."""
 
     def __init__(self, path: str, compression: Compression) -> None:
         self._path, self._compression = path, compression
@@ -30,7 +30,7 @@ class _Unpacked(io.RawIOBase):
 
     def _open(self) -> None:
         self._at = 0
-        if self._compression == "gzip":  # needs no pyarrow, so that `mmpr judge` reads it as it is installed
+        if self._compression == "gzip":  # needs no pyarrow, so that `mmpr judge` works in the smallest installation
             self._packed = Path(self._path).open("rb")  # noqa: SIM115  `close` closes it
             self._stream = gzip.GzipFile(fileobj=self._packed)
             return
@@ -48,6 +48,7 @@ class _Unpacked(io.RawIOBase):
     def readinto(self, buffer: WriteableBuffer) -> int:
         try:
             n = int(self._stream.readinto(buffer))
+        # gzip raises these for a damaged file; callers expect an OSError
         except (EOFError, zlib.error) as error:
             raise OSError(str(error)) from error
         self._at += n
@@ -78,16 +79,16 @@ class _Unpacked(io.RawIOBase):
 
 
 def compression_of(head: bytes) -> Compression | None:
-    """How a file that begins so is packed."""
+    """Return the compression of a file from its first bytes."""
     return next((name for magic, name in _MAGIC if head.startswith(magic)), None)
 
 
 @contextmanager
 def unpacked(source: Source) -> Iterator[BinaryIO]:
-    """The source's bytes, from the first that is no byte order mark.
+    """Open the source's bytes, after a byte order mark.
 
     Raises:
-        SourceError: it cannot be read; or, while it is read, is cut off or damaged.
+        SourceError: the file cannot be read, or is found to be cut off or damaged while it is read.
     """
     try:
         with _opened(source.path, source.compression) as file:
@@ -98,7 +99,7 @@ def unpacked(source: Source) -> Iterator[BinaryIO]:
 
 
 def head(path: str, compression: Compression | None, size: int) -> bytes:
-    """The first bytes, unpacked; raises `SourceError` as `unpacked` does."""
+    """Return the first bytes, unpacked; raises `SourceError` like `unpacked`."""
     try:
         with _opened(path, compression) as file:
             return file.read(size)
@@ -107,13 +108,13 @@ def head(path: str, compression: Compression | None, size: int) -> bytes:
 
 
 def behind_blanks(path: str, compression: Compression | None, size: int) -> tuple[int, bytes]:
-    """The first bytes that are neither a byte order mark nor blank, however many of these there are.
+    """Return the first bytes after a byte order mark and blanks, however many blanks there are.
 
     Returns:
-        Where they begin, and at most `size` of them.
+        Their offset, and at most `size` of them.
 
     Raises:
-        SourceError: as `unpacked` does.
+        SourceError: like `unpacked`.
     """
     try:
         with _opened(path, compression) as file:
@@ -125,7 +126,7 @@ def behind_blanks(path: str, compression: Compression | None, size: int) -> tupl
 
 
 def pass_blanks(file: BinaryIO) -> None:
-    """Go to the next byte that is not blank, or to the end."""
+    """Skip to the next byte that is not blank, or to the end."""
     while block := cast("io.BufferedReader", file).peek():
         solid = block.lstrip()
         file.read(len(block) - len(solid))
@@ -134,7 +135,7 @@ def pass_blanks(file: BinaryIO) -> None:
 
 
 def unreadable(path: str, compression: Compression | None, error: OSError) -> SourceError:
-    """Why a file cannot be read, in one line; what pyarrow says of packed bytes has no number."""
+    """Return why a file cannot be read, in one line; pyarrow's errors about packed bytes have no errno."""
     if compression and error.errno is None:
         return SourceError(f"{path}: its {compression} is cut off or damaged ({error}): copy or pack it again")
     return SourceError(f"{path}: cannot be read ({error.strerror or error})")

@@ -1,12 +1,12 @@
-"""Rows written as turns: LLaVA's `conversations` and OpenAI's `messages` -> the columns that they stand for.
+"""Convert rows of turns (LLaVA's `conversations`, OpenAI's `messages`) to our columns.
 
 - The last human turn is the question, earlier ones with their replies are `history`, system turns are `system`.
-- A reply to the last turn is the given draft (`chosen`) where the row has no answer. But where that turn asks for a few
-  words ("Answer the question using a single word or phrase."), the reply cannot be cut like a draft: it is the answer.
-- A turn names its speaker in `from` or `role`, and what in `value`, `content` or `text`; `{user, assistant}` and
+- A reply to the last turn is the given draft (`chosen`) if the row has no answer. But if that turn asks for a few words
+  ("Answer the question using a single word or phrase."), the reply is too short to be cut: it is the answer.
+- A turn has its speaker in `from` or `role`, and its text in `value`, `content` or `text`; `{user, assistant}` and
   `[question, reply]` are two turns. The list may be JSON as text, or the struct of lists that Parquet makes of it.
-- A turn without a text is a skip; only the reply to the last turn may be empty: then there is none.
-- What the row has in columns of its own (`answer`, `chosen`, `history`, `system`, `image`, `video`) goes before these.
+- A turn without text is a skip; only the reply to the last turn may be empty, which means that there is none.
+- The row's own columns (`answer`, `chosen`, `history`, `system`, `image`, `video`) take precedence.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _ROLES = {
 }
 
 Turn = tuple[str, str]  # role, text
-# A prompt as ChatML writes it, with its special tokens or, as `decode(skip_special_tokens=True)` leaves it, without.
+# A prompt in ChatML with its special tokens, or without them, as `decode(skip_special_tokens=True)` returns it.
 _CHATML = re.compile(r"<\|im_start\|>(system|user|assistant)\n(.*?)(?:<\|im_end\|>|\Z)", re.DOTALL)
 _BARE_CHAT = re.compile(r"^(system|user|assistant)\n", re.MULTILINE)
 _TURNS_TEXT = re.compile(r'^\s*+\[\s*+\{\s*+"(?:role|from|content|value)"')
@@ -36,17 +36,17 @@ _TURNS_TEXT = re.compile(r'^\s*+\[\s*+\{\s*+"(?:role|from|content|value)"')
 
 @dataclass(frozen=True, slots=True)
 class _Media:
-    """The addresses that the parts of a row's turns name, as they are found."""
+    """The addresses of media in a row's turns, collected while the turns are read."""
 
     images: list[str]
     videos: list[str]
 
 
 def columns_of(name: str, value: object, ours: Mapping[str, object]) -> dict[str, object]:
-    """The columns that a row's turns stand for; those it has itself are left out.
+    """Return the columns that a row's turns stand for, without those that the row has itself.
 
     Raises:
-        RowFault: the turns are of another shape, or do not alternate.
+        RowFault: the turns have another form, or do not alternate.
     """
     media = _Media([], [])
     turns = [_turn(name, turn, media) for turn in _listed(name, value)]
@@ -74,14 +74,14 @@ def columns_of(name: str, value: object, ours: Mapping[str, object]) -> dict[str
 
 
 def is_turns(value: object) -> bool:
-    """Whether a value is a list of turns, or such a list as text."""
+    """Whether a value is a list of turns, or such a list written as text."""
     if isinstance(value, str) and not isinstance(value, NumberText) and _TURNS_TEXT.match(value):
         value = _decoded(value)
     return isinstance(value, list) and bool(value) and all(isinstance(one, dict) and _says_who(one) for one in value)
 
 
 def turns_of_chat(prompt: str) -> list[dict[str, str]] | None:
-    """The turns of a prompt that a chat template wrote, less the one that it opens; None where it is none."""
+    """Return the turns of a prompt that a chat template wrote, without the last empty one; None for another text."""
     found = _CHATML.findall(prompt)
     if not found:
         pieces = _BARE_CHAT.split(f"{prompt.strip()}\n")
@@ -95,10 +95,10 @@ def turns_of_chat(prompt: str) -> list[dict[str, str]] | None:
 
 
 def last_reply(name: str, value: object) -> str | None:
-    """The assistant's last turn; None where the turns end otherwise.
+    """Return the assistant's last turn; None if the last turn is another speaker's.
 
     Raises:
-        RowFault: the turns are of another shape.
+        RowFault: the turns have another form.
     """
     role, text = ("", "")
     for turn in _listed(name, value):
@@ -111,7 +111,7 @@ def _says_who(turn: Mapping[str, object]) -> bool:
 
 
 def reply_to(question: str, reply: str, ours: Mapping[str, object]) -> dict[str, object]:
-    """What a reply is in a row without an answer: a draft, or to a question that asks for a few words the answer."""
+    """Return a reply as the answer if the question asks for a few words, otherwise as the draft."""
     if not reply.strip() or ours["answer"] is not None:
         return {}
     return {"answer" if strip_suffix(question) != question.rstrip() else "chosen": reply}
@@ -124,7 +124,7 @@ def _addresses(name: str, column: str, addresses: list[str], ours: Mapping[str, 
 
 
 def reply_of(name: str, value: object) -> object:
-    """A reply that is written as a turn, or as turns of which it is the last; any other value as it is.
+    """Return the text of a reply that is one turn, or several turns with the reply last; other values unchanged.
 
     Raises:
         RowFault: it is no turn of an assistant.
@@ -140,7 +140,7 @@ def reply_of(name: str, value: object) -> object:
 
 
 def _listed(name: str, value: object) -> list[object]:
-    """One value a turn."""
+    """Return one value per turn."""
     if isinstance(value, str) and not isinstance(value, NumberText) and value.lstrip().startswith(("[", "{")):
         value = _decoded(value)
     if isinstance(value, dict):
@@ -163,7 +163,7 @@ def _decoded(text: str) -> object:
 
 
 def _of_pair(turn: object) -> list[object]:
-    """A question with its reply as two turns; any other turn as it is."""
+    """Return a question with its reply as two turns; any other turn unchanged."""
     if isinstance(turn, dict) and {"user", "assistant"} <= turn.keys():
         turn = [turn["user"], turn["assistant"]]
     if not isinstance(turn, list) or len(turn) != 2:
@@ -194,12 +194,12 @@ def _turn(name: str, turn: object, media: _Media) -> Turn:
 
 
 def _joined(parts: list[str]) -> str:
-    """A line a part, as the chat templates of most models have it."""
+    """Join parts with line breaks, as the chat templates of most models do."""
     return "\n".join(parts)
 
 
 def _part(name: str, part: object, media: _Media) -> str:
-    """A part's text; an image's is its tag. An image without an address is one of the row's `image`, a video too."""
+    """Return a part's text, or the tag of its image or video; without an address, it is one of the row's own."""
     if isinstance(part, str):
         return part
     found = {key: own for key, own in part.items() if own is not None} if isinstance(part, dict) else {}
@@ -217,7 +217,7 @@ def _part(name: str, part: object, media: _Media) -> str:
 
 
 def _address(value: object) -> str | None:
-    """An address, as OpenAI's `{url}`, and as Anthropic's `{type: base64, media_type, data}`."""
+    """Return an address: a text, OpenAI's `{url}`, or Anthropic's `{type: base64, media_type, data}`."""
     if isinstance(value, dict):
         if isinstance(value.get("data"), str):
             return f"data:{value.get('media_type') or 'image/*'};base64,{value['data']}"

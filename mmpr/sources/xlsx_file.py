@@ -1,10 +1,11 @@
-"""Excel workbooks (.xlsx), as VLMEvalKit writes its predictions: a header, then a row of the sheet a row.
+"""Excel workbooks (.xlsx), as VLMEvalKit writes its predictions: a header, then one row of the sheet per row.
 
-A row's number is the sheet's own. A merged cell stands in every row that it spans, for a person who merges the question
-of several responses means it so. The sheet is read forward and never held; its shared texts are.
+A row's number is that of the sheet. A merged cell counts in every row that it spans, because a person who merges the
+question of several responses means that. The sheet is read forward and never in memory as a whole; its shared texts
+are.
 
-No library does this for a file that a stranger made: openpyxl shows merged cells only where it holds the whole sheet,
-and python-calamine allocates the sheet's whole rectangle (one cell in the last corner asks for 400 GB).
+No library reads an untrusted file in this way: openpyxl shows merged cells only if it holds the whole sheet, and
+python-calamine allocates the whole rectangle of the sheet (a single cell in the last corner asks for 400 GB).
 """
 
 from __future__ import annotations
@@ -31,15 +32,16 @@ from mmpr.sources.row_faults import NumberText, RowFault
 from mmpr.sources.source_records import Index, Source, Span
 from mmpr.types import Reason
 
-BOOK = "xl/workbook.xml"  # every workbook has it, and no other archive
+BOOK = "xl/workbook.xml"  # every workbook has this file, and no other kind of archive
 _MOST_TEXT_BYTES, _MOST_SHEET_BYTES = 500_000_000, 2_000_000_000
 _MOST_MERGED = 1_000_000  # cells
 _PLACE = re.compile(r"([A-Z]{1,3})([0-9]{1,7})")
 _DAMAGES = (OSError, EOFError, zipfile.BadZipFile, zlib.error, ElementTree.ParseError, LookupError, ValueError)
+# Excel writes control characters as _x000D_
 _ESCAPED = re.compile(r"_x([0-9A-Fa-f]{4})_")
 _RELATION = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}id"
 
-_REPEATED = ("row", "si", "mergeCell")  # elements that a part has any number of
+_REPEATED = ("row", "si", "mergeCell")  # elements that occur any number of times in a part
 
 Cells = dict[int, object]  # by column, from 0
 Row = tuple[int, Cells]
@@ -47,7 +49,7 @@ Row = tuple[int, Cells]
 
 @dataclass(frozen=True, slots=True)
 class _Sheet:
-    """What one pass over the sheet finds: its header, how many rows follow, and which cells are merged into which."""
+    """The result of one pass over the sheet: header, number of rows after it, and the values of merged cells."""
 
     names: tuple[str, ...]
     header_row: int
@@ -56,19 +58,19 @@ class _Sheet:
 
 
 def names(source: Source) -> list[str]:
-    """The columns of the header."""
+    """Return the columns of the header."""
     return [name for name in _sheet(source).names if name]
 
 
 def index(source: Source) -> Index:
-    """One mark: a sheet is entered at its beginning only."""
+    """Return an index with one mark, because a sheet can be read only from its beginning."""
     sheet = _sheet(source)
     marks = array("q", [0] if sheet.n_rows else [])
     return Index(sheet.n_rows, marks, marks, array("q", [sheet.header_row + 1] if sheet.n_rows else []))
 
 
 def cursor(source: Source, span: Span, *, images: bool = True) -> RowCursor:
-    """The rows behind the header."""
+    """Return a cursor over the rows after the header."""
     return RowCursor(_raws(source), 0, source)
 
 
@@ -81,7 +83,7 @@ def _raws(source: Source) -> Iterator[Raw]:
 
 
 def values(raw: Raw, source: Source) -> Mapping[str, object]:
-    """A row under the header's names; raises `RowFault` where it is over the limit."""
+    """Return a row under the header's names; raises `RowFault` if it is over the limit."""
     found = cast("dict[str, object]", raw.content)
     size = sum(len(cell) for cell in found.values() if isinstance(cell, str))
     if size > source.max_row_bytes:
@@ -102,7 +104,7 @@ def is_workbook(path: Path) -> bool:
 
 
 def _filled(source: Source, sheet: _Sheet) -> Iterator[Row]:
-    """The rows behind the header that have a cell of their own, merged cells filled in."""
+    """Yield the rows after the header that have a cell of their own, with merged cells filled in."""
     merged: dict[int, Cells] = {}
     for (row, column), value in sheet.merged.items():
         merged.setdefault(row, {})[column] = value
@@ -124,7 +126,7 @@ def _sheet(source: Source) -> _Sheet:
 
 @lru_cache(maxsize=4)
 def _looked_at(path: str, size: int, written_ns: int) -> _Sheet:
-    """One pass: the header, how many rows there are, and what stands in merged cells."""
+    """Read the sheet once for its header, its number of rows, and the values of merged cells."""
     header, header_row, n_rows = tuple[str, ...](), 0, 0
     with _opened(path) as (archive, name):
         ranges = _ranges(archive, name)
@@ -154,10 +156,10 @@ def _header(path: str, cells: Cells) -> tuple[str, ...]:
 
 @contextmanager
 def _opened(path: str) -> Iterator[tuple[zipfile.ZipFile, str]]:
-    """The archive and the name of its only sheet with rows.
+    """Open the archive and find its only sheet with rows.
 
     Raises:
-        SourceError: it is damaged, or has several.
+        SourceError: it is damaged, or has several such sheets.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -196,7 +198,7 @@ def _has_rows(archive: zipfile.ZipFile, name: str) -> bool:
 
 
 def _sheet_rows(archive: zipfile.ZipFile, name: str) -> Iterator[Row]:
-    """Every row of the sheet with its cells; one at a time."""
+    """Yield every row of the sheet with its cells, one at a time."""
     texts = _shared_texts(archive)
     number = 0
     with archive.open(name) as sheet:
@@ -210,7 +212,7 @@ def _sheet_rows(archive: zipfile.ZipFile, name: str) -> Iterator[Row]:
 
 
 def _elements(file: IO[bytes], wanted: str) -> Iterator[ElementTree.Element]:
-    """The elements of one name as they end; the tree keeps neither them nor what stands beside them."""
+    """Yield the elements of one name when they end; the tree keeps neither them nor their siblings."""
     above: list[ElementTree.Element] = []
     for event, element in ElementTree.iterparse(file, events=("start", "end")):
         if event == "start":
@@ -233,7 +235,7 @@ def _shared_texts(archive: zipfile.ZipFile) -> list[str]:
 
 
 def _text(element: ElementTree.Element) -> str:
-    """The runs of a rich text, without its phonetic hints."""
+    """Return the runs of a rich text, without its phonetic hints."""
     runs = [one.text or "" for one in element if _local(one.tag) == "t"]
     runs += [t.text or "" for one in element if _local(one.tag) == "r" for t in one if _local(t.tag) == "t"]
     return _ESCAPED.sub(lambda match: chr(int(match[1], 16)), "".join(runs))
@@ -257,14 +259,14 @@ def _value(cell: ElementTree.Element, texts: list[str]) -> object:
 
 
 def _number(written: str) -> NumberText:
-    """0.1 and not the 0.10000000000000001 that Excel writes."""
+    """Return 0.1 and not the 0.10000000000000001 that Excel writes."""
     number = float(written)
     plain = re.fullmatch("-?[0-9]+", written) or not math.isfinite(number)
     return NumberText(written if plain else text_of(number))
 
 
 def _ranges(archive: zipfile.ZipFile, name: str) -> list[tuple[tuple[int, int], ...]]:
-    """The merged ranges by their corners, as (row, column)."""
+    """Return the merged ranges by their corners, as (row, column)."""
     found = []
     with archive.open(name) as sheet:
         for element in _elements(sheet, "mergeCell"):
@@ -284,7 +286,7 @@ def _cells_between(path: str, first: tuple[int, int], last: tuple[int, int]) -> 
 
 
 def _column(letters: str) -> int:
-    """`A` is 0, `AA` is 26."""
+    """Return the index of a column: `A` is 0, `AA` is 26."""
     number = 0
     for one in letters:
         number = number * 26 + ord(one) - ord("A") + 1
