@@ -57,7 +57,9 @@ def hosts(both):
 
 def start(hosts, source, out, *, pace_s=0.1, **environs):
     words = [*DRIVE, "--source", source, "--out", out, "--config", POCKET, f"ray_address={hosts.address}", *SETTINGS]
-    env = environment(MMPR_TEST_PACE_S=str(pace_s), PYTHONPATH=str(ROOT), **environs)
+    gate = out.with_name("gate")
+    gate.mkdir(exist_ok=True)
+    env = environment(MMPR_TEST_PACE_S=str(pace_s), MMPR_TEST_GATE=str(gate), PYTHONPATH=str(ROOT), **environs)
     return hosts.run(*words, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
