@@ -6,7 +6,7 @@ __all__ = ["main"]
 
 
 def main() -> None:
-    """The console script. SIGTERM ends it with 75 in one line, also amid the imports below."""
+    """Run the console script. SIGTERM ends it with exit code 75 and one line, also during the imports below."""
     termination.quit_at_once()
     from mmpr.cli.verbs import app
 

@@ -1,4 +1,4 @@
-"""`mmpr ask-verifier`: a model is asked about what the rules left open in a finished run."""
+"""`mmpr ask-verifier`: ask a model about the undecided verdicts of a finished run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`mmpr eval`: how right a model is, and whether another one is better."""
+"""`mmpr eval`: measure how often a model is right, or compare two models."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from mmpr.cli.messages import say
 from mmpr.cli.verb_options import Folder
 
 
-# The values of `mmpr.exporting.Format`, which needs pyarrow: too heavy for --help. A test compares them.
+# The values of `mmpr.exporting.Format`. Importing that needs pyarrow, which is too slow for --help; a test compares.
 class _Format(StrEnum):
     internvl = "internvl"
     llamafactory = "llamafactory"

@@ -1,4 +1,4 @@
-"""`mmpr import`: responses that were made elsewhere become a run folder."""
+"""`mmpr import`: make a run folder of existing responses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the command line says: results on stdout, all else on stderr, and the exit codes."""
+"""The messages of the command line: results on stdout, everything else on stderr, and the exit codes."""
 
 from __future__ import annotations
 
@@ -22,13 +22,14 @@ if TYPE_CHECKING:
     from mmpr.reporting.verifier_figures import VerifierFigures
     from mmpr.settings.config import BuildConfig
 
-LOG_FORMAT = "mmpr.log_format"  # in the context that all verbs share
+LOG_FORMAT = "mmpr.log_format"  # key in the context that all verbs share
+# 75 and 130 are in `mmpr.termination`
 EXIT_ERROR, EXIT_USAGE, EXIT_FAILING = 1, 2, 3
 POCKET = "the pocket model: for trying mmpr out, not for training"
 
 
 def error_message(end: MmprError | KeyboardInterrupt) -> tuple[int, str]:
-    """The exit code and the line that a verb ends with."""
+    """Return the exit code and the line that a verb ends with."""
     if isinstance(end, RunStopped):
         return EXIT_AGAIN, f"stopped ({end}); {AGAIN}"
     if isinstance(end, KeyboardInterrupt):
@@ -39,7 +40,7 @@ def error_message(end: MmprError | KeyboardInterrupt) -> tuple[int, str]:
 
 
 def print_event(context: typer.Context, event: str, words: str, *, level: str = "info", **fields: object) -> None:
-    """What a build says on stderr: a line for people or, with `--log-format json`, an object."""
+    """Print an event of a build on stderr: a line for people or, with `--log-format json`, an object."""
     if _is_json(context):
         log(event, level, words=words.removeprefix("mmpr: "), **fields)
     else:
@@ -51,7 +52,7 @@ def _is_json(context: typer.Context) -> bool:
 
 
 def say(text: str, *, err: bool = False) -> None:
-    """Print text that may quote sources, models or files: nothing in it steers the terminal, whose width it keeps."""
+    """Print text that may quote sources, models or files: control characters are escaped, lines fit the terminal."""
     from mmpr.reporting.safe_text import visible
 
     typer.echo(fitted(visible(text), terminal_width(err=err)), err=err)
@@ -66,10 +67,10 @@ def print_result(context: typer.Context, outcome: BuildOutcome, chosen: BuildCon
     """Print the summary of a build or an evaluation that is complete.
 
     Args:
-        context: the verb's.
-        outcome: with a report.
-        chosen: its settings.
-        as_json: an evaluation is printed as JSON.
+        context: context of the verb.
+        outcome: an outcome with a report.
+        chosen: the settings.
+        as_json: print an evaluation as JSON.
     """
     from mmpr.reporting.evaluation_report import EvaluationReport
 
@@ -84,14 +85,14 @@ def print_result(context: typer.Context, outcome: BuildOutcome, chosen: BuildCon
 
 
 def _print_done(context: typer.Context, outcome: BuildOutcome, words: str) -> None:
-    """Programs hear of every end; people have the results before them."""
+    """Print that a build is complete: always for programs; for people the printed results are enough."""
     if words or _is_json(context):
         done = "nothing left to do" if outcome.idle else "complete"
         print_event(context, "ended", words or done, run=outcome.folder.url, exit_code=0)
 
 
 def print_failing(context: typer.Context, outcome: BuildOutcome) -> None:
-    """Too many questions of a build failed."""
+    """Print that too many questions of a build failed."""
     words = f"ended: {outcome.failing}; what was done is kept in {outcome.folder.url}"
     print_event(context, "ended", words, level="error", run=outcome.folder.url, exit_code=EXIT_FAILING)
 
@@ -107,7 +108,7 @@ def _one_line(folder: str, report: Report | EvaluationReport) -> str:
 
 
 def print_summary(folder: str, report: Report, *, in_full: bool = False) -> None:
-    """A finished run in a few lines: the law, the pairs, what is undecided, where they are; `in_full`: its verifier."""
+    """Print a finished run: counts, pairs, undecided responses, paths; `in_full`: with the verifier's table."""
     _print_counts(report)
     if report.abstaining is not None and (counts := report.abstaining.all).responses:
         say(
@@ -122,7 +123,7 @@ def print_summary(folder: str, report: Report, *, in_full: bool = False) -> None
 
 
 def print_preview(preview: PairingPreview) -> None:
-    """What pairing would give: the counts, then what the judge decided by source, kind and rule."""
+    """Print what pairing would give: the counts, then the judge's decisions by source, kind and rule."""
     from mmpr.reporting.abstaining import abstaining_lines
 
     _print_counts(preview)
@@ -158,7 +159,7 @@ def _print_counts(report: Report | PairingPreview) -> None:
 
 
 def print_evaluation(report: EvaluationReport, *, as_json: bool) -> None:
-    """A model's figures: a table, or `eval.json`."""
+    """Print the figures of a model as a table, or as `eval.json`."""
     from mmpr.reporting.evaluation_report import evaluation_lines
 
     if as_json:
@@ -168,7 +169,7 @@ def print_evaluation(report: EvaluationReport, *, as_json: bool) -> None:
 
 
 def print_comparison(report: ComparisonReport, *, as_json: bool) -> None:
-    """What two models differ in: tables, or one object."""
+    """Print the comparison of two models as tables, or as one JSON object."""
     from mmpr.reporting.evaluation_report import comparison_lines
 
     if as_json:

@@ -1,4 +1,4 @@
-"""`mmpr settings`: every setting, for people, programs and editors."""
+"""`mmpr settings`: list every setting, for people, programs and editors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mmpr.cli.verb_options import ConfigOption, settings_of
 from mmpr.text_table import terminal_width, wrapped
 
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
-_NARROW = 110  # columns below which a setting is two lines or more
+_NARROW = 110  # below this width, a setting is printed on two lines
 
 
 def list_settings(
@@ -63,7 +63,7 @@ def _list_values(config: Path | None, *, as_json: bool) -> None:
 
 
 def _as_yaml(value: object) -> str:
-    """The value as `key=value` takes it; a text stands without quotes."""
+    """Format the value as `key=value` takes it; a text has no quotes."""
     return value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)
 
 
@@ -82,10 +82,10 @@ def _list_presets() -> None:
 
 
 def file_schema() -> dict[str, Any]:
-    """JSON Schema (draft 2020-12) of a settings file; each description ends with the setting's mark.
+    """Return the JSON Schema (draft 2020-12) of a settings file; each description ends with the setting's mark.
 
-    A setting may stand in its section, or beside the sections by its short name. A file may write more than
-    `BuildConfig` holds: `sources` as a list, `prompt_template` as a path.
+    A setting may be in its section, or outside of the sections by its short name. A file may contain more than
+    `BuildConfig`: `sources` as a list, `prompt_template` as a path.
     """
     from mmpr.settings.config import BuildConfig, settings_by_name
     from mmpr.settings.mixture import PER_SOURCE
@@ -109,7 +109,7 @@ def file_schema() -> dict[str, Any]:
             }
             sections.setdefault(section, empty)["properties"][field] = fields[name]
     fields["prompt_template"]["anyOf"].append({"type": "string"})
-    fields["deadline"]["anyOf"].append({"type": "integer"})  # 12:30 in YAML 1.1
+    fields["deadline"]["anyOf"].append({"type": "integer"})  # YAML 1.1 reads 12:30 as a number
     weight = {"type": "number", "exclusiveMinimum": 0}
     alone = {name: {key: part for key, part in fields[name].items() if key != "default"} for name in PER_SOURCE}
     entry = {
@@ -167,7 +167,7 @@ The names `source`, `engine`, `judge` and `verifier` with a text as value mean `
 
 
 def settings_page() -> str:
-    """The page of the manual: a table a section."""
+    """Return the page of the manual, with one table per section."""
     from mmpr.settings.config import BuildConfig, plain, settings_by_name
 
     values, known = plain(BuildConfig()), settings_by_name()

@@ -1,4 +1,4 @@
-"""What several verbs take: their options, and the settings and builds that these make."""
+"""Options that several verbs share, and the settings and builds that these lead to."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from mmpr.log import LogFormat
 if TYPE_CHECKING:
     from mmpr.settings.config import BuildConfig
 
-_SETTING = re.compile(r"[A-Za-z_][\w.]*=")  # a folder of such a name is written ./n=4
+_SETTING = re.compile(r"[A-Za-z_][\w.]*=")  # a folder with such a name must be written ./n=4
 
-UsageError: Any = typer.BadParameter.__mro__[1]  # of the click that typer is made with, its own or the real one
+UsageError: Any = typer.BadParameter.__mro__[1]  # of the click that typer uses, its own or the real one
 SourceOption = Annotated[
     str | None,
     typer.Option(
@@ -47,21 +47,21 @@ LogOption = Annotated[LogFormat, typer.Option(help="Form of messages on stderr: 
 
 
 def sorted_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Folders, and settings."""
+    """Separate folders and settings."""
     settings = [word for word in words if _SETTING.match(word)]
     return [word for word in words if word not in settings], settings
 
 
 def given(**options: object) -> list[str]:
-    """Options as settings, those left out aside."""
+    """Return the given options as settings."""
     return [f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in options.items() if value is not None]
 
 
 def settings_of(config: Path | None, overrides: list[str]) -> BuildConfig:
-    """The settings of one start, over the defaults of whoever answers here.
+    """Load the settings of one start; the defaults depend on the machine.
 
     Raises:
-        ConfigError: names the file or the override, the field, and what it may be.
+        ConfigError: names the file or the override, the field, and its allowed values.
     """
     from mmpr.builder.engine_choice import default_is_pocket
     from mmpr.settings.config import load
@@ -70,16 +70,16 @@ def settings_of(config: Path | None, overrides: list[str]) -> BuildConfig:
 
 
 def build_folder(context: typer.Context, out: str, chosen: BuildConfig, *, as_json: bool = False) -> None:
-    """Build, or go on building, one run folder; says first who answers, and at the end what came of it.
+    """Build one run folder, or continue; print first the model that answers, and at the end the result.
 
     Args:
-        context: the verb's.
+        context: context of the verb.
         out: the run folder.
         chosen: the settings.
-        as_json: an evaluation is printed as JSON.
+        as_json: print an evaluation as JSON.
 
     Raises:
-        MmprError, RunStopped: as for `mmpr.builder.build_flow.build`.
+        MmprError, RunStopped: as in `mmpr.builder.build_flow.build`.
         typer.Exit: too many questions failed.
     """
     from mmpr.builder.build_flow import build

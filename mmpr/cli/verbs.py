@@ -1,7 +1,7 @@
-"""The command line: verbs, and the one place where an error becomes a sentence. Only results go to stdout.
+"""The command line: all verbs, and the one place where an error becomes a message. Only results go to stdout.
 
-Exit codes: 0 complete, 1 known error, 2 usage or a wrong setting, 3 complete but too many questions failed, 75 stopped
-and to be run again, 130 Ctrl-C.
+Exit codes: 0 complete; 1 known error; 2 usage error or invalid setting; 3 complete, but too many questions failed; 75
+stopped, run it again; 130 Ctrl-C.
 """
 
 from __future__ import annotations
@@ -69,11 +69,11 @@ if TYPE_CHECKING:
 
 
 def _setting_hint(option: str, words: list[str]) -> str:
-    """For `--temperature 0.5`, how that setting is given; nothing where no setting has the option's name."""
+    """Return a hint for an unknown option such as `--temperature 0.5`: how that setting is given, if it is one."""
     try:
         from mmpr.settings.config import name_fault, short_name
     except ImportError:
-        return ""  # no settings are installed (mmpr[data])
+        return ""  # without settings installed (mmpr[data])
     name = option.lstrip("-").replace("-", "_")
     if name_fault([short_name(".".join(name.split(".")[:2])).partition(".")[0]]):
         return ""
@@ -84,13 +84,13 @@ def _setting_hint(option: str, words: list[str]) -> str:
 
 
 def _engines_extra(verb: str, words: list[str]) -> str | None:
-    """The extra of the engine that a command would start, which has all else that it needs."""
+    """Return the extra that a command needs for its engine; it includes everything else."""
     starts = verb in ("build", "demo", "ask-verifier") or (verb == "eval" and "--out" in words) or "--engine" in words
     return ("endpoint" if {"engine=endpoint", "engine.kind=endpoint"} & {*words} else "cpu") if starts else None
 
 
 class _Verbs(TyperGroup):
-    """Turns what ends a verb into one line on stderr and an exit code; typer itself would print nothing of Ctrl-C."""
+    """Turns what ends a verb into one line on stderr and an exit code; typer alone would print nothing for Ctrl-C."""
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401  whatever a verb returns
         termination.rise()
@@ -102,12 +102,13 @@ class _Verbs(TyperGroup):
                 error.message += _setting_hint(option, words)
             text = io.StringIO()
             error.show(text)
-            say(text.getvalue().replace("Value error, ", "").rstrip(), err=True)  # pydantic's words within typer
+            # removes pydantic's prefix from a message
+            say(text.getvalue().replace("Value error, ", "").rstrip(), err=True)
             sys.exit(error.exit_code)
         except (MmprError, ImportError, KeyboardInterrupt, OSError) as raised:
             wanted = _engines_extra(str(ctx.invoked_subcommand), words)
             end = missing_extra(raised, wanted=wanted) or raised if isinstance(raised, ImportError) else raised
-            if isinstance(end, OSError) and end.errno == errno.ENAMETOOLONG:  # `Path.exists` raises it, too
+            if isinstance(end, OSError) and end.errno == errno.ENAMETOOLONG:  # `Path.exists` raises this too
                 end = MmprError(f"{str(end.filename)[:60]}..: {os.strerror(end.errno)}; give a shorter path")
             if debugging() or not isinstance(end, MmprError | KeyboardInterrupt):
                 raise
@@ -329,7 +330,7 @@ def status(
     for run in runs:
         try:
             found.append(read_status(run))
-        except RunFolderError as error:  # one damaged run hides no other
+        except RunFolderError as error:  # a damaged run must not hide the others
             if len(runs) == 1:
                 raise
             damaged.append(error)

@@ -1,7 +1,7 @@
-"""References of images and videos -> decoded `Image`s, or an `ImageError` with the reason of the skip.
+"""Load images and video frames by reference; a fault is an `ImageError` with the reason of the skip.
 
-What a reference may be: a path, `file:///path`, `data:image/png;base64,..`, `https://host/path`, `s3://bucket/key` and
-what else fsspec knows, each from hosts that `allowed_hosts` names and no others; and `<video>#frame=3/8`, the third of
+A reference may be a path, `file:///path`, `data:image/png;base64,..`, `https://host/path`, `s3://bucket/key` or another
+address that fsspec knows. Addresses are fetched only from hosts in `allowed_hosts`. `<video>#frame=3/8` is the third of
 eight frames of a video, each from the middle of its eighth.
 """
 

@@ -1,4 +1,4 @@
-"""`allowed_hosts`: which addresses may be fetched from, and which network addresses they may lead to. Pure."""
+"""`allowed_hosts`: decide which addresses may be fetched, and which IP addresses they may resolve to. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ _HOST = re.compile(r"(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>\d
 _EXPECTED = "example.org, *.example.org, http://example.org:8080, s3://bucket, or a network of your own like 10.0.0.0/8"
 
 _UNICAST, _NAT64 = ipaddress.IPv6Network("2000::/3"), ipaddress.IPv6Network("64:ff9b::/96")
-_ISATAP = {0x5EFE, 0x2005EFE}  # the upper half of an interface's id, above an IPv4 address
+_ISATAP = {0x5EFE, 0x2005EFE}  # the upper half of an interface identifier that ends in an IPv4 address
+# Ranges that are reserved, but that some versions of Python still report as global.
 _SET_ASIDE = tuple(
     map(
         ipaddress.ip_network,
@@ -32,14 +33,14 @@ IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where an address leads: the host and port of a web server, or the bucket of a store (port None)."""
+    """The target of an address: host and port of a web server, or the bucket of a store (port None)."""
 
     scheme: str
     host: str
     port: int | None = None
 
     def entry(self) -> str:
-        """What to write in `allowed_hosts` to allow it."""
+        """Return the entry of `allowed_hosts` that would allow it."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         if self.port is not None and self.port != _WEB_PORTS[self.scheme]:
             host = f"{host}:{self.port}"
@@ -48,14 +49,17 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """The entries of `allowed_hosts`, read. `above` allows every subdomain of its places, not these themselves."""
+    """The parsed entries of `allowed_hosts`.
+
+    `above` allows every subdomain of its places, but not the places themselves.
+    """
 
     places: frozenset[Place]
     above: frozenset[Place]
     networks: tuple[Network, ...]
 
     def refusal(self, place: Place) -> str | None:
-        """Why nothing may be fetched from a place, with the remedy; None where it may."""
+        """Return why nothing may be fetched from a place, with the remedy; None if it is allowed."""
         if place in self.places or any(self._is_below(place, above) for above in self.above):
             return None
         address = _ip(place.host)
@@ -65,7 +69,7 @@ class Allowed:
         return f"{entry} is not in allowed_hosts: allowed_hosts=[{entry}] would let mmpr fetch from it"
 
     def address_refusal(self, host: str, address: str) -> str | None:
-        """Why a connection may not be made although its host is allowed: the name leads into a network of one's own."""
+        """Return why a connection is refused although its host is allowed: the name resolves to a private network."""
         ip = _ip(address)
         if ip is None or not (self._lists(ip) or all(_is_public(one) or self._lists(one) for one in _ends(ip))):
             remedy = f"if that is meant, list {address} in allowed_hosts, too"
@@ -73,7 +77,7 @@ class Allowed:
         return None
 
     def schemes(self) -> list[str]:
-        """The kinds of addresses that are allowed, sorted."""
+        """The allowed kinds of addresses, sorted."""
         networks = {"https"} if self.networks else set()
         return sorted({place.scheme for place in (*self.places, *self.above)} | networks)
 
@@ -86,11 +90,15 @@ class Allowed:
 
 
 def place_of(address: str) -> Place | str:
-    """Where an address leads, or why that is unclear. An address that two parsers might read differently is refused."""
+    """Return the target of an address, or why it is unclear.
+
+    An address that two parsers may read differently is refused.
+    """
     scheme, separator, rest = address.partition("://")
     if not separator or not _SCHEME.fullmatch(scheme):
         return f"addresses that begin with {scheme[:40]!r} are not read"
     host = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    # parsers differ here: `http://good.org\@evil.org` is evil.org to some and good.org to others
     if re.search(r"[\s\\\x00-\x1f\x7f]", host):
         return "the host of its address has characters that no host has"
     scheme = scheme.lower()
@@ -106,7 +114,7 @@ def place_of(address: str) -> Place | str:
 
 @functools.lru_cache(maxsize=16)
 def parse_allowed(entries: tuple[str, ...]) -> Allowed:
-    """Read `allowed_hosts`; raises `ConfigError` that names a malformed entry."""
+    """Parse `allowed_hosts`; raises `ConfigError` that names an invalid entry."""
     places: set[Place] = set()
     above: set[Place] = set()
     networks: list[Network] = []
@@ -141,16 +149,16 @@ def _ip(host: str) -> IpAddress | None:
 
 
 def _ends(address: IpAddress) -> list[IpAddress]:
-    """Where packets to an address may come out: there, and at each IPv4 address that a gateway would read in it.
+    """Return where packets to an address may arrive: there, and at each IPv4 address that a gateway may read in it.
 
-    `64:ff9b::a9fe:a9fe` is 169.254.169.254 behind a NAT64 gateway, where clouds keep their machines' credentials.
+    `64:ff9b::a9fe:a9fe` is 169.254.169.254 behind a NAT64 gateway, where cloud machines find their credentials.
     """
     if isinstance(address, ipaddress.IPv4Address):
         return [address]
     number = int(address)
     last = ipaddress.IPv4Address(number & 0xFFFFFFFF)
     if address in _NAT64:
-        return [last]  # what networks without IPv4 make of every name, by DNS64
+        return [last]  # DNS64 gives such addresses to every name in networks without IPv4
     inside = [one for one in (address.sixtofour, *(address.teredo or ())) if one is not None]
     if number >> 32 & 0xFFFFFFFF in _ISATAP:
         inside.append(last)
@@ -158,9 +166,9 @@ def _ends(address: IpAddress) -> list[IpAddress]:
 
 
 def _is_public(address: IpAddress) -> bool:
-    """Whether an address is of the internet, and not set aside for anything: a table that grows with each Python."""
+    """Whether an address is public and not reserved; each version of Python knows more reserved ranges."""
     if isinstance(address, ipaddress.IPv6Address) and address not in _UNICAST:
-        return False  # ::127.0.0.1, ::ffff:0:127.0.0.1, 64:ff9b:1::/48, fec0::1, and what nobody was given yet
+        return False  # ::127.0.0.1, ::ffff:0:127.0.0.1, 64:ff9b:1::/48, fec0::1, and unassigned ranges
     set_aside = any(address in network for network in _SET_ASIDE)
     return address.is_global and not (address.is_multicast or address.is_reserved or set_aside)
 

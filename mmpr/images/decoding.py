@@ -1,7 +1,7 @@
-"""A file's bytes -> a decoded `Image`.
+"""Decode a file's bytes to an image.
 
-A file's name proves nothing: content decides what it is, its header decides whether it is small enough to decode, and
-only a file that decodes to its end is an image. Many threads decode at once; no setting of PIL's is changed.
+The content decides the format, not the name. The header decides whether the image is small enough to decode, and only a
+file that decodes completely is an image. Many threads decode at once; PIL's global settings are not changed.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from PIL.Image import Image, Transpose
     from PIL.ImageFile import ImageFile
 
-# What PIL's decoders raise at damaged files, besides its own DecompressionBombError.
+# Exceptions of PIL's decoders for damaged files, besides its DecompressionBombError.
 _DAMAGE = (
     *(OSError, SyntaxError, ValueError, TypeError, LookupError, AttributeError, RuntimeError, ArithmeticError),
     *(EOFError, AssertionError, struct.error, zlib.error),
 )
-# Bytes a pixel: of RGB as PIL keeps it, of what a file is decoded to before, and of decoders that need more.
+# Bytes per pixel: PIL's RGB, then the decoder's own buffer, then decoders that need more.
 _RGB_BYTES, _DECODER_BYTES = 4, 4
 _OTHER_BYTES = {"JPEG2000": 16, "AVIF": 6, "WEBP": 12}
 _MOST_BYTES_A_PIXEL = 10
@@ -41,10 +41,10 @@ _WARNINGS = threading.Lock()
 
 
 def decode(original: bytes, name: str, max_pixels: int) -> DecodedImage:
-    """A file's bytes as the image that the engine sees.
+    """Decode a file's bytes to the image that the engine sees.
 
     Raises:
-        ImageError: IMAGE_TOO_LARGE, or IMAGE_UNREADABLE: an empty, cut or damaged file, a format that is none of ours.
+        ImageError: IMAGE_TOO_LARGE; or IMAGE_UNREADABLE: an empty, cut or damaged file, or an unsupported format.
     """
     from PIL.Image import DecompressionBombError
 
@@ -68,17 +68,18 @@ def decode(original: bytes, name: str, max_pixels: int) -> DecodedImage:
 
 
 def _decoded(image: ImageFile, original: bytes) -> DecodedImage:
-    with _quiet() if image.format == "TIFF" else nullcontext():  # it measures its tiles by PIL's limit again
+    # TIFF checks the size of its tiles against PIL's limit again
+    with _quiet() if image.format == "TIFF" else nullcontext():
         image.load()
     with _quiet():
-        turn = image.getexif().get(_ORIENTATION, 1)  # after load: a PNG may keep it behind its pixels
+        turn = image.getexif().get(_ORIENTATION, 1)  # after `load`: a PNG may store it after its pixels
     as_is = turn not in _turns() and _is_plain(image, original)
     format_as_is = image.format if as_is else None
     if as_is and image.mode == "RGB":
         image.info = {}
-        return _image(image, format_as_is, original)  # one frame, its file closed: a copy would take as much again
+        return _image(image, format_as_is, original)  # one frame, its file closed; a copy would double the memory
     pixels = _rgb(image)
-    image.close()  # before a turned copy is made
+    image.close()  # frees memory before a turned copy is made
     del image
     return _image(pixels.transpose(_turns()[turn]) if turn in _turns() else pixels, format_as_is, original)
 
@@ -105,9 +106,9 @@ def _png(pixels: Image) -> bytes:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """No warnings from PIL: it warns of large headers and damaged EXIF, both of which are judged here.
+    """Suppress PIL's warnings about large headers and damaged EXIF, which this module checks itself.
 
-    `catch_warnings` is not thread-safe, hence the lock; headers take microseconds.
+    The lock is needed because `catch_warnings` is not thread-safe; headers take microseconds.
     """
     with _WARNINGS, warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -115,11 +116,10 @@ def _quiet() -> Iterator[None]:
 
 
 def _open(original: bytes, name: str) -> ImageFile:
-    """PIL's reader for what the first bytes say, its header read.
+    """Open PIL's reader for the format that the first bytes show; reads the header.
 
-    Not `Image.open`: that tries some forty formats, among them EPS, which runs Ghostscript, and it refuses by a size
-    limit that is global. And `JpegImageFile` where it would take `MpoImageFile`: phones add a second image behind
-    the first, which every trainer ignores.
+    `Image.open` is not used: it tries about forty formats, among them EPS, which runs Ghostscript, and its size limit
+    is global. `JpegImageFile` replaces `MpoImageFile`: phones append a second image, which every trainer ignores.
     """
     from PIL import (
         AvifImagePlugin,
@@ -153,16 +153,16 @@ def _open(original: bytes, name: str) -> ImageFile:
 
 
 def _is_plain(image: ImageFile, original: bytes) -> bool:
-    """Whether every consumer sees in these bytes what the engine sees: 8 bit, one frame, RGB or grey, no alpha."""
+    """Whether every program sees in these bytes what the engine sees: 8 bit, one frame, RGB or grey, no alpha."""
     if image.format not in _EMBEDDED_AS_IS or image.mode not in ("RGB", "L") or image.has_transparency_data:
         return False
-    if image.format == "PNG" and original[24] != 8:  # IHDR's bit depth: PIL calls 16-bit colour RGB, too
+    if image.format == "PNG" and original[24] != 8:  # bit depth in IHDR: PIL reports 16-bit colour as RGB too
         return False
     return getattr(image, "n_frames", 1) == 1
 
 
 def _turns() -> dict[int, Transpose]:
-    """EXIF orientation -> what makes it upright; 1 and whatever is not listed stays."""
+    """Return the transposition that turns each EXIF orientation upright; 1 and unknown values have none."""
     from PIL.Image import Transpose
 
     return {
@@ -177,7 +177,7 @@ def _turns() -> dict[int, Transpose]:
 
 
 def _rgb(image: Image) -> Image:
-    """The image as RGB, a band of rows at a time: what stands between takes no second image's memory."""
+    """Convert an image to RGB in bands of rows, so that intermediate values need little memory."""
     from PIL import Image as images
 
     deep = image.mode == "F" or image.mode.startswith("I")
@@ -191,7 +191,7 @@ def _rgb(image: Image) -> Image:
 
 
 def _bands(image: Image) -> Iterator[tuple[Image, int]]:
-    """Bands of at most a million pixels, each with its first row."""
+    """Yield bands of at most a million pixels, each with the number of its first row."""
     rows = max(1, _BAND_PIXELS // max(1, image.width))
     for top in range(0, image.height, rows):
         yield image.crop((0, top, image.width, min(top + rows, image.height))), top
@@ -205,7 +205,7 @@ def _on_white(image: Image) -> Image:
 
 
 def _range(image: Image) -> tuple[float, float]:
-    """What becomes black and white of a deep grey: 16-bit values keep their scale, others fill the range."""
+    """Return the values that become black and white: 16-bit values keep their scale, others use their own range."""
     import numpy as np
 
     low, high = np.inf, -np.inf
@@ -218,7 +218,7 @@ def _range(image: Image) -> tuple[float, float]:
 
 
 def _grey(image: Image, low: float, high: float) -> Image:
-    """Deep grey as 8 bit; PIL would clip it at 255."""
+    """Convert deep grey to 8 bit; PIL would clip it at 255."""
     import numpy as np
     from PIL import Image as images
 

@@ -1,4 +1,4 @@
-"""What is wrong with an image or a video, in one line that names the reference."""
+"""Faults of images and videos, each in one line that names the reference."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mmpr.types import Reason
 _GIVE = "give JPEG, PNG, WEBP, GIF, BMP, TIFF, AVIF, JPEG 2000 or PNM"
 _HEIC = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"heif", b"mif1", b"msf1"))
 _LFS = b"version https://git-lfs"
-# First bytes of files that people give as images, and what they are.
+# First bytes of files that users give as images by mistake, and what they are.
 _FOREIGN = (
     (b"%PDF", "a PDF: convert its pages to images"),
     (b"\x00\x00\x00\x0cJXL ", f"JPEG XL: {_GIVE}"),
@@ -25,9 +25,9 @@ _FOREIGN = (
 
 
 def brands(original: bytes) -> frozenset[bytes]:
-    """The brands of an ISO media file (AVIF, HEIC, MP4); none where it is no such file.
+    """Return the brands of an ISO media file (AVIF, HEIC, MP4); empty for other files.
 
-    The first one says little: AVIF files may begin with `mif1`, the mark of the container, and name `avif` behind it.
+    The first brand proves little: an AVIF file may start with `mif1`, the mark of the container, and name `avif` later.
     """
     if original[4:8] != b"ftyp":
         return frozenset()
@@ -36,7 +36,7 @@ def brands(original: bytes) -> frozenset[bytes]:
 
 
 def what_it_is(original: bytes) -> str:
-    """What a file is that is no image of ours, with the fix."""
+    """Say what a file is that is no supported image, with the remedy."""
     start = original[:1000].lstrip(b"\xef\xbb\xbf \t\r\n")
     if start.startswith(_LFS):
         return "a Git LFS pointer and no image: fetch the file itself (git lfs pull)"
@@ -51,16 +51,16 @@ def what_it_is(original: bytes) -> str:
 
 
 def shown(reference: str) -> str:
-    """The reference as a detail shows it: a data URI is long, a name from a row may hold a line feed."""
+    """Shorten a reference for a message: a data URI is long, and a row's name may contain a line feed."""
     short = reference if len(reference) <= 200 else f"{reference[:60]}.. ({len(reference):,} characters)"
     return short if short.isprintable() else ascii(short)
 
 
 def unreadable(name: str, why: str) -> ImageError:
-    """Why a file is no image that we can use."""
+    """Return the error of a file that is no usable image."""
     return ImageError(Reason.IMAGE_UNREADABLE, f"{name}: {' '.join(why.split())}")
 
 
 def too_large(name: str, size: int, unit: str, limit: int) -> ImageError:
-    """A limit that was passed."""
+    """Return the error of an exceeded limit."""
     return ImageError(Reason.IMAGE_TOO_LARGE, f"{name}: {size:,} {unit}, the limit is {limit:,}")

@@ -12,9 +12,9 @@ class ImageOptions:
     """How images and videos are read. Tiles are 448x448 pixels, as InternVL cuts images.
 
     `allowed_hosts`: `example.org` (by https), `*.example.org` (its subdomains), `http://example.org:8080`,
-    `s3://bucket`, and addresses or networks of one's own (`10.0.0.0/8`) that an allowed name may lead to.
-    `fetch_timeout_s` is for one attempt, from the connection to the last byte; `fetch_retries` are further attempts,
-    after growing pauses, where the fault may pass: time-outs, broken connections, 429, 5xx.
+    `s3://bucket`, and own addresses or networks (`10.0.0.0/8`) that an allowed name may resolve to. `fetch_timeout_s`
+    covers one attempt, from the connection to the last byte. `fetch_retries` counts further attempts, with growing
+    pauses, after temporary faults: time-outs, broken connections, 429, 5xx.
     """
 
     max_tiles: int | None = option(

@@ -1,4 +1,4 @@
-"""`Loader`: every reference of a question as an image, from wherever it lies."""
+"""`Loader`: load every reference of a question as an image."""
 
 from __future__ import annotations
 
@@ -22,18 +22,19 @@ from mmpr.images.spool import spooled_reference
 from mmpr.images.video import read_frames
 from mmpr.types import DecodedImage
 
+# a larger image is written to a temporary file while it is fetched
 _HELD_WHILE_FETCHED = 1_000_000  # bytes
-_INLINE_COPIES = 3  # of a `data:` reference while its base64 is read
+_INLINE_COPIES = 3  # copies of a `data:` reference in memory while its base64 is decoded
 
 
 @dataclass(frozen=True, slots=True)
 class Loader:
-    """Reads, checks and decodes images; picklable, for it goes to every engine's node.
+    """Reads, checks and decodes images. Picklable, because every engine's node gets one.
 
     Args:
-        root: the folder that a path must lie in, links followed; None sets no bound.
-        options: limits, checked before anything is decoded, and what may be fetched: nothing by default.
-        allow_outside_root: take paths from anywhere.
+        root: the folder that a path must be in, after links are followed; None: any folder.
+        options: limits, which are checked before decoding, and allowed hosts: by default nothing is fetched.
+        allow_outside_root: accept paths outside `root`.
     """
 
     root: Path | None
@@ -41,10 +42,10 @@ class Loader:
     allow_outside_root: bool = False
 
     def __call__(self, references: Sequence[str]) -> tuple[DecodedImage, ...]:
-        """The images of one question, in order; a video is opened once for all its frames.
+        """Return the images of one question, in order; a video is opened once for all its frames.
 
         Raises:
-            ImageError: of the first reference that is no image that may be used.
+            ImageError: the first reference that is no usable image.
         """
         found: list[DecodedImage] = []
         for video, group in groupby(references, key=_video_of):
@@ -55,13 +56,13 @@ class Loader:
         return tuple(found)
 
     def load(self, reference: str) -> DecodedImage:
-        """One image, or one frame of a video.
+        """Load one image, or one frame of a video.
 
         Raises:
             ImageError: IMAGE_MISSING: no such file. IMAGE_OUTSIDE_ROOT: the path, or a link on it, leaves `root`.
-                IMAGE_NOT_ALLOWED: an address of a host that is not allowed. IMAGE_UNREACHABLE: it does not answer, or
-                refuses. IMAGE_TOO_LARGE: over a limit. VIDEO_UNREADABLE, VIDEO_TOO_SHORT: of a frame. IMAGE_UNREADABLE:
-                everything else: a folder, a FIFO, an empty, cut or damaged file, a format that is none of ours.
+                IMAGE_NOT_ALLOWED: its host is not allowed. IMAGE_UNREACHABLE: the host does not answer, or refuses.
+                IMAGE_TOO_LARGE: a limit is exceeded. VIDEO_UNREADABLE, VIDEO_TOO_SHORT: for a frame. IMAGE_UNREADABLE:
+                everything else: a folder, a FIFO, an empty, cut or damaged file, an unsupported format.
         """
         if (frame := frame_of(reference)) is not None:
             return self._frames(frame.video, [frame])[0]
@@ -83,7 +84,7 @@ class Loader:
         return self._decoded(read_inline(reference, name, self.options.max_image_bytes), name)
 
     def _fetched(self, reference: str, name: str) -> DecodedImage:
-        """On the disk until all is there: how large it is, no server need say."""
+        """Fetch an image to the disk first: no server has to say how large it is."""
         with tempfile.SpooledTemporaryFile(_HELD_WHILE_FETCHED) as content:
             fetch(reference, name, self.options, self.options.max_image_bytes, cast("BinaryIO", content))
             size = content.tell()
@@ -104,7 +105,7 @@ class Loader:
 
     @contextmanager
     def _opened_video(self, video: str, name: str) -> Iterator[BinaryIO]:
-        """Videos are not held in memory: one from elsewhere is a temporary file for as long as it is read."""
+        """Open a video; one from another machine is a temporary file while it is read, and is never in memory."""
         if not _is_remote(video):
             with opened(self._path(video, name), name, self.options.max_video_bytes) as file:
                 yield file
@@ -122,12 +123,12 @@ class Loader:
 def load(
     reference: str, *, root: Path | None, options: ImageOptions = ImageOptions(), allow_outside_root: bool = False
 ) -> DecodedImage:
-    """One image of this machine; arguments and errors as of `Loader`, which may also fetch."""
+    """Load one image with `Loader`; arguments and errors are the same."""
     return Loader(root, options, allow_outside_root).load(reference)
 
 
 def hosts_of(references: Iterable[str]) -> frozenset[str]:
-    """The servers and stores that images and videos are fetched from; none for files of this machine."""
+    """Return the servers and stores of these references; empty for local files."""
     addresses = {_video_of(reference) or reference for reference in references}
     places = [place_of(address) for address in addresses if _is_remote(address)]
     return frozenset(place.host for place in places if not isinstance(place, str))
@@ -139,7 +140,7 @@ def _video_of(reference: str) -> str | None:
 
 
 def _name(reference: str) -> str:
-    """As a detail shows it; without the query of an address, which may be signed."""
+    """Return a reference for messages, without the query of an address, which may contain a signature."""
     address, query, _ = reference.partition("?")
     return shown(f"{address}?.." if query and _is_remote(address) else reference)
 

@@ -1,4 +1,4 @@
-"""Where an image or a video lies: paths under a root, `file://` addresses, `data:` URIs."""
+"""Find local images and videos: paths under a root, `file://` addresses, `data:` URIs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NO_SUCH_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
 
 
 def path_of(address: str, name: str) -> str:
-    """The path that a `file://` address names; raises `ImageError` where it names another machine."""
+    """Return the path of a `file://` address; raises `ImageError` if it names another machine."""
     machine, slash, path = address.removeprefix("file://").partition("/")
     if machine not in ("", "localhost"):
         raise unreadable(name, f"is a file of another machine, {machine!r}: write file:///path")
@@ -27,10 +27,10 @@ def path_of(address: str, name: str) -> str:
 
 
 def inside(reference: str, name: str, root: Path | None, allow_outside_root: bool) -> Path:
-    """The real path, checked before the file is touched, so that a refusal does not reveal what exists outside."""
+    """Return the real path. It is checked before the file is touched, so that a refusal does not reveal what exists."""
     try:
         path = Path(root or "", reference).resolve()
-    except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a name too long, a NUL
+    except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a name that is too long, a NUL
         raise ImageError(Reason.IMAGE_MISSING, f"{name}: no such file ({error})") from error
     if root is not None and not allow_outside_root and not path.is_relative_to(root.resolve()):
         remedy = f"leaves the image root {root}: move the image, or set --image-root to a folder above both"
@@ -39,20 +39,20 @@ def inside(reference: str, name: str, root: Path | None, allow_outside_root: boo
 
 
 def opened(path: Path, name: str, max_bytes: int) -> BinaryIO:
-    """A regular file of no more than so many bytes, open.
+    """Open a regular file of at most `max_bytes`.
 
     Raises:
-        ImageError: there is none, it is too large, or no regular file.
+        ImageError: it does not exist, is too large, or is no regular file.
     """
     try:
-        _check(path.stat(), name, max_bytes)  # before it is opened: a FIFO would wait for a writer
+        _check(path.stat(), name, max_bytes)  # before opening: opening a FIFO would wait for a writer
         return os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb")  # it may have become a FIFO since
     except OSError as error:
         raise _unreadable(name, error) from error
 
 
 def size_of(path: Path, name: str, max_bytes: int) -> int:
-    """A regular file's bytes; raises as `opened` does."""
+    """Return the bytes of a regular file; raises like `opened`."""
     try:
         status = path.stat()
     except OSError as error:
@@ -69,7 +69,7 @@ def _check(status: os.stat_result, name: str, max_bytes: int) -> None:
 
 
 def read_file(path: Path, name: str, max_bytes: int) -> bytes:
-    """An image's file, whole; raises as `opened` does."""
+    """Read a whole image file; raises like `opened`."""
     with opened(path, name, max_bytes) as file:
         try:
             original = file.read(max_bytes + 1)
@@ -81,7 +81,7 @@ def read_file(path: Path, name: str, max_bytes: int) -> bytes:
 
 
 def read_inline(uri: str, name: str, max_bytes: int) -> bytes:
-    """The bytes of a `data:image/...;base64,` URI."""
+    """Decode the bytes of a `data:image/...;base64,` URI."""
     header, comma, body = uri.partition(",")
     if not comma or not header.lower().startswith("data:image/") or not header.lower().endswith(";base64"):
         raise unreadable(name, "a data URI must begin with data:image/<format>;base64,")

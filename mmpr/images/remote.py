@@ -1,9 +1,9 @@
-"""Images from elsewhere: fetched only from the hosts that the settings allow, within limits of size and time.
+"""Fetch images from allowed hosts only, with limits of size and time.
 
-A row's address is hostile input. What is kept from it: hosts that nobody allowed, also behind a redirect; addresses of
-this machine and its network, also behind an allowed name whose DNS answer changes (the check is in the resolver that
-the connection itself uses); bodies without an end; servers that never answer. Keys come from the environment, where the
-file systems of fsspec look for them. Through a proxy that the environment names, DNS is the proxy's.
+A row's address is untrusted input. Refused are: hosts that are not allowed, also behind a redirect; addresses of this
+machine and its network, also behind an allowed name whose DNS answer changes (the resolver of the connection itself
+checks this); endless bodies; servers that never answer. fsspec's file systems read keys from the environment. If the
+environment names a proxy, the proxy resolves names.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ if TYPE_CHECKING:
 
 _PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
 _CHUNK_BYTES = 1 << 20
-_PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})  # statuses that may be others a moment later
+_PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})  # temporary statuses
 _MOST_REDIRECTS = 5
 _CONNECTIONS_A_HOST = 16
 
 
 class _Refused(MmprError):
-    """A redirect or a name led where nothing may be fetched from; never leaves this file."""
+    """A redirect or a name that leads to a refused host; caught inside this file."""
 
 
 class _Failed(MmprError):
-    """An attempt failed: why, whether another may not, and how long the server asks to wait; never leaves this file."""
+    """A failed attempt: its reason, whether another one may succeed, and the pause that the server asks for."""
 
     def __init__(self, words: str, *, may_pass: bool, wait_s: float = 0.0) -> None:
         super().__init__(words)
@@ -46,7 +46,7 @@ class _Failed(MmprError):
 
 
 def check_hosts(allowed_hosts: Sequence[str]) -> None:
-    """Raise `ConfigError` where an entry is malformed, or names a store whose package is not installed."""
+    """Raise `ConfigError` for an invalid entry, or for a store whose package is not installed."""
     import fsspec
 
     for scheme in parse_allowed(tuple(allowed_hosts)).schemes():
@@ -59,7 +59,7 @@ def check_hosts(allowed_hosts: Sequence[str]) -> None:
 
 
 def fetch(address: str, name: str, options: ImageOptions, max_bytes: int, out: BinaryIO) -> None:
-    """Write what lies at an address into `out`, which can be written anew.
+    """Write the content of an address to `out`; each attempt truncates it first.
 
     Raises:
         ImageError: IMAGE_NOT_ALLOWED; IMAGE_MISSING; IMAGE_TOO_LARGE; IMAGE_UNREACHABLE after the last attempt.
@@ -96,7 +96,7 @@ def fetch(address: str, name: str, options: ImageOptions, max_bytes: int, out: B
 
 
 def _pause_s(state: RetryCallState) -> float:
-    """Twice as long each time, never the same for the many that failed together, and as the server asks."""
+    """Return the pause: twice as long each time, with a random part, and at least as long as the server asks."""
     from tenacity import wait_exponential, wait_random
 
     growing = wait_exponential(multiplier=_PAUSE_S, max=_LONGEST_PAUSE_S) + wait_random(0, _PAUSE_S)
@@ -106,7 +106,7 @@ def _pause_s(state: RetryCallState) -> float:
 
 
 class _Bounded:
-    """A file that refuses to grow past a limit: neither a header nor a store's listing is believed."""
+    """A file that refuses to grow beyond a limit, because a header or a store's listing may lie."""
 
     def __init__(self, out: BinaryIO, name: str, max_bytes: int) -> None:
         self._out, self._name, self._max_bytes = out, name, max_bytes
@@ -119,7 +119,7 @@ class _Bounded:
         return self._out.write(content)
 
     def read(self) -> bytes:
-        raise OSError("only written to")  # fsspec takes for a file what has read, close and tell
+        raise OSError("only written to")  # fsspec recognises a file by its methods read, close and tell
 
     close = tell = read
 
@@ -139,7 +139,7 @@ def _from_store(address: str, place: Place, options: ImageOptions, out: BinaryIO
         raise
     except (PermissionError, IsADirectoryError, ImportError, ValueError) as error:
         raise _Failed(_words(error), may_pass=False) from error
-    except Exception as error:  # every store has errors of its own
+    except Exception as error:  # every store has its own errors
         raise _Failed(_words(error), may_pass=True) from error
 
 
@@ -162,7 +162,7 @@ def _from_web(address: str, place: Place, options: ImageOptions, out: BinaryIO) 
         raise _Failed(_words(error), may_pass=not isinstance(error, aiohttp.InvalidURL)) from error
     except FileNotFoundError:
         raise
-    except (OSError, ValueError) as error:  # the disk is full, or the address is none for the client
+    except (OSError, ValueError) as error:  # the disk is full, or the client cannot parse the address
         raise _Failed(_words(error), may_pass=False) from error
 
 
@@ -175,12 +175,13 @@ def _answered(error: ClientResponseError) -> _Failed:
 
 @functools.lru_cache(maxsize=4)
 def _web(options: ImageOptions) -> Any:  # noqa: ANN401 fsspec has no types
-    """fsspec's file system of the web, with a client that goes only where it may; one a process."""
+    """Return fsspec's file system of the web with a restricted client; one per process."""
     from fsspec.implementations.http import HTTPFileSystem
 
     allowed = parse_allowed(options.allowed_hosts)
     client = functools.partial(_client, allowed=allowed, timeout_s=options.fetch_timeout_s)
-    headers = {"Accept-Encoding": "identity", "User-Agent": "mmpr"}  # else the limit would count unpacked bytes
+    # with compression, the limit would count unpacked bytes
+    headers = {"Accept-Encoding": "identity", "User-Agent": "mmpr"}
     return HTTPFileSystem(
         get_client=client, headers=headers, max_redirects=_MOST_REDIRECTS, skip_instance_cache=True, encoded=False
     )
@@ -193,7 +194,7 @@ async def _client(*, allowed: Allowed, timeout_s: float, loop: object) -> Client
     proxies = {urlsplit(proxy).hostname for proxy in getproxies().values()}
 
     class Resolver(AbstractResolver):
-        """The system's answers, none of which may be an address that nobody allowed."""
+        """Resolves names with the system's resolver and refuses addresses that are not allowed."""
 
         def __init__(self) -> None:
             self._system = aiohttp.ThreadedResolver()
@@ -209,7 +210,7 @@ async def _client(*, allowed: Allowed, timeout_s: float, loop: object) -> Client
             await self._system.close()
 
     async def stay(request: ClientRequest, handler: Callable[[Any], Awaitable[ClientResponse]]) -> ClientResponse:
-        """Called before each connection, redirects included."""
+        """Check the address before each connection, redirects included."""
         place = place_of(str(request.url))
         if refusal := place if isinstance(place, str) else allowed.refusal(place):
             raise _Refused(f"leads to {request.url.host}: {refusal}")

@@ -1,7 +1,7 @@
-"""What a worker keeps of many large images until they are committed: in a file without a name, not in memory.
+"""Keep the bytes of large images in a file instead of memory until they are committed.
 
-A chunk of 128 questions with images of 10 MB is 1.3 GB, and an engine works on four chunks. The file has no name: so
-nothing of it is left behind however the process ends. The task that writes the chunk opens it as the process's own.
+A chunk of 128 questions with images of 10 MB has 1.3 GB, and an engine works on four chunks. The file has no name, so
+that nothing is left behind however the process ends. The task that writes the chunk opens it through /proc.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from typing import IO
 from mmpr.errors import MmprError
 from mmpr.types import Question
 
-LEAST_BYTES = 65_536  # smaller ones stay in memory
+LEAST_BYTES = 65_536  # smaller images stay in memory
 _REFERENCE = re.compile(r"spooled:([0-9a-f]{64}):(\d+):(\d+):(\d+):(\d+)")
 
 
 class SpoolGone(MmprError):
-    """Kept bytes cannot be read here: this is another machine, or their process has ended."""
+    """Spooled bytes cannot be read here: this is another machine, or their process has ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class SpooledBytes:
-    """Bytes in a process's file: its number, the file's descriptor there, where they begin, how many they are."""
+    """Bytes in a process's file: the process, the file's descriptor there, offset and size."""
 
     pid: int
     descriptor: int
@@ -35,7 +35,7 @@ class SpooledBytes:
     size: int
 
     def read(self) -> bytes:
-        """The bytes, in any process of the same user on the same machine; raises `SpoolGone` elsewhere."""
+        """Read the bytes in any process of the same user on the same machine; raises `SpoolGone` elsewhere."""
         try:
             with open(f"/proc/{self.pid}/fd/{self.descriptor}", "rb", buffering=0) as file:  # noqa: PTH123  no path
                 file.seek(self.offset)
@@ -49,7 +49,7 @@ class SpooledBytes:
 
 @dataclass
 class Spool:
-    """The kept images of one lease; ends with `close`. Threads may share it."""
+    """The spooled images of one lease, until `close`; safe for threads."""
 
     _file: IO[bytes] | None = None
     _size: int = 0
@@ -57,23 +57,23 @@ class Spool:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def put(self, content: bytes, sha256: str) -> SpooledBytes | None:
-        """Keep bytes in the file, once; None where they are few, or the disk is full: they stay where they are."""
+        """Write bytes to the file once; return None for few bytes or a full disk: then they stay in memory."""
         if len(content) < LEAST_BYTES:
             return None
         with self._lock:
             if sha256 not in self._known:
                 try:
                     self._known[sha256] = self._written(content)
-                except (OSError, ValueError):  # full; closed, for its lease has failed
+                except (OSError, ValueError):  # the disk is full, or the spool was closed because its lease has failed
                     return None
             return self._known[sha256]
 
     def without_bytes(self, question: Question) -> Question:
-        """The question, whose images are kept here where it holds their bytes itself (`data:`)."""
+        """Return the question with its embedded images (`data:`) moved to the spool."""
         return replace(question, images=tuple(map(self._kept, question.images))) if question.images else question
 
     def close(self) -> None:
-        """Forget everything."""
+        """Delete the file."""
         if self._file is not None:
             self._file.close()
 
@@ -90,18 +90,19 @@ class Spool:
             self._file = tempfile.TemporaryFile(prefix="mmpr-images-", buffering=0)  # noqa: SIM115  open for the lease
         left = memoryview(content)
         while left:
+            # `pwrite` may write less than it was given, at most 2 GiB
             left = left[os.pwrite(self._file.fileno(), left, self._size + len(content) - len(left)) :]
         self._size += len(content)
         return SpooledBytes(os.getpid(), self._file.fileno(), self._size - len(content), len(content))
 
 
 def spooled_reference(reference: str) -> SpooledBytes | None:
-    """Where the whole reference is that `Spool.without_bytes` took; None where it took none."""
+    """Return the place of a reference that `Spool.without_bytes` moved; None for other references."""
     found = _REFERENCE.fullmatch(reference)
     return None if found is None else SpooledBytes(*map(int, found.groups()[1:]))
 
 
 def stored_reference(reference: str) -> str:
-    """A reference as a run folder keeps it: by its hash where its bytes are in the spool."""
+    """Return a reference as the run folder stores it: a hash if its bytes are in the spool."""
     found = _REFERENCE.fullmatch(reference)
     return reference if found is None else f"sha256:{found[1]}"

@@ -1,8 +1,8 @@
-"""Frames of a video, spread evenly over it, by PyAV (FFmpeg's own decoders).
+"""Read frames of a video, evenly spread, with PyAV (FFmpeg's own decoders).
 
-A video is cut into so many segments of equal length, and the frame in the middle of each is taken, as InternVL does.
-Only what lies between a key frame and a wanted frame is decoded. FFmpeg gets an open file and the name of its format,
-never a path: some formats (playlists) would make it open others.
+A video is divided into segments of equal length, and the middle frame of each is taken, as InternVL does. Only frames
+between a key frame and a wanted frame are decoded. FFmpeg gets an open file and the name of its format, never a path,
+because some formats (playlists) would make it open other files.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 _QUALITY = 95
-_LONG_TICKS = 10_000_000  # of any clock that a video may have
-# Where in a file its format shows: (bytes, offset, FFmpeg's name).
+_LONG_TICKS = 10_000_000  # in any clock that a video may use
+# How to recognise a format: (bytes, offset, FFmpeg's name).
 _FORMATS = (
     *((box, 4, "mov") for box in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")),
     (b"\x1a\x45\xdf\xa3", 0, "matroska"),
@@ -42,17 +42,17 @@ _FORMATS = (
 
 @dataclass(frozen=True, slots=True)
 class _Times:
-    """When frames are shown, in ticks of their stream, in order; `keys` are those that decoding may begin at."""
+    """When frames are shown, in ticks of their stream, sorted; `keys` are the times at which decoding can start."""
 
     shown: list[int]
     keys: list[int]
 
     def of(self, frame: Frame) -> int:
-        """The middle frame of the frame's segment: of 100 frames in 4 segments, 12, 37, 62 and 87."""
+        """Return the time of the middle frame of a segment: for 100 frames in 4 segments, frames 12, 37, 62 and 87."""
         return self.shown[int((frame.number - 0.5) * len(self.shown) / frame.of)]
 
     def starts(self, time: int) -> Iterator[int]:
-        """Where to begin decoding for a frame: at its key frame; earlier, for some formats overshoot; at the start."""
+        """Yield start times for decoding: the key frame, then earlier ones, because some formats seek too far."""
         place, back = max(0, bisect_right(self.keys, time) - 1), 0
         while back <= place:
             yield self.keys[place - back]
@@ -61,10 +61,10 @@ class _Times:
 
 
 def read_frames(file: BinaryIO, name: str, frames: Sequence[Frame], *, max_pixels: int) -> list[bytes]:
-    """The frames as JPEG files: upright, at the video's own size.
+    """Read frames as JPEG files, upright and in the video's own size.
 
     Raises:
-        ImageError: VIDEO_UNREADABLE: it is none, or damaged. VIDEO_TOO_SHORT: it has fewer frames than segments.
+        ImageError: VIDEO_UNREADABLE: it is no video, or damaged. VIDEO_TOO_SHORT: it has fewer frames than segments.
             IMAGE_TOO_LARGE: its frames have more than `max_pixels`.
     """
     with named_extras():
@@ -103,11 +103,11 @@ def _check_size(container: InputContainer, name: str, max_pixels: int) -> None:
 
 
 def _times(container: InputContainer) -> _Times:
-    """Read from the packets alone; nothing is decoded."""
+    """Read the times from the packets; nothing is decoded."""
     shown, keys = [], []
     for packet in container.demux(container.streams.video[0]):
         time = packet.dts if packet.pts is None else packet.pts
-        if time is None or not packet.size:  # the packet that ends a stream is empty
+        if time is None or not packet.size:  # the last packet of a stream is empty
             continue
         shown.append(time)
         if packet.is_keyframe:
@@ -130,7 +130,7 @@ def _decoded(container: InputContainer, times: _Times, wanted: Sequence[int]) ->
 
 
 def _entered(container: InputContainer, times: _Times, time: int) -> tuple[VideoFrame, Iterator[VideoFrame]]:
-    """A frame that is not behind the wanted one, and those that follow it."""
+    """Return a frame that is not later than the wanted one, and the frames that follow it."""
     stream = container.streams.video[0]
     first: VideoFrame | None = None
     running: Iterator[VideoFrame] = iter(())
@@ -146,7 +146,7 @@ def _entered(container: InputContainer, times: _Times, time: int) -> tuple[Video
 
 
 def _jpeg(frame: VideoFrame) -> bytes:
-    """As it will be embedded: the engine sees these bytes, decoded; a PNG would be ten times as large."""
+    """Encode a frame as it will be stored: the engine sees these bytes decoded; a PNG would be ten times as large."""
     from PIL import Image
 
     file = io.BytesIO()
@@ -157,7 +157,7 @@ def _jpeg(frame: VideoFrame) -> bytes:
 
 
 def _upright(image: Image, degrees: int) -> Image:
-    """Turned counterclockwise: a phone held upright writes lying frames, and how they are to be shown."""
+    """Rotate counterclockwise: a phone held upright stores rotated frames, and the angle that shows them upright."""
     from PIL.Image import Transpose
 
     turns = {90: Transpose.ROTATE_90, 180: Transpose.ROTATE_180, 270: Transpose.ROTATE_270}

@@ -1,1 +1,1 @@
-"""The settings of a build: their model, their presets, and the mixture of several sources."""
+"""The settings of a build: their sections, their presets, and builds of several sources."""

@@ -1,8 +1,9 @@
-"""The settings of a build: sections, each the options record of a part, and what a change of them means on resume.
+"""The settings of a build in sections; each section is the options record of a part.
 
-Identity: a change is refused and named. Selection: applied by pairing again, without an engine. Operation: may change
-at every start. A setting has two names, `pairs.max_uses` and the short `max_uses`; a run folder keeps the short one,
-flat. Nothing below this package sees a config: parts take their own options.
+Each setting has a mark for later starts. Identity: a change is refused and named in the error. Selection: applied by
+pairing again, without an engine. Operation: may change at every start. A setting has two names, `pairs.max_uses` and
+the short `max_uses`; a run folder stores the short one, without sections. No lower layer sees this config: parts get
+their own options.
 """
 
 from __future__ import annotations
@@ -41,18 +42,18 @@ from mmpr.verifier.verifier_options import VerifierOptions
 _DEFAULTS = "defaults"
 _NOT_SHOWN = frozenset(
     ("endpoint_url", "endpoint_key_env", "verifier_url", "verifier_key_env")
-)  # where a key may have been given by mistake
+)  # a user may have put the key itself there by mistake
 
 
 class Mark(StrEnum):
-    """What a change of a setting means for a run folder that exists."""
+    """What a change of a setting means for an existing run folder."""
 
     IDENTITY = "identity"
     SELECTION = "selection"
     OPERATION = "operation"
 
 
-# The mark of a section's settings, and those that have another.
+# The mark of each section's settings, and the settings with another mark.
 _MARKS = {
     "source": Mark.IDENTITY,
     "prompt": Mark.IDENTITY,
@@ -62,7 +63,7 @@ _MARKS = {
     "sampling": Mark.IDENTITY,
     "dropout": Mark.IDENTITY,
     "judge": Mark.SELECTION,
-    "verifier": Mark.OPERATION,  # its answers say who gave them
+    "verifier": Mark.OPERATION,  # answers are stored with the verifier that gave them
     "pairs": Mark.SELECTION,
     "dataset": Mark.SELECTION,
     "cluster": Mark.OPERATION,
@@ -77,7 +78,7 @@ _OTHER_MARKS = {
     "endpoint.image_tag": Mark.IDENTITY,
     "endpoint.body": Mark.IDENTITY,
 }
-# Short names that are not the field's own.
+# Short names that differ from the field's name.
 _SHORT = {
     "source.path": "source",
     "prompt.version": "prompt_version",
@@ -95,7 +96,7 @@ _SHORT = {
 class BuildConfig(BaseModel):
     """Settings of `mmpr build`, by section. Unknown names are refused.
 
-    They may be given in sections, flat by their short names, or mixed.
+    They may be given in sections, without sections by their short names, or mixed.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), hide_input_in_errors=True)
@@ -143,6 +144,7 @@ class BuildConfig(BaseModel):
         if self.sources and (unknown := self.per_source.keys() - self.sources.keys()):
             raise ValueError(f"per_source: no source is named {min(unknown)!r}: {', '.join(self.sources)}")
         for one in of_sources(self) if self.sources else ():
+            # all sources share the engines, which either use tiles or do not
             if (one.config.images.max_tiles is None) != (self.images.max_tiles is None):
                 raise ValueError(f"sources.{one.name}.max_tiles: null is for a model, so for all sources or for none")
         return self
@@ -181,7 +183,7 @@ class BuildConfig(BaseModel):
 
     @model_validator(mode="after")
     def _holds_no_secret(self) -> BuildConfig:
-        """Settings are written into the run folder, which is copied and shared."""
+        """Refuse secrets in settings: they are stored in the run folder, which is copied and shared."""
         for place in secrets_in(plain(self)):
             raise ValueError(f"{place} holds a secret, and run.json would keep it; give it by environment (HF_TOKEN)")
         return self
@@ -196,7 +198,7 @@ class BuildConfig(BaseModel):
 
     @property
     def is_pocket(self) -> bool:
-        """Whether the embedded model is what answers."""
+        """Whether the embedded pocket model answers."""
         return self.engine.model == POCKET
 
 
@@ -205,9 +207,9 @@ class Setting:
     """One setting.
 
     Args:
-        name: the short one, by which run folders keep it.
-        place: its section and its field there; no field of what stands beside the sections.
-        mark: what a change of it means.
+        name: the short name, which run folders store.
+        place: its section and field; the field is None for `sources` and `per_source`.
+        mark: what a change means.
         description: one sentence or less.
     """
 
@@ -218,13 +220,13 @@ class Setting:
 
     @property
     def full_name(self) -> str:
-        """`pairs.max_uses`."""
+        """The name with its section: `pairs.max_uses`."""
         return ".".join(filter(None, self.place))
 
 
 @cache
 def settings_by_name() -> dict[str, Setting]:
-    """Every setting by its short name, in the order of the sections."""
+    """Return all settings by short name, in the order of the sections."""
     found: dict[str, Setting] = {}
     for section, field in BuildConfig.model_fields.items():
         if not is_dataclass(field.annotation):
@@ -245,12 +247,12 @@ def _options(record: Any) -> Iterator[OptionField[Any]]:  # noqa: ANN401 a datac
 
 
 def selection_names() -> frozenset[str]:
-    """Short names of the settings that pairing again may change."""
+    """Return the short names of the settings that pairing again may change."""
     return frozenset(name for name, setting in settings_by_name().items() if setting.mark is Mark.SELECTION)
 
 
 def flat(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings by their short names; a section's lines stand for themselves. What is no setting keeps its name.
+    """Return settings by their short names, without sections. Unknown names are kept.
 
     `source`, `engine`, `judge` and `verifier` each name a section and a setting in it: a mapping is the section.
     """
@@ -267,7 +269,7 @@ def flat(values: Mapping[str, Any]) -> dict[str, Any]:
             found[name] = [_flat_entry(entry) for entry in given]
         else:
             found[name] = given
-    if isinstance(found.get("thinking"), bool):  # YAML reads on and off so
+    if isinstance(found.get("thinking"), bool):  # YAML reads on and off as booleans
         found["thinking"] = "on" if found["thinking"] else "off"
     return found
 
@@ -277,7 +279,7 @@ def _flat_entry(entry: object) -> object:
 
 
 def short_name(name: str) -> str:
-    """The short name of a setting that is given as `section.field`; what is none stays as it is."""
+    """Return the short name of `section.field`; another name is returned unchanged."""
     section, _, field = name.partition(".")
     if section not in _MARKS or not field:
         return name
@@ -287,7 +289,7 @@ def short_name(name: str) -> str:
 
 
 def plain(config: BuildConfig) -> dict[str, Any]:
-    """Every setting as a plain value, by its short name."""
+    """Return every setting as a plain value, by short name."""
     dumped = config.model_dump(mode="json")
     return {
         name: dumped[section] if field is None else dumped[section][field]
@@ -296,10 +298,10 @@ def plain(config: BuildConfig) -> dict[str, Any]:
 
 
 def changed(config: BuildConfig, values: Mapping[str, Any]) -> BuildConfig:
-    """The settings with other values by their short names; each is checked, but not against the others.
+    """Return the settings with other values, given by short names; each is checked, but not against the others.
 
     Raises:
-        ConfigError: a value cannot be so, or a name is no setting's.
+        ConfigError: a value is invalid, or a name is unknown.
     """
     if fault := name_fault(values):
         raise ConfigError(fault)
@@ -318,13 +320,13 @@ def changed(config: BuildConfig, values: Mapping[str, Any]) -> BuildConfig:
 
 @cache
 def _adapter(section: str) -> TypeAdapter[Any]:
-    """Checks a section's record. Making one costs as much as many checks, and each source of a mixture is checked."""
+    """Return the checker of a section's record; cached, because building one costs as much as many checks."""
     record: Any = BuildConfig.model_fields[section].annotation
     return TypeAdapter(record)
 
 
 def _in_sections(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values by short names -> values by section and field."""
+    """Convert values by short names to values by section and field."""
     sections: dict[str, Any] = {}
     for name, value in values.items():
         section, field = settings_by_name()[name].place
@@ -336,7 +338,7 @@ def _in_sections(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def name_fault(names: Iterable[str]) -> str | None:
-    """One line about the first name that is no setting; None where all are."""
+    """Return one line about the first unknown name; None if all are known."""
     known = settings_by_name()
     for name in names:
         if name in known:
@@ -350,7 +352,7 @@ def name_fault(names: Iterable[str]) -> str | None:
 
 
 def _moment_text(value: object) -> object:
-    """YAML reads 12:30 as the number 750, and 2027-01-31 06:00 as a date."""
+    """Restore a time that YAML has converted: 12:30 is read as the number 750, 2027-01-31 06:00 as a date."""
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value // 60:02}:{value % 60:02}"
     return value.isoformat() if isinstance(value, date) else value
@@ -358,12 +360,12 @@ def _moment_text(value: object) -> object:
 
 @dataclass(frozen=True, slots=True)
 class SourceSettings:
-    """One source of a build with the settings that hold for it.
+    """One source of a build with its settings.
 
     Args:
-        name: in ids; None for the only source, which is called after its file.
-        config: the build's, with the source's own over them; its `limit` is the source's.
-        weight: its share where the whole build has a limit.
+        name: part of ids; None for a single source, which is named after its file.
+        config: the build's settings with the source's own ones; `limit` is the source's.
+        weight: its share of a limit of the whole build.
     """
 
     name: str | None
@@ -372,10 +374,10 @@ class SourceSettings:
 
 
 def of_sources(config: BuildConfig) -> tuple[SourceSettings, ...]:
-    """The sources of a build in the order of their names; one that is named by `source` has the build's settings.
+    """Return the sources of a build in the order of their names; a single source has the build's settings.
 
     Raises:
-        ValueError: a source's own setting cannot be so; names the source and the setting.
+        ValueError: a source's own setting is invalid; names the source and the setting.
     """
     if not config.sources:
         return (SourceSettings(None, config),)
@@ -393,38 +395,39 @@ def _of_source(config: BuildConfig, name: str) -> SourceSettings:
 
 
 def engine_tiles(config: BuildConfig) -> int | None:
-    """The most tiles that any source wants of the engines, which one set of serves all sources."""
+    """Return the largest number of tiles of any source, because the same engines serve all of them."""
     return max((one.config.images.max_tiles or 0 for one in of_sources(config)), default=0) or None
 
 
 def part(config: BuildConfig, mark: Mark) -> dict[str, Any]:
-    """The settings with one mark, as plain values by their short names."""
+    """Return the settings with one mark as plain values, by short name."""
     return {name: value for name, value in plain(config).items() if settings_by_name()[name].mark is mark}
 
 
 def load(file: Path | None, overrides: list[str], *, pocket: bool) -> BuildConfig:
-    """The settings of one start: the defaults, a file over them, `key=value` over both.
+    """Load the settings of one start: the defaults, then a file, then `key=value` overrides.
 
     Args:
-        file: a YAML file of settings, or a preset's name; None for the embedded defaults.
-        overrides: `key=value`, the value in YAML; `vllm.block_size=32` reaches into a mapping.
-        pocket: whether the embedded defaults are those of the pocket model rather than of InternVL2-8B.
+        file: a YAML file of settings, or the name of a preset; None: the embedded defaults.
+        overrides: `key=value` with the value in YAML; `vllm.block_size=32` sets an entry of a mapping.
+        pocket: use the embedded defaults of the pocket model instead of those of InternVL2-8B.
 
     Raises:
-        ConfigError: names the file or the override, the setting, and what it may be.
+        ConfigError: names the file or the override, the setting, and its allowed values.
     """
     values = read_settings(file) if file else preset(POCKET if pocket else "internvl2-8b") or {}
     return merge(values, overrides, place=str(file) if file else _DEFAULTS)
 
 
 def merge(values: dict[str, Any], overrides: list[str], *, place: str = "run.json") -> BuildConfig:
-    """Settings from plain values with `key=value` over them; `place` ends the error about what no override says.
+    """Merge plain values and `key=value` overrides; errors about the values end with `place`.
 
     Raises:
-        ConfigError: names the setting, what it may be, and the place.
+        ConfigError: names the setting, its allowed values, and the place.
     """
     try:
-        values = spread(flat(values), selection_names())  # first, for overrides reach in: sources.charts.max_tiles=6
+        # first, because overrides may name a source: sources.charts.max_tiles=6
+        values = spread(flat(values), selection_names())
     except ValueError as error:
         raise ConfigError(f"{error}{_in(place)}") from None
     if fault := name_fault(values):
@@ -432,7 +435,7 @@ def merge(values: dict[str, Any], overrides: list[str], *, place: str = "run.jso
     overrides = [_short_override(override) for override in overrides]
     for override in overrides:
         override_setting(values, override)
-        values = flat(values)  # a whole section may be given: pairs={max_uses: 1}
+        values = flat(values)  # an override may set a whole section: pairs={max_uses: 1}
     if fault := name_fault(values):
         raise ConfigError(fault)
     read_templates(values)
@@ -443,13 +446,14 @@ def merge(values: dict[str, Any], overrides: list[str], *, place: str = "run.jso
     except (ValidationError, ConfigError) as error:
         words = _explain(error)
         overridden = {override.partition("=")[0].partition(".")[0] for override in overrides}
+        # the name of the setting at the beginning of the message
         at_fault = re.match(r"\w*", words)
-        # what the caller has just written needs no place; a setting of the file does
+        # A setting of the override that the user has just written needs no place; one of the file does.
         raise ConfigError(words + ("" if at_fault and at_fault[0] in overridden else _in(place))) from None
 
 
 def _short_override(override: str) -> str:
-    """`pairs.max_uses=1` as `max_uses=1`, `engine.vllm.block_size=32` as `vllm.block_size=32`."""
+    """Shorten names: `pairs.max_uses=1` to `max_uses=1`, `engine.vllm.block_size=32` to `vllm.block_size=32`."""
     name, equals, text = override.partition("=")
     first, *others = name.split(".", 2)
     if first not in _MARKS or not others:
@@ -461,7 +465,7 @@ def _short_override(override: str) -> str:
 
 
 def _section_of(record: str) -> str | None:
-    """The section whose record is called so."""
+    """Return the section whose record has this class name."""
     sections = BuildConfig.model_fields.items()
     return next((name for name, field in sections if getattr(field.annotation, "__name__", "") == record), None)
 
@@ -476,7 +480,8 @@ def _explain(error: ValidationError | ConfigError) -> str:
     first = error.errors()[0]
     steps = [str(step) for step in first["loc"]]
     if not steps:
-        return first["msg"].removeprefix("Value error, ")  # of several settings together; its input is all of them
+        # about several settings together; `input` would be all of them
+        return first["msg"].removeprefix("Value error, ")
     name = ".".join(steps)
     if len(steps) > 1 and steps[0] in _MARKS:
         name = ".".join([short_name(".".join(steps[:2])), *steps[2:]]).removesuffix(".int")

@@ -1,4 +1,4 @@
-"""Several sources in one build: what each may set for itself, and how many rows of each a limited build asks."""
+"""Builds of several sources: the settings that each may have for itself, and how a limit is divided among them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
-# Settings of `BuildConfig` that a source may have a value of its own for; a build's value is that of the others.
+# Settings that a source may have for itself; the build's value applies to the other sources.
 PER_SOURCE = (
     *("image_root", "columns", "language", "limit", "answer_index", "answer_agreement"),
     *("prompt_version", "prompt_template", "system_message", "thinking"),
@@ -15,21 +15,21 @@ PER_SOURCE = (
     *("keep_fraction", "min_side_tokens", "rejected_view", "endings"),
     *("answer_kind", "relative_tolerance", "ordered", "box_format", "box_iou"),
 )
-_OWN = ("source", "name", "weight")  # what only an entry of `sources` has
+_OWN = ("source", "name", "weight")  # only entries of `sources` have these
 
 
 def spread(values: Mapping[str, Any], selection: Collection[str]) -> dict[str, Any]:
-    """Settings with `sources` by name; the entries' settings of selection are in `per_source`.
+    """Return settings with `sources` by name, and the entries' selection settings in `per_source`.
 
-    The two are apart since a run folder keeps what may never change from what pairing again may. Names are in order,
-    so that a file whose entries were moved means the same run. What is spread already stays as it is.
+    They are separate because a run folder stores fixed settings apart from those of pairing. Sources are sorted by
+    name, so that a file with entries in another order means the same run. Settings in this form are returned unchanged.
 
     Args:
-        values: settings as they were given; `sources` a list of entries, or a mapping of names to them.
+        values: settings as given; `sources` is a list of entries, or a mapping of names to them.
         selection: names of the settings that pairing again may change.
 
     Raises:
-        ValueError: an entry is no mapping, names no source, has an unknown name, or the name of another one.
+        ValueError: an entry is no mapping, names no source, has an unknown setting, or the name of another entry.
     """
     entries = _named(values.get("sources") or {})
     chosen = {name: dict(own) for name, own in _mappings("per_source", values.get("per_source") or {}).items()}
@@ -45,7 +45,7 @@ def spread(values: Mapping[str, Any], selection: Collection[str]) -> dict[str, A
 
 
 def _named(given: object) -> dict[str, dict[str, Any]]:
-    """Entries by their names: those of a list by `name`, else as the source alone would be called."""
+    """Return entries by name: for a list, by `name`, or by the default name of the source."""
     if isinstance(given, Mapping):
         return _mappings("sources", given)
     if not isinstance(given, list):
@@ -73,7 +73,7 @@ def _mappings(field: str, given: object) -> dict[str, dict[str, Any]]:
 
 
 def _default_name(source: str) -> str:
-    from mmpr.sources import default_name  # needs pyarrow's room, which the help does not
+    from mmpr.sources import default_name  # imports pyarrow, which `--help` must not do
 
     return default_name(source)
 
@@ -97,21 +97,22 @@ def _check_names(place: str, entry: Mapping[str, Any], known: Sequence[str]) -> 
 
 
 def shares(rooms: Sequence[int], weights: Sequence[float], limit: int) -> list[int]:
-    """How many rows of each source make up `limit`: by weight, and what one source has not is shared by the others.
+    """Return how many rows of each source make up `limit`: by weight; what one source lacks, the others share.
 
     Args:
-        rooms: rows that each has to give.
-        weights: above 0, one a source.
-        limit: rows of all.
+        rooms: number of rows of each source.
+        weights: above 0, one per source.
+        limit: number of rows of all sources.
 
     Returns:
-        Numbers that add up to `limit`, or `rooms` where there is no more.
+        Numbers that add up to `limit`, or `rooms` if there are fewer rows.
     """
     taken, exact = [0] * len(rooms), [Fraction(weight) for weight in weights]
     filling = [i for i, room in enumerate(rooms) if room]
     while filling:
         left, whole = limit - sum(taken), sum(exact[i] for i in filling)
         parts = {i: left * exact[i] / whole for i in filling}
+        # sources with fewer rows than their share give all; the next round divides the rest
         full = [i for i in filling if parts[i] >= rooms[i]]
         if not full:
             return _rounded(taken, parts)
@@ -122,7 +123,7 @@ def shares(rooms: Sequence[int], weights: Sequence[float], limit: int) -> list[i
 
 
 def _rounded(taken: list[int], parts: Mapping[int, Fraction]) -> list[int]:
-    """Whole rows; those that rounding down leaves go where most was cut off."""
+    """Round to whole rows; the remaining rows go where most was cut off."""
     whole = {i: int(part) for i, part in parts.items()}
     left = int(sum(parts.values())) - sum(whole.values())
     most_cut = sorted(parts, key=lambda i: (whole[i] - parts[i], i))

@@ -1,4 +1,4 @@
-"""What settings are read from: the package's own presets, a file of the user's, a file with an instruction."""
+"""Read settings from presets of the package, files of the user, and files with an instruction."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ M = TypeVar("M", bound=BaseModel)
 
 
 def preset(name: str) -> dict[str, Any] | None:
-    """The settings that ship under a name; None where there is none. `pocket` is the embedded model's."""
+    """Return the settings of a preset; None if there is none. `pocket` is the embedded model's."""
     if name == POCKET:
         return _embedded(POCKET)
     own = _presets().get(name)
@@ -30,13 +30,13 @@ def preset(name: str) -> dict[str, Any] | None:
 
 
 def preset_names() -> list[str]:
-    """Every preset's name, by family and size."""
+    """Return the names of all presets, by family and size."""
     return [POCKET, *_presets()]
 
 
 @functools.cache
 def _presets() -> dict[str, dict[str, Any]]:
-    """Each preset's own settings; a name with `*` stands for one a size."""
+    """Return each preset's own settings; a name with `*` stands for one preset per size."""
     found: dict[str, dict[str, Any]] = {}
     for name, own in _parsed("presets")["presets"].items():
         if "sizes" not in own:
@@ -50,12 +50,13 @@ def _presets() -> dict[str, dict[str, Any]]:
 
 
 def read_settings(file: Path) -> dict[str, Any]:
-    """The fields of a YAML file, or of the preset of that name where there is no such file.
+    """Read the settings in a YAML file, or the preset of that name if there is no such file.
 
     Raises:
-        ConfigError: there is neither, or the file is not `name: value` lines.
+        ConfigError: there is neither, or the file has no `name: value` lines.
     """
-    if not file.exists() and (found := preset(file.name)) is not None:  # by its name: a job's file has it beside itself
+    # by its last part: a job file resolves names relative to itself
+    if not file.exists() and (found := preset(file.name)) is not None:
         return found
     values = _yaml(file, _no_such(file))
     if not isinstance(values, dict):
@@ -64,10 +65,10 @@ def read_settings(file: Path) -> dict[str, Any]:
 
 
 def override_setting(values: dict[str, Any], override: str) -> None:
-    """Put a `key=value` into settings; a key with dots reaches into a mapping.
+    """Apply a `key=value` override to settings; a key with dots sets an entry of a mapping.
 
     Raises:
-        ConfigError: it is none, its key leads into no mapping, or its value is not YAML.
+        ConfigError: it has another form, the key leads into no mapping, or the value is not YAML.
     """
     name, equals, text = override.partition("=")
     if not equals or not name:
@@ -84,16 +85,16 @@ def override_setting(values: dict[str, Any], override: str) -> None:
 
 
 def read_templates(values: dict[str, Any]) -> None:
-    """Put a template file's contents where its path stands; raises as `read_template` does."""
+    """Replace the path of a template file by its content; raises like `read_template`."""
     if isinstance(template := values.get("prompt_template"), str):
         values["prompt_template"] = read_template(Path(template))
 
 
 def read_template(file: Path) -> dict[str, str]:
-    """An instruction by language: a file's text, or the `en:` and `zh:` of a YAML file; a missing one is the other.
+    """Read an instruction by language: the text of a file, or `en:` and `zh:` of a YAML file; one may be missing.
 
     Raises:
-        ConfigError: names the file and what is wrong with it, in one line.
+        ConfigError: names the file and its fault, in one line.
     """
     if file.suffix in (".yaml", ".yml"):
         found = _yaml(file, _no_such(file))
@@ -110,7 +111,7 @@ def read_template(file: Path) -> dict[str, str]:
 
 
 def _embedded(name: str) -> dict[str, Any]:
-    return copy.deepcopy(_parsed(name))  # settings are written over
+    return copy.deepcopy(_parsed(name))  # callers change the returned settings
 
 
 @functools.cache
@@ -121,14 +122,14 @@ def _parsed(name: str) -> dict[str, Any]:
 
 
 def read_file(kind: type[M], file: Path, *, what: str, expected: str) -> M:
-    """A YAML file of a kind of its own: a job file, a recipe.
+    """Read a YAML file of another kind: a job file, a recipe.
 
     Args:
-        what: the file's kind in words.
-        expected: what stands where it is no mapping.
+        what: the kind of the file, in words.
+        expected: what the error asks for if the file is no mapping.
 
     Raises:
-        ConfigError: names the file, and the field at fault.
+        ConfigError: names the file, and the field with the fault.
     """
     values = _yaml(file, f"no such {what}")
     if not isinstance(values, dict):

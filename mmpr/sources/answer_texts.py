@@ -70,7 +70,7 @@ def agreed(answers: Answers, share: float) -> tuple[tuple[str, ...], tuple[str, 
     """Return the answers that at least this fraction of annotators gave, most frequent first, and the other ones."""
     votes = Counter(_voted(text) for text in answers.texts if text.strip())
     first = {_voted(text): text for text in reversed(answers.texts)}
-    # 0.3 * 10 is 3.0000000000000004 in floats, and 3 of 10 votes must count
+    # 0.28 * 25 is 7.000000000000001 in floats, and 7 of 25 votes must count
     least = share * len(answers.texts) - 1e-9
     ranked = [(first[voted], n) for voted, n in votes.most_common()]
     return tuple(text for text, n in ranked if n >= least), tuple(text for text, n in ranked if n < least)

@@ -19,13 +19,13 @@ class ImageSlots(list[object]):
 
 @dataclass(frozen=True, slots=True)
 class TaggedRow:
-    """What a row says and shows.
+    """A row's texts and images.
 
     Args:
         text, history, choices: as the row has them.
-        images: one reference an image; None in an empty slot.
-        numbered: whether the images have numbers that tags name; then those that no tag names are left out where
-            others are named, as MMMU has some that belong to its explanations.
+        images: one reference per image; None for an empty slot.
+        numbered: tags name the images by number. If some images are named, the other ones are left out: MMMU has images
+            that belong to its explanations.
     """
 
     text: str
