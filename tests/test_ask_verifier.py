@@ -1,6 +1,7 @@
 """A verifier in a build and after it, with scripted engines in real Ray: asked once, resumed, never over a proof."""
 
 import functools
+import json
 import sys
 import uuid
 from pathlib import Path
@@ -15,6 +16,7 @@ from mmpr.builder.build_flow import build, pair_again
 from mmpr.builder.merge_flow import merge_runs
 from mmpr.cli.verbs import app
 from mmpr.errors import ConfigError
+from mmpr.importing.import_flow import import_file
 from mmpr.judging.rules import is_open, is_proven
 from mmpr.run import RunFolder, read_chunk
 from mmpr.settings.config import BuildConfig
@@ -180,6 +182,19 @@ def test_the_death_of_the_verifier_midway_loses_nothing_and_a_stopped_run_goes_o
     assert not again.idle and shards(out) == whole
     assert kept == {path.name: path.read_bytes() for path in (out / "verifier").glob("0000[02]*")}
     assert len(list((out / "verifier").iterdir())) == 2 * 3
+
+
+def test_responses_made_elsewhere_are_put_to_a_named_verifier_and_not_to_an_unknown_self(tmp_path):
+    texts = [[f"Final Answer: {end}" for end in ("cat", f"cat good {i}", f"cat bad {i}")] for i in range(6)]
+    rows = [{"id": f"q{i}", "question": f"What is {i}?", "answer": "cat", "responses": r} for i, r in enumerate(texts)]
+    file = tmp_path / "rollouts.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    out = tmp_path / "run"
+    import_file(str(file), str(out), [])
+    with pytest.raises(ConfigError, match="self is for a run that one known model answered"):
+        ask_about_run(str(out), ["verifier=self"])
+    report = ask_about_run(str(out), ["verifier=v", "use_verifier=both"], make_verifier=scripted.knowing).report
+    assert report.paired == 6 and report.verifier.groups["undecided"].asked == 12
 
 
 def test_answers_go_along_with_copies_and_merges(tmp_path):

@@ -16,6 +16,7 @@ from mmpr.reporting.verifier_figures import (
     RELIABILITY_HEAD,
     asked_rows,
     contradiction_line,
+    cost_words,
     explain_command,
     reliability_rows,
     verifier_sentence,
@@ -226,7 +227,7 @@ def _verifier(report: Report) -> str:
     words = (
         f"{escape(verifier_sentence(found))}. It was asked {orders}, for one letter: correct, incorrect, cannot say. "
         "The margin is the log-probability of its letter minus that of the next. It never overrules a proof. "
-        f"{found.requests:,} requests, {found.prompt_tokens:,} prompt tokens."
+        f"{cost_words(found)}."
     )
     parts = ["## Verifier", words, table(ASKED_HEAD, asked_rows(found))]
     if found.agreement.share is not None:

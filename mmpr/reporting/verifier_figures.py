@@ -198,6 +198,11 @@ def verifier_sentence(found: VerifierFigures) -> str:
     )
 
 
+def cost_words(found: VerifierFigures) -> str:
+    """What asking took."""
+    return f"{found.requests:,} requests, {found.prompt_tokens:,} prompt tokens, {found.seconds:,.0f} s of all chunks"
+
+
 def explain_command(url: str, one: Contradiction) -> str:
     """The command that shows a contradiction."""
     return f"mmpr explain {url} {one.source}:{one.row}"
@@ -217,6 +222,7 @@ def verifier_lines(found: VerifierFigures | None, url: str, *, width: int | None
         return []
     lines = [f"verifier {verifier_sentence(found)}"]
     lines += aligned([ASKED_HEAD, *asked_rows(found)], width=width)
+    lines.append(cost_words(found))
     if found.agreement.share is not None:
         lines += ["", *aligned([RELIABILITY_HEAD, *reliability_rows(found)], width=width)]
     if found.contradictions:
