@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from dataclasses import dataclass
 
@@ -204,8 +205,8 @@ def cost_words(found: VerifierFigures) -> str:
 
 
 def explain_command(url: str, one: Contradiction) -> str:
-    """The command that shows a contradiction."""
-    return f"mmpr explain {url} {one.source}:{one.row}"
+    """The command that shows a contradiction, as a shell takes it."""
+    return f"mmpr explain {shlex.quote(url)} {shlex.quote(f'{one.source}:{one.row}')}"
 
 
 def contradiction_line(one: Contradiction) -> str:
