@@ -252,6 +252,7 @@ def test_the_report_says_what_was_asked_and_lists_proofs_that_are_contradicted(t
             ["build", "--source", "{source}", "--out", "{new}", "evaluate=true", "adaptive=false", "verifier=self"],
             "pairs",
         ),
+        (["build", "--source", "{source}", "--out", "{new}", "verifier=./nowhere"], "no config.json"),
         (["import", "{source}", "--out", "{new}", "verifier=self"], "no effect on an import"),
     ],
 )

@@ -27,7 +27,7 @@ from mmpr.builder.run_recipes import judge_options
 from mmpr.builder.shared_engines import Shared
 from mmpr.builder.stopping import stop_signal
 from mmpr.builder.stored_settings import refuse_unknown_models, stored_settings
-from mmpr.builder.verifier_phase import ask_about_chunks, chunks_to_ask, verifier_settings
+from mmpr.builder.verifier_phase import ask_about_chunks, chunks_to_ask, verifier_maker_of, verifier_settings
 from mmpr.errors import ConfigError, RunFolderError
 from mmpr.images import Loader
 from mmpr.log import LogFormat
@@ -136,14 +136,14 @@ def _build(start: BuildStart, sources: Sequence[Source], counted: Sequence[Index
     else:
         connect(start)  # the number of engines decides how a new source is cut into chunks
     run = enter(folder, config, sources, counted)
-    # here, so that an unreadable list is an error before anything is paid for
+    # here, so that an unreadable list and a verifier that cannot be asked are errors before anything is paid for
     keep_list(folder, config.dataset.exclude)
-    asks = config.verifier.asks
-    if known and not run.todo and not (asks and _unasked(start)) and (report := finished_report(folder, config)):
+    unasked = _unasked(start) if config.verifier.asks else []
+    if known and not (run.todo or unasked) and (report := finished_report(folder, config)):
         return BuildOutcome(folder, report, idle=True)
     connect(start)
     outcome, usage = _lease_out(start, run) if run.todo else (None, {})
-    if outcome is None and asks:
+    if outcome is None and config.verifier.asks:
         outcome = _ask_verifier(start)
     if outcome is None:
         start.heartbeat.update({"phase": "finishing"})
@@ -159,6 +159,12 @@ def _build(start: BuildStart, sources: Sequence[Source], counted: Sequence[Index
 
 
 def _unasked(start: BuildStart) -> list[int]:
+    """The committed chunks that the verifier is still to be asked about.
+
+    Raises:
+        ConfigError: it cannot be asked, as far as can be told here, or another one was asked before.
+    """
+    verifier_maker_of(start)
     return chunks_to_ask(verifier_settings(start.folder, start.config))
 
 

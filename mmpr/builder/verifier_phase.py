@@ -75,7 +75,7 @@ def ask_about_chunks(start: BuildStart, settings: VerifierSettings, todo: Sequen
         start.stopping.request(why)
     start.heartbeat.update({"phase": "asking the verifier"})
     engines = start.shared.engines(
-        _maker(start), VerifierWork(settings), verifier_placement(config), folder.store.try_writing
+        verifier_maker_of(start), VerifierWork(settings), verifier_placement(config), folder.store.try_writing
     )
     try:
         with (
@@ -99,7 +99,12 @@ def ask_about_chunks(start: BuildStart, settings: VerifierSettings, todo: Sequen
     return None
 
 
-def _maker(start: BuildStart) -> MakeEngine:
+def verifier_maker_of(start: BuildStart) -> MakeEngine:
+    """What starts the engines that are asked.
+
+    Raises:
+        ConfigError: the verifier's checkpoint or the variable with its server's key is not there.
+    """
     if start.config.verifier.kind is VerifierKind.SELF:
         return start.make_engine
     return start.make_verifier or verifier_maker(start.config)
