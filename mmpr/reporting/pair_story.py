@@ -28,6 +28,8 @@ from mmpr.run.run_record import Settings, own_settings, sources_named
 from mmpr.run.verdict_counts import VERDICTS
 from mmpr.types import TableRow
 
+_MOST_NAMED = 5  # sources
+
 
 @dataclass(frozen=True, slots=True)
 class Story:
@@ -126,11 +128,14 @@ def _selection(run: RunRecord, commit: ChunkCommit) -> Settings:
 
 
 def _question(folder: RunFolder, source: str, row: int) -> tuple[ChunkCommit, StoredQuestion]:
+    known: set[str] = set()
     for commit in folder.commits():
+        known |= {span.source for span in commit.spans}
         # sidecars name the first and last row of a chunk: only chunks that may hold this row are read
         if not any(span.source == source and span.first <= row <= span.last for span in commit.spans):
             continue
         for committed in read_chunk(folder, commit, images=False):
             if (committed.question.source, committed.question.row) == (source, row):
                 return commit, committed
-    raise RunFolderError(f"{folder.url}: no chunk has row {row} of the source {visible_line(source)!r}")
+    names = visible_line(", ".join(sorted(known)[:_MOST_NAMED]))
+    raise RunFolderError(f"{folder.url}: no chunk has row {row} of {visible_line(source)!r}; its sources: {names}")
