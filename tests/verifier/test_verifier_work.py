@@ -5,6 +5,9 @@ import math
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import settings as settings_of_hypothesis
+from hypothesis import strategies as st
 from run.making import account, new_run
 
 from mmpr.builder.pair_rule import make_pairs
@@ -16,11 +19,21 @@ from mmpr.engines.verifier_requests import VerifierAsk
 from mmpr.errors import ConfigError, EngineDead
 from mmpr.judging import JudgeOptions, judge_key
 from mmpr.pool import ClusterOptions, Lease
-from mmpr.run import StoredQuestion, StoredResponse, new_attempt, read_chunk, take_census
-from mmpr.run.verifier_files import AskedVerifier, asked_chunks, drop_answers, load_answers_commit, sweep_answers
+from mmpr.run import FileRecord, StoredQuestion, StoredResponse, new_attempt, read_chunk, take_census
+from mmpr.run.verifier_files import (
+    AskedVerifier,
+    VerifierCommit,
+    asked_chunks,
+    commit_answers,
+    drop_answers,
+    load_answers_commit,
+    read_answers,
+    sweep_answers,
+)
 from mmpr.settings.config import BuildConfig
 from mmpr.types import Certainty, Finish, Outcome, Question, Response, Stage, Verdict
 from mmpr.verification import verify
+from mmpr.verifier.opinions import VerifierAnswer
 from mmpr.verifier.verifier_options import VerifierKind
 from mmpr.verifier.verifier_prompts import Decision
 from tests.verifier import scripted
@@ -51,7 +64,7 @@ def verdict(text):
 
 
 def opened(tmp_path, chunks):
-    folder = new_run(str(tmp_path / "run"))
+    folder = new_run(f"{tmp_path}/run")
     for number, rows in enumerate(chunks):
         folder.commit_chunk(number, new_attempt(), rows, replace(account(rows), judge=judge_key(JUDGE)))
     return folder
@@ -274,3 +287,20 @@ def test_precision_rises_with_the_margin_as_a_calibrated_verifier_promises(world
     expected = (math.log1p(math.exp(6)) - math.log1p(math.exp(least))) / (6 - least)
     assert within(share, expected, n)
     assert within(n / 1600, (6 - least) / 6, 1600)
+
+
+NUMBERS = st.none() | st.tuples(*[st.floats(max_value=0.0, allow_nan=False)] * 3)
+ANSWERS = st.builds(VerifierAnswer, NUMBERS, NUMBERS, st.just("v"), st.none() | st.text(max_size=30))
+
+
+@settings_of_hypothesis(max_examples=25)
+@given(st.dictionaries(st.tuples(st.integers(0, 500), st.integers(0, 511)), ANSWERS, max_size=6))
+def test_answers_come_back_as_they_were_given_on_any_filesystem(answers):
+    folder = opened(f"memory://{new_attempt()}", [[question(0, ["cat good 1"])]])
+    commit = folder.load_commit(0)
+    given_ = VerifierCommit(
+        0, new_attempt(), BY, commit.responses.sha256, "", FileRecord("", 0, "0" * 64), 1, 2, 0.5, "host"
+    )
+    stored = commit_answers(folder, given_, answers)
+    assert read_answers(folder, commit) == answers
+    assert stored.file.rows == len(answers) and load_answers_commit(folder, 0) == stored
