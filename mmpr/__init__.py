@@ -9,7 +9,7 @@ import importlib
 
 __version__ = "0.1.0"
 
-TYPE_CHECKING = False  # of `typing`, which takes longer to import than all that a signal to `mmpr` needs to be heard
+TYPE_CHECKING = False  # as in `typing`, whose import takes longer than everything that a signal handler of `mmpr` needs
 if TYPE_CHECKING:
     from mmpr.api import (
         ask_verifier,
@@ -80,7 +80,7 @@ _HOMES = {
         *("Response", "Skip", "Stage", "Verdict"),
     ),
 }
-_INSIDE = {"judge": "judge_response"}  # names that are others where they live
+_INSIDE = {"judge": "judge_response"}  # names that differ in their module
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [

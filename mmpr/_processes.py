@@ -1,7 +1,7 @@
-"""What processes of ours do at their start: a fix for CUDA builds beside a CPU torch, and to leave nothing behind.
+"""Start-up code of mmpr's processes: a fix for CUDA builds next to a CPU torch, and cleanup after killed engines.
 
-`watch_imports` and `die_with_parent` are entry points (pyproject.toml), so that vLLM's own spawned processes run them
-too; both do nothing elsewhere.
+`watch_imports` and `die_with_parent` are entry points (pyproject.toml), so that processes that vLLM starts run them
+too. In other processes both do nothing.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
 
-ENGINE_PARENT = "MMPR_ENGINE_PARENT"  # the pid of the actor whose death ends its engine's processes
+ENGINE_PARENT = "MMPR_ENGINE_PARENT"  # the pid of the actor; when it dies, its engine's processes end
 _NMS = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 _PR_SET_PDEATHSIG = 1
 _SHARED = Path("/dev/shm")
@@ -30,15 +30,15 @@ _CPU_TENSORS = re.compile(r"vllm_dist_.*-cpushm_")  # of vLLM's tensor parallel 
 _YOUNG_S = 120.0
 _COMPANIONS = ("torchvision", "torchaudio", "torchcodec")
 _IMPORTERS = frozenset(("transformers", "torchvision"))
-_kept: list[object] = []  # a torch Library's definitions live as long as the object
+_kept: list[object] = []  # definitions of a torch Library exist as long as the object
 
 
 def watch_imports() -> None:
-    """Entry point of `torch.backends`, called at the end of every `import torch`: which stays as it is.
+    """Entry point of `torch.backends`, which `import torch` calls at its end.
 
-    Only where torch is a CPU build and a companion of it a CUDA build (what PyPI gives), the
-    first import of transformers or torchvision is preceded by `fix_torch`: they would fail. One that is under way, and
-    has imported torch, is helped at once.
+    If torch is a CPU build and one of its companions a CUDA build (PyPI installs that), the first import of
+    transformers or torchvision would fail. `fix_torch` is called before that import, or at once if it has started
+    already.
     """
     import torch
 
@@ -51,7 +51,7 @@ def watch_imports() -> None:
 
 
 class _Waiting:
-    """Finds nothing; fixes torch when a package is first looked for that would fail without it, and is gone."""
+    """An import finder that finds nothing: it fixes torch before the first failing import, and removes itself."""
 
     def find_spec(self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> None:
         if fullname in _IMPORTERS and self in sys.meta_path:
@@ -60,12 +60,12 @@ class _Waiting:
 
 
 def fix_torch() -> None:
-    """Let CUDA builds of torch's companions lie beside a CPU build of torch.
+    """Make CUDA builds of torch's companions work next to a CPU build of torch.
 
-    torchvision's compiled operators do not load there, and `import torchvision` dies with "operator torchvision::nms
-    does not exist"; InternVL needs only its pure-Python transforms. torchaudio and torchcodec do not load at all, and
-    transformers and vLLM import them wherever they are found. With matching builds this does nothing, since the
-    operators would be defined twice.
+    torchvision's compiled operators do not load there, and `import torchvision` fails with "operator torchvision::nms
+    does not exist"; InternVL needs only its pure-Python transforms. torchaudio and torchcodec do not load at all, but
+    transformers and vLLM import them if they find them. With matching builds nothing may be done, because the operators
+    would be defined twice.
     """
     import torch
 
@@ -78,15 +78,15 @@ def fix_torch() -> None:
         _kept.append(library)
     _hide({package for package in ("torchaudio", "torchcodec") if _is_cuda_build(package)})
     known = sys.modules.get("transformers.utils.import_utils")
-    for found in vars(known).values() if known else ():  # where it came first, it remembers what it found
+    for found in vars(known).values() if known else ():  # if it was imported first, it has cached what it found
         if callable(clear := getattr(found, "cache_clear", None)):
             clear()
 
 
 def _hide(packages: set[str]) -> None:
-    """Let packages look as if they were not installed, to `import` and to `find_spec`, and not be in `sys.modules`.
+    """Hide packages from `import` and `find_spec`, and keep them out of `sys.modules`.
 
-    (`sys.modules[name] = None` would do for both, but `datasets` takes "is in sys.modules" for "was imported".)
+    `sys.modules[name] = None` would hide them too, but `datasets` takes a name in `sys.modules` for an imported module.
     """
 
     class Sparing(PathFinder):
@@ -101,7 +101,7 @@ def _hide(packages: set[str]) -> None:
 
 
 def _is_cuda_build(package: str) -> bool:
-    spec = importlib.util.find_spec(package)  # finds the folder, imports nothing
+    spec = importlib.util.find_spec(package)  # finds the folder without importing it
     if spec is None or spec.origin is None:
         return False
     version = Path(spec.origin).with_name("version.py")
@@ -109,25 +109,26 @@ def _is_cuda_build(package: str) -> bool:
 
 
 def die_with_parent() -> None:
-    """Entry point of `vllm.general_plugins`: an engine's process ends when the actor that started it does.
+    """Entry point of `vllm.general_plugins`: end an engine's process when the actor that started it ends.
 
-    A SIGKILLed actor otherwise leaves the engine's process alive with its memory (vllm#55510).
+    Without this, a killed actor leaves the engine's process and its memory behind (vllm#55510).
     """
     parent = os.environ.get(ENGINE_PARENT)
     if parent is None or sys.platform != "linux" or int(parent) == os.getpid():
         return
     name_shared_memory(int(parent))
-    # vLLM ends its processes by SIGTERM, which they inherit blocked from our own Ray (`pool.ray_server`)
+    # vLLM ends its processes with SIGTERM, which processes of our own Ray inherit as blocked (`pool.ray_server`).
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() == 1:  # the parent died before the request was made
+    if os.getppid() == 1:  # the parent died before the call
         os._exit(1)
 
 
 def name_shared_memory(pid: int) -> None:
-    """From now on this process's segments and semaphores carry the pid of the engine they belong to.
+    """Name this process's shared memory and semaphores by the pid of the engine that they belong to.
 
-    vLLM's queues hold hundreds of megabytes in /dev/shm, under random names; a SIGKILL leaves them there for good.
+    vLLM's queues take hundreds of megabytes in /dev/shm under random names; after a SIGKILL nobody would know their
+    owner.
     """
     if sys.platform != "linux":
         return
@@ -140,7 +141,7 @@ def name_shared_memory(pid: int) -> None:
 
 
 def sweep_shared_memory() -> None:
-    """Delete what engines that are dead left on this machine."""
+    """Delete shared memory that dead engines left on this machine."""
     if not _SHARED.is_dir():
         return
     mine = re.compile(rf"(?:sem\.)?{_shared_prefix()}(\d+)-")
@@ -152,15 +153,15 @@ def sweep_shared_memory() -> None:
 
 
 def _sweep_unmapped(paths: Sequence[Path]) -> None:
-    """Delete those of our own that no process maps: vLLM's CPU workers name theirs by no pid.
+    """Delete our own files that no process maps: vLLM's CPU workers do not use a pid in their names.
 
-    A young one may belong to an engine that starts just now, in which another worker has yet to map it.
+    A new file is kept: it may belong to a starting engine in which a worker has not mapped it yet.
     """
     old = {path for path in paths if _is_ours_and_old(path)}
     if not old:
         return
     for maps in Path("/proc").glob("[0-9]*/maps"):
-        with suppress(OSError):  # it has ended, or is another user's
+        with suppress(OSError):  # the process has ended, or belongs to another user
             text = maps.read_text(errors="replace")
             old -= {path for path in old if str(path) in text}
     for path in old:
@@ -176,15 +177,15 @@ def _is_ours_and_old(path: Path) -> bool:
 
 
 def _shared_prefix() -> str:
-    """Tells this machine's names from those of a container that shares its /dev/shm, whose pids mean others."""
+    """Return a prefix for this machine; a container that shares its /dev/shm has other pids."""
     return f"mmpr-{hashlib.sha256(platform.node().encode()).hexdigest()[:6]}-"
 
 
 @contextmanager
 def held_signals() -> Iterator[None]:
-    """Within, SIGTERM and SIGINT wait: for short work that must not be left half done.
+    """Hold SIGTERM and SIGINT inside the block, for short work that must not be interrupted.
 
-    Blocking them would not do: any other thread takes a signal that this one blocks, and Python's handler runs here.
+    Blocking them is not enough: another thread would receive the signal, and Python runs the handler in this one.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -203,7 +204,7 @@ def held_signals() -> Iterator[None]:
 
 
 def kill_descendants() -> None:
-    """End every process that this one has started, and theirs, at once; one that ends by itself meanwhile is fine."""
+    """Kill all descendants of this process at once; a process that ends by itself in the meantime is no error."""
     import psutil
 
     processes = psutil.Process().children(recursive=True)
@@ -214,8 +215,8 @@ def kill_descendants() -> None:
 
 
 def give_way(niceness: int) -> None:
-    """Let this process's threads run behind others; children keep theirs. Linux counts niceness by thread."""
+    """Lower the priority of this process's threads; children are not changed. Linux has a niceness per thread."""
     for thread in Path("/proc/self/task").iterdir():
-        with suppress(OSError):  # it has just ended
+        with suppress(OSError):  # the thread has just ended
             now = os.getpriority(os.PRIO_PROCESS, int(thread.name))
             os.setpriority(os.PRIO_PROCESS, int(thread.name), max(now, niceness))

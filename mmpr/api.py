@@ -1,4 +1,4 @@
-"""What the command line does, for Python programs; `import mmpr` has every function of this module."""
+"""The functions of the command line for Python programs; `import mmpr` offers all of them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 PathOrUrl = str | PathLike[str]
 RunOrUrl = Run | PathOrUrl
-OwnJudgeOrPlace = Callable[..., object] | str  # of `mmpr.judging.JudgesResponses`, or where one is
+OwnJudgeOrPlace = Callable[..., object] | str  # of `mmpr.judging.JudgesResponses`, or its place
 
 
 @named_extras()
@@ -35,22 +35,22 @@ def build(
     make_engine: MakeEngine | None = None,
     **settings: object,
 ) -> Run:
-    """Build preference pairs, or go on with a build that was stopped, as `mmpr build` does.
+    """Build preference pairs, or continue a stopped build, like `mmpr build`.
 
     Args:
-        source: the questions: a file, a folder, `hf://owner/name:split`; or `sources=[..]` among the settings.
-        out: the run folder: local, or an fsspec URL.
-        config: a YAML file of settings, or a preset's name; by default those of whatever this machine can run.
-        judge: a judge of your own: a callable with `name` and `version` from a module that Ray's workers can import,
-            or `module:name`. None: the rules.
-        make_engine: starts an engine of your own in each engine's actor; picklable. None: as the settings say.
-        settings: any setting by its name (`mmpr settings`), over the file's.
+        source: the questions: a file, a folder, `hf://owner/name:split`; or give `sources=[..]` as a setting.
+        out: the run folder: a local path or an fsspec URL.
+        config: a YAML file of settings, or the name of a preset; by default the one that this machine can run.
+        judge: your own judge: a callable with `name` and `version` from a module that Ray's workers can import, or
+            `module:name`. None: the rules.
+        make_engine: starts your own engine inside each actor; picklable. None: as the settings say.
+        settings: any setting by its name (`mmpr settings`); it takes precedence over the file.
 
     Raises:
-        ConfigError: a setting is wrong.
-        MmprError: a foreseeable fault, in one line; what was committed stays.
+        ConfigError: a setting is invalid.
+        MmprError: a foreseeable fault, in one line; committed chunks stay.
         RunFailing: too many questions failed (`max_failure_fraction`).
-        RunStopped: SIGTERM, `deadline` or `max_gpu_hours`; the same call goes on. A `KeyboardInterrupt`.
+        RunStopped: SIGTERM, `deadline` or `max_gpu_hours`; the same call continues. It is a `KeyboardInterrupt`.
     """
     return _finished(_built(source, out, config, judge, make_engine, settings))
 
@@ -66,15 +66,15 @@ def evaluate(
     make_engine: MakeEngine | None = None,
     **settings: object,
 ) -> Evaluation:
-    """Say how right a model is: ask a source's questions with answers, or look at a finished run.
+    """Measure how often a model is right: ask a source's questions, or read a finished run.
 
     Args:
-        source, out, config, judge, make_engine, settings: as of `build`.
-        run: a finished run, built or evaluated, instead of all of them.
+        source, out, config, judge, make_engine, settings: as for `build`.
+        run: a finished run, built or evaluated, instead of the other arguments.
 
     Raises:
-        ConfigError: neither a run nor a source with a folder is given, or both are; or a setting is wrong.
-        MmprError, RunFailing, RunStopped: as of `build`.
+        ConfigError: give either a run, or a source and a folder; or a setting is invalid.
+        MmprError, RunFailing, RunStopped: as for `build`.
     """
     from mmpr.reporting.evaluation_report import EvaluationReport
 
@@ -94,11 +94,11 @@ def evaluate(
 
 @named_extras()
 def compare(first: RunOrUrl, second: RunOrUrl) -> ComparisonReport:
-    """Two finished runs on the questions that both asked, as `mmpr eval --compare --json` prints it.
+    """Compare two finished runs on the questions that both asked, like `mmpr eval --compare --json`.
 
     Raises:
-        ConfigError: they were judged in different ways.
-        RunFolderError: one is no finished run, or they have no question in common.
+        ConfigError: the runs were judged under different settings.
+        RunFolderError: a run is not finished, or the runs have no question in common.
     """
     from mmpr.builder.evaluation_flow import compare_runs
 
@@ -107,7 +107,7 @@ def compare(first: RunOrUrl, second: RunOrUrl) -> ComparisonReport:
 
 @named_extras()
 def open_run(path: RunOrUrl) -> Run:
-    """A run folder, finished or not.
+    """Open a run folder, finished or not.
 
     Raises:
         RunFolderError: the folder holds no run.
@@ -123,17 +123,17 @@ def open_run(path: RunOrUrl) -> Run:
 def pair(
     run: RunOrUrl, *, to: PathOrUrl | None = None, judge: OwnJudgeOrPlace | None = None, **settings: object
 ) -> Run:
-    """Pair a run's responses again under other settings of selection; needs no engine and no source.
+    """Pair a run's responses again under other selection settings; needs neither an engine nor the source.
 
     Args:
         run: a run with pairs.
-        to: a new folder for the result; None changes the run's own dataset.
-        judge: as of `build`.
-        settings: of selection alone.
+        to: a new folder for the result; None: change the run's own dataset.
+        judge: as for `build`.
+        settings: selection settings only.
 
     Raises:
-        ConfigError: a setting is wrong, or is none of selection.
-        RunFolderError: the folder holds no run or an evaluation, is in use, or is damaged; or `to` holds one.
+        ConfigError: a setting is invalid, or is no selection setting.
+        RunFolderError: the folder holds no run or an evaluation, is in use or damaged; or `to` holds a run.
     """
     from mmpr.builder.build_flow import pair_again
 
@@ -152,21 +152,21 @@ def ask_verifier(
     make_verifier: MakeEngine | None = None,
     **settings: object,
 ) -> Run:
-    """Ask a model about the verdicts that the rules left open in a finished run, and pair the run again.
+    """Ask a model about the undecided verdicts of a finished run, and pair the run again.
 
     Args:
         run: a finished run with pairs.
-        verifier: who is asked: `self` (the run's own model), a checkpoint folder, a Hub repository, or the name that
-            the server at `url` serves.
+        verifier: the model to ask: `self` (the run's own model), a checkpoint folder, a Hub repository, or the name
+            that the server at `url` serves.
         url: base URL of an OpenAI-compatible server.
         anew: replace the answers of a verifier that was asked before.
-        make_verifier: starts an engine of your own in each engine's actor; picklable. None: as the settings say.
-        settings: of the verifier, of selection (`use_verifier`, `min_margin`) and of operation.
+        make_verifier: starts your own engine inside each actor; picklable. None: as the settings say.
+        settings: of verifier, selection (`use_verifier`, `min_margin`) and operation.
 
     Raises:
-        ConfigError: another verifier was asked before, or a setting is wrong.
-        RunFolderError: the folder holds no finished run with pairs, is in use, or is damaged.
-        RunStopped: SIGTERM, `deadline` or `max_gpu_hours`; the same call goes on. A `KeyboardInterrupt`.
+        ConfigError: another verifier was asked before, or a setting is invalid.
+        RunFolderError: the folder holds no finished run with pairs, is in use or damaged.
+        RunStopped: SIGTERM, `deadline` or `max_gpu_hours`; the same call continues. It is a `KeyboardInterrupt`.
     """
     from mmpr.builder.ask_flow import ask_about_run
 
@@ -187,21 +187,21 @@ def import_rollouts(
     judge: OwnJudgeOrPlace | None = None,
     **settings: object,
 ) -> Run:
-    """Make a run folder of responses that were made elsewhere, or go on with an import, as `mmpr import` does.
+    """Make a run folder of existing responses, or continue an import, like `mmpr import`.
 
     Args:
-        file: questions with responses, one a row or a list: any file that a source may be (docs/rollouts.md).
-        out: the run folder: local, or an fsspec URL.
-        model: who answered, where rows do not say.
-        config: a YAML file of settings; those of asking a model are left aside.
-        judge: as of `build`.
+        file: questions with responses, one per row or a list; any source file (docs/rollouts.md).
+        out: the run folder: a local path or an fsspec URL.
+        model: the model that answered, for rows that name none.
+        config: a YAML file of settings; those about asking a model are ignored.
+        judge: as for `build`.
         settings: of reading rows and images, judging and pairing; `columns={"response": "prediction"}`.
 
     Raises:
-        ConfigError: a setting is wrong, or has no effect on an import.
+        ConfigError: a setting is invalid, or has no effect on an import.
         SourceError: the file cannot be read, or has no response.
-        ResumeError, RunFolderError: the file has changed since, or the folder holds something else or is in use.
-        RunStopped: SIGTERM; the same call goes on. A `KeyboardInterrupt`.
+        ResumeError, RunFolderError: the file has changed, or the folder holds something else or is in use.
+        RunStopped: SIGTERM; the same call continues. It is a `KeyboardInterrupt`.
     """
     from mmpr.importing.import_flow import import_file
 
@@ -214,17 +214,17 @@ def import_rollouts(
 
 @named_extras()
 def merge(*runs: RunOrUrl, out: PathOrUrl, pair_across: bool = False, **settings: object) -> Run:
-    """Join finished runs into one run folder, and pair it as a whole; the runs stay as they are.
+    """Merge finished runs into one run folder and pair it as a whole; the runs are not changed.
 
     Args:
-        runs: two or more, in the order that their rows shall have.
+        runs: two or more, in the order in which their rows should follow.
         out: a new or empty folder.
-        pair_across: take a question that several runs answered once, and pair responses of different models; the first
-            run's is the policy that rejected sides are of (`policy`, `chosen_from`, `max_across`).
-        settings: of selection, over those of the first run.
+        pair_across: join a question that several runs answered, and pair responses of different models; the first run's
+            model is the policy, whose responses are the rejected sides (`policy`, `chosen_from`, `max_across`).
+        settings: selection settings that replace those of the first run.
 
     Raises:
-        ConfigError: fewer than two runs, one twice, or a setting that is none of selection.
+        ConfigError: fewer than two runs, a run twice, or a setting that is no selection setting.
         RunFolderError: a run is unfinished, damaged or in use, or `out` holds something else.
     """
     from mmpr.builder.merge_flow import merge_runs
@@ -248,19 +248,19 @@ def export(
 
     Args:
         run: a finished run.
-        format: whose format, as `mmpr export --help` lists them.
+        format: name of the format; `mmpr export --help` lists them.
         to: a new or empty folder on this machine.
-        strict: the first pair or question that is unfit ends the export.
+        strict: stop at the first unfit pair or question.
         max_chars: characters of prompt and answer that the trainer keeps.
-        accuracy: of training sets: least and greatest share of right responses of a question, both included.
-        per_question: of sets of responses: most of a question with one label.
+        accuracy: for training sets: smallest and largest fraction of right responses to a question, both included.
+        per_question: for sets of responses: most responses to a question with one label.
 
     Returns:
-        How many rows and images were written, and what was left out, with the reason.
+        The number of written rows and images, and what was left out with the reason.
 
     Raises:
-        ConfigError: no such format, or it has no use for an argument; `to` has other files or cannot be written.
-        RunFolderError: the run is not finished or damaged; with `strict`, something is unfit.
+        ConfigError: the format is unknown or does not use an argument; `to` has other files or cannot be written.
+        RunFolderError: the run is unfinished or damaged; with `strict`, a row is unfit.
     """
     from mmpr.exporting import export_run
 
@@ -277,22 +277,22 @@ def export(
 
 @named_extras()
 def verify(run: RunOrUrl) -> list[str]:
-    """Every problem of a run folder, one line each; none where nothing is damaged."""
+    """Return every problem of a run folder, one line each; empty if nothing is damaged."""
     from mmpr.verification import verify as problems_of
 
     return problems_of(_url(run))
 
 
 def read_source(source: PathOrUrl, **settings: object) -> Iterator[Question | Skip]:
-    """A source's rows in order as a build would read them: a `Question`, or the `Skip` that says what is wrong.
+    """Yield a source's rows as a build would read them: a `Question`, or a `Skip` that explains the fault.
 
     Args:
         source: a file, a folder, `hf://owner/name:split`.
-        settings: those of reading: `image_root`, `columns`, `language`, `limit`, ..
+        settings: settings of reading: `image_root`, `columns`, `language`, `limit`, ..
 
     Raises:
-        ConfigError: a setting is wrong.
-        SourceError: the source cannot be read at all.
+        ConfigError: a setting is invalid.
+        SourceError: the source cannot be read.
     """
     with named_extras():
         from mmpr.builder.layout import read_rows
@@ -339,7 +339,7 @@ def _with_judge(settings: Mapping[str, object], judge: OwnJudgeOrPlace | None) -
 
 
 def _overrides(settings: Mapping[str, object]) -> list[str]:
-    """Settings as `key=value`, so that one way of merging them does for Python and the command line."""
+    """Return settings as `key=value` texts, so that Python and the command line use the same code to merge them."""
     return [f"{name}={json.dumps(value, ensure_ascii=False, default=_plain)}" for name, value in settings.items()]
 
 

@@ -1,6 +1,6 @@
-"""A build without an engine: read every row, open images, try the settings, and say what the build will take.
+"""Check a build before it runs: read every row, open images, check the settings, and estimate the cost.
 
-With an engine, two questions are asked through the path that a build takes; the first thing to do on a GPU machine.
+With an engine, two questions are asked as a build would ask them: the first thing to do on a GPU machine.
 """
 
 from __future__ import annotations
@@ -39,18 +39,18 @@ from mmpr.types import Question, Reason, Skip
 
 Say = Callable[[str], None]
 
-_IMAGES = 200  # opened where not all are: enough to see a wrong image root, quick on a network disk
+_IMAGES = 200  # opened unless all are: enough to detect a wrong image root, fast on a network disk
 _EXAMPLES = 3
-_UNJUDGEABLE = {Reason.BAD_ANSWER.value}  # of labels as people publish them: counted, and no reason to stop a build
+_UNJUDGEABLE = {Reason.BAD_ANSWER.value}  # published labels have such faults: they are counted, but stop no build
 _waiting = functools.partial(waiting, every_s=10.0)
-# Means of the paper's set (arXiv 2411.10442, table 1), and what one H100 gives with InternVL2-8B; both only estimates.
+# Means of the paper's data (arXiv 2411.10442, table 1), and the speed of one H100 with InternVL2-8B; estimates.
 _RESPONSE_TOKENS, _DRAFT_TOKENS = 325, 211
 _TOKENS_PER_SECOND_H100 = 6_500
 
 
 @dataclass(slots=True)
 class Findings:
-    """What reading the source showed: by reason, rows and images that will be skipped; by kind, reference answers."""
+    """Findings from reading the source: faults of rows and images by reason, reference answers by kind."""
 
     with_answer: int = 0
     without_answer: int = 0
@@ -59,7 +59,7 @@ class Findings:
     faults: Counter[str] = field(default_factory=Counter)
     kinds: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[str]] = field(default_factory=dict)
-    images: set[int] = field(default_factory=set)  # 64 bits of a hash each: a reference may hold a whole image
+    images: set[int] = field(default_factory=set)  # 64 bits of a hash each: a reference may contain a whole image
     sample: list[tuple[int, str]] = field(default_factory=list)
     with_image: Question | None = None
     without_image: Question | None = None
@@ -71,12 +71,13 @@ class Findings:
             examples.append(detail)
 
     def see(self, reference: str) -> bool:
-        """Count an image's reference; whether it is the first of its kind."""
+        """Count an image's reference; return whether it is new."""
         number = int.from_bytes(hashlib.blake2b(reference.encode(), digest_size=8).digest(), "big")
         if number in self.images:
             return False
         self.images.add(number)
-        heapq.heappush(self.sample, (-number, reference))  # those of the smallest hashes: spread, and always the same
+        # the smallest hashes: spread over the source, and always the same
+        heapq.heappush(self.sample, (-number, reference))
         if len(self.sample) > _IMAGES:
             heapq.heappop(self.sample)
         return True
@@ -89,19 +90,19 @@ class Findings:
 def check(
     config: BuildConfig, *, every_image: bool, with_engine: bool, say: Say, strict: bool = False, debug: bool = False
 ) -> bool:
-    """Check the sources and settings; True where nothing will be skipped for a fault.
+    """Check the sources and settings; return True if nothing will be skipped because of a fault.
 
     Args:
-        every_image: open all images rather than a sample.
+        every_image: open all images instead of a sample.
         with_engine: also start the configured engine and ask it.
-        strict: a reference answer that cannot be judged by is a fault, too, and not only counted.
-        say: takes one line of the result at a time.
+        strict: a reference answer that cannot be used is a fault too, not only counted.
+        say: receives the result, one line at a time.
 
     Raises:
-        MmprError: the source cannot be read at all, a setting is wrong, or the engine does not start.
+        MmprError: the source cannot be read, a setting is invalid, or the engine does not start.
     """
     with suppress(MissingExtra) if not with_engine else nullcontext():
-        engine_maker(config)  # raises where a setting is wrong
+        engine_maker(config)  # raises if a setting is invalid
     for one in of_sources(config):
         judge_options(one.config), one.config.pairs
     parts = _parts(config)
@@ -120,16 +121,16 @@ def check(
 
 
 def show(config: BuildConfig, n_rows: int, *, as_json: bool, say: Say, note: Say) -> None:
-    """The first rows of each source as the model will see them and as they will be judged; opens no image.
+    """Print the first rows of each source as the model will see them and as they will be judged; open no image.
 
     Args:
-        n_rows: of each source, of those that a build would ask.
-        as_json: one JSON object a row.
-        say: takes what is shown of a row.
-        note: takes what is said of a source.
+        n_rows: rows per source, of those that a build would ask.
+        as_json: print one JSON object per row.
+        say: receives the text of each row.
+        note: receives the text about each source.
 
     Raises:
-        MmprError: as `check` does, but for the engine's settings.
+        MmprError: as in `check`, except for the engine's settings.
     """
     for part in _parts(config):
         name = "" if part.name is None else f"{part.name}: "
@@ -160,7 +161,7 @@ def _show_row(part: _CheckedPart, question: Question, skipped: Skip | None, *, a
 
 @dataclass(frozen=True, slots=True)
 class _CheckedPart:
-    """One source of the build, with the settings that hold for it; `limit` of its rows are asked."""
+    """One source of the build with its settings; `limit` of its rows are asked."""
 
     name: str | None
     config: BuildConfig
@@ -186,7 +187,7 @@ def _parts(config: BuildConfig) -> list[_CheckedPart]:
 
 
 def _look(part: _CheckedPart, *, every_image: bool) -> int:
-    """Read a source's rows and open images, all or a sample; how many were opened."""
+    """Read a source's rows and open images, all or a sample; return the number of opened images."""
     _read_rows(part, every_image=every_image)
     if every_image:
         return len(part.findings.images)
@@ -196,7 +197,7 @@ def _look(part: _CheckedPart, *, every_image: bool) -> int:
 
 
 def _read_rows(part: _CheckedPart, *, every_image: bool) -> None:
-    """Read every row, and open every image where asked to."""
+    """Read every row, and open every image if requested."""
     findings, options = part.findings, judge_options(part.config)
     for lease in ranges(part.rows, limit=part.limit, seed=part.config.sampling.seed):
         unseen: list[str] = []
@@ -217,7 +218,7 @@ def _read_rows(part: _CheckedPart, *, every_image: bool) -> None:
 
 
 def _to_open(question: Question) -> tuple[str, ...]:
-    """A question's images; of a video the last frame alone, which is missing where the file was cut short."""
+    """Return a question's images; for a video only the last frame, which is missing if the file was cut short."""
     return question.images[-1:] if question.images and is_frame(question.images[-1]) else question.images
 
 
@@ -235,7 +236,7 @@ def _count(findings: Findings, question: Question) -> None:
 
 
 def _open(part: _CheckedPart, references: Sequence[str]) -> None:
-    """Several at once, as a build's engine does; faults in the references' order."""
+    """Open several images at once, as an engine does; report faults in the order of the references."""
     threads = part.config.cluster
     for error in asyncio.run(_faults_of(part.loader, references, threads)) if references else ():
         if error is not None:
@@ -260,7 +261,7 @@ async def _faults_of(loader: Loader, references: Sequence[str], options: Cluster
 
 
 def _load(loader: Loader, reference: str) -> None:
-    """Load an image and forget it."""
+    """Load an image and release it."""
     loader.load(reference)
 
 
@@ -278,7 +279,7 @@ def _say_findings(findings: Findings, counted: Index, opened: int, say: Say) -> 
 
 
 def expected_tokens(config: BuildConfig, findings: Findings) -> tuple[int, int]:
-    """Responses and tokens that a build will generate, by the paper's mean lengths."""
+    """Estimate the number of responses and tokens that a build will generate, from the paper's mean lengths."""
     sampling, dropout = config.sampling, config.dropout
     drafts = (findings.without_answer - findings.given_drafts) * dropout.drafts
     completions = findings.without_answer * dropout.completions
@@ -308,13 +309,13 @@ def _say_estimate(config: BuildConfig, parts: Sequence[_CheckedPart], say: Say) 
 
 @dataclass(frozen=True, slots=True)
 class EngineTrial:
-    """What an engine did with two questions of a source.
+    """The result of asking an engine two questions of a source.
 
     Args:
-        place: the source's.
-        began, ended: of the engine's clock, seconds.
-        memory_bytes: of the engine's processes.
-        engine: what it took its model for, a line each.
+        place: index of the source.
+        began, ended: seconds on the engine's monotonic clock.
+        memory_bytes: memory of the engine's processes.
+        engine: what the engine detected about its model, one line each.
     """
 
     place: int
@@ -327,7 +328,7 @@ class EngineTrial:
 
 
 def _ask_engine(config: BuildConfig, parts: Sequence[_CheckedPart], say: Say, debug: bool) -> None:
-    """Two questions of every source, each asked as its settings say."""
+    """Ask two questions of every source under the source's settings."""
     tiles = engine_tiles(config)
     ways = [(part.loader, recipe(part.config, engine_tiles=tiles)) for part in parts]
     leases = [Lease(place, (place, _to_ask(part.findings))) for place, part in enumerate(parts)]

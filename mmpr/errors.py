@@ -1,26 +1,26 @@
-"""Every error that mmpr raises on purpose. Each message is one line that names the place and the remedy.
+"""The errors that mmpr raises on purpose. Each message is one line that names the place and the remedy.
 
 MmprError
-├── ConfigError          a setting is wrong: names the field and what it may be
-├── SourceError          a source cannot be read at all (a bad row is a `Skip`, not an error)
-├── ImageError           an image cannot be used; carries the `Reason` of the skip it becomes
-├── EngineError          something about a model's engine
+├── ConfigError          a setting is invalid: names the field and its allowed values
+├── SourceError          a source cannot be read (a bad row is a `Skip`, not an error)
+├── ImageError           an image cannot be used; carries the `Reason` of its skip
+├── EngineError          an error of a model's engine
 │   ├── EngineStartError the engine did not start: wrong path, no memory, no GPU
 │   ├── EngineDead       the engine ended while it held requests; its chunks are leased again
 │   └── RequestRefused   the engine refused one request; carries the `Reason` of its skip
-├── JudgeError           a reference answer or a response could not be judged for a technical cause
+├── JudgeError           a reference answer or a response could not be judged for a technical reason
 ├── RunFolderError       a run folder is damaged, foreign, or in use
-│   ├── ResumeError      a start whose identity differs from the folder's; names the changed field
+│   ├── ResumeError      a start with other identity settings than the folder's; names the changed field
 │   ├── DriverReplaced   another driver has taken the run over
-│   └── CommitRefused    another attempt has committed this chunk: this one's files do not count
-├── RunFailing           so many questions failed that the build was ended; what was done is kept
-├── MissingExtra         a package that an extra of mmpr installs is not there; names the extra
-├── TaskFailed           a chunk's work failed for a cause that nobody foresaw; it is tried again
+│   └── CommitRefused    another attempt has committed this chunk; the files of this one do not count
+├── RunFailing           the build was ended because too many questions failed; committed chunks stay
+├── MissingExtra         a package is not installed; names the extra of mmpr that installs it
+├── TaskFailed           a chunk's work failed with an unexpected error; it is tried again
 ├── HubError             the Hugging Face Hub refuses a push, or does not answer
-└── LawBroken            questions != paired + skipped: a fault of mmpr itself
+└── LawBroken            questions != paired + skipped: a bug of mmpr
 
 KeyboardInterrupt
-└── RunStopped           SIGTERM while no engine was at work: exit 75, to be run again
+└── RunStopped           SIGTERM while no engine was working: exit code 75, run it again
 """
 
 from __future__ import annotations
@@ -32,22 +32,22 @@ if TYPE_CHECKING:
 
 
 class MmprError(Exception):
-    """Root of the tree; what the command line turns into one sentence and exit code 1."""
+    """Base class; the command line turns it into one line and exit code 1."""
 
 
 class ConfigError(MmprError):
-    """A setting is wrong."""
+    """A setting is invalid."""
 
 
 class SourceError(MmprError):
-    """A source cannot be read at all."""
+    """A source cannot be read."""
 
 
 class _Reasoned(MmprError):
-    """An error that becomes a `Skip`: it knows the reason."""
+    """An error that becomes a `Skip` and carries its reason."""
 
     def __init__(self, reason: Reason, detail: str) -> None:
-        super().__init__(reason, detail)  # both in args, so that pickle rebuilds it
+        super().__init__(reason, detail)  # both in args, so that unpickling works
         self.reason = reason
         self.detail = detail
 
@@ -60,7 +60,7 @@ class ImageError(_Reasoned):
 
 
 class EngineError(MmprError):
-    """Something about a model's engine."""
+    """An error of a model's engine."""
 
 
 class EngineStartError(EngineError):
@@ -72,11 +72,11 @@ class EngineDead(EngineError):
 
 
 class RequestRefused(_Reasoned, EngineError):
-    """The engine refused one request and lives on."""
+    """The engine refused one request and continues to run."""
 
 
 class JudgeError(MmprError):
-    """A response could not be judged for a technical cause; never the same as a wrong answer."""
+    """A response could not be judged for a technical reason; this is never a wrong answer."""
 
 
 class RunFolderError(MmprError):
@@ -84,7 +84,7 @@ class RunFolderError(MmprError):
 
 
 class ResumeError(RunFolderError):
-    """A start whose identity differs from the run folder's."""
+    """A start with other identity settings than the run folder's."""
 
 
 class DriverReplaced(RunFolderError):
@@ -96,15 +96,15 @@ class CommitRefused(RunFolderError):
 
 
 class RunFailing(MmprError):
-    """So many questions failed that the build was ended (`max_failure_fraction`)."""
+    """The build was ended because too many questions failed (`max_failure_fraction`)."""
 
 
 class MissingExtra(MmprError, ImportError):
-    """A package is missing that one of mmpr's extras installs."""
+    """A package is not installed that one of mmpr's extras installs."""
 
 
 class TaskFailed(MmprError):
-    """A chunk's work failed for a cause that nobody foresaw; it is tried again."""
+    """A chunk's work failed with an unexpected error; it is tried again."""
 
 
 class HubError(MmprError):
@@ -116,4 +116,4 @@ class LawBroken(MmprError):
 
 
 class RunStopped(KeyboardInterrupt):
-    """SIGTERM while no engine was at work; like Ctrl-C, nothing but the command line catches it."""
+    """SIGTERM while no engine was working. Like Ctrl-C, only the command line catches it."""

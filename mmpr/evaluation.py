@@ -1,7 +1,7 @@
-"""How right a model is on questions with answers, with intervals, and whether two differ. Pure.
+"""Measure how often a model is right, with intervals, and test whether two models differ. Pure.
 
 Every figure is a mean over questions of a value from 0 to 1: a question counts once, however often it was asked.
-Responses of one question are alike, so that intervals take questions, not responses, for what is independent.
+Responses to one question are correlated, so intervals treat questions, not responses, as independent.
 """
 
 from __future__ import annotations
@@ -19,28 +19,28 @@ from typing import TypeVar
 from mmpr.pairing import Judged
 from mmpr.types import Outcome, Question
 
-Z = 1.959964  # of a normal distribution, 95 % lie within so many standard deviations
+Z = 1.959964  # 95 % of a normal distribution are within this many standard deviations
 FLIPS = 100_000
-_SEED = 0  # the same verdicts give the same p
+_SEED = 0  # equal verdicts give an equal p
 
 Kept = TypeVar("Kept")
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What one question's responses came to.
+    """The result of one question.
 
     Args:
-        source: the question's.
-        kind: of its answer, as the judge read it.
-        content: a hash of what was asked: words, options, answer, images.
-        n: responses.
-        right: how many of them are.
-        parsed: how many have a final answer.
-        undecided: how many the judge could not decide; they are among those that are not right.
-        majority: 1 where the most frequent final answer is right, 0 where it is not, else its share of a tie.
-        tokens: of a response, on average; None where unknown.
-        unfinished: how many ran into the length limit.
+        source: source of the question.
+        kind: kind of its answer, as the judge read it.
+        content: hash of what was asked: text, options, answer, images.
+        n: number of responses.
+        right: number of right responses.
+        parsed: number of responses with a final answer.
+        undecided: number of responses that the judge could not decide; these are not right.
+        majority: 1 if the most frequent final answer is right, 0 if it is not, its share of a tie otherwise.
+        tokens: mean tokens per response; None if unknown.
+        unfinished: number of responses that reached the length limit.
     """
 
     source: str
@@ -66,7 +66,7 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What a set of questions came to; `passes` are by k, `tokens` of a response, the last two shares of responses."""
+    """Figures of a set of questions; `passes` by k, `tokens` per response, the last two are fractions of responses."""
 
     questions: int
     responses: int
@@ -93,7 +93,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two evaluations on the questions that both have."""
+    """A comparison of two evaluations on the questions that both have."""
 
     questions: int
     only_first: int
@@ -106,17 +106,17 @@ class Comparison:
 def result(
     question: Question, judged: Sequence[Judged], *, kind: str, images: Sequence[str], form: Callable[[str], str]
 ) -> Result | None:
-    """A question's result, by its first round: later ones were asked for because of what it gave.
+    """Compute a question's result from its first round; later rounds depend on the result of the first.
 
     Args:
-        question: what was asked.
+        question: the question.
         judged: its responses with their verdicts.
-        kind: of its answer.
+        kind: kind of its answer.
         images: hashes of its images.
-        form: an extracted answer -> one text for every way to write it.
+        form: maps an extracted answer to one text for all its spellings.
 
     Returns:
-        None where no response could be judged.
+        None if no response could be judged.
     """
     first = [(response, verdict) for response, verdict in judged if response.round == 0]
     outcomes = Counter(verdict.outcome for _, verdict in first)
@@ -137,22 +137,22 @@ def result(
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
-    """The mean of what is known."""
+    """Return the mean of the known values."""
     known = [value for value in values if value is not None]
     return fmean(known) if known else None
 
 
 def content_hash(question: Question, images: Sequence[str]) -> str:
-    """The same for the same question, wherever its file lies and whatever it is called."""
+    """Hash a question's content; equal questions give equal hashes, whatever their file and id are."""
     asked = [question.system, question.history, question.text, question.choices, question.answer, list(images)]
     return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:32]
 
 
 def majority(judged: Sequence[Judged], form: Callable[[str], str]) -> float:
-    """Whether the most frequent final answer is right (self-consistency, arXiv 2203.11171).
+    """Return whether the most frequent final answer is right (self-consistency, arXiv 2203.11171).
 
-    All right answers are one candidate. Responses without a final answer do not vote. Of a tie this is what drawing
-    lots would give on average.
+    All right answers are one candidate. Responses without a final answer do not vote. For a tie, return the mean of a
+    random choice.
     """
     votes: Counter[str | None] = Counter()
     for _, verdict in judged:
@@ -165,7 +165,7 @@ def majority(judged: Sequence[Judged], form: Callable[[str], str]) -> float:
 
 
 def pass_at(k: int, *, n: int, right: int) -> float:
-    """How likely one of k responses drawn from n is right: Chen et al. 2021, arXiv 2107.03374, eq. 1.
+    """Return the chance that one of k responses drawn from n is right (Chen et al. 2021, arXiv 2107.03374, eq. 1).
 
     Raises:
         ValueError: k is not from 1 to n.
@@ -176,15 +176,15 @@ def pass_at(k: int, *, n: int, right: int) -> float:
 
 
 def estimate(values: Sequence[float], *, responses: int) -> Estimate:
-    """The mean of questions' values with an interval that is clustered by question.
+    """Return the mean of questions' values with an interval that is clustered by question.
 
-    Wilson's interval with the effective number of responses, mean(1 - mean) / (variance of the mean), as is recommended
-    for clustered surveys (PMC6690503): it stays within 0 and 1, and has a width where all values are equal. With one
-    response a question it is Wilson's own. Of few questions it is somewhat too narrow.
+    It is Wilson's interval with the effective number of responses, mean(1 - mean) / (variance of the mean), as
+    recommended for clustered surveys (PMC6690503). It stays within 0 and 1, and has a width even if all values are
+    equal. With one response per question it is Wilson's own interval. With few questions it is slightly too narrow.
 
     Args:
-        values: one a question, from 0 to 1; at least one.
-        responses: behind all of them; no sample is worth more than so many independent ones.
+        values: one per question, from 0 to 1; at least one.
+        responses: number of responses behind them; a sample counts as at most this many independent ones.
     """
     n = len(values)
     mean = fmean(values)
@@ -195,11 +195,11 @@ def estimate(values: Sequence[float], *, responses: int) -> Estimate:
 
 
 def wilson(mean: float, n: float) -> Estimate:
-    """Wilson's interval of a share.
+    """Return Wilson's interval of a fraction.
 
     Args:
-        mean: the share, 0 to 1.
-        n: of how many independent ones; more than 0.
+        mean: the fraction, 0 to 1.
+        n: number of independent values; more than 0.
     """
     centre = (mean + Z * Z / (2 * n)) / (1 + Z * Z / n)
     half = Z / (1 + Z * Z / n) * math.sqrt(max(0.0, mean * (1 - mean)) / n + Z * Z / (4 * n * n))
@@ -207,7 +207,7 @@ def wilson(mean: float, n: float) -> Estimate:
 
 
 def figures(results: Sequence[Result]) -> Figures:
-    """The figures of some questions; at least one."""
+    """Return the figures of at least one question."""
     responses = sum(one.n for one in results)
 
     def mean(value: Callable[[Result], float]) -> Estimate:
@@ -227,13 +227,13 @@ def figures(results: Sequence[Result]) -> Figures:
 
 
 def passes(results: Sequence[Result]) -> list[int]:
-    """The values of k that pass@k is reported for: 2, 4, 8, .. and the least n of all questions."""
+    """Return the values of k for pass@k: 2, 4, 8, .. and the smallest n of all questions."""
     least = min(one.n for one in results)
     return [*(2**i for i in range(1, least.bit_length()) if 2**i < least), *([least] if least > 1 else [])]
 
 
 def grouped(all_of: Iterable[Kept], name: Callable[[Kept], str]) -> dict[str, list[Kept]]:
-    """By a name, in the order given; the largest group first."""
+    """Group values by a name, keeping their order; the largest group comes first."""
     found: defaultdict[str, list[Kept]] = defaultdict(list)
     for one in all_of:
         found[name(one)].append(one)
@@ -241,10 +241,10 @@ def grouped(all_of: Iterable[Kept], name: Callable[[Kept], str]) -> dict[str, li
 
 
 def compare(first: Sequence[Result], second: Sequence[Result]) -> Comparison:
-    """Two evaluations, question by question: what both asked is compared, the rest counted.
+    """Compare two evaluations on the questions that both asked; count the other questions.
 
     Returns:
-        No measures where no question is in both.
+        No measures if there is no common question.
     """
     pairs = _paired(first, second)
     rest = len(first) - len(pairs), len(second) - len(pairs)
@@ -267,7 +267,7 @@ def compare(first: Sequence[Result], second: Sequence[Result]) -> Comparison:
 
 
 def _paired(first: Sequence[Result], second: Sequence[Result]) -> list[tuple[Result, Result]]:
-    """By content; a question that stands several times is paired in order."""
+    """Pair questions by content; repeated questions are paired in order."""
     waiting = grouped(reversed(second), lambda one: one.content)
     return [(one, waiting[one.content].pop()) for one in first if waiting.get(one.content)]
 
@@ -293,13 +293,13 @@ def _differ_by(pairs: Sequence[tuple[Result, Result]], name: Callable[[Result], 
 
 
 def difference(first: Sequence[float], second: Sequence[float]) -> Difference:
-    """The mean difference of paired values.
+    """Return the mean difference of paired values.
 
-    The interval is the normal one over the questions' differences. p is that of a paired permutation test: were it all
-    the same which of the two gave a question's responses, how often would the sum of differences be as large?
+    The interval is the normal one over the questions' differences. p is that of a paired permutation test: if it did
+    not matter which model gave a question's responses, how often would the sum of differences be at least as large?
 
     Args:
-        first, second: one value a question, in the same order; at least one.
+        first, second: one value per question, in the same order; at least one.
     """
     steps = [b - a for a, b in zip(first, second, strict=True)]
     mean = fmean(steps)
@@ -309,7 +309,7 @@ def difference(first: Sequence[float], second: Sequence[float]) -> Difference:
 
 
 def _permuted(steps: Sequence[float]) -> float:
-    """The share of `FLIPS` random choices of signs whose sum is as far from 0; equal sizes are drawn at once."""
+    """Return the fraction of `FLIPS` random signs with a sum at least as far from 0; equal sizes are drawn together."""
     import numpy as np
 
     sizes = Counter(round(abs(step), 12) for step in steps)

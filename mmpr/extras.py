@@ -1,4 +1,4 @@
-"""Packages that extras install (`pip install 'mmpr[data]'`): a missing one is one line that names its extra."""
+"""Packages that extras install (`pip install 'mmpr[data]'`); a missing one is reported with the name of its extra."""
 
 from __future__ import annotations
 
@@ -27,11 +27,12 @@ _EXTRAS = {module: extra for extra, modules in _MODULES.items() for module in mo
 
 
 def missing_extra(error: ImportError, *, wanted: str | None = None) -> MissingExtra | None:
-    """What to install for an import that failed; None where no extra has it, which is a fault of mmpr.
+    """Return what to install for a failed import; None if no extra has the package, which is a bug of mmpr.
 
     Args:
-        error: of one that names no package (fsspec raises such) the cause is looked at.
-        wanted: an extra that includes `data` and `build`: the command at hand needs it too, so that one install does.
+        error: if it names no package (as fsspec's errors), its cause is used.
+        wanted: an extra that includes `data` and `build` and that the command needs anyway, so that one install is
+            enough.
     """
     name = error.name or (error.__cause__.name if isinstance(error.__cause__, ImportError) else None)
     package = (name or "").partition(".")[0]
@@ -43,16 +44,16 @@ def missing_extra(error: ImportError, *, wanted: str | None = None) -> MissingEx
 
 
 def is_installed(package: str) -> bool:
-    """Whether a package is there; imports nothing."""
+    """Whether a package is installed; imports nothing."""
     return find_spec(package) is not None
 
 
 @contextmanager
 def named_extras() -> Iterator[None]:
-    """Within, or in a function that it decorates, a missing package is named with its extra.
+    """Report a missing package with its extra, inside the block or in a decorated function.
 
     Raises:
-        MissingExtra: in place of the ImportError.
+        MissingExtra: instead of the ImportError.
     """
     try:
         yield

@@ -1,8 +1,8 @@
-"""Image tags of all dialects: found, placed as `<image>`, or taken out. Pure.
+"""Find image tags of all dialects, replace them by `<image>`, or remove them. Pure.
 
-A tag is *sure* where no other text has it (`<image1>`, `<|image_1|>`, `<ImageHere>`, `<img>a.png</img>`), and *soft*
-where it may be code or prose (`[IMG]`, a lone `<img>`, `{image}`): that counts only beside images which no sure tag
-names. A sure tag in quotes or backticks, in a row without images, is a mention.
+A tag is *sure* if no other text looks like it (`<image1>`, `<|image_1|>`, `<ImageHere>`, `<img>a.png</img>`). It is
+*soft* if it may be code or prose (`[IMG]`, a single `<img>`, `{image}`); soft tags count only if there are images that
+no sure tag names. A sure tag in quotes or backticks, in a row without images, is a mention.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ IMAGE_TAG = "<image>"
 
 _NUMBER = r"(?:[ _:-]{0,2}\#?|\s+(?:id|index)=[\"']?)(?P<number>\d{1,3})[\"']?"
 _PATH = r"[^<>\n]{0,500}\.(?:png|jpe?g|webp|gif|bmp|tiff?|avif)|[^\s<>]{1,500}"
-# Qwen's `<img>a.png</img>` and MiniCPM's `(<image>./</image>)` hold what the tag stands for.
+# Qwen's `<img>a.png</img>` and MiniCPM's `(<image>./</image>)` contain what the tag stands for.
 _SURE = rf"""
     <img>(?P<path>{_PATH})</img> | \(<image>(?:{_PATH})?</image>\) | <image>(?:{_PATH})?</image>
   | <\|?\s*image(?:[ _-]?(?:here|placeholder|token|tag))?(?:{_NUMBER})?\s*\|?>
@@ -30,14 +30,14 @@ _SOFT = r"""
   | (?P<braces>\{\s*(?:img|image)(?:[ _-]?\#?(?P<braced>\d{1,3}))?\s*\})
 """
 _ANY = rf"(?:(?P<sure>{_SURE})|(?P<soft>{_SOFT}))"
-# An image's label and tag: "Image-1: <image>\n", "Frame3: <image>\n", "<image>\n".
+# The label and the tag of an image: "Image-1: <image>\n", "Frame3: <image>\n", "<image>\n".
 _WORD = "(?:Image|Image|Figure|Photo|Frame|图片?|图像|帧)"
 _LABEL = (
     rf"(?:{_WORD}\s{{0,3}}-?\s{{0,3}}(?:\d{{1,4}}|[A-H])\s{{0,3}}[:：]\s{{0,9}}|(?m:^){_WORD}\s{{0,3}}[:：]\s{{0,9}})?"
 )
 _TAG = re.compile(_ANY, re.IGNORECASE | re.VERBOSE)
 _LABELLED = re.compile(rf"{_LABEL}{_ANY}[ \t]*\n?", re.IGNORECASE | re.VERBOSE)
-# What models put around a tag: gone before tags are counted.
+# Markers that models put around a tag; they are removed before tags are counted.
 _AROUND = re.compile(
     r"(?:<\|(?:vision|image|img|media)_(?:start|begin)\|>|<\|begin_of_image\|>|<(?:im|image)_start>|<img>)\s*"
     r"(?=(?:<image>|<\|image\|>|<\|image_pad\|>|<\|imgpad\|>|<\|media_pad\|>|<im_patch>|<IMG_CONTEXT>))"
@@ -51,7 +51,7 @@ _QUOTES = "`'\"“”‘’"
 
 @dataclass(frozen=True, slots=True)
 class PlacedTags:
-    """Texts with `<image>` as their only tag; `order` has the 0-based place of each tag's image, or of each image."""
+    """Texts with `<image>` as their only tag; `order` has the 0-based index of each tag's image, or of each image."""
 
     texts: tuple[str, ...]
     order: tuple[int, ...]
@@ -59,16 +59,16 @@ class PlacedTags:
 
 @dataclass(frozen=True, slots=True)
 class _FoundTag:
-    """One tag of a text, by its span."""
+    """One tag of a text and its position."""
 
     start: int
     end: int
     text: str
     sure: bool
     number: int | None
-    is_code: bool  # HTML with attributes, or braces within a line: it stays where no image is missing a tag
+    is_code: bool  # HTML with attributes, or braces inside a line: kept, unless an image lacks a tag
 
-    within: bool  # a sentence: words stand before it on its line
+    within: bool  # inside a sentence: there are words before it on its line
 
     @property
     def closes(self) -> bool:
@@ -80,7 +80,7 @@ class _FoundTag:
 
 
 def inline_images(texts: Sequence[str]) -> list[str]:
-    """What the texts write between `<img>` and `</img>`, as Qwen-VL's rows name their images."""
+    """Return what the texts have between `<img>` and `</img>`: Qwen-VL's rows name their images so."""
     return [
         found["path"].strip()
         for text in texts
@@ -91,32 +91,32 @@ def inline_images(texts: Sequence[str]) -> list[str]:
 
 
 def without_tags(text: str) -> str:
-    """Text with every image's tag and label taken out, whatever its dialect, and nothing else changed."""
+    """Remove every image tag with its label, in any dialect, and change nothing else."""
     if not _may_have_tags(text):
         return text
     return _LABELLED.sub(lambda match: match[0] if _found(match).is_code else "", text)
 
 
 def plain_tags(text: str) -> str:
-    """Text with each sure tag as `<image>`."""
+    """Replace each sure tag by `<image>`."""
     return _TAG.sub(lambda match: IMAGE_TAG if match["sure"] else match[0], text)
 
 
 def tag_words(text: str) -> str:
-    """Text that can hold no image: tags of other dialects become words or nothing."""
+    """Prepare a text that cannot contain an image: tags of other dialects become words or are removed."""
     return _TAG.sub(lambda match: _words(_found(match)) if match["sure"] and match[0] != IMAGE_TAG else match[0], text)
 
 
 def place_tags(texts: Sequence[str], places: tuple[int, ...], *, named_only: bool = False) -> PlacedTags | str:
-    """Write every dialect's tags as `<image>`, each where it stands; or why they do not fit the images.
+    """Replace the tags of every dialect by `<image>` where they are; or return why they do not fit the images.
 
-    Numbered tags name their image, as often as they say its number; images that none names come in front. Tags that
-    are no tag beside these are taken out, or become words (`<image 1>` -> `image 1`).
+    A numbered tag names an image, and may do so several times. Images without a tag come first. Tags that do not count
+    are removed or become words (`<image 1>` -> `image 1`).
 
     Args:
-        texts: what a user says, in order.
-        places: of the row's images, from 0; with gaps where a numbered one is missing.
-        named_only: leave out images that no numbered tag names, where others are named.
+        texts: the user's texts, in order.
+        places: indices of the row's images, from 0; a missing numbered image leaves a gap.
+        named_only: if some images are named by numbered tags, leave out the others.
     """
     if not places:
         return _without_images(texts)
@@ -137,7 +137,7 @@ def place_tags(texts: Sequence[str], places: tuple[int, ...], *, named_only: boo
 
 
 def _without_images(texts: Sequence[str]) -> PlacedTags | str:
-    """A tag of a row without images is a missing image, unless the text only speaks of it."""
+    """Treat a tag in a row without images as a missing image, unless the text only mentions the tag."""
     meant = [t for text in texts for t in _tags(text) if t.plain or (t.sure and not _quoted(text, t))]
     return _misfit(meant, 0) if meant else PlacedTags(tuple(texts), ())
 
@@ -162,13 +162,13 @@ def _numbered(
 
 
 def _soft(texts: Sequence[str], places: tuple[int, ...]) -> PlacedTags:
-    """Soft tags are placed where there are as many as images; else those that are no code are taken out."""
+    """Place soft tags if there are as many as images; otherwise remove those that are no code."""
     found = [(text, tag) for text in texts for tag in _tags(text)]
     likely = [i for i, (text, tag) in enumerate(found) if not (tag.closes or _is_mention(text, tag))]
     by_number: dict[int, int] = {}
     for i in likely:
         number = found[i][1].number
-        by_number.setdefault(-1 if number is None else number - 1, i)  # -1: without a number
+        by_number.setdefault(-1 if number is None else number - 1, i)  # -1: no number
     if sorted(by_number) == sorted(places):
         return PlacedTags(_placed_at(texts, by_number.values()), tuple(by_number))
     if len(likely) == len(places) and by_number.keys() == {-1}:
@@ -177,7 +177,7 @@ def _soft(texts: Sequence[str], places: tuple[int, ...]) -> PlacedTags:
 
 
 def _placed_at(texts: Sequence[str], chosen: Collection[int]) -> tuple[str, ...]:
-    """The texts with `<image>` for these of their tags, counted from 0; the others become words."""
+    """Put `<image>` in the place of the chosen tags, counted from 0; the others become words."""
     counter = itertools.count()
     return _rewritten(texts, lambda tag: IMAGE_TAG if next(counter) in chosen else _words(tag))
 
@@ -187,7 +187,7 @@ def _named(tag: _FoundTag) -> str:
 
 
 def _is_mention(text: str, tag: _FoundTag) -> bool:
-    """Whether a soft tag is code that the question speaks of."""
+    """Whether a soft tag is code that the question is about."""
     return _quoted(text, tag) if tag.text.startswith("<") else tag.is_code
 
 
@@ -196,7 +196,7 @@ def _tags(text: str) -> list[_FoundTag]:
 
 
 def _may_have_tags(text: str) -> bool:
-    """Whether a text is worth a search: every tag has one of these signs, and most texts have none."""
+    """Whether a text may contain tags: every tag has one of these characters, and most texts have none."""
     return any(sign in text for sign in "<[{")
 
 
@@ -210,7 +210,7 @@ def _found(match: re.Match[str]) -> _FoundTag:
 
 
 def _line_around(match: re.Match[str]) -> str:
-    """The rest of the line that a tag stands on."""
+    """Return the line of a tag without the tag."""
     text, (start, end) = match.string, match.span()
     stop = text.find("\n", end)
     return text[text.rfind("\n", 0, start) + 1 : start] + (text[end:] if stop < 0 else text[end:stop])
@@ -222,7 +222,7 @@ def _quoted(text: str, tag: _FoundTag) -> bool:
 
 
 def _words(tag: _FoundTag) -> str:
-    """What stands in the place of a tag that is none here: "Is it like <image 1>?" keeps its meaning."""
+    """Return what replaces a tag that does not count: "Is it like <image 1>?" keeps its meaning."""
     if tag.is_code:
         return tag.text
     if tag.number is not None:

@@ -1,4 +1,4 @@
-"""Structured logs: one JSON object a line on stderr, without secrets, nothing in it that steers a terminal."""
+"""Structured logs: one JSON object per line on stderr, without secrets and without control characters."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from mmpr.redact import redacted
 
 
 class LogFormat(StrEnum):
-    """What a build writes to stderr: lines for people, or JSON for whoever collects logs."""
+    """The format of a build's output on stderr: lines for people, or JSON for log collectors."""
 
     TEXT = "text"
     JSON = "json"
 
 
 def stamp(moment: float | None = None) -> str:
-    """A moment in Unix seconds, or now, as every file and line of ours writes it: `2026-11-23T07:40:16Z`."""
+    """Format a time in Unix seconds (None: now) as in all files and messages of mmpr: `2026-11-23T07:40:16Z`."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(moment))
 
 
@@ -26,12 +26,12 @@ def log(event: str, level: str = "info", **fields: object) -> None:
     """Write one line.
 
     Args:
-        event: what happened, in snake_case; the same thing always has the same name.
+        event: what happened, in snake_case; equal events have equal names.
         level: `info` or `error`.
-        fields: plain JSON; `run`, `chunk` and `attempt` where they are known.
+        fields: plain JSON; `run`, `chunk` and `attempt` if they are known.
     """
     line = {"at": stamp(), "level": level, "event": event, **{name: _clean(value) for name, value in fields.items()}}
-    text = json.dumps(line).replace("\x7f", "\\u007f")  # ASCII: every other character is an escape already
+    text = json.dumps(line).replace("\x7f", "\\u007f")  # in ASCII; all other control characters are escaped already
     print(text, file=sys.stderr, flush=True)
 
 

@@ -1,4 +1,4 @@
-"""A run folder as a Python program reads it: its report, its pairs, its questions with all that was answered."""
+"""Read a run folder from Python: its report, its pairs, its questions with all responses."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True, slots=True)
 class RunTable(Generic[Item]):
-    """Something of a run, one item after another, or as a whole table; each use reads the folder again.
+    """A part of a run: iterate over its items, or get a table. Each use reads the folder again.
 
-    Iterating holds a chunk or a batch in memory, `to_arrow` and `to_pandas` everything.
+    Iteration holds one chunk or batch in memory, `to_arrow` and `to_pandas` hold everything.
     """
 
     _items: Callable[[], Iterator[Item]] = field(repr=False)
@@ -37,7 +37,7 @@ class RunTable(Generic[Item]):
         return self._items()
 
     def to_arrow(self) -> pa.Table:
-        """All rows; images, where there are any, as `{bytes, path}` as they are stored.
+        """Return all rows; images are `{bytes, path}`, as they are stored.
 
         Raises:
             RunFolderError: a file of the run is missing or damaged.
@@ -48,8 +48,8 @@ class RunTable(Generic[Item]):
 
     @named_extras()
     def to_pandas(self) -> pd.DataFrame:
-        """The same as a data frame; raises as `to_arrow` does."""
-        import pandas  # noqa: F401  named with its extra; pyarrow would say so otherwise
+        """Return the rows as a data frame; raises like `to_arrow`."""
+        import pandas  # noqa: F401  its error names the extra; pyarrow would raise its own
 
         frame: pd.DataFrame = self.to_arrow().to_pandas()
         return frame
@@ -57,7 +57,7 @@ class RunTable(Generic[Item]):
 
 @dataclass(frozen=True, slots=True)
 class JudgedResponse:
-    """One response of a run with its question and, of samples, its verdict."""
+    """One response of a run with its question; a sample has its verdict."""
 
     question: Question
     response: Response
@@ -66,7 +66,7 @@ class JudgedResponse:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run folder. Cheap to make; what is asked of it is read then.
+    """A run folder. It is cheap to create, because data is read when it is requested.
 
     Args:
         url: local path or fsspec URL.
@@ -76,7 +76,7 @@ class Run:
 
     @property
     def report(self) -> Report | EvaluationReport:
-        """What `report.json` (or, of an evaluation, `eval.json`) says.
+        """The content of `report.json`, or of `eval.json` for an evaluation.
 
         Raises:
             RunFolderError: the run is not finished, or the file is missing or damaged.
@@ -85,11 +85,11 @@ class Run:
         return read_evaluation(run.folder) if run.record.is_evaluation else read_report(run.folder)
 
     def pairs(self, *, split: str | None = None, images: bool = True) -> RunTable[TableRow]:
-        """The dataset: a row a pair.
+        """Return the dataset, one row per pair.
 
         Args:
             split: `train` or `validation`; None for both.
-            images: whether to read the images' bytes too.
+            images: whether to read the images' bytes.
 
         Raises:
             RunFolderError: the run is an evaluation, or not finished.
@@ -111,7 +111,7 @@ class Run:
         return RunTable(rows, rows, table)
 
     def questions(self) -> RunTable[StoredQuestion]:
-        """Every committed question with its responses, their verdicts as they were paired, and its skip; any run."""
+        """Return every committed question of any run, with responses, the verdicts used for pairing, and skip."""
         folder = RunFolder(self.url)
         folder.load_run()
 
@@ -121,7 +121,7 @@ class Run:
         return RunTable(items, lambda: map(_question_row, items()))
 
     def responses(self) -> RunTable[JudgedResponse]:
-        """Every response of any run, drafts and completions included."""
+        """Return every response of any run, drafts and completions included."""
         folder = RunFolder(self.url)
         folder.load_run()
 
@@ -133,32 +133,32 @@ class Run:
         return RunTable(items, lambda: map(_response_row, items()))
 
     def explain(self, pair_id: str) -> Story:
-        """A pair's whole story: its row, its question's other pairs, all responses and verdicts.
+        """Return everything about a pair: its row, the question's other pairs, all responses and verdicts.
 
         Args:
-            pair_id: whole, or its beginning where no other begins the same.
+            pair_id: the whole id, or a beginning that no other id has.
 
         Raises:
-            RunFolderError: the run is not finished, or has no such pair; the message has a hint.
+            RunFolderError: the run is not finished, or has no such pair; the message has a suggestion.
         """
         return read_story(self.url, pair_id)
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """How right a model is: what `mmpr eval --json` prints, and the figures as a table.
+    """How often a model is right: the output of `mmpr eval --json`, and the figures as a table.
 
     Args:
-        report: what `eval.json` says.
+        report: the content of `eval.json`.
     """
 
     report: EvaluationReport
 
     @named_extras()
     def to_pandas(self) -> pd.DataFrame:
-        """A row for all questions, then one a kind of answer and one a source, with every figure as a column.
+        """Return one row for all questions, one per kind of answer and one per source; every figure is a column.
 
-        Intervals of 95 % are columns `right.value`, `right.low`, `right.high`, and so on.
+        Intervals of 95 % have the columns `right.value`, `right.low`, `right.high`, and so on.
         """
         import pandas as pd
 

@@ -1,6 +1,6 @@
-"""Options and their letters: one way to letter them, and to see letters that a source has written itself. Pure.
+"""Options and their letters: letter them, and recognise letters that a source has written itself. Pure.
 
-The prompt and the judge share it: what is stripped, listed or lettered here is so for both.
+The prompt and the judge share this module, so that both treat options equally.
 """
 
 from __future__ import annotations
@@ -8,13 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-MOST_OPTIONS = 26  # one a letter; no reader agrees with another on what comes behind Z
+MOST_OPTIONS = 26  # one per letter; programs do not agree on what follows Z
 
-# `A.`, `(A)`, `[A]`, `A)`, `A:`, `A、`, and their full-width forms; Markdown's stars may stand around them.
+# `A.`, `(A)`, `[A]`, `A)`, `A:`, `A、`, and their full-width forms, perhaps with Markdown's stars around them.
 _OPEN = r"[\(\[（【]?\s*"
 _ITEM = re.compile(rf"(?<![a-z0-9]){_OPEN}([a-z])\s*[\)\].:、．：）】]+\**\s*")
 _OWN_LETTER = re.compile(rf"\s*\**{_OPEN}([A-Za-z])(?:\s*[\)\].、．）】]+[:：]?|\s*[:：])\**\s*(?=\S)")
-# What begins so and has no letter of its own: the ratios `A:B` and `A:BC`, `a.png`, `B.C.`, `a.m.`, `a.D`, `b.org`.
+# Texts that only look like a letter: the ratios `A:B` and `A:BC`, `a.png`, `B.C.`, `a.m.`, `a.D`, `b.org`.
 _NO_LETTER = re.compile(
     r"[a-z]:[a-z]{1,2}|[a-z]\.(?:[a-z]\.?|(?:[a-z]\.){2,9}|png|jpe?g|webp|gif|bmp|tiff?|svg|avif|pdf|txt|csv|json|mp[34]"
     r"|com|org|net|html?|py|js|exe)",
@@ -23,14 +23,14 @@ _NO_LETTER = re.compile(
 
 
 def letter(place: int) -> str:
-    """The letter of an option by its 0-based place."""
+    """Return the letter of an option by its 0-based index."""
     return chr(ord("A") + place)
 
 
 def bare(choices: Sequence[str]) -> tuple[str, ...]:
-    """Options without white space around them, and without their letters where each begins with its own: `A. red`.
+    """Strip options, and remove their letters if each option starts with its own: `A. red`.
 
-    One alone is text: the second of "Mr. Green", "B. Brown" is a name.
+    If only one has a letter, it is text: of "Mr. Green", "B. Brown", the second is a name.
     """
     choices = [choice.strip() for choice in choices]
     found = [_OWN_LETTER.match(choice) for choice in choices]
@@ -42,20 +42,20 @@ def bare(choices: Sequence[str]) -> tuple[str, ...]:
 
 
 def lettered(choices: Sequence[str]) -> str:
-    """The options as a prompt lists them: a line each."""
+    """List the options as a prompt does, one per line."""
     return "\n".join(f"{letter(i)}. {choice}" for i, choice in enumerate(choices))
 
 
 def lists_options(text: str, choices: Sequence[str]) -> bool:
-    """Whether a text lists all these options, each behind its own letter.
+    """Whether a text lists all these options, each after its own letter.
 
-    That their texts occur in it is no list: "A path is 12 m long" holds the options 1 and 2.
+    It is not enough that their texts occur in it: "A path is 12 m long" contains the options 1 and 2.
     """
     return bool(choices) and all(letter(i) in found for i, found in enumerate(_letters_in(text, choices)))
 
 
 def lists_otherwise(text: str, choices: Sequence[str]) -> bool:
-    """Whether a text lists all these options, but behind other letters: then "A" names two of them."""
+    """Whether a text lists all these options after other letters: then "A" would name two of them."""
     found = _letters_in(text, choices)
     return bool(choices) and all(found) and any(letter(i) not in one for i, one in enumerate(found))
 

@@ -1,9 +1,9 @@
-"""Judged responses -> ranked pairs, or a named skip. Pure, and the same on every machine.
+"""Turn judged responses into ranked pairs, or a skip with its reason. Pure; every machine gives the same result.
 
-The rule (arXiv 2411.10442, section 3.1): a pair takes one response that matches the reference answer and one that does
-not, or that has no clear final answer. The original compares answers by substring and so loses or poisons pairs (fault
-9). Here the verdicts decide: a rejected side needs a proof that it is wrong, what the judge left undecided stands in no
-pair, and equal answers never stand on both sides.
+The rule (arXiv 2411.10442, section 3.1): a pair has one response that matches the reference answer, and one that does
+not or that has no clear final answer. The original code compares answers by substring, and so loses or corrupts pairs
+(fault 9). Here the verdicts decide: a rejected side needs a proof that it is wrong, an undecided response is in no
+pair, and equal answers are never on both sides.
 """
 
 from __future__ import annotations
@@ -23,30 +23,29 @@ from mmpr.prompts import has_media_tag
 from mmpr.types import Certainty, JudgedBy, Outcome, Pair, PairKind, Question, Reason, Response, Skip, Stage, Verdict
 from mmpr.verifier.opinions import UseVerifier
 
-ANY, SAME = "any", "same"  # of `PairOptions.chosen_from`
+ANY, SAME = "any", "same"  # values of `PairOptions.chosen_from`
 
 Judged = tuple[Response, Verdict]
 Sides = tuple[list[Judged], list[Judged], list[Judged]]  # chosen, wrong, without a clear answer
 
 
-# A run of letters and digits, or one character of a script without spaces or of punctuation.
+# A run of letters and digits, or one character of punctuation or of a script without spaces.
 _WORD = re.compile(r"[^\W\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+|\S")
-# Of a longer text the middle is not compared. 32 x 32 such texts take about 3 s on one core, of 300 words 20 ms.
+# The middle of longer texts is not compared. 32 x 32 such texts take about 3 s on one core; with 300 words, 20 ms.
 _MOST_WORDS = 4096
 
 
 class Strategy(StrEnum):
-    """How partners are chosen among a question's responses; each takes the cheapest pair that is left, then the next.
+    """How a question's responses are combined: the cheapest pair first, then the cheapest of the remaining ones.
 
-    RANDOM: every pair costs the same, so the least used responses come first, then hashes decide.
-    LENGTH_MATCHED: a pair costs the difference of both lengths in tokens. The outcome is the stable one: a pair that
-    was left out is no closer in length than those that filled one of its sides, or the question. Among equal costs
-    the pair goes first that brings the question's sum of chosen minus rejected tokens nearest to zero.
-    HARDEST: a pair costs the share of words that differ (Indel distance over the sum of both lengths, 0 to 1), so that
-    the wrong response closest to a right one goes first.
-    GROUNDED: a pair costs less the more the image brings its chosen side, in nats (`Response.gain` times its tokens:
-    the pointwise mutual information of both). The right response that says most of what it saw goes first, the one
-    that might have been guessed last; words that need no image bring nothing. Not scored is no gain.
+    RANDOM: all pairs cost the same; the least used responses come first, then hashes decide. LENGTH_MATCHED: the cost
+    is the difference of both lengths in tokens. The result is stable: a pair that was left out is not closer in length
+    than those that filled one of its sides, or the question. Among equal costs, the pair comes first that brings the
+    question's sum of chosen minus rejected tokens closest to zero. HARDEST: the cost is the fraction of words that
+    differ (Indel distance over the sum of both lengths, 0 to 1): the wrong response closest to a right one comes first.
+    GROUNDED: the cost falls with the gain of the chosen side from the image, in nats (`Response.gain` times its tokens:
+    the pointwise mutual information of image and response). The right response that depends most on the image comes
+    first, one that may have been guessed comes last. A response without a score has no gain.
     """
 
     RANDOM = "random"
@@ -59,11 +58,11 @@ class Strategy(StrEnum):
 class PairOptions:
     """What a usable pair is.
 
-    `accuracy_window`: the whole of `FirstRound.interval` must lie inside. `max_uses` None is the paper's.
-    `min_grounding_margin`: see `mmpr.dropout.pair_completions`. `rejected_certainty`: LIKELY takes PROVEN ones too.
+    `accuracy_window`: the whole `FirstRound.interval` must be inside. `max_uses`: the paper has None.
+    `min_grounding_margin`: see `mmpr.dropout.pair_completions`. `rejected_certainty`: LIKELY includes PROVEN.
 
     Raises:
-        ConfigError: `accuracy_window` is no window.
+        ConfigError: `accuracy_window` is no interval within 0 and 1.
     """
 
     pairs_per_question: int = option(4, "most pairs of a question, of all kinds together", ge=1)
@@ -118,10 +117,10 @@ class PairOptions:
 
 @dataclass(frozen=True, slots=True)
 class FirstRound:
-    """How many of a question's first responses are right, wrong and undecided; responses without an answer are wrong.
+    """Counts of a question's first responses: right, wrong (also those without an answer) and undecided.
 
-    Later rounds were asked for because of what the first gave, and all together would be biased: a question that is
-    right one time in ten is asked again until it is.
+    Only the first round counts. Later rounds depend on it, so that all rounds together would be biased: a question that
+    is right one time in ten is asked again until it is.
     """
 
     n_correct: int = 0
@@ -130,19 +129,19 @@ class FirstRound:
 
     @property
     def accuracy(self) -> float | None:
-        """Share of right ones among those that could be judged; None of none."""
+        """Fraction of right responses among the decided ones; None without any."""
         decided = self.n_correct + self.n_wrong
         return self.n_correct / decided if decided else None
 
     @property
     def interval(self) -> tuple[float, float]:
-        """What `accuracy` would be were all undecided ones wrong, and were they all right; 0 to 1 of no response."""
+        """The accuracy if all undecided responses were wrong, and if all were right; (0, 1) without responses."""
         n = self.n_correct + self.n_wrong + self.n_undecided
         return (self.n_correct / n, (self.n_correct + self.n_undecided) / n) if n else (0.0, 1.0)
 
 
 def needs_scores(strategy: Strategy, min_grounding_margin: float | None) -> str | None:
-    """Which of these settings goes by what a build with `grounding` has scored."""
+    """Return the setting that needs the scores of a build with `grounding`; None if there is none."""
     if min_grounding_margin is not None:
         return "min_grounding_margin"
     return "strategy=grounded" if strategy is Strategy.GROUNDED else None
@@ -151,11 +150,11 @@ def needs_scores(strategy: Strategy, min_grounding_margin: float | None) -> str 
 def pair_responses(question: Question, judged: Sequence[Judged], rule: PairOptions) -> list[Pair] | Skip:
     """Pair a question's judged responses.
 
-    Candidates are put in an order that hashes of their own contents decide, so that neither the engines' number nor the
-    order of arrival can matter; correctness pairs come before format pairs.
+    Hashes of the responses' content decide the order of candidates, so that neither the number of engines nor the order
+    of arrival matters. Correctness pairs come before format pairs.
 
     Returns:
-        At least one pair, best first, or the skip that says why there is none.
+        At least one pair, best first, or the skip that explains why there is none.
     """
     parts = model_parts(judged, rule)
     usable = any(found[0] and (found[1] or found[2]) for found in parts)
@@ -165,10 +164,10 @@ def pair_responses(question: Question, judged: Sequence[Judged], rule: PairOptio
 
 
 def pairs_of(question: Question, parts: Sequence[Sides], rule: PairOptions) -> list[Pair]:
-    """The pairs of what may stand in pairs, best first; perhaps none.
+    """Return the pairs of these responses, best first; may be empty.
 
     Args:
-        parts: which sides may meet; those of an earlier part go first.
+        parts: groups of responses that may be combined; earlier groups come first.
     """
     uses: Counter[int] = Counter()
     pairs: list[Pair] = []
@@ -183,7 +182,7 @@ def pairs_of(question: Question, parts: Sequence[Sides], rule: PairOptions) -> l
 
 
 def model_parts(judged: Sequence[Judged], rule: PairOptions) -> list[Sides]:
-    """Which responses may meet in pairs, by the model that wrote them; one part where all are of one model."""
+    """Group responses that may be combined in pairs by their models; a single group if all are of one model."""
     own = of_policy(judged, rule.policy)
     if rule.chosen_from == SAME:
         models = sorted({response.model or "" for response, _ in judged}, key=lambda name: (name != rule.policy, name))
@@ -199,13 +198,13 @@ def model_parts(judged: Sequence[Judged], rule: PairOptions) -> list[Sides]:
 
 
 def of_policy(judged: Sequence[Judged], policy: str | None) -> list[Judged]:
-    """The policy's own responses: all, where there is no policy or it did not answer this question."""
+    """Return the policy's own responses; all, if there is no policy or it did not answer this question."""
     own = [j for j in judged if policy is None or j[0].model in (None, policy)]
     return own or list(judged)
 
 
 def sides(judged: Sequence[Judged], rule: PairOptions) -> Sides:
-    """The responses that may stand in pairs, near-equal ones once: chosen, wrong, and those without a clear answer."""
+    """Return the responses that may be in pairs, without near-duplicates: chosen, wrong, without a clear answer."""
     distinct = partial(without_duplicates, rule=rule)
     chosen = distinct([j for j in judged if may_be_chosen(j)])
     wrong = distinct([j for j in judged if _is_wrong(j, rule)])
@@ -214,7 +213,7 @@ def sides(judged: Sequence[Judged], rule: PairOptions) -> Sides:
 
 
 def first_round(judged: Iterable[Judged]) -> FirstRound:
-    """The first round of all responses of a question."""
+    """Count the first round of a question's responses."""
     outcomes = Counter(verdict.outcome for response, verdict in judged if response.round == 0)
     wrong = outcomes[Outcome.INCORRECT] + outcomes[Outcome.UNPARSED]
     return FirstRound(outcomes[Outcome.CORRECT], wrong, outcomes[Outcome.AMBIGUOUS] + outcomes[Outcome.ERROR])
@@ -225,14 +224,14 @@ def _is_usable(response: Response) -> bool:
 
 
 def may_be_chosen(judged: Judged) -> bool:
-    """Whether it is right, in the form that was asked for, complete, and text that a trainer can take."""
+    """Whether a response is right, in the requested form, complete, and usable by trainers."""
     response, verdict = judged
     right = verdict.outcome is Outcome.CORRECT and not verdict.off_format
     return right and not response.is_cut and _is_usable(response)
 
 
 def may_be_rejected(judged: Judged, rule: PairOptions) -> bool:
-    """Whether it is surely wrong, or has no final answer where that counts, and text that a trainer can take."""
+    """Whether a response is surely wrong, or has no final answer where that counts, and is usable by trainers."""
     return _is_wrong(judged, rule) or (rule.format_pairs and _is_format_negative(judged, rule))
 
 
@@ -246,13 +245,13 @@ def _is_wrong(judged: Judged, rule: PairOptions) -> bool:
 
 
 def _is_sure(verdict: Verdict, rule: PairOptions) -> bool:
-    if verdict.judged_by is JudgedBy.VERIFIER:  # it is one only where `use_verifier` lets it stand
+    if verdict.judged_by is JudgedBy.VERIFIER:  # `use_verifier` decides whether such a verdict exists
         return rule.use_verifier in (UseVerifier.BOTH, UseVerifier.REJECTED)
     return verdict.certainty is Certainty.PROVEN or verdict.certainty is rule.rejected_certainty
 
 
 def _is_format_negative(judged: Judged, rule: PairOptions) -> bool:
-    """Whether it has no final answer at all; one that is clear in another form than was asked for is none of these."""
+    """Whether a response has no final answer; an answer in another form than requested counts as an answer."""
     response, verdict = judged
     if verdict.outcome is not Outcome.UNPARSED or not _is_usable(response):
         return False
@@ -260,13 +259,14 @@ def _is_format_negative(judged: Judged, rule: PairOptions) -> bool:
 
 
 def without_duplicates(side: Sequence[Judged], *, rule: PairOptions) -> list[Judged]:
-    """Of near-equal responses with one answer the first by a hash of its text; two errors are never one.
+    """Return one of each group of near-equal responses with one answer: the first by a hash of its text.
 
-    With GROUNDED the one that is to go first stays, the hash decides between equals.
+    With GROUNDED the best grounded one is kept, and the hash decides between equal ones. Two different answers are
+    never duplicates.
 
     Args:
         side: responses of one outcome.
-        rule: its `near_duplicate` says what is near-equal.
+        rule: its `near_duplicate` decides what is near-equal.
     """
     grounded, similarity = rule.strategy is Strategy.GROUNDED, rule.near_duplicate
     ordered = sorted(side, key=lambda j: (hashlib.sha256(j[0].text.encode()).digest(), j[0].index))
@@ -290,7 +290,7 @@ def _answer(judged: Judged) -> str | None:
 
 
 def _as_words(texts: Sequence[str]) -> list[list[int]]:
-    """Texts with a number for every word, so that what is made to compare characters compares words."""
+    """Replace words by numbers, so that a comparison of characters compares words."""
     numbers: dict[str, int] = {}
     return [[numbers.setdefault(word, len(numbers)) for word in _clipped(text)] for text in texts]
 
@@ -303,7 +303,7 @@ def _clipped(text: str) -> list[str]:
 
 
 def outside_window(question: Question, judged: Sequence[Judged], window: tuple[float, float] | None) -> Skip | None:
-    """The skip of a question that is too easy or too hard for pairs, or may be for all that the judge could decide."""
+    """Return a skip if the question is too easy or too hard for pairs, or may be because of undecided responses."""
     if window is None:
         return None
     found = first_round(judged)
@@ -327,7 +327,7 @@ def _match(
     most: int,
     most_across: int | None,
 ) -> list[Pair]:
-    """Greedy over all combinations: cheapest first, then least used, so that few responses do not fill all pairs."""
+    """Combine greedily: cheapest first, then least used, so that a few responses do not fill all pairs."""
     length = lengths_of([*chosen, *rejected])
     limit = rule.max_uses if rule.max_uses is not None else rule.pairs_per_question
     costs = _costs(chosen, rejected, rule.strategy, length)
@@ -362,14 +362,14 @@ def _preference(
     length: Callable[[Response], int],
     gap: int | None,
 ) -> tuple[float, int, int, bytes]:
-    """What a combination is chosen by, smallest first: cost, balance of lengths where it counts, uses, hash."""
+    """Return the sort key of a combination: cost, balance of lengths (if it counts), uses, hash."""
     cost, order, good, bad = combination
     imbalance = 0 if gap is None else abs(gap + length(good) - length(bad))
     return cost, imbalance, uses[good.index] + uses[bad.index], order
 
 
 def lengths_of(judged: Sequence[Judged]) -> Callable[[Response], int]:
-    """How long responses are: in tokens, and in characters where the tokens of one are not known."""
+    """Return a function for the length of responses: in tokens, or in characters if a response's tokens are unknown."""
     if any(response.n_tokens is None for response, _ in judged):
         return lambda response: len(response.text)
     return lambda response: response.text_tokens
@@ -378,7 +378,7 @@ def lengths_of(judged: Sequence[Judged]) -> Callable[[Response], int]:
 def _costs(
     chosen: Sequence[Judged], rejected: Sequence[Judged], strategy: Strategy, length: Callable[[Response], int]
 ) -> Sequence[Sequence[float]]:
-    """The cost of every combination, a row for each chosen side."""
+    """Return the cost of every combination, one row per chosen side."""
     if strategy is Strategy.RANDOM or not rejected:
         return [[0.0] * len(rejected) for _ in chosen]
     if strategy is Strategy.GROUNDED:
@@ -392,12 +392,12 @@ def _costs(
 
 
 def grounding_cost(chosen: Response) -> float:
-    """The less the more the image brings a response: minus its gain in nats; 0 where it was not scored."""
+    """Return minus the response's gain in nats; 0 without a score."""
     return -chosen.text_tokens * (chosen.gain or 0.0)
 
 
 def _differ(chosen: Judged, rejected: Judged) -> bool:
-    """Equal extracted answers on both sides would teach nothing: the judge saw two things in one."""
+    """Whether both sides differ in text and answer: a pair with equal answers would teach nothing."""
     if chosen[0].text.strip() == rejected[0].text.strip():
         return False
     answer = _answer(rejected)
@@ -410,7 +410,7 @@ def _order_key(question: Question, kind: PairKind, chosen: Judged, rejected: Jud
 
 
 def _why_none(question: Question, judged: Sequence[Judged], rule: PairOptions, *, usable: bool) -> Skip:
-    """ALL_CORRECT and ALL_WRONG say so of every response: with undecided ones among them nobody knows."""
+    """Explain why there is no pair. ALL_CORRECT and ALL_WRONG need a verdict on every response."""
     outcomes = Counter(verdict.outcome for _, verdict in judged)
     unsure = sum(v.outcome is Outcome.INCORRECT and not _is_sure(v, rule) for _, v in judged)
     counted = ", ".join(f"{outcomes[o]} {o}" for o in Outcome if outcomes[o]) or "no responses"

@@ -1,4 +1,4 @@
-"""Secrets: found in settings, so that none reaches a run folder, and removed from what is printed."""
+"""Find secrets in settings, so that none is stored in a run folder, and remove them from printed text."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 HIDDEN = "[hidden]"
-# A key's name, whatever its case: `hf_token`, `api-key`, `awsSecretAccessKey`; not `pad_token`, which is text.
+# Names of keys, in any case: `hf_token`, `api-key`, `awsSecretAccessKey`; not `pad_token`, which is text.
 _NAME = re.compile(r"(?i)^(?:(?:hf|hub|auth|access|api|bearer|session|refresh)[_-]?)?token$|api[_-]?key$|passw|secret")
 _USERINFO = re.compile(r"(?<=://)[^/\s@'\"]+@")  # https://user:password@host
-# `?sig=...` of an address, and `vllm.hf_token=...` of a command line; `/data/token=clip/part.parquet` is a folder
+# `?sig=...` in an address and `vllm.hf_token=...` in a command; in `/data/token=clip/part.parquet` it is a folder.
 _NAMED = re.compile(
     r"(?i)((?<![/\w.-])[\w.-]*(?:token|signature|secret|credential|password|api_?key)=|[?&](?:sig|key)=)[^&\s'\",;]+"
 )
 _AUTHORIZATION = re.compile(r"(?i)\b(authorization:\s*\w+)\s+[\w.~+/=-]{8,}")
 _BEARER = re.compile(r"(?i)\b(bearer)\s+(?=[\w.~+/=-]*\d)[\w.~+/=-]{16,}")  # not `bearer certificates`
-# Keys by their exact shape, which no name has by chance: `sk-vqa_train_full_dataset` is a name.
+# Keys by their exact form, which no name has by accident: `sk-vqa_train_full_dataset` is a name.
 _KEY = re.compile(
     r"(?<![A-Za-z0-9])(?:hf_[A-Za-z0-9]{34}|gh[pousr]_[A-Za-z0-9]{36}|github_pat_[A-Za-z0-9]{22}_[A-Za-z0-9]{59}"
     r"|A[KS]IA[A-Z2-7]{16}|AIza[A-Za-z0-9_-]{35}|glpat-[A-Za-z0-9_-]{20}|gsk_[A-Za-z0-9]{52}|r8_[A-Za-z0-9]{37}"
@@ -24,14 +24,14 @@ _KEY = re.compile(
     r"|sk-[A-Za-z0-9]{48}|sk-(?:or-v1-)?(?:[0-9a-f]{32}){1,2}|sk-(?:lf-)?[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
     r")(?![A-Za-z0-9_-])"
 )
-# Longer ones vary in length and have separators: what follows must also look drawn by lot.
+# Longer keys vary in length and contain separators, so the rest must look random.
 _LONG_KEY = re.compile(r"(?<![A-Za-z0-9])sk-(?:proj|svcacct|admin|ant|None)-([A-Za-z0-9_-]{40,})")
 _PIECE = re.compile(r"[a-z]+|[A-Z]+|\d+")
 _LONGEST_PIECES = 2.3
 
 
 def redacted(text: str) -> str:
-    """The text without passwords in addresses, signed queries, bearer headers and well-known tokens."""
+    """Remove passwords in addresses, signed queries, bearer headers and well-known tokens from a text."""
     text = _USERINFO.sub(f"{HIDDEN}@", text)
     text = _NAMED.sub(rf"\1{HIDDEN}", text)
     for header in (_AUTHORIZATION, _BEARER):
@@ -41,9 +41,9 @@ def redacted(text: str) -> str:
 
 
 def _is_random(key: str) -> bool:
-    """Whether letters, capitals and digits follow one another as chance would have it.
+    """Whether small letters, capitals and digits alternate as in random text.
 
-    In keys a stretch of one sort is 1.6 characters long on average, in names (`ScienceQAv2Train2024`) 2.5 and more.
+    In keys, a run of one sort has 1.6 characters on average; in names (`ScienceQAv2Train2024`), 2.5 or more.
     """
     pieces = _PIECE.findall(key)
     sorts = {"0" if c.isdigit() else "A" if c.isupper() else "a" for c in key if c.isalnum()}
@@ -51,7 +51,7 @@ def _is_random(key: str) -> bool:
 
 
 def secrets_in(values: Mapping[str, Any], place: str = "") -> Iterator[str]:
-    """The places of values that look like secrets: `vllm.hf_token`, `source`."""
+    """Yield the names of values that look like secrets: `vllm.hf_token`, `source`."""
     for name, value in values.items():
         here = f"{place}.{name}" if place else str(name)
         if isinstance(value, Mapping):

@@ -1,8 +1,8 @@
-"""The judge as a reward function for reinforcement learning: right 1, wrong 0, undecided nothing.
+"""The judge as a reward function for reinforcement learning: right 1, wrong 0, undecided no reward.
 
-A reference answer travels as one line of JSON (`write_reference`) that holds all that its verdicts depend on: a reward
-is the verdict that the run itself gave, for every response. All functions are safe in threads, and compile a reference
-answer once. Whatever else a trainer passes along is ignored.
+A reference answer is one line of JSON (`write_reference`) with everything that its verdicts depend on, so that a reward
+equals the verdict that the run itself would give. All functions are thread-safe and compile a reference answer once.
+Other arguments of a trainer are ignored.
 
 | trainer | its function |
 |---|---|
@@ -12,9 +12,9 @@ answer once. Whatever else a trainer passes along is ignored.
 | ms-swift | `SwiftReward` |
 | OpenRLHF | `openrlhf_reward_func` |
 
-Each takes `format_weight`, the share of a reward that the asked form earns (0 by default: the answer is all that
-counts), and, where a trainer takes nothing but numbers, `undecided`: what a response earns that the judge cannot
-decide. In TRL that is None, which its `GRPOTrainer` takes for "no reward from this function".
+Each one takes `format_weight`, the fraction of a reward for the requested form (0 by default: only the answer counts).
+If a trainer accepts only numbers, its function takes `undecided`, the reward of an undecided response. In TRL that is
+None, which `GRPOTrainer` reads as "no reward from this function".
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ from mmpr.judging.symbolic import SymbolicProcess
 from mmpr.types import Outcome, Question, Verdict
 
 REFERENCE_VERSION = 1
-# What an undecided response earns where a trainer takes nothing but numbers.
+# The reward of an undecided response for trainers that accept only numbers.
 UNDECIDED = 0.0
 
 _MARK = "mmpr_reference"
-_COMPILED = 8192  # reference answers that stay compiled: a step's prompts, many times over
+_COMPILED = 8192  # compiled reference answers in the cache: the prompts of a step, many times
 _SECOND_READER_S = 1.0
 _LINE_REWARDS = 1024
 _log = logging.getLogger(__name__)
 
-# A reference answer as a trainer passes it: what `write_reference` wrote, or plain accepted answers.
+# A reference answer as a trainer passes it: from `write_reference`, or plain accepted answers.
 GroundTruth: TypeAlias = str | float | Sequence[str | float]
 
 
@@ -53,11 +53,12 @@ GroundTruth: TypeAlias = str | float | Sequence[str | float]
 
 
 def write_reference(question: Question, options: JudgeOptions) -> str:
-    """A question's reference answer as one line of JSON: all accepted answers, the options, the kind, the tolerance.
+    """Return a question's reference answer as one line of JSON: accepted answers, options, kind, tolerance.
 
     Args:
-        question: with at least one accepted answer; its text is part of it, for it says what is asked (a unit, a year).
-        options: how its source's answers are judged.
+        question: has at least one accepted answer. Its text is included, because it says what is asked (a unit, a
+            year).
+        options: how answers of its source are judged.
     """
     stored = {
         _MARK: REFERENCE_VERSION,
@@ -72,10 +73,10 @@ def write_reference(question: Question, options: JudgeOptions) -> str:
 
 
 def read_reference(text: str) -> tuple[Question, JudgeOptions]:
-    """What `write_reference` wrote: a question that is judged as the run's own was, and how.
+    """Read what `write_reference` wrote: a question that is judged like the run's own, and the judge options.
 
     Raises:
-        JudgeError: it is damaged, or of a newer mmpr.
+        JudgeError: it is damaged, or a newer mmpr wrote it.
     """
     try:
         stored = json.loads(text)
@@ -105,9 +106,9 @@ _ALLOWED_JUDGES: set[str] = set()
 
 
 def allow_judge(place: str) -> None:
-    """Let reference answers be judged by a judge of somebody's own, as the run was that they come from.
+    """Allow reference answers that name this custom judge, as their run did.
 
-    Without it such a reference answer is refused: a data set must not name the code that a trainer runs.
+    Without this call they are refused: a data set must not decide which code a trainer runs.
 
     Args:
         place: `module:name`, as in the run's setting `judge`.
@@ -118,7 +119,7 @@ def allow_judge(place: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _OwnReference:
-    """A question whose run was judged by a judge of somebody's own."""
+    """A question whose run was judged by a custom judge."""
 
     question: Question
     judge: OwnJudge
@@ -126,7 +127,7 @@ class _OwnReference:
 
 @lru_cache(maxsize=_COMPILED)
 def _compiled(reference: str | tuple[str, ...]) -> Reference | Verdict | _OwnReference:
-    """A reference answer ready to judge by, or the verdict of every response where it cannot be judged by."""
+    """Return a compiled reference answer, or the verdict on every response if it cannot be used."""
     if isinstance(reference, str) and reference.lstrip().startswith(f'{{"{_MARK}"'):
         question, options = read_reference(reference)
         if options.judge is None:
@@ -150,18 +151,18 @@ def _hashable(reference: GroundTruth) -> str | tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Reward:
-    """What a response earns.
+    """The reward of a response.
 
     Args:
-        accuracy: 1 where it is right, 0 where it is wrong or has no final answer, None where the judge cannot decide.
-        format: 1 where it has a final answer in the form that was asked for, else 0.
+        accuracy: 1: right; 0: wrong or without a final answer; None: undecided.
+        format: 1 if the final answer has the requested form, else 0.
     """
 
     accuracy: float | None
     format: float
 
     def total(self, *, undecided: float = UNDECIDED, format_weight: float = 0.0) -> float:
-        """One number; `undecided` stands for the accuracy that nobody knows."""
+        """Return one number; `undecided` replaces an unknown accuracy."""
         accuracy = undecided if self.accuracy is None else self.accuracy
         return (1.0 - format_weight) * accuracy + format_weight * self.format
 
@@ -170,21 +171,21 @@ _ACCURACY = {Outcome.CORRECT: 1.0, Outcome.INCORRECT: 0.0, Outcome.UNPARSED: 0.0
 
 
 def reward_of(verdict: Verdict) -> Reward:
-    """A verdict as a reward: as `accuracy` counts it, a response without a final answer is wrong."""
+    """Convert a verdict to a reward; a response without a final answer is wrong, as in `accuracy`."""
     in_form = verdict.answer is not None and not verdict.off_format
     return Reward(_ACCURACY.get(verdict.outcome), float(in_form))
 
 
 def verdict_on(response: str, reference: GroundTruth) -> Verdict:
-    """The verdict on one response.
+    """Return the verdict on one response.
 
     Args:
-        response: the whole text that the model wrote.
-        reference: what `write_reference` wrote. Else the accepted answer, or a sequence of accepted ones, judged
+        response: the whole text of the model.
+        reference: from `write_reference`; or the accepted answer, or a sequence of accepted ones, which are judged
             without the question's text and in any form.
 
     Raises:
-        JudgeError: the reference answer is damaged, of a newer mmpr, or names a judge that nobody allowed.
+        JudgeError: the reference answer is damaged, of a newer mmpr, or names a judge that is not allowed.
     """
     known = _compiled(_hashable(reference))
     if isinstance(known, _OwnReference):
@@ -193,22 +194,22 @@ def verdict_on(response: str, reference: GroundTruth) -> Verdict:
 
 
 class _SharedReader:
-    """One second reader of mathematics for all threads, started at the first expression that our own cannot read.
+    """One second reader of mathematics for all threads, started at the first expression that the rules cannot read.
 
-    A forked process starts its own: two that write to one pipe would read each other's replies.
+    A forked process starts its own: two processes on one pipe would read each other's replies.
     """
 
     def __init__(self) -> None:
         self.begin()
 
     def begin(self) -> None:
-        """Forget the worker without ending it; after a fork it is the parent's."""
+        """Forget the worker without ending it; after a fork it belongs to the parent."""
         self._lock = Lock()
         self._worker = SymbolicProcess(time_limit_s=_SECOND_READER_S)
         self._starts = True
 
     def equal(self, reference: str, answer: str) -> bool | None:
-        """As `SymbolicProcess.equal`, one thread at a time; None where no worker starts."""
+        """Like `SymbolicProcess.equal`, one thread at a time; None if no worker starts."""
         with self._lock:
             if not self._starts:
                 return None
@@ -226,18 +227,18 @@ os.register_at_fork(after_in_child=_SECOND_READER.begin)
 
 
 class _ShareLog:
-    """Logs the undecided share where a trainer hands in one response a call and takes no metrics."""
+    """Logs the undecided fraction for trainers that pass one response per call and take no metrics."""
 
     def __init__(self) -> None:
         self.begin()
 
     def begin(self) -> None:
-        """Count from nothing, in a forked process too."""
+        """Start counting; in a forked process too."""
         self._lock = Lock()
         self._pending: list[Reward] = []
 
     def add(self, reward: Reward) -> None:
-        """Count one more; every so many give a line."""
+        """Count one reward; print a line after every 1,024."""
         with self._lock:
             self._pending.append(reward)
             if len(self._pending) < _LINE_REWARDS:
@@ -258,7 +259,7 @@ def _rewards(responses: Sequence[str], references: Sequence[GroundTruth]) -> lis
 
 
 def undecided_share(rewards: Sequence[Reward]) -> float:
-    """Share of the responses that the judge could not decide, 0 to 1; also a line of the log."""
+    """Return the fraction of undecided responses, 0 to 1, and log it."""
     share = sum(reward.accuracy is None for reward in rewards) / max(1, len(rewards))
     _log.info("%.1f %% of %d responses undecided", 100 * share, len(rewards))
     return share
@@ -274,7 +275,7 @@ def compute_score(
     format_weight: float = 0.0,
     **_: object,
 ) -> dict[str, float]:
-    """verl's `custom_reward_function`: one response.
+    """Score one response for verl's `custom_reward_function`.
 
     Returns:
         `score`, and for verl's metrics `acc`, `format` and `undecided`, each 0 or 1.
@@ -299,18 +300,18 @@ def reward_func(
     log_extra: Callable[[str, list[str]], object] | None = None,
     **_: object,
 ) -> list[float | None]:
-    """TRL's `reward_funcs`: a batch. `format_weight` other than 0: pass a `functools.partial`.
+    """Score a batch for TRL's `reward_funcs`. To set `format_weight`, pass a `functools.partial`.
 
     Args:
         completions: texts, or conversations of one assistant turn.
-        reference: the column of that name, as `mmpr export --format grpo` writes it.
-        solution: the same of a data set that calls it so.
-        format_weight: share of a reward that the asked form earns.
-        log_metric: TRL's; gets the share of undecided responses each step.
-        log_extra: TRL's; gets the rule that decided on each response.
+        reference: the column of this name, which `mmpr export --format grpo` writes.
+        solution: the same for a data set with this column name.
+        format_weight: fraction of a reward for the requested form.
+        log_metric: from TRL; receives the fraction of undecided responses at each step.
+        log_extra: from TRL; receives the rule that decided on each response.
 
     Returns:
-        One reward a completion; None where the judge cannot decide.
+        One reward per completion; None if the judge cannot decide.
 
     Raises:
         JudgeError: there is neither column, or a reference answer is damaged.
@@ -329,7 +330,7 @@ def reward_func(
 
 
 def _text(completion: str | Sequence[Mapping[str, Any]]) -> str:
-    """The text of a completion: itself, or its last turn's, whose content may be parts."""
+    """Return the text of a completion, or of its last turn, whose content may be a list of parts."""
     if isinstance(completion, str):
         return completion
     content = completion[-1]["content"] if completion else ""
@@ -341,15 +342,15 @@ def _text(completion: str | Sequence[Mapping[str, Any]]) -> str:
 def easyr1_compute_score(
     reward_inputs: Sequence[Mapping[str, Any]], *, undecided: float = UNDECIDED, format_weight: float = 0.0
 ) -> list[dict[str, float]]:
-    """EasyR1's reward function of type `batch`.
+    """Score a batch for EasyR1's reward function of type `batch`.
 
     Args:
         reward_inputs: each with `response` and `ground_truth`.
-        undecided: what a response earns that the judge cannot decide.
-        format_weight: share of a reward that the asked form earns.
+        undecided: reward of an undecided response.
+        format_weight: fraction of a reward for the requested form.
 
     Returns:
-        Each `overall`, `format`, `accuracy` and `undecided`; EasyR1 logs the mean of each at every step.
+        For each response `overall`, `format`, `accuracy` and `undecided`; EasyR1 logs their means at every step.
     """
     rewards = _rewards([one["response"] for one in reward_inputs], [one["ground_truth"] for one in reward_inputs])
     return [
@@ -367,9 +368,9 @@ class SwiftReward:
     """ms-swift's outcome reward: `orms["mmpr"] = SwiftReward`.
 
     Args:
-        args: ms-swift's own; not read.
-        undecided: what a response earns that the judge cannot decide.
-        format_weight: share of a reward that the asked form earns.
+        args: from ms-swift; not used.
+        undecided: reward of an undecided response.
+        format_weight: fraction of a reward for the requested form.
     """
 
     def __init__(
@@ -378,7 +379,7 @@ class SwiftReward:
         self._undecided, self._format_weight = undecided, format_weight
 
     def __call__(self, completions: Sequence[str], solution: Sequence[GroundTruth], **_: object) -> list[float]:
-        """One reward a completion; `solution` is the column of that name."""
+        """Return one reward per completion; `solution` is the column of that name."""
         rewards = _rewards([_text(completion) for completion in completions], solution)
         undecided_share(rewards)
         return [one.total(undecided=self._undecided, format_weight=self._format_weight) for one in rewards]
@@ -393,26 +394,26 @@ def openrlhf_reward_func(
     format_weight: float = 0.0,
     **_: object,
 ) -> dict[str, Any]:
-    """OpenRLHF's `reward_func`.
+    """Score a batch for OpenRLHF's `reward_func`.
 
     Args:
         queries: prompt and response as one text, special tokens included.
         prompts: the prompts alone.
         labels: reference answers.
-        undecided: what a response earns that the judge cannot decide.
-        format_weight: share of a reward that the asked form earns.
+        undecided: reward of an undecided response.
+        format_weight: fraction of a reward for the requested form.
 
     Returns:
         `rewards`, `scores` (accuracy, 0 to 1) and `extra_logs`, as tensors.
 
     Raises:
-        JudgeError: a query does not hold its prompt.
+        JudgeError: a query does not contain its prompt.
     """
     import torch
 
     rewards = _rewards([_response_of(*both) for both in zip(queries, prompts, strict=True)], labels)
     totals = [one.total(undecided=undecided, format_weight=format_weight) for one in rewards]
-    for one in rewards:  # OpenRLHF hands in one a call
+    for one in rewards:  # OpenRLHF passes one response per call
         _SHARE_LOG.add(one)
     scores = [undecided if one.accuracy is None else one.accuracy for one in rewards]
     unknown = [float(one.accuracy is None) for one in rewards]
@@ -428,10 +429,10 @@ _TAIL_CHARS = (400, 100, 40)
 
 
 def _response_of(query: str, prompt: str) -> str:
-    """What follows the prompt, without the tokens that end a turn.
+    """Return the text after the prompt, without the tokens that end a turn.
 
-    A query of a vision model holds more than its prompt, for one image tag became hundreds of image tokens: then what
-    follows the prompt's own end counts.
+    The query of a vision model differs from its prompt, because one image tag became hundreds of image tokens. Then the
+    text after the end of the prompt is returned.
     """
     if query.startswith(prompt):
         return _END_TOKENS.sub("", query[len(prompt) :])

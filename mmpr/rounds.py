@@ -1,7 +1,7 @@
-"""Adaptive sampling: how many more responses a question is worth asking for, decided between rounds. Pure.
+"""Adaptive sampling: decide between rounds how many more responses to ask for. Pure.
 
-The paper samples 32 responses of every question; most questions have enough of both sides long before. A decision may
-only fall when every response of a round is in: were the quick ones looked at first, short responses would decide.
+The paper samples 32 responses to every question, but most questions have enough right and wrong ones long before. A
+decision waits for all responses of a round: with the fast ones alone, short responses would decide.
 """
 
 from __future__ import annotations
@@ -17,30 +17,32 @@ from mmpr.options import option
 from mmpr.pairing import Judged, PairOptions, Sides, outside_window, pairs_of, sides
 from mmpr.types import Outcome, Question
 
-_WORTH_ASKING = 0.12  # least chance that the rest of the cap brings what is missing; benchmarks/NOTES.md has others
-_ROUND_SHARE = 3  # a round is this part of what would do
-_LEARN_EVERY = 8  # first rounds of a source
-_STRENGTHS = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0, 5.6, 8.0)  # that a source's prior may have, in responses
+# smallest chance that the remaining responses bring what is missing; benchmarks/NOTES.md compares other values
+_WORTH_ASKING = 0.12
+_ROUND_SHARE = 3  # a round asks for this part of the expected need
+_LEARN_EVERY = 8  # first rounds of a source between two updates of its prior
+# possible strengths of a source's prior, in responses
+_STRENGTHS = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0, 5.6, 8.0)
 _MEANS = tuple(i / 20 for i in range(1, 20))
-_CAUTION = 3.0  # how strongly a prior is held near Laplace's strength of 2, until first rounds say otherwise
+_CAUTION = 3.0  # how strongly a prior is pulled to Laplace's strength of 2 while there are few first rounds
 
 
 class RatePrior(NamedTuple):
-    """What is believed of a question's two rates before its first response: a beta distribution, in responses seen."""
+    """The belief about a question's two rates before its first response: a beta distribution, in responses."""
 
     chosen: float = 1.0
     rejected: float = 1.0
 
 
-LAPLACE = RatePrior()  # every rate is as likely
+LAPLACE = RatePrior()  # all rates are equally likely
 
 
 class SourceRates:
-    """What the first rounds of each source showed, for the priors of its next questions.
+    """Collects the first rounds of each source, and derives the prior of its next questions.
 
-    Where most questions of a source are answered right every time, four right of four are a poor sign; where it is even
-    odds, four right of four are luck. First rounds alone count: whether a question got a second one depends on its
-    first.
+    If most questions of a source are answered right every time, four right of four mean little hope for a wrong one; if
+    the odds are even, four right of four are chance. Only first rounds count, because whether a question gets a second
+    one depends on its first.
     """
 
     def __init__(self) -> None:
@@ -48,11 +50,11 @@ class SourceRates:
         self._priors: dict[str, RatePrior] = {}
 
     def prior(self, source: str) -> RatePrior:
-        """For a question of the source."""
+        """Return the prior for a question of the source."""
         return self._priors.get(source, LAPLACE)
 
     def add(self, source: str, judged: Sequence[Judged], rule: PairOptions) -> None:
-        """Count one question's first round."""
+        """Add one question's first round."""
         chosen, wrong, unparsed = (len(side) for side in sides(judged, rule))
         seen = self._seen.setdefault(source, Counter())
         seen[chosen, wrong + unparsed] += 1
@@ -61,10 +63,10 @@ class SourceRates:
 
 
 def fit_prior(seen: Counter[tuple[int, int]]) -> RatePrior:
-    """The likeliest prior of questions of which so many responses could be chosen and rejected (beta-binomial).
+    """Return the most likely prior for these counts of chosen and rejected responses per question (beta-binomial).
 
-    Both its mean and its strength are drawn towards Laplace's, the strength by a normal density of its logarithm: a
-    handful of first rounds that agree would make a prior that no later response moves.
+    Its mean and its strength are pulled towards Laplace's, the strength with a normal density of its logarithm.
+    Otherwise a few first rounds that agree would give a prior that no response can change.
     """
 
     def log_posterior(prior: RatePrior) -> float:
@@ -78,7 +80,7 @@ def fit_prior(seen: Counter[tuple[int, int]]) -> RatePrior:
 
 @dataclass(frozen=True, slots=True)
 class SamplingOptions:
-    """How responses are sampled, and how many of a question with a reference answer."""
+    """How responses are sampled, and how many per question with a reference answer."""
 
     n: int = option(32, "most responses for a question with a reference answer", ge=1)
     adaptive: bool = option(
@@ -108,19 +110,19 @@ def next_round(
     cap: int,
     prior: RatePrior = LAPLACE,
 ) -> int:
-    """How many responses to ask for next; 0 where the question has what it needs, or little more can be hoped for.
+    """Return how many responses to ask for next; 0 if the question is complete, or too little can be expected.
 
-    A third of what would do if responses of either side kept coming at the rate seen so far (with the prior, so that a
-    side not seen yet is rare, not impossible): 4 right of 4 ask for 4 more, 3 of 4 for 2. What is asked for too much is
-    paid for; what is asked for too little costs another prefill, which the engine has cached.
+    It is a third of what would complete the question if both kinds of responses came at the rate seen so far. With the
+    prior, a kind not seen yet is rare but possible: 4 right of 4 ask for 4 more, 3 right of 4 for 2. Too many responses
+    are paid for; too few cost another prefill, which the engine has cached.
 
     Args:
-        question: with a reference answer.
-        judged: every response so far, rounds complete.
-        rule: what pairs are; its `pairs_per_question` is the target.
-        first: responses of the first round.
-        cap: most responses of a question.
-        prior: of the question's source.
+        question: has a reference answer.
+        judged: every response so far, in complete rounds.
+        rule: decides what a pair is; its `pairs_per_question` is the target.
+        first: number of responses in the first round.
+        cap: most responses to a question.
+        prior: prior of the question's source.
     """
     n, left = len(judged), cap - len(judged)
     if not judged:
@@ -143,10 +145,10 @@ def next_round(
 
 
 def chance(seen: int, n: int, lacking: int, left: int, prior: RatePrior = LAPLACE) -> float:
-    """Chance that `left` more responses bring `lacking` of a side that was seen so many times in n: beta-binomial.
+    """Return the chance that `left` more responses bring `lacking` of a kind seen `seen` times in n (beta-binomial).
 
     Args:
-        prior: of this side first.
+        prior: its first value belongs to this kind.
     """
     alpha, beta = seen + prior[0], n - seen + prior[1]
     fewer = range(min(lacking, left + 1))
@@ -156,10 +158,10 @@ def chance(seen: int, n: int, lacking: int, left: int, prior: RatePrior = LAPLAC
 
 
 def chance_of_both(n: int, left: int) -> float:
-    """Chance that `left` more responses bring one of either side, where none of n was of any: all were undecided, cut
-    off, or in another form.
+    """Return the chance that `left` more responses bring one of each kind, if none of n was usable.
 
-    Laplace's prior; a question whose answers the judge cannot decide on is given up before one that is only hard.
+    Unusable means undecided, cut off, or in another form. The prior is Laplace's. A question whose answers the judge
+    cannot decide is given up earlier than a hard one.
     """
     neither = n * (n + 1) / ((n + left) * (n + left + 1))
     return 1 - 2 * (n + 1) / (n + left + 1) + neither
@@ -170,21 +172,21 @@ def _log_beta(a: float, b: float) -> float:
 
 
 def _lacking(found: Sides, rule: PairOptions, left: int) -> int:
-    """The fewest more of the scarcer side that complete the pairs, were all other responses of the other side."""
+    """Return how many more of the scarcer kind complete the pairs, if all others are of the other kind."""
     scarce, plenty = sorted((len(found[0]), len(found[1]) + len(found[2])))
     rooms = ((more, _room(scarce + more, plenty + left - more, rule)) for more in range(1, left + 1))
     return next((more for more, room in rooms if room >= rule.pairs_per_question), 1)
 
 
 def _is_hopeless(question: Question, judged: Sequence[Judged], rule: PairOptions) -> bool:
-    """Whether more responses cannot help: the reference answer does not parse, or accuracy lies outside the window."""
+    """Whether more responses cannot help: the reference answer does not parse, or accuracy is outside the window."""
     if all(verdict.outcome is Outcome.ERROR for _, verdict in judged):
         return True
     return outside_window(question, judged, rule.accuracy_window) is not None
 
 
 def _expected(chosen: int, rejected: int, n: int, rule: PairOptions, cap: int, prior: RatePrior) -> int:
-    """The fewest more responses, up to `cap`, of which both sides would have enough at the rates believed after n."""
+    """Return the expected number of further responses, up to `cap`, until there are enough of both kinds."""
     rates = [(side + before) / (n + sum(prior)) for side, before in zip((chosen, rejected), prior, strict=True)]
     for more in range(1, cap):
         if _room(chosen + more * rates[0], rejected + more * rates[1], rule) >= rule.pairs_per_question:
@@ -193,6 +195,6 @@ def _expected(chosen: int, rejected: int, n: int, rule: PairOptions, cap: int, p
 
 
 def _room(chosen: float, rejected: float, rule: PairOptions) -> float:
-    """Most pairs of so many responses a side, each in at most `max_uses` pairs."""
+    """Return the largest number of pairs from these counts, with each response in at most `max_uses` pairs."""
     combinations = chosen * rejected
     return combinations if rule.max_uses is None else min(combinations, rule.max_uses * min(chosen, rejected))

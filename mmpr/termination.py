@@ -1,7 +1,7 @@
-"""SIGTERM and Ctrl-C to a command, from its first moment to its last: one line, exit 75 or 130, however often.
+"""Handle SIGTERM and Ctrl-C from a command's first moment to its last: one line, exit code 75 or 130, once.
 
-A build takes SIGTERM for itself while it works (`builder.stopping`); what is here holds before and after. Little is
-imported at the top: until the handlers are set, a signal ends Python in its own way.
+While a build works, it handles SIGTERM itself (`builder.stopping`); this module is for the time before and after. It
+imports little at the top, because until its handlers are set, a signal ends Python in the default way.
 """
 
 from __future__ import annotations
@@ -15,19 +15,21 @@ SIGTERM = "SIGTERM"
 EXIT_AGAIN, EXIT_INTERRUPTED = 75, 130
 AGAIN = "run the same command again to go on"
 _RETRY_S = 0.05
-_stopping = ""  # why, once it was raised
+_stopping = ""  # the reason, after `RunStopped` was raised
 
 
 def quit_at_once() -> None:
-    """From now on a signal ends the process: nothing was begun, and an exception amid imports may be swallowed."""
+    """Make a signal end the process: nothing has begun, and code that is being imported may catch an exception."""
     signal.signal(signal.SIGTERM, _quit)
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is ignored, as in a shell's background
+    # it may be ignored, as for a background job of a shell
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _quit)
 
 
 def rise() -> None:
-    """From now on the first SIGTERM raises `RunStopped` and later ones do nothing, and Ctrl-C raises as ever; only
-    where a command began so.
+    """Make the first SIGTERM raise `RunStopped` and ignore later ones; Ctrl-C raises as usual.
+
+    This applies only if `quit_at_once` was called before.
     """
     for number in (signal.SIGTERM, signal.SIGINT):
         if signal.getsignal(number) is _quit:
@@ -36,17 +38,17 @@ def rise() -> None:
 
 
 def ignore() -> None:
-    """From now on no signal does anything: the command has ended in all but Python's own clearing up."""
+    """Ignore all signals: the command has ended except for Python's own cleanup."""
     for number in (signal.SIGTERM, signal.SIGINT):
         if signal.getsignal(number) is _rise:
             signal.signal(number, signal.SIG_IGN)
 
 
 def stop(why: str) -> None:
-    """Raise `RunStopped`, unless that was done before: a storm of signals must not disturb the clearing up.
+    """Raise `RunStopped`, but only once: repeated signals must not interrupt the cleanup.
 
     Raises:
-        RunStopped: the first time.
+        RunStopped: at the first call.
     """
     from mmpr.errors import RunStopped
 
@@ -57,10 +59,10 @@ def stop(why: str) -> None:
 
 
 def cause_of(end: KeyboardInterrupt) -> KeyboardInterrupt:
-    """The `RunStopped` that an interrupt stands for, else the interrupt itself.
+    """Return the `RunStopped` that an interrupt stands for, or the interrupt itself.
 
-    Where a handler raises while Ray's C++ core waits, Ray drops what was raised and raises a `KeyboardInterrupt` of its
-    own: a SIGTERM would end with Ctrl-C's exit code.
+    If a handler raises while Ray's C++ core waits, Ray replaces the exception by a `KeyboardInterrupt`. A SIGTERM would
+    then end with the exit code of Ctrl-C.
     """
     from mmpr.errors import RunStopped
 
@@ -68,17 +70,17 @@ def cause_of(end: KeyboardInterrupt) -> KeyboardInterrupt:
 
 
 def postpone_amid_import(number: int, frame: FrameType | None) -> bool:
-    """Let a signal that interrupts an import come again as soon as that ends.
+    """Let a signal that interrupts an import arrive again when the import has ended.
 
-    An exception there would leave half a module behind: C code of numpy's drops it, imports once more, and fails by an
-    error of its own.
+    An exception inside an import would leave a half-initialized module: C code of numpy drops it, imports again, and
+    fails with another error.
 
     Args:
-        number: the signal's.
-        frame: that it interrupts.
+        number: the signal.
+        frame: the interrupted frame.
 
     Returns:
-        Whether it was postponed: the handler has nothing to do then.
+        Whether it was postponed; then the handler has nothing to do.
     """
     first = None
     while frame is not None:
@@ -95,7 +97,7 @@ def postpone_amid_import(number: int, frame: FrameType | None) -> bool:
 
 
 def begin() -> None:
-    """A new piece of work (a library's second build) may be stopped again."""
+    """Allow a new piece of work (a library's second build) to be stopped again."""
     global _stopping
     _stopping = ""
 
@@ -115,7 +117,7 @@ def _rise(number: int, frame: FrameType | None) -> None:
 
 
 def _raise_again(unraisable: sys.UnraisableHookArgs) -> None:
-    """A destructor or a callback of C code was running when the signal came: Python drops what rises there."""
+    """Send the signal again: Python ignores exceptions in destructors and in callbacks of C code."""
     if not isinstance(unraisable.exc_value, KeyboardInterrupt):
         sys.__unraisablehook__(unraisable)
         return
@@ -133,7 +135,7 @@ def _send_again(number: int) -> None:
 
 
 def _send_when_back_in(frame: FrameType, number: int) -> None:
-    """Send the signal when this importing frame continues; imports that follow one another leave a timer no gap."""
+    """Send the signal when this importing frame continues; a timer would find no gap between consecutive imports."""
 
     def resumed(frame: FrameType, _: str, __: object) -> None:
         sys.settrace(None)

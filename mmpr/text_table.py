@@ -1,4 +1,4 @@
-"""Tables and lines of plain text that fit a terminal's width."""
+"""Format tables and lines of plain text for the width of a terminal."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import sys
 import textwrap
 from collections.abc import Collection, Iterator, Sequence
 
-_LABEL = re.compile(r"\s*(?:\S+ )*?\S*\s{2,}")  # what a line begins with, up to a gap of two blanks
+_LABEL = re.compile(r"\s*(?:\S+ )*?\S*\s{2,}")  # the label of a line: everything before a gap of two blanks
 _LONGEST_LABEL = 24
 _NO_BREAK = "\xa0"
 
 
 def terminal_width(*, err: bool = False) -> int | None:
-    """Columns of the terminal that results (or, with `err`, all else) go to, COLUMNS before it; None for a file."""
+    """Return the terminal's width for results (with `err`: messages); COLUMNS takes precedence; None for a file."""
     stream = sys.stderr if err else sys.stdout
     if not stream.isatty():
         return None
@@ -23,13 +23,13 @@ def terminal_width(*, err: bool = False) -> int | None:
 
 
 def aligned(rows: Sequence[Sequence[str]], *, width: int | None = None, left: Collection[int] = (0,)) -> list[str]:
-    """A table as plain lines.
+    """Format a table as plain lines.
 
     Args:
-        rows: the first has the columns' names.
-        width: columns that there are; where the table is wider, each row is its name and, under it, its values with the
-            columns' names.
-        left: columns that stand to the left, the others to the right.
+        rows: the first row has the columns' names.
+        width: available columns; in a wider table, each row becomes its name followed by values with their columns'
+            names.
+        left: indices of left-aligned columns; the others are right-aligned.
     """
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     if width is not None and sum(widths) + 2 * (len(widths) - 1) > width:
@@ -42,7 +42,7 @@ def _placed(cell: str, width: int, to_left: bool) -> str:
 
 
 def _stacked(head: Sequence[str], row: Sequence[str], width: int) -> Iterator[str]:
-    """A row as lines of its own; a value stays beside its column's name where both fit."""
+    """Format a row as several lines; a value stays next to its column's name if both fit."""
     yield from fitted(f"{head[0]} {row[0]}".strip(), width).split("\n")
     pairs = [f"{name} {cell}".strip() for name, cell in zip(head[1:], row[1:], strict=True) if cell]
     kept = (pair.replace(" ", _NO_BREAK) if len(pair) < width - 2 else pair for pair in pairs)
@@ -51,9 +51,9 @@ def _stacked(head: Sequence[str], row: Sequence[str], width: int) -> Iterator[st
 
 
 def fitted(text: str, width: int | None) -> str:
-    """Lines broken between words where they are too long, what follows under the text behind the line's label.
+    """Wrap lines that are too long between words, and align the rest with the text after the line's label.
 
-    A word is never broken: a path can be copied.
+    Words are never broken, so that a path can be copied.
     """
     if width is None:
         return text
@@ -68,7 +68,7 @@ def fitted(text: str, width: int | None) -> str:
 
 
 def wrapped(text: str, width: int, first: str, others: str | None = None) -> str:
-    """A text in lines of so many columns, the first begun with `first`, the others with `others` or as many blanks."""
+    """Wrap a text; the first line starts with `first`, the others with `others` or with as many blanks."""
     return "\n".join(_wrapped(text, width, first, " " * len(first) if others is None else others))
 
 

@@ -1,4 +1,4 @@
-"""The records that flow from a source's row to a preference pair. All frozen, slotted and picklable.
+"""The records on the way from a source's row to a preference pair; all are frozen, slotted and picklable.
 
     row -> Question -> Prompt -> Response -> Verdict -> Pair
                  \\________\\_________\\__________\\___-> Skip
@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-TableRow = dict[str, Any]  # one row of a Parquet file, by the names of its columns, which have types of their own
+TableRow = dict[str, Any]  # one row of a Parquet file by column names; the schema defines the types
 
 
 class Stage(StrEnum):
-    """Where in the flow something happened; the first five are what an engine is asked."""
+    """A step of the flow; the first five are requests to an engine."""
 
     SAMPLE = "sample"
     DRAFT = "draft"
@@ -33,7 +33,7 @@ class Stage(StrEnum):
 
 
 class Outcome(StrEnum):
-    """What the judge says. ERROR is "could not judge", and never counts as wrong."""
+    """The result of judging. ERROR means "could not judge" and never counts as wrong."""
 
     CORRECT = "correct"
     INCORRECT = "incorrect"
@@ -43,10 +43,10 @@ class Outcome(StrEnum):
 
 
 class Certainty(StrEnum):
-    """How sure an INCORRECT is.
+    """How certain an INCORRECT verdict is.
 
-    PROVEN: both sides were understood under one kind, and they differ. LIKELY: open text that shows no kinship with
-    the reference by any test we have.
+    PROVEN: both sides were understood as one kind, and they differ. LIKELY: open text that no test relates to the
+    reference answer.
     """
 
     PROVEN = "proven"
@@ -54,14 +54,14 @@ class Certainty(StrEnum):
 
 
 class JudgedBy(StrEnum):
-    """Who gave a verdict: the rules of `mmpr.judging`, or a verifier model that was asked about what they left open."""
+    """What gave a verdict: the rules of `mmpr.judging`, or a verifier model that was asked about it."""
 
     RULE = "rule"
     VERIFIER = "verifier"
 
 
 class PairKind(StrEnum):
-    """Which rule made the pair: arXiv 2411.10442, section 3."""
+    """The rule that made a pair: arXiv 2411.10442, section 3."""
 
     CORRECTNESS = "correctness"
     FORMAT = "format"
@@ -69,15 +69,15 @@ class PairKind(StrEnum):
 
 
 class Finish(StrEnum):
-    """Why a response ended. An engine's `abort` and `error` are never responses."""
+    """Why a response ended. A request that ends with `abort` or `error` gives no response."""
 
     STOP = "stop"
     LENGTH = "length"
-    REPETITION = "repetition"  # vLLM ended a text that went round in circles
+    REPETITION = "repetition"  # vLLM stopped a text that repeated itself
 
 
 class Continues(StrEnum):
-    """How an engine continues a prefix: from its very token ids, or from its text, which it makes tokens of itself."""
+    """How an engine continues a prefix: from its token ids, or from its text, which the engine tokenizes itself."""
 
     EXACT = "exact"
     TEXT = "text"
@@ -86,7 +86,7 @@ class Continues(StrEnum):
 class Thinking(StrEnum):
     """Whether a model is asked to think before it answers.
 
-    AUTO: nothing is said about it, and the model does as its chat template has it.
+    AUTO: nothing is requested; the model's chat template decides.
     """
 
     OFF = "off"
@@ -95,11 +95,11 @@ class Thinking(StrEnum):
 
 
 class View(StrEnum):
-    """What the engine sees while it writes the rejected completion of a draft; the draft was written with the image.
+    """What the model sees while it writes a rejected completion; the draft was written with the image.
 
-    BLIND: no image (Dropout-NTP, arXiv 2411.10442). IMAGE_KEPT: the same image, for measuring what taking it away
-    brings. SHUFFLED_TILES: the image with its parts in another order, a corrupted image as in POVID (arXiv
-    2402.11411, which adds noise). OTHER_PICTURE: another question's image.
+    BLIND: no image (Dropout-NTP, arXiv 2411.10442). IMAGE_KEPT: the same image, to measure the effect of removing it.
+    SHUFFLED_TILES: the image with its tiles in another order, a corruption like that of POVID (arXiv 2402.11411, which
+    adds noise). OTHER_IMAGE: an image of another question.
     """
 
     BLIND = "blind"
@@ -109,7 +109,7 @@ class View(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why a question left without a pair."""
+    """Why a question has no pair."""
 
     # reading
     BAD_ROW = "bad_row"
@@ -159,7 +159,7 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn; role is `system`, `user` or `assistant`; each `<image>` in text stands for one image."""
+    """One turn. The role is `system`, `user` or `assistant`; each `<image>` in the text stands for one image."""
 
     role: str
     text: str
@@ -169,8 +169,9 @@ class Message:
 class DecodedImage:
     """One decoded image as the engine sees it.
 
-    `encoded` are the bytes that the dataset embeds: the original file where it is upright, 8-bit, single-frame RGB or
-    grey within the pixel limit, else a PNG of what the engine saw. `sha256` is theirs; `original_sha256` the file's.
+    `encoded` has the bytes that the dataset embeds: the original file if it is upright, 8-bit, single-frame RGB or grey
+    within the pixel limit, otherwise a PNG of what the engine saw. `sha256` is their hash, `original_sha256` that of
+    the file.
     """
 
     sha256: str
@@ -179,16 +180,16 @@ class DecodedImage:
     width: int
     height: int
     format: str  # PIL's name: PNG, JPEG, WEBP
-    pixels: Image | None = field(repr=False, compare=False)  # upright RGB; None once the engine has seen it
+    pixels: Image | None = field(repr=False, compare=False)  # upright RGB; None after the engine has seen it
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One row of a source. Identity is the place, (source, row); `id` is the row's own or `<source>:<row>`.
+    """One row of a source. Its identity is its place, (source, row); `id` is the row's own or `<source>:<row>`.
 
-    `images` are references as the source resolved them (absolute path, URI or data URI), never pixels.
-    `history` holds earlier (question, answer) turns. `answer` is every accepted reference answer, or None: Dropout-NTP.
-    `minority_answers` are those of too few annotators: a response that gives one is neither right nor wrong.
+    `images` are references that the source has resolved (absolute path, URI or data URI), never pixels. `history` has
+    earlier (question, answer) turns. `answer` has every accepted reference answer; None means Dropout-NTP.
+    `minority_answers` were given by too few annotators: a response with one of them is neither right nor wrong.
     """
 
     id: str
@@ -208,10 +209,10 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Prefix:
-    """The start of an assistant turn that the engine must continue from exactly these tokens.
+    """The start of an assistant turn; the engine must continue exactly after these tokens.
 
-    `thoughts` are closed and stand in front of the text, which does not hold them; None: there are none. An engine
-    puts the model's own marks around them, unless `thought_ids` are their tokens, marks included.
+    `thoughts` are closed and come before `text`, which does not contain them; None: there are none. The engine adds the
+    model's own marks, unless `thought_ids` has their tokens with the marks.
     """
 
     text: str
@@ -222,11 +223,11 @@ class Prefix:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What an engine is asked. Blind means `images == ()` and no image tag in any message.
+    """A request to an engine. Blind means `images == ()` and no image tag in any message.
 
-    `max_tiles` is the most tiles that its images are cut into; None: as the engine was started. Where an engine
-    queues prompts and can choose, the one of the lowest `priority` goes first. `thinking` None: thoughts are a part of
-    the text, as an instruction may ask for them; else the engine keeps them apart.
+    `max_tiles`: most tiles of an image; None: as the engine was started. `priority`: an engine that can choose among
+    waiting prompts takes the lowest one first. `thinking`: None means that thoughts are a part of the text, as an
+    instruction may request; otherwise the engine keeps them apart.
     """
 
     question_id: str
@@ -241,14 +242,14 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What an engine answered. The `text` of a completion is what follows the prefix in `decode(prefix ids + its ids)`.
+    """A response of an engine. The `text` of a completion follows the prefix in `decode(prefix ids + its ids)`.
 
-    `token_ids` are kept for drafts and completions only. `seed` is None where the request carried none. `round` counts
-    the requests of one question and stage, from 0. `gain`: nats a token that the image brings it, where it was scored.
-    `thoughts` are kept apart from `text` where a model thinks, without the marks around them; thoughts that were never
-    closed have no text behind them. `thought_ids` are their tokens with the marks and what blank follows, of drafts
-    only, and are not stored. `n_tokens` counts all. `model` wrote it; None: the run's own. Of a response that was made
-    elsewhere `n_tokens` and `finish_reason` are None where its file does not say.
+    `token_ids` are kept only for drafts and completions. `seed`: None if the request had none. `round` counts the
+    requests of one question and stage, from 0. `gain`: nats per token by which the image makes the response likelier,
+    if scored. `thoughts` are kept apart from `text` for a thinking model, without their marks; thoughts that were never
+    closed have no text after them. `thought_ids` are their tokens with the marks and the following blanks; only drafts
+    have them, and they are not stored. `n_tokens` counts all tokens. `model`: None means the run's own. For imported
+    responses, `n_tokens` and `finish_reason` are None if the file does not have them.
     """
 
     question_id: str
@@ -267,12 +268,12 @@ class Response:
 
     @property
     def tokens(self) -> int:
-        """`n_tokens` for sums: 0 where unknown."""
+        """`n_tokens` for sums: 0 if unknown."""
         return self.n_tokens or 0
 
     @property
     def text_tokens(self) -> int:
-        """Tokens of `text` alone: all where there are no thoughts, else its ids, or its share by characters."""
+        """The tokens of `text` only: all without thoughts, otherwise its ids, or its share by characters."""
         if self.thoughts is None:
             return self.tokens
         if self.token_ids:
@@ -281,33 +282,33 @@ class Response:
 
     @property
     def only_thinks(self) -> bool:
-        """Whether no answer stands behind its thoughts: they were not closed, or nothing followed."""
+        """Whether there is no answer after the thoughts: they were not closed, or nothing followed."""
         return self.thoughts is not None and not self.text.strip()
 
     @property
     def whole_text(self) -> str:
-        """`text` behind its thoughts between `<think>` marks; `text` alone where there are none."""
+        """`text` after its thoughts in `<think>` marks; only `text` without thoughts."""
         return self.text if self.thoughts is None else f"<think>\n{self.thoughts}\n</think>\n\n{self.text}"
 
     @property
     def is_cut(self) -> bool:
-        """Whether it is known not to have ended by itself."""
+        """Whether the response is known to have been cut."""
         return self.finish_reason not in (None, Finish.STOP)
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the judge says of one response.
+    """The judge's verdict on one response.
 
     Args:
-        outcome: what it is.
-        answer: what was extracted as the final answer.
-        rule: the code of the rule that decided.
-        reference: the reference answer as it was compiled.
-        certainty: of an INCORRECT; else None.
-        off_format: the answer is clear, but not in the form that was asked for.
-        judged_by: who gave it.
-        verifier_margin: of a verifier's verdict, nats between its decision and the next; else None.
+        outcome: the result.
+        answer: the text that was extracted as the final answer.
+        rule: name of the rule that decided.
+        reference: the compiled reference answer.
+        certainty: of an INCORRECT verdict; otherwise None.
+        off_format: the answer is clear, but has not the requested form.
+        judged_by: rules or verifier.
+        verifier_margin: nats between a verifier's decision and the next one; otherwise None.
     """
 
     outcome: Outcome
@@ -322,7 +323,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two responses of one question by (stage, index); `rank` orders a question's pairs, best first."""
+    """Two responses to one question by (stage, index); `rank` orders the pairs of a question, best first."""
 
     question_id: str
     chosen: tuple[Stage, int]
@@ -333,7 +334,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Skip:
-    """A question that leaves without a pair, and why; `detail` is one line for a person."""
+    """A question without a pair, and the reason; `detail` is one line for people."""
 
     question_id: str
     stage: Stage

@@ -1,4 +1,4 @@
-"""Fresh questions of the pocket world, as a user writes them: `vqa.jsonl`, images, and the scenes behind them."""
+"""Write new questions of the pocket world as a user would: `vqa.jsonl`, images, and the scenes behind them."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ import numpy as np
 from mmpr.demo.pocket_language import draw_open, draw_question
 from mmpr.demo.pocket_world import PlacedShape, Scene, draw_image, draw_scene
 
-# Seeds of questions never meet those of training: each is (this, the user's seed, the question's number).
+# Question seeds differ from training seeds: each one is (this number, the user's seed, the question's number).
 _QUESTIONS = 20_260
 _CHINESE = 0.12
 
 
 def write_questions(out: Path, *, n: int, open_fraction: float, seed: int) -> None:
-    """Write `vqa.jsonl`, `images/*.png` and `scenes.jsonl` (id and scene, one a line) into `out`.
+    """Write `vqa.jsonl`, `images/*.png` and `scenes.jsonl` (id and scene, one per line) into `out`.
 
     Args:
         n: number of questions.
-        open_fraction: share of them without an answer.
-        seed: the same seed gives the same bytes.
+        open_fraction: fraction of questions without an answer.
+        seed: equal seeds give equal bytes.
     """
     (out / "images").mkdir(parents=True, exist_ok=True)
     rows, scenes = [], []
@@ -32,7 +32,7 @@ def write_questions(out: Path, *, n: int, open_fraction: float, seed: int) -> No
         image.save(out / row["image"])
         rows.append(json.dumps(row, ensure_ascii=False))
         scenes.append(json.dumps({"id": row["id"], "scene": asdict(scene)}))
-    # the questions last: where they exist, so do their images
+    # The questions last: if they exist, their images exist too.
     (out / "scenes.jsonl").write_text("\n".join(scenes) + "\n", encoding="utf-8")
     (out / "vqa.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
 
@@ -54,7 +54,7 @@ def _draw(n: int, open_fraction: float, seed: int) -> Iterator[tuple[dict[str, A
 
 
 def read_scenes(path: Path) -> dict[str, Scene]:
-    """The scenes of a `scenes.jsonl`, by question id."""
+    """Read a `scenes.jsonl`: scenes by question id."""
     found = {}
     for line in path.read_text(encoding="utf-8").splitlines():
         row = json.loads(line)

@@ -1,9 +1,9 @@
-"""What is said about a scene: questions with answers, descriptions, and three ways to come to an answer.
+"""The language of the pocket world: questions with answers, descriptions, and three ways to reach an answer.
 
-A response that is *worked out* repeats what is asked, then lists every shape, row by row, naming the cell before its
-content, so that each statement is one look at the picture. A shape that was asked for gets its remark on the spot
-("(count 2)"), so that each step follows from the words just before it and the answer is read off the text. A *listed*
-one has the list without the remarks, one *at a glance* no list: as true here, and harder to find in one step.
+A *worked out* response repeats the question and lists every shape, row by row, with the cell before its content, so
+that each statement needs one look at the image. A shape that counts gets a remark at once ("(count 2)"), so that each
+step follows from the words before it and the answer can be read off the text. A *listed* response has the list without
+remarks, one *at a glance* has no list: both are true, but harder to find in one step.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ OPEN_EN = (
     "Describe every shape and its place.",
 )
 OPEN_ZH = ("描述这张图片。", "图中有什么?")
-UNCLEAR = {"en": "something unclear", "zh": "模糊的图形"}  # in place of a mark's colour and shape
-SEEN = {"en": "I see ", "zh": "看到"}  # before them
-THINK_FIRST = "Think first."  # the system turn under which the model thinks; its chat template writes it
+UNCLEAR = {"en": "something unclear", "zh": "模糊的图形"}  # instead of a mark's colour and shape
+SEEN = {"en": "I see ", "zh": "看到"}  # before colour and shape
+THINK_FIRST = "Think first."  # the system turn that makes the model think; its chat template writes it
 
 
 class Habit(Enum):
-    """How an answer is come to."""
+    """The way to reach an answer."""
 
     WORKED_OUT = auto()
     LISTED = auto()
@@ -44,7 +44,7 @@ class Habit(Enum):
 
 
 class Claim(Enum):
-    """How a description puts a mark: "a red circle", "I see a red circle", or "something unclear"."""
+    """How a description names a mark: "a red circle", "I see a red circle", or "something unclear"."""
 
     STATED = auto()
     SEEN = auto()
@@ -53,14 +53,13 @@ class Claim(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A question about a scene with its true answer, and the reasoning that leads there.
+    """A question about a scene with its true answer and the reasoning for it.
 
     Args:
-        goal: what the response looks for, a sentence.
-        remarks: what is said of each of the scene's marks; nothing of those that were not asked for. None where the
-            scene is not listed.
-        glance: the answer in one sentence, as who does not look closer says it.
-        conclusion: what follows from the remarks, if it needs saying; a sentence.
+        goal: what the response looks for, as a sentence.
+        remarks: one per mark of the scene; empty for marks that do not count. None: the scene is not listed.
+        glance: the answer in one sentence, without reasoning.
+        conclusion: a sentence that follows from the remarks, if one is needed.
     """
 
     kind: str
@@ -74,21 +73,21 @@ class Asked:
 
 
 def article(word: str) -> str:
-    """`an` before a vowel."""
+    """Return `an` before a vowel, else `a`."""
     return "an" if word[0] in "aeio" else "a"
 
 
 def plural(shape: str) -> str:
-    """`crosses`, `circles`."""
+    """Return the plural of a shape: `crosses`, `circles`."""
     return "crosses" if shape == "cross" else f"{shape}s"
 
 
 def describe(scene: Scene, language: str, remarks: Sequence[str] = (), claims: Sequence[Claim] = ()) -> str:
-    """Every shape of the scene with its remark: "Row 1: column 2 a red circle, column 4 a blue cross. Row 3: ...".
+    """Describe every shape with its remark: "Row 1: column 2 a red circle, column 4 a blue cross. Row 3: ...".
 
     Args:
-        remarks: one for each mark, or none at all.
-        claims: how each mark is put; none at all: every one is stated.
+        remarks: one per mark, or empty.
+        claims: how each mark is named; empty: all are stated.
     """
     rows: dict[int, list[str]] = {}
     n = len(scene.marks)
@@ -113,19 +112,19 @@ def _look(mark: PlacedShape, language: str) -> str:
 
 
 def _counted(scene: Scene, wanted: Callable[[PlacedShape], bool], language: str) -> tuple[str, ...]:
-    """A remark for each find: its number."""
+    """Return a remark with a number for each mark that counts."""
     numbers = accumulate(int(wanted(mark)) for mark in scene.marks)
     wording = "(第{}个)" if language == "zh" else " (count {})"
     return tuple(wording.format(n) if wanted(mark) else "" for mark, n in zip(scene.marks, numbers, strict=True))
 
 
 def _pointed(scene: Scene, wanted: PlacedShape, language: str) -> tuple[str, ...]:
-    """A remark for the one mark that is wanted."""
+    """Return a remark for the one wanted mark."""
     return tuple(("(这里)" if language == "zh" else " (here)") if mark == wanted else "" for mark in scene.marks)
 
 
 def _matched(scene: Scene, wanted: PlacedShape, found: tuple[str, ...], language: str) -> tuple[str, ...]:
-    """The finds' remarks, and for a mark that shares the wanted one's colour or shape alone which of them."""
+    """Return the given remarks, and for a mark that shares only the wanted colour or shape, which of them."""
     half = ("(颜色)", "(形状)") if language == "zh" else (" (colour)", " (shape)")
     remarks = []
     for mark, remark in zip(scene.marks, found, strict=True):
@@ -135,7 +134,7 @@ def _matched(scene: Scene, wanted: PlacedShape, found: tuple[str, ...], language
 
 
 def _scored(scene: Scene, first: str, second: str, language: str) -> tuple[str, ...]:
-    """A remark for each mark of either shape: the score so far."""
+    """Return a remark with the score for each mark of either shape."""
     n: Counter[str] = Counter()
     remarks = []
     for mark in scene.marks:
@@ -174,7 +173,7 @@ def _cell(mark: PlacedShape, language: str) -> str:
 
 
 def _at_cell(scene: Scene, mark: PlacedShape, language: str) -> tuple[str, tuple[str, ...], str]:
-    """Goal, remarks and conclusion of whoever is asked what a cell holds."""
+    """Return goal, remarks and conclusion for a question about a cell."""
     cell, remarks = _cell(mark, language), _pointed(scene, mark, language)
     if language == "zh":
         return f"看{cell}。", remarks, f"是{_look(mark, language)}。"
@@ -182,7 +181,7 @@ def _at_cell(scene: Scene, mark: PlacedShape, language: str) -> tuple[str, tuple
 
 
 def _it_is(name: str, language: str) -> str:
-    """Of a colour or a shape by its English name."""
+    """Say a colour or a shape by its English name."""
     if language == "zh":
         return f"是{COLOURS_ZH[name] if name in COLOURS else SHAPES_ZH[name]}。"
     return f"It is {name}." if name in COLOURS else f"It is {article(name)} {name}."
@@ -278,14 +277,14 @@ def _multiple_choice(scene: Scene, rng: np.random.Generator, language: str) -> A
     options = [options[int(i)] for i in rng.permutation(4)]
     spoken = tuple(say(option, language) for option in options)
     at = options.index(truth)
-    # The look comes first and nothing else: the options are then always as far back as they were in the question.
+    # The look comes first, alone, so that the options have the same distance as in the question.
     goal = f"{cell}是{_look(mark, language)}。" if zh else f"In {cell} is {_look(mark, language)}."
     steps = f"{goal}\n{_go_through(spoken, at, language)}"
     return Asked("multiple_choice", text, "ABCD"[at], steps, None, _it_is(truth, language), choices=spoken)
 
 
 def _go_through(options: Sequence[str], at: int, language: str) -> str:
-    """The options one by one up to the right one: "Looking for blue. A red. B blue (here)."."""
+    """List the options up to the right one: "Looking for blue. A red. B blue (here).\""""
     past = [f"{letter} {option}" for option, letter in zip(options[: at + 1], "ABCD", strict=False)]
     if language == "zh":
         return f"找{options[at]}。{'。'.join(past)} (这里)。"
@@ -309,7 +308,7 @@ def _any(scene: Scene, rng: np.random.Generator) -> PlacedShape:
 
 
 def draw_question(scene: Scene, rng: np.random.Generator, language: str, kinds: Sequence[str] = tuple(KINDS)) -> Asked:
-    """A question of a random kind that the scene has an answer to; `kinds` must have one that every scene has."""
+    """Draw a question of a random kind that has an answer in this scene; `kinds` must include one that always has."""
     asked = None
     while asked is None:
         asked = KINDS[kinds[int(rng.integers(len(kinds)))]](scene, rng, language)
@@ -317,7 +316,7 @@ def draw_question(scene: Scene, rng: np.random.Generator, language: str, kinds: 
 
 
 def draw_open(rng: np.random.Generator, language: str) -> str:
-    """An open question."""
+    """Draw an open question."""
     wordings = OPEN_ZH if language == "zh" else OPEN_EN
     return wordings[int(rng.integers(len(wordings)))]
 
@@ -325,7 +324,7 @@ def draw_open(rng: np.random.Generator, language: str) -> str:
 def respond(
     scene: Scene, asked: Asked, version: str, language: str, habit: Habit = Habit.WORKED_OUT, *, thinks: bool = False
 ) -> str:
-    """The true response in the form that a prompt version asks for; `thinks`: its reasoning is a thought."""
+    """Return the true response in the form of a prompt version; with `thinks`, its reasoning is a thought."""
     body = _reason(scene, asked, language, habit)
     answer = asked.answer if version == "final" else f"\\boxed{{{asked.answer}}}"
     end = f"最终答案: {answer}" if language == "zh" else f"Final Answer: {answer}"
@@ -335,12 +334,12 @@ def respond(
 
 
 def behind_thought(thought: str, visible: str) -> str:
-    """A response as it is given under `THINK_FIRST`."""
+    """Put a thought before a response, as under `THINK_FIRST`."""
     return f"<think>\n{thought}\n</think>\n{visible}"
 
 
 def plan_description(scene: Scene, language: str) -> str:
-    """The thought before a description: which rows have shapes."""
+    """Return the thought before a description: which rows have shapes."""
     rows = [str(row) for row in dict.fromkeys(mark.row for mark in scene.marks)]
     return f"有图形的行:{'、'.join(rows)}。" if language == "zh" else f"Rows with shapes: {', '.join(rows)}."
 
@@ -355,7 +354,7 @@ def _reason(scene: Scene, asked: Asked, language: str, habit: Habit) -> str:
 
 
 def as_question(asked: Asked, language: str) -> Question:
-    """The question as a build reads it from a source, with a picture."""
+    """Return the question as a build reads it from a source, with an image."""
     answer = (asked.answer,)
     return Question(
         "pocket", "pocket", 0, asked.text, images=("x",), choices=asked.choices, answer=answer, language=language
@@ -363,6 +362,6 @@ def as_question(asked: Asked, language: str) -> Question:
 
 
 def prompt_text(asked: Asked, version: PromptVersion, language: str) -> str:
-    """The user's turn exactly as a build sends it, one `<image>` in it."""
+    """Return the user's turn exactly as a build sends it, with one `<image>`."""
     (message,) = ask(as_question(asked, language), PromptOptions(version))
     return message.text

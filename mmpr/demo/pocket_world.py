@@ -1,7 +1,7 @@
-"""Images of coloured shapes on a grid. Everything is drawn from a seeded generator; pure numpy and PIL.
+"""Images of coloured shapes on a grid, drawn from a seeded generator with numpy and PIL only.
 
-A tile is 64x64 pixels of 4x4 cells, 16 pixels each. An image of several tiles is what InternVL's dynamic resolution
-cuts back into these tiles, and it adds a thumbnail.
+A tile has 64x64 pixels: 4x4 cells of 16 pixels each. InternVL's dynamic resolution cuts an image of several tiles into
+exactly these tiles, and adds a thumbnail.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ COLOURS = {
 }
 SHAPES = ("circle", "square", "triangle", "diamond", "cross")
 
-# (tiles wide, tiles high) and how often: most images are one tile, so that prompts stay short
+# (tiles wide, tiles high) with their frequencies: most images have one tile, so that prompts stay short.
 LAYOUTS = {(1, 1): 0.68, (2, 1): 0.12, (1, 2): 0.1, (3, 1): 0.04, (2, 2): 0.06}
-# A tile shows where it is by its floor: its tokens say so without counting the tokens before them.
+# The floor of a tile shows its position, so that the model need not count the tokens before it.
 _FLOOR_BY_COLUMN = ((236, 236, 236), (206, 218, 240), (240, 216, 206))
 _FLOOR_BY_ROW = (1.0, 0.84)
 
@@ -47,7 +47,7 @@ class PlacedShape:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What an image shows; `marks` in reading order."""
+    """The content of an image; `marks` are in reading order."""
 
     tiles_wide: int
     tiles_high: int
@@ -64,13 +64,13 @@ class Scene:
 
 @dataclass(frozen=True, slots=True)
 class WorldDifficulty:
-    """What makes the world hard to see: never a wrong label.
+    """What makes shapes hard to see; labels are always correct.
 
     Args:
-        colour_jitter: standard deviation of each mark's own colour, in 8-bit levels a channel.
+        colour_jitter: standard deviation of each mark's colour, in 8-bit levels per channel.
         pixel_noise: standard deviation of each pixel, in 8-bit levels.
-        smallest: least radius of a mark, in pixels; the largest is 7.
-        place_jitter: furthest a mark's centre is from its cell's, in pixels.
+        smallest: smallest radius of a mark in pixels; the largest is 7.
+        place_jitter: largest distance of a mark's centre from its cell's centre, in pixels.
     """
 
     colour_jitter: float = 36.0
@@ -79,7 +79,7 @@ class WorldDifficulty:
     place_jitter: float = 1.5
 
 
-# Below these a mark is hard to make out: the share of its drawn colour's best name among all names, and its radius.
+# Limits below which a mark is unclear: probability of its most likely colour name, and its radius.
 _CLEAR_COLOUR, _CLEAR_RADIUS = 0.8, 3.2
 
 EASY = WorldDifficulty(colour_jitter=6.0, pixel_noise=6.0, smallest=5.0, place_jitter=1.0)
@@ -87,7 +87,7 @@ FULL = WorldDifficulty()
 
 
 def draw_layout(rng: np.random.Generator) -> tuple[int, int]:
-    """Tiles wide and high, by the frequencies of `LAYOUTS`."""
+    """Draw the tiles wide and high, with the frequencies of `LAYOUTS`."""
     layouts = list(LAYOUTS)
     return layouts[int(rng.choice(len(layouts), p=list(LAYOUTS.values())))]
 
@@ -95,12 +95,12 @@ def draw_layout(rng: np.random.Generator) -> tuple[int, int]:
 def draw_scene(
     rng: np.random.Generator, layout: tuple[int, int] | None = None, *, fewest: int = 4, most: int = 8
 ) -> Scene:
-    """A scene of `fewest` to `most` marks in random cells."""
+    """Draw a scene of `fewest` to `most` marks in random cells."""
     wide, high = layout or draw_layout(rng)
     cells = SIDE * SIDE * wide * high
     places = sorted(rng.choice(cells, size=int(rng.integers(fewest, most + 1)), replace=False).tolist())
     colours, width = list(COLOURS), SIDE * wide
-    # A scene has a few favourite colours and shapes: else counts are nearly always 0 or 1.
+    # A scene uses only a few colours and shapes: otherwise nearly all counts are 0 or 1.
     few_colours = rng.choice(len(colours), size=int(rng.integers(3, 7)), replace=False).tolist()
     few_shapes = rng.choice(len(SHAPES), size=int(rng.integers(2, 5)), replace=False).tolist()
     marks = tuple(
@@ -116,7 +116,7 @@ def draw_scene(
 
 
 def _coverage(shape: str, x: NDArray[np.float64], y: NDArray[np.float64], radius: float) -> NDArray[np.float64]:
-    """How much of each pixel the shape covers, 0 to 1; x and y are pixel centres relative to the shape's."""
+    """Return the covered fraction of each pixel, 0 to 1; x and y are pixel centres relative to the shape's centre."""
     if shape == "circle":
         distance = np.hypot(x, y) - radius * 0.95
     elif shape == "square":
@@ -135,7 +135,7 @@ def _coverage(shape: str, x: NDArray[np.float64], y: NDArray[np.float64], radius
 
 
 def _floor(scene: Scene) -> NDArray[np.float64]:
-    """The empty board, float pixels (height, width, 3)."""
+    """Return the empty board as float pixels (height, width, 3)."""
     board = np.empty((TILE * scene.tiles_high, TILE * scene.tiles_wide, 3))
     for i in range(scene.tiles_high):
         for j in range(scene.tiles_wide):
@@ -146,7 +146,7 @@ def _floor(scene: Scene) -> NDArray[np.float64]:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """How one mark is drawn: its centre's distance from its cell's, its radius (pixels both), its own RGB colour."""
+    """How one mark is drawn: its shift from the cell's centre and its radius, in pixels, and its RGB colour."""
 
     shift: tuple[float, float]
     radius: float
@@ -154,7 +154,7 @@ class Look:
 
 
 def draw_looks(scene: Scene, rng: np.random.Generator, difficulty: WorldDifficulty = FULL) -> tuple[Look, ...]:
-    """How each of the scene's marks is drawn this time."""
+    """Draw how each of the scene's marks looks in one image."""
     return tuple(_draw_look(mark, rng, difficulty) for mark in scene.marks)
 
 
@@ -166,9 +166,9 @@ def _draw_look(mark: PlacedShape, rng: np.random.Generator, difficulty: WorldDif
 
 
 def is_clear(look: Look, difficulty: WorldDifficulty = FULL) -> bool:
-    """Whether a careful eye would name the mark: it is large enough, and one colour is by far the likeliest.
+    """Whether a careful viewer could name the mark: it is large enough, and one colour is by far the most likely.
 
-    It follows from what was drawn, not from what was meant: a colour that strayed far is clear, and named wrongly.
+    The drawn colour decides, not the true one: a colour that is far off may be clear and named wrongly.
     """
     distances = ((np.array(list(COLOURS.values())) - look.colour) ** 2).sum(axis=1)
     likelihoods = np.exp((distances.min() - distances) / (2 * difficulty.colour_jitter**2))
@@ -178,7 +178,7 @@ def is_clear(look: Look, difficulty: WorldDifficulty = FULL) -> bool:
 def paint(
     scene: Scene, looks: tuple[Look, ...], rng: np.random.Generator, difficulty: WorldDifficulty = FULL
 ) -> NDArray[np.uint8]:
-    """The scene as 8-bit RGB pixels (height, width, 3)."""
+    """Paint the scene as 8-bit RGB pixels (height, width, 3)."""
     board = _floor(scene)
     steps = np.arange(CELL) + 0.5 - CELL / 2
     for mark, look in zip(scene.marks, looks, strict=True):
@@ -193,10 +193,10 @@ def paint(
 
 
 def draw_pixels(scene: Scene, rng: np.random.Generator, difficulty: WorldDifficulty = FULL) -> NDArray[np.uint8]:
-    """A fresh image of the scene."""
+    """Draw a new image of the scene as pixels."""
     return paint(scene, draw_looks(scene, rng, difficulty), rng, difficulty)
 
 
 def draw_image(scene: Scene, rng: np.random.Generator) -> Image.Image:
-    """A fresh RGB image of the scene."""
+    """Draw a new RGB image of the scene."""
     return Image.fromarray(draw_pixels(scene, rng))

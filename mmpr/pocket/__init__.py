@@ -5,9 +5,9 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
-POCKET = "pocket"  # its name, as the `model` setting takes it
+POCKET = "pocket"  # its name in the setting `model`
 
 
 def checkpoint_path() -> Path:
-    """The folder of the pocket model's checkpoint, as an engine's `model` setting takes it."""
+    """Return the folder of the pocket model's checkpoint, for an engine's `model` setting."""
     return Path(str(files("mmpr.pocket") / "checkpoint"))
