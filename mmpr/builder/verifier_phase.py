@@ -100,10 +100,10 @@ def ask_about_chunks(start: BuildStart, settings: VerifierSettings, todo: Sequen
 
 
 def verifier_maker_of(start: BuildStart) -> MakeEngine:
-    """What starts the engines that are asked.
+    """Return the function that starts the engines that are asked.
 
     Raises:
-        ConfigError: the verifier's checkpoint or the variable with its server's key is not there.
+        ConfigError: the verifier's checkpoint does not exist, or the variable with its server's key is not set.
     """
     if start.config.verifier.kind is VerifierKind.SELF:
         return start.make_engine

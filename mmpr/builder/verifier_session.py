@@ -1,4 +1,4 @@
-"""A verifier for single responses: an engine of its own in this process, asked from plain code."""
+"""A verifier for use from plain Python: it has its own engine in this process and is asked about single responses."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ Asked = tuple[Question, str, Verdict]
 
 
 class Verifier:
-    """A model that is asked about verdicts which the rules leave open. A context manager: it holds an engine.
+    """A model that is asked about verdicts that the rules leave open. A context manager, because it holds an engine.
 
     Args:
-        model: a checkpoint folder or Hub repository that vLLM runs here, or the name that a server serves; None: the
-            one that the server at `url` serves.
+        model: a checkpoint folder or Hub repository that vLLM runs here, or the name of a model on the server;
+            None: the only model of the server.
         url: base URL of an OpenAI-compatible server, `http://host:8000/v1`; None: vLLM in this process.
         key_env: name of the environment variable with the server's key.
-        min_margin: nats between the likeliest letter and the next, below which a verdict stays open.
-        both_orders: ask with the letters in both orders; None: where the verifier knows both.
-        make_engine: starts an engine of your own in place of these; `model` is then only a name.
+        min_margin: a verdict stays open if the likeliest letter leads by fewer nats.
+        both_orders: ask with the letters in both orders; None: if the verifier knows both.
+        make_engine: starts an engine of your own instead; `model` is then only a name.
 
     Raises:
-        ConfigError: no model and no server is named, or a value is wrong.
+        ConfigError: neither a model nor a server is named, or a value is wrong.
         EngineStartError: the engine does not start, or no server answers.
     """
 
@@ -55,6 +55,7 @@ class Verifier:
         if model in (NONE, SELF) or (model is None and url is None):
             raise ConfigError("verifier: name a model, or a server by url=")
         self.min_margin = min_margin
+        # Engines live on one event loop; a thread of its own lets plain code, and a notebook's loop, call them.
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="mmpr-verifier", daemon=True)
         self._thread.start()
@@ -79,15 +80,15 @@ class Verifier:
         self.close()
 
     def answers(self, asked: Sequence[Asked]) -> list[VerifierAnswer]:
-        """What the model answers about each question, response and verdict, whatever the verdict is; all at once.
+        """Return the model's answer about each (question, response, verdict), proven or not. All run concurrently.
 
         Raises:
-            EngineDead: the engine has ended, or the server does not answer any more.
+            EngineDead: the engine has ended, or the server no longer answers.
         """
         return self._wait(self._all(asked))
 
     def verify(self, asked: Sequence[Asked]) -> list[Verdict]:
-        """The verdicts that count: the model's own where the rules left them open and its margin is wide enough."""
+        """Return the verdicts that count: the model's if the rules left it open and the margin is wide enough."""
         found = zip(asked, self.answers(asked), strict=True)
         return [
             with_opinion(verdict, answer, min_margin=self.min_margin, use=UseVerifier.BOTH)
@@ -95,7 +96,7 @@ class Verifier:
         ]
 
     def close(self) -> None:
-        """End the engine and what it started; nothing where that was done."""
+        """End the engine and its processes. A second call does nothing."""
         if self._loop.is_closed():
             return
         if self._engine is not None:
@@ -132,10 +133,10 @@ async def _started(options: VerifierOptions, make_engine: MakeEngine | None) -> 
 
 
 async def _served_model(options: VerifierOptions) -> str:
-    """The only model that a server serves.
+    """Return the name of the only model that a server serves.
 
     Raises:
-        ConfigError: it serves several, or does not say.
+        ConfigError: the server serves several models, or does not list them.
     """
     with named_extras():
         from mmpr.engines.endpoint.server import Server

@@ -1,4 +1,4 @@
-"""What a verifier was asked, what it decided, and how far its margins can be believed: figures of a report."""
+"""The figures of a report about the verifier: what it was asked, what it decided, and how reliable its margins are."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SHOWN_CONTRADICTIONS = 10
 
 @dataclass(frozen=True, slots=True)
 class AgreementFigures:
-    """How often a verifier that decided agrees with the rules' proofs; the share has Wilson's interval at 95 %."""
+    """How often a verifier that decided agrees with the proofs of the rules, with Wilson's 95 % interval."""
 
     agree: int
     disagree: int
@@ -38,7 +38,7 @@ class AgreementFigures:
 
 @dataclass(frozen=True, slots=True)
 class MarginFigures:
-    """A row of the reliability table: audited answers with a margin from `least` up to the next row's, in nats."""
+    """A row of the reliability table: audited answers with a margin from `least` to the next row's `least`, in nats."""
 
     least: float
     agreement: AgreementFigures
@@ -46,15 +46,15 @@ class MarginFigures:
 
 @dataclass(frozen=True, slots=True)
 class AskedFigures:
-    """Responses that the verifier was asked about for one cause, and what it said.
+    """The responses that the verifier was asked about for one reason, and its answers.
 
     Args:
-        asked: about how many.
-        correct, incorrect: decided so by at least `min_margin`.
-        below_margin: decided, but by less.
-        cannot_say: not decided; `orders_differ` of them since both orders of the letters said different things.
+        asked: number of these responses.
+        correct, incorrect: decided with a margin of at least `min_margin`.
+        below_margin: decided with a smaller margin.
+        cannot_say: not decided, `orders_differ` of them because the two orders of the letters disagree.
         faults: not answered.
-        unasked: would be asked about now, and were not: their verdicts are of another judge, or answers are missing.
+        unasked: the current settings would ask about these, but there is no answer to their current verdict.
     """
 
     asked: int
@@ -73,21 +73,21 @@ class AskedFigures:
 
 @dataclass(frozen=True, slots=True)
 class VerifierFigures:
-    """What a report says of the verifier.
+    """The figures of a report about the verifier.
 
     Args:
-        verifiers: who was asked, and how; several in a merged run.
-        groups: by why a response was asked about.
-        decided: verdicts that are the verifier's, by outcome.
-        chosen_sides, rejected_sides: sides of pairs that stand there by its decision.
-        min_margin: nats, of the settings that pairs were made with.
-        use_verifier: the same.
-        agreement: with proofs, whatever the margin; `agreement_beyond` with a margin of at least `min_margin`.
-        reliability: the same by margin.
+        verifiers: the verifiers and how they were asked; a merged run may have several.
+        groups: counts by the reason for asking.
+        decided: number of verdicts by the verifier, per outcome.
+        chosen_sides, rejected_sides: sides of pairs that are there because of its decision.
+        min_margin: nats; the setting with which the pairs were made.
+        use_verifier: the setting with which the pairs were made.
+        agreement: agreement with proofs at any margin; `agreement_beyond`: at a margin of at least `min_margin`.
+        reliability: agreement per range of margins.
         contradictions: proofs that it contradicts, the widest margin first.
-        faults: why it did not answer.
-        requests, prompt_tokens: that were sent; a request gives one token.
-        seconds: from lease to commit, over all chunks; several were under way at once.
+        faults: number of missing answers, per reason.
+        requests, prompt_tokens: what was sent; each reply is one token.
+        seconds: sum over all chunks of the time from lease to commit; chunks overlap, so a run takes less.
     """
 
     verifiers: tuple[AskedVerifier, ...]
@@ -108,7 +108,7 @@ class VerifierFigures:
 
 
 def verifier_figures(folder: RunFolder, counts: VerdictCounts, selection: Settings) -> VerifierFigures | None:
-    """The figures of a run; None where nobody was asked.
+    """Return the figures of a run; None if no verifier was asked.
 
     Raises:
         RunFolderError: a commit of answers is damaged.
@@ -151,7 +151,7 @@ RELIABILITY_HEAD = ("margin, nats", "agree", "disagree", "agreement", "95 % inte
 
 
 def asked_rows(found: VerifierFigures) -> list[tuple[str, ...]]:
-    """Rows under `ASKED_HEAD`."""
+    """Return the rows under `ASKED_HEAD`."""
     return [
         (
             _GROUPS[name],
@@ -163,7 +163,7 @@ def asked_rows(found: VerifierFigures) -> list[tuple[str, ...]]:
 
 
 def reliability_rows(found: VerifierFigures) -> list[tuple[str, ...]]:
-    """Rows under `RELIABILITY_HEAD`: each range of margins, then all, then those that count."""
+    """Return the rows under `RELIABILITY_HEAD`: each range of margins, all, those of at least `min_margin`."""
     ends = [*(one.least for one in found.reliability[1:]), None]
     rows = [
         (f"{one.least:g} or more" if end is None else f"{one.least:g} to {end:g}", one.agreement)
@@ -181,12 +181,12 @@ def _shares(one: AgreementFigures) -> tuple[str, str]:
 
 
 def verifier_names(found: VerifierFigures) -> str:
-    """Who was asked: `opencompass/CompassVerifier-3B`."""
+    """Return the verifiers' names: `opencompass/CompassVerifier-3B`."""
     return visible_line(", ".join(dict.fromkeys(one.model for one in found.verifiers)))
 
 
 def verifier_sentence(found: VerifierFigures) -> str:
-    """What it was asked and what became of it, in one or two sentences."""
+    """Return a sentence about what was asked, decided and used in pairs."""
     asked = sum(one.asked for name, one in found.groups.items() if name != AUDITED)
     audited = found.groups[AUDITED].asked if AUDITED in found.groups else 0
     right = sum(one.correct for name, one in found.groups.items() if name != AUDITED)
@@ -200,17 +200,17 @@ def verifier_sentence(found: VerifierFigures) -> str:
 
 
 def cost_words(found: VerifierFigures) -> str:
-    """What asking took."""
+    """Return the cost of asking, in words."""
     return f"{found.requests:,} requests, {found.prompt_tokens:,} prompt tokens, {found.seconds:,.0f} s of all chunks"
 
 
 def explain_command(url: str, one: Contradiction) -> str:
-    """The command that shows a contradiction, as a shell takes it."""
+    """Return the shell command that shows a contradiction."""
     return f"mmpr explain {shlex.quote(url)} {shlex.quote(f'{one.source}:{one.row}')}"
 
 
 def contradiction_line(one: Contradiction) -> str:
-    """One contradiction without its command."""
+    """Return a contradiction as one line, without its command."""
     return visible_line(
         f"{one.source}:{one.row} response {one.index}: {one.proven} by the rule {one.rule} ({one.answer!r} against "
         f"{one.reference!r}), the verifier says {one.decision}, margin {one.margin:g}"
@@ -218,7 +218,7 @@ def contradiction_line(one: Contradiction) -> str:
 
 
 def verifier_lines(found: VerifierFigures | None, url: str, *, width: int | None = None) -> list[str]:
-    """What a terminal shows: who was asked, two tables, the proofs that it contradicts with their commands."""
+    """Return the terminal's lines: the verifier, two tables, and the contradicted proofs with their commands."""
     if found is None:
         return []
     lines = [f"verifier {verifier_sentence(found)}"]

@@ -14,7 +14,7 @@ from mmpr.verifier.opinions import UseVerifier, with_opinion
 
 
 def verdicts_on(judge: Judge | OwnJudge, question: Question, responses: Sequence[Response]) -> list[Verdict]:
-    """A verdict on each response of a question; what it thought is not judged, and thoughts alone are no answer."""
+    """Return a verdict on each response of a question. Thoughts are not judged; thoughts alone are no answer."""
     judged = iter(judge.judge_all(question, [one.text for one in responses if not one.only_thinks]))
     return [Verdict(Outcome.UNPARSED, None, Rule.THINK) if one.only_thinks else next(judged) for one in responses]
 
@@ -34,7 +34,7 @@ def with_verdicts(committed: StoredQuestion, judge: Judge | OwnJudge) -> StoredQ
 
 
 def with_opinions(committed: StoredQuestion, *, min_margin: float, use: UseVerifier) -> StoredQuestion:
-    """The question with a verifier's verdicts where its answers count; what the rules said stays beside them."""
+    """Return the question with the verifier's verdicts where these count; `ruled` keeps the verdict of the rules."""
 
     if use is UseVerifier.NONE or all(stored.answer is None for stored in committed.responses):
         return committed

@@ -1,4 +1,4 @@
-"""How a verifier decided over a whole run: sums of its answers, and where it contradicts a proof of the rules."""
+"""A verifier's decisions over a whole run: sums of its answers, and the proofs of the rules that it contradicts."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from mmpr.types import JudgedBy, Outcome, Pair, Question, Verdict
 from mmpr.verifier.opinions import Opinion, agrees
 from mmpr.verifier.verifier_prompts import Decision
 
-MARGINS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)  # nats: where the rows of the reliability table begin
+MARGINS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)  # nats: lower bounds of the rows of the reliability table
 MOST_CONTRADICTIONS = 50
 _SHOWN_CHARS = 80
-# Groups of responses: why the verifier was asked about them.
+# Groups of responses, by the reason why the verifier was asked about them.
 UNDECIDED, LIKELY, AUDITED = "undecided", "likely", "audited"
 
 
 @dataclass(frozen=True, slots=True)
 class Contradiction:
-    """A proven verdict that the verifier contradicts; `index` is the response's."""
+    """A proven verdict that the verifier contradicts; `index` is the index of the response."""
 
     source: str
     row: int
@@ -38,18 +38,18 @@ class Contradiction:
 
 @dataclass(slots=True)
 class VerifierCounts:
-    """Sums that do not depend on the order of what is counted.
+    """Sums of a verifier's answers; the order of counting does not matter.
 
     Args:
-        groups: responses by why they were asked about: how many `asked`, how many of them `correct`, `incorrect`,
-            `cannot_say`, `below_margin` (decided, but not by `min_margin`), `orders_differ` and `faults`; `unasked` are
-            those that would be asked about and were not.
-        proven: of audited responses, by the place in `MARGINS` of the answer's margin: how many `agree` and `disagree`.
-        proven_beyond: the same of those whose margin is at least `min_margin`.
-        stand: by side of a pair, how many sides stand there by the verifier's decision.
-        decided: responses whose verdict is the verifier's, by outcome.
-        faults: why it did not answer.
-        contradictions: those of the widest margin first.
+        groups: counts per group of responses: `asked`, and of these `correct`, `incorrect`, `cannot_say`,
+            `below_margin` (decided, but not by `min_margin`), `orders_differ` and `faults`; `unasked` counts
+            responses that the current settings would ask about and that have no answer.
+        proven: `agree` and `disagree` of audited responses, per row of `MARGINS`.
+        proven_beyond: the same, only answers with a margin of at least `min_margin`.
+        stand: number of `chosen` and `rejected` sides of pairs that are there because of the verifier's decision.
+        decided: number of verdicts by the verifier, per outcome.
+        faults: number of answers that are missing, per reason.
+        contradictions: the `MOST_CONTRADICTIONS` with the widest margin.
     """
 
     groups: dict[str, Counter[str]] = field(default_factory=dict)
@@ -61,7 +61,7 @@ class VerifierCounts:
     contradictions: list[Contradiction] = field(default_factory=list)
 
     def count(self, committed: StoredQuestion, pairs: Sequence[Pair], min_margin: float) -> None:
-        """Take one question with its pairs."""
+        """Add a question and its pairs."""
         for stored in committed.responses:
             ruled = stored.by_rules
             if ruled is not None:
@@ -77,6 +77,7 @@ class VerifierCounts:
     def _count_response(self, question: Question, stored: StoredResponse, ruled: Verdict, min_margin: float) -> None:
         if stored.verdict is not None and stored.verdict.judged_by is JudgedBy.VERIFIER:
             self.decided[stored.verdict.outcome.value] += 1
+        # A proven verdict without an answer was not drawn for the audit.
         if not (is_open(ruled) or is_proven(ruled)) or (stored.answer is None and is_proven(ruled)):
             return
         group = AUDITED if is_proven(ruled) else LIKELY if ruled.outcome is Outcome.INCORRECT else UNDECIDED
@@ -127,7 +128,7 @@ class VerifierCounts:
         del self.contradictions[MOST_CONTRADICTIONS:]
 
     def add(self, other: VerifierCounts) -> None:
-        """Take another's sums."""
+        """Add the sums of `other`."""
         for group, counts in other.groups.items():
             self.groups.setdefault(group, Counter()).update(counts)
         for place, counts in other.proven.items():
@@ -141,11 +142,11 @@ class VerifierCounts:
 
     @property
     def was_asked(self) -> bool:
-        """Whether anybody was asked about anything."""
+        """Whether the verifier was asked about at least one response."""
         return any(counts["asked"] for counts in self.groups.values())
 
     def to_json(self) -> JsonObject:
-        """Plain and sorted: the same for the same sums."""
+        """Return sorted JSON: equal sums give equal text."""
         return {
             "groups": {group: _plain(counts) for group, counts in sorted(self.groups.items())},
             "proven": {str(place): _plain(counts) for place, counts in sorted(self.proven.items())},
@@ -159,7 +160,7 @@ class VerifierCounts:
 
 @dataclass(frozen=True, slots=True)
 class StoredVerifierCounts:
-    """`VerifierCounts` as JSON has them."""
+    """`VerifierCounts` as stored in JSON."""
 
     groups: dict[str, dict[str, int]] = field(default_factory=dict)
     proven: dict[int, dict[str, int]] = field(default_factory=dict)
@@ -170,7 +171,7 @@ class StoredVerifierCounts:
     contradictions: tuple[Contradiction, ...] = ()
 
     def counts(self) -> VerifierCounts:
-        """As sums."""
+        """Return the stored values as `VerifierCounts`."""
         return VerifierCounts(
             {group: Counter(counts) for group, counts in self.groups.items()},
             {place: Counter(counts) for place, counts in self.proven.items()},

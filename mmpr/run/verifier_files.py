@@ -1,7 +1,7 @@
-"""What a verifier answered about a run's responses: a table and a commit a chunk, beside what was committed before.
+"""A verifier's answers about the responses of a run: a table and a commit per chunk, in their own files.
 
-A chunk's answers hold for the very responses that they name by hash. Asked after the run was built, they change no
-committed file; a chunk without them was not asked about.
+The commit names the hash of the responses that were asked about; the answers count for these responses only. Asking
+after a build therefore changes no committed file. A chunk without these files was not asked about.
 """
 
 from __future__ import annotations
@@ -28,28 +28,28 @@ VERIFIER = "verifier"  # verifier/00012.json, verifier/00012-1a2b3c4d.parquet
 _COMMIT = re.compile(rf"{VERIFIER}/(\d{{5,}})\.json")
 _ANSWERS = pa.schema(
     [
-        ("place", pa.int32()),  # which question of the chunk, from 0
-        ("index", pa.int32()),  # which of its sampled responses
+        ("place", pa.int32()),  # index of the question in its chunk, from 0
+        ("index", pa.int32()),  # index of the sampled response
         ("plain", pa.list_(pa.float64())),
         ("swapped", pa.list_(pa.float64())),
         ("fault", pa.string()),
     ]
 )
 
-Answers = dict[tuple[int, int], VerifierAnswer]  # by place and index
+Answers = dict[tuple[int, int], VerifierAnswer]  # by (place, index)
 
 
 @dataclass(frozen=True, slots=True)
 class AskedVerifier:
-    """Who was asked, and how: what makes answers comparable.
+    """The verifier and how it was asked. Answers are comparable if these fields are equal.
 
     Args:
         kind: where it ran.
-        model: its name, or that of the run's own model.
-        revision: of its weights, where known.
-        form: the name of its prompt's format.
-        both_orders: whether it was asked in both orders of its letters.
-        audit: which share of the proven verdicts it was asked about.
+        model: its name; for `self` the name of the run's own model.
+        revision: commit of the weights, if known.
+        form: name of the prompt's format.
+        both_orders: whether both orders of the letters were asked.
+        audit: share of the proven verdicts that it was asked about.
     """
 
     kind: VerifierKind
@@ -62,17 +62,17 @@ class AskedVerifier:
 
 @dataclass(frozen=True, slots=True)
 class VerifierCommit:
-    """The commit of a chunk's answers.
+    """The commit of the answers about a chunk.
 
     Args:
         attempt: 8 hex digits.
-        by: who was asked.
+        by: the verifier.
         responses: hash of the committed responses that the answers are about.
-        judge: how these were judged when it was decided what to ask about (`ChunkAccount.judge`).
-        requests: prompts that were sent; equal ones of a question are sent once.
-        prompt_tokens: of all these.
-        seconds: from the lease to the commit.
-        host: the node's name.
+        judge: key of the judge whose verdicts decided what was asked (`ChunkAccount.judge`).
+        requests: number of prompts sent; equal prompts of a question are sent once.
+        prompt_tokens: tokens of these prompts.
+        seconds: time from the lease to the commit.
+        host: name of the node.
     """
 
     chunk: Count
@@ -91,20 +91,20 @@ class VerifierCommit:
 
 
 def commit_name(chunk: int) -> str:
-    """`verifier/00012.json`."""
+    """Return `verifier/00012.json`."""
     return f"{VERIFIER}/{chunk:05d}.json"
 
 
 def table_name(chunk: int, attempt: str) -> str:
-    """`verifier/00012-1a2b3c4d.parquet`."""
+    """Return `verifier/00012-1a2b3c4d.parquet`."""
     return f"{VERIFIER}/{chunk:05d}-{attempt}.parquet"
 
 
 def load_answers_commit(folder: RunFolder, chunk: int) -> VerifierCommit | None:
-    """The commit of a chunk's answers; None where nobody was asked.
+    """Return the commit of the answers about a chunk; None if the chunk was not asked about.
 
     Raises:
-        RunFolderError: it is damaged.
+        RunFolderError: the commit is damaged.
     """
     name = commit_name(chunk)
     try:
@@ -123,12 +123,12 @@ def _remedy(folder: RunFolder) -> str:
 
 
 def asked_chunks(folder: RunFolder) -> set[int]:
-    """The numbers of the chunks that have answers, from file names alone."""
+    """Return the numbers of the chunks that have answers. Reads only file names."""
     return {int(match[1]) for name in folder.store.names(VERIFIER) if (match := _COMMIT.fullmatch(name))}
 
 
 def read_answers(folder: RunFolder, commit: ChunkCommit) -> Answers:
-    """What a verifier answered about a chunk's responses; nothing where it was asked about others or not at all.
+    """Return a verifier's answers about the responses of a chunk; empty if it was not asked about these.
 
     Raises:
         RunFolderError: a file is missing or damaged.
@@ -155,7 +155,7 @@ def _letters(found: list[float] | None) -> Letters | None:
 def with_answers(
     committed: StoredQuestion, place: int, answers: Mapping[tuple[int, int], VerifierAnswer]
 ) -> StoredQuestion:
-    """The question, each sampled response with what a verifier answered about it."""
+    """Return the question with its answer on every sampled response."""
     responses = tuple(
         replace(one, answer=answers.get((place, one.response.index))) if one.verdict is not None else one
         for one in committed.responses
@@ -166,13 +166,13 @@ def with_answers(
 def commit_answers(
     folder: RunFolder, commit: VerifierCommit, answers: Mapping[tuple[int, int], VerifierAnswer]
 ) -> VerifierCommit:
-    """Write a chunk's answers, then their commit; of several attempts one counts, and that one's commit is returned.
+    """Write the answers about a chunk, then their commit. If another attempt was first, return the commit of that one.
 
     Args:
-        commit: its `file` is filled here.
+        commit: its `file` is set here.
 
     Raises:
-        RunFolderError: something could not be written; nothing counts.
+        RunFolderError: a file cannot be written; no answer counts.
     """
     rows: list[TableRow] = [
         {
@@ -198,10 +198,10 @@ def commit_answers(
 
 
 def publish_answers(folder: RunFolder, commit: VerifierCommit) -> None:
-    """Write the commit of a table that lies there.
+    """Write the commit of a table that is in the folder.
 
     Raises:
-        CommitRefused: another attempt was first.
+        CommitRefused: another attempt has committed.
     """
     try:
         folder.store.write_exclusive(commit_name(commit.chunk), commit.to_json())
@@ -210,12 +210,12 @@ def publish_answers(folder: RunFolder, commit: VerifierCommit) -> None:
 
 
 def take_answers(folder: RunFolder, other: RunFolder, own: ChunkCommit, *, chunk: int, responses: str) -> None:
-    """Take the answers about another run's chunk into this folder, under a number of this one.
+    """Copy the answers about a chunk of another run into this folder, under a new chunk number.
 
     Args:
         own: the chunk in `other`.
         chunk: its number here.
-        responses: the hash of its responses here, where they may have been written anew.
+        responses: hash of the responses here; it differs if the copy was rewritten.
     """
     stored = load_answers_commit(other, own.chunk)
     if stored is None or stored.responses != own.responses.sha256:
@@ -228,13 +228,13 @@ def take_answers(folder: RunFolder, other: RunFolder, own: ChunkCommit, *, chunk
 
 
 def drop_answers(folder: RunFolder, chunks: Iterable[int]) -> None:
-    """Take answers back, so that these chunks are asked about again."""
+    """Delete the commits of these chunks' answers, so that the chunks are asked about again."""
     for chunk in chunks:
         folder.store.delete(commit_name(chunk))
 
 
 def sweep_answers(folder: RunFolder) -> None:
-    """Delete what no commit names; for the driver alone, while nobody writes."""
+    """Delete files that no commit names. Only the driver may call this, while no worker writes."""
     for name in folder.store.names(VERIFIER):
         if is_temporary(name):
             folder.store.delete(name)

@@ -1,1 +1,1 @@
-"""What a verifier model is asked about the verdicts that the rules leave open, and how its letters are read. Pure."""
+"""The prompt of a verifier model, and the reading of its answer, for verdicts that the rules leave open. Pure."""

@@ -1,4 +1,7 @@
-"""A verifier's letters as a decision and a margin, and what these make of a verdict. Pure; never overrules a proof."""
+"""From the probabilities of a verifier's letters to a decision, a margin and a verdict.
+
+Pure; a proof is never overruled.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,13 @@ from mmpr.judging.rules import is_open, is_proven
 from mmpr.types import Certainty, JudgedBy, Outcome, Question, Verdict
 from mmpr.verifier.verifier_prompts import Decision, decisions
 
-VERIFIER_RULE = "verifier"  # of a verdict that a verifier gave
-MOST_MARGIN = 100.0  # nats; a letter of probability 0 is no further away
+VERIFIER_RULE = "verifier"  # `Verdict.rule` of a verdict that a verifier gave
+MOST_MARGIN = 100.0  # nats; also the margin to a letter of probability 0
 Letters = tuple[float, float, float]
 
 
 class UseVerifier(StrEnum):
-    """Which sides of a pair a response may take by a verifier's decision."""
+    """On which sides of a pair a response may be used because of a verifier's decision."""
 
     NONE = "none"
     BOTH = "both"
@@ -28,9 +31,9 @@ class UseVerifier(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Opinion:
-    """What the letters say: a decision, and nats between it and the next.
+    """A decision, and its margin in nats: the distance from the likeliest letter to the next.
 
-    Where both orders were asked and disagree, the decision is "cannot say" and the margin 0.
+    If both orders of the letters were asked and disagree, the decision is "cannot say" with margin 0.
     """
 
     decision: Decision
@@ -39,13 +42,13 @@ class Opinion:
 
 @dataclass(frozen=True, slots=True)
 class VerifierAnswer:
-    """What a verifier answered about one response.
+    """The answer of a verifier about one response.
 
     Args:
-        plain: log-probabilities in nats of A, B and C as the first token of its reply; None where it gave none.
-        swapped: the same where A means incorrect and B correct; None where one order was asked.
-        model: who answered.
-        fault: why it was not answered, in one line.
+        plain: log-probabilities of A, B and C as the first token of the reply, in nats; None without an answer.
+        swapped: the same for the prompt in which A means incorrect and B correct; None if one order was asked.
+        model: the verifier's name.
+        fault: the reason if there is no answer, in one line.
     """
 
     plain: Letters | None = None
@@ -55,7 +58,7 @@ class VerifierAnswer:
 
     @property
     def opinion(self) -> Opinion | None:
-        """The decision; None where there is no answer."""
+        """The decision and its margin; None if there is no answer."""
         if self.plain is None:
             return None
         one = read_letters(self.plain, swapped=False)
@@ -63,12 +66,13 @@ class VerifierAnswer:
             return one
         other = read_letters(self.swapped, swapped=True)
         if one.decision is not other.decision:
+            # a model that prefers the letter A whatever it means has no opinion
             return Opinion(Decision.CANNOT_SAY, 0.0)
         return Opinion(one.decision, min(one.margin, other.margin))
 
 
 def read_letters(logprobs: Sequence[float], *, swapped: bool) -> Opinion:
-    """The decision of one order. The margin is the same before and after normalising over the letters."""
+    """Return the decision of one order of the letters. The margin does not depend on whether the letters sum to 1."""
     meant = sorted(zip(logprobs, decisions(swapped=swapped), strict=True), key=lambda one: -one[0])
     (best, decision), (second, _), *_ = meant
     margin = best - second
@@ -76,7 +80,8 @@ def read_letters(logprobs: Sequence[float], *, swapped: bool) -> Opinion:
 
 
 def is_audited(question: Question, index: int, share: float) -> bool:
-    """Whether a proven response is of the share that is asked about too: a hash decides, so always the same ones."""
+    """Return whether a proven response belongs to the share that is asked about too. A hash of its place decides."""
+    # Not random: a chunk that is worked on twice asks about the same responses.
     place = f"{question.source}\n{question.row}\n{index}\naudit"
     return int.from_bytes(hashlib.sha256(place.encode()).digest()[:8], "big") < share * 2**64
 
@@ -87,17 +92,18 @@ def is_asked_about(question: Question, index: int, verdict: Verdict, audit: floa
 
 
 def agrees(verdict: Verdict, opinion: Opinion) -> bool | None:
-    """Whether an opinion and a proof say the same; None where the opinion does not decide."""
+    """Return whether an opinion and a proof agree; None if the opinion does not decide."""
     if opinion.decision is Decision.CANNOT_SAY:
         return None
     return (opinion.decision is Decision.CORRECT) == (verdict.outcome is Outcome.CORRECT)
 
 
 def with_opinion(verdict: Verdict, answer: VerifierAnswer | None, *, min_margin: float, use: UseVerifier) -> Verdict:
-    """The verdict that counts: the rules' own where they proved it, or where the verifier did not decide.
+    """Return the verdict that counts.
 
-    A response that is only likely wrong and that the verifier finds right is undecided where it may not be chosen:
-    the two disagree.
+    A proof of the rules always counts. An open verdict is replaced if the verifier decides by at least `min_margin`
+    and `use` permits the side. If the rules find a response likely wrong, the verifier finds it right and `use`
+    does not permit it as the chosen side, the two disagree and the response is undecided.
     """
     opinion = answer.opinion if answer is not None and use is not UseVerifier.NONE else None
     if opinion is None or not is_open(verdict) or opinion.margin < min_margin:

@@ -1,4 +1,4 @@
-"""The settings of the verifier: who is asked about what the rules leave open, and when its answer counts."""
+"""The settings of the verifier: which model is asked about open verdicts, and when its answer counts."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from mmpr.errors import ConfigError
 from mmpr.options import option
 from mmpr.verifier.verifier_prompts import format_for
 
-NONE, SELF = "none", "self"  # of `VerifierOptions.model`
+NONE, SELF = "none", "self"  # values of `VerifierOptions.model`
 _URL = re.compile(r"https?://[^\s/@?#]+(?:/[^\s?#@]*)?")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 class VerifierKind(StrEnum):
-    """Where a verifier runs: in the engines that answer, in engines of its own, or behind a server's address."""
+    """Where a verifier runs: in the engines that answer, in separate engines, or on a server."""
 
     SELF = "self"
     MODEL = "model"
@@ -26,7 +26,7 @@ class VerifierKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class VerifierOptions:
-    """Who is asked, and what its answers are worth.
+    """Which verifier is asked, and when its answers count.
 
     Raises:
         ConfigError: the settings do not fit together, or `url` or `key_env` would store a key.
@@ -58,7 +58,7 @@ class VerifierOptions:
     def __post_init__(self) -> None:
         if not self.model.strip():
             raise ConfigError("verifier: give none, self or a model's name")
-        # what was given is not repeated: it may be the key, given by mistake
+        # The messages do not repeat the value: a user may have given the key itself by mistake.
         if self.url is not None and not _URL.fullmatch(self.url):
             raise ConfigError("verifier_url: must be http(s)://host[:port][/path] without a password or a query")
         if self.key_env is not None and not _VARIABLE.fullmatch(self.key_env):
@@ -70,17 +70,17 @@ class VerifierOptions:
 
     @property
     def asks(self) -> bool:
-        """Whether anybody is asked."""
+        """Whether a verifier is asked at all."""
         return self.model != NONE
 
     @property
     def kind(self) -> VerifierKind:
-        """Where the verifier runs; of no meaning where nobody is asked."""
+        """Where the verifier runs; meaningless if `asks` is false."""
         if self.url is not None:
             return VerifierKind.ENDPOINT
         return VerifierKind.SELF if self.model == SELF else VerifierKind.MODEL
 
     @property
     def swaps(self) -> bool:
-        """Whether it is asked in both orders."""
+        """Whether each request is asked in both orders of the letters."""
         return format_for(self.model).swaps if self.both_orders is None else self.both_orders

@@ -1,8 +1,8 @@
-"""The verifier's prompt: question, reference answer and the end of a response, answered by one letter. Pure.
+"""The verifier's prompt: question, reference answer and the end of a response; the reply is one letter. Pure.
 
-Everything that comes from a source or a model is data inside delimiters. It cannot close them, it cannot hold a special
-token of a chat template or an image tag, and it stands on one line. The letters come last, behind all data, so that
-both orders share one prefix of the prompt.
+All text of a source or a model is data inside delimiters, on one line. It cannot close the delimiters, and it cannot
+contain a special token of a chat template or an image tag. The letters come after all data, so that the prompts of both
+orders share a prefix (which engines cache).
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from mmpr.prompts import SHIELD, strip_suffix, with_choices
 from mmpr.types import Message, Question
 
 LETTERS = ("A", "B", "C")
-MOST_QUESTION_CHARS = 1200  # options included
+MOST_QUESTION_CHARS = 1200  # including the options
 MOST_REFERENCE_CHARS = 300
 MOST_ANSWER_CHARS = 150
 MOST_EXCERPT_CHARS = 300
 
-# The start of every special token that chat templates know: `<|im_end|>`, `</s>`, `<IMG_CONTEXT>`, `<｜User｜>`.
+# The start of every special token of known chat templates: `<|im_end|>`, `</s>`, `<IMG_CONTEXT>`, `<｜User｜>`.
 _TOKEN_START = re.compile(r"<(?=[|｜/!A-Za-z_])")
 _DELIMITER = re.compile(r"<{3,}|>{3,}")
 _INVISIBLE = re.compile(rf"[{SHIELD}\u200b-\u200f\u2028-\u202e\u2060-\u2064\ufeff]")
@@ -29,7 +29,7 @@ _SENTENCE_START = re.compile(r"(?<=[.!?。！？])\s*(?=\S)")
 
 
 class Decision(StrEnum):
-    """What a letter says of a response."""
+    """The meaning of a letter."""
 
     CORRECT = "correct"
     INCORRECT = "incorrect"
@@ -45,10 +45,10 @@ class VerifierFormat:
     """How a verifier is asked.
 
     Args:
-        name: as reports give it.
-        template: with `{question}`, `{reference}`, `{answer}`, `{excerpt}` and `{letters}`, each once.
-        labels: what the prompt calls correct, incorrect and "cannot say".
-        swaps: whether it can be asked in both orders; a model that was trained on one order cannot.
+        name: the name in reports.
+        template: contains `{question}`, `{reference}`, `{answer}`, `{excerpt}` and `{letters}`, each once.
+        labels: the prompt's words for correct, incorrect and "cannot say".
+        swaps: whether both orders may be asked; a model that was trained on one order cannot read the other.
     """
 
     name: str
@@ -57,7 +57,7 @@ class VerifierFormat:
     swaps: bool = True
 
     def letters(self, *, swapped: bool) -> str:
-        """The lines that say what each letter means."""
+        """Return the lines that explain the letters: `A: correct`."""
         label = dict(zip(_ORDER, self.labels, strict=True))
         lines = zip(LETTERS, decisions(swapped=swapped), strict=True)
         return "\n".join(f"{letter}: {label[decision]}" for letter, decision in lines)
@@ -71,8 +71,8 @@ GENERAL = VerifierFormat(
     "Reply with one letter.",
     ("correct", "incorrect", "cannot say"),
 )
-# The frame and the letters of `src/prompts.py` in github.com/open-compass/CompassVerifier (arXiv 2508.03686), which the
-# model was tuned on; the instruction is in words of our own. Its C means an answer that is cut, repeats or refuses.
+# The frame and the letters are those of `src/prompts.py` in github.com/open-compass/CompassVerifier (arXiv 2508.03686),
+# on which the model was tuned; the instruction is rewritten. Its C means an answer that is cut off, repeats or refuses.
 COMPASS = VerifierFormat(
     "compass",
     "As a grading expert, judge whether the candidate's final answer is consistent with the standard answer. The "
@@ -90,17 +90,17 @@ _KNOWN = ((re.compile(r"compass[-_]?verifier", re.IGNORECASE), COMPASS),)
 
 
 def format_for(model: str | None) -> VerifierFormat:
-    """The format that a model is known to want, by its name; else the general one."""
+    """Return the format that a model was trained on, found by the model's name; otherwise the general one."""
     return next((one for pattern, one in _KNOWN if model and pattern.search(model)), GENERAL)
 
 
 def decisions(*, swapped: bool) -> tuple[Decision, ...]:
-    """What A, B and C mean, in this order."""
+    """Return the decisions that A, B and C mean."""
     return _SWAPPED if swapped else _ORDER
 
 
 def letter_for(decision: Decision, *, swapped: bool) -> str:
-    """The letter that says so: what a model that learns to verify has to answer."""
+    """Return the letter of a decision: the target for a model that is trained to verify."""
     return LETTERS[decisions(swapped=swapped).index(decision)]
 
 
@@ -113,13 +113,13 @@ def verifier_messages(
     swapped: bool = False,
     form: VerifierFormat = GENERAL,
 ) -> tuple[Message, ...]:
-    """The messages of one request; the letter is the first token of the reply.
+    """Return the messages of one request; the first token of the reply is the letter.
 
     Args:
-        question_text: with its options, as `question_part` gives it.
-        reference: the accepted reference answers, as `reference_part` gives them.
-        answer: the final answer that was extracted; None where none was found.
-        excerpt: the end of the response, as `last_sentences` gives it.
+        question_text: the question with its options, from `question_part`.
+        reference: the accepted reference answers, from `reference_part`.
+        answer: the extracted final answer; None if none was found.
+        excerpt: the end of the response, from `last_sentences`.
         swapped: A means incorrect and B correct.
         form: how this verifier is asked.
     """
@@ -130,7 +130,7 @@ def verifier_messages(
         "excerpt": as_data(last_sentences(excerpt), MOST_EXCERPT_CHARS),
         "letters": form.letters(swapped=swapped),
     }
-    # in one pass: an answer that says "{letters}" is not filled in
+    # One pass over the template, so that an answer with the text "{letters}" is not filled in.
     text = re.sub(r"\{(\w+)\}", lambda found: parts[found[1]], form.template)
     return (Message("user", text),)
 
@@ -138,24 +138,24 @@ def verifier_messages(
 def messages_about(
     question: Question, answer: str | None, response: str, *, swapped: bool = False, form: VerifierFormat = GENERAL
 ) -> tuple[Message, ...]:
-    """`verifier_messages` about one response of a question that has a reference answer."""
+    """Return the messages about one response. The question must have a reference answer."""
     return verifier_messages(
         question_part(question), reference_part(question), answer, response, swapped=swapped, form=form
     )
 
 
 def question_part(question: Question) -> str:
-    """A question's text with its options, without image tags and without a benchmark's instruction at its end."""
+    """Return a question's text with its options, without image tags and without a benchmark's closing instruction."""
     return without_tags(with_choices(replace(question, text=strip_suffix(question.text)))).strip()
 
 
 def reference_part(question: Question) -> str:
-    """Every accepted reference answer."""
+    """Return all accepted reference answers, joined by "or"."""
     return " or ".join(question.answer or ())
 
 
 def last_sentences(text: str, most: int = MOST_EXCERPT_CHARS) -> str:
-    """The end of a response: whole sentences where some fit, at most `most` characters."""
+    """Return the end of a response, at most `most` characters: whole sentences if at least one fits."""
     line = " ".join(text.split())
     if len(line) <= most:
         return line
@@ -165,11 +165,12 @@ def last_sentences(text: str, most: int = MOST_EXCERPT_CHARS) -> str:
 
 
 def as_data(text: str, most: int) -> str:
-    """Text as data inside delimiters: on one line, bounded, with nothing in it that could end it."""
+    """Return text as one line of at most `most` characters that cannot close its delimiters."""
     line = " ".join(_INVISIBLE.sub("", text).split())
     line = _DELIMITER.sub(lambda found: found[0][:2], line)
     line = _TOKEN_START.sub("< ", line)
     if len(line) <= most:
         return line
+    # Both ends stay: a question often asks at its end, and its options are there.
     half = (most - 3) // 2
     return f"{line[:half].rstrip()} … {line[-half:].lstrip()}"
