@@ -9,7 +9,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Protocol
 
-from mmpr.errors import JudgeError
+from mmpr.errors import ConfigError, JudgeError
 from mmpr.judging.answer_head import retracts, split_head, without_boilerplate
 from mmpr.judging.clean import clean, cleaned
 from mmpr.judging.extract import extract
@@ -88,6 +88,10 @@ def judge_response(
     Raises:
         ConfigError: `answer_kind`, `answer_form` or `tolerance` is not valid.
     """
+    if isinstance(verifier, str):
+        raise ConfigError(
+            "verifier: give an mmpr.Verifier, which holds the engine: with mmpr.Verifier(url=..) as one: .."
+        )
     accepted = (answer,) if isinstance(answer, (str, int, float)) else tuple(answer)
     stated = replace(
         options,

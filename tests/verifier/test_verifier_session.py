@@ -131,6 +131,8 @@ def test_a_server_of_several_models_needs_a_name():
 
 
 def test_a_verifier_needs_a_name():
+    with pytest.raises(ConfigError, match=r"give an mmpr\.Verifier"):
+        mmpr.judge("Final Answer: a kitten", **OPEN, verifier="http://host:8000/v1")
     with pytest.raises(ConfigError, match="name a model"):
         mmpr.Verifier()
     with pytest.raises(ConfigError, match="name a model"):
