@@ -1,6 +1,6 @@
-"""How a part declares its options: a field with its default, its sentence and its bounds.
+"""Declare the options of a part: each is a field with a default, a description and bounds.
 
-Each part keeps a frozen record of its options beside its code; `mmpr.settings` composes these very records.
+Each part keeps a frozen record of its options next to its code; `mmpr.settings` is composed of these records.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ DESCRIPTION = "description"
 
 
 def option(default: Any, description: str, **bounds: float) -> Any:  # noqa: ANN401 as `dataclasses.field`
-    """A field of an options record.
+    """Return a field of an options record.
 
     Args:
-        default: copied for each record where it is a mapping or a list.
+        default: copied for each record if it is a mapping or a list.
         description: one sentence or less, as `mmpr settings` prints it; with units.
-        bounds: `ge`, `gt`, `le`, `lt`, checked where settings are read.
+        bounds: `ge`, `gt`, `le`, `lt`, checked when settings are read.
     """
     metadata = {DESCRIPTION: description, **bounds}
     if isinstance(default, dict | list):
@@ -27,5 +27,5 @@ def option(default: Any, description: str, **bounds: float) -> Any:  # noqa: ANN
 
 
 def derived(default: Any) -> Any:  # noqa: ANN401 as `dataclasses.field`
-    """A field of an options record that is no setting: a flow fills it."""
+    """Return a field of an options record that is not a setting; a flow sets it."""
     return field(default=default, metadata={"exclude": True})

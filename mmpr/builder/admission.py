@@ -29,6 +29,7 @@ class Admission:
         held = Held(self, prompt_tokens)
         cost = held.cost(n_responses)
         async with self._room:
+            # a question with more tokens than the budget is admitted alone, otherwise it would wait for ever
             await self._room.wait_for(lambda: self._held == 0 or self._held + cost <= self._budget)
             held.expect(n_responses)
         try:

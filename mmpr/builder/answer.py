@@ -159,6 +159,7 @@ async def answer(
                 return await _sample_in_rounds(answered, prompt, engine, recipe, rounds, threads)
             sampling = recipe.request(question, stage, n=recipe.sampling.n, max_tokens=recipe.sampling.max_tokens)
             return replace(answered, responses=tuple(await engine.generate(prompt, sampling)))
+        # The question's own images are open already; those of another question must be fetched.
         lenders = others if recipe.dropout.rejected_view is View.OTHER_IMAGE else ()
         with engine.clock.preparing():
             async with threads.fetching(hosts_of(reference for one in lenders for reference in one.images)):
@@ -237,6 +238,7 @@ async def _gains_of_right(
     answered: AnsweredQuestion, prompt: Prompt, engine: Engine, threads: WorkThreads
 ) -> AnsweredQuestion:
     """Compute the gains of the responses that may be chosen, if there is an image and something to reject."""
+    # only these can be chosen, so the gain of the others would be computed for nothing
     right = [
         response
         for response, verdict in zip(answered.responses, answered.verdicts, strict=True)
@@ -281,6 +283,7 @@ async def _finish(
     if isinstance(gains, Skip):
         return replace(answered, skip=gains)
     drafts = _with_gains(drafts, gains)
+    # the draft that depends most on the image; the first one without gains
     draft, cut = max(fit, key=lambda one: gains.get(one[0].index, 0.0))
     named = () if recipe.dropout.rejected_view is View.IMAGE_KEPT else tuple(image.sha256 for image in shown)
     answered = replace(

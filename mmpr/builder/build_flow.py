@@ -131,6 +131,7 @@ def build(
 def _build(start: BuildStart, sources: Sequence[Source], counted: Sequence[Index]) -> BuildOutcome:
     """Enter the run, lease its chunks, finish; connect to the cluster when the first step needs it."""
     config, folder = start.config, start.folder
+    # A later start is refused before it waits for a cluster.
     if known := folder.has_run():
         require_identity(folder, identity(config, sources))
     else:
@@ -159,11 +160,12 @@ def _build(start: BuildStart, sources: Sequence[Source], counted: Sequence[Index
 
 
 def _unasked(start: BuildStart) -> list[int]:
-    """The committed chunks that the verifier is still to be asked about.
+    """Return the committed chunks that the verifier has not been asked about yet.
 
     Raises:
-        ConfigError: it cannot be asked, as far as can be told here, or another one was asked before.
+        ConfigError: the verifier cannot be asked, as far as this machine can tell, or another one was asked before.
     """
+    # only for its errors, which must come before the answering engines cost anything
     verifier_maker_of(start)
     return chunks_to_ask(verifier_settings(start.folder, start.config))
 
@@ -239,7 +241,7 @@ def pair_again(out: str, overrides: list[str], *, to: str | None = None) -> Repo
 
 
 def _copied(folder: RunFolder, to: str) -> RunFolder:
-    """A new folder with the run's responses, and with what a verifier answered about them."""
+    """Copy the run's responses and the verifier's answers about them into a new folder."""
     other = folder.copy(to)
     for commit in folder.commits():
         take_answers(other, folder, commit, chunk=commit.chunk, responses=commit.responses.sha256)
@@ -276,7 +278,7 @@ def paired_anew(out: str, overrides: list[str]) -> tuple[RunFolder, BuildConfig]
 
 
 def _refuse_asking(config: BuildConfig) -> None:
-    """Raises `ConfigError` where a verifier is named: pairing goes by the answers that are there."""
+    """Raise `ConfigError` if a verifier is named: pairing uses only stored answers."""
     if config.verifier.asks:
         raise ConfigError("verifier: pairing asks nobody; `mmpr ask-verifier DIR` does, and pairs again")
 
@@ -326,6 +328,7 @@ def _lease_out(start: BuildStart, run: EnteredRun) -> tuple[BuildOutcome | None,
         ):
             failing = _watch(start, engines, run, progress, [progress, view, metering, start.chronicle, start.budget])
     finally:
+        # the run's own model verifies next: its engines stay
         if not (config.verifier.kind is VerifierKind.SELF and config.verifier.asks and engines.is_idle):
             with start.waiting("ending the engines"):
                 shared.give_back()
@@ -351,6 +354,7 @@ def _watch(
             failures.count(event.report)
         if failing := failures.failing():
             return failing
+        # asked after each event, because a deadline may pass while no chunk ends
         if why := start.budget.spent():
             start.stopping.request(why)
     return None
@@ -404,6 +408,7 @@ class FailureWatch:
     def count(self, report: ChunkReport) -> None:
         """Count a committed chunk."""
         failed = {r.value: report.skips_by_reason.get(r.value, 0) for r in FAILURES}
+        # a node without the image share fails all its questions, a tenth of the run's
         for host in (_EVERYWHERE, report.host):
             self._questions[host] += report.questions
             self._failures.setdefault(host, Counter()).update(failed)

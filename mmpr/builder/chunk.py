@@ -148,7 +148,7 @@ async def _beside(
 ) -> ChunkReport:
     try:
         return await context.beside(judge_and_commit, settings, attempt, answered)
-    except SpoolGone:  # the task runs on another machine, for this one has no CPU for it: it gets the bytes themselves
+    except SpoolGone:
         # the task ran on another machine, because this one has no free CPU: send the bytes themselves
         whole = [replace(one, images=tuple(map(_unspooled, one.images))) for one in answered]
         return await context.beside(judge_and_commit, settings, attempt, whole)
@@ -223,6 +223,7 @@ async def _together(rows: list[Row], ask: Ask) -> list[AnsweredQuestion]:
 
 async def _in_groups(rows: list[Row], lease: Lease, context: WorkContext, ask: Ask) -> list[AnsweredQuestion]:
     """Announce each group before it is asked, and ask no quarantined row; return results in the order of the rows."""
+    # The lease is alone in its engine: earlier attempts ended engines, and one of these rows may be the cause.
     by_row = {row[0].row: row for row in rows}
     answered: dict[int, AnsweredQuestion] = {}
     for number, words in lease.quarantined:
@@ -275,6 +276,7 @@ async def _ask(
             answered = await answer(
                 question, engine, recipe, settings.loader, rounds, others, priority, images, room.threads
             )
+        # a dead engine or a full disk is no fault of this question
         except MmprError:
             raise
         except Exception as error:  # noqa: BLE001 a fault of one request, of any type, skips one question
@@ -334,6 +336,7 @@ def commit_once(
     """
     try:
         commit = folder.commit_chunk(chunk, attempt, rows, account)
+    # An engine that was taken for dead may have committed the chunk in the meantime.
     except CommitRefused:
         commit = folder.load_commit(chunk)
     account = commit.account

@@ -42,6 +42,7 @@ def default_is_pocket(overrides: list[str]) -> bool:
     Otherwise it is InternVL2-8B.
     """
     named = {short_name(override.partition("=")[0]) for override in overrides}
+    # engines on other machines may have GPUs
     elsewhere = os.environ.get("RAY_ADDRESS") or named & {"ray_address", "endpoint_url"}
     return not elsewhere and not has_gpu()
 
@@ -92,6 +93,7 @@ def _model(config: BuildConfig) -> str:
 def engine_options(config: BuildConfig) -> EngineOptions:
     """Return how to start one vLLM engine; `pocket` becomes the path of the embedded checkpoint."""
     path = _model(config)
+    # vLLM would take a wrong path for a name on the Hub and report a missing repository
     if path.startswith((".", "/", "~")) and not (Path(path).expanduser() / "config.json").is_file():
         raise ConfigError(f"model: {path} has no config.json; name a checkpoint's folder or a Hub repository")
     lora, rank = (None, 0) if config.engine.lora is None else _adapter(config.engine.lora)
@@ -109,7 +111,7 @@ def engine_options(config: BuildConfig) -> EngineOptions:
 
 
 def _thinking(config: BuildConfig) -> tuple[Thinking, ...]:
-    """What the sources want of thinking, where they say it."""
+    """Return which of thinking on and off the sources request; empty if no source says it."""
     wanted = {one.config.prompt.thinks for one in of_sources(config)}
     return tuple(thinking for thinking in (Thinking.OFF, Thinking.ON) if thinking in wanted)
 
@@ -160,6 +162,7 @@ def checkpoint_revision(model: str) -> str | None:
 def _fingerprint(path: Path) -> str:
     digest = hashlib.sha256()
     for file in sorted(path.iterdir()):
+        # what decides the answers: a new README is the same model
         if file.suffix in (".json", ".safetensors", ".py", ".model", ".bin"):
             digest.update(f"{file.name} {file.stat().st_size}\n".encode())
             if file.stat().st_size < _SMALL_BYTES:
@@ -173,6 +176,7 @@ def placement(config: BuildConfig) -> Placement:
     on_cpu = served or config.is_pocket or is_alone(config)
     engines = None if asked.engines == "auto" else asked.engines
     return Placement(
+        # `auto` counts GPUs, and a server or the pocket model needs none
         engines=1 if engines is None and (served or config.is_pocket) else engines,
         gpus=0 if on_cpu else config.engine.tensor_parallel_size,
         accelerator=asked.accelerator,
@@ -195,6 +199,7 @@ def recipe(config: BuildConfig, *, engine_tiles: int | None = None) -> AskRecipe
         config.prompt,
         config.sampling,
         config.dropout,
+        # engines cut as the source with most tiles needs; requests of other sources name their limit
         max_tiles=None if engine_tiles in (None, most) else most,
         video_tiles=None if most is None else config.images.video_tiles,
     )

@@ -49,6 +49,7 @@ def finish_evaluation(folder: RunFolder, config: BuildConfig) -> EvaluationRepor
         SourceError: no question could be evaluated.
         LawBroken: `questions = evaluated + skipped` does not hold.
     """
+    # Without a manifest the folder is unfinished: a crash here leaves no old report that looks valid.
     folder.store.delete(MANIFEST)
     commits = list(folder.commits())
     results, skipped = _found(folder, config, commits, map_tasks)
@@ -82,6 +83,7 @@ def compare_runs(first: str, second: str) -> ComparisonReport:
         RunFolderError: as for `evaluate_run`; or the runs have no question in common.
     """
     (one, run, config), (other, other_run, against) = _opened(first), _opened(second)
+    # A difference of judges would look like a difference of models.
     if judged := _differing(part(config, Mark.SELECTION), part(against, Mark.SELECTION), _judging()):
         name, (here, there) = next(iter(judged.items()))
         raise ConfigError(f"{name} is {here!r} in {first} and {there!r} in {second}: evaluate one of them again")

@@ -28,6 +28,7 @@ def result_of(committed: StoredQuestion, options: JudgeOptions) -> Result | Skip
     try:
         reference = compile_reference(question, options=options)
     except JudgeError as error:
+        # an imported run, or other judge settings than those that the chunk was built with
         return Skip(question.id, Stage.JUDGE, Reason.NONE_JUDGED, " ".join(str(error).split()))
     images = [image.original_sha256 for image in committed.images]
     form = functools.partial(form_of, reference)

@@ -101,6 +101,7 @@ def finished_report(folder: RunFolder, config: BuildConfig) -> Report | Evaluati
         manifest = read_manifest(folder)
         if manifest is None or manifest.n_chunks != len(folder.committed_chunks()):
             return None
+        # a custom judge has changed its version: its verdicts are given again
         if manifest.own_judges != own_judges(config):
             return None
         if not all(_is_there(folder, file) for file in manifest.files):
@@ -108,6 +109,7 @@ def finished_report(folder: RunFolder, config: BuildConfig) -> Report | Evaluati
         report = read_evaluation(folder) if config.sampling.evaluate else read_report(folder)
     except RunFolderError:  # finishing the run again repairs all of these
         return None
+    # after an update of mmpr the dataset is cut again, with new verdicts
     return report if report.judge_version == VERSION else None
 
 
@@ -117,4 +119,5 @@ def _is_there(folder: RunFolder, file: FileRecord) -> bool:
         return folder.store.exists(file.path)
     if not folder.store.exists(file.path) or folder.store.size(file.path) != file.n_bytes:
         return False
+    # data/ may have hundreds of gigabytes: only its lengths are compared
     return file.path.startswith(f"{DATA}/") or folder.record(file.path).sha256 == file.sha256

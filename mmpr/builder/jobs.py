@@ -94,6 +94,7 @@ def run_job(
     budget = Budget(first.cluster.deadline, first.cluster.max_gpu_hours)
     with stop_signal(), Shared(keep=True, debug=debug) as shared:
         for part in parts:
+            # the last part's engines end while its dataset is cut
             shared.keep = part is not parts[-1]
             try:
                 outcome = build(
@@ -106,6 +107,7 @@ def run_job(
                     debug=debug,
                 )
             except MmprError as error:
+                # they may be the cause: the next source gets new ones
                 shared.end_engines()
                 yield Ended(part, error=error)
                 continue
@@ -125,6 +127,7 @@ def _parse(file: Path) -> JobFile:
 def _part(file: Path, job: JobFile, name: str, overrides: list[str]) -> JobPart:
     place = f"{file}: sources: {name}"
     own = flat(job.sources[name])
+    # A job has one budget and one cluster: a source's own value would be ignored.
     if common := [key for key in _COMMAND if key in own]:
         raise ConfigError(f"{place}: {common[0]} belongs to the whole job; put it under `settings:`")
     values = _absolute(file, {**flat(job.settings), **own})

@@ -108,6 +108,7 @@ def enter(folder: RunFolder, config: BuildConfig, sources: Sequence[Source], cou
     selection = part(config, Mark.SELECTION)
     if folder.has_run():
         layout = _reenter(folder, config, counted)
+        # a run of an older mmpr has none yet
         folder.change_reading(readings(sources))
         folder.change_selection(selection)
     else:

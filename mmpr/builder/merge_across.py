@@ -143,7 +143,7 @@ def take_joined(folder: RunFolder, rule: PairOptions, time_limit_s: float, work:
     for place, committed in enumerate(read_chunk(own.folder, work.commit)):
         if place not in work.moved:
             rows.append(_renamed(_with_others(committed, own.model, others.get(place, ())), work.renamed))
-    # verdicts that were given under other settings, in any of the runs, are given again
+    # Verdicts are given again if a run's were given under other settings.
     if {*judges, account.judge} != {judge_key(work.judge)}:
         with open_judge(work.judge, time_limit_s=time_limit_s) as judge:
             rows = [with_verdicts(one, judge) for one in rows]
@@ -161,7 +161,7 @@ def take_joined(folder: RunFolder, rule: PairOptions, time_limit_s: float, work:
 
 
 def _take_answers(folder: RunFolder, commit: ChunkCommit, rows: Sequence[StoredQuestion], work: JoinedChunk) -> None:
-    """Keep what a verifier answered, where all answers are of one; else it is to be asked again (`across_notes`)."""
+    """Commit the verifier's answers of all runs if they are of one verifier; otherwise it must be asked again."""
     answers = {
         (place, one.response.index): one.answer
         for place, row in enumerate(rows)
@@ -171,9 +171,11 @@ def _take_answers(folder: RunFolder, commit: ChunkCommit, rows: Sequence[StoredQ
     asked = [(work.runs[work.own].folder, work.commit.chunk)]
     asked += [(work.runs[one.part].folder, one.chunk) for one in work.answered]
     stored = [found for run, chunk in asked if (found := load_answers_commit(run, chunk))]
+    # `across_notes` tells the user to ask again: a commit names one verifier.
     if not answers or len({one.by for one in stored}) != 1:
         return
     kept = replace(
+        # the requests are paid for, and counted, in their own run
         stored[0], chunk=commit.chunk, attempt=new_attempt(), responses=commit.responses.sha256, requests=0,
         prompt_tokens=0, seconds=0.0, judge=commit.account.judge,
     )  # fmt: skip

@@ -133,6 +133,7 @@ def _settings(
     """Return the first run's selection settings with the overrides, and a note if other runs had different ones."""
     chosen, *others = [part(stored_settings(one.run, []), Mark.SELECTION) for one in given]
     chosen["per_source"] = _per_source([chosen, *others])
+    # `grounding` is checked per run below, with the name of the run without it
     run = replace(given[0].run, identity={**_agreed(parts), "grounding": True}, selection=chosen)
     config = stored_settings(run, overrides)
     before, now = (part(c, Mark.IDENTITY) for c in (stored_settings(run, []), config))

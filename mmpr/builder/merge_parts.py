@@ -70,6 +70,7 @@ def refuse_places(out: RunFolder, folders: Sequence[RunFolder]) -> None:
     for root, folder in zip(roots, folders, strict=True):
         if roots.count(root) > 1:
             raise ConfigError(f"merge: {folder.url} is named twice")
+        # cleaning up an interrupted merge deletes files in `out`, which must not be a run's
         if _root(out)[0] == root[0] and _root(out)[1].is_relative_to(root[1]):
             raise ConfigError(f"--out {out.url} is {folder.url} or inside it; a merge leaves its runs as they are")
 
@@ -83,6 +84,7 @@ def parts_of(given: Sequence[Given]) -> list[MergePart]:
     steps = [_root(one.folder)[1].parts for one in given]
     depths = (n for n in range(1, _MOST_STEPS) if len({step[-n:] for step in steps}) == len(steps))
     depth = next(depths, _MOST_STEPS)
+    # `a/charts` and `b/charts` become `a-charts` and `b-charts`
     names = ["-".join(step[-depth:]).strip("/") for step in steps]
     return _told_apart([part for one, name in zip(given, names, strict=True) for part in _parts(one, name)])
 

@@ -37,6 +37,7 @@ class NodeProbe:
             MmprError: names the path that this node cannot read or write.
         """
         self.folder.store.try_writing()
+        # a node without the share fails here, not with every question of its chunks
         next(iter(read_range(self.source, self.lease)), None)
         if self.image is not None:
             _load(self.loader, self.image)

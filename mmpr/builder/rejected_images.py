@@ -73,6 +73,7 @@ def _another(
             found = load(references)
         except ImageError:  # the other question has its own skip for this
             continue
+        # two paths may hold the same picture
         if own.isdisjoint(image.sha256 for image in found):
             return found
     return None

@@ -73,6 +73,7 @@ def _twice(question: Question, reference: Reference) -> str | None:
     for form in reference.forms:
         if isinstance(form.inner, Choice) and texts:
             for place in form.inner.reference:
+                # options that are images all have the text `<image>`
                 if texts.count(texts[place]) > 1 and texts[place] != IMAGE_TAG:
                     return f"the answer's option {question.choices[place][:40]!r} is there twice: two letters are right"
     return None

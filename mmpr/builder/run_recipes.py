@@ -132,4 +132,5 @@ def judge_options(config: BuildConfig) -> JudgeOptions:
     Their form is the one that the prompt asks for, unless a setting overrides it.
     """
     asked = config.prompt.answer_form or config.prompt.version
+    # a template of the user's own may ask for any form
     return replace(config.judge, format="any" if asked == GIVEN else asked)

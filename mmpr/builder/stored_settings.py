@@ -36,6 +36,7 @@ def answering_models(identities: Sequence[Settings]) -> list[str]:
     models = [_answering(identity) for identity in identities]
     states = {(model, identity.get("revision")) for model, identity in zip(models, identities, strict=True)}
     several = {model for model, n in Counter(model for model, _ in states).items() if n > 1}
+    # Two revisions of a model, for example before and after a round of DPO, are two models.
     return [
         f"{model}@{str(identity.get('revision'))[:25]}" if model in several else model
         for model, identity in zip(models, identities, strict=True)

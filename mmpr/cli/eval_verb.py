@@ -48,6 +48,7 @@ def evaluate(
     context.meta[LOG_FORMAT] = log_format
     folders, settings = sorted_words(words or [])
     asking = out is not None and not folders and not compare
+    # A finished run is read as it is; a setting would have no effect.
     looking = source is None and out is None and not settings and len(folders) == (2 if compare else 1)
     if not asking and not looking:
         raise UsageError(_WAYS)
@@ -56,6 +57,7 @@ def evaluate(
         return
     assert out is not None
     options = given(source=source, limit=limit, image_root=image_root, strict=strict or None)
+    # Last, so that they win: pass@k needs equally many responses to every question.
     chosen = settings_of(config, [*options, *settings, "evaluate=true", "adaptive=false"])
     if not chosen.source.path and not chosen.sources:
         raise UsageError(_WAYS)

@@ -33,6 +33,7 @@ class _Format(StrEnum):
 def _window(text: str) -> tuple[float, float]:
     low, colon, high = text.partition(":")
     try:
+        # 0.5 means 0.5:0.5
         return float(low), float(high if colon else low)
     except ValueError:
         raise typer.BadParameter(f"{text!r} is not LOW:HIGH, such as 0.2:0.8") from None

@@ -35,6 +35,7 @@ def import_rollouts(
     context.meta[LOG_FORMAT] = log_format
     overrides = [*given(model=model, image_root=image_root), *(settings or [])]
     outcome = import_file(file, out, overrides, settings=config, log_format=log_format)
+    # known only after the whole file has been read
     for note in outcome.late_notes:
         say(note, err=True)
     if outcome.idle:

@@ -42,6 +42,7 @@ def error_message(end: MmprError | KeyboardInterrupt) -> tuple[int, str]:
 def print_event(context: typer.Context, event: str, words: str, *, level: str = "info", **fields: object) -> None:
     """Print an event of a build on stderr: a line for people or, with `--log-format json`, an object."""
     if _is_json(context):
+        # the prefix is for people; programs know from where the line comes
         log(event, level, words=words.removeprefix("mmpr: "), **fields)
     else:
         say(words, err=True)
@@ -86,6 +87,7 @@ def print_result(context: typer.Context, outcome: BuildOutcome, chosen: BuildCon
 
 def _print_done(context: typer.Context, outcome: BuildOutcome, words: str) -> None:
     """Print that a build is complete: always for programs; for people the printed results are enough."""
+    # a program waits for this line; the exit code is not in the log
     if words or _is_json(context):
         done = "nothing left to do" if outcome.idle else "complete"
         print_event(context, "ended", words or done, run=outcome.folder.url, exit_code=0)

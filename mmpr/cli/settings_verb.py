@@ -52,6 +52,7 @@ def _list_values(config: Path | None, *, as_json: bool) -> None:
         }
         typer.echo(json.dumps(rows, ensure_ascii=False, indent=1))
         return
+    # without a terminal lines are not wrapped, for grep
     columns = terminal_width() or 1000
     for name, one in known.items():
         value = _as_yaml(chosen[name])
@@ -111,6 +112,7 @@ def file_schema() -> dict[str, Any]:
     fields["prompt_template"]["anyOf"].append({"type": "string"})
     fields["deadline"]["anyOf"].append({"type": "integer"})  # YAML 1.1 reads 12:30 as a number
     weight = {"type": "number", "exclusiveMinimum": 0}
+    # A source without the setting has the build's value, not the default.
     alone = {name: {key: part for key, part in fields[name].items() if key != "default"} for name in PER_SOURCE}
     entry = {
         "type": "object",
@@ -123,6 +125,7 @@ def file_schema() -> dict[str, Any]:
         "anyOf": [{"type": "array", "items": one}, {"type": "object", "additionalProperties": one}],
         "description": fields["sources"]["description"],
     }
+    # `engine` is a section, and a short name: `engine: endpoint`.
     both = {
         name: {"anyOf": [section, fields[name]]} if name in fields else section for name, section in sections.items()
     }

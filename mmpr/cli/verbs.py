@@ -101,6 +101,7 @@ class _Verbs(TyperGroup):
             if option := getattr(error, "option_name", None):
                 error.message += _setting_hint(option, words)
             text = io.StringIO()
+            # Captured, because the message may quote a file: `say` escapes its control characters.
             error.show(text)
             # removes pydantic's prefix from a message
             say(text.getvalue().replace("Value error, ", "").rstrip(), err=True)
@@ -110,6 +111,7 @@ class _Verbs(TyperGroup):
             end = missing_extra(raised, wanted=wanted) or raised if isinstance(raised, ImportError) else raised
             if isinstance(end, OSError) and end.errno == errno.ENAMETOOLONG:  # `Path.exists` raises this too
                 end = MmprError(f"{str(end.filename)[:60]}..: {os.strerror(end.errno)}; give a shorter path")
+            # an error that mmpr does not know keeps its traceback
             if debugging() or not isinstance(end, MmprError | KeyboardInterrupt):
                 raise
             code, line = error_message(end)
@@ -191,12 +193,14 @@ def _build_job(context: typer.Context, job: Path, overrides: list[str]) -> None:
     from mmpr.builder.jobs import read_job, run_job
 
     parts = read_job(job, overrides)
+    # once per model
     for part in {part.config.engine.model: part for part in parts}.values():
         print_model(context, part.config, part.out)
     ended = []
     for one in run_job(parts, log_format=context.meta[LOG_FORMAT], debug=debugging()):
         ended.append(one)
         end_part(context, one)
+    # An error (1) is worse than failed questions (3).
     if any(one.error for one in ended):
         raise typer.Exit(EXIT_ERROR)
     if any(one.outcome is not None and one.outcome.failing for one in ended):
@@ -306,6 +310,7 @@ def verify(folder: Folder) -> None:
 
     problems = problems_of(folder)
     for problem in problems:
+        # one line per problem, for grep and wc
         say(" ".join(problem.split()))
     if problems:
         raise typer.Exit(EXIT_ERROR)
@@ -376,6 +381,7 @@ def explain(
     from mmpr.reporting.terminal import stdout_console
 
     source, _, row = pair_id.rpartition(":")
+    # A pair's id has no colon. A row number fits in 64 bits.
     of_question = source and row.isdecimal() and len(row) < 19
     story = read_question_story(folder, source, int(row)) if of_question else read_story(folder, pair_id)
     print_story(stdout_console(), story, texts=texts)
@@ -453,8 +459,10 @@ def check(
         raise typer.BadParameter("works only with --show N", param_hint="--json")
     overrides = [*given(source=source, limit=limit, image_root=image_root), *(settings or [])]
     chosen = settings_of(config, overrides)
+    # with --json, stdout has only objects
     note = partial(say, err=as_json)
     if show is not None:
+        # `say` wraps lines to the terminal, which would break JSON
         checking.show(chosen, show, as_json=as_json, say=typer.echo if as_json else say, note=note)
         if not strict:
             return
@@ -515,6 +523,7 @@ def judge(
             asked = stack.enter_context(Verifier(model, url=url, min_margin=min_margin))
         rollouts = stack.enter_context(opened_rollouts(file))
         verdicts = judge_rollouts(rollouts, options=options, time_limit_s=time_limit_s, verifier=asked)
+        # One pass: each verdict is printed as soon as it is counted.
         table = summary_table(_printed(verdicts, strict=strict), width=terminal_width(err=True))
     if summary:
         say(table, err=True)

@@ -1,1 +1,1 @@
-"""The demo: questions of the pocket model's world, drawn anew, that `mmpr demo` builds from."""
+"""The demo: new questions of the pocket model's world, from which `mmpr demo` builds pairs."""

@@ -99,7 +99,7 @@ def _dropout(asked: Settings) -> str:
 
 
 def _is_verified(report: Report) -> bool:
-    """Whether any side of a pair may stand by a verifier's decision."""
+    """Whether a side of a pair may be there because of a verifier's decision."""
     return report.verifier is not None and report.verifier.use_verifier != UseVerifier.NONE
 
 

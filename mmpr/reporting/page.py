@@ -107,7 +107,7 @@ def _judged(found: AbstainingFigures | None) -> list[tuple[str, tuple[str, ...]]
 
 
 def _verifier(found: VerifierFigures | None) -> JsonObject | None:
-    """What the page shows of a verifier, as the card has it."""
+    """Return what the page shows about the verifier; the same as the card."""
     if found is None:
         return None
     shown = found.contradictions[:_SHOWN_GROUPS]

@@ -172,7 +172,7 @@ def _cells(stored: StoredResponse) -> tuple[str | tuple[str, str], ...]:
 
 
 def _decided_by(stored: StoredResponse, verdict: Verdict) -> str:
-    """The rule that decided, and what a verifier says of it; or the verifier, and what the rules left."""
+    """Return who decided and the verifier's opinion: the rule, or the verifier with the rules' own verdict."""
     if stored.answer is None:
         return verdict.rule
     opinion = stored.answer.opinion

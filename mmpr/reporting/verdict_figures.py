@@ -121,10 +121,10 @@ class _Use(TypedDict):
 
 
 def _verifier_use(selection: Settings) -> _Use:
-    """How a verifier's answers count; not at all in a run of an older mmpr.
+    """Return how a verifier's answers count; in a run of an older mmpr they do not.
 
     Raises:
-        RunFolderError: the settings cannot be meant so.
+        RunFolderError: a setting has an invalid value.
     """
     margin = selection.get("min_margin", 0.0)
     try:

@@ -88,7 +88,7 @@ class StoredResponse:
 
     @property
     def by_rules(self) -> Verdict | None:
-        """What the rules said, whatever a verifier made of it."""
+        """The verdict of the rules, also if the verifier's verdict replaced it."""
         return self.ruled or self.verdict
 
 
@@ -141,7 +141,8 @@ class StoredQuestion:
 
     def tokens_of(self, side: Side) -> int | None:
         """Return the length of a side in tokens, thoughts left out and the kept prefix of its draft included; None if
-        unknown."""
+        unknown.
+        """
         stored = self.find(side)
         if stored.response.n_tokens is None:
             return None

@@ -1,6 +1,6 @@
 """Cut the final dataset from the committed chunks in source order.
 
-Its bytes depend on the committed responses and the recipe alone, so it can be cut again at any time. `manifest.json` is
+Its bytes depend only on the committed responses and the recipe, so it can be cut again at any time. `manifest.json` is
 deleted first and written last; between these two the folder is an unfinished run that can be resumed.
 """
 
