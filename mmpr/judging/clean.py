@@ -196,6 +196,7 @@ def trim(text: str) -> str:
     return text
 
 
+_PICTOGRAPHS = re.compile("[\U0001f000-\U0001faff\ufe0f\u20e3✅✔☑]")
 _LINK = re.compile(r"\[([^\[\]]{1,200})\]\((?:https?:|www\.|mailto:)[^()\s]{1,300}\)")
 _LOOSE_DOT = re.compile(r" ([.])(?= |$)")  # `\boxed{5} .`
 
@@ -210,6 +211,8 @@ def clean(text: str) -> str:
     if "](" in text:
         text = _LINK.sub(r"\1", text)
     text = plain_latex(text)
+    if not text.isascii() and (worded := _PICTOGRAPHS.sub("", text)).strip(" .,"):  # `Paris 🇫🇷`
+        text = worded
     text = " ".join(trim(text).split())
     return _LOOSE_DOT.sub(r"\1", text) if " ." in text else text
 

@@ -8,6 +8,7 @@ from functools import cached_property, lru_cache
 
 from mmpr.judging.clean import fold
 from mmpr.judging.number_words import english_digits
+from mmpr.judging.tables import meanings
 from mmpr.judging.units import DIMENSIONS, UNIT, Dimension, Unit, read_unit
 
 _WORD = re.compile(r"[a-z]{1,40}(?:'[a-z]{1,40})?|[\u3400-\u9fff]")
@@ -15,6 +16,10 @@ _PERCENT = re.compile(r"\bper\s?cent|percentage|%|百分(?!点)|百分比|占比
 _COUNT = re.compile(
     r"\bhow many\b|\bpopulation\b|\bnumber of\b|\bcount\b|多少(?:个|只|条|人|位|辆|本|张|棵|朵|名|头|匹|把|块)"
     r"|几[\u3400-\u9fff]|个数|数量"
+)
+_SCALE = re.compile(
+    r"\bin\s{1,4}(?:[a-z.$€£]{1,10}\s{1,4}){0,3}(thousand|million|billion|trillion)s?\b"
+    r"|(?:单位[^\n]{0,4}|[(（])(百万|千万|[千万亿])"
 )
 _MONEY = re.compile(
     r"[$€£¥₹]|\bhow much (?:is|are|does|do|did|was|were|will|would|should)\b"
@@ -230,6 +235,12 @@ class Cues:
             fine = {"tenth": 1, "hundredth": 2, "thousandth": 3}.get(found.group(1) or "", 0)
             return -{"10": 1, "100": 2, "1000": 3}.get(found.group(2) or "", 0) or fine
         return None
+
+    def scale(self) -> int | None:
+        """The power of ten that it counts in: 6 for `in million U.S. dollars`."""
+        if not self.has(_SCALE) or (found := _SCALE.search(self.low)) is None:
+            return None
+        return int(meanings("scales")[found[1] or found[2]])
 
     def rounds(self) -> bool:
         return self.has(_ROUND)

@@ -13,6 +13,7 @@ from mmpr.errors import ConfigError, JudgeError
 from mmpr.judging.answer_head import retracts, split_head, without_boilerplate
 from mmpr.judging.clean import clean, cleaned
 from mmpr.judging.extract import extract
+from mmpr.judging.kinship import contains
 from mmpr.judging.limits import MAX_ANSWER_CHARS, oversized
 from mmpr.judging.magnitude import beyond
 from mmpr.judging.option_lists import DEFAULTS, JudgeOptions
@@ -252,6 +253,8 @@ def _without_opening(reference: Reference, text: str, ruling: Ruling, opinion: S
     if (opening := _OPENING.match(text)) is None and reference.kind != "yes_no" and (opening := SUBJECT.match(text)):
         question = f" {reference.forms[0].question} "
         if not all(word in STOP or word in question for word in opening[1].lower().split()):
+            return ruling
+        if any(contains(opening[1], accepted) for accepted in reference.plain):  # `The plate is bigger`
             return ruling
     if opening is None:
         return ruling

@@ -27,6 +27,11 @@ class Measure:
     def judge(self, got: Reading) -> Ruling:
         """One reading against the reference answer; what only a scale that one side leaves out tells apart is open."""
         ruling = self._judged(got)
+        if ruling.outcome != "incorrect":
+            return ruling
+        if (power := self.cues.scale()) is not None:  # `in millions`: 5 and 5 million
+            down = None if got.decimals is None else got.decimals + power
+            ruling = self._judged(replace(got, value=got.value / 10**power, decimals=down))
         if ruling.outcome == "incorrect" and self._scale_apart(got):
             return ambiguous(Rule.UNIT_MISSING)
         return ruling

@@ -39,7 +39,7 @@ class Mention:
 
 
 _CURRENCIES = meanings("currencies")  # `69 cents` is a part of whichever whole coin
-_SCALES = {name: int(power) for name, power in meanings("scales").items()}
+_SCALES = {name: int(power) for name, power in meanings("scales").items()} | {"m": 6}
 _LIT = (
     r"(?:\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d{1,60})?|[1-9]\d{0,2}(?:[ ]\d{3})+(?![\d/])|\d{1,60}(?:\.\d{1,60})?|\.\d{1,60})"
 )
@@ -55,7 +55,7 @@ _MENTION = re.compile(
       |(?P<power>10)\s?(?:\^|\*\*)\s?[{{(]?\s?(?P<powerexp>[-+]?\d{{1,60}})\s?[)}}]?
       |(?P<lit>{_LIT})(?:\s?[×x*·]\s?10\s?(?:\^|\*\*)\s?[{{(]?\s?(?P<exp>[-+]?\s?\d{{1,60}})\s?[)}}]?|[eE](?P<e>[-+]?\d{{1,60}})(?![\d.]))?
        (?:\s?/\s?(?P<den>{_LIT})(?![\d/]))?)
-    (?:\s?(?P<scale>hundred|thousand|million|billion|trillion|百万|千万|[百千万亿]|(?:mln|mil|mn|bn|bln|[kKMB])(?![\w°/]))s?)?
+    (?:\s?(?P<scale>hundred|thousand|million|billion|trillion|百万|千万|[百千万亿]|(?:mln|mil|mn|bn|bln|[kKMB])(?![\w°/])|(?(before)m(?![\w°/])|(?!)))s?)?
     (?P<percent>\s?(?:%|\b(?i:percentage points?|percent|per\s?cent|pct)\b))?
     (?:\s?(?P<after>{_AFTER}))?""",
     re.VERBOSE,

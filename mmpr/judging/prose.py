@@ -55,6 +55,11 @@ _COPULA = re.compile(
     r"^(.{1,80}?)\s{1,4}(?:is|are|was|were|reads?|says?|would be|appears? to be)\s{1,4}(?:called\s{1,4}|named\s{1,4}"
     r"|labell?ed\s{1,4}|known as\s{1,4})?(.+)$"
 )
+_WHICH = re.compile(r"\b(?:which|who)\b")
+_MEASURED = re.compile(
+    r",?\s(?:with|at)\s(?:(?:an?|about|around|approximately|only|the) )?(?:value of )?[$€£]?\d[^a-z]{0,20}"
+    r"(?:percent|units?|million|billion)?\W{0,2}$"
+)
 _COPULA_HAN = re.compile(r"^(.{1,30}?)(?:是|为|叫做?|写着)[::]?(.+)$")
 _PUNCTUATION = re.compile(r"[\"'`.,;:!?()\[\]{}“”‘’。,、;!?《》「」*_]+")
 _DIGIT = re.compile(r"\d")
@@ -115,13 +120,16 @@ def spelled(text: str) -> str:
 
 
 _DIRECTION_HAN = re.compile(r"(?:向|往|朝|在)?([左右上下前后东西南北里外])(?:边|侧|面|方|部|移动|方向)?$")
+_SEX_HAN = re.compile(r"([男女])(?:性|人|的|生|士|孩)$")
 _DAY_HAN = re.compile(r"(?:星期|礼拜|周)([一二三四五六日天])$")
 
 
 def _plain_han(text: str) -> str:
     """`红色的` -> `红色`, `往左边` -> `左`, `礼拜天` -> `星期日`, `九月份` -> `9月`."""
     text = text.rstrip(" .。!！,，")
-    text = text[:-1] if len(text) > 2 and text.endswith("的") else text
+    text = text[:-1] if len(text) > 2 and text.endswith(("的", "市", "省")) else text
+    if (sex := _SEX_HAN.match(text)) is not None:
+        return sex[1]
     if (direction := _DIRECTION_HAN.match(text)) is not None:
         return direction[1]
     if (day := _DAY_HAN.match(text)) is not None:
@@ -240,7 +248,17 @@ class Text:
             found = pattern.match(low)
             if found is not None and self._restates(found.group(1)):
                 readings.append(core(found.group(2)))
+        said = _COPULA.match(low)
+        if said is not None and self._asks(said.group(2)):  # `The plate is bigger than the cup`
+            readings.append(core(said.group(1)))
+        if (measured := _MEASURED.search(low)) is not None:  # `Germany, with 14.2%`
+            readings.append(core(low[: measured.start()]))
         return readings
+
+    def _asks(self, predicate: str) -> bool:
+        """Whether the question asks which one it is that so and so: `Which is bigger?`."""
+        known = self.cues.words() | STOP | {"than"}
+        return self.cues.has(_WHICH) and not guards.negated(self.cues.low) and all(word in known for word in spelled(predicate).split())
 
     def _restates(self, subject: str) -> bool:
         words = spelled(subject).split()

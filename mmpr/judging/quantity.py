@@ -68,6 +68,8 @@ _TAIL = re.compile(
     r"|assuming)\b.*$|[,，]\s{0,4}(?:因为|由于|其中|即|所以).*$|[,;]\s{0,4}(?:since|because|as|which|so)\b.*$",
     re.I,
 )
+# `There are 3 dogs: two ..`
+_COUNTED = re.compile(r"((?:there (?:are|is)|i (?:see|count)) [^:\d]{0,40}\d?[^:\d]{0,40}): .*$", re.I)
 _SENTENCE = re.compile(
     r"(?<=[\w)%°$}])[.。!]\s{1,4}(?=[A-Z\u3400-\u9fff][a-z\u3400-\u9fff]*[\s\u3400-\u9fff])|(?<=[^\s])。(?=.)"
 )
@@ -91,7 +93,7 @@ _DIRECTION = re.compile(
     r"\b(?:left|down|downwards?|west|south|back|backwards?|below|loss|lost|owed?|debt|deficit|decreas\w{1,4}|declin\w{1,4}"
     r"|fell|dropp?\w{0,3}|reduc\w{1,5}|negative|minus|clockwise|opposite)\b|(?<!零)[左下西南]|减少|下降|亏|负"
 )
-_TWO_TERMS = re.compile(r"(\d{1,9})\s?(?::|\bto\b)\s?(\d{1,9})$")  # `3:4` where the reference writes 3/4
+_TWO_TERMS = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)\s?(?::|\bto\b)\s?(\d{1,9})$")  # `3:4` where the reference writes 3/4
 _GLUED = re.compile(r"(?<![\w.])\d[\d.,]{0,20}[a-zA-Z]{1,2}(?![\w/^])")  # `10m` is ten metres, or ten times m
 _PLACES = frozenset(("visible", "present", "here", "there", "all", "such"))
 _ROUGH = re.compile(
@@ -113,7 +115,7 @@ class Number:
     def compare(self, answer: str) -> Ruling:
         """The answer's one number against the truth's, with all that hangs on both."""
         if self.cues.ratio() and (found := _TWO_TERMS.match(answer)) is not None and int(found[2]):
-            return self.measure.judge(Reading(Fraction(int(found[1]), int(found[2])), None, "fraction"))
+            return self.measure.judge(Reading(Fraction(found[1]) / int(found[2]), None, "fraction"))
         try:
             if (quantity := read_quantity(answer)) is not None:
                 return self._settled(quantity, (), answer)
@@ -274,7 +276,7 @@ class Number:
         if simple is not None:
             return simple, ()
         text = _TAIL.sub("", answer)
-        text = _LEAD.sub("", text).strip()
+        text = _LEAD.sub("", _COUNTED.sub(r"\1", text)).strip()
         sentence = _SENTENCE.search(text)
         if sentence is not None and any(c.isdigit() for c in digits_of(text[: sentence.start()])):
             text = text[: sentence.start()]

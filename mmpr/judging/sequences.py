@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from mmpr.judging import algebra, guards
+from mmpr.judging.closed_classes import member
 from mmpr.judging.cues import Cues
 from mmpr.judging.forms import Form
 from mmpr.judging.intervals import Interval, read_pieces
@@ -333,7 +334,8 @@ def compile_collection(
         is not None
     )
     points = all(_POINT.match(part) for part in parts)
-    if not (numeric or forced or brackets or asks or points or len(parts) >= 3):
+    coloured = all((found := member(part.casefold())) is not None and found[0] == "colour" for part in parts)
+    if not (numeric or forced or brackets or asks or points or coloured or len(parts) >= 3):
         return None
     wanted = cues.ordered() if ordered is None else ordered
     return Collection(
