@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from mmpr.judging import guards
 from mmpr.judging.answer_head import retracts
 from mmpr.judging.clean import fold
+from mmpr.judging.cues import stem
 from mmpr.judging.forms import Form
 from mmpr.judging.kinship import akin
 from mmpr.judging.prose import STOP, core, same_words, spelled
@@ -88,6 +89,10 @@ the a an is it its in of because since as only gas answer here that was are i th
 must be this shows color
 """
 _AROUND_TEXT = frozenset(_AROUND_TEXT_WORDS.split())
+
+_LIGHT = STOP | {"will", "would"}
+_UNITLESS = frozenset((Rule.UNIT_MISSING,))  # `5` where one option is `5 cm`
+_ROUNDED = frozenset((Rule.NUMBER_COARSER, Rule.NUMBER_ROUNDED))  # `7.07` where one is `5√2`
 
 Meant = tuple[frozenset[int], Rule]
 
@@ -312,9 +317,10 @@ class Choice:
             if refused is not None and refused.rule is Rule.REFUSAL and self._names_another(answer, agreeing[0]):
                 return ambiguous(Rule.CHOICE_CONFLICT)  # `I'm not sure, but A`
             return frozenset(agreeing), Rule.CHOICE_TEXT
-        unitless = [i for i, ruling in enumerate(rulings) if ruling is not None and ruling.rule is Rule.UNIT_MISSING]
-        if not agreeing and len(unitless) == 1:  # `5` where one option is `5 cm`
-            return frozenset(unitless), Rule.CHOICE_TEXT
+        for rules in (_UNITLESS, _ROUNDED):
+            found = [i for i, ruling in enumerate(rulings) if ruling is not None and ruling.rule in rules]
+            if not agreeing and len(found) == 1 and (rules is _UNITLESS or "." in answer):
+                return frozenset(found), Rule.CHOICE_TEXT
         return self._contained(answer)
 
     def _names_another(self, answer: str, index: int) -> bool:
@@ -330,7 +336,17 @@ class Choice:
         if len(longest) > 1:
             wrong = guards.alternatives(answer.casefold()) and not set(longest) & self.reference
             return different(Rule.SEVERAL) if wrong else ambiguous(Rule.SEVERAL)
-        return self._sentence(words.strip(), longest[0]) if longest else self._told_apart(answer)
+        if longest:
+            return self._sentence(words.strip(), longest[0])
+        return self._reworded(answer) or self._told_apart(answer)
+
+    def _reworded(self, answer: str) -> Meant | None:
+        """`The snake population would decrease` for `The population of snakes decreases`: the same stems, and in the
+        same order where the option has no `of`."""
+        said = _stems(core(answer))
+        same = [i for i, text in enumerate(self.cores) if sorted(_stems(text)) == sorted(said)] if len(said) > 1 else []
+        kept = len(same) == 1 and (_stems(self.cores[same[0]]) == said or " of " in self.cores[same[0]])
+        return (frozenset(same), Rule.CHOICE_TEXT) if kept else None
 
     def _told_apart(self, answer: str) -> Meant | None:
         """`blue` where the options are a red car, a blue boat and a green tree: words that one option alone has."""
@@ -399,6 +415,10 @@ def statement_set(text: str) -> frozenset[str] | None:
         return None
     found = _STATEMENTS.findall(text)
     return frozenset(found) if found else None
+
+
+def _stems(text: str) -> list[str]:
+    return [stem(word) for word in text.split() if word not in _LIGHT]
 
 
 def _denied(before: str) -> bool:

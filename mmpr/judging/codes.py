@@ -74,7 +74,8 @@ class Code:
         if han is not None and HAN.search(han.group()):
             readings.append(answer[han.end() :])
         if _RANGE.match(self.text) is not None:  # `from 1990 to 2000` is 1990-2000
-            ends = re.sub(r"^\W{0,8}(?:from|between)\s{1,4}", "", answer.casefold())
+            ends = re.sub(r"^\W{0,8}(?:from|between|ages?|aged)\s{1,4}", "", answer.casefold())
+            ends = re.sub(r"\s{0,4}years?(?: old| of age)?$", "", ends)
             readings.append(re.sub(r"\s{0,4}(?:\bto\b|\buntil\b|\band\b|-|~|至|到)\s{0,4}", "-", ends))
         readings.append(core(answer))
         return readings

@@ -144,6 +144,7 @@ _CENTS = (
 )
 _CENTS_ALONE = re.compile(r"(?<![\w.,:/])(\d{1,9})\s{0,4}-?\s{0,4}(?:cents?\b|¢)", re.I)
 _SPACED_GROUPS = re.compile(r"(?<=\d)(?:\{,\}|,\s{0,4}\\!\s{0,4})(?=\d{3}(?!\d))")
+_AN_HOUR = re.compile(r"\ban?\s(?=(?:hour|minute|day|week|month|year|foot|pound|dollar) and\b)", re.I)
 _INDIAN = re.compile(r"(?<![\d,.])\d{1,2}(?:,\d{2})+,\d{3}(?![\d,])")
 
 
@@ -152,7 +153,7 @@ def plain_numbers(text: str) -> str:
     """`2\\frac{1}{2}` -> `2 1/2`, `3 out of 4` -> `3/4`, `1 hour 45 minutes` -> `105 min`, words as digits."""
     if "\\frac" in text:
         text = _FRAC.sub(_frac, text)
-    text = digits(text)
+    text = digits(_AN_HOUR.sub("1 ", text))
     if "," in text:
         text = _INDIAN.sub(lambda m: m.group().replace(",", ""), _SPACED_GROUPS.sub(",", text))
     text = _one_unit(text)

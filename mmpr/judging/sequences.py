@@ -204,6 +204,8 @@ class Collection:
 
     def _readings(self, answer: str) -> list[list[str]]:
         answer = _NAMED_SET.sub("", answer)
+        if all(len(text) == 1 and text.isalpha() for text in self.texts) and _LETTERS.match(answer) is not None:
+            return [re.findall("[A-Za-z]", answer)]  # `BDAC`, `B-D-A-C`
         points = all(_POINT.match(text) for text in self.texts)
         inner, _ = unbracketed(answer, ("{}", "[]") if points else ("{}", "[]", "()", "<>"))
         if "/" in inner and not any(c.isdigit() for c in inner):
@@ -228,7 +230,8 @@ class Collection:
             if all(outcome == "correct" for outcome in outcomes):
                 return correct(Rule.SET)
             if self._matched(parts) == len(parts):
-                return incorrect(Rule.LIST_ORDER)
+                reversed_ = [e.compare(p).outcome for e, p in zip(self.elements, reversed(parts), strict=True)]
+                return incorrect(Rule.LIST_ORDER) if set(reversed_) == {"correct"} else different(Rule.LIST_ORDER)
             return ambiguous(Rule.SET) if "incorrect" not in outcomes else self._apart(parts)
         if len(parts) == len(self.elements):
             return self._same_count(parts)
@@ -275,6 +278,7 @@ class Collection:
         return count
 
 
+_LETTERS = re.compile(r"[A-Z](?:[ -]{0,3}[A-Z]){1,12}$")
 _PRODUCT = re.compile(r"\d\s{0,4}[×·]\s{0,4}\d")
 
 
