@@ -20,12 +20,13 @@ _COUNT = re.compile(r"\d{1,3}")
 _CHARGE = re.compile(r"(?:\^(\d?)([+-]{1,3})|\^([+-])(\d)|([+-]))$")
 _STATE = re.compile(r"\s?\((?:s|l|g|aq)\)$")
 _COEFFICIENT = re.compile(r"(\d{1,3}(?:/\d)?)\s?(?=[A-Z(\[])")
-_ARROW = re.compile(r"\\(?:long)?(?:right|leftright)arrow|\\rightleftharpoons|<?-{1,2}>|<?=>|[→⇌⟶]| to ")
+_ARROW = re.compile(r"\\(?:long)?(?:right|leftright)arrow|\\rightleftharpoons|<?-{1,2}>|<?=>|[→⇌⟶]|\s=\s| to ")
 _ASKED = re.compile(
     r"\bformula|\bcompound|\bmolecul|\bion\b|\bchemical|\bsubstance|\breaction|\bgas\b|\bproduct|化学|分子|离子"
 )
 _SUBSCRIPT = re.compile(r"[A-Za-z)\]]_\{?\d")
 _SHAPE = re.compile(r"[\\\d\s/({\[]{0,12}[A-Z](?=[^\n]{0,200}[\d^+>→⇌])")
+_NAMED = re.compile(r"(?:([A-Z]\S{1,30}) \([a-z][a-z -]{2,40}\)|[A-Za-z][a-z -]{2,40} \(([A-Z][^\s()]{1,30})\))$")
 _DRESS = re.compile(r"\\(?:ce|mathrm|rm|text)\b")
 _MAX_CHARS = 200
 
@@ -50,7 +51,8 @@ class Formula:
     kind: str = "formula"
 
     def compare(self, answer: str) -> Ruling:
-        other = read_formula(answer)
+        named = _NAMED.match(answer)  # `H2SO4 (sulfuric acid)`, `sulfuric acid (H2SO4)`
+        other = read_formula(answer) if named is None else read_formula(named[1] or named[2])
         if other is None and answer.islower() and _plain(answer) == _plain(self.text):
             return correct(Rule.FORMULA)
         if other is None:

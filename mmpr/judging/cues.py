@@ -39,7 +39,8 @@ _ROUND = re.compile(r"\bround|\bapproximat|\bestimate|\bnearest|四舍五入|保
 _ANGLE = re.compile(r"\bangle|\bdegrees?\b|°|\bm\s?∠|∠|角|度数|\barc\b")
 _ORDERED = re.compile(
     r"\border(?:ed)? (?:of|the|these|them|from|by)\b|\bordered\b"
-    r"|\b(?:in|correct|right|what|[a-z]{3,12}(?:al|ing)) (?:[a-z]{1,12} )?order\b(?! (?:to|number)\b)|\bascending|\bdescending|\bsmallest to|\blargest to|\bleast to|\bgreatest to"
+    r"|\b(?:in|correct|right|what|[a-z]{3,12}(?:al|ing)) (?:[a-z]{1,12} )?order\b(?! (?:to|number)\b)"
+    r"|\bascending|\bdescending|\bsmallest to|\blargest to|\bleast to|\bgreatest to"
     r"|\blowest to|\bhighest to|\bfrom left|\bfrom top"
     r"|\bsequence\b|\brank|\bsort|\bfirst to last|\bin turn|\bstep by step order|顺序|从小到大|从大到小|依次"
     r"|从左到右|排列|排序"

@@ -258,7 +258,11 @@ class Text:
     def _asks(self, predicate: str) -> bool:
         """Whether the question asks which one it is that so and so: `Which is bigger?`."""
         known = self.cues.words() | STOP | {"than"}
-        return self.cues.has(_WHICH) and not guards.negated(self.cues.low) and all(word in known for word in spelled(predicate).split())
+        return (
+            self.cues.has(_WHICH)
+            and not guards.negated(self.cues.low)
+            and all(word in known for word in spelled(predicate).split())
+        )
 
     def _restates(self, subject: str) -> bool:
         words = spelled(subject).split()

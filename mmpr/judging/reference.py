@@ -252,7 +252,7 @@ _SIMPLE = re.compile(r"[-+]?\d{1,15}(?:\.\d{1,15})?$")
 _PLAIN_WORDS = re.compile(r"^[A-Za-z]?[a-z]{2,40}(?: [A-Za-z]?[a-z]{2,40}){0,8}$")
 _MIXED = re.compile(r"^(?!.*(?:and|then))(?:[A-Za-z0-9 %$°/'-]|\.(?=\d)){1,80}$", re.I)
 _OF_DIGITS = ("year", "number")
-_OF_WORDS = ("yes_no", "period", "date", "time", "interval", "number", "roman", "code", "set")
+_OF_WORDS = ("yes_no", "period", "date", "time", "interval", "slots", "number", "roman", "code", "set")
 _OF_BOTH = (
     "box",
     "formula",

@@ -9,12 +9,14 @@ from fractions import Fraction
 
 from mmpr.judging import algebra, guards
 from mmpr.judging.closed_classes import member
-from mmpr.judging.cues import Cues
+from mmpr.judging.cues import Cues, singular
 from mmpr.judging.forms import Form
 from mmpr.judging.intervals import Interval, read_pieces
 from mmpr.judging.maths import is_value
+from mmpr.judging.number_words import digits
 from mmpr.judging.numbers import mentions, plain_numbers
 from mmpr.judging.rules import Rule, Ruling, ambiguous, correct, different, incorrect, ruled
+from mmpr.judging.units import DIMENSIONS, read_unit
 from mmpr.types import Certainty
 
 Compile = Callable[[str], Form]
@@ -100,12 +102,46 @@ _SLOT = re.compile(
 )
 
 
+_COUNTED = re.compile(r"\s{0,4}(?:there are )?(\d{1,9})\s{1,4}([a-z]{3,20}(?: [a-z]{3,20})?)$")
+
+
 def read_slots(text: str) -> dict[str, str] | None:
-    """`x=1, y=2` -> {x: 1, y: 2}; None where a part has no name or two have one."""
+    """`x=1, y=2` -> {x: 1, y: 2}, `two cats and 3 dogs` -> {cat: 2, dog: 3}; None where a part has no name or two
+    have one."""
     parts = split(text)
     found = [_SLOT.match(part) for part in parts]
     slots = {m[1].strip().casefold(): m[2].strip() for m in found if m is not None}
+    if not slots and len(parts) > 1:
+        counted = [_COUNTED.match(digits(part.casefold())) for part in parts]
+        slots = {m[2]: m[1] for m in counted if m is not None and _is_thing(m[2])}
+    slots = {singular(name): value for name, value in slots.items()}
     return slots if len(slots) == len(parts) > 1 else None
+
+
+def _is_thing(name: str) -> bool:
+    """Whether a name is no unit, coin or scale: `3 feet and 4 inches` are one length."""
+    return read_unit(name) is None and _NO_THING.search(name) is None
+
+
+_NO_THING = re.compile(
+    r"\b(?:dollars?|cents?|euros?|pounds?|percent|hundred|thousand|million|billion|point|over|out|of|to)\b"
+)
+_BY = re.compile(r"\s{0,4}(?:[x×*]|\bby\b)\s{0,4}", re.I)
+_LONG = re.compile(r"\d{1,9}(?:[./]\d{1,6})?\s?-?([a-z]{1,11}\.?|['\"′″])?$", re.I)
+
+
+def dimensions(text: str) -> str | None:
+    """`12 ft x 15 ft`, `12 by 15 ft` -> `12 ft; 15 ft`: lengths side by side; None where the text is nothing of the
+    kind, as `12 x 15`, which is 180, too."""
+    parts = _BY.split(text.replace("'", " ft").replace('"', " in"))
+    found = [_LONG.match(part) for part in parts]
+    units = [m[1] for m in found if m is not None]
+    if not 2 <= len(parts) <= 3 or len(units) < len(parts) or units[-1] is None:
+        return None
+    unit = read_unit(units[-1])
+    if unit is None or unit.dimension != DIMENSIONS["length"]:
+        return None
+    return "; ".join(part if m else f"{part} {units[-1]}" for part, m in zip(parts, units, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +242,8 @@ class Collection:
         answer = _NAMED_SET.sub("", answer)
         if all(len(text) == 1 and text.isalpha() for text in self.texts) and _LETTERS.match(answer) is not None:
             return [re.findall("[A-Za-z]", answer)]  # `BDAC`, `B-D-A-C`
+        if self.numeric and (sides := dimensions(_LEAD.sub("", answer))) is not None:
+            return [split(sides)]
         points = all(_POINT.match(text) for text in self.texts)
         inner, _ = unbracketed(answer, ("{}", "[]") if points else ("{}", "[]", "()", "<>"))
         if "/" in inner and not any(c.isdigit() for c in inner):
@@ -314,7 +352,8 @@ def compile_collection(
     text: str, cues: Cues, compiled: Compile, *, ordered: bool | None, forced: bool
 ) -> Collection | None:
     """The truth as a set or list; text lists need three parts, an "and" or a question that asks for several."""
-    inner, brackets = unbracketed(solutions(text) or _NAMED_SET.sub("", text), ("{}", "[]"))
+    sides = dimensions(text)
+    inner, brackets = unbracketed(solutions(text) or sides or _NAMED_SET.sub("", text), ("{}", "[]"))
     if "," in inner and not re.search(r"[a-zA-Z]{3,}", inner):
         inner = re.sub(r"\s{1,4}or\s{1,4}", ", ", inner)  # `21, 16 or 11`
     if "±" in inner and "," in inner:
@@ -324,7 +363,7 @@ def compile_collection(
     parts = [part.rstrip(".") for part in split(inner)]
     if len(parts) < 2 and not (brackets == "{}" and parts and forced):
         return None
-    numeric = all(
+    numeric = sides is not None or all(
         re.search(r"\d", part)
         and ((len(mentions_or_none(part)) == 1 and not re.search(r"[a-zA-Z]{4,}", part)) or is_value(part))
         for part in parts
