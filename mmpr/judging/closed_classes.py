@@ -25,6 +25,7 @@ northeast southwest|northwest southeast|clockwise counterclockwise|horizontal ve
 day night|open closed|on off|positive negative|increase decrease|increasing decreasing|odd even|true false|hot cold
 左 右|上 下|里 外|东 西|南 北|前 后|增大 减小|增加 减少|变大 变小
 升高 降低|男 女|顺时针 逆时针
+increased decreased|increases decreases
 """
 _OPPOSITES = {
     frozenset(pair.split()) for line in _OPPOSITES_TEXT.strip().splitlines() for pair in line.split("|") if pair.strip()

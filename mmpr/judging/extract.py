@@ -46,8 +46,8 @@ class Statement:
 _KEYS = ("answer", "\\boxed", "option", "choice", "####", "\\fbox")
 _OTHER_KEYS = re.compile(r"\bans(?=\s?[:=])|答案|回答(?=[:：])|정답|[故应所因][以此]?选|正确的?选项")
 _COLON = re.compile(
-    r"[*_`\" \t]{0,20}+(?:\([^()\n]{0,60}+\)|\[[^\[\]\n]{0,40}+\])?[*_`\" \t]{0,20}+(?:is|are|为|是)?[*_`\" \t]{0,20}+"
-    r"(?:[:：]|=>|->|-(?=\s)|→|—|\\colon)[*_` \t]{0,20}+"
+    r"[*_`\" \t]{0,20}+(?:\([^()\n]{0,60}+\)|\[[^\[\]\n]{0,40}+\])?[*_`\" \t]{0,20}+"
+    r"(?:(?:is|are|为|是)?[*_`\" \t]{0,20}+[:：]|=>|->|-(?=\s)|→|—|\\colon)[*_` \t]{0,20}+"
 )
 _HEADING = re.compile(r"[*_`#= \t.]{0,40}+(?=\n|$)")
 _BOX = re.compile(r"[*_` \t]{0,20}+(?:is|are|=|为|是)?[*_` \t]{0,20}+(?=\$?\$?\s?\\(?:boxed|fbox))")
@@ -62,6 +62,7 @@ _LINE_HEAD = re.compile(
     r"(?:^|\n)[\s>#*_`\-•]{0,20}+"
     r"(?:(?:the|my|our|so|thus|hence|therefore|correct|right|short|best|final|integer|numerical|numeric|is),? *)*$"
 )
+_MARKED = re.compile(r"(?:^|\n)[ >]{0,4}(?:#{1,6} {0,4}\*{0,2}|\*\*)(?:the |correct ){0,2}$")  # `### Answer`
 _AFTER_THE = re.compile(r"\b(?:the|my|correct|best|right)[ *_]+$")
 _FINAL_ZH = re.compile(r"(?:最终|最后)(?:的)?$")
 # What an "is" without a colon must begin with to be more than prose ("the final answer is in cm").
@@ -179,6 +180,8 @@ def _answer(text: str, low: str, at: int, after: int) -> Statement | None:
         if _LINE_HEAD.search(head) is not None or _AFTER_THE.search(head) is not None:
             return Statement(at, match.end(), "said" if spoken else "final", False)
         return None
+    if not final and _MARKED.search(head) is not None and (match := _HEADING.match(text, after)) is not None:
+        return Statement(at, match.end(), "final", True)
     if final and (match := _HEADING.match(text, after)) is not None and _LINE_HEAD.search(head[: head.rfind("final")]):
         return Statement(at, match.end(), "final", True)
     if final and (match := _DIRECT.match(text, after)) is not None:

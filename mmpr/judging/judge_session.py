@@ -147,9 +147,18 @@ def _judged(reference: Reference, response: str, opinion: SecondOpinion | None) 
         if extraction.rule is Rule.LIMIT
         else rule_answer(reference, extraction.answer, opinion=opinion)
     )
+    if ruling.outcome is Outcome.INCORRECT and _bulleted(response, extraction.answer):
+        negative = rule_answer(reference, "-" + extraction.answer)
+        ruling = ambiguous(negative.rule) if negative.outcome is Outcome.CORRECT else ruling
     return Verdict(
         ruling.outcome, extraction.answer, ruling.rule, reference.show(), ruling.certainty, extraction.off_format
     )
+
+
+def _bulleted(response: str, answer: str) -> bool:
+    """Whether the answer stands behind a dash that may be its sign: `- 62` in a line of its own."""
+    before = response[: response.rfind(answer)].rstrip(" $*")
+    return before.endswith(("-", "–", "−")) and not before[-40:].rstrip("-–−").rstrip(" ").endswith(tuple("0123456789"))
 
 
 _ONE_SENTENCE = re.compile(r"[^\n.!?]{3,200}[.!]?\s{0,4}$")

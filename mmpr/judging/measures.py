@@ -13,6 +13,8 @@ from mmpr.judging.rules import Rule, Ruling, ambiguous, correct, incorrect
 from mmpr.judging.units import DEGREE, KELVIN, RADIAN, TEMPERATURE_LETTERS, Unit
 
 _SCALE_STEPS = frozenset(Fraction(10) ** power for power in (2, 3, 6, 9))
+_HOW_MANY = re.compile(r"\bhow many (?!per\s?cent)")
+_CALORIES = re.compile(r"\bcalories?\b")  # those of food are kilocalories
 _SCALE_ASKED = re.compile(r"\b(?:thousand|million|billion|trillion)s?\b|\b000s?\b|[千万亿]")
 
 
@@ -29,9 +31,9 @@ class Measure:
         ruling = self._judged(got)
         if ruling.outcome != "incorrect":
             return ruling
-        if (power := self.cues.scale()) is not None:  # `in millions`: 5 and 5 million
-            down = None if got.decimals is None else got.decimals + power
-            ruling = self._judged(replace(got, value=got.value / 10**power, decimals=down))
+        power = self.cues.scale()
+        if power is not None and got.decimals is not None and got.decimals < 0:  # `in millions`: 5 and 5 million
+            ruling = self._judged(replace(got, value=got.value / 10**power, decimals=got.decimals + power))
         if ruling.outcome == "incorrect" and self._scale_apart(got):
             return ambiguous(Rule.UNIT_MISSING)
         return ruling
@@ -56,7 +58,10 @@ class Measure:
             return self._percent(got)
         if got.unit is not None or reference.unit is not None:
             return self._units(got)
-        return self._values(reference, got, Rule.FRACTION if reference.form == "fraction" else Rule.NUMBER)
+        ruling = self._values(reference, got, Rule.FRACTION if reference.form == "fraction" else Rule.NUMBER)
+        if ruling.outcome == "incorrect" and self.cues.percent() and got.value * 100 == reference.value:  # `a quarter`
+            return ambiguous(Rule.NUMBER_PERCENT)
+        return ruling
 
     def _money(self, got: Reading) -> Ruling:
         reference = self.reading
@@ -91,7 +96,7 @@ class Measure:
             if scaled.outcome == "correct":
                 return scaled if got.form == "fraction" else ambiguous(Rule.NUMBER_PERCENT)
             return incorrect(Rule.NUMBER)
-        if self.cues.percent():
+        if self.cues.percent() and not self.cues.has(_HOW_MANY):
             if raw.outcome == "incorrect" and scaled.outcome == "correct" and abs(reference.value) <= 1:
                 return scaled
             return raw if scaled.outcome != "correct" else ambiguous(Rule.NUMBER_PERCENT)
@@ -118,6 +123,8 @@ class Measure:
             )
         )
         expected = self._as_temperature(expected, got.unit)
+        if expected is not None and got.unit is not None and self.cues.has(_CALORIES):
+            expected = got.unit if got.unit.dimension == expected.dimension else expected
         if reference.unit is None and reference.form == "closed" and got.unit == DEGREE:  # `π/3` and 60°
             turned = replace(got, value=got.value * DEGREE.factor, unit=None, decimals=None, form="closed")
             if (in_radians := self._values(reference, turned, Rule.UNIT)).outcome == "correct":

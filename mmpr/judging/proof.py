@@ -61,6 +61,7 @@ _CHANGES = re.compile(
 )
 _UP_TO = re.compile(r"\W{0,3}([$€£]?\d[\d,.]{0,15}%?)\s?-\s?([$€£]?\d[\d,.]{0,15}%?)(?:[ %][A-Za-z ]{0,20})?$")
 _COUNTS = re.compile(r"\bhow many\b|\bnumber of\b|\bcount\b|几|多少")
+_BY_TOKENS = {"text": Rule.TEXT, "ocr": Rule.OCR, "date": Rule.DATE}
 _COMPOUND = frozenset(("set", "list", "tuple", "multipart"))
 # `e^{3}` is `e^3` and `a + b` is `a+b`; `\\sqrt{3}+1` is not `\\sqrt{3+1}`, nor `2 1/2` `21/2`.
 _SCRIPT = re.compile(r"(?<=[\^_])\{(\w{1,40})\}")
@@ -96,8 +97,8 @@ class Gated:
         ruling = self.inner.compare(answer)
         if ruling.outcome is Outcome.CORRECT:
             return self._stood_by(answer, ruling)
-        if self.kind in ("text", "ocr") and _same_tokens(answer, self.text):
-            return correct(Rule.TEXT if self.kind == "text" else Rule.OCR)
+        if self.kind in _BY_TOKENS and _same_tokens(answer, self.text, numeric=self.kind == "date"):
+            return correct(_BY_TOKENS[self.kind])
         if answer.endswith("!") and ruling.outcome is Outcome.INCORRECT:  # `42!`: a factorial, or joy
             calm = self.compare(answer.rstrip("! "))
             return ruling if calm.certainty is Certainty.PROVEN else ambiguous(ruling.rule)
@@ -267,11 +268,13 @@ _SEPARATED = re.compile(r"\A[^\W_]++(?:(?:[\s/,&;:|·'\"()-]|\.(?=\s)){1,3}[^\W_
 _DECIMAL = re.compile(r"\d\.\d")
 
 
-def _same_tokens(a: str, b: str) -> bool:
-    """The same words or groups of digits between other marks: `black/white` and `black white`, `333-3333`."""
+def _same_tokens(a: str, b: str, *, numeric: bool) -> bool:
+    """The same words or groups of digits between other marks: `black/white` and `black white`, `333-3333`; of numbers
+    without the zeros that lead them: `04/07/1985` and `4-7-1985`."""
     if any(_SEPARATED.match(text) is None or _DECIMAL.search(text) for text in (a, b)):
         return False
-    return re.findall(r"[^\W_]+", a.casefold()) == re.findall(r"[^\W_]+", b.casefold())
+    token = r"[^\W_]+" if not numeric else r"0*([^\W_]+)"
+    return re.findall(token, a.casefold()) == re.findall(token, b.casefold())
 
 
 _OR = re.compile(r"\s{0,4},?\s{1,4}or\s{1,4}")

@@ -52,6 +52,7 @@ guest
 """
 _OF_PEOPLE = frozenset(_OF_PEOPLE_TEXT.split())
 _SCALE_WORDS = ("hundred", "thousand", "million", "billion", "trillion")
+_PER = re.compile(r"/\s?(?=[a-z])")
 _PEOPLE = re.compile(r"\b(?:people|persons?|individuals|inhabitants|residents)\b")
 _WORD = re.compile(r"[a-z∠]{1,40}(?:'[a-z]{1,40})?|[\u3400-\u9fff]|[\\=<>≈±~#@&+*/^]")
 _EXPRESSION = re.compile(
@@ -70,6 +71,7 @@ _TAIL = re.compile(
 )
 # `There are 3 dogs: two ..`
 _COUNTED = re.compile(r"((?:there (?:are|is)|i (?:see|count)) [^:\d]{0,40}\d?[^:\d]{0,40}): .*$", re.I)
+_OUT_OF = re.compile(r"(\d{1,9}) out of (?:the )?\d{1,9}\b")
 _SENTENCE = re.compile(
     r"(?<=[\w)%°$}])[.。!]\s{1,4}(?=[A-Z\u3400-\u9fff][a-z\u3400-\u9fff]*[\s\u3400-\u9fff])|(?<=[^\s])。(?=.)"
 )
@@ -277,6 +279,8 @@ class Number:
             return simple, ()
         text = _TAIL.sub("", answer)
         text = _LEAD.sub("", _COUNTED.sub(r"\1", text)).strip()
+        if self.cues.count():
+            text = _OUT_OF.sub(r"\1", text)
         sentence = _SENTENCE.search(text)
         if sentence is not None and any(c.isdigit() for c in digits_of(text[: sentence.start()])):
             text = text[: sentence.start()]
@@ -407,7 +411,7 @@ class Number:
 
     def _unexplained(self, rest: str) -> tuple[str, ...]:
         """Words that neither the question holds nor everyone says; `red` in `13 red marbles` is one."""
-        low = rest.lower().replace("\\", " ")
+        low = _PER.sub(" per ", rest.lower()).replace("\\", " ")
         if not low.strip(" .,:;!?-()[]{}'\"|"):
             return ()
         if self.cues.count() and not self.cues.words().isdisjoint(_OF_PEOPLE):

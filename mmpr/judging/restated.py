@@ -36,6 +36,7 @@ SUBJECT = re.compile(
 _WORD = re.compile(r"[a-z]{1,40}(?:'[a-z]{1,8})?")
 _LOOSE_TEXT = """
 therefore thus so hence total about approximately exactly equal equals will would be have has had
+number amount value
 what which how many much who when where find question
 """
 _LOOSE = STOP | frozenset(_LOOSE_TEXT.split())

@@ -105,7 +105,7 @@ class Date:
 
     fields: Fields
     weekday: str | None
-    low_question: str
+    others: tuple[Fields, ...] = ()  # what else `04/07/1985` may mean
     kind: str = "date"
 
     def compare(self, answer: str) -> Ruling:
@@ -123,6 +123,8 @@ class Date:
         if not readings:
             return incorrect(Rule.DATE)
         matching = [reading for reading in readings if self._matches(reading)]
+        if self.others and (matching or set(readings) & set(self.others)):
+            return ambiguous(Rule.DATE_ORDER)
         if not matching:
             return incorrect(Rule.DATE)
         if self.weekday and (said := _weekday(answer)) is not None and said != self.weekday:
@@ -151,7 +153,7 @@ def compile_date(text: str, *, forced: bool) -> Date | None:
     bare = _DATE_WORDS.sub("", chinese_digits(text.lower()))
     if (bare and not forced) or (not forced and (fields[1] is None or (fields[0] is None and fields[2] is None))):
         return None
-    return Date(fields, _weekday(text), "")
+    return Date(fields, _weekday(text), tuple(readings[1:]))
 
 
 _CLOCK = re.compile(r"(?<![\d:])(\d{1,2})\s{0,4}[:h]\s{0,4}(\d{2})(?:\s{0,4}[:m]\s{0,4}(\d{2}))?(?![\d:])", re.I)

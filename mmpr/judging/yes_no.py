@@ -29,7 +29,7 @@ _FIRST = re.compile(
 _NEGATION = re.compile(
     r"\b(?:not|no|never|cannot|isn't|aren't|doesn't|don't|didn't|wasn't|weren't|can't|won't|neither|without)\b|n't\b"
 )
-_WORD = re.compile(r"[a-z]+(?:'[a-z]+)?")
+_WORD = re.compile(r"[a-z]+(?:'[a-z]+)?|\d+(?:\.\d+)?")
 _QUANTIFIERS = re.compile(r"\b(?:all|both|only|every|each|always)\b")
 _PLAIN_TEXT = """
 a an the is are was were it its they them he she this that there do does did not no never cannot can't isn't
@@ -96,13 +96,17 @@ class YesNo:
         plain = _PLAIN - {"a"} if _NAMED_A.search(self.question) is not None else _PLAIN
         words = [w for w in _WORD.findall(low) if w not in plain]
         whole = set(_QUANTIFIERS.findall(question)) <= set(_QUANTIFIERS.findall(low))
-        if not words or self.negative_question or not whole:
+        if all(word[0].isdigit() for word in words) or self.negative_question or not whole:
             return None
         asked = _WORD.findall(question)
         denied = _NEGATION.search(low) is not None
         for i, word in enumerate(words):  # `The door is closed.`
             if word not in asked and (opposite := next((w for w in asked if opposed(word, w)), None)) is not None:
                 words[i], denied = opposite, not denied
+        compared, than, _ = question.partition(" than ")
+        needed = {w for w in _WORD.findall(compared) if w not in plain} if than else set()
+        if not needed <= set(words):  # that more people prefer coffee says nothing of tea
+            return None
         words, asked = [*map(stem, words)], [*map(stem, asked)]
         known = [word for word in words if word in asked]
         left = iter(asked)

@@ -29,6 +29,33 @@ Is A taller than B? | yes | A is taller than B. ; A is taller. | A is not taller
 Is the left dog bigger? | no | The left dog is not bigger. | The left dog is bigger. | The bigger is the left.
 Is the door open? | no | The door is closed. ; It is closed. | The door is open. | The door is ajar.
 Are all the cats asleep? | yes | All the cats are asleep. |  | The cats are asleep.
+Is 51 a prime? | no | No, it is 3 × 17. | Yes, it is. | 51
+Is 7 greater than 5? | yes | 7 is greater than 5 | No. | 5 is greater than 7
+Do more people like tea than coffee? | yes | Yes, tea. | No, coffee. | More people like coffee
+Has it increased? | no | It decreased. ; It has decreased. | It increased. | Twice
+What are sales in million dollars? | 1,482.6 | $1,482.6 million ; 1.4826 billion dollars | 1,428.6 | 1,483 million
+How many people are there, in thousands? | 125 | 125 thousand | 152 thousand | 125,000
+What is the ratio of A to B? | 3.5 | 3.5:1 ; 3.5 to 1 ; 7:2 | 2:7 | 3.5 or 7
+How many dogs are there? | 3 | There are 3 dogs: two brown ; 3 out of 5 | There are 2 dogs: 1 and 1 | 3 to 5
+How many scored above 80%? | 15 | 15 out of 30 | 15% ; 80 | 15 or 80
+What percent is blue? | 25 | 25% | 75% | a quarter ; 0.25
+How many calories are in it? | 650 | 650 kcal ; 650 calories | 560 kcal | 650 or less
+What was the revenue? | $8.6 million | US$8.6m ; $8.6m | $8.6 billion | about $8.6m or $9m
+What is the rent per month? | $1,200 | $1200/month | $2,100/month | $1,200 or more
+Which is bigger, a plate or a cup? | plate | The plate is bigger. | cup ; The cup is bigger. | plate is larger
+Which country leads? | Germany | Germany, with 14.2% ; Germany (14.2%) | France | France with 14.2%
+What colors does it have? | red and white | white and red ; red, white | blue ; green and red | red ; dark red and white
+图中的人是男性还是女性？ | 女性 | 女 ; 女的 ; 女士 | 男 ; 男人 | 不是女性
+这是哪个城市？ | 北京 | 北京市 |  | 上海市
+What colors has it? | red and white | white and red ; red, white | blue ; green and red | red ; dark red and white
+What is the order of the steps? | B, D, A, C | BDAC ; B-D-A-C | A, B, C, D ; DBAC ; B, D | C, A, D, B
+What did they order? | B, D, A | A, B, D | B, D, C |
+What is the age range? | 18-34 | 18-34 years old ; ages 18 to 34 | 18-43 years old | 18
+What are the dimensions? | 12 ft x 15 ft | 12 feet by 15 feet ; 12' x 15' ; 12 x 15 ft | 12 ft x 16 ft | 12 x 15 ; 12 ft
+How many cats and dogs? | 2 cats and 3 dogs | two cats, three dogs ; dogs: 3, cats: 2 | 3 cats and 2 dogs | 5
+What is the chemical formula? | H2SO4 | acid (H2SO4) ; H2SO4 (sulfuric acid) | H2SO3 (acid) | an acid
+What is the slope? | -2/3 | −2/3 | 3/2 | -2/3 or 2/3
+When was it signed? | 04/07/1985 | 4/7/1985 ; 04-07-1985 | 04/07/1958 | 1985-07-04
 """
 ROWS = [[part.strip() for part in line.split(" |")] for line in FORMS.strip().splitlines()]
 STATED = ("Final answer: {}", "Let me see.\n\n**Answer:** {}", "### Final Answer\n\n{}")
@@ -112,6 +139,39 @@ def test_what_follows_a_but_may_be_the_answer(answer: str, expected: Outcome) ->
     for reference in ("A", "C") if expected is Outcome.AMBIGUOUS else ("C",):
         asked = question("What is the capital of Australia?", reference, choices=CITIES)
         assert judge(asked, f"Final answer: {answer}").outcome is expected
+
+
+@pytest.mark.parametrize(
+    ("reference", "response", "expected"),
+    [
+        ("62", "### Final Answer\n- 62", Outcome.CORRECT),
+        ("-62", "### Final Answer\n- 62", Outcome.AMBIGUOUS),
+        ("-62", "The final answer is – 62", Outcome.CORRECT),
+        ("62", "### Answer\n**62**", Outcome.CORRECT),
+        ("62", "**Answer**\n63", Outcome.INCORRECT),
+    ],
+)
+def test_a_mark_before_a_number_may_be_its_sign(reference: str, response: str, expected: Outcome) -> None:
+    assert judge(question("What is the change?", reference), response).outcome is expected
+
+
+OPTIONS = ("The population of snakes decreases", "The population of snakes increases", "Nothing changes")
+
+
+@pytest.mark.parametrize(
+    ("answer", "options", "expected"),
+    [
+        ("The snake population would decrease.", OPTIONS, Outcome.CORRECT),
+        ("The snake population increases.", OPTIONS, Outcome.INCORRECT),
+        ("The snake population would not decrease.", OPTIONS, Outcome.AMBIGUOUS),
+        ("dog bites man", ("man bites dog", "man bites cat"), Outcome.AMBIGUOUS),
+        ("7.07", ("5√2", "5√3", "10"), Outcome.CORRECT),
+        ("8.66", ("5√2", "5√3", "10"), Outcome.INCORRECT),
+        ("7", ("5√2", "5√3", "10"), Outcome.AMBIGUOUS),
+    ],
+)
+def test_an_option_in_other_words_or_digits(answer: str, options: tuple[str, ...], expected: Outcome) -> None:
+    assert judge(question("What follows?", "A", choices=options), f"Final answer: {answer}").outcome is expected
 
 
 @pytest.mark.parametrize(
