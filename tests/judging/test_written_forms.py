@@ -47,7 +47,7 @@ Which country leads? | Germany | Germany, with 14.2% ; Germany (14.2%) | France 
 What colors does it have? | red and white | white and red ; red, white | blue ; green and red | red ; dark red and white
 图中的人是男性还是女性？ | 女性 | 女 ; 女的 ; 女士 | 男 ; 男人 | 不是女性
 这是哪个城市？ | 北京 | 北京市 |  | 上海市
-What colors has it? | red and white | white and red ; red, white | blue ; green and red | red ; dark red and white
+List them in order from the sun. | Mars, Venus, Earth | Mars → Venus → Earth | Venus, Mars, Earth | Earth, Venus, Mars
 What is the order of the steps? | B, D, A, C | BDAC ; B-D-A-C | A, B, C, D ; DBAC ; B, D | C, A, D, B
 What did they order? | B, D, A | A, B, D | B, D, C |
 What is the age range? | 18-34 | 18-34 years old ; ages 18 to 34 | 18-43 years old | 18
