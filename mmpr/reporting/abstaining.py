@@ -68,6 +68,7 @@ def abstaining_figures(counts: VerdictCounts) -> AbstainingFigures:
     """Return the report's figures about the judge's decisions."""
     rules: dict[str, Counter[str]] = {}
     for rule, sums in counts.groups["rule"].items():
+        # A rule's explanation quotes the answer: without it there are a few dozen names, not one per response.
         rules.setdefault(short(rule) or "(none)", Counter()).update(sums)
     sources = _ranked(counts.groups["source"])
     return AbstainingFigures(

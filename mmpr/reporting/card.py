@@ -65,6 +65,7 @@ def front_matter(report: Report) -> str:
         "language": [name for name in report.languages if re.fullmatch("[a-z]{2,3}", name)] or ["en"],
         "task_categories": ["image-text-to-text", "visual-question-answering"],
         "tags": ["preference", "dpo", "mpo", "multimodal", "mmpr", *(kind.replace("_", "-") for kind in kinds)],
+        # the Hub filters datasets by these tags
         "size_categories": [next((name for top, name in _SIZES if report.pairs < top), "1M<n<10M")],
         "configs": [
             {"config_name": name, **({"default": True} if name == "default" else {}), "data_files": files}

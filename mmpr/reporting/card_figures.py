@@ -25,6 +25,7 @@ def accuracy_rows(report: Report) -> list[tuple[str, ...]]:
     if not top:
         return []
     words = {"0": "none right", "1": "all right"}
+    # Markdown would read `[0.2, 0.4)` as the text of a link.
     ranges = {label: words.get(label, re.sub(r"([(\])])", r"\\\1", label)) for label in histogram}
     bars = {label: "█" * max(1, round(_BAR_CELLS * n / top)) if n else "" for label, n in histogram.items()}
     return [(ranges[label], f"{n:,}", bars[label]) for label, n in histogram.items()]
@@ -74,6 +75,7 @@ def _members(report: Report) -> list[tuple[str, Settings]]:
 
 def code(text: str) -> str:
     """Format a name as Markdown code that is safe in tables."""
+    # A backtick would end the code, a bar the table's cell, also inside of code.
     return f"`{visible_line(text).replace('`', '').replace('|', '')}`"
 
 

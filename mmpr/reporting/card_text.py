@@ -193,6 +193,7 @@ def loading() -> str:
 
 def license_fields(given: str | None) -> JsonObject:
     """Return the licence fields of the front matter; a placeholder without a licence."""
+    # The Hub refuses a card with an unknown licence id.
     if given is not None and given.lower() in _HUB_LICENSES:
         return {"license": given.lower()}
     return {"license": "other", "license_name": given or "to-be-filled-in"}
@@ -248,6 +249,7 @@ def _settings(identity: Settings, selection: Settings) -> str:
 def fenced(text: str, language: str) -> str:
     """Format a code block that the text in it cannot close."""
     fence = "```"
+    # YAML of a user's prompt template may contain a code block
     while fence in text:
         fence += "`"
     return f"{fence}{language}\n{text.rstrip()}\n{fence}"

@@ -112,6 +112,7 @@ def rate_curve(throughput: Throughput | None) -> JsonObject | None:
 def duration(seconds: float) -> str:
     """Format seconds in the unit that fits: `40 s`, `12 min`, `3.5 h`, `2 days`."""
     for unit_s, name in ((_DAY_S, "days"), (_HOUR_S, "h"), (60, "min")):
+        # 36 h is easier to read than 1.5 days
         if seconds >= unit_s * (2 if unit_s == _DAY_S else 1):
             return f"{seconds / unit_s:.1f}".removesuffix(".0") + f" {name}"
     return f"{seconds:.0f} s"

@@ -23,6 +23,7 @@ def differing_runs(chosen: str, rejected: str) -> tuple[Runs, Runs]:
     blocks = _blocks(a, b) if max(len(a), len(b)) <= _MOST_WORDS else _ends(a, b)
     left: Runs = []
     right: Runs = []
+    # What is between two shared blocks differs; the empty block at the end closes the last difference.
     i = j = 0
     for start_a, start_b, size in [*blocks, (len(a), len(b), 0)]:
         _add(left, True, a[i:start_a])

@@ -49,6 +49,7 @@ def flow_chart(report: Report) -> FlowChart | None:
     top = max(0.0, (total - _HEIGHT) / 2)
     _bar(chart, "all", _LEFT, top, _HEIGHT)
     _label(chart, "all", _LEFT, top + _HEIGHT / 2, report.questions, "questions", None)
+    # pairs at the top, skips below
     for parts, first in ((pairs, 0.0), (skips, total - _block_height(skips))):
         if parts:
             top = _block(chart, report, parts, first, top)

@@ -135,6 +135,7 @@ def _summary(counter: Counter[int]) -> TokenSummary:
 
 def _histogram(chosen: Counter[int], rejected: Counter[int]) -> LengthHistogram:
     """Build the histogram up to the larger 99th percentile of the two sides."""
+    # One response that repeats itself up to the limit would press all others into the first bins.
     top = max(quantile(chosen, 0.99), quantile(rejected, 0.99), 1)
     width = max(1, math.ceil((top + 1) / N_BINS))
     binned = [[0] * N_BINS, [0] * N_BINS]

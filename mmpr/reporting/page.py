@@ -122,6 +122,7 @@ def _verifier(found: VerifierFigures | None) -> JsonObject | None:
 def island(value: object) -> str:
     """Encode JSON for a script element, so that nothing in it can end the element or start a comment."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    # "</script>" ends the element and "<!--" starts a comment, also inside a JSON string
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
     # A lone surrogate cannot be written as UTF-8.
@@ -207,6 +208,7 @@ def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("mmpr.reporting", ""),
         autoescape=True,
+        # a misspelt name in the template is an error, not an empty cell
         undefined=StrictUndefined,
         finalize=_harmless,
         trim_blocks=True,
@@ -218,6 +220,7 @@ def _environment() -> Environment:
 
 def _harmless(value: object) -> object:
     """Escape plain text. Numbers, and the page's own markup (a subclass of `str`), are not changed."""
+    # jinja's `Markup` is a subclass of `str`
     return visible(value) if type(value) is str else value
 
 

@@ -33,6 +33,7 @@ def find_pair(folder: RunFolder, shards: Sequence[FileRecord], pair_id: str) -> 
         # an empty id would match every pair
         rows = pc.indices_nonzero(begins).to_pylist() if pair_id else []
         found += [Pick(batch.column("pair_id")[row].as_py(), path, first + row) for row in rows]
+        # enough for the message; a short beginning may match a million pairs
         if len(found) > _MOST_NAMED:
             break
     if len(found) == 1:

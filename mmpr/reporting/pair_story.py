@@ -88,7 +88,7 @@ def read_story(url: str, pair_id: str) -> Story:
 
 
 def read_question_story(url: str, source: str, row: int) -> Story:
-    """Everything about one question of a finished run, whether it has pairs or not.
+    """Collect everything about one question of a finished run, with or without pairs.
 
     Raises:
         RunFolderError: the folder holds no finished run, is damaged, or has no such question.
@@ -122,6 +122,7 @@ def _selection(run: RunRecord, commit: ChunkCommit) -> Settings:
     """Return the run's selection settings, overridden by those of the chunk's source."""
     members = by_member(run.members, [commit])
     identity = next((member.identity for member, _, own in members if own), run.identity)
+    # `ChunkAccount.source` is an index into the sources sorted by name
     names = sorted(sources_named(identity))
     own = names[commit.account.source] if names else ""
     return {**run.selection, **own_settings(run.selection).get(own, {})}

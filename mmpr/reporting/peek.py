@@ -39,6 +39,7 @@ def sample_pairs(url: str, *, n_pairs: int, kind: str | None = None, seed: int =
             first += batch.num_rows
     picks = sampler.picks()
     rows = {row["pair_id"]: row for row in read_picks(folder, picks, images=False)}
+    # `read_picks` gives the order of the files; the kinds are shown in turn
     return [rows[pick.pair_id] for pick in picks]
 
 

@@ -79,6 +79,7 @@ def accepted(question: Question, reference: Reference) -> tuple[str, ...]:
             found.append(form.show())
         else:
             found.append(plain)
+    # two annotators may have written the same answer
     return tuple(dict.fromkeys(found))
 
 

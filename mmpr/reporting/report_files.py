@@ -109,6 +109,7 @@ def make_report(
     _hold_law(totals, pairs, chunks, skipped_by_reason)
     run, verdicts = run or folder.load_run(), read_verdicts(folder)
     rules = outcomes_by_rule(verdicts)
+    # An imported file may not say how many tokens were generated: unknown, not 0.
     generated = chunks.tokens.get("generated", None if run.identity.get("imported") else 0)
     report = Report(
         questions=totals.questions,
@@ -230,6 +231,7 @@ def _hold_law(totals: Totals, pairs: PairTally, chunks: ChunkTally, skips: Mappi
         ("pairs", totals.pairs, "rows of data/", pairs.pairs),
     ]
     for name, stated, other, found in claims:
+        # A wrong sum would be believed: the report is what papers quote.
         if stated != found:
             raise LawBroken(f"{name} = {stated}, but {other} = {found}: this is a bug in mmpr; please report it")
 

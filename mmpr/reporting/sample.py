@@ -90,6 +90,7 @@ def read_picks(folder: RunFolder, picks: list[Pick], *, images: bool = True) -> 
 def _rows(parquet: pq.ParquetFile, wanted: list[int], columns: list[str]) -> Iterator[TableRow]:
     """Yield the wanted rows; read only the row groups that contain one."""
     first = 0
+    # a row group has about 256 rows with images: one with no wanted row is not read
     for group in range(parquet.num_row_groups):
         stop = first + parquet.metadata.row_group(group).num_rows
         inside = [row for row in wanted if first <= row < stop]

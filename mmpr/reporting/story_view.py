@@ -94,7 +94,7 @@ def _chunk(story: Story) -> str:
 
 
 def _place(story: Story) -> str:
-    """A question's place and how many pairs it has, in one line."""
+    """Return a question's place and its number of pairs as one line."""
     question, n = story.committed.question, len(story.siblings)
     return visible_line(f"{question.source}, row {question.row} · {n} pair{'' if n == 1 else 's'}")
 

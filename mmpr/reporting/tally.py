@@ -57,6 +57,7 @@ class PairTally:
         """Count the lengths of pairs if both sides have one."""
         import pyarrow.compute as pc
 
+        # imported responses may have no token counts
         both = pc.and_(batch.column("chosen_tokens").is_valid(), batch.column("rejected_tokens").is_valid())
         known = batch.filter(both)
         kinds = known.column("pair_kind").to_numpy(zero_copy_only=False)

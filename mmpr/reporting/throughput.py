@@ -84,6 +84,7 @@ def _by_clock(works: Sequence[tuple[float, float, int]]) -> ClockThroughput:
     pauses = _pauses(works)
     placed = [(_at_work(began, pauses, first), seconds, tokens) for began, seconds, tokens in works]
     total = max(began + seconds for began, seconds, _ in placed)
+    # Chunks overlap in time, so each one's tokens are spread over the bins that it covers.
     width = total / N_BINS
     bins = [0.0] * N_BINS
     for began, seconds, tokens in placed:

@@ -62,6 +62,7 @@ class Thumbnails:
 def _on_white(image: Image.Image) -> Image.Image:
     if not image.has_transparency_data:
         return image.convert("RGB")
+    # JPEG has no transparency: black lines on a transparent ground would be on black
     layer = image.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
 
