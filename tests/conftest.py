@@ -32,6 +32,9 @@ LONG = (
     *("test_linear.py", "test_damage.py", "test_processes.py", "test_old_runs.py", "test_extras.py", "test_bounded.py"),
     *("test_push.py", "test_terminal.py", "test_sources_bombs.py", "test_families.py", "test_fitness.py"),
     *("test_sources_formats.py", "test_sources_datasets.py", "test_page.py", "test_cli.py", "test_layers.py"),
+    *("test_terminal_width.py", "test_own_judge.py", "test_status.py", "test_api.py", "test_rewards.py"),
+    *("test_endpoint_engine.py", "test_endpoint_engine_thinking.py", "test_endpoint_lies.py", "test_sources.py"),
+    *("test_run.py", "test_training.py", "test_dataset.py", "test_split.py", "test_sources_layouts.py"),
 )
 
 
