@@ -73,6 +73,7 @@ def export_run(
     try:
         counts = claim(root, job.request, job.load)
         if counts is None:
+            # before the first file is written: a trainer would not notice damage that is copied
             refuse_damaged(run, job.files)
             counts = job.write()
             finish(root, job.request, counts)
@@ -80,6 +81,7 @@ def export_run(
         raise ConfigError(
             f"cannot write {root}: {error.strerror or error}; check its disk space and permissions"
         ) from error
+    # A complete export from a call without `strict` may have left rows out.
     unfit = [one for one in counts.left_out if format.unit == "pairs" or one.reason in FAULTS]
     if strict and unfit:
         raise refused(unfit[0].reason, unfit[0].first)
@@ -102,6 +104,7 @@ class _ExportJob(Protocol):
 
 def _tiles(identity: Settings) -> int | None:
     """Return the tiles per image; None if the sources of the run have different limits."""
+    # one number is all that a trainer's `max_dynamic_patch` takes
     each = {asked.get("max_tiles") for _, asked in by_source(identity)}
     tiles = each.pop() if len(each) == 1 else None
     return tiles if isinstance(tiles, int) else None
@@ -133,6 +136,7 @@ class PairExport:
             for split, files in self._shards.items():
                 self._write_split(split, [file.path for file in files])
             self._writer.end()
+            # a start file for a dataset without rows would fail in the trainer
             if self._n_pairs["train"]:
                 write_start(
                     self._format, self._root, training_start(self._record, self._n_pairs, max_tiles=self._tiles)

@@ -74,6 +74,7 @@ def claim(root: Path, request: JsonObject, load: str) -> Counts | None:
     Raises:
         ConfigError: the folder has other files or another export.
     """
+    # `Path` turns s3://bucket into s3:/bucket
     if re.match("[a-z0-9+.-]+:/", str(root)):
         raise ConfigError(f"--to {root}: trainers read files; give a folder of this machine")
     if root.exists() and not root.is_dir():
@@ -85,6 +86,7 @@ def claim(root: Path, request: JsonObject, load: str) -> Counts | None:
     if (root / UNFINISHED).exists():
         _read(root, UNFINISHED, request)
         return None
+    # a process that was killed while it claimed the folder leaves only this file
     if root.is_dir() and any(path.name != f"{UNFINISHED}.tmp" for path in root.iterdir()):
         raise ConfigError(f"--to {root} has files already; give a new or an empty folder")
     root.mkdir(parents=True, exist_ok=True)
@@ -102,7 +104,7 @@ def finish(root: Path, request: JsonObject, counts: Counts) -> None:
 
 
 def _read(root: Path, name: str, request: JsonObject) -> _StoredCounts | None:
-    """The counts of the export that the folder holds, which must be the one that is asked for."""
+    """Return the counts of the export in the folder; None if it is unfinished. It must be the requested export."""
     content = (root / name).read_bytes()
     try:
         before = record_of(_RequestAlone, content, unknown="ignore").request
@@ -126,6 +128,7 @@ def _counts(root: Path, stored: _StoredCounts | None, load: str) -> Counts:
         left_out = tuple(LeftOut(reason_named(one.reason), one.pairs, one.first) for one in stored.left_out)
     except ValueError as error:
         raise ConfigError(f"{root / EXPORT} is damaged ({error}); delete {root} and export again") from error
+    # an older mmpr did not store `loads`
     loads = stored.pairs > 0 if stored.loads is None else stored.loads
     return Counts(stored.pairs, stored.pictures, left_out, load if loads else "")
 

@@ -123,12 +123,16 @@ def reason_named(name: str) -> Unfit | Reason:
 
 @dataclass(frozen=True, slots=True)
 class FitPair:
-    """A pair that passed all checks. `columns` are those of its row, with `images` as paths relative to the export."""
+    """A pair that passed all checks.
+
+    Args:
+        columns: its row, with `images` as paths relative to the export.
+        turns: the prompt: an optional system message, earlier questions with their answers, then the question.
+        images: the same paths.
+    """
 
     columns: TableRow
-    turns: tuple[
-        Message, ...
-    ]  # what was asked: a system message perhaps, then questions and answers, then the question
+    turns: tuple[Message, ...]
     images: tuple[str, ...]
 
 
@@ -168,6 +172,7 @@ class LeftOuts:
 
     def all(self) -> tuple[LeftOut, ...]:
         """Return the counts in the order of `Unfit`, then `Reason`; a name that both have appears once."""
+        # `undecided` is in both
         reasons = dict.fromkeys((*Unfit, *Reason))
         return tuple(LeftOut(why, self._rows[why], self._first[why]) for why in reasons if why in self._first)
 

@@ -94,6 +94,7 @@ class InternVL:
     def add(self, batch: Batch) -> None:
         rows: dict[str, list[JsonObject]] = defaultdict(list)
         for pair in batch.pairs:
+            # see the class: `max_dynamic_patch` is divided by the number of images
             several = f"_{len(pair.images)}images" if len(pair.images) > 1 else ""
             name = self._names.of(pair.columns["source"], f"{pair.columns['pair_kind']}{several}")
             self._n_images[name] = max(1, len(pair.images))
@@ -188,6 +189,7 @@ class Trl:
         self.load = f'datasets.load_dataset("{root}", split="train")'
 
     def add(self, batch: Batch) -> None:
+        # the stored rows, without decoding: images stay the same bytes
         self._files.add(batch.path, batch.rows.select(_TRL_COLUMNS).cast(self._schema))
 
     def end(self) -> None:
@@ -244,6 +246,7 @@ def alpaca_row(pair: FitPair) -> JsonObject:
         "prompt": spoken[-1],
         **_answers(pair),
         "system": "\n\n".join(turn.text for turn in pair.turns if turn.role == "system"),
+        # questions and answers alternate: (question, answer), (question, answer)
         "history": [list(turns) for turns in zip(spoken[:-1:2], spoken[1::2], strict=True)],
         "images": list(pair.images),
     }

@@ -73,6 +73,7 @@ def _extension(content: bytes) -> str | None:
 
 def _write_once(path: Path, content: bytes) -> None:
     """Write a file under its final name only when it is complete; a complete file is not written again."""
+    # the name is the content's hash: equal length means the same file
     if path.exists() and path.stat().st_size == len(content):
         return
     path.parent.mkdir(parents=True, exist_ok=True)

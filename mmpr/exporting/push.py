@@ -98,9 +98,11 @@ def push_run(
     there = hub.files()
     _refuse_foreign(hub.repo, there, with_responses=with_responses)
     answers = [name for name in names if _top(name) in _ANSWERS]
+    # Responses first: a push that is cut off leaves no dataset without its responses.
     for first in range(0, len(answers), commit_files):
         hub.commit(run, answers[first : first + commit_files], [], "Responses of a run of mmpr")
     scope = (DATA, *(_ANSWERS if with_responses else ()))
+    # shards of an earlier push, which had more of them
     stale = [name for name in there if _top(name) in scope and name not in names]
     hub.commit(run, [name for name in names if name not in answers], stale, "A dataset made by mmpr")
     return Pushed(

@@ -78,6 +78,7 @@ def start_command(format: Format, root: Path) -> str:
 def _llamafactory(start: TrainingStart) -> str:
     import yaml
 
+    # a wrong template trains without an error, so an unknown model gets a placeholder
     template = next((ours for part, ours in _TEMPLATES.items() if part in start.model.lower()), "NAME_OF_ITS_TEMPLATE")
     dpo, bco, sft = _WEIGHTS
     settings: dict[str, object] = {
@@ -152,6 +153,7 @@ export ROOT_IMAGE_DIR="$HERE"
 
 def _internvl(start: TrainingStart) -> str:
     style = "${CONV_STYLE:-internvl2_5}"
+    # InternVL2 has another conversation template per size; 2.5 and later have one
     if re.search(r"internvl2(?![_.]5)", start.model, re.IGNORECASE):
         style = '${CONV_STYLE:?set CONV_STYLE to "template" in the config.json of the checkpoint}'
     dpo, bco, sft = _WEIGHTS

@@ -69,6 +69,7 @@ class TrainingExport:
         """What identifies a training set; includes the judge's version and the run's settings."""
         made_of = [[file.path, file.sha256] for file in self.files]
         content = json.dumps([made_of, self._stored.selection, VERSION], sort_keys=True)
+        # `strict` does not change what is written
         wanted = {name: value for name, value in asdict(self._choice).items() if name != "strict"}
         return {
             "written_as": 1,
@@ -189,6 +190,7 @@ class _TrainingWriter:
 
     def _write(self, split: str, rows: Sequence[Row], *, n_bytes: int, has_image: bool) -> None:
         if self._shape.schema is None:
+            # rows without an image wait in a file of their own
             self._lines.add(f"{'' if has_image else _TEXTS}{split}.jsonl", rows)
             return
         group = self._groups.setdefault(split, _RowGroup(self._root, f"{split}.parquet", self._shape.schema))

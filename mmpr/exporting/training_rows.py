@@ -143,6 +143,7 @@ def _labelled(
     for label, side in sides.items():
         distinct = _distinct(side, rule)
         omitted += [(Unfit.NEAR_DUPLICATE, _place(committed, one)) for one in side if one not in distinct]
+        # `--per-question` keeps the first ones
         ordered = _best_first(distinct) if label else sorted(distinct, key=lambda judged: judged[0].index)
         kept = ordered[: choice.per_question]
         omitted += [(Unfit.PER_QUESTION, _place(committed, one)) for one in ordered[len(kept) :]]

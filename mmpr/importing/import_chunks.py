@@ -56,6 +56,7 @@ def _committed(settings: ImportSettings, row: Row, given: GroupedQuestion) -> St
     """Return a question with its responses, or with the skip that explains why it has none."""
     question, skipped = row
     place = settings.source.place(question.row)
+    # an export of mmpr names the place in the first source: pair ids stay the same
     if given.source_row is not None:
         question = replace(question, row=given.source_row, minority_answers=given.minority)
     skip = given.skip or skipped
@@ -75,6 +76,7 @@ def _committed(settings: ImportSettings, row: Row, given: GroupedQuestion) -> St
 
 def _responses(settings: ImportSettings, question: Question, given: Sequence[GivenResponse]) -> list[StoredResponse]:
     """Return the responses under their own indices if all have different ones, otherwise in the order of the file."""
+    # indices of an export of mmpr are kept, so that the same responses become pairs
     own = [one.index for one in given]
     indices = own if None not in own and len(set(own)) == len(own) else list(range(len(own)))
     return [
@@ -91,6 +93,7 @@ def _responses(settings: ImportSettings, question: Question, given: Sequence[Giv
                 one.round,
                 one.gain,
                 one.thoughts,
+                # stored only where it differs, as a merge does
                 None if one.model == settings.model else one.model,
             )
         )

@@ -121,6 +121,7 @@ def _opened(folder: RunFolder, config: BuildConfig) -> tuple[Source, Index, Resp
     source = source_of(changed(config, {"columns": columns}))
     seen = column_names(source)
     beside = names.read(seen) or ("response",)
+    # these columns are hashed with the rows: a changed response is a changed file
     source = replace(source, beside=beside, parts=tuple(replace(part, beside=beside) for part in source.parts))
     for ours, theirs in names.mapped:
         if theirs and theirs.partition(".")[0] not in seen:
@@ -160,6 +161,7 @@ def _enter(folder: RunFolder, config: BuildConfig, source: Source, groups: Rollo
         if (run := folder.load_run()).members or not run.identity.get("imported"):
             raise RunFolderError(f"{folder.url} holds a run that was built or merged; give another --out")
         defaults = part(BuildConfig(), Mark.IDENTITY)
+        # a setting that an older mmpr did not store had its default
         folder.require_identity({**defaults, **identity}, defaults=defaults)
         _refuse_changed(folder, source, groups.facts.sha256)
         folder.change_selection(part(config, Mark.SELECTION))
@@ -199,6 +201,7 @@ def _import(
     with pool.task_room():
         heartbeat.update({"phase": "judging"})
         with waiting(f"judging {groups.facts.responses:,} responses"):
+            # few at once: a chunk's responses and decoded images are in memory
             for _ in pool.map_tasks(work, _chunks(groups, todo), in_flight=_AT_ONCE):
                 heartbeat.check()
         heartbeat.update({"phase": "finishing"})

@@ -131,11 +131,13 @@ def settled_by_rows(config: BuildConfig, facts: ImportFacts, source: Source, *, 
     models = [name for name in sorted(facts.models) if name]
     if config.engine.model == UNKNOWN_MODEL and models:
         named = models if "" not in facts.models else [*models, UNKNOWN_MODEL]
+        # a file of a leaderboard may name a hundred models
         changes["model"] = " + ".join(named) if len(named) <= 4 else f"{len(named)} models"
     layouts = {part.layout for part in source.parts or (source,)}
     if not names_version:
         versions = {_VERSIONS.get(name, GIVEN) for name in facts.versions} if layouts <= {*_BARE} else set()
         changes["prompt_version"] = versions.pop() if len(versions) == 1 else GIVEN
+    # rows that were asked for different forms are judged in any form
     if config.prompt.answer_form is None:
         forms = {*facts.forms}
         alike = forms.pop() if len(forms) == 1 else "any"
@@ -163,6 +165,7 @@ def import_notes(config: BuildConfig, facts: ImportFacts, n_questions: int, leni
             f"{facts.listed_texts:,} responses look like lists of several, the first at {facts.first_listed}: "
             "columns.responses=.. with their column's name reads them as lists"
         )
+    # Ids of responses instead of questions: every question would have one response, and no pair.
     n_asked = n_questions - facts.bad_rows
     if (
         facts.own_ids

@@ -154,6 +154,7 @@ class RolloutGroups:
         for group in range(1, len(self) + 1):
             full = group - first > n_questions
             full |= rows[group] - rows[first] > _CHUNK_RESPONSES or held[group] - held[first] > _CHUNK_CHARS
+            # a single question over the limit is a chunk of its own
             if full and group - 1 > first:
                 stops.append(group - 1)
                 first = group - 1
@@ -327,6 +328,7 @@ def _asked(question: Question) -> list[object]:
 
 def _hash64(value: Sequence[object]) -> int:
     written = json.dumps(value, ensure_ascii=True).encode()
+    # the last bit is set, so that no hash is 0, which means "no place"
     return int.from_bytes(hashlib.blake2b(written, digest_size=8).digest(), "big") | 1
 
 
@@ -336,6 +338,7 @@ def _by_first(keys: npt.NDArray[np.uint64]) -> tuple[npt.NDArray[np.int64], npt.
 
     _, firsts, groups = np.unique(keys, return_index=True, return_inverse=True)
     ranks = np.empty(len(firsts), dtype=np.int64)
+    # `np.unique` numbers groups by hash; here they are numbered by first row
     ranks[np.argsort(firsts)] = np.arange(len(firsts))
     ranked = ranks[groups]
     counts = np.bincount(ranked, minlength=len(firsts))
