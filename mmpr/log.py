@@ -27,7 +27,7 @@ def log(event: str, level: str = "info", **fields: object) -> None:
 
     Args:
         event: what happened, in snake_case; equal events have equal names.
-        level: `info` or `error`.
+        level: `info`, `warning` or `error`.
         fields: plain JSON; `run`, `chunk` and `attempt` if they are known.
     """
     line = {"at": stamp(), "level": level, "event": event, **{name: _clean(value) for name, value in fields.items()}}
