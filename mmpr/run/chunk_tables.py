@@ -119,6 +119,7 @@ def question_groups(chunk: Sequence[StoredQuestion]) -> Iterator[pa.Table]:
     for committed in chunk:
         rows.append(_question_row(committed, written))
         n_bytes += sum(len(p["encoded"] or b"") for p in rows[-1]["pictures"])
+        # checked after the row: a single row may be larger, and belongs to one group
         if n_bytes >= GROUP_BYTES:
             yield pa.Table.from_pylist(rows, schema=QUESTIONS)
             rows, n_bytes = [], 0

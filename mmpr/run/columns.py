@@ -85,6 +85,7 @@ class DatasetRecipe:
 
     def of_chunk(self, chunk: int) -> DatasetRecipe:
         """Return the recipe of one chunk: its member's recipe with the selection of the whole run."""
+        # the last member that begins at this chunk or before
         own = next((recipe for first, recipe in reversed(self.members) if first <= chunk), self)
         return replace(own, selection=self.selection)
 
@@ -153,6 +154,7 @@ def named(committed: StoredQuestion, pairs: Sequence[Pair]) -> list[tuple[Pair, 
 def weigh(committed: StoredQuestion, pairs: Sequence[Pair], recipe: DatasetRecipe) -> list[int]:
     """Estimate the bytes of each pair's row in memory; needs no image's bytes."""
     shared = sum(image.n_bytes for image, path in _placed(committed, recipe) if path is None) + _ROW_BYTES
+    # each text is in two columns: `prompt` and `question`, `chosen` and `chosen_text`
     shared += 2 * sum(len(message.text.encode()) for message in recipe.messages(committed))
     texts = (sides_texts(committed, pair, recipe) for pair in pairs)
     return [shared + 2 * (len(chosen.encode()) + len(rejected.encode())) for chosen, rejected in texts]
@@ -172,7 +174,7 @@ def pair_rows(committed: StoredQuestion, pairs: Sequence[Pair], recipe: DatasetR
 
 
 def sides_texts(committed: StoredQuestion, pair: Pair, recipe: DatasetRecipe) -> tuple[str, str]:
-    """Chosen and rejected text of a pair as its row has them."""
+    """Return the chosen and the rejected text of a pair as its row has them."""
     chosen, rejected = (committed.text_of(side, thoughts=recipe.keep_thoughts) for side in (pair.chosen, pair.rejected))
     return chosen, rejected
 

@@ -140,9 +140,7 @@ class StoredQuestion:
         return replace(draft, text=kept).whole_text if thoughts else kept
 
     def tokens_of(self, side: Side) -> int | None:
-        """Return the length of a side in tokens, thoughts left out and the kept prefix of its draft included; None if
-        unknown.
-        """
+        """Return the length of a side in tokens, with the kept prefix, without thoughts; None if unknown."""
         stored = self.find(side)
         if stored.response.n_tokens is None:
             return None
@@ -241,6 +239,7 @@ class ChunkCommit:
         faults = {
             "spans": any(span.first > span.last for span in commit.spans),
             "account.lease.source": type(commit.account.lease.get("source", 0)) is not int,
+            # a sidecar that was copied from another chunk, or renamed, names other files
             "questions.path": commit.questions.path != f"questions/{name}",
             "responses.path": commit.responses.path != f"responses/{name}",
         }

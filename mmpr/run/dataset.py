@@ -159,6 +159,7 @@ def _looked_up(rows: Iterable[StoredQuestion], listed: ExcludeList, found: Exclu
     seen: set[str] = set()
     for committed in rows:
         for image in committed.images:
+            # a chunk stores an image's bytes once, with the first question that shows it
             if image.encoded is None or image.original_sha256 in seen:
                 continue
             seen.add(image.original_sha256)
@@ -195,6 +196,7 @@ def take_census(folder: RunFolder, commit: ChunkCommit, *, recipe: DatasetRecipe
         elif side_of(committed, recipe) == VALIDATION:
             held_out.add(len(n_pairs))
         n_pairs.append(len(pairs))
+        # the plan needs sizes before any shard is written, without reading images
         n_bytes.append(sum(weigh(committed, pairs, recipe)))
         by_kind.update(pair.kind for pair in pairs)
     return ChunkCensus(

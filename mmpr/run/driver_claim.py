@@ -77,6 +77,7 @@ class DriverClaim:
             RunFolderError: the claim cannot be written.
         """
         found = read_driver(self.folder)
+        # this process was suspended, or its disk was slow, for four heartbeats
         if found is not None and found.token != self.driver.token:
             raise DriverReplaced(f"{self.folder.url} is now built by pid {found.pid} on {found.host}; this build ends")
         self.folder.store.write_bytes(DRIVER, self.content(state))
@@ -142,6 +143,7 @@ def _process_lives(pid: int, started: float) -> bool:
     try:
         process = psutil.Process(pid)
         same = abs(process.create_time() - started) < _START_TOLERANCE_S
+        # a killed driver stays a zombie if its container has no init process
         return same and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False

@@ -105,6 +105,7 @@ class ExcludeList:
         if found is None:
             return None
         bits = np.bitwise_count(self._prints ^ np.frombuffer(found, np.uint64)).sum(axis=1)
+        # one vectorised comparison with all prints of the list
         nearest = int(bits.argmin())
         if bits[nearest] > MOST_DIFFERENT_BITS:
             return None
@@ -154,6 +155,7 @@ def read_list(folder: RunFolder, *, texts: bool) -> ExcludeList:
 def question_print(text: str) -> str | None:
     """Hash the words of a question; case, punctuation, width and a benchmark's closing instruction do not count."""
     plain = strip_suffix(without_tags(text))
+    # "Ｗhat is　this?" and "what is this" are one question
     words = re.findall(r"\w+", unicodedata.normalize("NFKC", plain).casefold())
     return hashlib.sha256(" ".join(words).encode()).hexdigest() if words else None
 

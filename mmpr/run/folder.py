@@ -129,6 +129,7 @@ class RunFolder:
 
     def foreign(self) -> list[str]:
         """Return the names of files that mmpr did not write, or that a start before `run.json` did not leave."""
+        # the driver claims the folder, which writes a file, before `run.json` exists
         names = [*self.store.names(""), *self.store.folders()]
         return sorted(name for name in names if name != DRIVER and not is_temporary(name))
 

@@ -41,6 +41,7 @@ def plain(record: DataclassInstance) -> JsonObject:
     for field in fields(record):
         value = getattr(record, field.name)
         default = field.default if field.default_factory is MISSING else field.default_factory()
+        # left out where empty, so that an older mmpr reads the file too
         if value != default or value not in (None, (), {}, ""):
             found[field.name] = _plain(value)
     return found
@@ -97,6 +98,7 @@ def record_of(kind: type[Record], content: bytes, *, unknown: Literal["forbid", 
         found = _adapter(cast("Hashable", kind)).validate_json(content, strict=True, extra=unknown)
     except ValidationError as error:
         raise ValueError(_words(error)) from None
+    # the field is there but not at the end: the file was edited
     if isinstance(found, dict) and SEAL in found:
         raise ValueError(f"it has changed since it was written: its {SEAL} is of other bytes")
     return cast("Record", found)

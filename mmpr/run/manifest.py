@@ -59,6 +59,7 @@ def read_manifest(folder: RunFolder) -> Manifest | None:
     except ValueError as error:
         remedy = f"delete {MANIFEST} and start the run again, it only finishes it"
         raise RunFolderError(f"{folder.url}/{MANIFEST} is damaged ({error}); {remedy}") from error
+    # `push` uploads what the manifest names
     if outside := [file.path for file in manifest.files if file.path.startswith("/") or ".." in file.path.split("/")]:
         raise RunFolderError(f"{folder.url}/{MANIFEST} names {outside[0]!r}, outside the run; restore it from a copy")
     return manifest

@@ -42,6 +42,7 @@ def finished_run(folder: RunFolder) -> FinishedRun:
     remedy = "its build's command again finishes it, or `mmpr pair` if all is built"
     if manifest is None:
         raise RunFolderError(f"{folder.url} is not finished (it has no {MANIFEST}); {remedy}")
+    # chunks that were committed after the dataset was cut, or have been deleted
     if manifest.n_chunks != (now := len(folder.committed_chunks())):
         lost = f"{CHUNKS}/ has {now} chunks, its dataset is of {manifest.n_chunks}"
         raise RunFolderError(f"{folder.url} is not finished: {lost}; {remedy}")

@@ -106,6 +106,7 @@ class Selection:
         kept = [pair for pair, name, limit in found if limit is None or pair_key(pair, name) < limit.below]
         if kept:
             return [replace(pair, rank=rank) for rank, pair in enumerate(kept)]
+        # the best pair is dropped last, so its limit explains the skip
         best = found[0][2]
         assert best is not None
         return Skip(question.id, Stage.SELECT, best.reason, best.detail)
@@ -142,6 +143,7 @@ class Survey:
                 continue  # without a cap, only format pairs can be too many
             gathered = self._keys[source, kind]
             gathered.extend(keys)
+            # Sorting at twice the cap costs less than keeping the keys in order.
             if most is not None and len(gathered) > 2 * (most + 1):
                 self._keys[source, kind] = array("Q", _smallest(gathered, most + 1).tobytes())
 

@@ -103,6 +103,7 @@ def _smallest_of_group(n: int, edges: npt.NDArray[np.intp]) -> npt.NDArray[np.in
         for nodes in (edges[:, 0], edges[:, 1]):
             np.minimum.at(label, before[nodes], smaller)
             np.minimum.at(label, nodes, smaller)
+        # twice the distance per round: a chain of 1,000 images takes about ten rounds
         label = np.take(label, label)
         if np.array_equal(label, before):
             break

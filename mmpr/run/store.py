@@ -209,6 +209,7 @@ class Store:
     def copy_from(self, other: Store, name: str, *, to: str | None = None) -> None:
         """Copy a file from another folder under the same name or `to`; on one local disk it becomes a hard link."""
         to = to or name
+        # committed files are never changed in place, so a link is as good as a copy
         if self.is_local and other.is_local and not self.exists(to):
             with suppress(OSError):
                 os.link(other.path(name), self._local(to))
@@ -292,6 +293,7 @@ class Store:
             raise FileExistsError(path)
         try:
             if "mode" in inspect.signature(getattr(self._fs, "_pipe_file", self._fs.pipe_file)).parameters:
+                # a conditional PUT, where the filesystem has one
                 self._fs.pipe_file(path, content, mode="create")
             else:
                 self._fs.pipe_file(path, content)

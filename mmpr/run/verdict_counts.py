@@ -83,6 +83,7 @@ class VerdictCounts:
             names = ["responses", verdict_label(verdict)]
             names += ["off_format"] if verdict.off_format else []
             names += ["in_pairs"] if (response.stage, response.index) in used else []
+            # a question counts once for each rule that decided one of its responses
             own = decided[str(verdict.rule)] = self._group("rule", str(verdict.rule))
             for counter in (*shared, own):
                 counter.update(names)

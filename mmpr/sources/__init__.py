@@ -13,11 +13,10 @@ or .zst file must be read from its beginning; cursors that are kept between leas
 Conventions:
 
 - A *row's number* is the number that an editor or reader shows: the 1-based line of a JSONL or CSV file, the 0-based
-row
-  of a JSON array, Parquet or Arrow file. It is `Question.row`, is part of every message, and of the id of a row without
-  one: `<Source.name>:<row>`. In a source of several files it is the number in the file + the file's index x 1e9, and
-      ids
-  are `<Source.name>/<file>:<number in the file>`; for a `meta.json` they are `<entry>:<number in the file>`.
+  row of a JSON array, Parquet or Arrow file. It is `Question.row`, is part of every message, and of the id of a row
+  without one: `<Source.name>:<row>`. In a source of several files it is the number in the file + the file's index
+  x 1e9, and ids are `<Source.name>/<file>:<number in the file>`; for a `meta.json` they are
+  `<entry>:<number in the file>`.
 - A row's *ordinal* is its 0-based index among the rows that are not blank; blank lines are no rows. Ranges, samples and
   `Index.n_rows` count ordinals.
 - `Question.source` is the row's own `source` if it has one, otherwise `Source.name`, or the name of its entry in a

@@ -119,6 +119,7 @@ def as_written(answer: str, options: Sequence[str], meant: Indices) -> str:
         return "".join(letter(place) for place in sorted(meant))
     (place,) = meant
     own, cleaned = options[place], bare(_cleaned(tuple(options)))
+    # Text first, then the letter: among the options C, A, B the text `A` would be read as a letter.
     forms: tuple[str, ...] = (*((answer,) if answer == own else ()), letter(place), f"{letter(place)}. {own}")
     for form in forms:
         if reference_indices(clean(unwrapped(form)), cleaned) == meant:

@@ -77,6 +77,7 @@ def values(raw: Raw, source: Source) -> dict[str, object]:
     if not source.keyed or line.long_sha256 is not None or (key := _KEY.match(line.text)) is None:
         return jsonl.parse(line, source)
     row = jsonl.parse(replace(line, text=line.text[key.end() :]), source)
+    # a row of `{"q1": {..}, "q2": {..}}`: its key is its id
     return {**row, "id": row.get("id", json.loads(key[1]))}
 
 
@@ -165,6 +166,7 @@ def _pieces(file: BinaryIO, offset: int, source: Source) -> Iterator[_Piece]:
             start = end + 1
             piece = _Growing(offset + start, source.max_row_bytes)
         if scan.over:
+            # an array under a key is followed by the rest of its object
             if source.rows_at is None or source.keyed:
                 _refuse_rest(file, block[start:], offset + start, source)
             return
@@ -174,6 +176,7 @@ def _pieces(file: BinaryIO, offset: int, source: Source) -> Iterator[_Piece]:
 
 
 def _refuse_rest(file: BinaryIO, rest: bytes, offset: int, source: Source) -> None:
+    # a second array in the file would be ignored silently
     while not rest.strip():
         offset += len(rest)
         if not (rest := file.read(_BLOCK_BYTES)):
@@ -212,6 +215,7 @@ class _Scan:
         if b"\\" in block:
             # escaped backslashes and quotes do not end a string; their replacements have the same length
             block = block.replace(b"\\\\", b"__").replace(b'\\"', b"__")
+        # with numpy: a loop over the bytes in Python takes minutes per gigabyte
         content = np.frombuffer(block, np.uint8)
         inside = (np.cumsum(content == ord('"')) + self._inside) % 2 == 1
         self._inside = bool(inside[-1])

@@ -10,6 +10,7 @@ from mmpr.sources.file_columns import columns_of_row
 from mmpr.sources.recognition import first_rows
 from mmpr.sources.source_records import Source
 
+# files of a source whose columns are examined: those of a folder are usually equal
 _PARTS = 20
 
 

@@ -75,6 +75,7 @@ def _rows(source: Source, span: Span) -> Iterator[Raw]:
         records = _Records(file, span.number, source)
         while (record := records.following()) is not None:
             content = record if isinstance(record, RowFault) else (names, record)
+            # the header is part of each hash: a renamed column changes the meaning of all rows
             yield Raw(records.first, (titles, *records.fingerprint()), content)
 
 

@@ -88,6 +88,7 @@ class Shelf:
             fit = [i for i, (k, cursor) in enumerate(self._cursors) if k == key and low <= cursor.ordinal <= high]
             if not fit:
                 return None
+            # the one closest to the wanted row has the fewest rows to skip
             return self._cursors.pop(max(fit, key=lambda i: self._cursors[i][1].ordinal))[1]
 
     def put(self, key: Hashable, cursor: Cursor) -> None:

@@ -65,6 +65,7 @@ def recognised(names: Iterable[str], format: Format) -> RowLayout:
 def recognised_rows(rows: Sequence[Iterable[str]], format: Format) -> RowLayout:
     """Return the most frequent layout of JSON rows, which may have different keys; if no row has one, use all keys."""
     found = Counter(recognised(keys, format).name for keys in rows)
+    # rows without a layout do not vote
     del found[PLAIN.name]
     if not found:
         return recognised((name for keys in rows for name in keys), format)

@@ -139,6 +139,7 @@ def _columns(mapped: tuple[tuple[str, str], ...], names: tuple[str, ...]) -> dic
     found: dict[str, str | None] = {}
     for ours, called in RESPONSE_COLUMNS.items():
         known = next((plain[_plain(name)] for name in called if _plain(name) in plain), None)
+        # with columns.response=.., a column `responses` is not read too
         other = ours in ("response", "responses") and own.keys() & {"response", "responses"}
         found[ours] = (own[ours] or None) if ours in own else None if other else known
     return found
@@ -152,6 +153,7 @@ def whole_number(value: object, *, digits: int = 9) -> int | None:
 
 def _cell(values: Mapping[str, object], column: str | None) -> object:
     value = None if column is None else value_at(values, column)
+    # NaN is an empty cell of pandas
     return None if isinstance(value, float) and value != value else value
 
 
@@ -219,6 +221,7 @@ def _own(
     value = row[name]
     if isinstance(value, list):
         return value[place] if len(value) == n else None
+    # the token count of a row cannot be that of each of its responses
     return value if n == 1 or shared else None
 
 

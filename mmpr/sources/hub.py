@@ -61,6 +61,7 @@ def _parquet_files(builder: DatasetBuilder, wanted: HubName) -> list[Path]:
     from huggingface_hub import hf_hub_download
 
     files = builder.config.data_files
+    # `datasets` converts all other formats, so only Parquet is read as it is
     if type(builder).__module__.rsplit(".", 1)[-1] != "parquet" or not files:
         return []
     if wanted.split not in files:

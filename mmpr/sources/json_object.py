@@ -57,6 +57,7 @@ def rows_inside(path: Path, compression: Compression | None, *, asking: Sequence
     start = text.find("{")
     first, _, rest = text[start:].partition("\n")
     alone = _whole(first)
+    # the first line is a whole row, so the file is JSON lines
     if alone is not None and (rest.strip() or _is_row(alone, asking)):
         return None
     for key, at in _members(text, start + 1):

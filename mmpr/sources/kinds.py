@@ -43,6 +43,7 @@ def kind_of(path: Path) -> tuple[Format, Compression | None]:
     compression = compression_of(start)
     if compression:
         start = head(str(path), compression, _HEAD_BYTES)
+    # blanks may fill the first bytes; in a TSV file they are empty cells
     if not start.removeprefix(BOM).strip() and unpacked_name(path).suffix not in _DELIMITED:
         _, start = behind_blanks(str(path), compression, _HEAD_BYTES)
     format = _format(path, start)

@@ -108,6 +108,7 @@ def _show_options(ours: dict[str, object], values: Mapping[str, object], source:
     shown = [_reference(option, values, source) for option in options]
     own = list(images) if isinstance(images, list) else []
     question = ours["question"]
+    # tags of the row's own images come before those of its options
     if own and isinstance(question, str) and IMAGE_TAG not in question:
         question = f"{IMAGE_TAG}\n" * len(own) + question
     files = [option.get("path") if isinstance(option, Mapping) else option for option in options]
@@ -156,6 +157,7 @@ def _asked(values: Mapping[str, object], ours: Mapping[str, object], found: File
         if isinstance(more, str) and more.strip():
             question = f"{question}\n{more.strip()}"
     unit = values.get(layout.unit) if layout.unit else None
+    # MathVista's `query` contains the unit already
     if unit and not values.get("query"):
         question = f"{question} (Unit: {unit})"
     return question

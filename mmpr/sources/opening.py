@@ -105,6 +105,7 @@ def _file(source: Source) -> Source:
     # `vqa.tsv.gz` has two suffixes
     delimiter = "\t" if ".tsv" in path.suffixes else ","
     source = replace(source, format=format, compression=compression, delimiter=delimiter)
+    # VQA's questions are one object with the rows under a key
     if format == "jsonl" and ".json" in path.suffixes and (inside := rows_inside(path, compression)):
         source = replace(source, format="json", rows_at=inside.offset, keyed=inside.keyed)
         format = "json"

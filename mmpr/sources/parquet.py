@@ -138,6 +138,7 @@ def _shared_texts(path: str) -> list[str]:
 
 def _dictionary_bytes(path: str, chunk: pq.ColumnChunkMetaData) -> int:
     """Return the unpacked size of a chunk's dictionary; 0 if it has none."""
+    # some writers store no offset of the dictionary, which is then the first page
     first = min(chunk.dictionary_page_offset or chunk.data_page_offset, chunk.data_page_offset)
     with Path(path).open("rb", buffering=0) as pages:
         pages.seek(first)

@@ -157,6 +157,7 @@ def _occurs(source: Source, *keys: bytes) -> bool:
             block = tail + block
             if any(key in block for key in keys):
                 return True
+            # a key may be cut by the edge of a block
             tail = block[-longest:]
     return False
 
@@ -222,6 +223,7 @@ def settled(source: Source, counted: Index, *, answer_index: int | None = None) 
         prior, margin = part.answers, _margin(part)
         if answer_index is not None:
             prior, margin = AnswerRule(f"index{answer_index}"), 1
+            # the setting decides between 0 and 1, not between indices and letters
             del proofs[name].support[AnswerRule(f"index{1 - answer_index}")]
         try:
             rules[name] = proofs[name].decided(prior, margin=margin)

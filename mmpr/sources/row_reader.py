@@ -160,6 +160,7 @@ def _raws(source: Source, lease: LeaseRange, digest: _Hash, *, images: bool) -> 
             part = _part(source, place)
             for raw in _rows_of(part, replace(span, number=first), images, shelf):
                 number = place * PART_ROWS + raw.number
+                # ids contain the file's name, so a renamed file is a changed row
                 digest.update(f"{number} {part.row_id(raw.number)} ".encode() if source.parts else b"%d " % number)
                 for piece in raw.fingerprint:
                     digest.update(piece)
@@ -178,6 +179,7 @@ def _rows_of(part: Source, span: Span, images: bool, shelf: Shelf) -> Iterator[R
     """Yield a span's rows with a cursor between its mark and its first row, if there is one, else from the mark."""
     costly = part.compression is not None or part.format in ("parquet", "xlsx")  # to reach a position in it
     key, shelf, first = _key(part, images), _SHELF if costly else shelf, span.first - span.start
+    # In a packed file any earlier cursor saves work. In Parquet an earlier row group would have to be read.
     cursor = shelf.take(key, 0 if part.compression else first - span.skip, first)
     if cursor is None:
         cursor = _FORMATS[part.format].cursor(part, span, images=images)

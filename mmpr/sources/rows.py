@@ -26,6 +26,7 @@ _URI = re.compile(r"data:|[A-Za-z][A-Za-z0-9+.:-]{0,40}://")  # matches InternVL
 
 def read_row(values: Mapping[str, object], source: Source, row: int) -> Question | Skip:
     """Return the question of a row (values under the file's names), or the skip that explains why it is none."""
+    # a row that cannot be read is still named by its own id
     ours: Mapping[str, object] = {"id": values.get(source.column("id"))}
     try:
         ours = ours_of(values, source)
@@ -180,6 +181,7 @@ def _accepted(ours: Mapping[str, object], options: tuple[str, ...], source: Sour
     kind = _text(ours, "answer_kind") or source.answer_kind
     if isinstance(value, OptionPlace) and int(value) < len(options):
         return (letter(int(value)),), (), "choice"
+    # -1 is no index of an option: the answer is withheld; without options it is a number
     answers = answers_in(value, (*layout.withheld, *(("-1",) if options else ())))
     if answers is None:
         if value is None and layout.open:

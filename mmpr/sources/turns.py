@@ -56,6 +56,7 @@ def columns_of(name: str, value: object, ours: Mapping[str, object]) -> dict[str
         if role != ("user", "assistant")[i % 2]:
             expected = "turns that alternate, the first one human"
             raise RowFault(Reason.BAD_ROW, f"`{name}`: turn {i + 1} is of {role!r}: give {expected}")
+    # an even number of turns ends with a reply
     reply = spoken.pop()[1] if len(spoken) % 2 == 0 and spoken else ""
     question = spoken.pop()[1] if spoken else ""
     for i, (role, text) in enumerate(spoken):

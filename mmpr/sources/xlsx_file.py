@@ -187,6 +187,7 @@ def _only_sheet(path: str, archive: zipfile.ZipFile) -> str:
 
 
 def _small(path: str, archive: zipfile.ZipFile, name: str) -> bytes:
+    # these parts have a few kB; a zip bomb has gigabytes
     if archive.getinfo(name).file_size > 10_000_000:
         raise SourceError(f"{path}: {name} is too large to be a workbook's")
     return archive.read(name)
@@ -203,6 +204,7 @@ def _sheet_rows(archive: zipfile.ZipFile, name: str) -> Iterator[Row]:
     number = 0
     with archive.open(name) as sheet:
         for element in _elements(sheet, "row"):
+            # `r` may be left out: the row then follows the one before
             number = int(element.get("r") or number + 1)
             cells: Cells = {}
             for place, cell in enumerate(element):
