@@ -1,0 +1,201 @@
+"""mmpr against ray.data.llm, on the same questions and the same engine: tokens and paired questions a second.
+
+    python -m benchmarks.bench_ray_data
+    python -m benchmarks.bench_ray_data --questions 64 320 --n 8 32 --json ray_data.json
+
+ray.data.llm gives one response a request, so n responses of a question are n rows. Its engine stage gets the prompt's
+text and the decoded image; its own stage for images does not import with vLLM 0.32. Its responses are judged and paired
+by our rules afterwards, and these seconds do not count; in a build they do.
+
+A rate is marginal: every arm answers few questions and more questions, each time in a process of its own, and what the
+longer run has more of is divided by the seconds that it takes longer. So the start of Python, Ray and the engine, about
+half a minute in both, is left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import psutil
+
+from benchmarks.bench_engine import asked, settings_of
+from mmpr.builder.engine_choice import engine_options
+from mmpr.judging import Judge
+from mmpr.pairing import PairOptions, pair_responses
+from mmpr.settings.config import BuildConfig
+from mmpr.types import Finish, Prompt, Question, Response, Skip, Stage
+from pipelines.pocket.questions import write_questions
+
+_ENGINE = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "VLLM_NO_USAGE_STATS": "1"}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One arm on one set of questions; seconds of the whole process."""
+
+    tokens: float
+    paired: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What an arm does a second once it is up."""
+
+    arm: str
+    tokens: float
+    paired: float
+
+
+def built(room: Path, settings: Sequence[str]) -> Run:
+    """A whole `mmpr build`."""
+    out = room / f"run-{time.monotonic_ns()}"
+    source = room / "questions" / "vqa.jsonl"
+    command = [sys.executable, "-m", "mmpr", "build", "--source", str(source), "--out", str(out), *settings]
+    began = time.monotonic()
+    subprocess.run(command, check=True, capture_output=True)
+    seconds = time.monotonic() - began
+    report = json.loads((out / "report.json").read_text())
+    return Run(report["engine_usage"]["generated_tokens"], report["paired"], seconds)
+
+
+def through_ray_data(room: Path, n: int) -> Run:
+    """The same questions as rows of ray.data.llm, in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.bench_ray_data", "--room", str(room), "--n", str(n)]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **_ENGINE})
+    if done.returncode:
+        raise SystemExit(f"ray.data.llm: {done.stderr[-3000:]}")
+    return Run(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def run_ray_data(room: Path, n: int) -> Run:
+    """All rows through the engine stage; then, without the clock, our judge and our rule of pairs."""
+    import ray
+    from ray.data.llm import build_processor, vLLMEngineProcessorConfig
+
+    from mmpr.engines.vllm import start_arguments
+
+    config = settings_of(room, f"n={n}")
+    questions = asked(config)
+    arguments = start_arguments(engine_options(config))
+    rows = _rows(config, questions, n, model=arguments["model"])
+    ray.init("local", num_cpus=os.cpu_count(), include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    processor = build_processor(
+        vLLMEngineProcessorConfig(
+            model_source=arguments.pop("model"),
+            engine_kwargs=arguments,
+            batch_size=64,
+            concurrency=1,
+            placement_group_config={"bundle_per_worker": {"CPU": 1}},
+            chat_template_stage=False,
+            tokenize_stage=False,
+            detokenize_stage=False,
+            prepare_multimodal_stage=False,
+        ),
+        postprocess=lambda row: {
+            "question": row["question"],
+            "text": row["generated_text"],
+            "tokens": row["num_generated_tokens"],
+        },
+    )
+    answered = processor(ray.data.from_items(rows)).take_all()
+    seconds = time.time() - psutil.Process().create_time()
+    with Judge() as judge:
+        paired = sum(_is_paired(judge, question, i, answered) for i, (question, _) in enumerate(questions))
+    return Run(sum(row["tokens"] for row in answered), paired, seconds)
+
+
+def _rows(
+    config: BuildConfig, questions: Sequence[tuple[Question, Prompt]], n: int, *, model: str
+) -> list[dict[str, Any]]:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=True)
+    options = config.sampling
+    wanted = {"temperature": options.temperature, "top_k": options.top_k, "top_p": options.top_p}
+    rows: list[dict[str, Any]] = []
+    for i, (_, prompt) in enumerate(questions):
+        turns = [{"role": message.role, "content": message.text} for message in prompt.messages]
+        text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+        one = {
+            "question": i,
+            "prompt": text.removeprefix(tokenizer.bos_token),  # vLLM's tokenizer adds it
+            "multimodal_data": {"image": [image.pixels for image in prompt.images]},
+            "sampling_params": {**wanted, "max_tokens": options.max_tokens},
+        }
+        rows += [one] * n
+    return rows
+
+
+def _is_paired(judge: Judge, question: Question, number: int, answered: Sequence[dict[str, Any]]) -> bool:
+    texts = [row["text"] for row in answered if row["question"] == number]
+    responses = [
+        Response(question.id, Stage.SAMPLE, index, text, (), 1, Finish.STOP) for index, text in enumerate(texts)
+    ]
+    judged = list(zip(responses, judge.judge_all(question, texts), strict=True))
+    return not isinstance(pair_responses(question, judged, PairOptions()), Skip)
+
+
+def rates(arm: str, few: Run, many: Run) -> Rates:
+    """What the longer run has more of, by the seconds that it takes longer."""
+    seconds = many.seconds - few.seconds
+    return Rates(arm, (many.tokens - few.tokens) / seconds, (many.paired - few.paired) / seconds)
+
+
+def measure(rooms: Sequence[Path], ns: Sequence[int]) -> list[tuple[Rates, Rates]]:
+    """A build and ray.data.llm beside it, for each n; then a build with adaptive sampling beside the first n."""
+    found = []
+    for n in ns:
+        theirs = rates(f"ray.data.llm, {n} rows", *(through_ray_data(room, n) for room in rooms))
+        ours = rates(f"mmpr, n={n}", *(built(room, (f"n={n}", "adaptive=false")) for room in rooms))
+        found.append((ours, theirs))
+    adaptive = rates("mmpr, adaptive up to 32", *(built(room, ("n=32", "adaptive=true")) for room in rooms))
+    return [*found, (adaptive, found[0][1])]
+
+
+def table(lines: Sequence[tuple[Rates, Rates]]) -> str:
+    """Markdown: ours to theirs."""
+    shown = ["| ours | theirs | tokens a second | questions paired a second |", "|---|---|---|---|"]
+    for ours, theirs in lines:
+        tokens, paired = ours.tokens / theirs.tokens, ours.paired / theirs.paired
+        shown.append(
+            f"| {ours.arm} | {theirs.arm} | {ours.tokens:,.0f} to {theirs.tokens:,.0f}: {tokens:.2f} "
+            f"| {ours.paired:.2f} to {theirs.paired:.2f}: {paired:.2f} |"
+        )
+    return "\n".join(shown)
+
+
+def main() -> None:
+    """Parse the command line; run one arm, or all of them and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--questions", type=int, nargs=2, default=[64, 256], metavar=("FEW", "MANY"))
+    parser.add_argument("--n", type=int, nargs="+", default=[8, 32])
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--room", type=Path, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.room:
+        print(json.dumps(asdict(run_ray_data(given.room, given.n[0]))), flush=True)
+        os._exit(0)  # its engine's process outlives Ray's shutdown
+    with TemporaryDirectory() as folder:
+        rooms = [Path(folder) / name for name in ("few", "many")]
+        for room, n_questions in zip(rooms, given.questions, strict=True):
+            write_questions(room / "questions", n=n_questions, open_fraction=0.0, seed=66)
+        lines = measure(rooms, given.n)
+    print(table(lines))
+    if given.json:
+        figures = [{"ours": asdict(ours), "theirs": asdict(theirs)} for ours, theirs in lines]
+        given.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
