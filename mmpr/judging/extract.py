@@ -358,11 +358,25 @@ def extract(response: str, *, form: str = "final") -> Extraction:
         form: what was asked for: `final`, `boxed`, `think` (a closed think block and a box) or `any`.
     """
     text = response[-_MAX_TEXT_CHARS:].rstrip()
-    if "<|begin_of_box|>" in text:  # as GLM-4.5V ends: the answer stands between marks of its own
-        text = text.replace("<|begin_of_box|>", "\\boxed{").replace("<|end_of_box|>", "}")
+    if _BOX_MARK in text:
+        text = _boxed(text)
     if (answer := _plainly_stated(text)) is not None:
         return Extraction(answer, None, form not in ("final", "any"))
     return searched(text, form, thought="</think>" in response)
+
+
+_BOX_MARK = "<|begin_of_box|>"  # GLM-4.5V puts its answer between such marks: one value, or all that it says
+
+
+def _boxed(text: str) -> str:
+    """The text with `\\boxed{42}` for a value between GLM's marks; marks around a whole statement are taken off."""
+    first, *others = text.split(_BOX_MARK)
+    pieces = [first]
+    for other in others:
+        inner, end, rest = other.partition("<|end_of_box|>")
+        states = "\n" in inner.strip() or _STATING_WORD.search(inner) is not None
+        pieces.append(inner + rest if states else f"\\boxed{{{inner}" + ("}" if end else "") + rest)
+    return "".join(pieces)
 
 
 def searched(text: str, form: str, *, thought: bool) -> Extraction:

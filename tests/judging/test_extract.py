@@ -110,6 +110,12 @@ def test_a_clear_answer_in_another_form_than_asked_is_found_and_marked(form: str
         ("The answer is 4. No: the answer is 5.", "5."),
         ("Final answer: Yes, it is", "Yes, it is"),
         ("So option C is correct.", "C"),
+        ("<think>hm</think>\nIt is <|begin_of_box|>42<|end_of_box|>.", "42"),
+        ("Final Answer: <|begin_of_box|>B<|end_of_box|>", "B"),
+        ("<|begin_of_box|>40 + 2.\n\nFinal Answer: 42<|end_of_box|>", "42"),
+        ("<|begin_of_box|>**Final Answer:** 42<|end_of_box|>", "42"),
+        ("<|begin_of_box|>41<|end_of_box|>? No: <|begin_of_box|>42<|end_of_box|>", "42"),
+        ("Final Answer: <|begin_of_box|>\\boxed{42}<|end_of_box|>", "42"),
     ],
 )
 def test_the_last_clear_statement_is_the_answer(response: str, answer: str) -> None:
