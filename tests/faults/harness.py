@@ -94,13 +94,20 @@ class FaultyCommand:
         self.last_ms = 0
         self.ledger = Ledger(Counter())
 
-    def run(self, episodes: Iterable[Sequence[Fault]], *, most_starts: int | None = None) -> Ledger:
-        """Each start gets the next episode's faults, later ones none; returns the ledger once a start exits with 0."""
+    def run(
+        self, episodes: Iterable[Sequence[Fault]], *, most_starts: int | None = None, once: bool = False
+    ) -> Ledger:
+        """Each start gets the next episode's faults, later ones none; returns the ledger once a start exits with 0.
+
+        Args:
+            once: the command refuses to run again where it has succeeded, as a merge does; a success is the end, though
+                a fault whose moment never came is left.
+        """
         left = list(episodes)
         most_starts = most_starts or 2 * len(left) + 3
         while True:
             code = self.start(left.pop(0) if left else [])
-            if code == 0 and not left:
+            if code == 0 and (once or not left):
                 return self.ledger
             assert self.ledger.starts < most_starts, f"no end after {self.ledger}"
 
