@@ -79,8 +79,8 @@ _NO_VALUE = re.compile(
 )
 _LETTER_FOLLOWS = re.compile(r"[\s:：*_`是为]{0,8}[(（\[【]?[A-Z](?![A-Za-z])")
 _DISCUSSED = re.compile(
-    r"(?:option|choice|answer)\s+\(?([A-Z])\)?\s+is\s+(?:therefore |thus |indeed )?(?:the\s+)?(?:correct|right|best)"
-    r"|(?:^|[\s(,*])([A-Z])\)?\*{0,2} is (?:therefore |thus )?the (?:correct|right|best) (?:answer|option|choice)"
+    r"(?:option|choice|answer)\s+\(?([A-Z])\)?(?:\s+is\s+|:\s)(?:therefore |thus |indeed )?(?:the\s+)?"
+    r"(?:correct|right|best)|(?:^|[\s(,*])([A-Z])\)?\*{0,2} is (?:therefore |thus )?the (?:correct|right|best) (?:answer|option|choice)"
     r"|选项\s?([A-Z])\s?(?:是)?(?:正确|对)的?|([A-Z])\s?选项\s?(?:是)?(?:正确|对)的?",
     re.I,
 )
@@ -506,7 +506,13 @@ def _last_box(text: str, at: int) -> str:
     if 1 < line.count("\\boxed") <= _MAX_KEYS:  # more are a loop, of which the end counts
         return line[line.find("\\boxed") :]
     end = brace_end(text, text.find("{", at)) if "{" in text[at : at + 10] else -1
-    return text[at : end + 1] if end >= 0 else text[at:]
+    if end < 0:
+        return text[at:]
+    goes_on = _GOES_ON_AFTER_BOX.match(text, end + 1)
+    return text[at : end + 1 if goes_on is None else goes_on.end()]
+
+
+_GOES_ON_AFTER_BOX = re.compile(r"(?:\\(?:sqrt|pi|frac)|[π√^])[^$\n\s.,;]{0,40}")  # `\\boxed{12}\\sqrt{3}`
 
 
 def _finish(text: str, span: str) -> Extraction:

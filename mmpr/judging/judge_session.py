@@ -170,14 +170,15 @@ def _said_in_prose(reference: Reference, response: str) -> Verdict | None:
     where the prose decides nothing."""
     closing = closing_value(response, reference.forms[0].question)
     answer = None if closing is None else closing.sentence if reference.kind == "yes_no" else closing.value
-    if answer is None and reference.kind == "choice" and _ONE_SENTENCE.match(response.strip()) is not None:
+    if answer is None and reference.kind != "number" and _ONE_SENTENCE.match(response.strip()) is not None:
         answer = response.strip()
     if answer is None:
         return None
     found = rule_answer(reference, answer)
     if reference.kind == "choice" and found.rule not in _NAMED_OPTION:
         return None
-    wrong = found.certainty is Certainty.PROVEN and (closing is None or closing.whole)
+    surely = reference.kind == "choice" if closing is None else closing.whole
+    wrong = found.certainty is Certainty.PROVEN and surely
     decided = wrong or found.outcome is Outcome.CORRECT
     off_format = reference.format != "any"
     shown = reference.show()

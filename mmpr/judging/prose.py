@@ -57,8 +57,8 @@ _COPULA = re.compile(
 )
 _WHICH = re.compile(r"\b(?:which|who)\b")
 _MEASURED = re.compile(
-    r",?\s(?:with|at)\s(?:(?:an?|about|around|approximately|only|the) )?(?:value of )?[$€£]?\d[^a-z]{0,20}"
-    r"(?:percent|units?|million|billion)?\W{0,2}$"
+    r"(?:,?\s(?:with|at)\s(?:(?:an?|about|around|approximately|only|the) )?(?:[a-z]{4,12} of )?|:\s)"
+    r"[$€£]?\d[^,;]{0,40}$"
 )
 _COPULA_HAN = re.compile(r"^(.{1,30}?)(?:是|为|叫做?|写着)[::]?(.+)$")
 _PUNCTUATION = re.compile(r"[\"'`.,;:!?()\[\]{}“”‘’。,、;!?《》「」*_]+")

@@ -98,6 +98,7 @@ _DIRECTION = re.compile(
 _TWO_TERMS = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)\s?(?::|\bto\b)\s?(\d{1,9})$")  # `3:4` where the reference writes 3/4
 _GLUED = re.compile(r"(?<![\w.])\d[\d.,]{0,20}[a-zA-Z]{1,2}(?![\w/^])")  # `10m` is ten metres, or ten times m
 _PLACES = frozenset(("visible", "present", "here", "there", "all", "such"))
+_DIFFERENCE = re.compile(r"\bdifference\b|相差|差值")
 _ROUGH = re.compile(
     r"\W{0,3}(?:it(?:'s| is) )?(?:about|around|roughly|approximately|approx\.?|nearly|almost|大?约|~)", re.I
 )
@@ -188,7 +189,8 @@ class Number:
         """The ruling of the answer's one reading, in view of what else the answer holds."""
         ruling = self.measure.judge(reading)
         if ruling.outcome != "correct":
-            turned = reading.value == -self.measure.reading.value and _DIRECTION.search(answer.lower()) is not None
+            signed = self.cues.has(_DIFFERENCE) or _DIRECTION.search(answer.lower()) is not None
+            turned = signed and reading.value == -self.measure.reading.value
             return ambiguous(ruling.rule) if turned or self._roughly(reading, answer) else ruling
         if self.cues.silent and reading.unit is not None and _GLUED.search(answer) is not None:
             return ambiguous(Rule.UNIT)

@@ -54,6 +54,7 @@ What is the age range? | 18-34 | 18-34 years old ; ages 18 to 34 | 18-43 years o
 What are the dimensions? | 12 ft x 15 ft | 12 feet by 15 feet ; 12' x 15' ; 12 x 15 ft | 12 ft x 16 ft | 12 x 15 ; 12 ft
 How many cats and dogs? | 2 cats and 3 dogs | two cats, three dogs ; dogs: 3, cats: 2 | 3 cats and 2 dogs | 5
 What is the chemical formula? | H2SO4 | acid (H2SO4) ; H2SO4 (sulfuric acid) | H2SO3 (acid) | an acid
+What is the difference? | 3 | 3 | 4 ; -4 | -3
 What is the slope? | -2/3 | −2/3 | 3/2 | -2/3 or 2/3
 When was it signed? | 04/07/1985 | 4/7/1985 ; 04-07-1985 | 04/07/1958 | 1985-07-04
 """
@@ -148,6 +149,8 @@ def test_what_follows_a_but_may_be_the_answer(answer: str, expected: Outcome) ->
         ("-62", "### Final Answer\n- 62", Outcome.AMBIGUOUS),
         ("-62", "The final answer is – 62", Outcome.CORRECT),
         ("62", "### Answer\n**62**", Outcome.CORRECT),
+        ("12\\sqrt{3}", "So it is $\\boxed{12}\\sqrt{3}$.", Outcome.CORRECT),
+        ("12", "So it is $\\boxed{12}\\sqrt{3}$.", Outcome.INCORRECT),
         ("62", "**Answer**\n63", Outcome.INCORRECT),
     ],
 )
@@ -181,6 +184,8 @@ def test_an_option_in_other_words_or_digits(answer: str, options: tuple[str, ...
         ("What is the capital of the country?", "Paris", "It is France.\n\nThe capital is **Paris**.", Outcome.CORRECT),
         ("Who is the author of the book?", "J.K. Rowling", "The author is J.K. Rowling.", Outcome.CORRECT),
         ("Is the statement true or false?", "True", "The statement is **true**.", Outcome.CORRECT),
+        ("What animal is the tallest?", "giraffe", "It is the giraffe", Outcome.CORRECT),
+        ("天空是什么颜色？", "蓝色", "天空是蓝色的", Outcome.CORRECT),
         ("Is A taller than B?", "yes", "B is taller than A.", Outcome.UNPARSED),
         ("What is the capital of the country?", "Paris", "The capital is not Paris.", Outcome.UNPARSED),
         ("What is the capital of the country?", "Paris", "The river is the Seine in Paris.", Outcome.UNPARSED),
