@@ -80,7 +80,8 @@ _NO_VALUE = re.compile(
 _LETTER_FOLLOWS = re.compile(r"[\s:：*_`是为]{0,8}[(（\[【]?[A-Z](?![A-Za-z])")
 _DISCUSSED = re.compile(
     r"(?:option|choice|answer)\s+\(?([A-Z])\)?(?:\s+is\s+|:\s)(?:therefore |thus |indeed )?(?:the\s+)?"
-    r"(?:correct|right|best)|(?:^|[\s(,*])([A-Z])\)?\*{0,2} is (?:therefore |thus )?the (?:correct|right|best) (?:answer|option|choice)"
+    r"(?:correct|right|best)"
+    r"|(?:^|[\s(,*])([A-Z])\)?\*{0,2} is (?:therefore |thus )?the (?:correct|right|best) (?:answer|option|choice)"
     r"|选项\s?([A-Z])\s?(?:是)?(?:正确|对)的?|([A-Z])\s?选项\s?(?:是)?(?:正确|对)的?",
     re.I,
 )
