@@ -38,14 +38,15 @@ _MOST_WORDS = 4096
 class Strategy(StrEnum):
     """How a question's responses are combined: the cheapest pair first, then the cheapest of the remaining ones.
 
-    RANDOM: all pairs cost the same; the least used responses come first, then hashes decide. LENGTH_MATCHED: the cost
-    is the difference of both lengths in tokens. The result is stable: a pair that was left out is not closer in length
-    than those that filled one of its sides, or the question. Among equal costs, the pair comes first that brings the
-    question's sum of chosen minus rejected tokens closest to zero. HARDEST: the cost is the fraction of words that
-    differ (Indel distance over the sum of both lengths, 0 to 1): the wrong response closest to a right one comes first.
-    GROUNDED: the cost falls with the gain of the chosen side from the image, in nats (`Response.gain` times its tokens:
-    the pointwise mutual information of image and response). The right response that depends most on the image comes
-    first, one that may have been guessed comes last. A response without a score has no gain.
+    - RANDOM: all pairs cost the same; the least used responses come first, then hashes decide.
+    - LENGTH_MATCHED: the cost is the difference of both lengths in tokens. The result is stable: a pair that was left
+      out is not closer in length than those that filled one of its sides, or the question. Among equal costs, the pair
+      comes first that brings the question's sum of chosen minus rejected tokens closest to zero.
+    - HARDEST: the cost is the fraction of words that differ (Indel distance over the sum of both lengths, 0 to 1): the
+      wrong response closest to a right one comes first.
+    - GROUNDED: the cost falls with the gain of the chosen side from the image, in nats (`Response.gain` times its
+      tokens: the pointwise mutual information of image and response). The right response that depends most on the
+      image comes first, one that may have been guessed comes last. A response without a score has no gain.
     """
 
     RANDOM = "random"
@@ -75,7 +76,7 @@ class PairOptions:
     unfinished_negatives: bool = option(False, "allow responses that max_tokens cut as rejected sides of format pairs")
     use_verifier: UseVerifier = option(
         UseVerifier.NONE,
-        "which sides a response may take by a verifier's decision: none, both, chosen, rejected; proofs stand anyway",
+        "sides for which a verifier's decision counts: none, both, chosen, rejected; proofs always count",
     )
     strategy: Strategy = option(
         Strategy.RANDOM,
@@ -414,7 +415,7 @@ def _why_none(question: Question, judged: Sequence[Judged], rule: PairOptions, *
     outcomes = Counter(verdict.outcome for _, verdict in judged)
     unsure = sum(v.outcome is Outcome.INCORRECT and not _is_sure(v, rule) for _, v in judged)
     counted = ", ".join(f"{outcomes[o]} {o}" for o in Outcome if outcomes[o]) or "no responses"
-    detail = f"{counted} ({unsure} of the incorrect are only likely so)" if unsure else counted
+    detail = f"{counted} ({unsure} of the incorrect ones only likely)" if unsure else counted
     wrong = outcomes[Outcome.INCORRECT] + outcomes[Outcome.UNPARSED]
     n_undecided = outcomes[Outcome.AMBIGUOUS] + outcomes[Outcome.ERROR]
     if usable or (outcomes[Outcome.CORRECT] and wrong - unsure):

@@ -440,4 +440,4 @@ def _response_of(query: str, prompt: str) -> str:
         before, tail, response = query.partition(prompt[-n_chars:])
         if tail and before:
             return _END_TOKENS.sub("", response)
-    raise JudgeError(f"a query does not hold its prompt, which ends in {prompt[-40:]!r}")
+    raise JudgeError(f"a query does not contain its prompt, which ends in {prompt[-40:]!r}")

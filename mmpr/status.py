@@ -344,11 +344,11 @@ def duration(seconds: float) -> str:
 def _state_words(status: RunStatus) -> str:
     driver = status.driver
     if driver is None:
-        return {"complete": "complete", "stopped": "not finished; run its command again to go on"}[status.state]
+        return {"complete": "complete", "stopped": "not finished; run its command again to continue"}[status.state]
     who = f"pid {driver.pid} on {driver.host}"
     if status.state == "running":
         return f"running, driven by {who}, seen {duration(driver.silent_s)} ago"
-    return f"silent: {who} was last seen {duration(driver.silent_s)} ago; run its command again to go on"
+    return f"silent: {who} was last seen {duration(driver.silent_s)} ago; run its command again to continue"
 
 
 def _rate_words(rate: WorkRate) -> str:

@@ -13,7 +13,7 @@ from types import FrameType
 
 SIGTERM = "SIGTERM"
 EXIT_AGAIN, EXIT_INTERRUPTED = 75, 130
-AGAIN = "run the same command again to go on"
+AGAIN = "run the same command again to continue"
 _RETRY_S = 0.05
 _stopping = ""  # the reason, after `RunStopped` was raised
 

@@ -86,7 +86,7 @@ def unfinished(folder_url: str, options: Mapping[str, object] | None = None) -> 
     of_all = f" of {chunks}" if chunks is not None else ""
     done = f"{len(commits)}{of_all} chunks, {sum(commit.questions.rows for commit in commits):,} questions"
     if chunks is not None and len(commits) < chunks:
-        return f"unfinished: {done}; run its command again to go on"
+        return f"unfinished: {done}; run its command again to continue"
     if manifest is None or manifest.n_chunks != len(commits):
         return f"unfinished: {done}, and its dataset is not written; run its command again, it only finishes it"
     return None
@@ -214,7 +214,7 @@ def _question_faults(path: str, committed: StoredQuestion) -> Iterator[str]:
         yield f"{place} has neither a response nor a skip"
     for stored in committed.images:
         if hashlib.sha256(stored.encoded or b"").hexdigest() != stored.sha256:
-            yield f"{place}: the bytes of image {stored.sha256[:12]} are others"
+            yield f"{place}: the bytes of image {stored.sha256[:12]} have changed"
 
 
 def _doubled(folder: RunFolder, commits: Iterable[ChunkCommit]) -> Iterator[str]:
@@ -250,7 +250,7 @@ def _check_logs(folder: RunFolder, manifest: Manifest | None) -> Iterator[str]:
             yield f"{name}: line {line} is damaged or was cut off; delete that line, nothing else depends on it"
     for log in logs if not copied else ():
         if fault := _prefix_fault(folder, log):
-            yield f"{fault}; restore it from a copy, or `mmpr report {folder.url}` goes on with what it says now"
+            yield f"{fault}; restore it from a copy, or `mmpr report {folder.url}` accepts its content"
 
 
 def _prefix_fault(folder: RunFolder, log: FileRecord) -> str | None:
@@ -395,4 +395,4 @@ def _place(committed: StoredQuestion) -> Place:
 def _limited(problems: Iterator[str]) -> list[str]:
     found = list(islice(problems, _MOST_LINES))
     more = sum(1 for _ in problems)
-    return [*found, f"... and {more} more of the same sort"] if more else found
+    return [*found, f"... and {more} more of the same kind"] if more else found

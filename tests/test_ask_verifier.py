@@ -191,7 +191,7 @@ def test_responses_made_elsewhere_are_put_to_a_named_verifier_and_not_to_an_unkn
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     out = tmp_path / "run"
     import_file(str(file), str(out), [])
-    with pytest.raises(ConfigError, match="self is for a run that one known model answered"):
+    with pytest.raises(ConfigError, match="self needs a run that one known model answered"):
         ask_about_run(str(out), ["verifier=self"])
     report = ask_about_run(str(out), ["verifier=v", "use_verifier=both"], make_verifier=scripted.knowing).report
     assert report.paired == 6 and report.verifier.groups["undecided"].asked == 12
@@ -232,21 +232,21 @@ def test_the_report_says_what_was_asked_and_lists_proofs_that_are_contradicted(t
     assert f"verifier: {one.decision.replace('_', ' ')}, margin 5.0" in shown
     assert f"mmpr explain {out}" in CliRunner().invoke(app, ["report", str(out)]).output
     shown = CliRunner().invoke(app, ["pair", str(out), "--dry-run", "use_verifier=both"]).output
-    assert "chosen and" in shown and "sides stand by its decision" in shown
+    assert "chosen and" in shown and "sides are there by its decision" in shown
 
 
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (["pair", "{run}", "verifier=self"], "pairing asks nobody"),
-        (["ask-verifier", "{run}"], "name who is asked"),
+        (["pair", "{run}", "verifier=self"], "pairing asks no model"),
+        (["ask-verifier", "{run}"], "name the model to ask"),
         (["ask-verifier", "{run}", "--model", "self", "n=9"], "n was 4"),
         (["ask-verifier", "{run}", "--model", "self", "--url", "http://h/v1"], "name the model"),
         (["ask-verifier", "{run}", "--model", "opencompass/CompassVerifier-3B", "both_orders=true"], "one order"),
         (["ask-verifier", "{run}", "--model", "./nowhere"], "no config.json"),
         (
             ["ask-verifier", "{run}", "--model", "m", "--url", "http://h/v1", "verifier_key_env=NOT_SET"],
-            "no such variable",
+            "this variable is not set",
         ),
         (
             ["build", "--source", "{source}", "--out", "{new}", "evaluate=true", "adaptive=false", "verifier=self"],

@@ -45,7 +45,7 @@ def test_a_setting_means_the_same_in_its_section_and_by_its_short_name(tmp_path)
 @pytest.mark.parametrize(
     ("override", "says"),
     [
-        ("pairs=3", "pairs: expected `setting: value` lines, for it is a section"),
+        ("pairs=3", "pairs: expected `setting: value` lines, because it is a section"),
         ("pairs.max_usess=3", "no setting is named 'pairs.max_usess'; did you mean 'max_uses'?"),
         ("pairs.n=3", "no setting is named 'pairs.n'"),
         ("pairs.max_uses=0", "max_uses: Input should be greater than or equal to 1 (got 0)"),

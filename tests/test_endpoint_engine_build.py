@@ -123,7 +123,7 @@ def test_wrong_settings_are_named_and_no_key_is_repeated(given, says):
 def test_a_key_that_is_not_there_is_told_before_anything_is_written(monkeypatch):
     monkeypatch.delenv("STANDIN_KEY", raising=False)
     config = BuildConfig(engine="endpoint", endpoint_url="http://host/v1", endpoint_key_env="STANDIN_KEY")
-    with pytest.raises(ConfigError, match="endpoint_key_env: no such variable"):
+    with pytest.raises(ConfigError, match="endpoint_key_env: this variable is not set"):
         engine_maker(config)
 
 

@@ -115,7 +115,7 @@ def test_nothing_is_fetched_by_default_and_the_skip_says_how_to_allow_it(server)
     before = len(seen)
     error = refused(Loader(None).load, f"{url}/a.png")
     assert error.reason is Reason.IMAGE_NOT_ALLOWED
-    assert f"allowed_hosts=[{url}] would let mmpr fetch from it" in error.detail
+    assert f"allowed_hosts=[{url}] lets mmpr fetch from it" in error.detail
     assert "allowed_hosts=[example.org]" in refused(Loader(None).load, "https://example.org/a.png").detail
     assert "allowed_hosts=[s3://bucket]" in refused(Loader(None).load, "s3://bucket/a.png").detail
     assert len(seen) == before

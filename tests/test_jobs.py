@@ -272,7 +272,7 @@ def test_a_job_at_the_command_line_ends_with_a_line_a_source_and_then_with_nothi
 def test_a_build_past_its_deadline_ends_with_75_and_one_that_mostly_fails_with_3(write_source, tmp_path):
     words = ["--source", write_source(80), "--out", tmp_path / "run", "model=pocket", "n=4", "chunk_questions=8"]
     late = drive(*words, "deadline=2020-01-01")
-    again = "mmpr: stopped (deadline 2020-01-01 has passed); run the same command again to go on"
+    again = "mmpr: stopped (deadline 2020-01-01 has passed); run the same command again to continue"
     assert (late.returncode, late.stdout) == (75, "") and late.stderr.splitlines()[-1] == again
     for image in tmp_path.glob("*.png"):
         image.unlink()

@@ -96,7 +96,7 @@ def test_what_is_only_likely_wrong_is_rejected_by_setting_alone():
     responses = [*judged(C), *after(judged(W, certainty=LIKELY), 1)]
     skip = pair_responses(QUESTION, responses, PairOptions())
     assert skip.reason is Reason.UNDECIDED
-    assert skip.detail == "1 correct, 1 incorrect (1 of the incorrect are only likely so)"
+    assert skip.detail == "1 correct, 1 incorrect (1 of the incorrect ones only likely)"
     (pair,) = pair_responses(QUESTION, responses, PairOptions(rejected_certainty=LIKELY))
     assert pair.kind is PairKind.CORRECTNESS
     assert len(pair_responses(QUESTION, judged(C, W), PairOptions(rejected_certainty=LIKELY))) == 1

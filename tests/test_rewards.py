@@ -105,7 +105,7 @@ def test_openrlhf_is_judged_by_what_follows_the_prompt():
     found = openrlhf_reward_func(queries, [prompt] * 10, [THREE] * 10)
     assert found["rewards"].tolist() == [1, 0, 0, 0, 1] * 2 == found["scores"].tolist()
     assert found["extra_logs"]["undecided"].tolist() == [0, 0, 1, 0, 0] * 2
-    with pytest.raises(JudgeError, match="does not hold its prompt"):
+    with pytest.raises(JudgeError, match="does not contain its prompt"):
         openrlhf_reward_func([RIGHT], [prompt], [THREE])
 
 

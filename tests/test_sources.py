@@ -243,7 +243,7 @@ def test_a_pipe_is_refused_without_waiting(tmp_path):
     ("options", "says"),
     [
         ({"language": "fr"}, "choose auto, en or zh"),
-        ({"columns": {"query": "question"}}, "'query' is none of ours"),
+        ({"columns": {"query": "question"}}, "'query' is no column of mmpr"),
         ({"name": " "}, "printable"),
         ({"name": "a\nb"}, "printable"),
     ],

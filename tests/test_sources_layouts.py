@@ -384,7 +384,7 @@ def test_the_annotations_beside_vqa_questions_are_their_answers(tmp_path):
         assert [row.answer for row in rows] == [(f"x{i}",) for i in range(299)]
         assert rows[0].images == (f"{tmp_path}/COCO_val2014_000000000007.jpg",)
         assert last.reason is Reason.ANSWER_WITHHELD
-    with pytest.raises(SourceError, match="answers without their questions: give the file of questions"):
+    with pytest.raises(SourceError, match="answers without questions: give the file of questions"):
         open_source(tmp_path / names[1])
 
 

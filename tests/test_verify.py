@@ -154,7 +154,7 @@ def test_an_image_under_a_wrong_name_is_found(tmp_path: Path) -> None:
     other = dataclasses.replace(making.image(0), encoded=making.image(1).encoded)
     folder, row = making.new_run(str(tmp_path)), making.sampled(0, [other])
     folder.commit_chunk(0, new_attempt(), [row], making.account([row]))
-    _one_problem(tmp_path, "the bytes of image", "are others")
+    _one_problem(tmp_path, "the bytes of image", "have changed")
 
 
 @pytest.mark.parametrize("name", [SHARD, "skips.parquet"])

@@ -68,7 +68,7 @@ def ask_about_run(
     """
     folder, config = paired_anew(out, overrides)
     if not config.verifier.asks:
-        raise ConfigError("verifier: name who is asked: self, a model, or the model of a server (verifier_url)")
+        raise ConfigError("verifier: name the model to ask: self, a model, or the model of a server (verifier_url)")
     refuse_lost(folder)
     _refuse_unfinished(folder)
     maker = make_verifier or _own_maker(config)
@@ -124,7 +124,7 @@ def _own_maker(config: BuildConfig) -> MakeEngine:
     if config.verifier.kind is not VerifierKind.SELF:
         return _never
     if config.endpoint.url == NOWHERE:
-        raise ConfigError("endpoint_url: where the run's server was is not stored; give endpoint_url=http://..")
+        raise ConfigError("endpoint_url: the address of the run's server is not stored; give endpoint_url=http://..")
     return engine_choice.engine_maker(config)
 
 

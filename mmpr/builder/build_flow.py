@@ -280,7 +280,7 @@ def paired_anew(out: str, overrides: list[str]) -> tuple[RunFolder, BuildConfig]
 def _refuse_asking(config: BuildConfig) -> None:
     """Raise `ConfigError` if a verifier is named: pairing uses only stored answers."""
     if config.verifier.asks:
-        raise ConfigError("verifier: pairing asks nobody; `mmpr ask-verifier DIR` does, and pairs again")
+        raise ConfigError("verifier: pairing asks no model; use `mmpr ask-verifier DIR`, which also pairs again")
 
 
 def refuse_lost(folder: RunFolder) -> None:

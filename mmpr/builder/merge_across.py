@@ -94,11 +94,11 @@ def across_notes(parts: Sequence[MergePart], joined: JoinedQuestions) -> tuple[s
     version = first.member.identity.get("prompt_version")
     notes = [f"{len(joined):,} questions have answers of several runs"]
     if len(verifiers) > 1:
-        notes.append("the runs were put to different verifiers: ask one about the merged run (mmpr ask-verifier)")
+        notes.append("the runs have answers of different verifiers: ask one about the merged run (mmpr ask-verifier)")
     for one in others:
         if (other := one.member.identity.get("prompt_version")) != version:
             notes.append(
-                f"{one.folder.url} was asked under {other}; its responses stand under the first run's {version}"
+                f"{one.folder.url} was asked under {other}; its responses are stored under the first run's {version}"
             )
     return tuple(notes)
 

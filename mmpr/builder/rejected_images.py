@@ -51,7 +51,8 @@ def shown_images(
     shown = _shuffled(images, key) if view is View.SHUFFLED_TILES else _another(question, images, key, others, load)
     if shown is not None:
         return shown
-    detail = "its tiles shuffled, it looks as before" if view is View.SHUFFLED_TILES else "its chunk has no other image"
+    shuffled = view is View.SHUFFLED_TILES
+    detail = "with its tiles shuffled, it looks the same" if shuffled else "its chunk has no other image"
     return Skip(question.id, Stage.READ, Reason.NO_CORRUPTED_IMAGE, f"{detail} (rejected_view {view})")
 
 

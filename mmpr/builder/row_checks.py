@@ -75,7 +75,7 @@ def _twice(question: Question, reference: Reference) -> str | None:
             for place in form.inner.reference:
                 # options that are images all have the text `<image>`
                 if texts.count(texts[place]) > 1 and texts[place] != IMAGE_TAG:
-                    return f"the answer's option {question.choices[place][:40]!r} is there twice: two letters are right"
+                    return f"the answer's option {question.choices[place][:40]!r} occurs twice: two letters are right"
     return None
 
 

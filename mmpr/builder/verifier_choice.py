@@ -32,7 +32,7 @@ def asked_verifier(config: BuildConfig, run: RunRecord) -> AskedVerifier:
     if options.kind is VerifierKind.SELF:
         named = run.identity.get("model")
         if named in (None, UNKNOWN_MODEL) or run.members:
-            raise ConfigError("verifier: self is for a run that one known model answered; name a verifier's model")
+            raise ConfigError("verifier: self needs a run that one known model answered; name a verifier's model")
         model, revision = config.engine.answering, _text(run.identity.get("revision"))
     elif options.kind is VerifierKind.MODEL and revision is None:
         revision = checkpoint_revision(_path(options))
@@ -67,7 +67,7 @@ def verifier_maker(config: BuildConfig) -> MakeEngine:
 def verifier_endpoint(options: VerifierOptions) -> EndpointOptions:
     """Return how to reach the server; its key is read when an engine starts."""
     if options.key_env is not None and not os.environ.get(options.key_env):
-        raise ConfigError("verifier_key_env: no such variable is set here; it names the one that holds the key")
+        raise ConfigError("verifier_key_env: this variable is not set here; give the name of the one with the key")
     return EndpointOptions(options.url, options.model, options.key_env, continues="none", image_tag="parts")
 
 

@@ -177,7 +177,7 @@ def settings_page() -> str:
     parts = [_PAGE]
     for section, field in BuildConfig.model_fields.items():
         own = [one for one in known.values() if one.place[0] == section]
-        heading = section if own[0].place[1] is not None else f"{section} (beside the sections)"
+        heading = section if own[0].place[1] is not None else f"{section} (outside the sections)"
         rows = [
             f"| `{one.name}` | `{_as_yaml(values[one.name])}` | {one.mark} | {_cell(one.description)} |" for one in own
         ]

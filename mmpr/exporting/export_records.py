@@ -87,11 +87,11 @@ EXPLAINED = {
     Unfit.SAME_WITHIN_MAX_CHARS: "chosen and rejected are the same within --max-chars",
     Unfit.IMAGE_UNREADABLE: "an image cannot be decoded",
     Unfit.NO_REFERENCE: "questions without a reference answer",
-    Unfit.REFERENCE_UNFIT: "questions whose reference answer cannot be judged by",
+    Unfit.REFERENCE_UNFIT: "questions with a reference answer that the judge cannot use",
     Unfit.PROMPT_BEYOND_MAX_CHARS: "questions whose prompt alone is longer than --max-chars",
     Unfit.RESPONSE_EMPTY: "responses without text",
     Unfit.RESPONSE_TAG: "responses that say <image>, <video> or <audio>",
-    Unfit.BEYOND_MAX_CHARS: "responses that end behind --max-chars",
+    Unfit.BEYOND_MAX_CHARS: "responses that end after --max-chars",
     Unfit.UNDECIDED: "responses that the judge cannot decide",
     Unfit.UNPROVEN: "responses that are likely wrong, without proof: rejected_certainty=likely takes them",
     Unfit.OFF_FORMAT: "responses that are right, but not in the form that was asked for",
@@ -99,13 +99,13 @@ EXPLAINED = {
     Unfit.UNFINISHED: "responses that ended at their length limit",
     Unfit.REFUSAL: "responses that refuse",
     Unfit.WRONG: "responses that are wrong",
-    Unfit.NEAR_DUPLICATE: "responses that say what another one of the question says, see near_duplicate",
-    Unfit.PER_QUESTION: "responses behind the first --per-question",
+    Unfit.NEAR_DUPLICATE: "near-duplicates of another response to the question (near_duplicate)",
+    Unfit.PER_QUESTION: "responses beyond the first --per-question",
 }
 _OF_QUESTIONS = {
     Reason.ACCURACY_WINDOW: "questions whose share of right responses lies outside --accuracy",
-    Reason.ACCURACY_UNCLEAR: "questions that may lie outside --accuracy, for the judge cannot decide some responses",
-    Reason.EXCLUDED: "questions that stand in the list of `exclude`",
+    Reason.ACCURACY_UNCLEAR: "questions that may lie outside --accuracy: the judge cannot decide some responses",
+    Reason.EXCLUDED: "questions that are in the list of `exclude`",
 }
 
 

@@ -171,7 +171,7 @@ def _top(name: str) -> str:
 
 def _notes(run: RunFolder, *, public: bool, private: bool) -> Iterator[str]:
     if public and private:
-        yield "the repository was there and stays private: its settings on the Hub change that"
+        yield "the repository existed and stays private; change that in its settings on the Hub"
     if not private and _UNLICENSED in run.store.read_bytes(CARD).decode(errors="replace"):
         yield f"the card names no licence yet: run `mmpr pair {run.url} license=ID` (or fill in {CARD}) and push again"
 
@@ -270,7 +270,7 @@ class _Hub:
         if status == 403:
             return f"the token may not write to {self.repo}: it needs the right to, and a fine-grained one must name it"
         if status == 404:
-            return f"{self.repo} is not there, or not for this token; check owner and name"
+            return f"{self.repo} does not exist, or this token may not see it; check owner and name"
         message = _one_line(_causes(error)[-1])
         if status is None:
             return f"the Hub at {self._api.endpoint} cannot be reached ({message}); check the network, push again"

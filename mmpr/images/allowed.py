@@ -66,7 +66,7 @@ class Allowed:
         if place.scheme == "https" and address is not None and self._lists(address):
             return None
         entry = place.entry()
-        return f"{entry} is not in allowed_hosts: allowed_hosts=[{entry}] would let mmpr fetch from it"
+        return f"{entry} is not in allowed_hosts: allowed_hosts=[{entry}] lets mmpr fetch from it"
 
     def address_refusal(self, host: str, address: str) -> str | None:
         """Return why a connection is refused although its host is allowed: the name resolves to a private network."""

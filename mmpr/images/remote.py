@@ -156,7 +156,7 @@ def _from_web(address: str, place: Place, options: ImageOptions, out: BinaryIO) 
     except aiohttp.ClientResponseError as error:
         raise _answered(error) from error
     except TimeoutError as error:
-        slow = f"no whole answer within {options.fetch_timeout_s:g} s (fetch_timeout_s)"
+        slow = f"no complete answer within {options.fetch_timeout_s:g} s (fetch_timeout_s)"
         raise _Failed(slow, may_pass=True) from error
     except aiohttp.ClientError as error:
         raise _Failed(_words(error), may_pass=not isinstance(error, aiohttp.InvalidURL)) from error

@@ -98,7 +98,7 @@ def import_config(file: str, settings: Path | None, overrides: list[str]) -> tup
     values |= {"source": file, "imported": True, "model": values.get("model", UNKNOWN_MODEL)}
     config = merge({"prompt_version": GIVEN, **values}, overrides, place=str(settings or "the settings"))
     if not config.engine.model.strip():
-        raise ConfigError("model: give the name of who answered, or leave it out")
+        raise ConfigError("model: give the name of the model that answered, or leave it out")
     return config, "prompt_version" in names | values.keys()
 
 
@@ -115,7 +115,7 @@ def split_columns(columns: Mapping[str, str]) -> tuple[dict[str, str], ResponseN
     """
     if unknown := sorted(columns.keys() - {*COLUMNS, *RESPONSE_COLUMNS}):
         known = ", ".join((*RESPONSE_COLUMNS, *COLUMNS))
-        raise ConfigError(f"columns: {unknown[0]!r} is none of ours: choose from {known}")
+        raise ConfigError(f"columns: {unknown[0]!r} is no column of mmpr: choose from {known}")
     own = {name: column for name, column in columns.items() if name in RESPONSE_COLUMNS}
     others = {name: column for name, column in columns.items() if name not in own}
     return others, ResponseNames(tuple(sorted(own.items())))
@@ -155,7 +155,7 @@ def import_notes(config: BuildConfig, facts: ImportFacts, n_questions: int, leni
     if unknown:
         notes.append(f"not known, and null: {', '.join(unknown)}")
     if known:
-        notes.append(f"known of some only: {', '.join(known)}; null of the others")
+        notes.append(f"known for some responses only: {', '.join(known)}; null for the others")
     if config.engine.model == UNKNOWN_MODEL:
         notes.append("the model that answered is not known: give --model NAME")
     if facts.left_out:

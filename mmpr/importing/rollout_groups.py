@@ -141,7 +141,7 @@ class RolloutGroups:
         named = firsts[firsts != 0]
         if len(np.unique(named)) < len(named):
             raise RunFolderError(
-                f"{self.source.path}: two questions say the same `source_row`: columns.source_row='' numbers them again"
+                f"{self.source.path}: two questions have one `source_row`: columns.source_row='' numbers them again"
             )
 
     def _chunk_stops(self, n_questions: int, chars: npt.NDArray[np.int64]) -> list[int]:

@@ -253,7 +253,7 @@ def _lengths(report: Report) -> str:
     ]
     if not rows:
         return ""
-    words = "Far from 50 % in the last column, length alone tells the sides apart, and a model may learn just that.\n\n"
+    words = "If the last column is far from 50 %, length alone tells the sides apart; a model may learn only that.\n\n"
     header = ("kind", "chosen, mean tokens", "rejected, mean tokens", "gap, mean tokens", "chosen is longer")
     return "## Lengths\n\n" + words + table(header, rows)
 

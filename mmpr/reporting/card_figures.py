@@ -93,7 +93,7 @@ def _dropout(asked: Settings) -> str:
     kept = f"Of that draft about {keep} of the tokens stayed; the same model finished it {how}{times}. The "
     if keep == 0:
         kept = f"Nothing of that draft was kept; the same model answered again {how}{times}. The "
-    rejected = "an answer so given" if keep == 0 else "its kept part with a completion so written"
+    rejected = "an answer given this way" if keep == 0 else "its kept part with a completion written this way"
     return (
         f"A question without a reference answer was answered once. {kept}draft is the chosen side, {rejected} the "
         f"rejected one{'; completions equal to another, unfinished or refusing ones were left out' if n != 1 else ''}."
@@ -118,7 +118,7 @@ def _sampling(asked: Settings, *, verified: bool) -> str:
         how = "The responses were made elsewhere and imported: how they were sampled is not known."
     left = "what the judge left undecided is in no pair"
     if verified:
-        left = "what the rules left open was put to a model, whose decisions may stand in pairs (see Verifier)"
+        left = "a model was asked about what the rules left open; its decisions may be used in pairs (see Verifier)"
     return (
         f"{how} A judge made of rules, not of a model, compared the final answer of each "
         "response with the reference answer: right and finished responses can be chosen; those proven wrong, and those "

@@ -27,7 +27,7 @@ COLUMNS = {
     "rejected_answer": "final answer found in the rejected side",
     "rule": "judge's rule that decided the chosen side",
     "rejected_rule": "judge's rule that decided the rejected side",
-    "accuracy": "share of right ones among the question's first responses, those asked for before any was judged",
+    "accuracy": "fraction of right responses in the question's first round, which was requested before any verdict",
     "accuracy_n": "how many of those could be judged: `n_correct` + `n_wrong`",
     "n_responses": "responses the pair was chosen from",
     "chosen_index": "which response is chosen",
@@ -38,7 +38,7 @@ COLUMNS = {
     "prompt_version": "wording of the instruction",
     "temperature": "of sampling",
     "seed": "of the chosen side's request, null if it had none",
-    "keep_fraction": "Dropout-NTP: share of the draft's tokens kept; 0: the rejected side is wholly another answer",
+    "keep_fraction": "Dropout-NTP: share of the draft's tokens kept; 0: the rejected side is a whole new answer",
     "prefix_chars": "Dropout-NTP: characters that both sides share",
     "chosen_tokens": "length",
     "rejected_tokens": "length",
@@ -61,9 +61,9 @@ COLUMNS = {
     "rejected_by": "the same of the rejected side",
     "judge_version": "version of the judge's rules",
     "verifier_margin": "the smaller margin of a verifier's decisions, nats",
-    "chosen_model": "who wrote the chosen side, where it is not the run's `model`",
+    "chosen_model": "the model that wrote the chosen side, if it is not the run's `model`",
     "rejected_model": "the same of the rejected side",
-    "on_policy": "whether both sides are the run's own model's, where several wrote",
+    "on_policy": "whether the run's own model wrote both sides, if several models wrote",
 }
 
 _LOADING = """\
@@ -71,7 +71,7 @@ _LOADING = """\
 
 Two configs over the same files: `default` decodes images, `raw` leaves their bytes untouched. `FOLDER_OR_REPO` is
 this folder, or its repository on the Hub. Where a trainer wants files of its own, `mmpr export` writes them from this
-folder alone, and leaves out and counts what that trainer would not survive.
+folder alone, and leaves out and counts rows that would break that trainer.
 
 ```python
 from datasets import load_dataset

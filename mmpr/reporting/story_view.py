@@ -26,7 +26,7 @@ _ORDERS = {
     "random": "the pairs whose responses are used least go first, a hash decides among equals",
     "length_matched": "the pairs whose sides are closest in tokens go first",
     "hardest": "the wrong responses closest in words to a right one go first",
-    "grounded": "the right responses to which the image brings most, in nats, go first",
+    "grounded": "the right responses that gain most from the image, in nats, go first",
 }
 
 
@@ -205,7 +205,7 @@ def _why(story: Story, row: TableRow) -> Iterator[str]:
     yield f"These two: {_compared(row)}."
     most = selection.get("max_uses")
     yield (
-        f"Uses: the chosen side stands in {uses[chosen]}, the rejected in {uses[rejected]} of these pairs; "
+        f"Uses: the chosen side is in {uses[chosen]}, the rejected one in {uses[rejected]} of these pairs; "
         f"{'any number' if most is None else f'at most {most}'} (max_uses), and "
         f"{selection.get('pairs_per_question', 'any number of')} pairs a question (pairs_per_question)."
     )
@@ -234,7 +234,7 @@ def _why_cut(story: Story, row: TableRow) -> Iterator[str]:
     draft = story.committed.find((Stage.DRAFT, splice.draft_index if splice else 0)).response
     if draft.gain is not None:
         n = len(story.committed.of_stage(Stage.DRAFT))
-        yield f"Draft: of {n} the one the image speaks for most: {_gained(draft.gain)}."
+        yield f"Draft: of {n} the one that gains most from the image: {_gained(draft.gain)}."
     if splice is not None:
         yield (
             f"Cut: {splice.prefix_tokens:,} of the draft's {draft.tokens:,} tokens stay ({splice.prefix_chars:,} "

@@ -191,7 +191,7 @@ def verifier_sentence(found: VerifierFigures) -> str:
     audited = found.groups[AUDITED].asked if AUDITED in found.groups else 0
     right = sum(one.correct for name, one in found.groups.items() if name != AUDITED)
     wrong = sum(one.incorrect for name, one in found.groups.items() if name != AUDITED)
-    stand = f"{found.chosen_sides:,} chosen and {found.rejected_sides:,} rejected sides stand by its decision"
+    stand = f"{found.chosen_sides:,} chosen and {found.rejected_sides:,} rejected sides are there by its decision"
     used = "no pair uses them (use_verifier: none)" if found.use_verifier == "none" else stand
     return (
         f"{verifier_names(found)} was asked about {asked:,} open verdicts and {audited:,} proven ones: "

@@ -244,7 +244,7 @@ class ChunkCommit:
             "responses.path": commit.responses.path != f"responses/{name}",
         }
         if wrong := [name for name, is_wrong in faults.items() if is_wrong]:
-            raise ValueError(f"{wrong[0]} cannot be meant so")
+            raise ValueError(f"{wrong[0]} has an impossible value")
         return commit
 
 

@@ -39,7 +39,7 @@ def finished_run(folder: RunFolder) -> FinishedRun:
         RunFolderError: the folder holds no run, the run is not finished, or its files are damaged.
     """
     record, manifest = folder.load_run(), read_manifest(folder)
-    remedy = "its build's command again finishes it, or `mmpr pair` if all is built"
+    remedy = "run its build command again, or `mmpr pair` if all is built"
     if manifest is None:
         raise RunFolderError(f"{folder.url} is not finished (it has no {MANIFEST}); {remedy}")
     # chunks that were committed after the dataset was cut, or have been deleted

@@ -140,7 +140,7 @@ class BuildConfig(BaseModel):
     @model_validator(mode="after")
     def _sources_fit(self) -> BuildConfig:
         if self.source.path and self.sources:
-            raise ValueError("source and sources: give one of them; --source is for a build of one")
+            raise ValueError("source and sources: give one of them; --source is for a build with one source")
         if self.sources and (unknown := self.per_source.keys() - self.sources.keys()):
             raise ValueError(f"per_source: no source is named {min(unknown)!r}: {', '.join(self.sources)}")
         for one in of_sources(self) if self.sources else ():
@@ -344,7 +344,7 @@ def name_fault(names: Iterable[str]) -> str | None:
         if name in known:
             continue
         if name in _MARKS:
-            return f"{name}: expected `setting: value` lines, for it is a section"
+            return f"{name}: expected `setting: value` lines, because it is a section"
         section, _, field = name.partition(".")
         near = difflib.get_close_matches(field if section in _MARKS else name, known, n=1)
         return f"no setting is named {name!r}" + (f"; did you mean {near[0]!r}?" if near else "; see `mmpr settings`")

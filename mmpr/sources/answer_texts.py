@@ -57,7 +57,7 @@ def _variants(text: str) -> list[str]:
     Raise `RowFault` for `x<AND>y`: all parts are needed there.
     """
     if "<AND>" in text:
-        raise RowFault(Reason.BAD_ANSWER, f"the answer {text[:40]!r} is several at once: no rule judges by all of them")
+        raise RowFault(Reason.BAD_ANSWER, f"the answer {text[:40]!r} combines several; no rule requires all of them")
     return [one.strip() for one in text.split("<OR>")] if "<OR>" in text else [text]
 
 

@@ -79,7 +79,7 @@ class TableCursor:
                 self._batch, self._used = next(self._batches, None), 0
             if self._batch is None:
                 path = self._source.path
-                raise SourceError(f"{path}: has fewer rows than when it was indexed: it was written again since")
+                raise SourceError(f"{path}: has fewer rows than when it was indexed: it has been written again")
             piece = self._batch.slice(self._used, min(n, most))
             self._used += piece.num_rows
             n -= piece.num_rows

@@ -70,14 +70,13 @@ def rows_inside(path: Path, compression: Compression | None, *, asking: Sequence
                 return RowsInside(behind + len(text[: at + 1].encode("utf-8", "surrogateescape")), keyed=False)
             if isinstance(element, dict) and {"question_id", "answers"} <= element.keys():
                 raise SourceError(
-                    f"{path}: has answers without their questions: give the file of questions that belongs to it, "
-                    "beside which it is found"
+                    f"{path}: has answers without questions: give the file of questions; this file is found next to it"
                 )
         elif key is not None and _is_row(_decoded(text, at), asking):
             return RowsInside(behind + len(text[: start + 1].encode("utf-8", "surrogateescape")), keyed=True)
     if alone is None and not rest.strip().startswith("{") and _whole(text[start:]) is None and "\n" in text.strip():
         return None  # JSON lines with a damaged first line
-    raise SourceError(f"{path}: is one JSON object without rows that ask: write an array of rows, or one row a line")
+    raise SourceError(f"{path}: is one JSON object without questions: write an array of rows, or one row a line")
 
 
 def _whole(text: str) -> dict[str, Any] | None:

@@ -148,5 +148,5 @@ def _checked_language(language: str) -> str:
 def _checked_columns(columns: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     unknown = sorted(set(columns) - set(COLUMNS))
     if unknown:
-        raise SourceError(f"columns: {unknown[0]!r} is none of ours: choose from {', '.join(COLUMNS)}")
+        raise SourceError(f"columns: {unknown[0]!r} is no column of mmpr: choose from {', '.join(COLUMNS)}")
     return tuple(sorted(columns.items()))

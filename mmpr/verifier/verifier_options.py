@@ -34,8 +34,8 @@ class VerifierOptions:
 
     model: str = option(
         NONE,
-        "who is asked about what the rules leave open: none, self (the model that answers), a checkpoint folder, a Hub "
-        "repository, or the name that the server at verifier_url serves",
+        "the model that is asked about verdicts that the rules leave open: none, self (the model that answers), a "
+        "checkpoint folder, a Hub repository, or the name that the server at verifier_url serves",
     )
     url: str | None = option(None, "base URL of an OpenAI-compatible server that serves the verifier")
     key_env: str | None = option(
@@ -46,7 +46,7 @@ class VerifierOptions:
     context_tokens: int = option(4096, "most tokens of a verifier's prompt, for engines of its own", ge=64)
     vllm: dict[str, Any] = option({}, "further engine arguments of vLLM, for engines of the verifier's own")
     both_orders: bool | None = option(
-        None, "ask with the letters in both orders and count agreement only; None: where the verifier knows both"
+        None, "ask with the letters in both orders and count agreement only; None: if the verifier knows both"
     )
     audit: float = option(
         0.02, "fraction of the proven verdicts that the verifier is asked about too, to measure both", ge=0, le=1

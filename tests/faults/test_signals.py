@@ -14,8 +14,8 @@ from mmpr.builder.stopping import stop_signal
 from tests.faults.arms import look
 from tests.faults.harness import Fault, FaultyCommand, dataset
 
-STOPPED = "mmpr: stopped (SIGTERM); run the same command again to go on"
-INTERRUPTED = "mmpr: interrupted; run the same command again to go on"
+STOPPED = "mmpr: stopped (SIGTERM); run the same command again to continue"
+INTERRUPTED = "mmpr: interrupted; run the same command again to continue"
 MMPR = (sys.executable, "-m", "mmpr")
 
 

@@ -143,7 +143,7 @@ def test_a_correctness_pair_is_explained_whole(run, rows):
     assert chosen.startswith(f"sample {row['chosen_index']}  ") and " correct " in chosen and " number " in chosen
     assert rejected.startswith(f"sample {row['rejected_index']}  ") and " incorrect " in rejected
     assert "unparsed" in shown and "no final answer" in shown
-    assert "Uses: the chosen side stands in" in shown and "at most 2 (max_uses)" in shown
+    assert "Uses: the chosen side is in" in shown and "at most 2 (max_uses)" in shown
 
 
 def test_uses_are_those_of_the_dataset(run, rows):
