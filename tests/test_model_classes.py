@@ -12,9 +12,9 @@ from PIL import Image
 
 from mmpr.builder.answer import answer
 from mmpr.engines.engine_options import EngineOptions
-from mmpr.engines.families import UNKNOWN
+from mmpr.engines.families import UNKNOWN, described
 from mmpr.engines.protocol import Sampling
-from mmpr.engines.vllm import start_vllm
+from mmpr.engines.vllm import engine_arguments, served_model, start_vllm
 from mmpr.errors import EngineStartError
 from mmpr.prompts import SYSTEM_MESSAGES
 from mmpr.types import DecodedImage, Finish, Message, Prefix, Prompt, Question, Stage, Thinking
@@ -73,6 +73,26 @@ async def answers(engine):
     kept, completion = answered.cut.prefix, answered.responses[-1]
     assert engine.decode((*kept.token_ids, *completion.token_ids)) == kept.text + completion.text
     assert await tokens(engine) > 0
+
+
+@pytest.mark.parametrize(
+    ("write", "name", "thoughts", "takes_parts"),
+    [
+        (write_internvl3_5, "InternVL3.5", "switched by a system message", False),
+        (write_internvl_hf, "InternVL3.5 -HF", "switched by a system message", False),
+        (write_qwen3_vl, "Qwen3-VL", "cannot be switched", False),
+        (write_gemma3, "Gemma 3", "none known", False),
+        (write_llava, "unknown", "none known", True),
+    ],
+)
+def test_a_model_is_known_before_its_weights_are_loaded(tmp_path, write, name, thoughts, takes_parts):
+    from vllm import AsyncEngineArgs
+
+    write(tmp_path)
+    arguments = engine_arguments(EngineOptions(str(tmp_path), dtype="float32", trust_remote_code=True))
+    model = served_model(AsyncEngineArgs(**{**arguments, "max_model_len": 1024}).create_model_config())
+    assert (model.family.name, model.takes_parts) == (name, takes_parts)
+    assert any(thoughts in line for line in described(model.family, model.way, model.image))
 
 
 async def test_internvl_hf_cuts_tiles_by_its_own_argument_and_an_unknown_limit_ends_the_start(tmp_path):
@@ -167,7 +187,7 @@ async def test_a_model_of_no_family_works_by_its_chat_template_and_says_what_was
     async with started(tmp_path) as engine:
         assert engine.family is UNKNOWN and UNKNOWN.assumed in engine.pulse().warning
         assert UNKNOWN.assumed in engine.describe()[-1]
-        assert text_of(engine, prompt(image())) == "<s>USER: <image>\nWhat?\nASSISTANT:"
+        assert text_of(engine, prompt(image())) == "USER: <image>\nWhat?\nASSISTANT:"
         await answers(engine)
     with pytest.raises(EngineStartError, match=r"max_dynamic_patch: .* does not know this limit"):
         async with started(tmp_path, max_tiles=2):

@@ -16,6 +16,11 @@ GEMMA = (
     "{{ bos_token }}{% for m in messages %}<start_of_turn>{{ 'model' if m['role'] == 'assistant' else m['role'] }}\n"
     "{{ m['content'] }}<end_of_turn>\n{% endfor %}{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
 )
+PARTS = (
+    "{% for m in messages %}{{ m['role'] | upper }}: "
+    "{% for part in m['content'] | selectattr('type', 'equalto', 'text') %}{{ part['text'] }}{% endfor %}\n"
+    "{% endfor %}{% if add_generation_prompt %}ASSISTANT:{% endif %}"
+)
 _ENDS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 _THINK = ("<think>", "</think>")
 _LANGUAGE = {
@@ -232,15 +237,11 @@ def write_gemma3(folder, template=GEMMA):
 
 
 def write_llava(folder):
-    """LlavaForConditionalGeneration: of no family that has a record."""
+    """LlavaForConditionalGeneration, of no family here; its template is the processor's and takes parts."""
     from transformers import CLIPImageProcessor, LlavaConfig, LlavaProcessor
 
-    template = (
-        "{{ bos_token }}{% for m in messages %}{{ m['role'] | upper }}: {{ m['content'] }}\n{% endfor %}"
-        "{% if add_generation_prompt %}ASSISTANT:{% endif %}"
-    )
     specials = ("<pad>", "<s>", "</s>", "<image>")
-    tokenizer = write_tokenizer(folder, specials, template, end="</s>", pad="<pad>", bos_token="<s>")
+    tokenizer = write_tokenizer(folder, specials, None, end="</s>", pad="<pad>", bos_token="<s>")
     config = LlavaConfig(
         text_config={"model_type": "llama", "vocab_size": len(tokenizer), **_LANGUAGE, "eos_token_id": 2},
         vision_config={
@@ -259,4 +260,5 @@ def write_llava(folder):
     config.save_pretrained(folder)
     images = CLIPImageProcessor(size={"shortest_edge": 64}, crop_size={"height": 64, "width": 64})
     strategy = {"patch_size": 16, "vision_feature_select_strategy": "default", "num_additional_image_tokens": 1}
-    LlavaProcessor(images, tokenizer, chat_template=template, **strategy).save_pretrained(folder)
+    LlavaProcessor(images, tokenizer, **strategy).save_pretrained(folder)
+    (folder / "chat_template.json").write_text(json.dumps({"chat_template": PARTS}))

@@ -47,7 +47,7 @@ _PHASES = {  # by what vLLM logs as it begins each
     "Warming up model": "compiling",
     "Profiling CUDA graph memory": "capturing CUDA graphs",
 }
-_GREETING = [{"role": "user", "content": "."}]
+_GREETING = "Good morning."
 _MARK_CHARS = 100  # of a prompt's end, where thoughts may be open
 # Two limits of each kind of argument between which the image below must differ in tokens.
 _TILES, _PIXELS = (1, 4), (64 * 64, 512 * 512)
@@ -86,18 +86,57 @@ class ServedModel:
     family: Family
     way: ThinkingWay
     image: str  # what stands in a prompt where an image goes
+    template: str  # of chats
+    takes_parts: bool  # whether the template drops a content that is a text and not a list of parts
+
+    def render(self, tokenizer: Any, turns: Sequence[tuple[str, str]], thinking: Thinking | None) -> str:
+        """Turns of (role, text) in the chat template, up to where the answer begins."""
+        return _rendered(tokenizer, self.template, turns, takes_parts=self.takes_parts, **self.way.arguments(thinking))
 
 
 def served_model(model_config: Any) -> ServedModel:
-    """What a model is, by vLLM's `ModelConfig`."""
+    """What a model is, by vLLM's `ModelConfig`.
+
+    Raises:
+        EngineStartError: it has no chat template, or one that drops what is said.
+    """
     from vllm.tokenizers import cached_tokenizer_from_config
 
     family = family_of(model_config.architectures, getattr(model_config.hf_text_config, "model_type", None))
     tokenizer = cached_tokenizer_from_config(model_config)
-    template = tokenizer.get_chat_template()
-    rendered = tokenizer.apply_chat_template(_GREETING, tokenize=False, add_generation_prompt=True)
-    way = thinking_way(family, template, prompt_end=rendered[-_MARK_CHARS:])
-    return ServedModel(family, way, _image_placeholder(model_config))
+    template = _chat_template(tokenizer, model_config)
+    for takes_parts in (False, True):
+        rendered = _rendered(tokenizer, template, (("user", _GREETING),), takes_parts=takes_parts)
+        if _GREETING in rendered:
+            way = thinking_way(family, template, prompt_end=rendered[-_MARK_CHARS:])
+            return ServedModel(family, way, _image_placeholder(model_config), template, takes_parts)
+    raise EngineStartError("its chat template drops what the user says")
+
+
+def _chat_template(tokenizer: Any, model_config: Any) -> str:
+    """The tokenizer's own template, else the processor's or the one that vLLM has for such models."""
+    from vllm.renderers.hf import resolve_chat_template
+
+    try:
+        own: str = tokenizer.get_chat_template()
+    except ValueError:  # it has none
+        found: str | None = resolve_chat_template(tokenizer, None, None, model_config=model_config)
+        if found is None:
+            raise EngineStartError("it has no chat template") from None
+        return found
+    return own
+
+
+def _rendered(
+    tokenizer: Any, template: str, turns: Sequence[tuple[str, str]], *, takes_parts: bool, **arguments: bool
+) -> str:
+    messages = [
+        {"role": role, "content": [{"type": "text", "text": text}] if takes_parts else text} for role, text in turns
+    ]
+    rendered: str = tokenizer.apply_chat_template(
+        messages, chat_template=template, tokenize=False, add_generation_prompt=True, **arguments
+    )
+    return rendered
 
 
 def start_arguments(options: EngineOptions) -> dict[str, Any]:
@@ -293,7 +332,8 @@ class VllmEngine:
     def _answer_id(self, answer: str) -> int:
         """The token of an answer where it begins a reply: some tokenizers have another one behind a line's end."""
         if answer not in self._answer_ids:
-            self._answer_ids[answer] = _first_token(self._tokenizer, self._specials, answer)
+            rendered = self._rendered((Message("user", "?"),), Thinking.OFF)
+            self._answer_ids[answer] = _first_token(self._tokenizer, self._specials, rendered, answer)
         return self._answer_ids[answer]
 
     def prompt_ids(self, prompt: Prompt) -> list[int]:
@@ -310,15 +350,12 @@ class VllmEngine:
 
     def _rendered(self, messages: Sequence[Message], thinking: Thinking | None) -> str:
         """The messages in the chat template; nothing in a message can be taken for a special token."""
-        turns = [{"role": m.role, "content": shield(m.text, self._specials)} for m in messages]
+        turns = [(m.role, shield(m.text, self._specials)) for m in messages]
         if (asked := self._model.way.system(thinking)) is not None:
-            own = turns.pop(0)["content"] if turns and turns[0]["role"] == "system" else ""
+            own = turns.pop(0)[1] if turns and turns[0][0] == "system" else ""
             said = shield(asked, self._specials) in own  # the run's own system message may be this very one
-            turns.insert(0, {"role": "system", "content": own if said else f"{asked}\n\n{own}".rstrip()})
-        rendered: str = self._tokenizer.apply_chat_template(
-            turns, tokenize=False, add_generation_prompt=True, **self._model.way.arguments(thinking)
-        )
-        return rendered
+            turns.insert(0, ("system", own if said else f"{asked}\n\n{own}".rstrip()))
+        return self._model.render(self._tokenizer, turns, thinking)
 
     def _prefix_ids(self, prefix: Prefix, thinking: Thinking | None) -> list[int]:
         """The closed thoughts that stand before a prefix, and the prefix; the prompt may have opened the thoughts."""
@@ -669,15 +706,12 @@ def _special_texts(tokenizer: Any) -> tuple[str, ...]:
     return tuple(sorted(added | set(tokenizer.all_special_tokens), key=len, reverse=True))
 
 
-def _first_token(tokenizer: Any, specials: Sequence[str], answer: str) -> int:
-    """The one token that an answer is as the first of a reply.
+def _first_token(tokenizer: Any, specials: Sequence[str], rendered: str, answer: str) -> int:
+    """The one token that an answer is as the first of a reply; `rendered` is a prompt up to there.
 
     Raises:
         RequestRefused: it is no single token.
     """
-    rendered = tokenizer.apply_chat_template(
-        [{"role": "user", "content": "?"}], tokenize=False, add_generation_prompt=True
-    )
     end = max((rendered.rfind(special) + len(special) for special in specials if special in rendered), default=0)
     before = tokenizer.encode(rendered[end:], add_special_tokens=False)
     whole = tokenizer.encode(rendered[end:] + answer, add_special_tokens=False)
