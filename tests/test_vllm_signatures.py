@@ -33,6 +33,7 @@ CALLS = {
     "renderers/base.py BaseRenderer.render_cmpl_async": ("prompts", "skip_mm_cache"),
     "engine/arg_utils.py EngineArgs.create_model_config": (),
     "config/model.py ModelConfig.try_get_generation_config": (),
+    "renderers/hf.py resolve_chat_template": ("tokenizer", "chat_template", "tools", "model_config"),
     "tokenizers/registry.py cached_tokenizer_from_config": ("model_config",),
     "model_executor/model_loader/utils.py get_model_cls": ("model_config",),
 }
