@@ -65,7 +65,7 @@ def free_port():
 
 @contextmanager
 def ray_cluster(*, workers):
-    """A head and so many more nodes."""
+    """A head node and this number of further nodes."""
     folder = Path(tempfile.mkdtemp(prefix="mmpr-test-", dir="/tmp"))  # short: sockets lie in it
     port, dashboard = free_port(), free_port()
     address = f"127.0.0.1:{port}"

@@ -196,7 +196,7 @@ def singular(answer):
 
 @pytest.fixture(scope="module")
 def pocket_run(tmp_path_factory):
-    """One real build by the pocket model: questions of its world among rows that nobody wrote for it."""
+    """One real build by the pocket model: questions of its world among rows of other origin."""
     folder = tmp_path_factory.mktemp("pocket")
     write_questions(folder, n=36, open_fraction=0.4, seed=7)
     (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(60))

@@ -1,4 +1,4 @@
-"""Servers that drip, lie and shout: each reply is refused by name, in bounded time, and the engine lives."""
+"""Servers with slow, wrong or huge replies: each is refused with its reason, in bounded time; the engine continues."""
 
 import asyncio
 import json

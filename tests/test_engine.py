@@ -1,4 +1,4 @@
-"""What an engine tells of itself: where its time went."""
+"""What an engine reports about its time."""
 
 from __future__ import annotations
 

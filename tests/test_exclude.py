@@ -1,4 +1,4 @@
-"""Reading a benchmark's list into a run folder: JSONL, Parquet, plain text; what is wrong with one is named."""
+"""Reading a benchmark's list into a run folder: JSONL, Parquet, plain text; faults are named."""
 
 import hashlib
 import json

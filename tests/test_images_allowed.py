@@ -1,4 +1,4 @@
-"""Where an allowed name may lead: the internet alone, in whatever form an address of one's own network is written."""
+"""Which addresses an allowed name may lead to: only the internet, however a private address is written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where an image may be, and what lies there instead: paths, links, roots, folders, pipes, data URIs, addresses."""
+"""Where an image may be: paths, links, roots, folders, pipes, data URIs, addresses; and other things in its place."""
 
 from __future__ import annotations
 

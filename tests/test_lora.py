@@ -1,4 +1,4 @@
-"""An adapter is served unmerged: every request carries it, a run remembers it, and it changes what is answered."""
+"""Adapters are served unmerged: every request names the adapter, the run stores it, and it changes answers."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""What a worker holds of many large images: bounded, whatever the files' sizes and however their rows name them."""
+"""A worker's memory with many large images is bounded, whatever their sizes and the form of the rows."""
 
 from __future__ import annotations
 

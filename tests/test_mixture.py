@@ -1,4 +1,4 @@
-"""Several sources in one build, each with settings of its own: real Ray, real files, scripted engines."""
+"""Several sources in one build, each with its own settings: real Ray, real files, scripted engines."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Options and letters: what a list is, what is stripped, and what is refused."""
+"""Options and their letters: what counts as a list, which letters are removed, and what is refused."""
 
 import string
 

@@ -24,7 +24,7 @@ from mmpr import Certainty, Outcome, Verdict
 
 
 def long_enough(question, response):
-    """Right where the response has so many words."""
+    """Right if the response has this number of words."""
     right = len(response.split()) >= {words}
     outcome = Outcome.CORRECT if right else Outcome.INCORRECT
     return Verdict(outcome, str(len(response.split())), "{rule}", certainty=None if right else Certainty.PROVEN)

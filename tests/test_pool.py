@@ -122,7 +122,7 @@ def test_a_fault_of_the_work_beside_the_engine_rises_as_it_is():
 
 
 async def stumble(engine, lease, bench, *, marks, times):
-    """Fails as nobody foresaw, so many times a chunk: beside the engine and in its actor by turns."""
+    """Raises an unexpected error several times per chunk, in turn in a task beside the engine and in its actor."""
     tries = len(list(Path(marks).glob(f"{lease.chunk}-*")))
     (Path(marks) / f"{lease.chunk}-{tries}").touch()
     if tries < times:

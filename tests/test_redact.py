@@ -1,4 +1,4 @@
-"""Secrets: what is one, what is none, and what is left of a text without them."""
+"""Secrets in texts: which texts are secrets, and what remains after they are removed."""
 
 import random
 import string

@@ -35,7 +35,7 @@ def wait_for_a_commit(folder, build):
 
 
 def engine_processes(folder):
-    """Those of the build in this folder: other engines of this machine are none of ours."""
+    """The engines of the build in this folder; other engines on this machine do not count."""
     return [process for process in psutil.process_iter() if _serves(process, folder)]
 
 

@@ -32,7 +32,7 @@ def table(**columns):
 
 
 def write_shared(text, n_rows, path):
-    """A file of so many rows of one text, which it holds once."""
+    """A file with this number of rows of one text, which it stores once."""
     questions = pa.DictionaryArray.from_arrays(np.zeros(n_rows, np.int32), [text])
     pq.write_table(pa.table({"question": questions}), path, dictionary_pagesize_limit=2**30, store_schema=False)
 

@@ -1,4 +1,4 @@
-"""Every format gives the rows that JSON lines give, whatever ranges it is read by."""
+"""Every format gives the same rows as JSON lines, for all ranges."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`mmpr status`: what a run's folder alone tells, while it is built, after it was stopped, and when it is done."""
+"""`mmpr status`: what it reads from a run folder during a build, after a stop, and at the end."""
 
 import dataclasses
 import json

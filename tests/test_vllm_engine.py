@@ -240,7 +240,7 @@ async def test_the_image_speaks_for_the_draft_that_names_what_it_shows(engine):
 
 
 async def test_the_image_brings_a_right_response_more_the_more_it_says_of_it(engine):
-    """Worked out or listed, a response names what stands in the image; at a glance it is short and names little."""
+    """Worked out or listed, a response names the content of the image; at a glance it is short and names little."""
     rng = np.random.default_rng(5)
     scene = draw_scene(rng)
     drawn = Image.fromarray(draw_pixels(scene, rng))

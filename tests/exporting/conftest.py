@@ -5,7 +5,7 @@ from exporting import runs
 
 @pytest.fixture(scope="session")
 def sound(tmp_path_factory):
-    """A finished run that nobody changes."""
+    """A finished run; tests must not change it."""
     return runs.make(tmp_path_factory.mktemp("export") / "run")
 
 

@@ -1,4 +1,4 @@
-"""What each trainer finds in its export, by the rules of its own code."""
+"""What each trainer reads from its export, by the rules of its own code."""
 
 import json
 from collections import Counter

@@ -1,4 +1,4 @@
-"""A push to the Hub, against a local stand-in of its HTTP interface: what arrives, what is refused, in which words."""
+"""Pushes to a local server with the Hub's HTTP interface: what is uploaded, what is refused, and with which message."""
 
 import json
 import os

@@ -34,7 +34,7 @@ REFERENCE = {"verl": "reward_model", "grpo": "reference", "easyr1": "answer", "s
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """Every kind of question, in three chunks; nobody changes it."""
+    """Every kind of question, in three chunks; tests must not change it."""
     return signals.make(tmp_path_factory.mktemp("signals") / "run")
 
 

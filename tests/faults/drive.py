@@ -19,7 +19,7 @@ from mmpr.types import Stage  # noqa: E402
 
 
 def script(prompt, index):
-    """A function of (question, stage, index) alone, with right, wrong and unfinished answers."""
+    """A function of only (question, stage, index), with right, wrong and unfinished answers."""
     if prompt.stage is Stage.SAMPLE:
         answer = ("2", "3", "2", None)[(index + len(prompt.question_id)) % 4]
         return f"Look {index} at {prompt.question_id}." + (f"\n\nFinal Answer: {answer}" if answer else "")

@@ -94,9 +94,7 @@ class FaultyCommand:
         self.last_ms = 0
         self.ledger = Ledger(Counter())
 
-    def run(
-        self, episodes: Iterable[Sequence[Fault]], *, most_starts: int | None = None, once: bool = False
-    ) -> Ledger:
+    def run(self, episodes: Iterable[Sequence[Fault]], *, most_starts: int | None = None, once: bool = False) -> Ledger:
         """Each start gets the next episode's faults, later ones none; returns the ledger once a start exits with 0.
 
         Args:
@@ -208,7 +206,7 @@ class FaultyBuild(FaultyCommand):
 
 
 class _Timer(threading.Thread):
-    """Does what a fault says after so many milliseconds, to a driver that still runs."""
+    """Inject a fault into a running driver after a number of milliseconds."""
 
     def __init__(self, fault: Fault, plan: Path, driver: subprocess.Popen[str]) -> None:
         super().__init__(daemon=True)

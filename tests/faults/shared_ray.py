@@ -17,7 +17,7 @@ _SERVERS = ("DashboardAgent", "RuntimeEnvAgent", "IDLE")
 
 
 class SharedRay:
-    """A head, on which drivers live, and worker nodes. What befalls a start stands in `plan`.
+    """A head node with the drivers, and worker nodes. `plan` names the fault of each start.
 
     Args:
         folder: for the plan and Ray's files; short, for sockets lie in it.

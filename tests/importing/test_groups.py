@@ -1,4 +1,4 @@
-"""Grouping and joining by hashes alone, against what loops over lists would give."""
+"""Grouping and joining by hashes, compared with loops over lists."""
 
 import itertools
 

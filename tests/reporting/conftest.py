@@ -1,4 +1,4 @@
-"""A small finished run in memory or on a disk, made of mmpr.run alone."""
+"""A small finished run in memory or on a disk, made only with `mmpr.run`."""
 
 from __future__ import annotations
 

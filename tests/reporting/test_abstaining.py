@@ -16,7 +16,7 @@ from .conftest import RECIPE, REPORTS, committed_rows, counted, make_run
 
 
 def undecided(row: int, rule: str = "text-near"):
-    """A question of a source of its own with two right responses and six that nobody could decide on."""
+    """A question of its own source with two right and six undecided responses."""
     one = counted(row)
     verdicts = [Verdict(Outcome.CORRECT, "3", "exact", "3")] * 2 + [Verdict(Outcome.AMBIGUOUS, "cup", rule, "3")] * 6
     responses = [replace(stored, verdict=v) for stored, v in zip(one.responses, verdicts, strict=True)]

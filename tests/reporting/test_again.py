@@ -1,4 +1,4 @@
-"""`mmpr report`: the three files made again from the folder alone."""
+"""`mmpr report` makes the three files again from the folder."""
 
 from __future__ import annotations
 

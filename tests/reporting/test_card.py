@@ -1,4 +1,4 @@
-"""The dataset card: what `datasets` makes of it, and what nobody's text can do to it."""
+"""The dataset card: what `datasets` reads from it, and that hostile text cannot change it."""
 
 from __future__ import annotations
 

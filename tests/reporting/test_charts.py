@@ -1,4 +1,4 @@
-"""Geometry of the page's charts: what stands in them adds up, whatever the run was."""
+"""Geometry of the page's charts: the numbers in them add up for every run."""
 
 from __future__ import annotations
 

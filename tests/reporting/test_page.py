@@ -1,4 +1,4 @@
-"""The page: what it holds, what hostile text cannot do, and that it works in a real browser."""
+"""The page: its content, its safety against hostile text, and its behaviour in a real browser."""
 
 from __future__ import annotations
 

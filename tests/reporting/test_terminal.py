@@ -1,4 +1,4 @@
-"""`peek` and `explain`: what a person reads, and what hostile text cannot do to the terminal it is read in."""
+"""`peek` and `explain`: what they print, and that hostile text cannot control the terminal."""
 
 from __future__ import annotations
 

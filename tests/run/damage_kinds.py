@@ -1,4 +1,4 @@
-"""Kinds of damage to a file, for the matrix: each takes a path, and what lies there afterwards is not sound."""
+"""Kinds of damage to a file, for the damage matrix: each takes a path and damages the file there."""
 
 from __future__ import annotations
 

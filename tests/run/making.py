@@ -61,7 +61,7 @@ def image(seed: int, side: int = 24) -> StoredImage:
 
 
 def sampled(row: int, shown: Sequence[StoredImage] = (), *, right: int = 2, wrong: int = 2) -> StoredQuestion:
-    """A question with a reference answer and so many right and wrong responses."""
+    """A question with a reference answer and these numbers of right and wrong responses."""
     name = f"q{row}"
     question = Question(name, "vqa", row, f"How many are there in {row}?", images=_references(shown), answer=("3",))
     verdicts = [Verdict(Outcome.CORRECT, "3", "integer", "3")] * right
@@ -182,7 +182,7 @@ def _references(shown: Sequence[StoredImage]) -> tuple[str, ...]:
 
 
 class StrictObjects(MemoryFileSystem):
-    """An object store: no rename, and whoever tries one fails."""
+    """An object store: a rename fails."""
 
     protocol = "objects"
     store: ClassVar[dict[str, Any]] = {}

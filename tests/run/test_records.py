@@ -1,4 +1,4 @@
-"""`run.json` and the reports as records: what is written is read back, and what is wrong is one line with the field."""
+"""`run.json` and the reports as records: written values are read back, and an error names the field in one line."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ def test_every_questions_best_pair_comes_before_any_second_best() -> None:
 
 
 def answered(row: int, source: str, right: int, wrong: int, unparsed: int) -> StoredQuestion:
-    """A question with so many responses of each outcome."""
+    """A question with these numbers of responses per outcome."""
     outcomes = [Outcome.CORRECT] * right + [Outcome.INCORRECT] * wrong + [Outcome.UNPARSED] * unparsed
     answers, sure = {Outcome.CORRECT: "3", Outcome.UNPARSED: None}, {Outcome.INCORRECT: Certainty.PROVEN}
     question = Question(f"{source}{row}", source, row, f"How many in {row}?", answer=("3",))

@@ -1,4 +1,4 @@
-"""Scripted worlds for verifiers: responses whose truth stands in them, and verifiers of known error."""
+"""Scripted worlds for verifiers: responses that contain their truth, and verifiers with known errors."""
 
 import hashlib
 import json
