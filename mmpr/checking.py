@@ -102,6 +102,7 @@ def check(
         MmprError: the source cannot be read, a setting is invalid, or the engine does not start.
     """
     with suppress(MissingExtra) if not with_engine else nullcontext():
+        # without an engine, vLLM need not be installed on this machine
         engine_maker(config)  # raises if a setting is invalid
     for one in of_sources(config):
         judge_options(one.config), one.config.pairs
@@ -334,6 +335,7 @@ def _ask_engine(config: BuildConfig, parts: Sequence[_CheckedPart], say: Say, de
     leases = [Lease(place, (place, _to_ask(part.findings))) for place, part in enumerate(parts)]
     work = functools.partial(_probe, ways=ways)
     with pool.connected(ray_address(config), debug=debug):
+        # one engine is enough for two questions, whatever the build has
         engines = pool.Pool(engine_maker(config), work, placement(changed(config, {"engines": 1})))
         try:
             probes = [event.report for event in engines.run(leases) if isinstance(event, Done)]
@@ -345,6 +347,7 @@ def _ask_engine(config: BuildConfig, parts: Sequence[_CheckedPart], say: Say, de
 def _to_ask(findings: Findings) -> list[Question]:
     questions = [q for q in (findings.with_image, findings.without_image) if q is not None]
     if findings.without_image is None and findings.with_image is not None:
+        # Dropout-NTP also asks without the image, so the engine must answer a text alone
         questions.append(Question("text-only", findings.with_image.source, 0, "What is two plus two?", answer=("4",)))
     return questions
 

@@ -120,6 +120,7 @@ def result(
     """
     first = [(response, verdict) for response, verdict in judged if response.round == 0]
     outcomes = Counter(verdict.outcome for _, verdict in first)
+    # only faults of the judge or the reference: no figure of the model
     if outcomes[Outcome.ERROR] == len(first):
         return None
     return Result(
@@ -250,6 +251,7 @@ def compare(first: Sequence[Result], second: Sequence[Result]) -> Comparison:
     rest = len(first) - len(pairs), len(second) - len(pairs)
     if not pairs:
         return Comparison(0, *rest, {})
+    # pass@k of both runs at the same k
     k = min(one.n for pair in pairs for one in pair)
     measures: dict[str, Callable[[Result], float]] = {
         "right": _right,
@@ -268,6 +270,7 @@ def compare(first: Sequence[Result], second: Sequence[Result]) -> Comparison:
 
 def _paired(first: Sequence[Result], second: Sequence[Result]) -> list[tuple[Result, Result]]:
     """Pair questions by content; repeated questions are paired in order."""
+    # reversed, so that `pop` takes the first of equal questions
     waiting = grouped(reversed(second), lambda one: one.content)
     return [(one, waiting[one.content].pop()) for one in first if waiting.get(one.content)]
 
@@ -312,6 +315,7 @@ def _permuted(steps: Sequence[float]) -> float:
     """Return the fraction of `FLIPS` random signs with a sum at least as far from 0; equal sizes are drawn together."""
     import numpy as np
 
+    # With n responses per question there are few sizes: one binomial draw replaces n flips.
     sizes = Counter(round(abs(step), 12) for step in steps)
     random = np.random.default_rng(_SEED)
     sums = np.zeros(FLIPS)
@@ -319,4 +323,5 @@ def _permuted(steps: Sequence[float]) -> float:
         if size:
             sums += size * (2.0 * random.binomial(n, 0.5, FLIPS) - n)
     as_far = np.count_nonzero(np.abs(sums) >= abs(math.fsum(steps)) - 1e-9)
+    # the observed signs are one of the permutations, so p is never 0
     return float((as_far + 1) / (FLIPS + 1))

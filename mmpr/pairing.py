@@ -175,6 +175,7 @@ def pairs_of(question: Question, parts: Sequence[Sides], rule: PairOptions) -> l
     models = {j[0].index: j[0].model for part in parts for side in part for j in side}
     for kind, place in ((PairKind.CORRECTNESS, 1), (PairKind.FORMAT, 2)):
         for part in parts:
+            # counted over both kinds: `max_across` limits the question
             across = sum(models[pair.chosen[1]] != models[pair.rejected[1]] for pair in pairs)
             most_across = None if rule.max_across is None else rule.max_across - across
             most = rule.pairs_per_question - len(pairs)
@@ -192,6 +193,7 @@ def model_parts(judged: Sequence[Judged], rule: PairOptions) -> list[Sides]:
     if rule.chosen_from != ANY:
         named = [j for j in judged if (j[0].model or rule.policy) == rule.chosen_from]
         return [(sides(named, rule)[0], *found[1:])]
+    # others are needed only if the policy has no right response
     if found[0] or len(own) == len(judged):
         return [found]
     others = [j for j in judged if j[0].model not in (None, rule.policy)]
@@ -270,6 +272,7 @@ def without_duplicates(side: Sequence[Judged], *, rule: PairOptions) -> list[Jud
         rule: its `near_duplicate` decides what is near-equal.
     """
     grounded, similarity = rule.strategy is Strategy.GROUNDED, rule.near_duplicate
+    # by content: the order of arrival differs between runs
     ordered = sorted(side, key=lambda j: (hashlib.sha256(j[0].text.encode()).digest(), j[0].index))
     ordered.sort(key=lambda j: grounding_cost(j[0]) if grounded else 0.0)
     if similarity is None:

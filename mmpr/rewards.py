@@ -95,6 +95,7 @@ def read_reference(text: str) -> tuple[Question, JudgeOptions]:
             answer_kind=stored["answer_kind"],
             minority_answers=tuple(stored["minority_answers"]),
         )
+        # a newer mmpr may have stored further options
         known = {field.name for field in fields(JudgeOptions)}
         options = JudgeOptions(**{name: value for name, value in stored["options"].items() if name in known})
     except (ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
@@ -114,6 +115,7 @@ def allow_judge(place: str) -> None:
         place: `module:name`, as in the run's setting `judge`.
     """
     _ALLOWED_JUDGES.add(place)
+    # a reference may have been compiled as an error before the call
     _compiled.cache_clear()
 
 
@@ -136,6 +138,7 @@ def _compiled(reference: str | tuple[str, ...]) -> Reference | Verdict | _OwnRef
             remedy = f'mmpr.rewards.allow_judge("{options.judge}") where the reward function is loaded'
             raise JudgeError(f"the run was judged by {options.judge}, which a data set may not name: call {remedy}")
         return _OwnReference(question, OwnJudge(options.judge))
+    # plain answers of another data set: nothing says which form was requested
     answer = (reference,) if isinstance(reference, str) else reference
     return compiled(Question(id="reward", source="", row=0, text="", answer=answer), JudgeOptions(format="any"))
 
@@ -215,6 +218,7 @@ class _SharedReader:
                 return None
             try:
                 return self._worker.equal(reference, answer)
+            # A training step must not fail because math-verify is missing; the warning comes once.
             except (EOFError, OSError):
                 self._starts = False
                 self._worker.close()
@@ -436,6 +440,7 @@ def _response_of(query: str, prompt: str) -> str:
     """
     if query.startswith(prompt):
         return _END_TOKENS.sub("", query[len(prompt) :])
+    # long ends first: a short one may occur in the prompt twice
     for n_chars in _TAIL_CHARS:
         before, tail, response = query.partition(prompt[-n_chars:])
         if tail and before:

@@ -211,6 +211,7 @@ def _rate(
         return WorkRate(None, None, None)
     n_questions, n_tokens, seconds = recent
     left = questions.total - questions.done
+    # without a driver there is no end to estimate
     eta_s = round(left / n_questions * seconds, 3) if lives and n_questions else None
     return WorkRate(round(n_questions / seconds, 3), round(n_tokens / seconds, 3), eta_s)
 
@@ -218,6 +219,7 @@ def _rate(
 def _recent(commits: Sequence[ChunkCommit], starts: Sequence[JsonObject]) -> tuple[int, int, float] | None:
     """Return questions and tokens committed in the last minutes of this start, and how many seconds that is."""
     began = _unix(starts[-1].get("at")) if starts else None
+    # commits of earlier starts, perhaps on other hardware, do not predict this one
     mine = [commit for commit in _timed(commits) if began is None or _end(commit) >= began]
     if not mine:
         return None

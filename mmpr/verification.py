@@ -62,6 +62,7 @@ def verify(folder_url: str, options: Mapping[str, object] | None = None) -> list
         problems += [line for lines in damaged.values() for line in lines]
         chunks = sorted(folder.committed_chunks())
         commits = [folder.load_commit(chunk) for chunk in chunks if chunk not in damaged]
+        # a merged run is not built again, so no start would read the note
         _note(folder, () if merged else damaged)
         problems += _doubled(folder, commits)
         problems += _check_answers(folder)
@@ -148,7 +149,7 @@ def check_chunk(folder: RunFolder, commit: ChunkCommit) -> list[str]:
 
 
 def _check_answers(folder: RunFolder) -> Iterator[str]:
-    """What is wrong with what a verifier answered."""
+    """Report damaged files of a verifier's answers."""
     for chunk in sorted(asked_chunks(folder)):
         try:
             commit = load_answers_commit(folder, chunk)
