@@ -2,6 +2,7 @@
 
 import functools
 import json
+import shutil
 import sys
 import uuid
 from pathlib import Path
@@ -49,16 +50,41 @@ def shards(out):
     return {path.name: path.read_bytes() for path in sorted((out / "data").iterdir())}
 
 
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    return scripted.write_questions(tmp_path_factory.mktemp("source"), N)
+
+
+@pytest.fixture(scope="module")
+def built(source, tmp_path_factory, cluster):
+    """A run that nobody was asked about."""
+    out = tmp_path_factory.mktemp("built") / "run"
+    run(source, out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def verified(source, tmp_path_factory, cluster):
+    """A run whose own model was asked."""
+    out = tmp_path_factory.mktemp("verified") / "run"
+    run(source, out, verifier="self")
+    return out
+
+
+def copied(run_folder, tmp_path):
+    return Path(shutil.copytree(run_folder, tmp_path / "run"))
+
+
 async def counted_starts(folder):
     """The answering engine; each start leaves a file."""
     Path(folder, str(uuid.uuid4())).touch()
     return await scripted.answering()
 
 
-def test_the_model_itself_is_asked_in_the_build_about_what_is_open_and_a_share_of_the_proofs(tmp_path):
+def test_the_model_itself_is_asked_in_the_build_about_what_is_open_and_a_share_of_the_proofs(source, tmp_path):
     out, starts = tmp_path / "run", tmp_path / "starts"
     starts.mkdir()
-    source, make = scripted.write_questions(tmp_path, N), functools.partial(counted_starts, str(starts))
+    make = functools.partial(counted_starts, str(starts))
     report = run(source, out, make=make, verifier="self", audit=0.5).report
     assert len(list(starts.iterdir())) == 1  # the engine that answered
     answers = [one for question in committed(out) for one in question.responses]
@@ -79,9 +105,8 @@ def test_the_model_itself_is_asked_in_the_build_about_what_is_open_and_a_share_o
     assert [one.answer for question in committed(out) for one in question.responses] == [one.answer for one in answers]
 
 
-def test_decisions_stand_in_pairs_where_a_setting_says_so_and_pairing_asks_nobody(tmp_path):
-    out = tmp_path / "run"
-    run(scripted.write_questions(tmp_path, N), out, verifier="self")
+def test_decisions_stand_in_pairs_where_a_setting_says_so_and_pairing_asks_nobody(verified, tmp_path):
+    out = copied(verified, tmp_path)
     before = shards(out)
     pair_again(str(out), ["use_verifier=both"])
     found = rows(out)
@@ -104,9 +129,8 @@ def test_decisions_stand_in_pairs_where_a_setting_says_so_and_pairing_asks_nobod
     assert shards(out) == before
 
 
-def test_a_finished_run_is_asked_about_later_and_no_committed_file_changes(tmp_path):
-    out = tmp_path / "run"
-    run(scripted.write_questions(tmp_path, N), out)
+def test_a_finished_run_is_asked_about_later_and_no_committed_file_changes(built, tmp_path):
+    out = copied(built, tmp_path)
     kept = {
         path: path.read_bytes() for folder in ("responses", "questions", "chunks") for path in (out / folder).iterdir()
     }
@@ -120,18 +144,23 @@ def test_a_finished_run_is_asked_about_later_and_no_committed_file_changes(tmp_p
     assert again.idle
 
 
-def test_another_verifier_needs_a_word_to_replace_the_first(tmp_path):
-    out = tmp_path / "run"
-    run(scripted.write_questions(tmp_path, 8), out, verifier="self")
+def test_another_verifier_needs_a_word_to_replace_the_first(verified, tmp_path):
+    out = copied(verified, tmp_path)
     with pytest.raises(ConfigError, match=r"has the answers of pocket .*--anew"):
         ask_about_run(str(out), ["verifier=judge-3b"], make_verifier=scripted.knowing)
     ask_about_run(str(out), ["verifier=judge-3b"], make_verifier=scripted.knowing, anew=True)
     assert {one.answer.model for question in committed(out) for one in question.responses if one.answer} == {"judge-3b"}
 
 
-def test_no_proof_is_overruled(tmp_path):
-    out = tmp_path / "run"
-    run(scripted.write_questions(tmp_path, N), out, make=contrary, verifier="self", audit=1.0, use_verifier="both")
+@pytest.fixture(scope="module")
+def contradicted(source, tmp_path_factory, cluster):
+    """A run whose verifier contradicts every proof, and may decide whatever it can."""
+    out = tmp_path_factory.mktemp("contradicted") / "run"
+    return run(source, out, make=contrary, verifier="self", audit=1.0, use_verifier="both").report, out
+
+
+def test_no_proof_is_overruled(contradicted):
+    _, out = contradicted
     for row in rows(out):
         for side in ("chosen", "rejected"):
             if row[f"{side}_answer"] in ("2", "3", "cat"):
@@ -166,9 +195,8 @@ async def mortal_at(flag):
     return ScriptedEngine(choices=choices)
 
 
-def test_the_death_of_the_verifier_midway_loses_nothing_and_a_stopped_run_goes_on(tmp_path):
-    out = tmp_path / "run"
-    run(scripted.write_questions(tmp_path, N), out)
+def test_the_death_of_the_verifier_midway_loses_nothing_and_a_stopped_run_goes_on(built, tmp_path):
+    out = copied(built, tmp_path)
     flag = tmp_path / "died"
     make = functools.partial(mortal_at, str(flag))
     outcome = ask_about_run(str(out), ["verifier=judge-3b", "use_verifier=both"], make_verifier=make)
@@ -197,26 +225,25 @@ def test_responses_made_elsewhere_are_put_to_a_named_verifier_and_not_to_an_unkn
     assert report.paired == 6 and report.verifier.groups["undecided"].asked == 12
 
 
-def test_answers_go_along_with_copies_and_merges(tmp_path):
-    first, second = tmp_path / "a", tmp_path / "b"
-    source = scripted.write_questions(tmp_path, 8)
-    run(source, first, verifier="self", use_verifier="both")
-    other = tmp_path / "others"
-    other.mkdir()
-    run(scripted.write_questions(other, 8).rename(other / "more.jsonl"), second, verifier="self", use_verifier="both")
+def test_answers_go_along_with_copies_and_merges(verified, tmp_path):
+    first, second = copied(verified, tmp_path), tmp_path / "b"
+    pair_again(str(first), ["use_verifier=both"])
+    run(scripted.write_questions(tmp_path, 8).rename(tmp_path / "more.jsonl"), second, verifier="self")
+    n_more = sum(one.answer is not None for question in committed(second) for one in question.responses)
     n_answers = sum(one.answer is not None for question in committed(first) for one in question.responses)
     pair_again(str(first), ["use_verifier=both"], to=str(tmp_path / "copy"))
     assert sum(one.answer is not None for q in committed(tmp_path / "copy") for one in q.responses) == n_answers
     assert shards(tmp_path / "copy") == shards(first)
     merged = merge_runs([str(first), str(second)], str(tmp_path / "both"), []).report
-    assert sum(one.answer is not None for q in committed(tmp_path / "both") for one in q.responses) == 2 * n_answers
-    assert merged.verifier.groups["undecided"].asked == 8 and merged.verifier.chosen_sides
+    assert (
+        sum(one.answer is not None for q in committed(tmp_path / "both") for one in q.responses) == n_answers + n_more
+    )
+    assert merged.verifier.chosen_sides
     assert verify(str(tmp_path / "both")) == []
 
 
-def test_the_report_says_what_was_asked_and_lists_proofs_that_are_contradicted(tmp_path):
-    out = tmp_path / "run"
-    report = run(scripted.write_questions(tmp_path, N), out, make=contrary, verifier="self", audit=1.0).report
+def test_the_report_says_what_was_asked_and_lists_proofs_that_are_contradicted(contradicted):
+    report, out = contradicted
     figures = report.verifier
     n_open, n_proven = 3 * N // 2, 4 * N // 2 + N // 2
     assert figures.groups["audited"].asked == n_proven
@@ -256,16 +283,7 @@ def test_the_report_says_what_was_asked_and_lists_proofs_that_are_contradicted(t
         (["import", "{source}", "--out", "{new}", "verifier=self"], "no effect on an import"),
     ],
 )
-def test_what_cannot_be_asked_is_one_line(finished, tmp_path, words, line):
-    source, out = finished
-    done = CliRunner().invoke(app, [word.format(run=out, source=source, new=tmp_path / "new") for word in words])
+def test_what_cannot_be_asked_is_one_line(built, source, tmp_path, words, line):
+    done = CliRunner().invoke(app, [word.format(run=built, source=source, new=tmp_path / "new") for word in words])
     assert done.exit_code in (1, 2), done.output
     assert line in done.output and "Traceback" not in done.output
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory, cluster):
-    folder = tmp_path_factory.mktemp("finished")
-    source = scripted.write_questions(folder, 8)
-    run(source, folder / "run")
-    return source, folder / "run"
