@@ -46,11 +46,11 @@ NAMES = {
     "engine/arg_utils.py AsyncEngineArgs": set(),
     "sampling_params.py SamplingParams": {
         *("n", "temperature", "top_k", "top_p", "max_tokens", "seed", "stop_token_ids", "detokenize", "output_kind"),
-        *("prompt_logprobs", "thinking_token_budget"),
+        *("prompt_logprobs", "thinking_token_budget", "allowed_token_ids", "logprobs", "logprob_token_ids"),
     },
     "sampling_params.py RequestOutputKind": {"FINAL_ONLY"},
     "outputs.py RequestOutput": {"finished", "outputs", "prompt_token_ids", "prompt_logprobs"},
-    "outputs.py CompletionOutput": {"index", "token_ids", "finish_reason"},
+    "outputs.py CompletionOutput": {"index", "token_ids", "finish_reason", "logprobs"},
     "usage/usage_lib.py UsageContext": {"LLM_CLASS"},
     "v1/engine/exceptions.py EngineDeadError": set(),
     "v1/metrics/stats.py SchedulerStats": {"num_running_reqs", "num_waiting_reqs"},
