@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import os
 import threading
 from collections.abc import Coroutine, Sequence
 from types import TracebackType
@@ -101,6 +103,8 @@ class Verifier:
             return
         if self._engine is not None:
             self._wait(self._engine.close())
+            self._engine = None
+            gc.collect()  # vLLM's engine must not wait for the interpreter's end, when its modules are gone
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -127,6 +131,9 @@ async def _started(options: VerifierOptions, make_engine: MakeEngine | None) -> 
             from mmpr.engines.endpoint import start_endpoint
 
             return await start_endpoint(verifier_endpoint(options))
+        # vLLM logs to stdout by default, where `mmpr judge` prints its results
+        os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")
+        os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
         from mmpr.engines.vllm import start_vllm
 
         return await start_vllm(verifier_engine(options, EngineOptions(), on_cpu=not has_gpu()))
