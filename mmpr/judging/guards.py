@@ -8,7 +8,7 @@ from functools import lru_cache
 # A text of these characters and without these words holds nothing that a pattern of this page looks for.
 _UNSUSPECTED = re.compile(r"^[\w $%.,:;/()\[\]\\{}^|\"=*°π√·×-]*+$", re.A)
 _GUARD_WORDS_TEXT = """
-n na no none nothing not nor never neither cannot unable impossible hard difficult fail failed unknown unclear
+n na no nobody none nothing not nor never neither cannot unable impossible hard difficult fail failed unknown unclear
 unanswerable indeterminate undetermined undeterminable undecidable inconclusive illegible unreadable insufficient lack
 lacks sorry apologise apologize more most least less fewer greater larger smaller higher lower over under above below
 exceed exceeds beyond up upwards minimum maximum almost nearly just without except excluding other anything rather
@@ -90,7 +90,7 @@ def _found(pattern: re.Pattern[str], low: str, question: str) -> bool:
 
 _NONE = re.compile(
     r"(?:there (?:are|is|were|was) |i see |it has )?"
-    r"(?:(?:none|no|nothing)\b|没有任何|没有|无|一[个只条本张人位辆件]也没有)"
+    r"(?:(?:none|nobody|no one|no|nothing)\b|没有任何|没有|无|一[个只条本张人位辆件]也没有)"
     r"(?:\s{0,4}of (?:them|these))?"
     r"(?P<thing>(?:\s?(?!are\b|is\b|were\b)[\w-]+){0,3}?)"
     r"(?:\s{0,4}(?:are|is|were|was))?(?:\s{0,4}(?:visible|shown|present|there|in the (?:image|picture"

@@ -86,10 +86,6 @@ _ROUNDING_GLOSS = re.compile(
 _DOTTED_THOUSANDS = re.compile(r"[-+]?\d{1,3}(?:\.\d{3}){2,}")
 
 
-_NONE_AT_ALL = re.compile(
-    r"(?:there (?:are|is|were|was)(?:n't| not)? |(?:it|he|she|they) (?:has|have|had) |i (?:see|count) )?"
-    r"(?:none|nothing|no|zero|not any|any)\b(?! (?:answer|idea|way|information|data))([a-z ]*)$|(?:没有|无|零)()$"
-)
 # `5 N to the left` may be -5; what stands beside it is a sign.
 _DIRECTION = re.compile(
     r"\b(?:left|down|downwards?|west|south|back|backwards?|below|loss|lost|owed?|debt|deficit|decreas\w{1,4}|declin\w{1,4}"
@@ -97,7 +93,6 @@ _DIRECTION = re.compile(
 )
 _TWO_TERMS = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)\s?(?::|\bto\b)\s?(\d{1,9})$")  # `3:4` where the reference writes 3/4
 _GLUED = re.compile(r"(?<![\w.])\d[\d.,]{0,20}[a-zA-Z]{1,2}(?![\w/^])")  # `10m` is ten metres, or ten times m
-_PLACES = frozenset(("visible", "present", "here", "there", "all", "such"))
 _DIFFERENCE = re.compile(r"\bdifference\b|相差|差值")
 _ROUGH = re.compile(
     r"\W{0,3}(?:it(?:'s| is) )?(?:about|around|roughly|approximately|approx\.?|nearly|almost|大?约|~)", re.I
@@ -234,7 +229,7 @@ class Number:
         return not isinstance(read, Ruling) and not read[1]
 
     def _guard(self, answer: str, low: str) -> Ruling | None:
-        if self._says_none(low):
+        if guards.says_none(low, self.cues.low):
             if not self.cues.count() and not (self.cues.silent and self.measure.reading.value == 0):
                 return ambiguous(Rule.NUMBER_NONE)
             return correct(Rule.NUMBER_NONE) if self.measure.reading.value == 0 else different(Rule.NUMBER_NONE)
@@ -247,14 +242,6 @@ class Number:
         if guards.negated(low, self.cues.low):
             return incorrect(Rule.NEGATED)
         return None
-
-    def _says_none(self, low: str) -> bool:
-        """`none`, `There are no sheep` where the question asks for sheep."""
-        found = _NONE_AT_ALL.match(low)
-        if found is None:
-            return False
-        rest = _WORD.findall(found.group(1) or "")
-        return len(rest) <= 8 and all(w in FILLER or w in _PLACES or singular(w) in self.cues.words() for w in rest)
 
     def _mentioned(self, answer: str) -> bool:
         return any(m.reading.value == self.measure.reading.value for m in mentions(plain_numbers(answer)))
