@@ -149,7 +149,7 @@ def _judged(reference: Reference, response: str, opinion: SecondOpinion | None) 
     )
     if ruling.outcome is Outcome.INCORRECT and _bulleted(response, extraction.answer):
         negative = rule_answer(reference, "-" + extraction.answer)
-        ruling = ambiguous(negative.rule) if negative.outcome is Outcome.CORRECT else ruling
+        ruling = negative if negative.outcome is Outcome.CORRECT else ruling
     return Verdict(
         ruling.outcome, extraction.answer, ruling.rule, reference.show(), ruling.certainty, extraction.off_format
     )

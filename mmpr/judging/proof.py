@@ -164,9 +164,6 @@ class Gated:
         if isinstance(self.inner, Number) and _CHANGES.search(answer) is None:
             if self.inner.explains(answer):
                 return different(ruling.rule)
-            if (stated := _STATED.match(answer)) is not None:
-                said = self.compare(answer[stated.end() :])
-                return said if said.certainty is Certainty.PROVEN else ambiguous(ruling.rule)
         return different(ruling.rule) if self._understood(answer) else ambiguous(ruling.rule)
 
     def _none(self, answer: str) -> Ruling | None:

@@ -146,7 +146,7 @@ def test_what_follows_a_but_may_be_the_answer(answer: str, expected: Outcome) ->
     ("reference", "response", "expected"),
     [
         ("62", "### Final Answer\n- 62", Outcome.CORRECT),
-        ("-62", "### Final Answer\n- 62", Outcome.AMBIGUOUS),
+        ("-62", "### Final Answer\n- 62", Outcome.CORRECT),
         ("-62", "The final answer is – 62", Outcome.CORRECT),
         ("62", "### Answer\n**62**", Outcome.CORRECT),
         ("12\\sqrt{3}", "So it is $\\boxed{12}\\sqrt{3}$.", Outcome.CORRECT),
