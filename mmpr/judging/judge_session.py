@@ -157,8 +157,9 @@ def _judged(reference: Reference, response: str, opinion: SecondOpinion | None) 
 
 def _bulleted(response: str, answer: str) -> bool:
     """Whether the answer stands behind a dash that may be its sign: `- 62` in a line of its own."""
-    before = response[: response.rfind(answer)].rstrip(" $*")
-    return before.endswith(("-", "–", "−")) and not before[-40:].rstrip("-–−").rstrip(" ").endswith(tuple("0123456789"))
+    at = response.rfind(answer)
+    before = response[max(0, at - 20) : max(0, at)].rstrip(" $*")
+    return before.endswith(("-", "–", "−")) and not before[:-1].rstrip()[-1:].isdigit()
 
 
 _ONE_SENTENCE = re.compile(r"[^\n.!?]{3,200}[.!]?\s{0,4}$")

@@ -153,7 +153,7 @@ def plain_numbers(text: str) -> str:
     """`2\\frac{1}{2}` -> `2 1/2`, `3 out of 4` -> `3/4`, `1 hour 45 minutes` -> `105 min`, words as digits."""
     if "\\frac" in text:
         text = _FRAC.sub(_frac, text)
-    text = digits(_AN_HOUR.sub("1 ", text))
+    text = digits(_AN_HOUR.sub("1 ", text) if " and" in text else text)
     if "," in text:
         text = _INDIAN.sub(lambda m: m.group().replace(",", ""), _SPACED_GROUPS.sub(",", text))
     text = _one_unit(text)

@@ -161,9 +161,8 @@ class Gated:
             return unlike(ruling.rule)
         if self.kind == "number" and (ends := _UP_TO.match(answer)) is not None:  # `5-6` is no -1
             return self._outside(ends[1], ends[2])
-        if isinstance(self.inner, Number) and _CHANGES.search(answer) is None:
-            if self.inner.explains(answer):
-                return different(ruling.rule)
+        if isinstance(self.inner, Number) and _CHANGES.search(answer) is None and self.inner.explains(answer):
+            return different(ruling.rule)
         return different(ruling.rule) if self._understood(answer) else ambiguous(ruling.rule)
 
     def _none(self, answer: str) -> Ruling | None:

@@ -251,7 +251,7 @@ class Text:
         said = _COPULA.match(low)
         if said is not None and self._asks(said.group(2)):  # `The plate is bigger than the cup`
             readings.append(core(said.group(1)))
-        if (measured := _MEASURED.search(low)) is not None:  # `Germany, with 14.2%`
+        if _DIGIT.search(low) is not None and (measured := _MEASURED.search(low)) is not None:  # `Germany, with 14.2%`
             readings.append(core(low[: measured.start()]))
         return readings
 

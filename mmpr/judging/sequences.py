@@ -108,14 +108,15 @@ _COUNTED = re.compile(r"\s{0,4}(?:there are )?(\d{1,9})\s{1,4}([a-z]{3,20}(?: [a
 def read_slots(text: str) -> dict[str, str] | None:
     """`x=1, y=2` -> {x: 1, y: 2}, `two cats and 3 dogs` -> {cat: 2, dog: 3}; None where a part has no name or two
     have one."""
-    parts = split(text)
+    if len(parts := split(text)) < 2:
+        return None
     found = [_SLOT.match(part) for part in parts]
     slots = {m[1].strip().casefold(): m[2].strip() for m in found if m is not None}
-    if not slots and len(parts) > 1:
+    if not slots:
         counted = [_COUNTED.match(digits(part.casefold())) for part in parts]
         slots = {m[2]: m[1] for m in counted if m is not None and _is_thing(m[2])}
     slots = {singular(name): value for name, value in slots.items()}
-    return slots if len(slots) == len(parts) > 1 else None
+    return slots if len(slots) == len(parts) else None
 
 
 def _is_thing(name: str) -> bool:
