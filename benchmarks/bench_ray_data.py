@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -89,7 +90,9 @@ def run_ray_data(room: Path, n: int) -> Run:
     questions = asked(config)
     arguments = start_arguments(engine_options(config))
     rows = _rows(config, questions, n, model=arguments["model"])
-    ray.init("local", num_cpus=os.cpu_count(), include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.init(
+        "local", num_cpus=os.cpu_count(), include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
+    )
     processor = build_processor(
         vLLMEngineProcessorConfig(
             model_source=arguments.pop("model"),

@@ -79,6 +79,26 @@ def test_answers_of_each_type(tmp_path, value, kind, answer):
     assert row.answer == answer
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("answer", float("inf")),
+        ("answer", float("-inf")),
+        ("answer", [1.5, float("nan")]),
+        ("choices", [2.0, float("inf")]),
+        ("id", float("inf")),
+    ],
+)
+def test_a_number_that_is_none_is_a_skip_that_names_its_column(tmp_path, name, value):
+    rows = [
+        {"question": "How?", name: value},
+        {"question": "How?", name: [1.0, 2.0] if isinstance(value, list) else 1.0},
+    ]
+    bad, good = read_all(open_source(write(tmp_path / "vqa.parquet", rows)))
+    assert bad.reason is Reason.BAD_ROW and f"`{name}`" in bad.detail
+    assert isinstance(good, Question)
+
+
 def test_choices_as_a_struct(tmp_path):
     path = write(tmp_path / "vqa.parquet", [{"question": "How?", "choices": {"A": "x", "B": "y", "C": None}}])
     [row] = read_all(open_source(path))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import datetime
+import math
 import json
 import re
 from collections import Counter
@@ -80,23 +81,27 @@ def _voted(text: str) -> str:
     return clean(unwrapped(text)).casefold()
 
 
-def text_of(cell: object) -> str:
+def text_of(cell: object, name: str = "answer") -> str:
     """Return a scalar as a person would write it: 3.1 and not 3.0999999, 2020-01-02, `true`.
 
+    Args:
+        cell: the value.
+        name: the column that an error names.
+
     Raises:
-        RowFault: it is no scalar.
+        RowFault: it is no scalar, or an infinite number.
     """
     if isinstance(cell, str):
         return str(cell)
     if isinstance(cell, bool):
         return "true" if cell else "false"
-    if isinstance(cell, float):
+    if isinstance(cell, float) and math.isfinite(cell):
         return _float_text(cell)
     if isinstance(cell, datetime.datetime):
         return str(cell.date()) if cell.time() == datetime.time() else str(cell)
     if isinstance(cell, int | Decimal | datetime.date | datetime.time):
         return str(cell)
-    raise wrong("answer", cell, _EXPECTED)
+    raise wrong(name, cell, _EXPECTED)
 
 
 def _float_text(cell: float) -> str:

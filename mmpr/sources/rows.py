@@ -114,7 +114,7 @@ def _label(ours: Mapping[str, object], name: str) -> str | None:
         return value.hex()
     if isinstance(value, NumberText | int | UUID) and not isinstance(value, bool):
         return str(value)
-    return text_of(value) if isinstance(value, float) else _text(ours, name)
+    return text_of(value, name) if isinstance(value, float) else _text(ours, name)
 
 
 def _draft(ours: Mapping[str, object]) -> str | None:
@@ -161,7 +161,7 @@ def _resolve(path: str, source: Source) -> str:
 
 
 def _scalars(name: str, value: list[object], expected: str) -> tuple[str, ...]:
-    texts = [None if each is None or isinstance(each, dict | list) else text_of(each) for each in value]
+    texts = [None if each is None or isinstance(each, dict | list) else text_of(each, name) for each in value]
     if None in texts:
         raise wrong(name, value, expected)
     return tuple(text for text in texts if text is not None)
