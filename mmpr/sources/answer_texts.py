@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ast
 import datetime
-import math
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
