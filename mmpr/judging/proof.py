@@ -60,7 +60,6 @@ _CHANGES = re.compile(
     re.I,
 )
 _UP_TO = re.compile(r"\W{0,3}([$€£]?\d[\d,.]{0,15}%?)\s?-\s?([$€£]?\d[\d,.]{0,15}%?)(?:[ %][A-Za-z ]{0,20})?$")
-_COUNTS = re.compile(r"\bhow many\b|\bnumber of\b|\bcount\b|几|多少")
 _BY_TOKENS = {"text": Rule.TEXT, "ocr": Rule.OCR, "date": Rule.DATE}
 _COMPOUND = frozenset(("set", "list", "tuple", "multipart"))
 # `e^{3}` is `e^3` and `a + b` is `a+b`; `\\sqrt{3}+1` is not `\\sqrt{3+1}`, nor `2 1/2` `21/2`.
@@ -90,8 +89,6 @@ class Gated:
         if hedged is not None:
             found = self.compare(hedged)
             return found if found.certainty is Certainty.PROVEN else ambiguous(Rule.SOFT)
-        if self.kind == "number" and (none := self._none(answer)) is not None:
-            return none
         if self.kind not in _OWN_REFUSAL and guards.refuses(answer.casefold()):
             return ambiguous(Rule.REFUSAL)
         ruling = self.inner.compare(answer)
@@ -164,15 +161,6 @@ class Gated:
         if isinstance(self.inner, Number) and _CHANGES.search(answer) is None and self.inner.explains(answer):
             return different(ruling.rule)
         return different(ruling.rule) if self._understood(answer) else ambiguous(ruling.rule)
-
-    def _none(self, answer: str) -> Ruling | None:
-        """`There are none` counts zero, where the question counts."""
-        if not guards.says_none(answer.casefold(), self.question) or _COUNTS.search(self.question) is None:
-            return None
-        zero = read_simple(self.text)
-        if zero is None:
-            return None
-        return correct(Rule.NUMBER_NONE) if zero.value == 0 else different(Rule.NUMBER_NONE)
 
     def _same_dressed(self, answer: str, ruling: Ruling) -> Ruling | None:
         if _unspaced(answer) == _unspaced(self.text) and _bare(answer) == _bare(self.text):
