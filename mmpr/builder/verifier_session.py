@@ -104,10 +104,11 @@ class Verifier:
         if self._engine is not None:
             self._wait(self._engine.close())
             self._engine = None
-            gc.collect()  # vLLM's engine must not wait for the interpreter's end, when its modules are gone
+            self._wait(self._loop.shutdown_default_executor())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+        gc.collect()  # vLLM's engine must not wait for the interpreter's end, when its modules are gone
 
     async def _all(self, asked: Sequence[Asked]) -> list[VerifierAnswer]:
         engine = self._engine
