@@ -173,6 +173,10 @@ def _said_in_prose(reference: Reference, response: str) -> Verdict | None:
     answer = None if closing is None else closing.sentence if reference.kind == "yes_no" else closing.value
     if answer is None and reference.kind != "number" and _ONE_SENTENCE.match(response.strip()) is not None:
         answer = response.strip()
+        subject = SUBJECT.match(answer)  # `The box is red.` says nothing of the ball
+        foreign = subject is not None and not (_asked_for(reference, subject[1]) or _holds(reference, subject[1]))
+        if reference.kind != "choice" and foreign:
+            return None
     if answer is None:
         return None
     found = rule_answer(reference, answer)
@@ -252,6 +256,16 @@ _OPENING = re.compile(
 )
 
 
+def _asked_for(reference: Reference, subject: str) -> bool:
+    """Whether the question says the words of a subject."""
+    question = f" {reference.forms[0].question} "
+    return all(word in STOP or word in question for word in subject.lower().split())
+
+
+def _holds(reference: Reference, text: str) -> bool:
+    return any(contains(text, accepted) for accepted in reference.plain)
+
+
 # What the writer of an answer doubts, whatever stands behind its subject.
 _DOUBTS = frozenset((Rule.SOFT, Rule.NEGATED, Rule.REFUSAL, Rule.BOUND, Rule.SEVERAL))
 
@@ -260,15 +274,12 @@ def _without_opening(reference: Reference, text: str, ruling: Ruling, opinion: S
     """`It is 5`, `The car is blue` as `5` and `blue`, where the family made nothing of the whole."""
     if ruling.outcome is not Outcome.AMBIGUOUS or ruling.rule in _DOUBTS:
         return ruling
-    # of a yes or no the subject is a part: `B is greater` denies that A is
-    if (opening := _OPENING.match(text)) is None and reference.kind != "yes_no" and (opening := SUBJECT.match(text)):
-        question = f" {reference.forms[0].question} "
-        if not all(word in STOP or word in question for word in opening[1].lower().split()):
+    if (opening := _OPENING.match(text)) is None:
+        opening = SUBJECT.match(text)
+        # the subject is a part of a yes or no (`B is greater` denies that A is), or the answer (`The plate is bigger`)
+        said = reference.kind == "yes_no" or (opening is not None and _holds(reference, opening[1]))
+        if opening is None or said or not _asked_for(reference, opening[1]):
             return ruling
-        if any(contains(opening[1], accepted) for accepted in reference.plain):  # `The plate is bigger`
-            return ruling
-    if opening is None:
-        return ruling
     rest = _best(reference, clean(text[opening.end() :]), opinion)
     return ruling if rest.outcome is Outcome.AMBIGUOUS else rest
 

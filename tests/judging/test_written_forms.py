@@ -186,6 +186,8 @@ def test_an_option_in_other_words_or_digits(answer: str, options: tuple[str, ...
         ("Is the statement true or false?", "True", "The statement is **true**.", Outcome.CORRECT),
         ("What animal is the tallest?", "giraffe", "It is the giraffe", Outcome.CORRECT),
         ("天空是什么颜色？", "蓝色", "天空是蓝色的", Outcome.CORRECT),
+        ("What color is the ball?", "red", "The ball is red.", Outcome.CORRECT),
+        ("What color is the ball?", "red", "The box is red.", Outcome.UNPARSED),
         ("Is A taller than B?", "yes", "B is taller than A.", Outcome.UNPARSED),
         ("What is the capital of the country?", "Paris", "The capital is not Paris.", Outcome.UNPARSED),
         ("What is the capital of the country?", "Paris", "The river is the Seine in Paris.", Outcome.UNPARSED),
