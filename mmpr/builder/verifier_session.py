@@ -134,7 +134,7 @@ async def _started(options: VerifierOptions, make_engine: MakeEngine | None) -> 
             return await start_endpoint(verifier_endpoint(options))
         # vLLM logs to stdout by default, where `mmpr judge` prints its results
         os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")
-        os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+        os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
         from mmpr.engines.vllm import start_vllm
 
         return await start_vllm(verifier_engine(options, EngineOptions(), on_cpu=not has_gpu()))

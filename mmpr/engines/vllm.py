@@ -515,6 +515,7 @@ class VllmEngine:
             await asyncio.wait([reader])  # it was cancelled; until it ends it holds the engine and its sockets
         self._threads.shutdown(wait=False, cancel_futures=True)
         kill_descendants()
+        self._llm = None  # its destructor writes a traceback where it first runs at the end of the interpreter
 
 
 async def start_vllm(options: EngineOptions) -> VllmEngine:
