@@ -18,7 +18,7 @@ GEMMA = (
 )
 PARTS = (
     "{% for m in messages %}{{ m['role'] | upper }}: "
-    "{% for part in m['content'] | selectattr('type', 'equalto', 'text') %}{{ part['text'] }}{% endfor %}\n"
+    "{% for part in m['content'] | selectattr('type', 'equalto', 'text') %}{{ part['text'] }}{% endfor %}{{ '\n' }}"
     "{% endfor %}{% if add_generation_prompt %}ASSISTANT:{% endif %}"
 )
 _ENDS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
