@@ -1,4 +1,4 @@
-"""Whether a response's final answer is the known one. `docs/judge.md` lists every rule with examples."""
+"""Judge whether a response's final answer is the reference answer. `docs/judge.md` lists every rule with examples."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Expressions evaluated: exactly, in a prime field, or as complex balls with an error bound. Bounded, without sympy."""
+"""Evaluate expressions exactly, in a prime field, or as complex balls with an error bound. Bounded, without sympy."""
 
 from __future__ import annotations
 
@@ -28,30 +28,30 @@ __all__ = [
     "residue",
     "symbols",
 ]
-# What an honest final answer stays within; more is refused, because the work grows with it.
-MAX_FACTORIAL = 170  # what a float holds
+# Limits that no honest final answer exceeds; larger ones are refused, because the work grows with them.
+MAX_FACTORIAL = 170  # the range of a float
 MAX_EXACT_FACTORIAL = 1_000
 MAX_EXPONENT = 256
-# A prime that is 1 modulo 4, so that -1 has a root.
+# A prime that is 1 modulo 4, so that -1 has a square root: i.
 PRIME = 2**61 - 31
 _ROOT_OF_MINUS_ONE = pow(next(g for g in range(2, 99) if pow(g, (PRIME - 1) // 2, PRIME) != 1), (PRIME - 1) // 4, PRIME)
 _EPSILON = 2.0**-51
 _MAX_FIELD_EXPONENT = 10**18
 
 CONSTANTS: Mapping[str, complex] = {"π": math.pi, "e": math.e, "i": 1j}
-# π and e stand for themselves in the field: nothing rational holds between them.
+# In the field, π and e are two fixed elements: no rational relation between them is known.
 _FIELD_CONSTANTS: Mapping[str, int] = {"π": 1618033988749894848, "e": 1414213562373095048, "i": _ROOT_OF_MINUS_ONE}
 
 
 def symbols(node: Node) -> frozenset[str]:
-    """The free symbols; π, e and i are none."""
+    """Return the free symbols; π, e and i are not among them."""
     if node.head == "sym":
         return frozenset() if node.name in CONSTANTS else frozenset((node.name,))
     return frozenset().union(*map(symbols, node.args))
 
 
 def exact(node: Node) -> Fraction | None:
-    """The rational that the node is, or None where it is irrational, symbolic or undefined.
+    """Return the rational value of a node; None if it is irrational, symbolic or undefined.
 
     Raises:
         Unbounded: a power or factorial is too large.
@@ -136,30 +136,30 @@ def _whole_root(value: int, index: int) -> int | None:
 
 
 class Ball(NamedTuple):
-    """A complex value and a bound on how far the true one is from it."""
+    """A complex value, and a bound on its distance from the true value."""
 
     value: complex
     radius: float
 
 
 def evaluate(node: Node, values: Mapping[str, complex]) -> complex:
-    """The node's value at a point.
+    """Return the value of a node at a point.
 
     Raises:
-        ArithmeticError: it has none there, or overflows.
+        ArithmeticError: it has no value there, or overflows.
         KeyError: a symbol has no value.
     """
     return ball(node, values).value
 
 
 def ball(node: Node, values: Mapping[str, complex], *, rounded: bool = False) -> Ball:
-    """The node's value at a point with its error bound; principal values, real roots of odd degree.
+    """Return the value of a node at a point with its error bound; principal values, real roots of odd degree.
 
     Args:
         rounded: whether a decimal may be off by one in its last place.
 
     Raises:
-        ArithmeticError: it has none there, or overflows, or depends on a branch.
+        ArithmeticError: it has no value there, overflows, or depends on a branch.
         KeyError: a symbol has no value.
     """
     head = node.head
@@ -273,7 +273,7 @@ _CALLS: Mapping[str, tuple[_Map, _Map]] = {
 
 
 def _function(head: str, a: Ball) -> Ball:
-    """A function's value; its slope, twice, bounds what the argument's error does to it."""
+    """Return the value of a function. Twice its slope bounds the effect of the argument's error."""
     if head == "sqrt":
         return _root(a, 2)
     if head not in _CALLS:  # ± has two values
@@ -282,9 +282,9 @@ def _function(head: str, a: Ball) -> Ball:
     try:
         value = call(a.value)
         radius = 2 * abs(slope(a.value)) * a.radius + 4 * _EPSILON * abs(value)
-    except ValueError as err:  # cmath's word for a pole: log(0)
+    except ValueError as err:  # `cmath` raises this at a pole: log(0)
         raise ArithmeticError(head) from err
-    except ZeroDivisionError:  # arcsin(1) has no slope; its error goes like the root
+    except ZeroDivisionError:  # arcsin has no finite slope at 1; its error is the root of the argument's error
         radius = 4 * math.sqrt(a.radius) + 4 * _EPSILON
     return Ball(value, radius)
 
@@ -301,7 +301,8 @@ def _ball_power(node: Node, values: Mapping[str, complex], *, rounded: bool) -> 
             return Ball(0j, 0.0)
         raise ZeroDivisionError
     negative = base.value.imag == 0 and base.value.real < 0
-    if negative and whole is not None and whole.denominator % 2:  # (-8)^{1/3} is -2 to some and complex to others
+    # (-8)^{1/3} is -2 for some authors and complex for others
+    if negative and whole is not None and whole.denominator % 2:
         raise ArithmeticError("branch")
     if negative and whole is None and exponent.value.imag == 0:
         raise ArithmeticError("branch")
@@ -328,7 +329,7 @@ def _whole_power(base: Ball, exponent: int) -> Ball:
 
 
 def residue(node: Node, values: Mapping[str, int]) -> int | None:
-    """The value of a rational expression at a point of the field of `PRIME` elements; None where it is not rational.
+    """Return the value of a rational expression in the field of `PRIME` elements; None if it is not rational.
 
     Two that differ at a point are different expressions, exactly; two that agree at three random points are the same
     but with probability 10^-45.
@@ -376,7 +377,7 @@ def _residue_power(node: Node, values: Mapping[str, int]) -> int | None:
 
 
 def points(names: frozenset[str]) -> list[dict[str, complex]]:
-    """Four fixed positive points, two in (0, 1), where arcsin is real, three with signs: `|x|` is `x` before."""
+    """Return nine fixed points: four positive ones, two in (0, 1), where arcsin is real, three with signs for `|x|`."""
     ordered = sorted(names)
     found: list[dict[str, complex]] = []
     for p in range(9):
@@ -390,8 +391,7 @@ def points(names: frozenset[str]) -> list[dict[str, complex]]:
 
 
 def real_root(node: Node, name: str) -> float | None:
-    """A place between -4 and 4 where the node, real on both sides of it, changes its sign and is zero, first above
-    zero, where angles and lengths are; None: not seen."""
+    """Return a place in [-4, 4] where a node changes its sign and is zero, positive places first; None if not found."""
     before: tuple[float, float] | None = None
     for step in (*range(44), *range(-43, 1)):
         at = step * 0.0931
@@ -404,7 +404,7 @@ def real_root(node: Node, name: str) -> float | None:
                 if (there := _real_value(node, name, middle)) is None:
                     return None
                 low, high = (middle, high) if (there > 0) == falls else (low, middle)
-            return low if abs(_real_value(node, name, low) or 0.0) < 1e-9 else None  # a pole changes signs, too
+            return low if abs(_real_value(node, name, low) or 0.0) < 1e-9 else None  # the sign also changes at a pole
         before = None if value is None else (at, value)
     return None
 
@@ -418,17 +418,17 @@ def _real_value(node: Node, name: str, at: float) -> float | None:
 
 
 def close(a: float, b: float, *, relative: float = 1e-9) -> bool:
-    """Equal up to what floating point loses."""
+    """Whether two values are equal up to floating-point error."""
     return abs(a - b) <= relative * max(abs(a), abs(b), 1e-6)
 
 
 def alike(a: Fraction, b: Fraction, *, relative: float = 1e-9) -> bool:
-    """The same of fractions, which no float may hold: 185!."""
+    """The same for fractions that no float can hold: 185!."""
     return abs(a - b) <= Fraction(relative) * max(abs(a), abs(b), Fraction(1, 10**6))
 
 
 def canonical(node: Node) -> str:
-    """One text for what differs in order, spacing and signs only."""
+    """Return one text for expressions that differ only in order, spacing and signs."""
     if node.head == "num":
         return str(node.value)
     if node.head == "sym":

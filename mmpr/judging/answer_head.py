@@ -1,4 +1,4 @@
-"""The answer line is a head and an explanation. Guards act on the head; the explanation can only take it back."""
+"""Split an answer line into a head and an explanation. Guards check the head; the explanation may only retract it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ABBREVIATION = re.compile(
 _SENTENCE_END = re.compile(
     r"[.。!?？！](?=\s{1,4}[(\"'“*$\\A-Z\u3400-\u9fffa-z]|[\u3400-\u9fff])|。(?=.)|;\s{1,4}(?=[a-z]{1,40}\s)"
 )
-# A clause of its own after a comma or a dash: it begins like one and holds a verb.
+# A separate clause after a comma or a dash: it begins like a clause and contains a verb.
 _CLAUSE = re.compile(
     r"\s{0,4}(?:[,，;；]|\s[-–—])\s{0,4}(?=(?:because|since|as|so|which|where|who|due to|given|based on"
     r"|according|this|these"
@@ -32,7 +32,7 @@ _REASON = re.compile(
     r"(?:because|since|due to|given|based on|according|as (?:it|the|there|shown)|因为|由于|根据)", re.I
 )
 _CLOSING_DOLLAR = re.compile(r"(\$[^$]+\$)(?=[\s.,;:]+[A-Za-z(]|[\u3400-\u9fff,，。])([^$\d]*)$")
-# What takes an answer back, at the start of a sentence or clause of the explanation.
+# Words that retract an answer, at the start of a sentence or clause of the explanation.
 _RETRACTS = re.compile(
     r"(?:^|[.!?。，,;]\s{0,4}|\s-\s{0,4})(?:\W|and |but |though |although |yet |oh |hmm+ |well ){0,6}(?:wait\b"
     r"|no\b(?=\s{0,4}[,.:!]|\s{1,4}(?:it|wait|that|the answer|not)\b)|actually\b|sorry\b|hmm"
@@ -54,13 +54,13 @@ _BOILERPLATE = re.compile(
 
 
 def without_boilerplate(text: str) -> str:
-    """Without `I hope it is correct.`"""
+    """Remove `I hope it is correct.` and the like."""
     found = _BOILERPLATE.search(text) if len(text) > 12 else None
     return text if found is None else text[: found.start()].strip()
 
 
 def split_head(text: str) -> tuple[str, str]:
-    """The head of an answer line and its explanation, which is empty where the line is nothing but an answer.
+    """Return the head of an answer line and its explanation, which is empty if the line is only an answer.
 
     A sentence end, a clause of its own after a comma, or a closing dollar with words after it ends the head.
     """
@@ -95,7 +95,7 @@ _GLOSS = re.compile(
 
 
 def _gloss(text: str) -> int | None:
-    """`6 (as shown in the image)`."""
+    """Match a gloss such as `6 (as shown in the image)`."""
     found = _GLOSS.search(text) if text.rstrip(". ").endswith(")") else None
     return None if found is None or not found.start() else found.start()
 
@@ -106,5 +106,5 @@ def _dollar(text: str) -> int | None:
 
 
 def retracts(explanation: str) -> bool:
-    """Whether the explanation takes the head back or doubts it: `Wait, no, C`, `or maybe 6`."""
+    """Whether the explanation retracts the head or doubts it: `Wait, no, C`, `or maybe 6`."""
     return bool(explanation) and _RETRACTS.search(explanation) is not None

@@ -1,4 +1,4 @@
-"""Bounding boxes by intersection over union."""
+"""Compare bounding boxes by intersection over union."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _CENTRE = re.compile(r"\bcx,?\s{0,4}cy\b|\bcent(?:er|re)[_ ]x|\bx_?cent", re.I)
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """One box, as corners."""
+    """One box, given by its corners."""
 
     corners: Corners
     form: str
@@ -32,7 +32,7 @@ class Box:
     kind: str = "box"
 
     def compare(self, answer: str) -> Ruling:
-        """Correct from the threshold on; within the band around it the box is dropped."""
+        """Return correct at or above the threshold; in the band around it the response is ambiguous."""
         low = answer.casefold()
         if re.search(r"\bor\b|或", low):
             return incorrect(Rule.SEVERAL)
@@ -55,7 +55,7 @@ class Box:
         return ",".join(f"{n:g}" for n in self.corners)
 
     def _turned(self, numbers: list[float]) -> Ruling:
-        """Corners in the other order may be the box; a box without an area is none."""
+        """Return the corners in order if they may be a box; a box without an area is none."""
         x1, y1, x2, y2 = numbers
         turned = corners([min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)], self.form)
         if turned is None or intersection_over_union(turned, self.corners) < self.threshold:
@@ -64,14 +64,14 @@ class Box:
 
 
 def read_numbers(text: str) -> list[float]:
-    """The numbers of a box however it is written: brackets, tags, JSON, named."""
+    """Read the numbers of a box in any notation: brackets, tags, JSON, named values."""
     plain = re.sub(r"<[^<>]*>", " ", text) if "<" in text else text
     plain = _NAME.sub(" ", plain)
     return [float(number) for number in _NUMBER.findall(plain)]
 
 
 def corners(numbers: list[float], form: str) -> Corners | None:
-    """x1, y1, x2, y2, or None where the box has no area."""
+    """Return x1, y1, x2, y2; None if the box has no area."""
     a, b, c, d = numbers
     if form == "xywh":
         a, b, c, d = a, b, a + c, b + d
@@ -81,7 +81,7 @@ def corners(numbers: list[float], form: str) -> Corners | None:
 
 
 def intersection_over_union(a: Corners, b: Corners) -> float:
-    """Of two boxes with an area."""
+    """Return the intersection over union of two boxes that have an area."""
     width = min(a[2], b[2]) - max(a[0], b[0])
     height = min(a[3], b[3]) - max(a[1], b[1])
     shared = max(0.0, width) * max(0.0, height)
@@ -90,7 +90,7 @@ def intersection_over_union(a: Corners, b: Corners) -> float:
 
 
 def compile_box(text: str, cues: Cues, *, form: str | None, threshold: float, band: float, forced: bool) -> Box | None:
-    """The truth as a box, where the source or the question asks for one."""
+    """Compile the reference answer as a box, if the source or the question asks for one."""
     if not (forced or form is not None or cues.box()):
         return None
     numbers = read_numbers(text)

@@ -1,4 +1,4 @@
-"""Chemical formulas and reactions: `H_2O`, `H₂O`, `SO4^2-`, `2H2 + O2 -> 2H2O`."""
+"""Compare chemical formulas and reactions: `H_2O`, `H₂O`, `SO4^2-`, `2H2 + O2 -> 2H2O`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Atoms = frozenset[tuple[str, int]]
 
 @dataclass(frozen=True, slots=True)
 class Species:
-    """One substance: its atoms, its charge, and its formula as written without dress."""
+    """One substance: its atoms, its charge, and its formula in plain notation."""
 
     atoms: Atoms
     charge: int
@@ -44,7 +44,7 @@ class Species:
 
 @dataclass(frozen=True, slots=True)
 class Formula:
-    """A substance, or a reaction: the coefficient of every substance on either side."""
+    """A substance, or a reaction with the coefficient of every substance on both sides."""
 
     sides: tuple[tuple[tuple[str, Species], ...], ...]
     text: str
@@ -82,7 +82,7 @@ def _plain(text: str) -> str:
 
 
 def read_formula(text: str) -> Formula | None:
-    """The formula or reaction that the whole text is, or None."""
+    """Read the whole text as a formula or reaction; None if it is none."""
     if len(text) > _MAX_CHARS:
         return None
     plain = _DRESS.sub("", text)
@@ -113,7 +113,7 @@ def _member(text: str) -> tuple[str, Species] | None:
 
 
 def _atoms(text: str) -> Counter[str] | None:
-    """The atoms of `Ca(OH)2`, `CuSO4·5H2O`; None where the text is no formula."""
+    """Return the atoms of `Ca(OH)2`, `CuSO4·5H2O`; None if the text is no formula."""
     total: Counter[str] = Counter()
     for hydrate in re.split("[·*]", text):
         found = _COUNT.match(hydrate)
@@ -155,7 +155,7 @@ def _group(text: str) -> Counter[str] | None:
 
 
 def compile_formula(text: str, cues: Cues) -> Formula | None:
-    """The reference as a formula: with a digit or charge behind an element, or where the question asks for one."""
+    """Compile the reference as a formula: if an element has a digit or charge, or the question asks for one."""
     found = read_formula(text) if _SHAPE.match(text) is not None else None
     if found is None:
         return None

@@ -1,4 +1,4 @@
-"""Letters and texts of options. Options are known here, so `3.14` is no choice 3 and `Indochina` is not China."""
+"""Compare letters and texts of options. Options are known, so `3.14` is no choice 3 and `Indochina` is not China."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mmpr.judging.rules import Rule, Ruling, ambiguous, correct, different, inco
 from mmpr.judging.sequences import split
 from mmpr.types import Certainty, Outcome
 
-# What introduces a letter: "I think it's", "so the correct option is", 选, "Figure".
+# Words before a letter: "I think it's", "so the correct option is", 选, "Figure".
 _LEAD = re.compile(
     r"(?:(?:so|thus|hence|therefore|because|since)[,:\s]+)*"
     r"(?:(?:we|i)(?:'d| would| will)? (?:think|believe|choose|pick|select|say|go with)\s{1,4}(?:that\s{1,4})?"
@@ -82,7 +82,7 @@ _LETTER_AFTER = re.compile(r"(?:^|\b(?:or|and|not)\s{1,4}|[,/、和或与及])[(
 _LONE_DIGIT = re.compile(r"\(?\d{1,2}(?:\.0)?\)?\W{0,2}$")
 _LETTER_RUN = re.compile(r"([A-Za-z](?:,? ?[A-Za-z]){1,5})\W{0,4}(?:\([a-z ]{3,80}\))?$")
 _DIGIT_CHOICE = re.compile(r"(?:option|choice|选项)\s{0,4}[(\[]?(\d{1,2})[)\]]?$", re.I)
-# `The designer of the chair is Dutch`: what a sentence says last.
+# The last words of a sentence: `The designer of the chair is Dutch`.
 _SAYS = r"\b(?:is|are|was|were|be|depicts?|shows?|represents?|called|named)\s(?:an?\s|the\s)?"
 _AROUND_TEXT_WORDS = """
 the a an is it its in of because since as only gas answer here that was are i think believe from diagram picture image
@@ -99,13 +99,13 @@ Meant = tuple[frozenset[int], Rule]
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Which of the options is meant; `reference` is a set of indices, nearly always one.
+    """The options, and which of them are right; `reference` is a set of indices, nearly always one.
 
     Args:
-        texts: the options, or none where only their letters are known.
-        options: each option under its own kind, behind the gate.
-        letters: the index that each label of the question means, where that is not the order of `texts`.
-        anonymous: the texts say nothing, as `A`, `B` and `<image 1>` do.
+        texts: the options; empty if only their letters are known.
+        options: each option compiled under its own kind, with the gate.
+        letters: the index of each label of the question, if the labels have another order than `texts`.
+        anonymous: the texts have no content, such as `A`, `B` and `<image 1>`.
     """
 
     reference: frozenset[int]
@@ -133,7 +133,7 @@ class Choice:
         return "".join(label(i) for i in sorted(self.reference))
 
     def meant(self, answer: str) -> Meant | Ruling:
-        """The options that the answer means, or the ruling where it means none or contradicts itself."""
+        """Return the options that the answer names, or the ruling if it names none or contradicts itself."""
         equal = self._equal(answer)
         labelled = self._plain_letter(answer)
         if equal is not None and labelled is not None and equal != labelled:
@@ -156,7 +156,7 @@ class Choice:
         return self._index(bare) if len(bare) == 1 and "A" <= bare <= "Z" else None
 
     def _index(self, letter: str) -> int | None:
-        """The option that a letter labels, or None where there is none."""
+        """Return the index of the option with this letter; None if there is none."""
         if self.letters:
             return self.letters.get(letter.upper())
         index = ord(letter.upper()) - 65
@@ -180,7 +180,7 @@ class Choice:
         return self.meant(main) if cut and not guards.negated(texts) else None
 
     def _members(self, answer: str) -> Meant | None:
-        """`A. cat, C. dog` and `cat, dog (A, C)`, where several options are right."""
+        """Read `A. cat, C. dog` and `cat, dog (A, C)`, if several options are right."""
         if len(self.reference) < 2:
             return None
         glossed = _GLOSSED.match(answer)
@@ -253,7 +253,7 @@ class Choice:
         )
 
     def _several(self, answer: str) -> Meant | Ruling | None:
-        """`A and C`, `AC`: a set; `A or C`: candidates."""
+        """Read `A and C` and `AC` as a set, `A or C` as candidates."""
         lead = _LEAD.match(answer)
         found = _SEVERAL.match(answer, lead.end() if lead is not None else 0)
         if found is None:
@@ -269,7 +269,7 @@ class Choice:
         return chosen, Rule.CHOICE_LETTER
 
     def _inner_letter(self, answer: str) -> Meant | Ruling | None:
-        """`I would go with (B) here`, where no other option is named outside a negation."""
+        """Read `I would go with (B) here`, if no other option is named outside a negation."""
         kept = _NEGATED_CLAUSE.sub("", answer) or answer
         found = list(_NAMED_INSIDE.finditer(answer))
         letters = {m.group(1).upper() for m in found if not _denied(answer[max(0, m.start() - 12) : m.start(1)])}
@@ -298,11 +298,11 @@ class Choice:
         if not self.texts or self.anonymous:
             return ambiguous(Rule.CHOICE_OUTSIDE)
         if _LONE_DIGIT.match(core(answer)) is not None and not any(c.isdigit() for text in self.texts for c in text):
-            return ambiguous(Rule.CHOICE_NEAR)  # the second option, perhaps
+            return ambiguous(Rule.CHOICE_NEAR)  # may be the second option
         if (run := _LETTER_RUN.match(answer)) is not None and all(
             self._index(letter) is not None for letter in run[1].replace(" ", "").replace(",", "")
         ):
-            return ambiguous(Rule.CHOICE_NEAR)  # `ac`, `DCA?`: letters, perhaps
+            return ambiguous(Rule.CHOICE_NEAR)  # `ac`, `DCA?` may be letters
         low, texts = answer.casefold(), " ".join(self.texts).casefold()
         if guards.negated(low) and not guards.negated(texts):
             return ambiguous(Rule.NEGATED)
@@ -349,7 +349,7 @@ class Choice:
         return (frozenset(same), Rule.CHOICE_TEXT) if kept else None
 
     def _told_apart(self, answer: str) -> Meant | None:
-        """`blue` where the options are a red car, a blue boat and a green tree: words that one option alone has."""
+        """Return the option that words of one option name: `blue` among a red car, a blue boat and a green tree."""
         said = set(core(answer).split()) - STOP
         if not said or len(said) > 2 or not all(word.isalpha() for word in said):
             return None
@@ -360,7 +360,7 @@ class Choice:
         return (frozenset(holding), Rule.CHOICE_TEXT) if plain and not joined else None
 
     def _sentence(self, words: str, index: int) -> Meant | Ruling:
-        """An option within more words: a whole sentence of it, or its official name, is the option."""
+        """Find an option within more words: a whole sentence that names it, or its official name."""
         option = self.spelled[index]
         rest = re.sub(rf"(?:^|\s){re.escape(option)}(?:\s|$)", " ", words).split()
         explained = words.startswith(option + " ") and rest[0] in (
@@ -379,7 +379,7 @@ class Choice:
         return ambiguous(Rule.CHOICE_NEAR)
 
     def _outside(self, answer: str) -> Ruling:
-        """Text or a value that no option has: the reference option itself must be proven different."""
+        """Judge a text or value that is no option: the reference option itself must be proven different."""
         if self.anonymous or not self.texts:
             return ambiguous(Rule.CHOICE_OUTSIDE)
         if any(self._index(letter) is not None for letter in _LONE_LETTER.findall(answer)):
@@ -393,7 +393,7 @@ class Choice:
         return unlike(Rule.CHOICE_OUTSIDE)
 
     def _statements(self, answer: str) -> Meant | Ruling | None:
-        """`I and II`, `Statements I and II only`, where the options are sets of statements."""
+        """Read `I and II`, `Statements I and II only`, if the options are sets of statements."""
         sets = self.sets
         if sum(s is not None for s in sets) < 2:
             return None
@@ -410,7 +410,7 @@ class Choice:
 
 
 def statement_set(text: str) -> frozenset[str] | None:
-    """The roman numerals of `I and III only`; None where there are other words."""
+    """Return the roman numerals of `I and III only`; None if there are other words."""
     if _STATEMENT_WORDS.sub("", text):
         return None
     found = _STATEMENTS.findall(text)
@@ -438,14 +438,14 @@ _OTHERS_DENIED = re.compile(
 
 
 def without_other_letters(answer: str) -> str:
-    """`D, it can't be A or B` -> `D`: other options are denied, not the one that is named."""
+    """Turn `D, it can't be A or B` into `D`: other options are denied, not the named one."""
     found = _OTHERS_DENIED.search(answer)
     own = answer.lstrip(" (")[:1]
     return answer if found is None or own in re.findall("[A-Z]", found[1]) else answer[: found.start()]
 
 
 def label(index: int) -> str:
-    """A, B, .., Z, AA, AB, .."""
+    """Return the label of an index: A, B, .., Z, AA, AB, .."""
     return (label(index // 26 - 1) if index >= 26 else "") + chr(65 + index % 26)
 
 
@@ -457,7 +457,7 @@ _ANONYMOUS = re.compile(
 def built(
     reference: frozenset[int], texts: tuple[str, ...], options: tuple[Form | None, ...], letters: dict[str, int]
 ) -> Choice:
-    """A choice with what every comparison needs of its options, made once."""
+    """Return a choice with everything that comparisons need about its options, computed once."""
     sets = tuple(statement_set(text) for text in texts)
     anonymous = bool(texts) and all(_ANONYMOUS.match(text) for text in texts)
     return Choice(
@@ -472,7 +472,7 @@ _REFERENCE_LETTERS = re.compile(r"^[A-Z](?:\s{0,4}[,、;&/]?\s{0,4}(?:and\s{1,4}
 
 
 def reference_indices(text: str, choices: tuple[str, ...]) -> frozenset[int] | None:
-    """Which options a reference names: by its text, its letter, letter and text, or several letters."""
+    """Return the options that a reference names: by text, letter, letter and text, or several letters."""
     words = spelled(text)
     equal = [i for i, choice in enumerate(choices) if choice == text] or [
         i for i, c in enumerate(choices) if spelled(c) == words
@@ -493,14 +493,14 @@ def reference_indices(text: str, choices: tuple[str, ...]) -> frozenset[int] | N
     return frozenset(equal[:1]) if equal else None
 
 
-# Options stand at the end of a question; what comes before may be a passage of any length.
+# Options are at the end of a question; before them may be a passage of any length.
 _MAX_LISTED_CHARS = 20_000
 _OPTION_LINE = re.compile(r"(?:^|\n)[ \t]{0,4}[(\[]?([A-Z])[)\].:、][ \t]{0,4}(\S[^\n]*)")
 _OPTION_INLINE = re.compile(r"[(\[]?(?<![A-Za-z])([A-Z])[)\].:、][ \t]{0,4}")
 
 
 def labelled_options(question: str) -> tuple[tuple[str, str], ...]:
-    """Letters and texts of the options that the question lists: `A. cat`, a line each, or `(A) cat (B) dog`."""
+    """Return letters and texts of the options that the question lists: `A. cat` per line, `(A) cat (B) dog`."""
     text = fold(question[-_MAX_LISTED_CHARS:])
     lines = [(m.group(1), m.group(2)) for m in _OPTION_LINE.finditer(text)]
     marks = list(_OPTION_INLINE.finditer(text))

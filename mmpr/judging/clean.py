@@ -1,4 +1,4 @@
-"""One written form for what is written in many: width, markdown, quotes, LaTeX dress. Nothing here knows a truth."""
+"""Normalise notation: width, markdown, quotes, LaTeX markup. This module does not know the reference answer."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _DASHED = re.compile(r"(?<=\d)\s?—\s?(?=\d)")  # `1999—2004`
 
 
 def fold(text: str) -> str:
-    """NFKC with what NFKC would break kept: superscripts stay exponents, `2½` stays two and a half."""
+    """Apply NFKC, but keep what NFKC breaks: superscripts stay exponents, `2½` stays two and a half."""
     if "\\\\" in text:
         text = _TWICE_ESCAPED.sub(r"\\", text)
     if text.isascii():
@@ -61,7 +61,7 @@ def fold(text: str) -> str:
     return text.translate(_AFTER_NFKC) if _FOLDED_AFTER.search(text) is not None else text
 
 
-# `9**9` is a power: only stars with no word character on one of their sides are bold.
+# `9**9` is a power: stars are bold only if one of their sides has no word character.
 _BOLD = re.compile(r"(?<![A-Za-z0-9)*])\*{1,3}(?=\S)|(?<=\S)\*{1,3}(?![A-Za-z0-9(*])|(?<!\w)__(?=\w)|(?<=\w)__(?!\w)")
 _FORM = re.compile(
     r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mathsf|mbox|hbox|operatorname|emph|bm|ce)\s{0,4}\{"
@@ -126,7 +126,7 @@ def _command(found: re.Match[str]) -> str:
 
 
 def brace_end(text: str, start: int) -> int:
-    """Index of the brace that closes the one at `start`, or -1."""
+    """Return the index of the brace that closes the one at `start`, or -1."""
     depth = 0
     for index in range(start, len(text)):
         char = text[index]
@@ -140,7 +140,7 @@ def brace_end(text: str, start: int) -> int:
 
 
 def _unwrap_forms(text: str) -> str:
-    """`\\text{cm}` -> ` cm`; a few rounds are enough for any honest nesting."""
+    """Turn `\\text{cm}` into ` cm`; a few rounds are enough for any honest nesting."""
     for _ in range(12):
         found = _FORM.search(text)
         if found is None:
@@ -153,7 +153,7 @@ def _unwrap_forms(text: str) -> str:
 
 
 def plain_latex(text: str) -> str:
-    """LaTeX's dress taken off; what carries meaning (`\\frac`, `\\sqrt`, functions, Greek) stays."""
+    """Remove LaTeX markup; keep what carries meaning (`\\frac`, `\\sqrt`, functions, Greek letters)."""
     text = text.replace("{,}", ",")
     if "\\" in text:
         text = _EMPTY_SET.sub("∅", text)
@@ -170,19 +170,19 @@ _MATH = re.compile(r"\$\$?([^$]*)\$\$?")
 
 
 def _undollar(text: str) -> str:
-    """`$5$` is mathematics, `$5` is money."""
+    """Remove dollars of mathematics: `$5$` is mathematics, `$5` is money."""
     return _MATH.sub(r"\1", text)
 
 
 _QUOTES = {'"': '"', "'": "'", "「": "」", "『": "』", "《": "》", "`": "`"}
 _TRAILING = " \t\r\n.。,，;；"
-_FACTORIAL = re.compile(r"(?:[\d)!]|(?<![A-Za-z])[a-z])!$")  # `5!` is 120, `B!` is glad
+_FACTORIAL = re.compile(r"(?:[\d)!]|(?<![A-Za-z])[a-z])!$")  # `5!` is 120, `B!` is an exclamation
 _PAIRED_TAG = re.compile(r"^<(answer|ans|b|i|strong|em)>(.*?)(?:</\1>)?$", re.IGNORECASE | re.DOTALL)
 
 
 def trim(text: str) -> str:
-    """Without what stands around an answer and is not part of it: blanks, quotes, closing dots, a pair of tags."""
-    for _ in range(20):  # no honest answer is wrapped deeper
+    """Remove what surrounds an answer: blanks, quotes, final dots, a pair of tags."""
+    for _ in range(20):  # no honest answer has more layers
         before = text
         text = text.strip().rstrip(_TRAILING)
         if text.endswith("!") and _FACTORIAL.search(text) is None:
@@ -202,7 +202,7 @@ _LOOSE_DOT = re.compile(r" ([.])(?= |$)")  # `\boxed{5} .`
 
 
 def clean(text: str) -> str:
-    """An answer or a truth without markdown, width, quotes and LaTeX dress; case and inner words as they are."""
+    """Remove markdown, width, quotes and LaTeX markup from an answer or reference; keep case and inner words."""
     text = fold(text)
     if "*" in text or "_" in text:
         text = _BOLD.sub("", text)
@@ -219,5 +219,5 @@ def clean(text: str) -> str:
 
 @lru_cache(maxsize=256)
 def cleaned(answer: str) -> str:
-    """`clean` of one answer line, remembered: extraction and the readers ask for it in turn."""
+    """`clean` of one answer line with a cache: extraction and the readers ask for the same line in turn."""
     return clean(answer)

@@ -1,4 +1,4 @@
-"""Closed classes of words: two different members are two different things, which is proof. Nothing else in text is."""
+"""Closed classes of words: two different members are two different things, which is proof. Other words are none."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mmpr.judging.cues import singular
 from mmpr.judging.number_words import digits
 from mmpr.judging.tables import meanings
 
-# The basic colours; teal, beige or gold are shades of one of them and prove nothing.
+# The basic colours; teal, beige or gold are shades of one of them, so they prove nothing.
 _COLOURS_TEXT = """
 black 黑色 黑|white 白色 白|red 红色 红|green 绿色 绿|yellow 黄色 黄|blue 蓝色 蓝|brown 棕色 褐色 棕|orange 橙色 橘色 橙
 pink 粉色 粉红色 粉|purple 紫色 紫|gray 灰色 灰
@@ -30,7 +30,7 @@ increased decreased|increases decreases
 _OPPOSITES = {
     frozenset(pair.split()) for line in _OPPOSITES_TEXT.strip().splitlines() for pair in line.split("|") if pair.strip()
 }
-# Shapes of one line may be one shape, as a diamond may be a square; those of two lines are two.
+# Shapes of one line may be the same, such as a diamond and a square; shapes of two lines differ.
 _SHAPES_TEXT = """
 circle 圆 圆形
 triangle 三角形
@@ -47,13 +47,13 @@ _INFINITE = {
     **dict.fromkeys(("-infinity", "-∞", "negative infinity", "minus infinity", "负无穷"), -math.inf),
 }
 _NUMBER = re.compile(r"[-+]?\d{1,60}(?:\.\d{1,60})?$")
-# Regions that hold others, or whose name a smaller place shares.
+# Regions that contain others, or that share their name with a smaller place.
 _NO_COUNTRY = frozenset(("world", "europe", "asia", "africa", "americas", "oceania", "european union", "eurozone"))
 
 
 @cache
 def _territories() -> dict[str, str]:
-    """Countries in English and Chinese, as CLDR names them, by two-letter code."""
+    """Return countries in English and Chinese by two-letter code, as CLDR names them."""
     from babel import Locale
 
     names: dict[str, str] = {}
@@ -70,7 +70,7 @@ def _territories() -> dict[str, str]:
 
 @cache
 def _calendar() -> dict[str, tuple[str, int]]:
-    """Months and weekdays in English and Chinese, whole and abbreviated."""
+    """Return months and weekdays in English and Chinese, in full and abbreviated."""
     from babel import Locale
 
     names: dict[str, tuple[str, int]] = {}
@@ -87,10 +87,10 @@ _ON_DAY = re.compile(r"(?:in |on |during )?(?:the month of |month of )?(?=[a-z])
 
 @lru_cache(maxsize=512)
 def member(words: str) -> tuple[str, object] | None:
-    """The closed class that a phrase belongs to and which member it is, or None.
+    """Return the closed class of a phrase and its member in it, or None.
 
     Args:
-        words: as `prose.core` writes them.
+        words: in the form of `prose.core`.
     """
     if words in _COLOURS:
         return "colour", _COLOURS[words]

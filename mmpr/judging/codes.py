@@ -1,4 +1,4 @@
-"""Strings read off an image: exact after width, case and blanks."""
+"""Compare strings that are read off an image: exact after width, case and blanks are normalised."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _LABEL_WORDS = re.compile(
 _RANGE = re.compile(r"^\d{1,60}+\s{0,4}-\s{0,4}\d{1,60}+$")
 _CODE_TRIM = " \t.,;:!?\"'`<>()[]{}#"
 _SCHEME = re.compile(r"https?://")
-# What a label says that the question need not.
+# Words of a label that the question need not contain.
 _LABELS_TEXT = "text it sign no number tel telephone phone fax fy url website email id code date"
 _LABELS = frozenset(_LABELS_TEXT.split())
 
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """A string read off an image: exact after width, case and blanks."""
+    """A string that is read off an image: exact after width, case and blanks are normalised."""
 
     text: str
     cues: Cues
@@ -101,7 +101,7 @@ class Code:
 def _same_code(a: str, b: str) -> bool:
     a, b = (_SCHEME.sub("", text.strip(_CODE_TRIM).casefold()).rstrip("/") for text in (a, b))
     bare_a, bare_b = "".join(a.split()).replace("'", ""), "".join(b.split()).replace("'", "")
-    return a == b or (bare_a == bare_b != "")  # blanks and apostrophes are how a hand writes, not what it reads
+    return a == b or (bare_a == bare_b != "")  # blanks and apostrophes are no part of the content
 
 
 _TELEPHONE = re.compile(r"\b(?:tele)?phone|\bfax\b|\bmobile\b|\bcontact number|电话|手机号")
@@ -109,7 +109,7 @@ _DIALLED = re.compile(r"[\d\s().+/-]{7,30}$")
 
 
 def _same_number(a: str, b: str) -> bool:
-    """`(555) 123-4567`, `555.123.4567` and `+1 555 123 4567`."""
+    """Whether two phone numbers are equal: `(555) 123-4567`, `555.123.4567`, `+1 555 123 4567`."""
     dialled = sorted((re.sub(r"\D", "", text) for text in (a, b) if _DIALLED.match(text) is not None), key=len)
     country = len(dialled) == 2 and len(dialled[0]) >= 9 and len(dialled[1]) <= len(dialled[0]) + 3
     return len(dialled) == 2 and (dialled[0] == dialled[1] or (country and dialled[1].endswith(dialled[0])))
@@ -120,5 +120,5 @@ def _squeezed(text: str) -> str:
 
 
 def compile_code(text: str, cues: Cues) -> Code:
-    """A truth that must be read letter by letter."""
+    """Compile a reference that must be compared letter by letter."""
     return Code(text, cues)

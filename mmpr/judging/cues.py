@@ -1,4 +1,4 @@
-"""What the question says of its answer: percent, rounding, unit, year, order. Read while a truth is compiled."""
+"""Read what the question says about its answer: percent, rounding, unit, year, order. Used to compile a reference."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ _MEASURED = (
         "length",
     ),
 )
-# Words that confirm a unit and exclude none: work is energy or a job, power a watt or an exponent.
+# Words that confirm a unit but exclude none: work is energy or a job, power is in watts or an exponent.
 _MAY_MEASURE = tuple(
     (re.compile(rf"\b(?:{words})\b"), dimension)
     for words, dimension in (
@@ -116,7 +116,7 @@ _UNIT_NAMED = re.compile(
 )
 
 
-# Words of a question that is asked elsewhere, in the image or before: `Find the answer to the question in the image.`
+# Words of a question that is in the image or in an earlier turn: `Find the answer to the question in the image.`
 _SILENT_TEXT = """
 a an the is are was were what which it this that these those of to in on for with by at and or as from your you i
 please find give show tell answer answers question questions problem exercise expression solve compute evaluate
@@ -129,7 +129,7 @@ _IMAGE_MARK = re.compile(r"<image\s{0,4}\d{0,4}>|image\s{0,4}\d{1,2}")
 
 @dataclass(frozen=True)
 class Cues:
-    """The question's folded text in lower case, and as it stands. What is read of it is kept: many truths never ask."""
+    """The question's folded text in lower case, and as given. Values read from it are cached; many are never needed."""
 
     low: str
     text: str
@@ -155,12 +155,12 @@ class Cues:
         return said
 
     def words(self) -> frozenset[str]:
-        """Its words, and each without a plural's s."""
+        """The words of the question, and each without its plural s."""
         return self._words
 
     @cached_property
     def silent(self) -> bool:
-        """Whether the question says nothing of its answer: what it asks stands elsewhere."""
+        """Whether the question says nothing about its answer, because the actual question is elsewhere."""
         return all(word in _SILENT for word in _WORD.findall(_IMAGE_MARK.sub(" ", self.low)))
 
     def percent(self) -> bool:
@@ -203,7 +203,7 @@ class Cues:
         return self.has(_TRANSCRIBE)
 
     def dimension(self) -> Dimension | None:
-        """What the question measures, where it says: an area, a volume or a length."""
+        """The dimension that the question measures, if it says so: an area, a volume or a length."""
         return next((DIMENSIONS[name] for pattern, name in _MEASURED if self.has(pattern)), None)
 
     def may_measure(self, dimension: Dimension) -> bool:
@@ -211,7 +211,7 @@ class Cues:
         return any(dimension == DIMENSIONS[one] and self.has(pattern) for pattern, one in (*_MEASURED, *_MAY_MEASURE))
 
     def rate(self) -> bool:
-        """Whether it asks for what people give in per cent, and for no unit."""
+        """Whether the question asks for what people give in per cent, and for no unit."""
         return self.has(_RATE) and self.unit() is None and not self.money() and not self.count()
 
     def ordinal(self) -> bool:
@@ -221,7 +221,7 @@ class Cues:
         return self.has(_YES_NO)
 
     def rounding(self) -> int | None:
-        """Decimals that the question asks for, negative for tens; None where it asks for none."""
+        """The number of decimals that the question asks for, negative for tens; None if it asks for none."""
         return self._rounding
 
     def unit(self) -> Unit | None:
@@ -239,7 +239,7 @@ class Cues:
         return None
 
     def scale(self) -> int | None:
-        """The power of ten that it counts in: 6 for `in million U.S. dollars`."""
+        """The power of ten that the question counts in: 6 for `in million U.S. dollars`."""
         if not self.has(_SCALE) or (found := _SCALE.search(self.low)) is None:
             return None
         return int(meanings("scales")[found[1] or found[2]])
@@ -257,12 +257,12 @@ class Cues:
         return None
 
 
-# What a question asks stands at its start or its end; between may be a passage of any length.
+# A question asks at its start or its end; between may be a passage of any length.
 _MAX_PART_CHARS = 10_000
 
 
 def read_cues(question: str) -> Cues:
-    """The cues of a question's text."""
+    """Return the cues of a question's text."""
     if len(question) > 2 * _MAX_PART_CHARS:
         question = question[:_MAX_PART_CHARS] + "\n" + question[-_MAX_PART_CHARS:]
     text = fold(question)
@@ -271,7 +271,7 @@ def read_cues(question: str) -> Cues:
 
 @lru_cache(maxsize=4096)
 def stem(word: str) -> str:
-    """`playing`, `played`, `plays` -> `play`: to see whether a word restates the question."""
+    """Return a word's stem: `playing`, `played`, `plays` -> `play`. Used to see if a word restates the question."""
     word = singular(_PAST.get(word, word))
     for suffix in ("ing", "ed"):
         if word.endswith(suffix) and len(word) > len(suffix) + 2:
@@ -284,7 +284,7 @@ _KEEP_S = ("ss", "us", "is")
 
 @lru_cache(maxsize=4096)
 def singular(word: str) -> str:
-    """`cats` -> `cat`, `boxes` -> `box`, `glass` stays: enough to compare two words."""
+    """Return the singular: `cats` -> `cat`, `boxes` -> `box`, `glass` stays. Good enough to compare two words."""
     if word in _IRREGULAR:
         return _IRREGULAR[word]
     if len(word) < 4 or not word.endswith("s") or word.endswith(_KEEP_S):

@@ -1,4 +1,4 @@
-"""Where a response's final answer stands. The last statement counts; "the last number" is never an answer."""
+"""Find the final answer of a response. The last statement counts; "the last number" is never an answer."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from mmpr.judging.clean import brace_end, cleaned, fold
 from mmpr.judging.limits import MAX_ANSWER_CHARS, MAX_NESTING, nesting
 from mmpr.judging.rules import Rule
 
-# Words that may state an answer, looked at from the end: a response that repeats them more often is a loop anyway.
+# Words that may state an answer are examined from the end; a response that repeats them more often is a loop.
 _MAX_KEYS = 40
-# An answer stands in the last part of a response; what comes before is reasoning, or a loop of megabytes.
+# The answer is in the last part of a response; before it is reasoning, or a loop of megabytes.
 _MAX_TEXT_CHARS = 20_000
-# The same final line so often is a loop; three times is a nervous model.
+# A final line that repeats this often is a loop; three times may be emphasis.
 _LOOP_LINES = 6
 
 
 @dataclass(frozen=True, slots=True)
 class Extraction:
-    """`answer` as written, or None and the rule that says why not. `off_format`: in another form than asked."""
+    """`answer` as written, or None with the rule that explains why. `off_format`: another form than requested."""
 
     answer: str | None
     rule: Rule | None = None
@@ -65,11 +65,11 @@ _LINE_HEAD = re.compile(
 _MARKED = re.compile(r"(?:^|\n)[ >]{0,4}(?:#{1,6} {0,4}\*{0,2}|\*\*)(?:the |correct ){0,2}$")  # `### Answer`
 _AFTER_THE = re.compile(r"\b(?:the|my|correct|best|right)[ *_]+$")
 _FINAL_ZH = re.compile(r"(?:最终|最后)(?:的)?$")
-# What an "is" without a colon must begin with to be more than prose ("the final answer is in cm").
+# How the text after "is" without a colon must begin; otherwise it is prose ("the final answer is in cm").
 _VALUED = re.compile(
     r"[*_`$\\(\[{\"'+\-±≈]{0,20}(?:\d|\\boxed|\\frac|\\sqrt|(?-i:[A-Z])(?![a-zA-Z]))|\*\*|\$|\\boxed|\\\("
 )
-# `The answer is clear`: no answer.
+# `The answer is clear` states no answer.
 _NO_VALUE = re.compile(
     r"[*_`\s]{0,12}(?:(?-i:clear|obvious|simple|unique|as follows|correct|incorrect|wrong|right)|based|found"
     r"|given|also|therefore"
@@ -97,7 +97,7 @@ _CONCLUDED = re.compile(
 _BEST_CHOICE = re.compile(
     r"(?:correct|best|right)\s+(?:choice|option|answer)\b[^.\n]{0,80}?\b(?:is|would be)\s*:?\s*\**\(([A-Z])\)"
 )
-# `Therefore, the number of sides is 3.` at the very end of a response is its answer, if never so labelled.
+# `Therefore, the number of sides is 3.` at the end of a response is its answer, if no answer is labelled.
 _THEREFORE = re.compile(
     r"(?:^|[.!:]\s{1,4}|\n\s{0,4})(?:therefore|thus|hence|so|in conclusion|consequently|因此|所以),?\s[^\n.!?]{3,160}?"
     r"(?:\b(?:is|are|equals|would be)\b|=|是|为)\s{0,4}(?:equal to |approximately |about )?(?P<value>\*{0,3}\$?\(?"
@@ -110,7 +110,7 @@ _SPECIAL = re.compile(
 
 
 def _statements(text: str, low: str) -> list[Statement]:
-    """Every statement of an answer, first to last."""
+    """Yield every statement of an answer, in order."""
     found = [one for at, key in _keys(low) if (one := _stated(text, low, at, key)) is not None]
     if "</answer>" in low:
         found += [
@@ -122,7 +122,7 @@ def _statements(text: str, low: str) -> list[Statement]:
 
 
 def _keys(low: str) -> list[tuple[int, str]]:
-    """The last words that may state an answer, with their places."""
+    """Yield the last words that may state an answer, with their places."""
     found: list[tuple[int, str]] = []
     for key in _KEYS:
         at = low.rfind(key)
@@ -138,7 +138,7 @@ def _keys(low: str) -> list[tuple[int, str]]:
 
 
 def _stated(text: str, low: str, at: int, key: str) -> Statement | None:
-    """The statement at one key word, or None where the word states nothing."""
+    """Return the statement at one key word, or None if the word states nothing."""
     after = at + len(key)
     if (field := _JSON_FIELD.match(text, after)) is not None and text[at - 1 : at] in ('"', "_"):
         return Statement(at, field.start(field.lastindex or 0), "tag", True, field.end(field.lastindex or 0))
@@ -217,20 +217,20 @@ def _chinese(text: str, at: int) -> Statement | None:
 
 
 def _chosen(text: str, found: list[Statement]) -> Statement | None:
-    """The last statement; a weak one after a strong one only where a value follows it."""
+    """Return the last statement; a weak one after a strong one counts only if a value follows it."""
     strong = next((one for one in reversed(found) if one.strong), None)
     weak = next((one for one in reversed(found) if not one.strong), None)
     if weak is not None and (strong is None or (weak.start > strong.start and _VALUED.match(text, weak.end))):
         return weak
     if strong is None or strong.form != "box":
         return strong
-    # A box belongs to the statement whose answer it is: `Final answer: $x = \\boxed{5}$`.
+    # A box belongs to the statement before it: `Final answer: $x = \\boxed{5}$`.
     owners = [one for one in found if one.form != "box" and one.start < strong.start and _reaches(text, one, strong)]
     return owners[-1] if owners else strong
 
 
 def _reaches(text: str, statement: Statement, box: Statement) -> bool:
-    """Whether nothing but the rest of its line, or blank lines and the line of the box, lies between the two."""
+    """Whether only the rest of the line, or blank lines and the line of the box, are between the two."""
     between = text[statement.end : box.start]
     return len(between) < 400 and "\n" not in between.strip().strip("*_$ \n").replace("\n\n", "\n")
 
@@ -247,7 +247,7 @@ _YES_NO_FIRST = re.compile(r"\W{0,8}(?:yes|no)\b", re.I)
 
 
 def _unfinished(line: str) -> bool:
-    """Whether a line goes on in the next: `The value of x is:`; `Yes, it is` does not."""
+    """Whether a line continues in the next: `The value of x is:` does, `Yes, it is` does not."""
     bare = line.rstrip(" \t\n*_$")
     if bare.endswith((":", "：")):
         return bare[:-1].rstrip(" ")[-1:].isalnum()
@@ -263,7 +263,7 @@ _NUMBER_MARK = re.compile(r"^\s*\d{1,2}[.)]\s+")
 
 
 def _span(text: str, start: int) -> str:
-    """The rest of the line, or the next non-empty line, block or list."""
+    """Return the rest of the line, or the next non-empty line, block or list."""
     rest = _line(text, start)
     if rest.strip() in ("$$", "\\["):
         return _block(text, start, rest)
@@ -302,7 +302,7 @@ def _block(text: str, at: int, line: str) -> str:
 
 
 def _whole_box(text: str, start: int, line: str) -> str:
-    """The line, prolonged to the end of a box that begins on it and ends on a later one."""
+    """Return the line, extended to the end of a box that begins on it and ends on a later line."""
     at = line.rfind("\\boxed")
     if at < 0:
         return line
@@ -317,7 +317,7 @@ _BOXED = re.compile(r"\\(?:boxed|fbox)\s*")
 
 
 def _open_boxes(span: str) -> str | None:
-    """The span with every box replaced by its content; None where a box is cut."""
+    """Return the span with every box replaced by its content; None if a box is cut off."""
     for _ in range(20):
         found = _BOXED.search(span)
         if found is None:
@@ -353,10 +353,10 @@ _TAGGED = re.compile(r"<answer>((?:(?!<answer>).){0,2000}?)</answer>", re.IGNORE
 
 
 def extract(response: str, *, form: str = "final") -> Extraction:
-    """The final answer of a response.
+    """Return the final answer of a response.
 
     Args:
-        form: what was asked for: `final`, `boxed`, `think` (a closed think block and a box) or `any`.
+        form: the requested form: `final`, `boxed`, `think` (a closed think block and a box) or `any`.
     """
     text = response[-_MAX_TEXT_CHARS:].rstrip()
     if _BOX_MARK in text:
@@ -381,7 +381,7 @@ def _boxed(text: str) -> str:
 
 
 def searched(text: str, form: str, *, thought: bool) -> Extraction:
-    """The same by every statement that the text holds."""
+    """The same as `extract`, with a search of every statement in the text."""
     text = fold(_SPECIAL.sub("", text).rstrip() if ">" in text[-12:] else text)
     if "<think>" in text or "</think>" in text:
         said = _without_thought(text)
@@ -391,7 +391,7 @@ def searched(text: str, form: str, *, thought: bool) -> Extraction:
     if not text.strip():
         return Extraction(None, Rule.EMPTY)
     low = text.lower()
-    if len(low) != len(text):  # a few letters grow in lower case: positions would shift
+    if len(low) != len(text):  # a few letters get longer in lower case, which would shift positions
         low = "".join(c.lower() if len(c.lower()) == 1 else c for c in text)
     statement = _chosen(text, _statements(text, low)) or _discussed(text) or _bare(text) or _concluded(text)
     if statement is None:
@@ -482,7 +482,7 @@ _BARE_YES_NO = re.compile(r"[*_\s]{0,8}(?:yes|no)\b(?=\s{0,8}[,.!;*]|\s{0,8}$)",
 
 
 def _bare(text: str) -> Statement | None:
-    """A response that is nothing but an answer (`E`, `(D) 4`, `40π`), or opens with one that is unmistakable."""
+    """Return a response that is only an answer (`E`, `(D) 4`, `40π`), or that begins with an unmistakable one."""
     start = len(text) - len(text.lstrip())
     line = _line(text, start)
     alone = not text[start + len(line) :].strip()
@@ -501,10 +501,10 @@ _OTHER_LETTER = re.compile(r"(?:^|\n)\s{0,8}\(?[A-Z][).:]\s|\([A-Z]\)")
 
 
 def _last_box(text: str, at: int) -> str:
-    """The last box without a trigger; several on one line belong together."""
+    """Return the last box without a trigger word; several boxes on one line belong together."""
     start = text.rfind("\n", 0, at) + 1
     line = _line(text, start)
-    if 1 < line.count("\\boxed") <= _MAX_KEYS:  # more are a loop, of which the end counts
+    if 1 < line.count("\\boxed") <= _MAX_KEYS:  # more are a loop; its end counts
         return line[line.find("\\boxed") :]
     end = brace_end(text, text.find("{", at)) if "{" in text[at : at + 10] else -1
     if end < 0:
@@ -545,7 +545,7 @@ def _after_correction(span: str) -> str:
 
 
 def _is_cut(text: str, span: str) -> bool:
-    """More brackets opened than closed at the very end of a response."""
+    """Whether more brackets are opened than closed at the very end of a response."""
     if span.count("{") > span.count("}"):
         return True
     opened = span.count("(") + span.count("[") - span.count(")") - span.count("]")

@@ -1,4 +1,4 @@
-"""What every family of answers offers."""
+"""The interface of every family of answers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mmpr.judging.rules import Ruling
 
 
 class Form(Protocol):
-    """A reference answer under one kind."""
+    """A reference answer compiled under one kind."""
 
     @property
     def kind(self) -> str: ...
@@ -24,7 +24,7 @@ class Form(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Unread:
-    """A reference that no reader holds: `2024!`, `1/0`. It equals itself and differs from what is surely smaller."""
+    """A reference that no reader can read: `2024!`, `1/0`. It equals itself and differs from what is surely smaller."""
 
     text: str
     kind: str = "unread"

@@ -1,4 +1,4 @@
-"""The grammar of a final answer's mathematics, LaTeX or plain: bounded, without sympy."""
+"""Parse the mathematics of a final answer, LaTeX or plain: bounded, without sympy."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
-# What an honest final answer stays within; more is refused, because the work grows with it.
+# Limits that no honest final answer exceeds; larger ones are refused, because the work grows with them.
 MAX_TOKENS = 400
 MAX_DEPTH = 40
 
@@ -35,12 +35,12 @@ class Node:
 
 
 def number(value: int | Fraction) -> Node:
-    """A number that the text writes exactly."""
+    """Return the node of an exact number."""
     return Node("num", value=Fraction(value))
 
 
 def difference(left: Node, right: Node) -> Node:
-    """left - right."""
+    """Return left - right."""
     return Node("+", (left, Node("-", (right,))))
 
 
@@ -99,7 +99,7 @@ _CAPITALS = re.compile(rf"(?<![A-Za-z])(?:{'|'.join(name.upper() for name in FUN
 
 def _tokens(text: str) -> list[_Token]:
     text = _CAPITALS.sub(lambda m: m.group().lower(), _THOUSANDS.sub("", text))  # `SQRT(3)`
-    if _E_NOTATION.search(text) is not None:  # `5.1e-2` is no 5.1e - 2; numbers have a reader of their own
+    if _E_NOTATION.search(text) is not None:  # `5.1e-2` is not 5.1e - 2; another reader reads such numbers
         raise Unreadable(text)
     tokens: list[_Token] = []
     at, end = 0, len(text.rstrip())
@@ -149,7 +149,7 @@ def _command(name: str) -> _Token:
 
 
 class _Reader:
-    """Recursive descent over one list of tokens."""
+    """A recursive-descent parser over one list of tokens."""
 
     def __init__(self, tokens: list[_Token]) -> None:
         self._tokens = tokens
@@ -210,7 +210,7 @@ class _Reader:
                 return _product(factors)
 
     def _beside(self, factors: list[Node]) -> None:
-        """Two factors side by side; `2\\frac{1}{2}` is two and a half."""
+        """Parse two adjacent factors; `2\\frac{1}{2}` is two and a half."""
         before = factors[-1]
         mixed = before.head == "num" and before.value.denominator == 1 and self._peek().kind == "frac"
         factor = self._power()
@@ -248,7 +248,7 @@ class _Reader:
         return Node("^", (base, exponent))
 
     def _index(self) -> str:
-        """What stands below: `_2`, `_{23}`, `_{ij}`."""
+        """Parse a subscript: `_2`, `_{23}`, `_{ij}`."""
         if not self._is("{"):
             return self._take().text
         self._take()
@@ -267,7 +267,7 @@ class _Reader:
                 return node
             mark = self._take().text
             if mark == "!":
-                if self._is("!"):  # a double factorial to some
+                if self._is("!"):  # for some authors a double factorial
                     raise Unreadable("!!")
                 node = Node("factorial", (node,))
             elif mark == "%":
@@ -314,7 +314,7 @@ class _Reader:
         return Node({"|": "abs", "⌊": "floor", "⌈": "ceil"}[opener], (node,)) if opener in "|⌊⌈" else node
 
     def _numeral(self, text: str) -> Node:
-        if self._is("_") and self._tokens[self._at - 2].text != "^":  # `4210_7` is written to a base, `x^2_7` not
+        if self._is("_") and self._tokens[self._at - 2].text != "^":  # `4210_7` has a base, `x^2_7` has an index
             self._take()
             return Node("sym", name=f"{text}_{self._index()}")
         return Node("num", value=Fraction(text), decimals=len(text.partition(".")[2]))
@@ -334,7 +334,7 @@ class _Reader:
         return Node("sym", name=f"{inner.name}̄" if name in ("bar", "overline") else inner.name)
 
     def _argument(self) -> Node:
-        """What a command takes: a group, or one digit or symbol (`\\frac34`)."""
+        """Parse the argument of a command: a group, or one digit or symbol (`\\frac34`)."""
         if self._is("{"):
             return self._atom()
         token = self._peek()
@@ -366,7 +366,7 @@ class _Reader:
         return node if power is None else Node("^", (node, power))
 
     def _operand(self, name: str) -> Node:
-        """`\\sin 2x` takes the product `2x`; roots and brackets take one group."""
+        """Parse the operand of a function: `\\sin 2x` takes the product `2x`; roots and brackets take one group."""
         if name in ("sqrt", "cbrt", "abs"):
             return self._argument()
         if self._is("(", "{", "[", "|"):
@@ -393,11 +393,11 @@ def _product(factors: list[Node]) -> Node:
 
 
 def read(text: str) -> Node:
-    """The expression that the whole text is.
+    """Parse the whole text as one expression.
 
     Raises:
-        Unreadable: it is none of this grammar.
-        Unbounded: it is too long, too deep or holds too long a number.
+        Unreadable: it is no expression of this grammar.
+        Unbounded: it is too long, too deep or contains a number that is too long.
     """
     if not text.strip():
         raise Unreadable("nothing")

@@ -1,11 +1,11 @@
-"""What makes an answer no answer, whatever its kind: several candidates, bounds, negations, refusals."""
+"""Detect what makes an answer no answer, whatever its kind: several candidates, bounds, negations, refusals."""
 
 from __future__ import annotations
 
 import re
 from functools import lru_cache
 
-# A text of these characters and without these words holds nothing that a pattern of this page looks for.
+# A text of only these characters and without these words cannot match any pattern of this module.
 _UNSUSPECTED = re.compile(r"^[\w $%.,:;/()\[\]\\{}^|\"=*°π√·×-]*+$", re.A)
 _GUARD_WORDS_TEXT = """
 n na no nobody none nothing not nor never neither cannot unable impossible hard difficult fail failed unknown unclear
@@ -22,7 +22,7 @@ _WORDS = re.compile(r"[a-z]+")
 
 @lru_cache(maxsize=256)
 def harmless(text: str) -> bool:
-    """Whether no guard of this page can find anything in the text, as in most answers."""
+    """Whether no guard of this module can match the text, as in most answers."""
     return _UNSUSPECTED.match(text) is not None and _GUARD_WORDS.isdisjoint(_WORDS.findall(text.lower()))
 
 
@@ -78,8 +78,7 @@ _NOT_BUT = re.compile(
 
 
 def _found(pattern: re.Pattern[str], low: str, question: str) -> bool:
-    """Whether the pattern occurs; what the question itself says is restatement, no hedge: `not including 10`, but
-    not `not 27`."""
+    """Whether the pattern occurs outside the question's own words: `not including 10` restates, `not 27` does not."""
     for match in pattern.finditer(low):
         following = low[match.end() : match.end() + 40].split(maxsplit=1)[:1]
         words = " ".join((match.group().strip(), *following)).rstrip(",.;:!?")
@@ -99,7 +98,7 @@ _NONE = re.compile(
 
 
 def says_none(low: str, question: str) -> bool:
-    """`none`, `There are none`, `no sheep` where the question counts sheep: zero of them."""
+    """Whether the answer means zero: `none`, `There are none`, `no sheep` if the question counts sheep."""
     if harmless(low):
         return False
     found = _NONE.match(low.strip())
@@ -107,22 +106,22 @@ def says_none(low: str, question: str) -> bool:
 
 
 def refuses(low: str) -> bool:
-    """`cannot be determined`, `unknown`, `无法确定`."""
+    """Whether the answer refuses: `cannot be determined`, `unknown`, `无法确定`."""
     return not harmless(low) and _REFUSAL.search(low) is not None
 
 
 def bounded(low: str, question: str = "") -> bool:
-    """`at least 6`, `more than 13`, `至少`."""
+    """Whether the answer gives a bound: `at least 6`, `more than 13`, `至少`."""
     return not harmless(low) and _found(_BOUND, low, question)
 
 
 def negated(low: str, question: str = "") -> bool:
-    """`not 6`, `不是B`."""
+    """Whether the answer is negated: `not 6`, `不是B`."""
     return not harmless(low) and _found(_NEGATED, low, question)
 
 
 def soft(low: str) -> bool:
-    """`probably 6`, `6?`: an answer that its own writer doubts."""
+    """Whether the writer doubts the answer: `probably 6`, `6?`."""
     return not harmless(low) and _SOFT.search(low) is not None
 
 
@@ -135,7 +134,7 @@ _HEDGE = re.compile(
 
 
 def without_hedge(text: str) -> str | None:
-    """`probably 6` -> `6`, or None where the text does not open with a hedge."""
+    """Turn `probably 6` into `6`; None if the text does not begin with a hedge."""
     found = None if harmless(text) else _HEDGE.match(text)
     return None if found is None else text[found.end() :]
 
@@ -158,18 +157,18 @@ _LIMITED = re.compile(
 
 
 def unreliable(low: str, known: str) -> str | None:
-    """Which guard an answer fails that holds the reference: `negated`, `soft` or `bound`; None where it stands by it.
+    """Return which guard an answer with the reference fails: `negated`, `soft` or `bound`; None if it passes.
 
     Args:
         low: the answer in lower case.
-        known: what the question and the reference say themselves, which is no hedge of the answer.
+        known: words of the question and the reference, which are no hedge of the answer.
     """
     if harmless(low):
         return None
     for name, pattern in (("negated", _TAKEN_BACK), ("soft", _DOUBTED), ("bound", _LIMITED)):
         if (found := pattern.search(low)) is None:
             continue
-        if found.group() in "?？" or found.group().strip() not in known:  # a question ends in its mark, too
+        if found.group() in "?？" or found.group().strip() not in known:  # a question ends in a question mark too
             return name
     return None
 
@@ -187,12 +186,12 @@ _EITHER = re.compile(
 
 
 def opens_refusing(low: str) -> bool:
-    """`I cannot tell whether it is 5`: a refusal that names the value, not an explanation that holds one."""
+    """Whether the text is a refusal that names the value: `I cannot tell whether it is 5`."""
     return refuses(low) and _OPENS_REFUSING.match(low) is not None
 
 
 def either(low: str, known: str) -> bool:
-    """`yes or 7`, `either a cat or (B)`, unless the question or an option says so itself."""
+    """Whether it is `yes or 7`, `either a cat or (B)`, unless the question or an option contains that text."""
     if harmless(low):
         return False
     if (found := _EITHER.match(low)) is None:
@@ -202,17 +201,17 @@ def either(low: str, known: str) -> bool:
 
 
 def alternatives(low: str) -> bool:
-    """`5 or 6`, `A或B`."""
+    """Whether the text offers alternatives: `5 or 6`, `A或B`."""
     return not harmless(low) and _OR.search(low) is not None
 
 
 def ranged(low: str, question: str = "") -> bool:
-    """`between 5 and 6`, `5-6`, `5 to 6`."""
+    """Whether the text gives a range: `between 5 and 6`, `5-6`, `5 to 6`."""
     return not (harmless(low) and "-" not in low) and _found(_RANGE, low, question)
 
 
 def without_contrast(text: str) -> tuple[str, bool]:
-    """`13, not 12` -> `13`: the excluded value is no candidate. Also says whether something was cut."""
+    """Turn `13, not 12` into `13`: an excluded value is no candidate. Also return if something was cut."""
     found = None if harmless(text) else _CONTRAST.search(text)
     if found is None or not text[: found.start()].strip():
         return text, False
@@ -220,7 +219,7 @@ def without_contrast(text: str) -> tuple[str, bool]:
 
 
 def corrected(text: str) -> str | None:
-    """`not a cat but a dog` -> `a dog`, or None."""
+    """Turn `not a cat but a dog` into `a dog`; None if there is no such correction."""
     found = None if harmless(text) else _NOT_BUT.match(text)
     return None if found is None else (found.group(2) or found.group(4)).strip()
 
@@ -229,5 +228,5 @@ _SPLIT_OR = re.compile(r"\s{0,4}(?:,\s{0,4}or\b|\bor\b|\beither\b|或者|或|还
 
 
 def candidates(text: str) -> list[str]:
-    """The parts of `5 or 6`."""
+    """Return the parts of `5 or 6`."""
     return [part for part in _SPLIT_OR.split(text) if part.strip(" ,()")]

@@ -1,4 +1,4 @@
-"""Whether two expressions are the same function: in a field where they are rational, else by balls at points."""
+"""Decide if two expressions are the same function: in a field if they are rational, else by balls at points."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from mmpr.judging.algebra import Ball, Node
 from mmpr.judging.grammar import difference, number
 
 _BOUNDARIES = frozenset(("∞", "∅"))
-# Letters that count: what holds for whole numbers only, as cos(nπ) = (-1)^n, is not false.
+# Letters of whole numbers: an identity that holds only for whole numbers, cos(nπ) = (-1)^n, is not false.
 _INTEGER_NAMES = frozenset("nkmjl")
 
 
 def same_function(a: Node, b: Node) -> bool | None:
-    """Whether both are one function of their symbols. None where neither is shown.
+    """Whether both are the same function of their symbols; None if neither is shown.
 
     False is proof: the two differ wherever both are real, beyond their error bounds and a unit of each decimal's last
     place.
@@ -32,7 +32,7 @@ def same_function(a: Node, b: Node) -> bool | None:
 
 
 def _boundary(a: Node, b: Node) -> tuple[bool | None] | None:
-    """∞ and ∅ are compared as signs, and differ from whatever is finite."""
+    """Compare ∞ and ∅ as signs; they differ from every finite value."""
     names = [algebra.symbols(node) for node in (a, b)]
     if not any(found & _BOUNDARIES for found in names):
         return None
@@ -43,7 +43,7 @@ def _boundary(a: Node, b: Node) -> tuple[bool | None] | None:
 
 
 def branches(node: Node) -> tuple[Node, ...]:
-    """The node with plus for every ±, and with minus; itself alone where it has none."""
+    """Return the node with plus for every ±, and with minus; only the node itself if it has no ±."""
     if not _has_both(node):
         return (node,)
     return _signed(node, negative=False), _signed(node, negative=True)
@@ -61,7 +61,7 @@ def _signed(node: Node, *, negative: bool) -> Node:
 
 
 def same_sets(left: tuple[Node, ...], right: tuple[Node, ...]) -> bool | None:
-    """Whether every one of each is one of the other; None where that is not shown."""
+    """Whether each element of one set equals an element of the other; None if that is not shown."""
     found = [[_same(a, b) for b in right] for a in left]
     if all(any(said for said in row) for row in found) and all(any(column) for column in zip(*found, strict=True)):
         return True
@@ -82,7 +82,7 @@ def _same(a: Node, b: Node) -> bool | None:
 
 
 def proportional_in_field(a: Node, b: Node, names: frozenset[str]) -> bool | None:
-    """True where two rational expressions are one but for a number; None where the field does not show it."""
+    """Whether two rational expressions differ only by a constant factor; None if the field does not show it."""
     ratios: set[int] = set()
     for seed in (3, 5, 7):
         point = {name: pow(seed * 7919 + 104729 * k, 13, algebra.PRIME) for k, name in enumerate(sorted(names))}
@@ -115,12 +115,12 @@ def _in_field(a: Node, b: Node, names: frozenset[str]) -> bool | None:
 
 
 def has_decimal(*nodes: Node) -> bool:
-    """Whether a decimal stands in them, which may be rounded."""
+    """Whether one of them contains a decimal, which may be rounded."""
     return any(node.decimals or has_decimal(*node.args) for node in nodes)
 
 
 def _whole_beside_irrational(a: Node, b: Node, names: frozenset[str]) -> bool:
-    """20 may be e^3, rounded."""
+    """Whether one is whole and the other irrational: 20 may be e^3, rounded."""
     return not names and (algebra.exact(a) is None) != (algebra.exact(b) is None)
 
 
@@ -155,7 +155,7 @@ _ENTIRE = frozenset(("num", "sym", "+", "*", "-", "sin", "cos", "exp", "sinh", "
 
 
 def _entire(node: Node) -> bool:
-    """Whether the value depends on no branch: `e^{ix}` and `cos x + i sin x`, no roots and logarithms."""
+    """Whether the value depends on no branch: `e^{ix}` and `cos x + i sin x`, but no roots and logarithms."""
     if node.head == "^":
         base, power = node.args
         whole = power.head == "num" and power.value.denominator == 1
@@ -195,7 +195,7 @@ def _equal_at_whole_numbers(a: Node, b: Node, names: frozenset[str]) -> bool:
 
 
 def same_renamed(a: Node, b: Node) -> bool:
-    """Whether b is a under other letters: `1 - 2 sin² x` for `1 - 2 sin² θ`, `M` for `m`, `v` for `v_0`."""
+    """Whether b is a with other letters: `1 - 2 sin² x` for `1 - 2 sin² θ`, `M` for `m`, `v` for `v_0`."""
     mine, theirs = algebra.symbols(a), algebra.symbols(b)
     old, new = sorted(theirs - mine), sorted(mine - theirs)
     if len(old) != len(new) or not 0 < len(old) <= 3:
@@ -204,24 +204,24 @@ def same_renamed(a: Node, b: Node) -> bool:
 
 
 def renamed(node: Node, names: dict[str, str]) -> Node:
-    """The node with other names for its symbols."""
+    """Return the node with other names for its symbols."""
     if node.head == "sym":
         return Node("sym", name=names.get(node.name, node.name))
     return replace(node, args=tuple(renamed(arg, names) for arg in node.args))
 
 
 def substituted(node: Node, name: str, by: Node) -> Node:
-    """The node with an expression in a symbol's place."""
+    """Return the node with an expression in place of a symbol."""
     if node.head == "sym":
         return by if node.name == name else node
     return replace(node, args=tuple(substituted(arg, name, by) for arg in node.args))
 
 
 def linear_root(node: Node, name: str) -> Node | None:
-    """The value of a symbol where a node that is linear in it is zero, as minus the rest over the slope."""
+    """Return the symbol's value at which a linear node is zero, as minus the rest over the slope."""
     at = [substituted(node, name, number(value)) for value in (0, 1)]
     slope = difference(at[1], at[0])
-    # `|x| - 3` is straight from 0 to 2: a place below zero and one between whole numbers bend it
+    # `|x| - 3` is linear from 0 to 2: a negative point and one between whole numbers show that it is not
     straight = all(
         same_function(Node("+", (substituted(node, name, number(t)), _by(-t, slope), _by(-1, at[0]))), number(0))
         for t in (Fraction(2), Fraction(-5), Fraction(7, 3))
@@ -232,12 +232,12 @@ def linear_root(node: Node, name: str) -> Node | None:
 
 
 def solved_for(node: Node, name: str) -> Node | None:
-    """A value of a symbol where a node that is linear or quadratic in it is zero; None where it is neither."""
+    """Return a value of a symbol at which a linear or quadratic node is zero; None if it is neither."""
     if (root := linear_root(node, name)) is not None:
         return root
     at = [substituted(node, name, number(value)) for value in (0, 1, 2, 3, -2)]
     cubic = Node("+", (at[3], _by(-3, at[2]), _by(3, at[1]), _by(-1, at[0])))
-    below = Node("+", (at[4], _by(-3, at[2]), _by(8, at[1]), _by(-6, at[0])))  # that of a square through 0, 1 and 2
+    below = Node("+", (at[4], _by(-3, at[2]), _by(8, at[1]), _by(-6, at[0])))  # the quadratic through 0, 1 and 2
     twice_square = Node("+", (at[2], _by(-2, at[1]), at[0]))
     if (
         any(same_function(rest, number(0)) is not True for rest in (cubic, below))

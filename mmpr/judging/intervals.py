@@ -1,4 +1,4 @@
-"""Intervals and inequalities in one canonical form: end points and whether they belong."""
+"""Compare intervals and inequalities in a canonical form: end points, and whether they belong."""
 
 from __future__ import annotations
 
@@ -81,10 +81,10 @@ def _bound(text: str) -> float:
 
 
 def read_pieces(text: str) -> list[Piece]:
-    """The intervals that the text is, in order.
+    """Return the intervals that the text denotes, in order.
 
     Raises:
-        algebra.Unreadable: it is none, or holds more than intervals.
+        algebra.Unreadable: it is no interval, or contains more than intervals.
     """
     text = _ascii(text).strip()
     if _ALL_REAL.match(text) is not None:
@@ -101,7 +101,7 @@ _WHOLE: Piece = (-math.inf, False, math.inf, False)
 
 
 def _united(text: str) -> list[Piece]:
-    """The union of its parts, of which each may be an intersection or a difference."""
+    """Return the union of the text's parts; each part may be an intersection or a difference."""
     return merged([piece for part in _apart(_UNION, text) for piece in _met(part)])
 
 
@@ -114,7 +114,7 @@ def _met(text: str) -> list[Piece]:
 
 
 def _outside_of(text: str) -> list[Piece]:
-    """`[0, 3] ∖ {1}`, `all real numbers except 1`."""
+    """Read `[0, 3] ∖ {1}`, `all real numbers except 1`."""
     if (excepted := _EXCEPT.match(text)) is not None:
         parts = ["ℝ", "{" + re.sub(r"\s(?:and|or)\s", ",", text[excepted.end() :]).strip("{} ") + "}"]
     else:
@@ -127,7 +127,7 @@ def _outside_of(text: str) -> list[Piece]:
 
 
 def _members(text: str) -> list[Piece]:
-    """A finite set, everything, a bracketed union, or one interval."""
+    """Read a finite set, everything, a bracketed union, or one interval."""
     if _ALL_REAL.match(text) is not None:
         return [_WHOLE]
     if text in ("∅", "\\emptyset", "\\varnothing"):
@@ -140,7 +140,7 @@ def _members(text: str) -> list[Piece]:
 
 
 def _apart(separator: re.Pattern[str], text: str) -> list[str]:
-    """The parts of a text between separators outside brackets, `(0, 1]` and `[0, 1)` among them."""
+    """Split a text at separators outside brackets; `(0, 1]` and `[0, 1)` are brackets too."""
     parts, start = [], 0
     for found in separator.finditer(text):
         before = text[: found.start()]
@@ -156,7 +156,7 @@ def _holds(piece: Piece) -> bool:
 
 
 def merged(pieces: list[Piece]) -> list[Piece]:
-    """The same numbers in the fewest pieces: `[0, 1] ∪ [1, 2]` is `[0, 2]`."""
+    """Return the same numbers in the fewest pieces: `[0, 1] ∪ [1, 2]` is `[0, 2]`."""
     found: list[Piece] = []
     for piece in sorted(filter(_holds, pieces), key=lambda one: (one[0], not one[1])):
         if found and (piece[0] < found[-1][2] or (piece[0] == found[-1][2] and (piece[1] or found[-1][3]))):
@@ -184,7 +184,7 @@ def _piece(text: str) -> list[Piece]:
 
 
 def _related(name: str, sign: str, value: float) -> list[Piece]:
-    """`x < 3`, `x = 3`, `x ≠ 3`, `|x| < 3`."""
+    """Read `x < 3`, `x = 3`, `x ≠ 3`, `|x| < 3`."""
     if sign == "=":
         return _of(name, (value, True, value, True))
     if sign == "≠" and name[0] != "|":
@@ -195,7 +195,7 @@ def _related(name: str, sign: str, value: float) -> list[Piece]:
 
 
 def _of(name: str, piece: Piece) -> list[Piece]:
-    """The piece, or where it is one of |x|, those of x."""
+    """Return the piece; if it is one of |x|, those of x."""
     if name[0] != "|":
         return [piece]
     low, low_in, high, high_in = _meet(piece, (0.0, True, math.inf, False))
@@ -206,7 +206,7 @@ _SIGN = re.compile("[<>≤≥]")
 
 
 def _linear(text: str) -> Piece:
-    """`2x + 1 < 5`, solved."""
+    """Solve `2x + 1 < 5`."""
     sides = _SIGN.split(text)
     if len(sides) != 2:
         raise algebra.Unreadable(text)
@@ -245,7 +245,7 @@ def _chain(found: re.Match[str]) -> Piece:
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """One or several intervals as truth."""
+    """A reference of one or several intervals."""
 
     pieces: tuple[Piece, ...]
     whole: bool = False  # the question asks for whole numbers, of which `1 < x < 5` and `2 ≤ x ≤ 4` hold the same
@@ -297,7 +297,7 @@ class Interval:
         return ambiguous(Rule.INTERVAL) if all(_near(a, b) for a, b in ends) else different(Rule.INTERVAL)
 
     def _unread(self, answer: str) -> Ruling:
-        """End points alone do not say whether they belong."""
+        """Whether only end points are given, which do not say if they belong."""
         if re.search(r"(?<![<>])=", answer) is not None:
             return incorrect(Rule.INTERVAL)
         numbers = [float(n) for n in re.findall(r"(?<![\w.])[-+]?\d{1,15}(?:\.\d{1,15})?", answer)]
@@ -329,7 +329,7 @@ _MIXED = re.compile(
 
 
 def compile_interval(text: str, cues: Cues, *, forced: bool) -> Interval | None:
-    """The truth as intervals: its own brackets or signs say so, or the question does."""
+    """Compile the reference as intervals, if its brackets or signs, or the question, say so."""
     shaped = _MIXED.search(text) is not None or re.search(r"[<>≤≥]", text) is not None
     shaped = shaped or _EXCLUDES.match(text) is not None
     if not forced and not shaped and not (cues.interval() and not cues.point() and _BRACKETS.search(text)):

@@ -1,4 +1,4 @@
-"""One response against one compiled reference, alone or by a judge with a second opinion at hand."""
+"""Judge one response against one compiled reference, alone or in a judge with a second reader at hand."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _RANK = {Outcome.CORRECT: 0, Outcome.AMBIGUOUS: 1, Outcome.INCORRECT: 2}
 
 
 class SecondOpinion(Protocol):
-    """Whether two LaTeX expressions are equal, or None where it cannot say."""
+    """Returns whether two LaTeX expressions are equal, or None if it cannot say."""
 
     def equal(self, reference: str, answer: str) -> bool | None: ...
 
@@ -38,10 +38,10 @@ class VerifiesResponses(Protocol):
     """A model that is asked about verdicts which the rules leave open."""
 
     def verify(self, asked: Sequence[tuple[Question, str, Verdict]]) -> list[Verdict]:
-        """A verdict for each question, response and verdict; the same where it does not decide."""
+        """Return a verdict for each question, response and verdict; unchanged if the model does not decide."""
 
 
-# What a fault of ours can raise on one hostile input; anything else is no input's fault and rises.
+# Exceptions that a bug of ours may raise on one hostile input; all others are not caused by an input and are raised.
 INTERNAL = (
     *(ArithmeticError, LookupError, ValueError, TypeError, AttributeError),
     *(RuntimeError, AssertionError, MemoryError, re.error, JudgeError),
@@ -49,7 +49,7 @@ INTERNAL = (
 
 
 def judge(question: Question, response: str, *, options: JudgeOptions = DEFAULTS) -> Verdict:
-    """What the response's final answer is worth against the question's accepted answers. Pure; asks no one.
+    """Judge a response's final answer against the question's accepted answers. Pure; uses no second reader.
 
     A truth that does not parse under its kind is ERROR here; `compile_reference` raises for it.
     """
@@ -69,7 +69,7 @@ def judge_response(
     options: JudgeOptions = DEFAULTS,
     verifier: VerifiesResponses | None = None,
 ) -> Verdict:
-    """What one response is worth against a reference answer, without any record of this package.
+    """Judge one response against a reference answer, without any record of this package.
 
     Args:
         response: the whole text that the model wrote.
@@ -115,7 +115,7 @@ def judge_response(
 
 
 def compiled(question: Question, options: JudgeOptions) -> Reference | Verdict:
-    """The question's reference answer, or the verdict ERROR of every response where it cannot be compiled."""
+    """Return the compiled reference answer, or the verdict ERROR for every response if it cannot be compiled."""
     try:
         return compile_reference(question, options=options)
     except JudgeError:
@@ -125,7 +125,7 @@ def compiled(question: Question, options: JudgeOptions) -> Reference | Verdict:
 
 
 def judge_compiled(reference: Reference, response: str, *, opinion: SecondOpinion | None = None) -> Verdict:
-    """The same with a reference answer compiled before, and a second opinion for mathematics if one is handed in."""
+    """The same with a compiled reference answer, and an optional second opinion on mathematics."""
     try:
         return _judged(reference, response, None if opinion is None else _Budget(opinion))
     except TimeLimit:
@@ -156,7 +156,7 @@ def _judged(reference: Reference, response: str, opinion: SecondOpinion | None) 
 
 
 def _bulleted(response: str, answer: str) -> bool:
-    """Whether the answer stands behind a dash that may be its sign: `- 62` in a line of its own."""
+    """Whether the answer follows a dash that may be its sign: `- 62` on its own line."""
     at = response.rfind(answer)
     before = response[max(0, at - 20) : max(0, at)].rstrip(" $*")
     return before.endswith(("-", "–", "−")) and not before[:-1].rstrip()[-1:].isdigit()
@@ -195,7 +195,7 @@ _STATES = ("answer:", "answer：", "答案:", "答案：", "\\boxed{", "<answer>
 
 
 def _verbatim(reference: Reference, response: str) -> str | None:
-    """The reference that a response ends in after stating an answer: `{}`, `null`, which else are no answers."""
+    """Return the reference if a response ends in it after stating an answer: `{}`, `null` are otherwise no answers."""
     end = response[-2 * MAX_ANSWER_CHARS :].strip().removesuffix("</answer>")
     for written in reference.written:
         whole = all(written.count(pair[0]) == written.count(pair[1]) for pair in ("()", "[]", "{}"))
@@ -209,7 +209,7 @@ def _verbatim(reference: Reference, response: str) -> str | None:
 
 
 def rule_answer(reference: Reference, answer: str, *, opinion: SecondOpinion | None = None) -> Ruling:
-    """An extracted answer against every accepted one: any may make it correct.
+    """Compare an extracted answer with every accepted one; one match makes it correct.
 
     The whole line may be the answer; else its head is, unless the explanation takes it back.
     """
@@ -266,12 +266,12 @@ def _holds(reference: Reference, text: str) -> bool:
     return any(contains(text, accepted) for accepted in reference.plain)
 
 
-# What the writer of an answer doubts, whatever stands behind its subject.
+# Words of doubt of an answer's writer, whatever follows the subject.
 _DOUBTS = frozenset((Rule.SOFT, Rule.NEGATED, Rule.REFUSAL, Rule.BOUND, Rule.SEVERAL))
 
 
 def _without_opening(reference: Reference, text: str, ruling: Ruling, opinion: SecondOpinion | None) -> Ruling:
-    """`It is 5`, `The car is blue` as `5` and `blue`, where the family made nothing of the whole."""
+    """Read `It is 5`, `The car is blue` as `5` and `blue`, if the family cannot read the whole."""
     if ruling.outcome is not Outcome.AMBIGUOUS or ruling.rule in _DOUBTS:
         return ruling
     if (opening := _OPENING.match(text)) is None:
@@ -310,14 +310,14 @@ def _best(reference: Reference, text: str, opinion: SecondOpinion | None) -> Rul
     return _asked(reference, text, best, opinion)
 
 
-# What another reader of mathematics may understand.
+# Text that another reader of mathematics may understand.
 _UNREAD = frozenset((Rule.EXPRESSION_UNREAD, Rule.TEXT_NEAR, Rule.TEXT_EXTRA, Rule.TEXT))
 _ASKING_S = 0.5
 _COMMAND = re.compile(r"\\[a-zA-Z]")
 
 
 class _Budget:
-    """A second opinion that is asked no more once half a second of one response is spent, whatever is compared."""
+    """A second opinion that is no longer asked after half a second of one response, whatever is compared."""
 
     def __init__(self, opinion: SecondOpinion) -> None:
         self._opinion = opinion
@@ -339,7 +339,7 @@ def _asked(reference: Reference, text: str, ruling: Ruling, opinion: SecondOpini
 
 
 def normal_form(question: Question, answer_text: str, *, options: JudgeOptions = DEFAULTS) -> str:
-    """One text for every way to write an extracted answer, so that two that mean the same are equal.
+    """Return one text for all ways to write an extracted answer: equal answers give equal texts.
 
     Raises:
         JudgeError: the question's truth does not parse under its kind.
@@ -348,7 +348,7 @@ def normal_form(question: Question, answer_text: str, *, options: JudgeOptions =
 
 
 def normal_compiled(reference: Reference, answer_text: str) -> str:
-    """The same with a truth compiled before: a correct answer has the truth's own form."""
+    """The same with a compiled reference; a correct answer gets the reference's own form."""
     text = clean(answer_text)[:MAX_ANSWER_CHARS]
     if not oversized(text):
         if rule_answer(reference, answer_text).outcome is Outcome.CORRECT:
@@ -360,7 +360,7 @@ def normal_compiled(reference: Reference, answer_text: str) -> str:
 
 
 def form_of(reference: Reference, answer: str) -> str:
-    """One text for every way to write an extracted answer; the answer itself where one of our readers fails on it."""
+    """The same as `normal_compiled`; the answer itself if one of our readers fails on it."""
     try:
         return normal_compiled(reference, answer)
     except INTERNAL:
@@ -371,7 +371,7 @@ _MAX_REMEMBERED = 20_000
 
 
 class _Remembered:
-    """A second opinion that is asked once for each pair, also for one that it takes too long over."""
+    """A second opinion that is asked once per pair, also for a pair that exceeds its time limit."""
 
     def __init__(self, opinion: SecondOpinion) -> None:
         self._opinion = opinion
@@ -430,14 +430,14 @@ class Judge:
         return self.judge_all(question, (response,))[0]
 
     def judge_all(self, question: Question, responses: Sequence[str]) -> list[Verdict]:
-        """All responses of one question, its truth compiled once."""
+        """Judge all responses to one question; the reference is compiled once."""
         reference = compiled(question, self._options)
         if isinstance(reference, Verdict):
             return [reference for _ in responses]
-        different = dict.fromkeys(responses)  # a model repeats itself
+        different = dict.fromkeys(responses)  # equal responses of a model are judged once
         found = {response: judge_compiled(reference, response, opinion=self._opinion) for response in different}
         return [found[response] for response in responses]
 
     def close(self) -> None:
-        """End the worker process; a later judgement would start a new one."""
+        """End the worker process; a later judgement starts a new one."""
         self._symbolic.close()

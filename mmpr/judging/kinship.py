@@ -1,4 +1,4 @@
-"""Whether two open texts may mean the same: what is akin by any test is never called wrong."""
+"""Decide if two open texts may mean the same: texts that are akin by any test are never called wrong."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NUMBERLIKE = re.compile(
 _MATHEMATICAL = re.compile(r"[\\^_=<>≤≥+*/|∞√π∪∩∅]|\b[a-z]\b\s{0,4}[-+]|\w\(|\b(?:sqrt|sin|cos|tan|log|ln|exp)\b")
 
 
-# What a lexical database keeps apart and people do not.
+# Words that a lexical database distinguishes and people do not.
 _KIN_TEXT = """
 cat kitten kitty|dog puppy pup|cow bull calf cattle ox|horse pony foal mare stallion|sheep lamb ram ewe|pig piglet hog
 chicken hen rooster chick|duck duckling|deer fawn doe|tv screen monitor display television|cup mug glass tumbler
@@ -43,12 +43,12 @@ def numberless(text: str) -> bool:
 
 @lru_cache(maxsize=256)
 def squeezed(text: str) -> str:
-    """Without blanks, braces, hyphens, punctuation, markup and case: two texts equal so are not surely different."""
+    """Remove blanks, braces, hyphens, punctuation, markup and case. Texts that are then equal may be the same."""
     return _SQUEEZED.sub("", text.casefold())
 
 
 def contains(a: str, b: str) -> bool:
-    """Whether one text stands in the other as whole tokens; `15` does not hold 5."""
+    """Whether one text occurs in the other as whole tokens; `15` does not contain 5."""
     return _held(a, b) or _held(b, a)
 
 
@@ -99,7 +99,7 @@ def akin(a: str, b: str) -> bool:
     if bool(_NUMBERLIKE.search(first)) and bool(_NUMBERLIKE.search(second)):
         return True
     if HAN.search(first) is not None:
-        return True  # no lexicon of ours knows that 土豆 is 马铃薯
+        return True  # our lexicon does not know that 土豆 is 马铃薯
     return _share_words(first, second) or _initials(first, second) or _similar(first, second)
 
 
@@ -116,7 +116,7 @@ def _share_words(a: str, b: str) -> bool:
 
 
 def _same_root(a: str, b: str) -> bool:
-    """`wood` and `wooden`, `increase` and `increment`: the first five letters, or all of a shorter word."""
+    """Whether words share their root: `wood` and `wooden`; the first five letters, or all of a shorter word."""
     n = 0
     while n < min(len(a), len(b)) and a[n] == b[n]:
         n += 1
@@ -124,7 +124,7 @@ def _same_root(a: str, b: str) -> bool:
 
 
 def _initials(a: str, b: str) -> bool:
-    """`NYC` and `New York City`, `e. coli` and `Escherichia coli`."""
+    """Whether one is the other's initials: `NYC` and `New York City`, `e. coli` and `Escherichia coli`."""
     for short, long in ((a, b), (b, a)):
         if any(len(word) == 1 and other.startswith(word) for word in short.split() for other in long.split()):
             return True  # `Albert T.` and `Turing`
@@ -142,7 +142,7 @@ def _initials(a: str, b: str) -> bool:
 
 
 def _similar(a: str, b: str) -> bool:
-    """One or two slips in a word of five letters or more."""
+    """Whether words of five letters or more differ by one or two typos."""
     from rapidfuzz.fuzz import ratio
 
     a, b = a.replace(" ", ""), b.replace(" ", "")

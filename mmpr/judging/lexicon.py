@@ -10,7 +10,7 @@ import gzip
 from functools import cache, lru_cache
 from importlib.resources import files
 
-# What is above everything says nothing.
+# Ancestors of everything prove no relation.
 _MAX_ANCESTORS = 60
 
 
@@ -20,7 +20,7 @@ def _data() -> bytes:
 
 
 def _line(key: str) -> list[str]:
-    """What stands behind a key of the file, or nothing."""
+    """Return the text after a key of the file; empty if the key is unknown."""
     data, wanted = _data(), key.encode() + b"\t"
     low, high = 0, len(data)
     while low < high:
@@ -42,7 +42,7 @@ _ENDINGS = [ending.split(" ") for ending in _ENDINGS_TEXT.split("|")]
 
 @lru_cache(maxsize=4096)
 def senses(phrase: str) -> tuple[str, ...]:
-    """The synsets of a word or phrase in any of its forms, most common first; empty where it is not known."""
+    """Return the synsets of a word or phrase in any form, most common first; empty if it is unknown."""
     if found := _line(f"l:{phrase}"):
         return tuple(found)
     if irregular := _line(f"x:{phrase}"):
@@ -58,7 +58,7 @@ def senses(phrase: str) -> tuple[str, ...]:
 
 @lru_cache(maxsize=4096)
 def _pointers(synset: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """What a synset is a kind of, and what else it is related to."""
+    """Return a synset's parents, and its other relatives."""
     found = _line(f"s:{synset}")
     return (
         tuple(one[1:] for one in found if one[0] == "@"),
@@ -67,7 +67,7 @@ def _pointers(synset: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def _ancestors(synset: str) -> set[str]:
-    """Everything that a synset is a kind of."""
+    """Return all parents of a synset, direct and indirect."""
     found: set[str] = set()
     ahead = list(_pointers(synset)[0])
     while ahead and len(found) < _MAX_ANCESTORS:
@@ -79,7 +79,7 @@ def _ancestors(synset: str) -> set[str]:
 
 
 def synonyms(a: str, b: str) -> bool:
-    """Whether both words have one synset as their most common sense, as nouns or as adjectives: `sofa`, `couch`."""
+    """Whether both words have the same most common sense, as nouns or as adjectives: `sofa`, `couch`."""
     for part in ("n", "a"):
         first = next((sense for sense in senses(a) if sense[0] == part), None)
         second = next((sense for sense in senses(b) if sense[0] == part), None)
@@ -90,7 +90,7 @@ def synonyms(a: str, b: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def related(a: str, b: str) -> bool:
-    """Whether any sense of one word is a sense, a kind, a part, a relative or a brother of one of the other's."""
+    """Whether any sense of one word is a sense, parent, part, relative or sibling of one of the other's."""
     mine, theirs = senses(a), senses(b)
     if set(mine) & set(theirs):
         return True
@@ -103,5 +103,5 @@ def related(a: str, b: str) -> bool:
 
 
 def _neighbours(synsets: tuple[str, ...]) -> set[str]:
-    """The parents and relatives of some synsets."""
+    """Return the parents and relatives of some synsets."""
     return {other for synset in synsets for others in _pointers(synset) for other in others}

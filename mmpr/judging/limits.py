@@ -1,10 +1,10 @@
-"""What no honest final answer holds, whatever its kind: refused before anything reads it."""
+"""Limits that no honest final answer exceeds, whatever its kind; larger texts are refused before they are read."""
 
 from __future__ import annotations
 
 import re
 
-# A longer answer line is no answer: it is kept from the readers, whose work grows with it.
+# A longer answer line is no answer: it is not given to the readers, whose work grows with it.
 MAX_ANSWER_CHARS = 2_000
 # Deeper brackets are no answer; the readers recurse or loop over them.
 MAX_NESTING = 40
@@ -18,12 +18,12 @@ _OVERSIZED = re.compile(
 
 
 def oversized(text: str) -> bool:
-    """Whether the text is too long, too deep, or a number that nobody can write out."""
+    """Whether the text is too long, too deep, or contains a number that is too large to write out."""
     return len(text) > MAX_ANSWER_CHARS or nesting(text) > MAX_NESTING or _OVERSIZED.search(text) is not None
 
 
 def nesting(text: str) -> int:
-    """The depth of its brackets, whatever their kind; 0 for a text that cannot be too deep."""
+    """Return the depth of the text's brackets of any kind; 0 for a text that cannot be too deep."""
     if len(text) <= MAX_NESTING:  # too short to matter, as most answers are
         return 0
     depth = deepest = 0

@@ -10,7 +10,7 @@ from mmpr.judging.limits import MAX_NESTING, nesting
 from mmpr.judging.rules import Rule, Ruling, ambiguous, correct, different
 
 _MAX_CHARS = 200
-# What a float holds with room to spare.
+# Well inside the range of a float.
 _VAST_BITS = 1_000.0
 
 
@@ -54,7 +54,7 @@ def _ordinary(node: Node) -> bool:
 
 
 def _divides_by_zero(node: Node) -> bool:
-    """`1/0` is no number."""
+    """Whether the expression divides by zero: `1/0` is no number."""
     if node.head != "/":
         return False
     top, bottom = (algebra.exact(arg) for arg in node.args)
@@ -62,7 +62,7 @@ def _divides_by_zero(node: Node) -> bool:
 
 
 def _least_bits(node: Node) -> float:
-    """A lower bound of the base-2 logarithm of the absolute value; minus infinity where none is seen."""
+    """Return a lower bound of the base-2 logarithm of the absolute value; minus infinity if none is known."""
     if node.head == "num":
         return math.log2(node.value) if node.value > 0 else -math.inf
     if node.head not in ("-", "*", "^", "factorial"):

@@ -1,4 +1,4 @@
-"""Expressions, equations and inequalities: the same function, the same solutions, or shown to differ."""
+"""Compare expressions, equations and inequalities: the same function, the same solutions, or proof of a difference."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _WORDS = re.compile(
     r"(?![a-zA-Z]))",
 )
 _PROSE = re.compile(r"^.*?(?:\b(?:is|are|equals|be|as)\b|[:：]|是|为|解得|得)\s{0,4}+", re.S)
-# `The equation of the line is y = 2x`: words before an equation that hold no sign of their own.
+# Words before an equation, without a relation sign: `The equation of the line is y = 2x`.
 _SAYING = re.compile(r"^[A-Za-z ,']{0,100}\b(?:is|be|equation|as)\b[: ]{1,4}(?=\S)")
 _TAIL = re.compile(
     r"(?:[,;]\s{0,4}+)?(?:\bwhere\b|\bsince\b|\bbecause\b|\bfor (?:all|every|some)\b|\bwhen\b|\bwith\b|其中|因为).*$",
@@ -49,7 +49,7 @@ _CONSTANT_PLUS = re.compile(r"\+\s{0,4}+[cCkK]\s{0,4}+$")
 
 
 def prepared(text: str) -> str:
-    """The mathematics of an answer: without closing remarks and dress that `clean` leaves."""
+    """Return the mathematics of an answer: without closing remarks and markup that `clean` leaves."""
     text = _TAIL.sub("", text).strip().rstrip(".,;").strip()
     return text.replace("\\cdot", "*").replace("−", "-")
 
@@ -61,7 +61,7 @@ def _read(text: str) -> Node:
 
 
 def _side(text: str) -> Node:
-    """One side of an answer, also after words: `the area is x^2`."""
+    """Read one side of an answer, also after words: `the area is x^2`."""
     try:
         return _read(text)
     except algebra.Unreadable:
@@ -72,10 +72,10 @@ def _side(text: str) -> Node:
 
 
 def read_value(text: str) -> Node:
-    """The last side of an answer that names its value: `A = x^2`, `f(x) = 2x`, `1 + 1 = 2`.
+    """Read the last side of an answer that names its value: `A = x^2`, `f(x) = 2x`, `1 + 1 = 2`.
 
     Raises:
-        Unreadable: a side is none, or the sides contradict each other.
+        Unreadable: a side is no expression, or the sides contradict each other.
         Unbounded: it is too large.
     """
     sides = [side for side in _EQUALS.split(prepared(text)) if side.strip()]
@@ -92,7 +92,7 @@ _TWO_NUMBERS = re.compile(r"[\d.,\s]{1,40}-[\d.,\s]{1,40}$")  # a range or a sco
 
 
 def is_value(text: str) -> bool:
-    """Whether the whole text is a number that can be computed, with every step of it right: `32 + 8 = 40`."""
+    """Whether the whole text is a computable number, with every step correct: `32 + 8 = 40`."""
     try:
         return "≈" not in text and _TWO_NUMBERS.match(text) is None and not algebra.symbols(read_value(text))
     except (algebra.Unreadable, algebra.Unbounded):
@@ -100,12 +100,12 @@ def is_value(text: str) -> bool:
 
 
 def _names_a_value(side: str) -> bool:
-    """`A`, `f(x)`, `dy/dx`, `the area`: what an equals sign stands behind without claiming anything."""
+    """Whether the text names a value before an equals sign: `A`, `f(x)`, `dy/dx`, `the area`."""
     return _is_function(side) or _NAME.match(side) is not None or _WORDS.search(side) is not None
 
 
 def name_removed(text: str) -> str:
-    """`A = [[1, 2]]` -> `[[1, 2]]`."""
+    """Turn `A = [[1, 2]]` into `[[1, 2]]`."""
     name, sign, rest = text.partition("=")
     return rest.strip() if sign and _names_a_value(name) else text
 
@@ -137,14 +137,14 @@ class Expression:
 
     @staticmethod
     def _approximated(exact: Ruling, rounded: Ruling) -> Ruling:
-        """`e^3 ≈ 20.09`: the exact side decides, if the rounded one does not contradict it."""
+        """Compare `e^3 ≈ 20.09`: the exact side decides, if the rounded one does not contradict it."""
         if "correct" in (exact.outcome, rounded.outcome) and "incorrect" not in (exact.outcome, rounded.outcome):
             return correct(Rule.EXPRESSION)
         proven = exact.certainty is not None and rounded.certainty is not None
         return different(Rule.EXPRESSION) if proven else ambiguous(Rule.EXPRESSION)
 
     def _both(self, answer: str) -> Ruling | None:
-        """`3 + 2i, 3 - 2i` for `3 ± 2i`; None where the answer is no list of two or a side is unread."""
+        """Compare `3 + 2i, 3 - 2i` with `3 ± 2i`; None if the answer is no list of two or a side is unreadable."""
         wanted = branches(self.node)
         parts = _LIST.split(answer)
         if len(wanted) != 2 or len(parts) != 2:
@@ -183,7 +183,7 @@ def _by_identity(said: bool | None, rule: Rule) -> Ruling:
 
 
 def _constant_of_integration(text: str, node: Node) -> bool:
-    """`x^2 + C` and `x^2`: whether the constant had to be written is a matter of taste."""
+    """Whether both differ only in a constant `C`, as `x^2 + C` and `x^2` do; conventions differ."""
     if _CONSTANT_PLUS.search(text) is None:
         return False
     return same_function(algebra.read(_CONSTANT_PLUS.sub("", text)), node) is not False
@@ -202,12 +202,12 @@ def _guard(answer: str) -> Ruling | None:
 
 @dataclass(frozen=True, slots=True)
 class Equation:
-    """An equation, as left side minus right side."""
+    """An equation, stored as left side minus right side."""
 
     text: str
     left: Node = field(repr=False)
     right: Node = field(repr=False)
-    asked: bool = True  # whether the question asks for an equation, so that one side is not all of it
+    asked: bool = True  # whether the question asks for an equation, so that one side alone is incomplete
     kind: str = "equation"
 
     def compare(self, answer: str) -> Ruling:
@@ -238,11 +238,11 @@ class Equation:
 
     @property
     def assigns(self) -> bool:
-        """Whether it names the value of one symbol: `x = 3`, `a_n = 3n - 2`."""
+        """Whether the equation gives the value of one symbol: `x = 3`, `a_n = 3n - 2`."""
         return self.left.head == "sym" and self.left.name not in algebra.symbols(self.right)
 
     def _sides(self, text: str) -> list[Node]:
-        """Both sides of an answer. `y = f(x) = 2x` has two; `f(x)` is the y of a reference that says y."""
+        """Return both sides of an answer. `y = f(x) = 2x` has two; `f(x)` is y if the reference says y."""
         parts = [part for part in _EQUALS.split(text) if part.strip()]
         if len(parts) > 2 and _SINGLE.match(parts[0]) and (_SINGLE.match(parts[1]) or _FUNCTION_NAME.match(parts[1])):
             parts = [parts[0], *parts[2:]]
@@ -267,7 +267,7 @@ class Equation:
         return self._two_sides(sides[0], sides[1])
 
     def _chain(self, sides: list[Node]) -> Ruling:
-        """`x = 5 + 6 = 11`: every side after the name is the same value, or nobody knows which counts."""
+        """Return the value of `x = 5 + 6 = 11` if every side after the name has it; else it is unclear which counts."""
         if all(same_function(side, sides[-1]) for side in sides[1:-1]):
             return self._two_sides(sides[0], sides[-1])
         return ambiguous(Rule.EQUATION)
@@ -298,7 +298,7 @@ class Equation:
 
 
 def proportional(a: Node, b: Node) -> bool | None:
-    """Whether both differ by a factor that is a number and not zero. None where no point shows it."""
+    """Whether both differ by a constant factor that is not zero; None if no point shows it."""
     names = algebra.symbols(a) | algebra.symbols(b)
     if (said := proportional_in_field(a, b, names)) is not None:
         return said
@@ -329,7 +329,7 @@ def _at(node: Node, values: dict[str, Node]) -> Node:
 
 
 def _differ(a: Node, b: Node) -> bool:
-    """Whether a has a solution that is none of b, or b one that is none of a: both are then shown to differ."""
+    """Whether a has a solution that b does not have, or the reverse; then they are proven to differ."""
     return _misses(a, b) or _misses(b, a)
 
 
@@ -353,7 +353,7 @@ def _misses(a: Node, b: Node) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Inequality:
-    """`y < 2x + 1`: left minus right, which is below zero (`<`) or at most zero (`≤`)."""
+    """An inequality `y < 2x + 1`: left minus right, which is below zero (`<`) or at most zero (`≤`)."""
 
     text: str
     below: Node = field(repr=False)
@@ -397,7 +397,7 @@ class Inequality:
 
 
 def _same_sign(a: Node, b: Node) -> bool:
-    """Whether two that are proportional are so by a positive factor."""
+    """Whether the factor between two proportional inequalities is positive."""
     for point in algebra.points(algebra.symbols(a)):
         try:
             x, y = algebra.evaluate(a, point), algebra.evaluate(b, point)
@@ -409,7 +409,7 @@ def _same_sign(a: Node, b: Node) -> bool:
 
 
 def read_inequality(text: str) -> Inequality | None:
-    """An inequality between two sides; None where the text holds no sign or several.
+    """Read an inequality between two sides; None if the text has no sign or several.
 
     Raises:
         Unreadable: a side is no expression.
@@ -435,7 +435,7 @@ _LETTERS = re.compile(r"[A-Za-z]++(?:[-/][A-Za-z]++)*+")
 
 
 def compile_maths(text: str, *, forced: bool, question: str = "") -> Expression | Equation | Inequality | None:
-    """The reference as an expression, equation or inequality, or None. `question` may give values of its symbols."""
+    """Compile the reference as an expression, equation or inequality; None if it is none."""
     if not forced and _LOOKS_MATHEMATICAL.search(text) is None:
         return None
     if text.startswith("{") and "\\" not in text:  # a set of one
@@ -460,5 +460,5 @@ def _named(parts: list[str]) -> list[str]:
 
 
 def _is_function(side: str) -> bool:
-    """`f(x)`, `f'(x)`, `dy/dx`."""
+    """Whether it is `f(x)`, `f'(x)`, `dy/dx`."""
     return _FUNCTION_NAME.match(side) is not None or _DERIVATIVE.match(side) is not None

@@ -1,4 +1,4 @@
-"""Matrices and vectors, cell by cell: environments of LaTeX, and nested brackets."""
+"""Compare matrices and vectors, cell by cell: LaTeX environments and nested brackets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Rows = tuple[tuple[Node, ...], ...]
 
 @dataclass(frozen=True, slots=True)
 class Matrix:
-    """Rows of cells. `written` says that an environment shows which are rows, as a list in brackets does not."""
+    """Rows of cells. `written`: an environment shows which are rows; a list in brackets does not."""
 
     rows: Rows = field(repr=False)
     written: bool = True
@@ -55,15 +55,15 @@ class Matrix:
         found = [same_function(a, b) for a, b in zip(mine, theirs, strict=True)]
         if False in found:
             return different(Rule.MATRIX)
-        turned = self.shape != other.shape and other.written  # a row is no column, but (1, 2) is either
+        turned = self.shape != other.shape and other.written  # a row differs from a column, but (1, 2) may be either
         return correct(Rule.MATRIX) if all(found) and not turned else ambiguous(Rule.MATRIX)
 
 
 def read_matrix(text: str) -> Matrix:
-    """The matrix that the text is: an environment, also named, scaled or several multiplied, or lists in brackets.
+    """Read a matrix: an environment, also with a name, a factor or several multiplied, or lists in brackets.
 
     Raises:
-        Unreadable: it is none.
+        Unreadable: it is no matrix.
         Unbounded: it has more than 64 cells.
     """
     text = name_removed(text.strip().rstrip(".,;"))
@@ -81,7 +81,7 @@ def read_matrix(text: str) -> Matrix:
 
 
 def _environment(text: str, start: int) -> tuple[Rows, int]:
-    """The rows of the environment at `start` and where it ends."""
+    """Return the rows of the environment at `start`, and where it ends."""
     name = text[start + 7 : text.find("}", start)]
     inner = start + 8 + len(name)
     end = text.find("\\end{" + name + "}", inner)
@@ -94,7 +94,7 @@ def _environment(text: str, start: int) -> tuple[Rows, int]:
 
 
 def _listed(text: str) -> Matrix:
-    """`[[1, 2], [3, 4]]`, `[1, 2; 3, 4]`, `(1, 2)`, `<1, 2>`."""
+    """Read `[[1, 2], [3, 4]]`, `[1, 2; 3, 4]`, `(1, 2)`, `<1, 2>`."""
     pairs = {"[": "]", "(": ")", "<": ">", "{": "}"}
     if len(text) < 3 or pairs.get(text[0]) != text[-1]:
         raise algebra.Unreadable(text)
@@ -116,7 +116,7 @@ def _rows(cells: list[list[str]]) -> Rows:
 
 
 def _scalar(parts: list[str]) -> Node | None:
-    """What stands before the matrices; brackets around them and signs between say nothing."""
+    """Return the factor before the matrices; brackets around them and signs between them do not matter."""
     for between in parts[1:-1]:
         if between.strip(" *·×()[]"):
             raise algebra.Unreadable(between)
@@ -155,7 +155,7 @@ def _multiplied(factors: list[Rows]) -> Rows:
 
 
 def compile_matrix(text: str) -> Matrix | None:
-    """The reference as a matrix: LaTeX's environments, or a list of lists."""
+    """Compile the reference as a matrix: a LaTeX environment, or a list of lists."""
     if "\\begin{" not in text and not text.startswith("[["):
         return None
     try:

@@ -1,4 +1,4 @@
-"""One reading against another: value, rounding, percent, money, unit. The text they came from is read elsewhere."""
+"""Compare two readings: value, rounding, percent, money, unit. Other modules read them from texts."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from mmpr.judging.units import DEGREE, KELVIN, RADIAN, TEMPERATURE_LETTERS, Unit
 
 _SCALE_STEPS = frozenset(Fraction(10) ** power for power in (2, 3, 6, 9))
 _HOW_MANY = re.compile(r"\bhow many (?!per\s?cent)")
-_CALORIES = re.compile(r"\bcalories?\b")  # those of food are kilocalories
+_CALORIES = re.compile(r"\bcalories?\b")  # calories of food are kilocalories
 _SCALE_ASKED = re.compile(r"\b(?:thousand|million|billion|trillion)s?\b|\b000s?\b|[千万亿]")
 
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """The truth's reading and what the question says of it."""
+    """The reading of the reference, and what the question says about it."""
 
     reading: Reading
     cues: Cues
     relative_tolerance: float | None = None
 
     def judge(self, got: Reading) -> Ruling:
-        """One reading against the reference answer; what only a scale that one side leaves out tells apart is open."""
+        """Compare a reading with the reference answer; if they differ only in an omitted scale, it is undecided."""
         ruling = self._judged(got)
         if ruling.outcome != "incorrect":
             return ruling
@@ -39,7 +39,7 @@ class Measure:
         return ruling
 
     def _scale_apart(self, got: Reading) -> bool:
-        """`5` and `5000` where the question speaks of thousands; `0.5` and `50` where one side says per cent."""
+        """Whether only a scale differs: `5` and `5000` if the question mentions thousands; `0.5` and `50` per cent."""
         sides = (self.reading, got)
         hung = [(side.unit is not None, side.currency is not None, side.percent) for side in sides]
         one_sided, scaled = hung[0] != hung[1] and not self.cues.count(), self.cues.has(_SCALE_ASKED)
@@ -107,7 +107,7 @@ class Measure:
         return raw if self._rated() else ambiguous(Rule.NUMBER_PERCENT)
 
     def _rated(self) -> bool:
-        """Whether a per cent sign that one side lacks is left out: `5.3%` for a rate of 5.3; 0.5 may be 50 %."""
+        """Whether one side omits a per cent sign: `5.3%` for a rate of 5.3; 0.5 may be 50 %."""
         return abs(self.reading.value) > 1 and (self.cues.silent or self.cues.rate())
 
     def _units(self, got: Reading) -> Ruling:
@@ -129,7 +129,7 @@ class Measure:
             turned = replace(got, value=got.value * DEGREE.factor, unit=None, decimals=None, form="closed")
             if (in_radians := self._values(reference, turned, Rule.UNIT)).outcome == "correct":
                 return in_radians
-        if expected is None and self.cues.count():  # `8 kg` are no 8 chairs
+        if expected is None and self.cues.count():  # `8 kg` is not 8 chairs
             return incorrect(Rule.UNIT)
         if expected is None and self.cues.dimension() is not None and got.unit is not None:
             if got.unit.dimension != self.cues.dimension():
@@ -155,7 +155,7 @@ class Measure:
         return self._values(reference, converted, Rule.UNIT)
 
     def _as_temperature(self, unit: Unit | None, other: Unit | None) -> Unit | None:
-        """`25 C` beside `25 °C` or `77 F` is a temperature, no charge."""
+        """Read `25 C` next to `25 °C` or `77 F` as a temperature, not as a charge."""
         if unit is None or (said := TEMPERATURE_LETTERS.get(unit)) is None or other is None or other == unit:
             return unit
         return said if other.dimension in (KELVIN, DEGREE.dimension) or other in TEMPERATURE_LETTERS else unit
@@ -177,7 +177,7 @@ class Measure:
         return raw if named or raw.outcome != "correct" else ambiguous(Rule.UNIT_MISSING)
 
     def _values(self, reference: Reading, got: Reading, rule: Rule) -> Ruling:
-        """Equal, or rounded as the question asks; a coarser or finer value that rounds to the other is dropped."""
+        """Equal, or rounded as the question asks; undecided if a coarser or finer value rounds to the other."""
         a, b = reference.value, got.value
         if a == b:
             return correct(rule)
@@ -190,7 +190,7 @@ class Measure:
         return self._rounded(reference, got) or incorrect(rule)
 
     def _tolerates(self, reference: Reading, got: Reading) -> bool:
-        """The source's own tolerance, before rounding is thought of: "2" for a bar of 2.05 is within 5 %."""
+        """Apply the source's own tolerance, before rounding: "2" for a bar of 2.05 is within 5 %."""
         if self.relative_tolerance is None or self.cues.count() or _may_be_year(reference):
             return False
         return abs(reference.value - got.value) <= abs(reference.value) * Fraction(self.relative_tolerance)
@@ -220,18 +220,18 @@ class Measure:
 
 
 def _may_be_year(reading: Reading) -> bool:
-    """Years on an axis have no tolerance, though the question does not say year."""
+    """Whether a number may be a year on an axis: years have no tolerance, even if the question does not say year."""
     bare = reading.unit is None and reading.currency is None and not reading.percent
     return bare and reading.decimals == 0 and 1500 <= reading.value <= 2100
 
 
 def _same_currency(a: str, b: str | None) -> bool:
-    """`¥` is yuan or yen."""
+    """Whether currencies may be equal; `¥` is yuan or yen."""
     return a == b or (b is not None and (a in b or b in a))
 
 
 def same(a: Reading, b: Reading) -> bool:
-    """The same quantity written twice: `60° (π/3)`, `0.5 (50%)`, `Twelve (12)`."""
+    """Whether a quantity is written twice: `60° (π/3)`, `0.5 (50%)`, `Twelve (12)`."""
     if a.value == b.value and (a.unit is None or b.unit is None or a.unit == b.unit):
         return True
     x = a.value * a.unit.factor if a.unit else a.value / (100 if a.percent else 1)
@@ -240,7 +240,7 @@ def same(a: Reading, b: Reading) -> bool:
 
 
 def _rounds_to(fine: Fraction, coarse: Fraction, decimals: int) -> bool:
-    """Whether `fine` at so many decimals is `coarse`, halves either way."""
+    """Whether `fine` rounds to `coarse` at this number of decimals, halves up or down."""
     return abs(fine - coarse) * 2 <= Fraction(10) ** -decimals
 
 

@@ -1,4 +1,4 @@
-"""Answers of several parts: by label, else by what the question calls them, else by position."""
+"""Compare answers of several parts: by label, else by the question's names for them, else by position."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _STOP = frozenset(_STOP_TEXT.split())
 
 
 def labelled(text: str) -> list[tuple[str, str]]:
-    """`(a) 3 (b) 5` -> [(a, 3), (b, 5)]; empty where there are no labels."""
+    """Split `(a) 3 (b) 5` into [(a, 3), (b, 5)]; empty if there are no labels."""
     found = list(_LABEL.finditer(text))
     if not found or text[: found[0].start()].strip(" :,;."):
         return []
@@ -36,7 +36,7 @@ def labelled(text: str) -> list[tuple[str, str]]:
 
 @dataclass(frozen=True, slots=True)
 class Multipart:
-    """Every part under its own kind."""
+    """A reference of several parts, each under its own kind."""
 
     labels: tuple[str, ...]
     parts: tuple[Form, ...]
@@ -67,7 +67,7 @@ class Multipart:
         return "; ".join(f"({label}) {text}" for label, text in zip(self.labels, self.texts, strict=True))
 
     def _assigned(self, answer: str) -> tuple[list[str] | None, bool]:
-        """The answer's text for each part, and whether there is more; None where a part is missing."""
+        """Return the answer's text for each part, and whether there is more; None if a part is missing."""
         given = labelled(answer)
         if given:
             return self._by_label(given)
@@ -87,7 +87,7 @@ class Multipart:
         return None, False
 
     def _by_name(self, pieces: list[str]) -> tuple[list[str] | None, bool] | None:
-        """`5 dogs, 3 cats` by what the question calls each part; None where names do not tell."""
+        """Assign `5 dogs, 3 cats` by the question's name for each part; None if the names do not decide."""
         if not all(self.names):
             return None
         found: dict[int, str] = {}
@@ -111,7 +111,7 @@ class Multipart:
         return None, False
 
     def _bare(self, piece: str, index: int) -> str:
-        """A part without the name it carries: `cats: 3` and `3 cats` are `3`."""
+        """Return a part without its name: `cats: 3` and `3 cats` are `3`."""
         named = _NAMED.match(piece)
         if named is not None:
             return named.group(2).strip()
@@ -122,7 +122,7 @@ class Multipart:
 
 
 def compile_multipart(text: str, cues: Cues, compiled: Compile, *, forced: bool) -> Multipart | None:
-    """The truth as labelled parts (`(a) 3 (b) 5`) or named ones (`cats: 3, dogs: 5`)."""
+    """Compile the reference as labelled parts (`(a) 3 (b) 5`) or named ones (`cats: 3, dogs: 5`)."""
     given = labelled(text)
     if len(given) >= 2 and all(part for _, part in given):
         labels, texts = zip(*given, strict=True)
@@ -150,7 +150,7 @@ def _built(
 
 
 def _names(question: str, labels: tuple[str, ...]) -> tuple[frozenset[str], ...]:
-    """What the question says in each labelled part, words of several parts taken out."""
+    """Return the question's words in each labelled part, without the words of several parts."""
     asked = dict(_question_parts(question))
     if not set(labels) <= set(asked):
         return tuple(frozenset() for _ in labels)

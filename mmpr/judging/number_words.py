@@ -1,4 +1,4 @@
-"""Numbers in words, English and Chinese, rewritten as digits where a number is expected."""
+"""Rewrite numbers in English or Chinese words as digits."""
 
 from __future__ import annotations
 
@@ -71,10 +71,10 @@ _LETTERS = re.compile(r"[a-z]+")
 
 
 def _value(run: str) -> list[int]:
-    """The numbers of one run of words: `one hundred five` is one, `one two` is two."""
+    """Return the numbers in one run of words: `one hundred five` is one number, `one two` is two."""
     numbers: list[int] = []
     total = current = 0
-    last = 10**15  # the size of the word before: a word must be smaller, or a multiplier
+    last = 10**15  # the size of the previous word: the next word must be smaller, or a multiplier
     for word in re.split(r"[\s-]+", run.lower()):
         if word in ("and", "a", "an"):
             continue
@@ -122,7 +122,7 @@ def _part(found: re.Match[str]) -> str:
 
 @lru_cache(maxsize=256)
 def english_digits(text: str) -> str:
-    """`thirty-five percent` -> `35 percent`, `three quarters` -> `3/4`, `half a dozen` -> `6`."""
+    """Turn `thirty-five percent` into `35 percent`, `three quarters` into `3/4`, `half a dozen` into `6`."""
     if _NUMBER_WORDS.isdisjoint(_LETTERS.findall(text.lower())):
         return text
     text = _DOZEN.sub(_dozen, text)
@@ -138,7 +138,7 @@ _HAN_DIGITS = {char: value for value, char in enumerate("零一二三四五六�
 _HAN_SCALES = {"十": 10, "百": 100, "千": 1000, "拾": 10, "佰": 100, "仟": 1000}
 _HAN = "零〇一二两俩三四五六七八九十百千万亿壹拾佰仟"
 _HAN_RUN = re.compile(rf"[{_HAN}]+(?:点[{_HAN}]+)?")
-# Words that hold a numeral's character and are no number.
+# Words that contain a numeral's character and are no number.
 _HAN_WORDS = re.compile("一共|一定|一样|一些|一起|一般|一直|统一|唯一|之一|万一|一下|一致|一侧|一边|百分点|千万别")
 _HAN_PERCENT = re.compile(rf"百分之([负]?[{_HAN}\d.]+(?:点[{_HAN}]+)?)")
 _HAN_PART = re.compile(rf"([{_HAN}\d]{{1,40}})分之([{_HAN}\d]{{1,40}})")
@@ -156,11 +156,11 @@ def _and_half(found: re.Match[str]) -> str:
     return f"{whole}.5" if whole.isdigit() else found.group()
 
 
-_MAX_HAN = 40  # characters of the longest number that anybody writes out
+_MAX_HAN = 40  # characters of the longest number that people write in words
 
 
 def han_value(run: str) -> Fraction | None:
-    """`一百零五` -> 105, `三点五` -> 3.5, `二零一六` -> 2016; None where it is no number."""
+    """Return the value of `一百零五` (105), `三点五` (3.5), `二零一六` (2016); None if it is no number."""
     if len(run) > _MAX_HAN:
         return None
     whole, _, decimals = run.partition("点")
@@ -204,7 +204,7 @@ def _han_run(found: re.Match[str]) -> str:
 
 
 def chinese_digits(text: str) -> str:
-    """`十二平方厘米` -> `12平方厘米`, `百分之三十五` -> `35%`, `三分之二` -> `2/3`."""
+    """Turn `十二平方厘米` into `12平方厘米`, `百分之三十五` into `35%`, `三分之二` into `2/3`."""
     if text.isascii():
         return text
     text = _HAN_WORDS.sub(" ", text)
@@ -217,7 +217,7 @@ def chinese_digits(text: str) -> str:
 
 
 def digits(text: str) -> str:
-    """Every number in words as digits."""
+    """Replace every number in words by digits."""
     return chinese_digits(english_digits(text))
 
 
@@ -226,7 +226,7 @@ _ROMAN = re.compile(r"(?=[IVXLCDM])M{0,3}(?:CM|CD|D?C{0,3})(?:XC|XL|L?X{0,3})(?:
 
 
 def roman_value(text: str) -> int | None:
-    """`XIV` -> 14; only well-formed capital numerals."""
+    """Return the value of `XIV` (14); only well-formed capital numerals."""
     if _ROMAN.match(text) is None:
         return None
     total = 0

@@ -1,4 +1,4 @@
-"""Every number that a text mentions, with its sign, scale, percent, currency and unit, and the words left over."""
+"""Find every number that a text mentions, with sign, scale, percent, currency and unit, and the remaining words."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Mention:
-    """A reading and where it stands."""
+    """A reading and its place."""
 
     start: int
     end: int
     reading: Reading
 
 
-_CURRENCIES = meanings("currencies")  # `69 cents` is a part of whichever whole coin
+_CURRENCIES = meanings("currencies")  # `69 cents` is a part of any currency with cents
 _SCALES = {name: int(power) for name, power in meanings("scales").items()} | {"m": 6}
 _LIT = (
     r"(?:\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d{1,60})?|[1-9]\d{0,2}(?:[ ]\d{3})+(?![\d/])|\d{1,60}(?:\.\d{1,60})?|\.\d{1,60})"
@@ -68,7 +68,7 @@ _SIMPLE = re.compile(r"[-+]?\d{1,18}(?:\.(\d{1,18}))?$")
 
 @lru_cache(maxsize=256)
 def read_simple(text: str) -> Reading | None:
-    """The quick way for `13`, `-5`, `0.38`."""
+    """Read `13`, `-5`, `0.38` fast."""
     found = _SIMPLE.match(text)
     if found is None:
         return None
@@ -150,7 +150,7 @@ _INDIAN = re.compile(r"(?<![\d,.])\d{1,2}(?:,\d{2})+,\d{3}(?![\d,])")
 
 @lru_cache(maxsize=256)
 def plain_numbers(text: str) -> str:
-    """`2\\frac{1}{2}` -> `2 1/2`, `3 out of 4` -> `3/4`, `1 hour 45 minutes` -> `105 min`, words as digits."""
+    """Turn `2\\frac{1}{2}` into `2 1/2`, `3 out of 4` into `3/4`, `1 hour 45 minutes` into `105 min`, also words."""
     if "\\frac" in text:
         text = _FRAC.sub(_frac, text)
     text = digits(_AN_HOUR.sub("1 ", text) if " and" in text else text)
@@ -163,7 +163,7 @@ def plain_numbers(text: str) -> str:
 
 
 def _one_unit(text: str) -> str:
-    """Quantities in two units as one: `5 ft 10 in` -> `70 in`, `4 dollars and 50 cents` -> `$4.50`."""
+    """Join quantities in two units: `5 ft 10 in` -> `70 in`, `4 dollars and 50 cents` -> `$4.50`."""
     if len(text) > 400 or _AFTER_DIGIT.search(text) is None:
         return text
     if len(_NUMERALS.findall(text)) < 2:
@@ -187,14 +187,14 @@ def _finer(found: re.Match[str], held: int) -> str:
 
 @lru_cache(maxsize=256)
 def mentions(text: str) -> tuple[Mention, ...]:
-    """Every number of the text, in order.
+    """Return every number of the text, in order.
 
     Raises:
         algebra.Unbounded: a number is too long or its power too large.
     """
     found: list[Mention] = []
     at = 0
-    # A number begins at most so many characters before its first digit: with a sign, a currency, a point and blanks.
+    # A number begins at most this many characters before its first digit: a sign, a currency, a point and blanks.
     while (digit := _DIGIT.search(text, at)) is not None:
         match = _MENTION.search(text, max(at, digit.start() - 12))
         if match is None:
@@ -275,7 +275,7 @@ _QUANTITY = re.compile(
 
 @lru_cache(maxsize=256)
 def read_quantity(text: str) -> Reading | None:
-    """The quick way for a text that is one number with its currency, per cent or unit; None for any other."""
+    """Read a text that is one number with its currency, per cent or unit, fast; None for any other text."""
     if (simple := read_simple(text)) is not None or _QUANTITY.match(text) is None:
         return simple
     found = mentions(text)
@@ -287,7 +287,7 @@ def read_quantity(text: str) -> Reading | None:
 
 @lru_cache(maxsize=256)
 def _unit_first(tail: str) -> tuple[int, Unit | None]:
-    """The unit that what follows a number begins with, and how long it is."""
+    """Return the unit at the beginning of the text after a number, and its length."""
     start = len(tail) - len(tail.lstrip(" -{"))
     match = UNIT.match(tail, start)
     if match is None or _INCH_AS_WORD.match(tail, start) is not None:  # `5 in the jar`
@@ -309,7 +309,7 @@ _MIXED = re.compile(r"(?<![\d.])(\d{1,9}) (\d{1,9}/\d{1,9})(?![\d.])")  # `2 2/3
 
 @lru_cache(maxsize=256)
 def read_closed(text: str) -> Mention | None:
-    """A closed form at the start of the text: `2\\sqrt{5}`, `π/3 radians`, `(3+4)*2`; None where there is none.
+    """Read a closed form at the start of the text: `2\\sqrt{5}`, `π/3 radians`, `(3+4)*2`; None if there is none.
 
     Raises:
         algebra.Unbounded: it is too large to evaluate.
@@ -335,7 +335,7 @@ def read_closed(text: str) -> Mention | None:
 
 
 def closed_value(node: algebra.Node) -> Reading | None:
-    """The real number that an expression without symbols is, or None.
+    """Return the real number of an expression without symbols, or None.
 
     Raises:
         algebra.Unbounded: it is too large to evaluate.

@@ -1,4 +1,4 @@
-"""What a source may state about its answers."""
+"""The options of judging: what a source may state about its answers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _KINDS_TEXT = """
 choice yes_no number year roman date time ratio interval tuple set list expression equation text ocr box multipart
 """
 KINDS = tuple(_KINDS_TEXT.split())
-_SYNONYMS = meanings("synonyms of kinds")  # what datasets call the same kinds
+_SYNONYMS = meanings("synonyms of kinds")  # names of the same kinds in datasets
 FORMATS = ("final", "boxed", "think", "any")
 _OWN_JUDGE = re.compile(r"\A[^\W\d]\w*+(?:\.[^\W\d]\w*+)*+:[^\W\d]\w*+(?:\.[^\W\d]\w*+)*+\Z")
 BOX_FORMATS = ("xyxy", "xywh", "cxcywh")
@@ -60,12 +60,12 @@ class JudgeOptions:
             raise ConfigError(f"box_iou {self.box_iou} is not in (0, 1]")
         if self.relative_tolerance is not None and not 0 <= self.relative_tolerance < 1:
             raise ConfigError(f"relative_tolerance {self.relative_tolerance} is not in [0, 1)")
-        if self.relative_tolerance == 0:  # as older runs have it; one way of judging has one key
+        if self.relative_tolerance == 0:  # as in older runs, so that equal options have equal keys
             object.__setattr__(self, "relative_tolerance", None)
 
 
 def kind_named(name: str) -> str | None:
-    """The kind that a dataset's word means, or None."""
+    """Return the kind for a dataset's word, or None."""
     plain = name.strip().lower().replace("-", "_").replace(" ", "_")
     return plain if plain in KINDS else _SYNONYMS.get(plain)
 

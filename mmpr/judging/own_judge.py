@@ -1,4 +1,4 @@
-"""A judge of somebody's own in place of the rules: named by `module:name`, or the rules where none is named."""
+"""A user's own judge instead of the rules, named by `module:name`; without a name, the rules judge."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mmpr.judging.option_lists import JudgeOptions
 from mmpr.judging.rules import VERSION
 from mmpr.types import Outcome, Question, Verdict
 
-FAILED = "error-own-judge"  # begins the rule of a verdict that it did not give: it raised, or returned no Verdict
+FAILED = "error-own-judge"  # prefix of the rule if the judge raised or returned no Verdict
 
 
 class JudgesResponses(Protocol):
@@ -30,13 +30,13 @@ class JudgesResponses(Protocol):
 
 
 class OwnJudge:
-    """Somebody's own judge with the methods of `Judge`. What fails on one response is that response's ERROR.
+    """A user's own judge with the methods of `Judge`. An exception on one response makes its verdict ERROR.
 
     Args:
         place: `module:name`.
 
     Raises:
-        ConfigError: there is no such callable, or it has no name and version.
+        ConfigError: the callable does not exist, or has no name and version.
     """
 
     def __init__(self, place: str) -> None:
@@ -49,7 +49,7 @@ class OwnJudge:
         self.close()
 
     def judge(self, question: Question, response: str) -> Verdict:
-        """One response."""
+        """Judge one response."""
         try:
             verdict = self._call(question, response)
         except Exception as error:  # noqa: BLE001 whatever a stranger's code raises on one response ends no build
@@ -59,15 +59,15 @@ class OwnJudge:
         return Verdict(Outcome.ERROR, None, f"{FAILED}-returned-{type(verdict).__name__}")
 
     def judge_all(self, question: Question, responses: Sequence[str]) -> list[Verdict]:
-        """All responses of one question."""
+        """Judge all responses to one question."""
         return [self.judge(question, response) for response in responses]
 
     def close(self) -> None:
-        """Nothing to end: what it holds is its own."""
+        """Do nothing: there is no process to end."""
 
 
 def load_judge(place: str) -> JudgesResponses:
-    """The callable that `module:name` names.
+    """Return the callable that `module:name` names.
 
     Raises:
         ConfigError: it cannot be imported here, or is no judge; says what is missing.
@@ -91,10 +91,10 @@ def _text(found: Callable[..., object], label: str) -> str | None:
 
 
 def place_of(judge: Callable[..., object]) -> str:
-    """The `module:name` by which engines and later starts find a callable again.
+    """Return the `module:name` by which engines and later starts find a callable again.
 
     Raises:
-        ConfigError: it is no judge, or they would not find it: it is local, or of a script or notebook.
+        ConfigError: it is no judge, or cannot be found again because it is local, or defined in a script or notebook.
     """
     module, name = getattr(judge, "__module__", ""), getattr(judge, "__qualname__", "")
     place = f"{module}:{name}"
@@ -105,24 +105,24 @@ def place_of(judge: Callable[..., object]) -> str:
 
 
 def open_judge(options: JudgeOptions, *, time_limit_s: float = 1.0) -> Judge | OwnJudge:
-    """What judges under these options: the rules, or somebody's own judge."""
+    """Return what judges under these options: the rules, or a user's own judge."""
     return OwnJudge(options.judge) if options.judge else Judge(options=options, time_limit_s=time_limit_s)
 
 
 def judge_key(options: JudgeOptions) -> str:
-    """One line that names a way of judging, the judge's own version included; stands in every commit.
+    """Return one line that identifies a way of judging, with the version of an own judge; every commit stores it.
 
     Raises:
         ConfigError: the own judge cannot be loaded.
     """
     key = {**asdict(options), "version": VERSION, **own_label(options)}
     if options.judge is None:
-        del key["judge"]  # the keys of runs from before there were others stay equal
+        del key["judge"]  # the keys of runs from before own judges existed do not change
     return json.dumps(key, sort_keys=True)
 
 
 def own_label(options: JudgeOptions) -> dict[str, str]:
-    """Name and version of the own judge; nothing where the rules judge."""
+    """Return name and version of the own judge; empty if the rules judge."""
     if options.judge is None:
         return {}
     own = load_judge(options.judge)

@@ -1,4 +1,4 @@
-"""Spans of the calendar that no date names: a century, a decade, a quarter, a year of an era."""
+"""Compare calendar spans that no date names: a century, a decade, a quarter, a year of an era."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ _TENS = {word: 10 * n for n, word in enumerate(("twen", "thir", "for", "fif", "s
 
 @dataclass(frozen=True, slots=True)
 class CalendarSpan:
-    """`sort` is century, decade, quarter, half, season or year; years before the era are negative."""
+    """A span; `sort` is century, decade, quarter, half, season or year. Years before the era are negative."""
 
     sort: str
     number: int
@@ -84,7 +84,7 @@ class CalendarSpan:
 
 
 def read_span(text: str) -> CalendarSpan | None:
-    """The span that the whole text names, or None."""
+    """Return the span that the whole text names, or None."""
     low = text.casefold().strip(" .,")
     if len(low) > 60 or _SHAPE.search(low) is None:
         return None
@@ -102,14 +102,14 @@ def _span(sort: str, said: dict[str, str | None]) -> CalendarSpan:
     number = number or ORDINALS.get(nth, 21 if nth.startswith("twenty") else 0)
     before = (said.get("era") or "").startswith("b") or said.get("before") == "公元前"
     sign = -1 if before else 1
-    if (tens := said.get("tens")) is not None:  # of some century
+    if (tens := said.get("tens")) is not None:  # of an unknown century
         return CalendarSpan(sort, 0, _TENS[tens], part)
     return CalendarSpan(sort, sign * number, sign * int(said.get("y") or 0), _SEASONS.get(part, _PARTS.get(part, part)))
 
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """A century, decade, quarter, half, season, or a year of an era as the reference."""
+    """A reference that is a century, decade, quarter, half, season, or a year of an era."""
 
     span: CalendarSpan
     text: str
@@ -139,6 +139,6 @@ class Period:
 
 
 def compile_period(text: str) -> Period | None:
-    """The reference as a period where its whole text names one."""
+    """Compile the reference as a period, if its whole text names one."""
     span = read_span(text)
     return None if span is None else Period(span, text)

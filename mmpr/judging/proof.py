@@ -1,4 +1,4 @@
-"""The gate that every INCORRECT passes: it is proof, likely, or no INCORRECT at all.
+"""The gate that every INCORRECT passes: it is proven, likely, or not INCORRECT at all.
 
 A family says what it sees; what it did not understand completely is no difference. Here each claim is held against the
 whole answer once more: is it the same text in another dress, does one hold the other, was all of it understood?
@@ -28,24 +28,24 @@ from mmpr.types import Certainty, Outcome
 
 Read = Callable[[str], Form | None]
 
-# What a guard saw is no difference: the answer is negated, bounded, in doubt or no answer.
+# A guard's finding is no difference: the answer is negated, bounded, doubted or no answer.
 _GUARDS = frozenset((Rule.REFUSAL, Rule.NEGATED, Rule.BOUND, Rule.SOFT, Rule.EXPRESSION_UNREAD))
-# Kinds that are read by one reader and may be held against each other.
+# Kinds that one reader reads, so that they can be compared with each other.
 _GROUPS = {
     **dict.fromkeys(("number", "year", "roman"), "number"),
     **dict.fromkeys(("expression", "equation"), "maths"),
     **dict.fromkeys(("date", "year_month"), "date"),
 }
-# Where every sign carries meaning, a family's own proof stands: `-x` is no `x` in another dress.
+# Kinds in which every sign carries meaning, so that the family's own proof counts: `-x` is not another form of `x`.
 _SIGNED = frozenset(("expression", "equation", "inequality", "matrix", "formula", "number"))
-# Where `before 3:15 PM` names other values than 3:15 PM.
+# Kinds for which `before 3:15 PM` names other values than 3:15 PM.
 _BOUNDED = frozenset(("date", "time", "year", "number", "tuple", "ratio"))
-# Kinds whose readers take the first of `yes or 7`.
+# Kinds whose readers read the first part of `yes or 7`.
 _ONE_OF = frozenset(("choice", "yes_no", "year"))
-# Kinds whose reference may itself say that it is unknown, or whose answer may hold it beside a refusal.
+# Kinds whose reference may itself be "unknown", or whose answer may contain it next to a refusal.
 _OWN_REFUSAL = frozenset(("text", "choice", "ocr", "number", "year", "yes_no", *_SIGNED))
 _FAILED = {"negated": Rule.NEGATED, "soft": Rule.SOFT, "bound": Rule.BOUND}
-# A sentence that names its value and nothing else: `The perimeter is 7`, `G represents 8`.
+# A sentence that only names its value: `The perimeter is 7`, `G represents 8`.
 _STATED = re.compile(
     r"(?:[A-Za-z][A-Za-z' ]{0,100}\s)?(?:is|are|was|were|equals|represents|shows|got|there are)\s{1,4}"
     r"(?=[-+$€£¥]{0,2}\d)"
@@ -69,7 +69,7 @@ _BLANKS = re.compile(r"(?<!\d)\s{1,4}|\s{1,4}(?!\d)")
 
 @dataclass(frozen=True, slots=True)
 class Gated:
-    """A form whose INCORRECT is proof, or likely."""
+    """A form whose INCORRECT is either proven or likely."""
 
     inner: Form
     text: str
@@ -81,8 +81,8 @@ class Gated:
         return self.inner.kind
 
     def compare(self, answer: str) -> Ruling:
-        """What the family says, with every INCORRECT examined; a hedge decides nothing in favour of the answer."""
-        if self._plain_quantity(answer):  # no guard, no other dress, nothing that was not understood
+        """Return the family's ruling after examining every INCORRECT; a hedge never decides in favour of the answer."""
+        if self._plain_quantity(answer):  # no guard, no other notation, nothing that was not understood
             ruling = self.inner.compare(answer)
             return ruling if ruling.outcome is not Outcome.INCORRECT else different(ruling.rule)
         hedged = guards.without_hedge(answer)
@@ -96,7 +96,7 @@ class Gated:
             return self._stood_by(answer, ruling)
         if self.kind in _BY_TOKENS and _same_tokens(answer, self.text, numeric=self.kind == "date"):
             return correct(_BY_TOKENS[self.kind])
-        if answer.endswith("!") and ruling.outcome is Outcome.INCORRECT:  # `42!`: a factorial, or joy
+        if answer.endswith("!") and ruling.outcome is Outcome.INCORRECT:  # `42!`: a factorial, or an exclamation
             calm = self.compare(answer.rstrip("! "))
             return ruling if calm.certainty is Certainty.PROVEN else ambiguous(ruling.rule)
         return ruling if ruling.outcome is not Outcome.INCORRECT else self._examined(answer, ruling)
@@ -114,7 +114,7 @@ class Gated:
         return self.inner.show()
 
     def _stood_by(self, answer: str, ruling: Ruling) -> Ruling:
-        """The family's CORRECT, unless the answer takes it back, doubts it or only bounds it."""
+        """Return the family's CORRECT, unless the answer retracts it, doubts it or only gives a bound."""
         low = answer.casefold()
         if low == self.text.casefold():
             return ruling
@@ -171,7 +171,7 @@ class Gated:
         return ambiguous(ruling.rule) if same and same == squeezed(self.text) else None
 
     def _letters(self, answer: str) -> bool:
-        """Whether a hyphen or dot that was squeezed out cannot have been a sign or a decimal point."""
+        """Whether a removed hyphen or dot cannot have been a sign or a decimal point."""
         return not any(c.isdigit() for c in answer) or self.kind in ("text", "ocr")
 
     def _every_candidate(self, answer: str) -> Ruling:
@@ -182,7 +182,7 @@ class Gated:
         return self._none_of(guards.candidates(answer))
 
     def _outside(self, first: str, last: str) -> Ruling:
-        """The range between two numbers, where the reference is neither and not between them."""
+        """Compare a range with a reference that is neither of its ends and not between them."""
         low, wanted, high = (read_quantity(text) for text in (first, self.text, last))
         held = None not in (low, wanted, high) and low.value <= wanted.value <= high.value  # type: ignore[union-attr]
         return ambiguous(Rule.SEVERAL) if held else self._none_of((first, last))
@@ -200,7 +200,7 @@ class Gated:
         return ambiguous(ruling.rule) if akin(answer, self.text) else unlike(ruling.rule)
 
     def _understood(self, answer: str) -> bool:
-        """Whether the whole answer reads as a reference of this kind would."""
+        """Whether the whole answer can be read like a reference of this kind."""
         if self.kind == "number" and is_value(answer):
             return True
         form = self.read(answer)
@@ -278,7 +278,7 @@ def offers(question: str, a: str, b: str) -> bool:
         before = _ENDS.split(question[: match.start()][-200:])[-1].split(",")
         after = _QUANTIFIED.sub("", core(question[match.end() : match.end() + 200]), count=1) + " "
         items = [_QUANTIFIED.sub("", core(item), count=1) for item in before]
-        # what stands before the first alternative belongs to its item: `is the mug ceramic`
+        # text before the first alternative belongs to its item: `is the mug ceramic`
         long = max((i for i, item in enumerate(items) if item.count(" ") > 2), default=0)
         places = [
             -1

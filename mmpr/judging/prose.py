@@ -1,4 +1,4 @@
-"""Short text: words against words, never a number parser."""
+"""Compare short texts: words with words, never with a number parser."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mmpr.judging.rules import Rule, Ruling, ambiguous, correct, different, inco
 from mmpr.judging.tables import groups
 
 HAN = re.compile(r"[\u3400-\u9fff]")
-# Words that mean the same, as `spelled` writes them.
+# Words with the same meaning, in the form of `spelled`.
 ALIASES = {name: names[0] for names in groups("aliases") for name in names}
 _CLASSIFIERS_HAN = re.compile(
     r"^(?:一|这|那|两|三|几)(?:只|个|条|匹|头|辆|本|张|棵|朵|位|名|把|块|台|架|艘|座|栋|双|件|根|片|群|种|杯"
@@ -84,7 +84,7 @@ _SPELLING = (
     (re.compile(r"\baeroplane"), "airplane"),
     (re.compile(r"\bco-?operat"), "cooperat"),
 )
-# What any of these patterns needs: most texts hold none of it.
+# Characters that any of these patterns needs: most texts contain none.
 _BRITISH = re.compile(
     r"our|grey|is(?:e|ing|ation)|res?\b|ll(?:er|ed|ing)|alumin|tyre|moust|ough|pyj|sulph|aerop|operat"
 )
@@ -104,7 +104,7 @@ _TITLE = re.compile(r"^(?:mr|mrs|ms|dr|prof|sir|president|king|queen|st|saint)\s
 
 @lru_cache(maxsize=512)
 def spelled(text: str) -> str:
-    """Lower case, without punctuation, in American spelling, blanks single."""
+    """Return lower case without punctuation, in American spelling, with single blanks."""
     text = text.casefold().replace(" & ", " and ")
     if text.replace(" ", "").isalpha():
         text = " ".join(text.split())
@@ -125,7 +125,7 @@ _DAY_HAN = re.compile(r"(?:星期|礼拜|周)([一二三四五六日天])$")
 
 
 def _plain_han(text: str) -> str:
-    """`红色的` -> `红色`, `往左边` -> `左`, `礼拜天` -> `星期日`, `九月份` -> `9月`."""
+    """Turn `红色的` into `红色`, `往左边` into `左`, `礼拜天` into `星期日`, `九月份` into `9月`."""
     text = text.rstrip(" .。!！,，")
     text = text[:-1] if len(text) > 2 and text.endswith(("的", "市", "省")) else text
     if (sex := _SEX_HAN.match(text)) is not None:
@@ -139,7 +139,7 @@ def _plain_han(text: str) -> str:
 
 @lru_cache(maxsize=512)
 def core(text: str) -> str:
-    """`It is a small cat.` -> `small cat`: without opening words, articles and closing reasons."""
+    """Turn `It is a small cat.` into `small cat`: without opening words, articles and closing reasons."""
     low = text.casefold().strip()
     if (opening := _OPENING.match(low)) is not None:
         low = low[opening.end() :]
@@ -154,7 +154,7 @@ def core(text: str) -> str:
 
 
 def head(text: str) -> tuple[str, str]:
-    """The leading preposition and the rest: `on the couch` -> (`on`, `couch`)."""
+    """Return the leading preposition and the rest: `on the couch` -> (`on`, `couch`)."""
     found = _PREPOSITION.match(text)
     if found is None:
         return "", text
@@ -162,7 +162,7 @@ def head(text: str) -> tuple[str, str]:
 
 
 def same_words(a: str, b: str) -> bool:
-    """Equal up to the plural of the last word, number words, aliases and a company's legal form."""
+    """Whether texts are equal except for a final plural, number words, aliases and a company's legal form."""
     if a == b:
         return True
     if a.replace(" ", "") == b.replace(" ", "") and len(a) > 2 and _DIGIT.search(a) is None:
@@ -185,7 +185,7 @@ def _forms(text: str) -> frozenset[str]:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A word or phrase as truth."""
+    """A reference that is a word or phrase."""
 
     text: str
     plain: str
@@ -193,7 +193,7 @@ class Text:
     kind: str = "text"
 
     def compare(self, answer: str) -> Ruling:
-        """Words against words; what has more or fewer words than the truth is dropped, what is different is wrong."""
+        """Compare words; more or fewer words than the reference are undecided, different words are wrong."""
         low = answer.casefold()
         if low == self.text.casefold() or same_words(core(answer), self.plain):
             return correct(Rule.TEXT)
@@ -241,7 +241,7 @@ class Text:
         return None
 
     def _readings(self, answer: str) -> list[str]:
-        """The answer whole, and what follows a label or a verb whose words the question holds."""
+        """Return the whole answer, and the text after a label or verb if the question contains the words before it."""
         readings = [core(answer)]
         low = answer.casefold()
         for pattern in (_LABEL, _COPULA, _COPULA_HAN):
@@ -256,7 +256,7 @@ class Text:
         return readings
 
     def _asks(self, predicate: str) -> bool:
-        """Whether the question asks which one it is that so and so: `Which is bigger?`."""
+        """Whether the question asks which one has a property: `Which is bigger?`."""
         known = self.cues.words() | STOP | {"than"}
         return (
             self.cues.has(_WHICH)
@@ -325,7 +325,7 @@ class Text:
         return incorrect(Rule.TEXT)
 
     def _extra(self, got: list[str], wanted: list[str], *, goes_on: bool) -> Ruling:
-        """`a small gray cat` and `a cat on a mat` may be the cat; `cat food` is none."""
+        """Whether more words change nothing: `a small gray cat` and `a cat on a mat` may be the cat, `cat food` not."""
         ends = got[-len(wanted) :] == wanted
         begins = got[: len(wanted)] == wanted
         if begins and not ends and not goes_on and len(got) <= len(wanted) + 1 and len(wanted) <= 2:
@@ -344,7 +344,7 @@ _STATES = frozenset(_STATES_TEXT.strip().replace("\n", "|").split("|"))
 
 
 def _ends_in_region(got: str, wanted: str) -> bool:
-    """`Dallas, Texas` for Dallas: a place with the state or country that it lies in."""
+    """Match `Dallas, Texas` with Dallas: a place followed by its state or country."""
     region = got.removeprefix(wanted).strip()
     return got.startswith(wanted + " ") and (region in _STATES or is_territory(region))
 
@@ -363,14 +363,14 @@ def _content(text: str) -> list[str]:
 
 
 def _contains(text: str, part: str) -> bool:
-    """Whole words, never letters: `bobcat` holds no `cat`."""
+    """Whether whole words occur, never letters: `bobcat` does not contain `cat`."""
     if HAN.search(part) is not None:
         return part in text
     return f" {part} " in f" {text} "
 
 
 def near(a: str, b: str) -> bool:
-    """One slip in a long word: a misspelling, not another thing. `cat` and `car` are two things."""
+    """Whether a long word has one typo, so that it is no other thing. `cat` and `car` are two things."""
     if min(len(a), len(b)) < 8 or any(c.isdigit() for c in a + b):
         return False
     from rapidfuzz.distance import Levenshtein
@@ -379,5 +379,5 @@ def near(a: str, b: str) -> bool:
 
 
 def compile_text(text: str, cues: Cues) -> Text:
-    """Any truth as text."""
+    """Compile any reference as text."""
     return Text(text, core(text) or text.casefold(), cues)

@@ -1,4 +1,4 @@
-"""Numbers with everything that may hang on them: integers, decimals, percent, money, units, angles, fractions."""
+"""Compare numbers with everything attached to them: integers, decimals, percent, money, units, angles, fractions."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from mmpr.judging.numbers import (
 )
 from mmpr.judging.rules import Rule, Ruling, ambiguous, correct, different, incorrect
 
-# Words that say nothing about a number's meaning.
+# Words that do not change a number's meaning.
 _FILLER_TEXT = """
 a an the is are was were be it its it's this that these those there their they here he she in on at of to for
 from by with and as has have had we i you get gets got find found see seen so thus hence therefore then answer
@@ -44,7 +44,7 @@ cubic respectively counting counted positive
 们 需 要 花 费 付 民 币
 """
 FILLER = frozenset(_FILLER_TEXT.split())
-# Questions whose count is one of people, whatever they call them.
+# Questions that count people, under any name.
 _OF_PEOPLE_TEXT = """
 people person
 population inhabitant attend attendance visitor student sit passenger audience crowd member participant player
@@ -87,13 +87,13 @@ _ROUNDING_GLOSS = re.compile(
 _DOTTED_THOUSANDS = re.compile(r"[-+]?\d{1,3}(?:\.\d{3}){2,}")
 
 
-# `5 N to the left` may be -5; what stands beside it is a sign.
+# `5 N to the left` may be -5: these words are a sign.
 _DIRECTION = re.compile(
     r"\b(?:left|down|downwards?|west|south|back|backwards?|below|loss|lost|owed?|debt|deficit|decreas\w{1,4}|declin\w{1,4}"
     r"|fell|dropp?\w{0,3}|reduc\w{1,5}|negative|minus|clockwise|opposite)\b|(?<!零)[左下西南]|减少|下降|亏|负"
 )
-_TWO_TERMS = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)\s?(?::|\bto\b)\s?(\d{1,9})$")  # `3:4` where the reference writes 3/4
-_GLUED = re.compile(r"(?<![\w.])\d[\d.,]{0,20}[a-zA-Z]{1,2}(?![\w/^])")  # `10m` is ten metres, or ten times m
+_TWO_TERMS = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)\s?(?::|\bto\b)\s?(\d{1,9})$")  # `3:4` if the reference is written 3/4
+_GLUED = re.compile(r"(?<![\w.])\d[\d.,]{0,20}[a-zA-Z]{1,2}(?![\w/^])")  # `10m` is ten metres, or 10 times m
 _DIFFERENCE = re.compile(r"\bdifference\b|相差|差值")
 _ROUGH = re.compile(
     r"\W{0,3}(?:it(?:'s| is) )?(?:about|around|roughly|approximately|approx\.?|nearly|almost|大?约|~)", re.I
@@ -105,14 +105,14 @@ _CHARGED = re.compile(r"\bcharged?\b|\bions?\b|\boxidation|\bvalen|电荷|化合
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A number as truth. What the question says is read once, at compilation."""
+    """A reference that is a number. What the question says is read once, when it is compiled."""
 
     measure: Measure
     cues: Cues
     kind: str = "number"
 
     def compare(self, answer: str) -> Ruling:
-        """The answer's one number against the truth's, with all that hangs on both."""
+        """Compare the answer's only number with the reference, with everything attached to both."""
         if self.cues.ratio() and (found := _TWO_TERMS.match(answer)) is not None and int(found[2]):
             return self.measure.judge(Reading(Fraction(found[1]) / int(found[2]), None, "fraction"))
         try:
@@ -126,7 +126,7 @@ class Number:
             return beyond(str(self.measure.reading.value), answer)
 
     def normal(self, answer: str) -> str | None:
-        """The number in SI, so that `150 mm` and `15 cm` are one."""
+        """Return the number in SI units: `150 mm` and `15 cm` are equal."""
         try:
             read = self._read(answer)
         except algebra.Unbounded:
@@ -182,7 +182,7 @@ class Number:
         return self._settled(*read, answer)
 
     def _settled(self, reading: Reading, rest_words: tuple[str, ...], answer: str) -> Ruling:
-        """The ruling of the answer's one reading, in view of what else the answer holds."""
+        """Return the ruling of the answer's only reading, given the rest of the answer."""
         ruling = self.measure.judge(reading)
         if ruling.outcome != "correct":
             signed = self.cues.has(_DIFFERENCE) or _DIRECTION.search(answer.lower()) is not None
@@ -197,12 +197,12 @@ class Number:
         return ambiguous(Rule.SOFT) if guards.soft(answer.lower()) else ruling
 
     def _roughly(self, reading: Reading, answer: str) -> bool:
-        """`about 8` for 8.4: within a twentieth, if it says that it is rough."""
+        """Whether `about 8` is right for 8.4: within a twentieth, if the answer says that it is approximate."""
         wanted = self.measure.reading.value
         return abs(reading.value - wanted) * 20 <= abs(wanted) and _ROUGH.match(answer) is not None
 
     def _approximated(self, answer: str) -> Ruling | None:
-        """`5\\sqrt{2} ≈ 7.07`: either side may be the truth, if neither is wrong."""
+        """Compare `5\\sqrt{2} ≈ 7.07`: either side may be the reference, if neither is wrong."""
         exact, _, approximate = answer.rpartition("≈")
         last = _EQUALS.split(exact)[-1].strip()
         if read_closed(plain_numbers(last)) is None and not is_value(last):
@@ -214,7 +214,7 @@ class Number:
         return right[0] if right and all(ruling.outcome != "incorrect" for ruling in found) else None
 
     def _counts(self, answer: str, got: Reading) -> bool:
-        """`62 students` are no 62 % and no $62, though the question speaks of students."""
+        """Whether the number counts things: `62 students` are not 62 % and not $62, whatever the question asks."""
         reference = self.measure.reading
         if not (reference.percent and not got.percent) and not (reference.currency and got.currency is None):
             return False
@@ -222,7 +222,7 @@ class Number:
         return found is not None and found.group(1) not in FILLER and found.group(1) not in _SCALE_WORDS
 
     def explains(self, answer: str) -> bool:
-        """Whether the answer holds one number, and else only words that the question holds or that say nothing."""
+        """Whether the answer has one number, and otherwise only words of the question or words without meaning."""
         try:
             read = self._read(answer)
         except algebra.Unbounded:
@@ -248,14 +248,14 @@ class Number:
         return any(m.reading.value == self.measure.reading.value for m in mentions(plain_numbers(answer)))
 
     def _either(self, answer: str) -> Ruling:
-        """`3/4 or 0.75` is one value written twice; `5 or 6` is none."""
+        """Whether alternatives are one value: `3/4 or 0.75` is written twice; `5 or 6` is not."""
         found = mentions(plain_numbers(answer))
         if len(found) > 1 and all(self.measure.judge(m.reading).outcome == "correct" for m in found):
             return correct(Rule.NUMBER)
         return incorrect(Rule.SEVERAL)
 
     def _read(self, answer: str) -> tuple[Reading, tuple[str, ...]] | Ruling:
-        """The one reading of the answer and the unexplained words, or why there is none."""
+        """Return the only reading of the answer and the unexplained words, or the reason if there is none."""
         simple = read_simple(answer)
         if simple is not None:
             return simple, ()
@@ -283,7 +283,7 @@ class Number:
         return correct(Rule.NUMBER) if self.measure.reading.decimals else ambiguous(Rule.NUMBER_COMMA)
 
     def _last_side(self, text: str) -> str | Ruling:
-        """`6 + 5 + 2 = 13` -> `13`; the sides before must be a label or agree with the last."""
+        """Turn `6 + 5 + 2 = 13` into `13`; the sides before must be a label or equal the last side."""
         if "=" not in text and "≈" not in text:
             return text
         sides = _EQUALS.split(text)
@@ -331,7 +331,7 @@ class Number:
         return self._single(main, found[0], glosses)
 
     def _is_closed(self, text: str, closed: Mention) -> bool:
-        """A closed form counts where it is more than a first number and nothing numeric follows."""
+        """Whether a closed form counts: it is more than a first number, and nothing numeric follows it."""
         return not any(c.isdigit() for c in text[closed.end :])
 
     def _several(self, text: str, found: tuple[Mention, ...]) -> Ruling | tuple[Reading, tuple[str, ...]]:
@@ -381,7 +381,7 @@ class Number:
         return any(same(m.reading, reading) or self.measure.judge(m.reading).outcome == "correct" for m in found)
 
     def _unexplained(self, rest: str) -> tuple[str, ...]:
-        """Words that neither the question holds nor everyone says; `red` in `13 red marbles` is one."""
+        """Return words that are neither in the question nor common to all answers: `red` in `13 red marbles`."""
         low = _PER.sub(" per ", rest.lower()).replace("\\", " ")
         if not low.strip(" .,:;!?-()[]{}'\"|"):
             return ()
@@ -398,7 +398,7 @@ class Number:
 
 
 def _counted(answer: str, rest: tuple[str, ...]) -> bool:
-    """`33 eggs`: a number and the noun that it counts, nothing else."""
+    """Whether it is a number and the noun that it counts, nothing else: `33 eggs`."""
     found = re.fullmatch(r"[-+]?[\d.,]{1,20}\s([a-z]{3,20}s)\W{0,2}", answer)
     return found is not None and rest == (found[1],) and any(sense.startswith("n") for sense in senses(found[1]))
 
@@ -409,7 +409,7 @@ def _stands_in(literal: str, question: str) -> bool:
 
 
 def digits_of(text: str) -> str:
-    """The text with its number words as digits."""
+    """Return the text with its number words as digits."""
     return plain_numbers(text)
 
 
@@ -422,10 +422,10 @@ _ONE_UNIT_REFERENCE = re.compile(r"^(?:there (?:are|is|were|was) )?(?:≈|~|abou
 
 
 def compile_number(text: str, cues: Cues, *, relative_tolerance: float | None, forced: bool) -> Number | None:
-    """The truth as a number, or None where the text is not just one; `forced` also takes words beside it.
+    """Compile the reference as a number; None if it is not only a number, unless `forced` allows words next to it.
 
     Raises:
-        algebra.Unbounded: the truth is too large.
+        algebra.Unbounded: the reference is too large.
     """
     if cues.has(_CHARGED):
         text = _SIGN_LAST.sub(r"\2\1", text)
@@ -441,7 +441,7 @@ def _known(word: str, cues: Cues) -> bool:
 
 # `0,111` has a decimal comma, if anything; `9月` is a month.
 _NO_NUMBER = re.compile(r"[-+]?0,\d|\(\d{1,3},\d{3}\)$|\d{1,2}\s{0,4}[月日号]$")
-_HYPHENATED = re.compile(r"^\d{1,60}+(?:\s{0,4}-\s{0,4}\d{1,60}+)+$")  # a telephone number or a range, no difference
+_HYPHENATED = re.compile(r"^\d{1,60}+(?:\s{0,4}-\s{0,4}\d{1,60}+)+$")  # a phone number or a range, not a difference
 
 
 def _reference_reading(text: str, cues: Cues, *, forced: bool) -> Reading | None:
@@ -458,7 +458,7 @@ def _reference_reading(text: str, cues: Cues, *, forced: bool) -> Reading | None
     if not rest:
         return found[0].reading
     words = _WORD.findall(rest.lower())
-    if re.search(r"[-+*/^=<>]", rest) is not None and not forced:  # `1 - x` is no 1
+    if re.search(r"[-+*/^=<>]", rest) is not None and not forced:  # `1 - x` is not 1
         return None
     if cues.count() and len(words) <= 2 and not plain[: found[0].start].strip():
         return found[0].reading  # `2 dogs`, where the question asks how many

@@ -1,4 +1,4 @@
-"""A question's accepted answers, compiled once to typed truths."""
+"""Compile a question's accepted answers once, each under its kind."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ from mmpr.judging.yes_no import compile_yes_no
 from mmpr.option_letters import bare
 from mmpr.types import Question
 
-# A longer truth is a passage, which no rule of this package judges.
+# A longer reference is a passage, which no rule of this package can judge.
 MAX_REFERENCE_CHARS = 2_000
-# All accepted answers of a question, and all its options: more is no question that anybody asks.
+# Limits for all accepted answers and all options of a question; no real question exceeds them.
 _MAX_ALL_CHARS = 200_000
 
 
@@ -71,7 +71,7 @@ class Reference:
 
 
 def compile_reference(question: Question, *, options: JudgeOptions = DEFAULTS) -> Reference:
-    """The question's accepted answers, each under the kind that the row, the source or its own grammar says.
+    """Compile each accepted answer under the kind that the row, the source or its own grammar determines.
 
     Raises:
         JudgeError: there is no answer, or one does not parse under its kind: an error in the source's data.
@@ -84,7 +84,7 @@ def compile_reference(question: Question, *, options: JudgeOptions = DEFAULTS) -
     kind = None if hint is None else kind_named(hint)
     if hint is not None and kind is None:
         raise JudgeError(f"{question.id}: answer_kind {hint!r} is not known")
-    plain = tuple(clean(unwrapped(answer)) or answer.strip() for answer in question.answer)  # `**` is all dress
+    plain = tuple(clean(unwrapped(answer)) or answer.strip() for answer in question.answer)  # `**` is only markup
     choices = question.choices or _listed_options(question, plain)
     for raw, text in zip(question.answer, plain, strict=True):
         if not text or len(text) > MAX_REFERENCE_CHARS:
@@ -92,7 +92,7 @@ def compile_reference(question: Question, *, options: JudgeOptions = DEFAULTS) -
                 f"{question.id}: the answer {raw[:40]!r} is empty or longer than {MAX_REFERENCE_CHARS} characters"
             )
     if kind is None and question.choices:
-        kind = "choice"  # an answer beside options is one of them, never a free text
+        kind = "choice"  # with options, the answer is one of them, never a free text
     reader = AnswerReader(read_cues(question.text), options)
     forms = tuple(_compile(text, kind, reader, choices, question.id) for text in plain)
     written = tuple(answer.strip() for answer in question.answer)
@@ -100,7 +100,7 @@ def compile_reference(question: Question, *, options: JudgeOptions = DEFAULTS) -
 
 
 def _minority(question: Question, options: JudgeOptions) -> Reference | None:
-    """What too few annotators said, compiled; what of it cannot be is left out."""
+    """Compile the answers that too few annotators gave; leave out those that cannot be compiled."""
     found: list[Reference] = []
     for answer in question.minority_answers:
         try:
@@ -117,7 +117,7 @@ _WRAPPED = re.compile(r"\\boxed|\\fbox|####|<answer>|</think>|\banswer(?: is|:)|
 
 
 def unwrapped(answer: str) -> str:
-    """A reference as data sets write it (`#### 72`, `The answer is 12.`) without what is around the answer."""
+    """Remove what data sets write around an answer: `#### 72`, `The answer is 12.`."""
     if _WRAPPED.search(answer) is None:
         return answer
     return extract(answer, form="any").answer or answer
@@ -127,7 +127,7 @@ _LETTER_REFERENCE = re.compile(r"^\(?[A-Z]\)?[.:)]?$")
 
 
 def _listed_options(question: Question, plain: tuple[str, ...]) -> tuple[str, ...]:
-    """Options that stand in the question's text count where the reference is a letter."""
+    """Use the options in the question's text, if the reference is a letter."""
     if not all(_LETTER_REFERENCE.match(answer) for answer in plain):
         return ()
     return tuple(text for _, text in labelled_options(question.text))
@@ -135,7 +135,7 @@ def _listed_options(question: Question, plain: tuple[str, ...]) -> tuple[str, ..
 
 @dataclass(frozen=True)
 class AnswerReader:
-    """Reads texts as the answers of one question are read: its cues and the source's options decide.
+    """Reads texts like the answers of one question: its cues and the source's options decide.
 
     What was read is remembered, because responses to one question share their answers and parts of answers.
     """
@@ -145,11 +145,11 @@ class AnswerReader:
     _read: dict[str, Form | None] = field(default_factory=dict, repr=False, compare=False)
 
     def gated(self, form: Form, text: str) -> Gated:
-        """The form behind the gate that no INCORRECT passes without proof."""
+        """Return the form behind the gate, which no INCORRECT passes without proof."""
         return Gated(form, text, self.cues.low, self.known)
 
     def known(self, text: str) -> Form | None:
-        """The first kind whose grammar the text fits; None where it is too large for one."""
+        """Return the first kind whose grammar the text fits; None if it is too large for one."""
         if text not in self._read:
             if len(self._read) >= _MAX_READ:
                 self._read.clear()
@@ -160,7 +160,7 @@ class AnswerReader:
         return self._read[text]
 
     def free(self, text: str) -> Form:
-        """The first kind whose grammar the text fits, narrow kinds first.
+        """Return the first kind whose grammar the text fits; narrow kinds come first.
 
         Raises:
             JudgeError: the text is too large for its kind.
@@ -175,7 +175,7 @@ class AnswerReader:
         return compile_text(text, self.cues)
 
     def under(self, kind: str, text: str, *, forced: bool = False) -> Form | None:
-        """The text under one kind, or None where it does not fit; `forced`: the source says that it is of this kind.
+        """Compile the text under one kind; None if it does not fit. `forced`: the source says that it has this kind.
 
         Raises:
             JudgeError: the text is too large for the kind.
@@ -186,7 +186,7 @@ class AnswerReader:
             raise JudgeError(f"the answer {text[:40]!r} is too large: {err}") from err
 
     def part_of(self, whole: str) -> Callable[[str], Form]:
-        """How a part of the text is read: under its own kind, or as text where it is the whole again."""
+        """Read a part of the text under its own kind, or as text if the part is the whole text."""
 
         def element(part: str) -> Form:
             form = self.free(part) if part != whole else compile_text(part, self.cues)
@@ -247,7 +247,7 @@ _ALL = (
     *("box", "matrix", "formula", "yes_no", "multipart", "period", "date", "range", "time", "interval"),
     *("slots", "ratio", "year", "number", "roman", "tuple", "code", "set", "equation"),
 )
-# What digits, lower-case words, and words with numbers alone can be: most answers are one of the three.
+# Kinds of texts that are only digits, lower-case words, or words with numbers: most answers are one of these.
 _SIMPLE = re.compile(r"[-+]?\d{1,15}(?:\.\d{1,15})?$")
 _PLAIN_WORDS = re.compile(r"^[A-Za-z]?[a-z]{2,40}(?: [A-Za-z]?[a-z]{2,40}){0,8}$")
 _MIXED = re.compile(r"^(?!.*(?:and|then))(?:[A-Za-z0-9 %$°/'-]|\.(?=\d)){1,80}$", re.I)
@@ -272,7 +272,7 @@ _DIGIT_CODE = re.compile(r"^(?:0\d{1,60}|\d{6,}|[\d\s()+.-]{7,})$")
 
 
 def _kinds_of(text: str) -> tuple[str, ...]:
-    """The kinds that a text may be of by its characters, the first that fits counts."""
+    """Return the kinds that a text may have by its characters; the first that fits counts."""
     if _SIMPLE.match(text) is not None:
         return _OF_DIGITS
     if _PLAIN_WORDS.match(text) is not None:
@@ -328,7 +328,7 @@ def _compile_choice(text: str, reader: AnswerReader, choices: tuple[str, ...], *
 
 
 def _letters(cues: Cues, choices: tuple[str, ...]) -> dict[str, int]:
-    """What the question's own labels mean, where it lists the same options in another order."""
+    """Return the meaning of the question's own labels, if it lists the same options in another order."""
     listed = [(letter, clean(text)) for letter, text in labelled_options(cues.text)]
     texts = [text for _, text in listed]
     if texts == list(choices) or sorted(texts) != sorted(choices) or len(set(texts)) < len(texts):
@@ -340,7 +340,7 @@ _ONLY_WORDS = re.compile(r"^(?:[A-Za-z]|[A-Za-z]{3}[A-Za-z ,.']*)$")
 
 
 def _option(choice: str, reader: AnswerReader) -> Form | None:
-    """An option under its own kind where that is not text, which is compared as text anyway."""
+    """Compile an option under its own kind, unless that is text, which is compared as text anyway."""
     if len(choice) > MAX_REFERENCE_CHARS:
         return None
     if _ONLY_WORDS.match(choice) is not None and choice.casefold() not in ("yes", "no", "true", "false"):
@@ -359,6 +359,6 @@ _CLEAR_CODE = re.compile(r"@|://|www\.|\.(?:com|org|net)\b|^\d{1,60}(?:-\d{1,60}
 
 
 def _reads_as_code(text: str, cues: Cues) -> bool:
-    clear = cues.code() or _CLEAR_CODE.search(text) is not None  # `2x-1` has the shape of a code, too
+    clear = cues.code() or _CLEAR_CODE.search(text) is not None  # `2x-1` also has the shape of a code
     shaped = clear and _CODE_SHAPE.match(text) is not None and not guards.refuses(text)
     return shaped or (cues.code() and any(c.isdigit() for c in text)) or cues.transcribes()

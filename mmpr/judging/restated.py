@@ -1,4 +1,4 @@
-"""The closing sentence of a response that states no answer: it counts where it says the question's own words.
+"""Read the closing sentence of a response without a stated answer; it counts if it restates the question.
 
 `Therefore, the perimeter of the square is 16 m.` answers `What is the perimeter of the square?`. The last number of a
 text is never an answer for being last.
@@ -29,7 +29,7 @@ _OPENING = re.compile(
 _VALUE = re.compile(
     r"(?P<value>[-+]?\s?[$€£¥]?\s?\d[\d,]*(?:\.\d+)?(?:/\d+)?\s?(?:%|°|percent\b|degrees\b|million\b|billion\b|thousand\b)?)"
 )
-# `The vehicle is a truck`: the words before the verb are the question's, what follows is the answer.
+# `The vehicle is a truck`: the words before the verb are the question's, those after it are the answer.
 SUBJECT = re.compile(
     r"((?:[A-Za-z'-]{1,20} ){1,8})(?:is|are|was|were) (?!wrong|incorrect|right|correct|not\b)(?=\W{0,4}\w)"
 )
@@ -56,7 +56,7 @@ class Closing(NamedTuple):
 
 
 def closing_value(response: str, question: str) -> Closing | None:
-    """The value of the closing sentence where all else in it is said by the question, or None.
+    """Return the value of the closing sentence if the question contains all its other words, or None.
 
     Args:
         question: its text in lower case.
@@ -81,14 +81,14 @@ def closing_value(response: str, question: str) -> Closing | None:
     shared = wanted & {stem(word) for word in said}
     bare = sentence[start:end].strip()
     given = asked if len(shared) >= 2 else question
-    # what the question gives is no answer
+    # a value of the question is no answer
     fresh = stated is not None or re.search(rf"(?<![\d.]){re.escape(bare)}(?![\d.])", given) is None
     enough = len(set(said)) >= (2 if stated is None else 1)
     return Closing(bare, sentence, 3 * len(shared) >= 2 * len(wanted)) if shared and enough and fresh else None
 
 
 def _asking(question: str) -> str:
-    """The last sentence of the question, or the one with a blank to fill."""
+    """Return the last sentence of the question, or the one with a blank to fill."""
     plain = _UNIT_HINT.sub(" ", _BLANK.sub(" ", question))
     parts = [part for part in re.split(r"(?<=[.?!])\s|\n", plain) if part.strip(" .?!")]
     return parts[-1] if parts else ""

@@ -1,4 +1,4 @@
-"""Anyone's rollouts: rows in, one verdict a response out. `mmpr.sources.rollout_rows` reads them."""
+"""Judge the rollouts of any model: rows in, one verdict per response out. `mmpr.sources.rollout_rows` reads rows."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from mmpr.types import Outcome, Question, Verdict
 Judged = dict[str, str | int | float | bool | None]  # a verdict as it is printed
 _AT_ONCE = 64  # rows that a verifier is asked about at once
 ODD_ROW = "error-row"  # the rule of a row that is no question with a response
-ROLLOUT_DEFAULTS = JudgeOptions(format="any")  # nobody knows what form they were asked for
+ROLLOUT_DEFAULTS = JudgeOptions(format="any")  # the requested form is unknown
 
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """One row of rollouts: a question and what was answered to it, or why the row is none.
+    """One row of rollouts: a question and its responses, or the fault of the row.
 
     Args:
         id: the row's own, or that of its place.
@@ -65,7 +65,7 @@ def judge_rollouts(
 
 
 def _judged(one: Rollout, judge: Judge) -> list[Verdict]:
-    """A verdict for each of the row's texts."""
+    """Return a verdict for each text of the row."""
     if one.question is None or one.fault is not None:
         return []
     return judge.judge_all(one.question, [text for text in one.responses if text is not None])
@@ -74,7 +74,7 @@ def _judged(one: Rollout, judge: Judge) -> list[Verdict]:
 def _verified(
     some: Sequence[Rollout], verdicts: Sequence[list[Verdict]], verifier: VerifiesResponses
 ) -> list[list[Verdict]]:
-    """The verdicts with the verifier's in place of open ones; all these rows are asked about at once."""
+    """Yield verdicts, the verifier's instead of open ones; all these rows are asked about at once."""
     found = [list(each) for each in verdicts]
     places, asked = [], []
     for row, one in enumerate(some):
@@ -119,7 +119,7 @@ def _line(verdict: Verdict, kind: str, *, verified: bool) -> Judged:
 
 
 def _compiled(question: Question, options: JudgeOptions) -> tuple[str, str | None]:
-    """The kind of the reference answer, or why it is none."""
+    """Return the kind of the reference answer, or the reason why it has none."""
     try:
         return compile_reference(question, options=options).kind, None
     except JudgeError as error:
@@ -130,7 +130,7 @@ _COLUMNS = ("correct", "proven", "likely", "ambiguous", "unparsed", "error")
 
 
 def summary_table(rows: Iterable[Judged], *, width: int | None = None) -> str:
-    """Outcomes by kind, then by rule, as tables in so many columns; wrong ones are `proven` or `likely` so."""
+    """Format outcomes by kind, then by rule, as tables of this width; wrong ones are `proven` or `likely`."""
     kinds: Counter[tuple[str, str]] = Counter()
     rules: Counter[tuple[str, str]] = Counter()
     for row in rows:
@@ -141,7 +141,7 @@ def summary_table(rows: Iterable[Judged], *, width: int | None = None) -> str:
 
 
 def _table(title: str, counts: Counter[tuple[str, str]], width: int | None) -> list[str]:
-    """One line a name, one column an outcome."""
+    """Format one line per name, one column per outcome."""
     names = sorted({name for name, _ in counts})
     rows = [(title, *_COLUMNS), *((name, *(f"{counts[name, column]:,}" for column in _COLUMNS)) for name in names)]
     sums = (f"{sum(counts[name, column] for name in names):,}" for column in _COLUMNS)

@@ -1,4 +1,4 @@
-"""Roman and ordinal numbers: III = 3 = third where the truth is one of them."""
+"""Compare roman and ordinal numbers: III = 3 = third if the reference is one of them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _HAN_VALUES = {char: value for value, char in enumerate("一二三四五六七�
 
 
 def read_ordinals(text: str) -> list[int]:
-    """Every roman, ordinal and plain number of the text."""
+    """Return every roman, ordinal and plain number of the text."""
     found = [
         value
         for word in re.findall(r"(?<![A-Za-z])[IVXLC]+(?![A-Za-z])", text)
@@ -31,7 +31,7 @@ def read_ordinals(text: str) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class Roman:
-    """A numeral that names a place, not a quantity."""
+    """A reference that names a place in an order, not a quantity."""
 
     value: int
     kind: str = "roman"
@@ -64,7 +64,7 @@ _SHAPE = re.compile(
 
 
 def compile_roman(text: str, cues: Cues, *, forced: bool) -> Roman | None:
-    """The truth as a roman or ordinal number; one letter (`C`, `I`) only where the question asks for a numeral."""
+    """Compile the reference as roman or ordinal; a single letter (`C`, `I`) only if the question asks for a numeral."""
     if _HAN_SHAPE.match(text) is not None:
         values = read_ordinals(text)
         return Roman(values[0]) if len(set(values)) == 1 else None

@@ -1,4 +1,4 @@
-"""Every rule that can decide a verdict: its code, and the ruling that a family of answers returns."""
+"""The codes of all rules that can decide a verdict, and the ruling that a family of answers returns."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ VERSION = 5
 
 
 class Rule(StrEnum):
-    """The code that a verdict carries. `docs/judge.md` shows each with an example, and a test holds it to that."""
+    """The code of a verdict's rule. `docs/judge.md` shows each with an example, which a test checks."""
 
     EXACT = "exact"
     # no clear final answer
@@ -99,7 +99,7 @@ _NEUTRAL = frozenset({Rule.REFUSAL, Rule.MINORITY, Rule.BOX_BAND})
 
 
 def is_open(verdict: Verdict) -> bool:
-    """Whether a verifier is asked about it: undecided, or only likely wrong."""
+    """Whether a verifier may be asked about the verdict: undecided, or only likely wrong."""
     if verdict.judged_by is JudgedBy.VERIFIER or verdict.rule in _NEUTRAL:
         return False
     likely = verdict.outcome is Outcome.INCORRECT and verdict.certainty is Certainty.LIKELY
@@ -115,7 +115,7 @@ def is_proven(verdict: Verdict) -> bool:
 
 
 class Ruling(NamedTuple):
-    """What a family says of one answer.
+    """The result of a family for one answer.
 
     `certainty` is of an INCORRECT only. None: the family claims a difference and the gate (`proof.py`) looks for its
     proof. PROVEN: the family itself understood both sides completely.
@@ -132,7 +132,7 @@ def correct(rule: Rule) -> Ruling:
 
 
 def incorrect(rule: Rule) -> Ruling:
-    """The answer does not look like the reference answer: INCORRECT if the gate finds the proof, else AMBIGUOUS."""
+    """The answer does not seem to be the reference answer: INCORRECT if the gate finds proof, else AMBIGUOUS."""
     return Ruling(Outcome.INCORRECT, rule)
 
 
@@ -142,15 +142,15 @@ def different(rule: Rule) -> Ruling:
 
 
 def unlike(rule: Rule) -> Ruling:
-    """Open text without kinship by any test."""
+    """Open text that no test relates to the reference answer."""
     return Ruling(Outcome.INCORRECT, rule, Certainty.LIKELY)
 
 
 def ambiguous(rule: Rule) -> Ruling:
-    """A careful person could differ, or the answer was not understood: the response is dropped and counted."""
+    """A careful person could disagree, or the answer was not understood: the response is undecided and counted."""
     return Ruling(Outcome.AMBIGUOUS, rule)
 
 
 def ruled(equal: bool, rule: Rule) -> Ruling:
-    """Correct where equal, else incorrect, by the same rule."""
+    """Return correct if equal, otherwise incorrect, by the same rule."""
     return correct(rule) if equal else incorrect(rule)

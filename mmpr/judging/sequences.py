@@ -1,4 +1,4 @@
-"""Several values: sets, ordered lists, tuples, ratios."""
+"""Compare several values: sets, ordered lists, tuples, ratios."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _NAME = re.compile(r"^\s{0,4}(?:[a-zA-Z](?:_?\{?\d\}?)?|[xyz]-?coordinate|[a-z]\
 
 
 def split(text: str) -> list[str]:
-    """At commas, semicolons and "and" outside brackets; `1,234` stays one number where other commas have blanks."""
+    """Split at commas, semicolons and "and" outside brackets; `1,234` is one number if other commas have blanks."""
     if _PARTED.search(text) is None:
         return [text.strip()] if text.strip(" .") else []
     if ", " in text or ";" in text or "、" in text:
@@ -58,7 +58,7 @@ def _nested(text: str) -> bool:
 
 
 def unbracketed(text: str, pairs: tuple[str, ...] = ("{}", "[]", "()", "<>")) -> tuple[str, str]:
-    """The text without one pair of brackets around the whole, and which pair."""
+    """Return the text without one pair of brackets around the whole, and the pair."""
     text = text.strip()
     for pair in pairs:
         if len(text) > 1 and text[0] == pair[0] and text[-1] == pair[1] and _closes_at_end(text):
@@ -81,7 +81,7 @@ _SOLUTIONS_APART = re.compile(r"\s{0,4}(?:,|;|\bor\b|\band\b|或|和)\s{0,4}(?:(
 
 
 def solutions(text: str) -> str | None:
-    """`x = ±3`, `x = 3 or x = -3` -> `3, -3`: the values of one unknown; None where the text is nothing of the kind."""
+    """Turn `x = ±3`, `x = 3 or x = -3` into `3, -3`: the values of one unknown; None for any other text."""
     inner, _ = unbracketed(text, ("{}",))
     if "±" not in inner and "=" not in inner:
         return None
@@ -147,7 +147,7 @@ def dimensions(text: str) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Slots:
-    """Values under names: by name where the answer names them, else by position."""
+    """Named values: matched by name if the answer has names, else by position."""
 
     names: tuple[str, ...]
     elements: tuple[Form, ...]
@@ -181,7 +181,7 @@ class Slots:
 
 
 def compile_slots(text: str, compiled: Compile) -> Slots | None:
-    """The reference as named values."""
+    """Compile the reference as named values."""
     slots = read_slots(unbracketed(text, ("{}",))[0])
     if slots is None:
         return None
@@ -190,7 +190,7 @@ def compile_slots(text: str, compiled: Compile) -> Slots | None:
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """A set or list: every element, no more, in order where the question says so."""
+    """A set or list: every element and no more, in order if the question says so."""
 
     elements: tuple[Form, ...]
     texts: tuple[str, ...]
@@ -221,7 +221,7 @@ class Collection:
         return found
 
     def _of_unknowns(self, answer: str) -> Ruling:
-        """`x = 1, y = 2` for `1, 2`, in this order; values of two unknowns are no two values of one."""
+        """Read `x = 1, y = 2` as `1, 2`, in this order; values of two unknowns are not two values of one."""
         given = [] if self.named else list((read_slots(unbracketed(answer)[0]) or {}).values())
         same = len(given) == len(self.elements) and all(
             e.compare(part).outcome == "correct" for e, part in zip(self.elements, given, strict=True)
@@ -304,7 +304,7 @@ class Collection:
         return incorrect(Rule.SET)
 
     def _matched(self, parts: list[str], *, loose: bool = False) -> int:
-        """How many parts find an element of their own."""
+        """Return how many parts match an element of their own."""
         free = list(self.elements)
         count = 0
         for part in parts:
@@ -334,7 +334,7 @@ _ASSIGNED = re.compile(r"(?<![a-zA-Z\\])([a-zA-Z])\s?=")
 
 
 def _members_of(answer: str) -> str | None:
-    """`{1, 2} ∪ {3}` -> `1, 2, 3`, where the algebra of sets leaves whole numbers alone."""
+    """Turn `{1, 2} ∪ {3}` into `1, 2, 3`, if the algebra of sets gives whole numbers."""
     if re.search("[∪∩]", answer) is None:
         return None
     try:
@@ -352,7 +352,7 @@ _POINT = re.compile(r"\([^(),]{1,80}(?:,[^(),]{1,80}){1,5}\)$")
 def compile_collection(
     text: str, cues: Cues, compiled: Compile, *, ordered: bool | None, forced: bool
 ) -> Collection | None:
-    """The truth as a set or list; text lists need three parts, an "and" or a question that asks for several."""
+    """Compile as a set or list; lists of texts need three parts, an "and", or a question that asks for several."""
     sides = dimensions(text)
     inner, brackets = unbracketed(solutions(text) or sides or _NAMED_SET.sub("", text), ("{}", "[]"))
     if "," in inner and not re.search(r"[a-zA-Z]{3,}", inner):
@@ -394,7 +394,7 @@ def compile_collection(
 
 
 def mentions_or_none(text: str) -> list[object]:
-    """The numbers of a part, none where one is too large."""
+    """Return the numbers of a part; none if one is too large."""
     try:
         return list(mentions(plain_numbers(text)))
     except algebra.Unbounded:
@@ -412,7 +412,7 @@ _OF_INTERVALS = re.compile(r"[<>≤≥∞∪∈]|^\[[^\[\]()]{1,80}\)$|^\([^\[\]
 
 @dataclass(frozen=True, slots=True)
 class Tuple:
-    """Coordinates and other values in order."""
+    """Coordinates and other ordered values."""
 
     elements: tuple[Form, ...]
     texts: tuple[str, ...]
@@ -444,14 +444,14 @@ class Tuple:
         return "(" + ", ".join(self.texts) + ")"
 
     def _as_interval(self, answer: str) -> Ruling:
-        """An inequality may be the truth only where that is an open interval; a point it is never."""
+        """Judge an inequality: it may be the reference only if that is an open interval, never a point."""
         try:
             return Interval(tuple(read_pieces(self.show()))).compare(answer)
         except (algebra.Unreadable, algebra.Unbounded):
             return ambiguous(Rule.TUPLE_FORM)
 
     def _parts(self, answer: str) -> tuple[list[str], bool]:
-        """The coordinates and whether they are written as a point; `[-1, 2]` may be an interval."""
+        """Return the coordinates, and whether they are written as a point; `[-1, 2]` may be an interval."""
         named = {m.group(1).lower(): m.group(2) for m in _NAMED.finditer(answer)}
         if len(named) == len(self.elements) and len(named) > 1 and sorted(named) == list("xyz")[: len(named)]:
             return [named[axis].rstrip(".)") for axis in sorted(named)], True
@@ -465,7 +465,7 @@ class Tuple:
 
 
 def compile_tuple(text: str, compiled: Compile) -> Tuple | None:
-    """The truth as a tuple: one pair of round brackets with a comma in it."""
+    """Compile the reference as a tuple: one pair of round brackets with a comma."""
     found = re.fullmatch(r"^(?:[A-Z]'?\s{0,4}(?:=\s{0,4})?)?(\(.*\)|<.*>)", text.strip())
     if found is None or not _closes_at_end(found.group(1)):
         return None
@@ -484,7 +484,7 @@ _SLASH = re.compile(r"(?<![\d/.])(\d{1,60}(?:\.\d{1,60})?)\s{0,4}/\s{0,4}(\d{1,6
 
 
 def read_ratio(text: str) -> list[tuple[Fraction, ...]]:
-    """Every ratio of the text, divided by its first term."""
+    """Return every ratio of the text, divided by its first term."""
     text = re.sub(r"(?<=\d)[, ](?=\d{3}(?!\d))", "", text)
     found: list[tuple[Fraction, ...]] = []
     for match in _RATIO.finditer(text):
@@ -497,7 +497,7 @@ def read_ratio(text: str) -> list[tuple[Fraction, ...]]:
 
 
 def _term(text: str) -> Fraction | None:
-    """`5.2`, `3/4`, `1.5/2`; None where it divides by zero."""
+    """Read `5.2`, `3/4`, `1.5/2`; None if it divides by zero."""
     top, _, bottom = text.partition("/")
     divisor = Fraction(bottom or 1)
     return Fraction(top) / divisor if divisor else None
@@ -511,12 +511,12 @@ def _reduced(terms: list[Fraction]) -> tuple[Fraction, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """Terms up to a common factor, in order."""
+    """Ordered terms up to a common factor."""
 
     terms: tuple[Fraction, ...]
     text: str
     low_question: str
-    exact: bool = False  # a score, or what may be a time of day: 12:00 is not 1:00
+    exact: bool = False  # a score, or possibly a time of day: 12:00 is not 1:00
     kind: str = "ratio"
 
     def compare(self, answer: str) -> Ruling:
@@ -548,7 +548,7 @@ class Ratio:
         return ":".join(str(term) for term in self.terms)
 
     def _single(self, plain: str) -> Ruling:
-        """`0.667` for 2:3 is a coarser form of it."""
+        """Compare a single number: `0.667` for 2:3 is a coarser form of it."""
         found = re.fullmatch(r"^\D{0,400}(\d{1,12}\.\d{1,12})\D{0,400}$", plain)
         if found is None or len(self.terms) != 2 or not self.terms[1]:
             return incorrect(Rule.RATIO)
@@ -569,7 +569,7 @@ _SCORE = re.compile(r"\bscore|\bresult of\b|\bwon\b|比分")
 
 
 def compile_ratio(text: str, cues: Cues, *, forced: bool) -> Ratio | None:
-    """The truth as a ratio: `2:3`, or `2 to 3` and `2/3` where the question asks for one."""
+    """Compile the reference as a ratio: `2:3`, or `2 to 3` and `2/3` if the question asks for one."""
     if not (forced or ":" in text or "比" in text or cues.ratio()):
         return None
     named, sign, terms = text.partition("=")

@@ -1,4 +1,4 @@
-"""The parent's side of the symbolic worker: one process, JSON with a length in front, killed at its time limit."""
+"""The parent's side of the symbolic worker: one process, length-prefixed JSON, killed at its time limit."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from collections.abc import Callable
 
 from mmpr.errors import JudgeError
 
-# Starting Python and sympy is not the answer's fault: a new worker gets this long to say that it is ready.
+# The start of Python and sympy does not count for the answer: a new worker gets this long to report that it is ready.
 _START_LIMIT_S = 120.0
 
 
 class TimeLimit(JudgeError):
-    """One comparison took longer than allowed; its worker was killed."""
+    """One comparison exceeded its time limit; its worker was killed."""
 
 
 class SymbolicProcess:
@@ -43,7 +43,7 @@ class SymbolicProcess:
         self._process: subprocess.Popen[bytes] | None = None
 
     def equal(self, reference: str, answer: str) -> bool | None:
-        """Whether the two LaTeX expressions are equal; None where the worker cannot read one.
+        """Whether two LaTeX expressions are equal; None if the worker cannot read one.
 
         Raises:
             TimeLimit: it took too long.
@@ -52,7 +52,7 @@ class SymbolicProcess:
         try:
             _send(process, {"truth": reference, "answer": answer})
             reply = self._receive(process, self._time_limit_s)
-        except (BrokenPipeError, EOFError):  # it died: of memory, or by someone's hand
+        except (BrokenPipeError, EOFError):  # the worker died, for example of memory
             self.close()
             return None
         said = reply.get("equal")
@@ -60,7 +60,7 @@ class SymbolicProcess:
 
     @property
     def pid(self) -> int | None:
-        """The worker's process id, or None where none runs."""
+        """The worker's process id; None if no worker runs."""
         return None if self._process is None else self._process.pid
 
     def close(self) -> None:
@@ -74,7 +74,7 @@ class SymbolicProcess:
             if pipe is not None:
                 try:
                     pipe.close()
-                except BrokenPipeError:  # unsent bytes of a worker that is gone
+                except BrokenPipeError:  # bytes that were not sent to a dead worker
                     continue
 
     def _running(self) -> subprocess.Popen[bytes]:

@@ -1,4 +1,4 @@
-"""The judge's tables, as `tables.txt` holds them: what words and signs mean, apart from what is done with them."""
+"""The judge's tables in `tables.txt`: the meaning of words and signs, separate from the code that uses it."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ def _sections() -> dict[str, list[str]]:
 
 
 def groups(section: str) -> list[list[str]]:
-    """Names that mean one thing, a line each."""
+    """Return names with one meaning, one group per line."""
     return [line.split("|") for line in _sections()[section]]
 
 
 def entries(section: str) -> list[tuple[str, list[str]]]:
-    """(value, its names) of every line `value = name | name`."""
+    """Return (value, its names) of every line `value = name | name`."""
     parted = (line.partition(" = ") for line in _sections()[section])
     return [(value, names.split(" | ")) for value, _, names in parted]
 
 
 def meanings(section: str) -> dict[str, str]:
-    """name -> value."""
+    """Return a mapping from names to values."""
     return {name: value for value, names in entries(section) for name in names}

@@ -1,4 +1,4 @@
-"""Dates and times of day, field by field."""
+"""Compare dates and times of day, field by field."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _NUMERIC = re.compile(r"(?<!\d)(\d{1,2})[-/.](\d{1,2})[-/.](\d{4}|\d{2})(?!\d)")
 _YEAR_MONTH = re.compile(r"(?<![\d/.-])(\d{4})[-/](0[1-9]|1[0-2])(?![\d/-])")
 _YEAR_ONLY = re.compile(r"(?<!\d)(\d{4})(?!\d)")
 _MONTH_ONLY = re.compile(rf"\b({_MONTH})\b", re.I)
-# What any date holds: a year, two marks between digits, a Chinese character or a month's name.
+# Every date contains one of these: a year, two marks between digits, a Chinese character or a month's name.
 _MAYBE_DATE = re.compile(
     r"\d{4}|\d[-/.]\d{1,2}[-/.]\d|[^\x00-\x7f]|[jJfFmMaAsSoOnNdD](?i:an|eb|ar|pr|ay|u[nlg]|ep|ct|ov|ec)"
 )
@@ -62,7 +62,7 @@ def _ordinal(found: re.Match[str]) -> str:
 
 
 def read_dates(text: str) -> list[Fields]:
-    """Every reading of the date that the text holds, as (year, month, day); two where day and month could swap."""
+    """Return every reading of a date in the text as (year, month, day); two readings if day and month may swap."""
     if _MAYBE_DATE.search(text) is None:
         return []
     text = _ORDINAL.sub(_ordinal, text)
@@ -101,7 +101,7 @@ def _weekday(text: str) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Date:
-    """A date as truth; a field it has not may be added by the answer."""
+    """A reference that is a date; the answer may add a field that it lacks."""
 
     fields: Fields
     weekday: str | None
@@ -145,7 +145,7 @@ class Date:
 
 
 def compile_date(text: str, *, forced: bool) -> Date | None:
-    """The truth as a date: at least a month with a day or a year, unless the source says date."""
+    """Compile the reference as a date: at least a month with a day or a year, unless the source says date."""
     readings = read_dates(text)
     if not readings:
         return None
@@ -181,7 +181,7 @@ _HOUR_MINUTES = re.compile(r"(\d{1,2})\s{0,4}hours?\s{0,4}(?:and|,)?\s{0,4}(\d{1
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """A time of day; `afternoon` is None where nothing says which half."""
+    """A time of day; `afternoon` is None if the half of the day is unknown."""
 
     hour: int
     minute: int | None
@@ -194,7 +194,7 @@ _NOON = re.compile(r"(?:12(?::00)?\s{0,4})?\b(noon|midday|midnight)\b", re.I)
 
 
 def read_time(text: str) -> Clock | None:
-    """`3:15`, `quarter past three`, `15 minutes past 3`, `three fifteen`, `3点一刻`."""
+    """Read `3:15`, `quarter past three`, `15 minutes past 3`, `three fifteen`, `3点一刻`."""
     text = _NOON.sub(lambda m: "12:00 am" if m[1].lower() == "midnight" else "12:00 pm", text)
     half = _half(text)
     plain = re.sub(r"\ba (?=quarter|half)", "", text.lower().replace("-", " "))
@@ -252,7 +252,7 @@ def _hour_minute(text: str) -> tuple[int, int | None, int, bool] | None:
 
 @dataclass(frozen=True, slots=True)
 class Time:
-    """A time of day as truth."""
+    """A reference that is a time of day."""
 
     clock: Clock
     kind: str = "time"
@@ -312,7 +312,7 @@ _TIME_REFERENCE = re.compile(
 
 
 def compile_time(text: str, cues: Cues, *, forced: bool) -> Time | None:
-    """The truth as a time of day; `2:3` is a ratio, `3:15` is one where the question asks for it."""
+    """Compile the reference as a time of day; `2:3` is a ratio, and `3:15` too if the question asks for one."""
     if not forced:
         if _TIME_REFERENCE.search(text) is None or cues.ratio():
             return None

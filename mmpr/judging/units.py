@@ -1,4 +1,4 @@
-"""Units as a dimension vector and a factor to SI, so that 90 km/h is 25 m/s and 15 mm is not 15 kg."""
+"""Units as a dimension vector and a factor to SI: 90 km/h is 25 m/s, and 15 mm is not 15 kg."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PI = Fraction(pi)
 
 
 def _read_dimension(text: str) -> Dimension:
-    """`m1 s-2`."""
+    """Read a dimension such as `m1 s-2`."""
     powers = {base.rstrip("-0123456789"): int(base.lstrip("abcdefghijklmnopqrstuvwxyz")) for base in text.split()}
     return tuple(powers.get(base, 0) for base in _BASES)
 
@@ -28,7 +28,7 @@ DIMENSIONS = {name: _read_dimension(powers[0]) for name, powers in entries("dime
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """`value * factor + offset` is in SI."""
+    """A unit; `value * factor + offset` is in SI."""
 
     dimension: Dimension
     factor: Fraction
@@ -42,14 +42,14 @@ _OF_CIRCLES = {"π/180": PI / 180, "2π": 2 * PI}
 
 
 def _read_value(text: str) -> Unit:
-    """`kelvin 5/9 + 45967/180`: a dimension's name, a factor and perhaps an offset."""
+    """Read `kelvin 5/9 + 45967/180`: the name of a dimension, a factor, and an optional offset."""
     name, factor, *offset = text.replace("+ ", "").split()
     value = _OF_CIRCLES.get(factor) or Fraction(factor)
     return Unit(DIMENSIONS[name], value, Fraction(offset[0]) if offset else Fraction(0))
 
 
 def _table() -> dict[str, Unit]:
-    """Every spelling of every unit."""
+    """Return every spelling of every unit."""
     table = {name: _read_value(value) for value, names in entries("units") for name in names}
     for value, (symbol, *words) in entries("prefixed units"):
         dimension, factor, prefixes = value.split(" ")
@@ -66,7 +66,7 @@ def _table() -> dict[str, Unit]:
 
 _TABLE = _table()
 CELSIUS, FAHRENHEIT, DEGREE, RADIAN = (_TABLE[name] for name in ("°C", "°F", "°", "rad"))
-# `25 C` and `77 F` are coulombs and farads by their letters; beside a temperature they are temperatures.
+# `25 C` and `77 F` are coulombs and farads by their letters; next to a temperature they are temperatures.
 TEMPERATURE_LETTERS = {_TABLE["C"]: CELSIUS, _TABLE["F"]: FAHRENHEIT}
 KELVIN = DIMENSIONS["temperature"]
 _LOWER = {name.lower(): unit for name, unit in _TABLE.items() if len(name) > 3}
@@ -94,7 +94,7 @@ _CUBIC = re.compile(r"(?:cubic|cu\.?|立方)\s?", re.I)
 
 @lru_cache(maxsize=512)
 def read_unit(text: str) -> Unit | None:
-    """The unit that the whole text names, or None."""
+    """Return the unit that the whole text names, or None."""
     factor, dimension, offset, at = Fraction(1), _NONE, Fraction(0), 0
     while at < len(text):
         piece = _PIECE.match(text, at)

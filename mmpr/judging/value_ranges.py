@@ -1,4 +1,4 @@
-"""Ranges of numbers, money, measures and times of day: two ends, both of which count."""
+"""Compare ranges of numbers, money, measures and times of day: both ends count."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _WORD_AFTER = re.compile(r"\s{0,4}([a-z]{3,40}|[\u3400-\u9fff]{1,4})$", re.I)
 
 
 def read_range(text: str) -> tuple[End, End, bool] | None:
-    """Both ends and whether the writing can be nothing but a range: `5-7` may be a score or a difference.
+    """Return both ends, and whether the text can only be a range: `5-7` may be a score or a difference.
 
     Raises:
         algebra.Unbounded: a number is too large.
@@ -53,7 +53,7 @@ def read_range(text: str) -> tuple[End, End, bool] | None:
 
 
 def _end(text: str) -> tuple[End | None, str]:
-    """One end and the word that it counts: `7 days` of a unit, `7 chairs`."""
+    """Return one end and the word that it counts: `7 days` has a unit, `7 chairs` counts."""
     if _CLOCK.search(text) is not None:
         return read_time(text), ""
     plain = plain_numbers(text.strip())
@@ -67,7 +67,7 @@ def _end(text: str) -> tuple[End | None, str]:
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Two ends; a single value is no range."""
+    """A reference with two ends; a single value is no range."""
 
     text: str
     ends: tuple[End, End]
@@ -94,7 +94,7 @@ class Range:
 
 
 def _same(a: End, b: End) -> bool | None:
-    """Whether two ends are one; None where one of them leaves out what the other says."""
+    """Whether two ends are equal; None if one of them omits what the other states."""
     if isinstance(a, Clock) and isinstance(b, Clock):
         if (a.hour, a.minute or 0, a.second) != (b.hour, b.minute or 0, b.second):
             return False
@@ -116,7 +116,7 @@ def _in_si(reading: Reading) -> Fraction:
 
 
 def compile_range(text: str, cues: Cues, *, forced: bool) -> Range | None:
-    """The reference as a range where its writing can be nothing else."""
+    """Compile the reference as a range, if it can be nothing else."""
     if not forced and (cues.code() or cues.ratio() or _CLOCK_WORDS.search(text) is not None):
         return None
     try:

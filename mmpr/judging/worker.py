@@ -32,14 +32,14 @@ def _bound_memory() -> None:
 
 
 class _LineReader:
-    """Reads each truth once: its other answers follow."""
+    """Reads each reference once, because its further answers follow."""
 
     def __init__(self) -> None:
         self._reference = ""
         self._gold: list[object] = []
 
     def equal(self, reference: str, answer: str) -> bool | None:
-        """Whether Math-Verify holds both to be equal; None where it cannot read one."""
+        """Whether Math-Verify finds both equal; None if it cannot read one."""
         from math_verify import parse, verify
 
         if reference != self._reference:
@@ -57,7 +57,7 @@ def _reply(out: BinaryIO, message: dict[str, object]) -> None:
 
 
 def serve(source: BinaryIO, out: BinaryIO) -> None:
-    """Answer until the parent closes the pipe."""
+    """Answer requests until the parent closes the pipe."""
     _reply(out, {"ready": True})
     reader = _LineReader()
     while len(head := source.read(4)) == 4:
@@ -72,7 +72,7 @@ def serve(source: BinaryIO, out: BinaryIO) -> None:
 if __name__ == "__main__":
     _die_with_parent()
     _bound_memory()
-    replies = os.fdopen(os.dup(1), "wb")  # whatever a library prints must not reach the pipe
+    replies = os.fdopen(os.dup(1), "wb")  # output that a library prints must not reach the pipe
     os.dup2(2, 1)
     import math_verify  # noqa: F401  # loaded before "ready": its seconds are not the first comparison's
 

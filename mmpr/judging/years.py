@@ -1,4 +1,4 @@
-"""Years: exact, in a chart too, whatever the tolerance."""
+"""Compare years: exact, also in a chart, whatever the tolerance."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _YEAR_WORDS = frozenset(_YEAR_WORDS_TEXT.split()) | frozenset(MONTHS)
 
 @dataclass(frozen=True, slots=True)
 class Year:
-    """A year: exact, whatever the tolerance."""
+    """A reference that is a year: exact, whatever the tolerance."""
 
     year: int
     question_words: frozenset[str]
@@ -61,7 +61,7 @@ class Year:
         return str(self.year)
 
     def _other_forms(self, answer: str, low: str) -> Ruling:
-        """`'16` and `2,016` may be the year."""
+        """Whether `'16` or `2,016` may be the year."""
         short = re.fullmatch(r"(?:in\s{1,4})?'(\d\d)", low)
         if short is not None and int(short.group(1)) == self.year % 100:
             return ambiguous(Rule.YEAR_FORM)
@@ -84,7 +84,7 @@ class Year:
 
 
 def compile_year(text: str, cues: Cues, *, forced: bool) -> Year | None:
-    """The truth as a year, where the question asks for one."""
+    """Compile the reference as a year, if the question asks for one."""
     found = re.fullmatch(r"^(?:in |the year |year ){0,4}(1[0-9]\d\d|20\d\d|\d{4} ?年?)", text.casefold().strip())
     if found is None or not (forced or cues.year()):
         return None

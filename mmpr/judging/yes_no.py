@@ -1,4 +1,4 @@
-"""Yes and no, true and false, in two languages."""
+"""Compare yes and no, true and false, in English and Chinese."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _NAMED_A = re.compile(r"[a-z] A\b")  # `circle A`
 
 @dataclass(frozen=True, slots=True)
 class YesNo:
-    """A truth that is yes or no."""
+    """A reference that is yes or no."""
 
     yes: bool
     question: str
@@ -51,7 +51,7 @@ class YesNo:
     kind: str = "yes_no"
 
     def compare(self, answer: str) -> Ruling:
-        """The first word decides, where nothing after it says the opposite."""
+        """Compare by the first word, if nothing after it says the opposite."""
         low = answer.casefold().strip()
         if self.digits and (number := re.fullmatch(r"([01])(?:\.0+)?", low)) is not None:
             low = "yes" if number.group(1) == "1" else "no"
@@ -73,7 +73,7 @@ class YesNo:
         spoken = self._sentence(low)
         if spoken is not None:
             return correct(Rule.YES_NO_SENTENCE) if spoken == self.yes else different(Rule.YES_NO_SENTENCE)
-        if re.fullmatch(r"[01](?:\.0+)?", low):  # a code for no and yes, where the reference is not written so
+        if re.fullmatch(r"[01](?:\.0+)?", low):  # a code for no and yes, if the reference is not written like that
             return ambiguous(Rule.YES_NO)
         if low in ("none", "nothing", "n/a", "neither", "both", "maybe") or re.fullmatch(r"[\W\d]+", low):
             return incorrect(Rule.YES_NO)
@@ -89,7 +89,7 @@ class YesNo:
         return "yes" if self.yes else "no"
 
     def _sentence(self, low: str) -> bool | None:
-        """`They do not cross`: a denial or affirmation whose words the question holds."""
+        """Read `They do not cross`: a denial or affirmation in words of the question."""
         if HAN.search(low) is not None:
             return self._sentence_han(low)
         question = self.question.casefold()
@@ -105,7 +105,7 @@ class YesNo:
                 words[i], denied = opposite, not denied
         compared, than, _ = question.partition(" than ")
         needed = {w for w in _WORD.findall(compared) if w not in plain} if than else set()
-        if not needed <= set(words):  # that more people prefer coffee says nothing of tea
+        if not needed <= set(words):  # that more people prefer coffee does not answer about tea
             return None
         words, asked = [*map(stem, words)], [*map(stem, asked)]
         known = [word for word in words if word in asked]
@@ -115,14 +115,14 @@ class YesNo:
         return not denied if denied or len(known) == len(words) else None
 
     def _sentence_han(self, low: str) -> bool | None:
-        """`小明不比小红高`: the question's own characters, with or without a denial."""
+        """Read `小明不比小红高`: the question's own characters, with or without a denial."""
         said = [c for c in low if HAN.match(c) is not None and c not in "不没有的了着是"]
         if len(said) < 2 or self.negative_question or not all(c in self.question for c in said):
             return None
         return re.search("[不没]", low) is None
 
 
-# `It is not no`: whatever it means.
+# `It is not no`: the meaning is unclear.
 _DENIED = re.compile(r"\W{0,4}(?:(?:it|that|this) )?(?:is |can ?|should )?not (?:be )?(?:yes|no)\b")
 
 
@@ -185,7 +185,7 @@ _SPOKEN = re.compile(r"(yes|no)[,.;] (?:it|they|he|she|there|the|this|that|these
 
 
 def compile_yes_no(text: str, cues: Cues, *, forced: bool) -> YesNo | None:
-    """The truth as yes or no, or None; `t` and `f` count only where the source says so."""
+    """Compile the reference as yes or no, or None; `t` and `f` count only if the source says so."""
     low = text.casefold().strip(" .,!。")
     negative = cues.has(_NEGATION)
     if low in ("0", "1") and cues.yes_no() and not cues.count():
