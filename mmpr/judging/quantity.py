@@ -24,6 +24,7 @@ from mmpr.judging.numbers import (
     read_quantity,
     read_simple,
 )
+from mmpr.judging.roman import compile_roman, says_place
 from mmpr.judging.rules import Rule, Ruling, ambiguous, correct, different, incorrect
 
 # Words that do not change a number's meaning.
@@ -325,10 +326,19 @@ class Number:
         if not found and glosses:
             main, glosses, found = text, [], mentions(text)
         if not found:
-            return incorrect(Rule.NUMBER_NONE)
+            return self._place(main.strip())
         if len(found) > 1:
             return self._several(main, found)
         return self._single(main, found[0], glosses)
+
+    def _place(self, text: str) -> Ruling:
+        """Compare a place in an order: `the third column` is 3, unless the question counts things."""
+        place = compile_roman(text, self.cues, forced=False)
+        if place is None:
+            return ambiguous(Rule.NUMBER_NONE) if says_place(text) else incorrect(Rule.NUMBER_NONE)
+        if self.cues.count() or self.measure.reading != Reading(self.measure.reading.value):
+            return ambiguous(Rule.ROMAN)
+        return correct(Rule.ROMAN) if self.measure.reading.value == place.value else different(Rule.ROMAN)
 
     def _is_closed(self, text: str, closed: Mention) -> bool:
         """Whether a closed form counts: it is more than a first number, and nothing numeric follows it."""

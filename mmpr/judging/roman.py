@@ -11,6 +11,8 @@ from mmpr.judging.number_words import ORDINALS, chinese_digits, english_digits, 
 from mmpr.judging.rules import Rule, Ruling, ambiguous, incorrect, ruled
 
 _ORDINAL = re.compile(r"\b(\d{1,60})(?:st|nd|rd|th)\b", re.I)
+_PLACES_TEXT = "row column floor level position place line top bottom last final leftmost rightmost middle upper lower"
+_PLACES = frozenset((*ORDINALS, *_PLACES_TEXT.split()))
 _HAN = re.compile(r"第?([一二三四五六七八九十])(?!\w{0,40}分)")
 _HAN_VALUES = {char: value for value, char in enumerate("一二三四五六七八九十", start=1)}
 
@@ -27,6 +29,11 @@ def read_ordinals(text: str) -> list[int]:
     words = [ORDINALS[word] for word in re.findall(r"[a-z]+", low) if word in ORDINALS]
     plain = [int(number) for number in re.findall(r"(?<![\d.])\d{1,6}(?![\d.])", english_digits(low))]
     return found + words + plain + [_HAN_VALUES[char] for char in _HAN.findall(text)]
+
+
+def says_place(text: str) -> bool:
+    """Whether a text names a place in an order in words: `the second one from the left`, `the top row`, `第三行`."""
+    return not _PLACES.isdisjoint(re.findall(r"[a-z]{1,40}", text.lower())) or "第" in text
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +65,7 @@ class Roman:
 _HAN_SHAPE = re.compile(r"第[一二三四五六七八九十\d]{1,4}[名位个章节层排列行组题页象]?限?$")
 _SHAPE = re.compile(
     r"^(?:(?:the|quadrant|type|stage|phase|group|class|chapter|grade|part)\s{1,4})?([IVXLC]+|\d{1,60}(?:st|nd|rd|th)"
-    r"|[a-z]{1,40})(?:\s{1,4}(?:quadrant|type|stage|place|chapter|floor|row|column|grade))?$",
+    r"|[a-z]{1,40})(?:\s{1,4}(?:quadrant|type|stage|place|chapter|floor|row|column|grade|century|position|line|level))?$",
     re.I,
 )
 

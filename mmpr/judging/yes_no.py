@@ -37,6 +37,10 @@ aren't doesn't don't didn't wasn't weren't can could will would has have had be 
 so
 """
 _PLAIN = frozenset(_PLAIN_TEXT.split())
+_THERE = re.compile(
+    r"\W{0,4}(?:is|are|was|were) there ((?:(?!\b(?:in|on|at|of|near|behind|under|above|below|next|to|left|right|with"
+    r"|that|which|who|anywhere|visible|between|beside|inside|outside|among)\b)[^?.]){0,200})"
+)
 _NAMED_A = re.compile(r"[a-z] A\b")  # `circle A`
 
 
@@ -104,7 +108,9 @@ class YesNo:
             if word not in asked and (opposite := next((w for w in asked if opposed(word, w)), None)) is not None:
                 words[i], denied = opposite, not denied
         compared, than, _ = question.partition(" than ")
-        needed = {w for w in _WORD.findall(compared) if w not in plain} if than else set()
+        there = _THERE.match(question)  # `a square` says nothing about a purple one
+        compared = there[1] if there is not None else compared
+        needed = {w for w in _WORD.findall(compared) if w not in plain} if than or there is not None else set()
         if not needed <= set(words):  # that more people prefer coffee does not answer about tea
             return None
         words, asked = [*map(stem, words)], [*map(stem, asked)]

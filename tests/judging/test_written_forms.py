@@ -56,6 +56,11 @@ How many cats and dogs? | 2 cats and 3 dogs | two cats, three dogs ; dogs: 3, ca
 What is the chemical formula? | H2SO4 | acid (H2SO4) ; H2SO4 (sulfuric acid) | H2SO3 (acid) | an acid
 What is the difference? | 3 | 3 | 4 ; -4 | -3
 What is the slope? | -2/3 | −2/3 | 3/2 | -2/3 or 2/3
+In which row is the square? | 2 | the second row ; second ; row 2 | the third row ; first | the top row ; row B
+Which quadrant is it in? | 4 | Quadrant IV ; the fourth quadrant | Quadrant II ; the second quadrant | the lower right
+How many columns are there? | 3 | 3 columns | 4 columns | the third column ; third
+Is there a purple square? | yes | There is a purple square. ; a purple square | no | square ; a square
+Are there any dogs in the park? | yes | There are dogs in the park. ; dogs | There are no dogs. | park
 When was it signed? | 04/07/1985 | 4/7/1985 ; 04-07-1985 | 04/07/1958 | 1985-07-04
 """
 ROWS = [[part.strip() for part in line.split(" |")] for line in FORMS.strip().splitlines()]
