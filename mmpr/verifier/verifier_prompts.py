@@ -46,7 +46,7 @@ class VerifierFormat:
 
     Args:
         name: the name in reports.
-        template: contains `{question}`, `{reference}`, `{answer}`, `{excerpt}` and `{letters}`, each once.
+        template: contains `{question}`, `{reference}`, `{answer}`, `{excerpt}` and `{letters}`, each at most once.
         labels: the prompt's words for correct, incorrect and "cannot say".
         swaps: whether both orders may be asked; a model that was trained on one order cannot read the other.
     """
@@ -86,7 +86,17 @@ COMPASS = VerifierFormat(
     ("CORRECT", "INCORRECT", "INVALID"),
     swaps=False,
 )
-_KNOWN = ((re.compile(r"compass[-_]?verifier", re.IGNORECASE), COMPASS),)
+# What the fourth lesson of `pipelines/pocket/train.py` teaches. Of a response the model reads the answer alone: to find
+# both sides among more words is too much for 3.4 million parameters.
+POCKET = VerifierFormat(
+    "pocket",
+    "Question: <<<{question}>>>\nReference: <<<{reference}>>>\nAnswer: <<<{answer}>>>\n{letters}",
+    GENERAL.labels,
+)
+_KNOWN = (
+    (re.compile(r"compass[-_]?verifier", re.IGNORECASE), COMPASS),
+    (re.compile(r"(?:^|[/\\])pocket(?:[/\\]checkpoint)?[/\\]?$"), POCKET),
+)
 
 
 def format_for(model: str | None) -> VerifierFormat:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import TypeVar
 from zlib import crc32
 
@@ -29,7 +30,7 @@ from mmpr.demo.pocket_language import (
 )
 from mmpr.demo.pocket_world import SHAPES, Scene, draw_scene
 from mmpr.types import Question
-from mmpr.verifier.verifier_prompts import Decision, letter_for, messages_about
+from mmpr.verifier.verifier_prompts import POCKET, Decision, letter_for, messages_about
 from pipelines.pocket.examples import Batch, Row, Talk, encode_row, pad_rows
 from pipelines.pocket.model import Shape
 
@@ -135,19 +136,27 @@ def draw_case(rng: np.random.Generator, *, held_out: bool = False) -> JudgedCase
 
 def exchange(case: JudgedCase, *, swapped: bool) -> tuple[str, str]:
     """The verifier's prompt and its letter."""
-    (message,) = messages_about(case.question, case.answer, case.response, swapped=swapped)
+    (message,) = messages_about(case.question, case.answer, case.response, swapped=swapped, form=POCKET)
     return message.text, letter_for(case.decision, swapped=swapped)
 
 
 def draw_letter_batches(
-    tokenizer: Tokenizer, shape: Shape, *, size: int, seed: int, held_out: bool = False
+    tokenizer: Tokenizer, shape: Shape, *, size: int, seed: int, one_order: int = 0, held_out: bool = False
 ) -> Iterator[Batch]:
-    """Fresh cases for ever, in both orders of the letters; four batches at once are cut by length."""
+    """Fresh cases for ever; four batches at once are cut by length.
+
+    Args:
+        one_order: batches at the start in the first order of the letters. Over a fifth as many behind them the swapped
+            order becomes as frequent. With both from the start nothing is learnt: to compare answers brings nothing
+            until the orders are read, and to read them nothing until answers are compared.
+    """
     rng = np.random.default_rng(seed)
-    while True:
+    for first in count(step=4):
+        swapped = 0.5 * min(1.0, max(0.0, 5 * (first - one_order) / one_order)) if one_order else 0.5
         rows: list[Row] = []
         for _ in range(4 * size):
-            prompt, letter = exchange(draw_case(rng, held_out=held_out), swapped=bool(rng.random() < 0.5))
+            case, swaps = draw_case(rng, held_out=held_out), bool(rng.random() < swapped)
+            prompt, letter = exchange(case, swapped=swaps)
             ids, _, _ = encode_row(tokenizer, shape, Talk(prompt, letter), [], 1.0)
             rows.append((ids, [1.0, _END_WEIGHT], []))
         rows.sort(key=lambda row: len(row[0]))

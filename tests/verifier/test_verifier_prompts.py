@@ -12,6 +12,7 @@ from mmpr.verifier.verifier_prompts import (
     COMPASS,
     GENERAL,
     LETTERS,
+    POCKET,
     Decision,
     as_data,
     decisions,
@@ -64,11 +65,12 @@ def test_a_letter_says_the_decision_that_it_stands_for(swapped):
 
 @pytest.mark.parametrize("attack", ATTACKS)
 @pytest.mark.parametrize("part", ["question_text", "reference", "answer", "excerpt"])
-@pytest.mark.parametrize("form", [GENERAL, COMPASS])
+@pytest.mark.parametrize("form", [GENERAL, COMPASS, POCKET])
 def test_no_text_leaves_its_delimiters(attack, part, form):
     plain, attacked = text_of(form=form), text_of(form=form, **{part: attack})
     for mark in ("<<<", ">>>", "\n", "<Candidate's Answer End>", "A: ", "B: "):
-        extra = 1 if mark == "A: " and "A: " in attack else 0
+        shown = f"{{{part.removesuffix('_text')}}}" in form.template
+        extra = 1 if mark == "A: " and "A: " in attack and shown else 0
         assert attacked.count(mark) == plain.count(mark) + extra
     assert not [one for one in SPECIALS if one in attacked]
 
@@ -117,7 +119,8 @@ def test_every_accepted_reference_is_shown():
 def test_a_known_verifier_is_asked_as_it_was_trained():
     assert format_for("opencompass/CompassVerifier-3B") is COMPASS
     assert format_for("/models/compass_verifier") is COMPASS
-    assert format_for(None) is GENERAL
+    assert format_for("pocket") is format_for("/lib/mmpr/pocket/checkpoint") is POCKET
+    assert format_for(None) is format_for("/runs/pocket-sized/model") is GENERAL
     text = text_of(form=COMPASS)
     assert re.search(r"A: CORRECT\nB: INCORRECT\nC: INVALID", text)
     assert not COMPASS.swaps
