@@ -16,7 +16,7 @@ from mmpr.builder.engine_choice import endpoint_options, engine_options
 from mmpr.builder.progress import Progress
 from mmpr.builder.progress_views import shown
 from mmpr.dropout import Cut, cut_text
-from mmpr.engines.families import ALL_MARKS, HARMONY, KIMI, THINK
+from mmpr.engines.families import ALL_MARKS, HARMONY, KIMI, THINK, marks_in
 from mmpr.engines.protocol import Pulse, Sampling
 from mmpr.engines.scripted import ScriptedEngine
 from mmpr.engines.thoughts import split_ids, split_text
@@ -98,6 +98,31 @@ def test_what_begins_with_no_mark_has_no_thoughts_and_what_ends_with_none_is_all
     begun = marks.start + text
     assert split_ids(tuple(map(ord, begun)), marks, is_open=False, decode=decode) == (text.strip(), len(begun))
     assert split_text(begun, marks, is_open=False) == (text.strip(), "")
+
+
+@pytest.mark.parametrize("marks", ALL_MARKS)
+@pytest.mark.parametrize(
+    ("shape", "text"),
+    [
+        ("S a S b E c E\nFinal Answer: 3", "Final Answer: 3"),  # one thought within another
+        ("S a E\nS b, Final Answer: 9 E\nFinal Answer: 3", "Final Answer: 3"),  # it thinks again
+        ("S a E E\nFinal Answer: 3", "Final Answer: 3"),
+        ("S a E\nFinal Answer: 3\nS and yet", ""),  # the last one is not closed: nothing is an answer
+        ("S S a", ""),
+        ("S E", ""),
+    ],
+)
+def test_no_thought_stays_in_what_is_judged_however_often_a_model_thinks(marks, shape, text):
+    whole = shape.replace("S", marks.start).replace("E", marks.end)
+    ids = tuple(map(ord, whole))
+    thoughts, n_ids = split_ids(ids, marks, is_open=False, decode=decode)
+    assert thoughts is not None and decode(ids[n_ids:]) == text
+    assert split_text(whole, marks, is_open=False) == (thoughts, text)
+
+
+def test_the_marks_that_a_text_begins_with_are_its_own():
+    assert marks_in(f"{KIMI.start} a {THINK.end} b {KIMI.end}Final Answer: 3") is KIMI
+    assert marks_in(f"a {KIMI.end} b") is KIMI
 
 
 def test_a_token_that_holds_the_end_of_thoughts_and_more_is_refused_not_lost():

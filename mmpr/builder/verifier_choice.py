@@ -36,8 +36,10 @@ def asked_verifier(config: BuildConfig, run: RunRecord) -> AskedVerifier:
         model, revision = config.engine.answering, _text(run.identity.get("revision"))
     elif options.kind is VerifierKind.MODEL and revision is None:
         revision = checkpoint_revision(_path(options))
-    form = format_for(model).name
-    return AskedVerifier(options.kind, model, revision, form, options.swaps, options.audit)
+    form = format_for(model)
+    # `self` may be a model that was trained on one order
+    both = form.swaps if options.both_orders is None else options.both_orders and form.swaps
+    return AskedVerifier(options.kind, model, revision, form.name, both, options.audit)
 
 
 def verifier_ask(by: AskedVerifier) -> VerifierAsk:

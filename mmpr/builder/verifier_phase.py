@@ -48,7 +48,7 @@ def chunks_to_ask(settings: VerifierSettings, *, anew: bool = False) -> list[int
         if stored is not None and stored.by != settings.by and not anew:
             raise ConfigError(
                 f"verifier: {folder.url} has the answers of {stored.by.model} ({_how(stored.by, settings.by)}); "
-                f"mmpr ask-verifier {folder.url} --anew replaces them"
+                f"mmpr ask-verifier {folder.url} --model {settings.by.model} --anew replaces them"
             )
         now = (settings.by, commit.responses.sha256, judge_key(settings.judge_of(commit.chunk)))
         if stored is None or (stored.by, stored.responses, stored.judge) != now:

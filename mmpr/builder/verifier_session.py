@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import math
 import os
 import threading
+from collections import Counter
 from collections.abc import Coroutine, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
@@ -15,7 +17,7 @@ from mmpr.builder.verifier_choice import verifier_endpoint, verifier_engine
 from mmpr.engines.engine_options import EngineOptions
 from mmpr.engines.protocol import Engine
 from mmpr.engines.verifier_requests import VerifierAsk, ask_verifier, verifier_prompts
-from mmpr.errors import ConfigError
+from mmpr.errors import ConfigError, EngineError
 from mmpr.extras import named_extras
 from mmpr.pool import MakeEngine
 from mmpr.types import Question, Verdict
@@ -56,7 +58,10 @@ class Verifier:
     ) -> None:
         if model in (NONE, SELF) or (model is None and url is None):
             raise ConfigError("verifier: name a model, or a server by url=")
+        if isinstance(min_margin, str) or not 0 <= min_margin < math.inf:
+            raise ConfigError(f"min_margin: must be a number of nats, 0 or more, not {min_margin!r}")
         self.min_margin = min_margin
+        self.n_asked, self.faults = 0, Counter[str]()
         # Engines live on one event loop; a thread of its own lets plain code, and a notebook's loop, call them.
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="mmpr-verifier", daemon=True)
@@ -90,12 +95,25 @@ class Verifier:
         return self._wait(self._all(asked))
 
     def verify(self, asked: Sequence[Asked]) -> list[Verdict]:
-        """Return the verdicts that count: the model's if the rules left it open and the margin is wide enough."""
-        found = zip(asked, self.answers(asked), strict=True)
+        """Return the verdicts that count: the model's if the rules left it open and the margin is wide enough.
+
+        Raises:
+            EngineError: it has answered nothing so far. Later faults are counted, and the rules' verdicts stay.
+        """
+        answers = self.answers(asked)
+        self.n_asked += len(answers)
+        self.faults.update(answer.fault for answer in answers if answer.fault is not None)
+        if answers and self.faults.total() == self.n_asked:
+            raise EngineError(self.faults_line())
         return [
             with_opinion(verdict, answer, min_margin=self.min_margin, use=UseVerifier.BOTH)
-            for (_, _, verdict), answer in found
+            for (_, _, verdict), answer in zip(asked, answers, strict=True)
         ]
+
+    def faults_line(self) -> str:
+        """Return how often it did not answer, with the most frequent cause, in one line."""
+        ((cause, _),) = self.faults.most_common(1)
+        return f"the verifier {self.model} did not answer {self.faults.total():,} of {self.n_asked:,}: {cause}"
 
     def close(self) -> None:
         """End the engine and its processes. A second call does nothing."""

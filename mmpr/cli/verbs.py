@@ -518,13 +518,18 @@ def judge(
         asked = None
         if verifier is not None:
             from mmpr.builder.verifier_session import Verifier
+            from mmpr.verifier.verifier_options import looks_like_url
 
+            if looks_like_url(verifier) and not _is_url(verifier):
+                raise typer.BadParameter("give a server as http://HOST:PORT/v1", param_hint="--verifier")
             model, url = (verifier_model, verifier) if _is_url(verifier) else (verifier, None)
             asked = stack.enter_context(Verifier(model, url=url, min_margin=min_margin))
         rollouts = stack.enter_context(opened_rollouts(file))
         verdicts = judge_rollouts(rollouts, options=options, time_limit_s=time_limit_s, verifier=asked)
         # One pass: each verdict is printed as soon as it is counted.
         table = summary_table(_printed(verdicts, strict=strict), width=terminal_width(err=True))
+    if asked is not None and asked.faults:
+        say(f"mmpr: warning: {asked.faults_line()}", err=True)
     if summary:
         say(table, err=True)
 

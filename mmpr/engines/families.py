@@ -315,7 +315,8 @@ def is_open(prompt_end: str, marks: ThoughtMarks) -> bool:
 def marks_in(text: str) -> ThoughtMarks:
     """The marks that a text has, for a server whose model is not known; `<think>` where it has none."""
     begun = text.lstrip()
-    return next((marks for marks in ALL_MARKS if begun.startswith(marks.start) or marks.end in text), THINK)
+    begins = next((marks for marks in ALL_MARKS if begun.startswith(marks.start)), None)
+    return begins or next((marks for marks in ALL_MARKS if marks.end in text), THINK)
 
 
 def described(family: Family, way: ThinkingWay, image: str) -> tuple[str, ...]:

@@ -37,13 +37,15 @@ def split_ids(
     thoughts = _inner(whole, marks, is_open=is_open)
     if thoughts is None:
         return None, 0
-    if marks.end not in whole:
+    if not _is_closed(whole, marks):
         return thoughts, len(ids)
-    if end_id is not None and end_id in ids:
-        n_ids = list(ids).index(end_id) + 1
+    n_ends = whole.count(marks.end)
+    if end_id is not None and list(ids).count(end_id) == n_ends:
+        n_ids = len(ids) - list(ids)[::-1].index(end_id)
     else:
-        n_ids = bisect_left(range(1, len(ids) + 1), True, key=lambda n: marks.end in decode(ids[:n])) + 1
-    if decode(ids[:n_ids]).partition(marks.end)[2].strip():
+        holds_all = lambda n: decode(ids[:n]).count(marks.end) == n_ends  # noqa: E731
+        n_ids = bisect_left(range(1, len(ids) + 1), True, key=holds_all) + 1
+    if decode(ids[:n_ids]).rpartition(marks.end)[2].strip():
         raise RequestRefused(Reason.ENGINE_REFUSED, f"a token holds {marks.end} and what follows it")
     while n_ids < len(ids) and not decode(ids[n_ids : n_ids + 1]).strip():
         n_ids += 1
@@ -53,12 +55,21 @@ def split_ids(
 def split_text(text: str, marks: ThoughtMarks, *, is_open: bool) -> tuple[str | None, str]:
     """The thoughts that a text begins with, and what follows them; unclosed, nothing does."""
     thoughts = _inner(text, marks, is_open=is_open)
-    return (None, text) if thoughts is None else (thoughts, text.partition(marks.end)[2].lstrip())
+    if thoughts is None:
+        return None, text
+    return thoughts, text.rpartition(marks.end)[2].lstrip() if _is_closed(text, marks) else ""
 
 
 def _inner(text: str, marks: ThoughtMarks, *, is_open: bool) -> str | None:
-    """The thoughts without their marks; None where the text does not begin with any."""
+    """Return the thoughts without the marks around them; None if the text does not begin with any."""
     begun = text.lstrip()
     if not begun.startswith(marks.start) and not is_open:
         return None
-    return begun.removeprefix(marks.start).partition(marks.end)[0].strip()
+    inner = begun.removeprefix(marks.start)
+    return (inner.rpartition(marks.end)[0] if _is_closed(text, marks) else inner).strip()
+
+
+def _is_closed(text: str, marks: ThoughtMarks) -> bool:
+    """Whether an answer follows: models nest thoughts, and think again; only the last mark of an end counts."""
+    _, end, answer = text.rpartition(marks.end)
+    return bool(end) and marks.start not in answer

@@ -238,8 +238,8 @@ def sweep_answers(folder: RunFolder) -> None:
     for name in folder.store.names(VERIFIER):
         if is_temporary(name):
             folder.store.delete(name)
-        elif name.endswith(".parquet"):
-            chunk = int(name.removeprefix(f"{VERIFIER}/").partition("-")[0])
+        elif name.endswith(".parquet") and (number := name.removeprefix(f"{VERIFIER}/").partition("-")[0]).isdecimal():
+            chunk = int(number)
             commit = load_answers_commit(folder, chunk)
             if commit is None or commit.file.path != name:
                 folder.store.delete(name)

@@ -72,11 +72,17 @@ class VerifierAnswer:
 
 
 def read_letters(logprobs: Sequence[float], *, swapped: bool) -> Opinion:
-    """Return the decision of one order of the letters. The margin does not depend on whether the letters sum to 1."""
+    """Return the decision of one order of the letters. The margin does not depend on whether the letters sum to 1.
+
+    Two letters that are equally likely, or a score that is no number, decide nothing.
+    """
+    if any(math.isnan(one) for one in logprobs):
+        return Opinion(Decision.CANNOT_SAY, 0.0)
     meant = sorted(zip(logprobs, decisions(swapped=swapped), strict=True), key=lambda one: -one[0])
     (best, decision), (second, _), *_ = meant
-    margin = best - second
-    return Opinion(decision, min(margin, MOST_MARGIN)) if math.isfinite(best) else Opinion(Decision.CANNOT_SAY, 0.0)
+    if not math.isfinite(best) or best == second:
+        return Opinion(Decision.CANNOT_SAY, 0.0)
+    return Opinion(decision, min(best - second, MOST_MARGIN))
 
 
 def is_audited(question: Question, index: int, share: float) -> bool:

@@ -13,7 +13,13 @@ from mmpr.verifier.verifier_prompts import format_for
 
 NONE, SELF = "none", "self"  # values of `VerifierOptions.model`
 _URL = re.compile(r"https?://[^\s/@?#]+(?:/[^\s?#@]*)?")
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,20}://|[A-Za-z0-9.-]{1,253}:[0-9]{1,5}(?:/|$)")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def looks_like_url(text: str) -> bool:
+    """Whether a text is meant as a server's address: it has a scheme, or a host and a port."""
+    return _ADDRESS.match(text) is not None
 
 
 class VerifierKind(StrEnum):
@@ -56,8 +62,10 @@ class VerifierOptions:
     )
 
     def __post_init__(self) -> None:
-        if not self.model.strip():
+        if not self.model.strip() or (self.model not in (NONE, SELF) and self.model.lower() in (NONE, SELF)):
             raise ConfigError("verifier: give none, self or a model's name")
+        if looks_like_url(self.model):
+            raise ConfigError("verifier: this is an address; give verifier_url=http://.. and verifier=MODEL")
         # The messages do not repeat the value: a user may have given the key itself by mistake.
         if self.url is not None and not _URL.fullmatch(self.url):
             raise ConfigError("verifier_url: must be http(s)://host[:port][/path] without a password or a query")

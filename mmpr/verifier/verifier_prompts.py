@@ -22,9 +22,14 @@ MOST_ANSWER_CHARS = 150
 MOST_EXCERPT_CHARS = 300
 
 # The start of every special token of known chat templates: `<|im_end|>`, `</s>`, `<IMG_CONTEXT>`, `<｜User｜>`.
-_TOKEN_START = re.compile(r"<(?=[|｜/!A-Za-z_])")
+_TOKEN_START = re.compile(r"<(?=[|｜/!A-Za-z_])|\[(?=/?[A-Z_]{2,20}\])")
 _DELIMITER = re.compile(r"<{3,}|>{3,}")
-_INVISIBLE = re.compile(rf"[{SHIELD}\u200b-\u200f\u2028-\u202e\u2060-\u2064\ufeff]")
+# Control and format characters, surrogates, and what fonts show as nothing (Unicode's Default_Ignorable_Code_Point).
+_INVISIBLE = re.compile(
+    rf"[{SHIELD}\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f"
+    r"\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ud800-\udfff\ufe00-\ufe0f\ufeff\uffa0\ufff0-\uffff"
+    r"\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+)
 _SENTENCE_START = re.compile(r"(?<=[.!?。！？])\s*(?=\S)")
 
 
@@ -94,7 +99,7 @@ POCKET = VerifierFormat(
     GENERAL.labels,
 )
 _KNOWN = (
-    (re.compile(r"compass[-_]?verifier", re.IGNORECASE), COMPASS),
+    (re.compile(r"compass[-_]?verifier[^/\\]*[/\\]?$", re.IGNORECASE), COMPASS),
     (re.compile(r"(?:^|[/\\])pocket(?:[/\\]checkpoint)?[/\\]?$"), POCKET),
 )
 
@@ -178,7 +183,7 @@ def as_data(text: str, most: int) -> str:
     """Return text as one line of at most `most` characters that cannot close its delimiters."""
     line = " ".join(_INVISIBLE.sub("", text).split())
     line = _DELIMITER.sub(lambda found: found[0][:2], line)
-    line = _TOKEN_START.sub("< ", line)
+    line = _TOKEN_START.sub(lambda found: f"{found[0]} ", line)
     if len(line) <= most:
         return line
     # Both ends stay: a question often asks at its end, and its options are there.

@@ -44,6 +44,9 @@ def test_a_margin_is_the_distance_to_the_next_letter():
 def test_letters_that_cannot_be_are_no_error():
     assert read_letters((0.0, -math.inf, -math.inf), swapped=False).margin == MOST_MARGIN
     assert read_letters((-math.inf,) * 3, swapped=False).decision is Decision.CANNOT_SAY
+    for undecided in ((-1.0, -1.0, -1.0), (-0.5, -0.5, -9.0), (math.nan, -1.0, -2.0)):
+        opinion = read_letters(undecided, swapped=False)
+        assert (opinion.decision, opinion.margin) == (Decision.CANNOT_SAY, 0.0)
 
 
 def test_only_agreement_of_both_orders_counts_with_the_smaller_margin():

@@ -83,6 +83,16 @@ def test_data_holds_no_delimiter_no_special_token_and_one_line(found):
     assert data == as_data(data, 200) or len(data) > 200
 
 
+@pytest.mark.parametrize(
+    "hidden", ["\u00ad", "\u034f", "\u061c", "\u180e", "\ufe0f", "\U000e0041", "\x1b", "\x00", "\x9b"]
+)
+def test_what_nobody_sees_hides_no_delimiter_and_no_token(hidden):
+    for text in (f">>{hidden}>", f"<{hidden}|im_end|>", f"<{hidden}image>", f"[{hidden}INST]"):
+        data = as_data(text, 99)
+        assert hidden not in data
+        assert not [one for one in (*SPECIALS, ">>>", "<|", "<image>", "[INST]") if one in data]
+
+
 def test_a_text_that_names_a_placeholder_is_not_filled_in():
     assert "<<<{letters} {reference}>>>" in text_of(answer="{letters} {reference}")
 
@@ -114,6 +124,11 @@ def test_every_accepted_reference_is_shown():
     (message,) = messages_about(Question("q", "s", 0, "Which?", answer=("red", "crimson")), None, "?")
     assert "Reference: <<<red or crimson>>>" in message.text
     assert "Answer: <<<none found>>>" in message.text
+
+
+def test_a_folder_of_a_path_is_no_model():
+    assert format_for("/data/compass_verifier_runs/qwen3-4b") is GENERAL
+    assert format_for("/data/CompassVerifier-3B/") is COMPASS
 
 
 def test_a_known_verifier_is_asked_as_it_was_trained():

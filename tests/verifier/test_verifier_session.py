@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 
 import pytest
 from endpoint_standin import Standin, serving
@@ -12,7 +13,8 @@ from mmpr.cli.verbs import app
 from mmpr.engines.endpoint import EndpointOptions, start_endpoint
 from mmpr.engines.scripted import ScriptedEngine
 from mmpr.errors import ConfigError, EngineError, RequestRefused
-from mmpr.types import JudgedBy, Message, Outcome, Prompt, Stage
+from mmpr.types import JudgedBy, Message, Outcome, Prompt, Reason, Stage
+from mmpr.verifier.verifier_options import VerifierOptions
 
 OPEN = {"answer": "cat", "question": "What animal is on the sofa?"}
 PROMPT = Prompt("q", Stage.VERIFY, (Message("user", "A: correct"),))
@@ -137,3 +139,36 @@ def test_a_verifier_needs_a_name():
         mmpr.Verifier()
     with pytest.raises(ConfigError, match="name a model"):
         mmpr.Verifier("self")
+
+
+def test_a_verifier_that_answers_nothing_is_an_error_and_one_that_answers_some_is_a_warning():
+    async def engine():
+        return ScriptedEngine(choices=refuse)
+
+    def refuse(prompt, answers):
+        if "bobcat" in prompt.messages[-1].text:
+            raise RequestRefused(Reason.ENGINE_REFUSED, "too long")
+        return [-0.1, -4.0, -5.0]
+
+    none_so_far = pytest.raises(EngineError, match="some did not answer 1 of 1: engine_refused: too long")
+    with mmpr.Verifier("some", make_engine=engine) as found, none_so_far:
+        mmpr.judge("Final Answer: a bobcat", **OPEN, verifier=found)
+    with mmpr.Verifier("some", make_engine=engine) as found:
+        mmpr.judge("Final Answer: a kitten", **OPEN, verifier=found)
+        assert mmpr.judge("Final Answer: a bobcat", **OPEN, verifier=found).judged_by is JudgedBy.RULE
+        assert found.faults_line() == "the verifier some did not answer 1 of 2: engine_refused: too long"
+
+
+@pytest.mark.parametrize("given", ["localhost:8000/v1", "ftp://x/y", "HTTP://host:8000/v1"])
+def test_what_is_meant_as_an_address_is_no_model(tmp_path, given):
+    (tmp_path / "r.jsonl").write_text(json.dumps({"id": "1", **OPEN, "response": "Final Answer: a kitten"}) + "\n")
+    done = CliRunner().invoke(app, ["judge", str(tmp_path / "r.jsonl"), "--verifier", given])
+    assert done.exit_code == 2 and "http://HOST:PORT/v1" in done.stderr
+    with pytest.raises(ConfigError, match="give verifier_url"):
+        VerifierOptions(given)
+
+
+@pytest.mark.parametrize("margin", [math.nan, -5, "2", math.inf])
+def test_a_margin_is_a_number_of_nats(margin):
+    with pytest.raises(ConfigError, match="min_margin"):
+        mmpr.Verifier("some", min_margin=margin)
