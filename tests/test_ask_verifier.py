@@ -16,7 +16,7 @@ from mmpr.builder.ask_flow import ask_about_run
 from mmpr.builder.build_flow import build, pair_again
 from mmpr.builder.merge_flow import merge_runs
 from mmpr.cli.verbs import app
-from mmpr.errors import ConfigError
+from mmpr.errors import ConfigError, RunFolderError
 from mmpr.importing.import_flow import import_file
 from mmpr.judging.rules import is_open, is_proven
 from mmpr.run import RunFolder, read_chunk
@@ -127,6 +127,22 @@ def test_decisions_stand_in_pairs_where_a_setting_says_so_and_pairing_asks_nobod
     assert {row["chosen_by"] for row in rows(out)} == {"rule"}
     pair_again(str(out), ["use_verifier=none", "min_margin=2.0"])
     assert shards(out) == before
+
+
+@pytest.mark.parametrize("damage", ["flip", "empty", "stray"])
+def test_damaged_answers_are_found_before_anything_is_written(verified, tmp_path, damage):
+    out = copied(verified, tmp_path)
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    table = next((out / "verifier").glob("00001-*.parquet"))
+    content = table.read_bytes()
+    if damage == "stray":
+        (out / "verifier" / "00099.json").write_text("[]")
+    else:
+        table.write_bytes(b"" if damage == "empty" else bytes([*content[:27], content[27] ^ 1, *content[28:]]))
+    with pytest.raises(RunFolderError, match=r"verifier/000(01|99)"):
+        pair_again(str(out), ["use_verifier=both"])
+    assert (out / "manifest.json").exists()
+    assert all(path.read_bytes() == content for path, content in before.items() if path != table)
 
 
 def test_a_finished_run_is_asked_about_later_and_no_committed_file_changes(built, tmp_path):

@@ -37,7 +37,7 @@ from mmpr.reporting.evaluation_report import EvaluationReport
 from mmpr.reporting.report_record import PairingPreview, Report
 from mmpr.run import RunFolder, read_manifest
 from mmpr.run.heartbeat import claimed
-from mmpr.run.verifier_files import take_answers
+from mmpr.run.verifier_files import asked_chunks, load_answers_commit, take_answers
 from mmpr.settings.config import BuildConfig, Mark, changed, engine_tiles, of_sources, part
 from mmpr.sources import Index, Source, index
 from mmpr.verification import damaged_chunks, file_fault
@@ -294,7 +294,12 @@ def refuse_lost(folder: RunFolder) -> None:
 
 
 def refuse_damaged_chunks(folder: RunFolder) -> None:
-    """Read every byte before anything is written: a dataset cut from damaged chunks would hide the damage."""
+    """Read every byte before anything is written: a dataset cut from damaged chunks would hide the damage.
+
+    A verifier's answers are read too, because they decide who stands in a pair.
+    """
+    for number in sorted(asked_chunks(folder)):
+        load_answers_commit(folder, number)
     chunks = [(folder, chunk) for chunk in sorted(folder.committed_chunks())]
     for fault in pool.map_tasks(_file_fault, chunks):
         if fault:
@@ -303,8 +308,9 @@ def refuse_damaged_chunks(folder: RunFolder) -> None:
 
 def _file_fault(chunk: tuple[RunFolder, int]) -> str | None:
     folder, number = chunk
-    commit = folder.load_commit(number)
-    return next(filter(None, (file_fault(folder, file) for file in (commit.questions, commit.responses))), None)
+    commit, answers = folder.load_commit(number), load_answers_commit(folder, number)
+    files = [commit.questions, commit.responses, *([] if answers is None else [answers.file])]
+    return next(filter(None, (file_fault(folder, file) for file in files)), None)
 
 
 def _lease_out(start: BuildStart, run: EnteredRun) -> tuple[BuildOutcome | None, dict[str, float]]:
