@@ -509,6 +509,8 @@ class VllmEngine:
         return self.clock.on(replace(self._meter.pulse(), memory_bytes=_memory_bytes(), warning=warning))
 
     async def close(self) -> None:
+        if self._llm is None:  # an actor closes its engine once for each lease that finds it dead
+            return
         reader = self._llm.output_handler
         self._llm.shutdown()
         if reader is not None:
