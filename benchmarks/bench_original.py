@@ -66,14 +66,15 @@ def lockstep(room: Path) -> Arm:
         for i, (question, _) in enumerate(batch):
             given = [replace(responses[i][0], index=index) for index, responses in enumerate(rounds)]
             n_tokens += sum(response.tokens for response in given)
-            paired += _is_paired(question, given)
+            paired += is_paired(question, given)
     bare.close()
     return Arm("original", len(questions), paired, n_tokens, seconds)
 
 
-def _is_paired(question: Question, given: Sequence[Response]) -> bool:
+def is_paired(question: Question, given: Sequence[Response]) -> bool:
     """Whether the build's own judge and rule make a pair of these responses."""
-    verdicts = Judge().judge_all(question, [response.text for response in given])
+    with Judge() as judge:
+        verdicts = judge.judge_all(question, [response.text for response in given])
     return not isinstance(pair_responses(question, list(zip(given, verdicts, strict=True)), PairOptions()), Skip)
 
 

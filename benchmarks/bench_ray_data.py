@@ -30,11 +30,10 @@ from typing import Any
 import psutil
 
 from benchmarks.bench_engine import asked, settings_of
+from benchmarks.bench_original import is_paired
 from mmpr.builder.engine_choice import engine_options
-from mmpr.judging import Judge
-from mmpr.pairing import PairOptions, pair_responses
 from mmpr.settings.config import BuildConfig
-from mmpr.types import Finish, Prompt, Question, Response, Skip, Stage
+from mmpr.types import Finish, Prompt, Question, Response, Stage
 from pipelines.pocket.questions import write_questions
 
 _ENGINE = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "VLLM_NO_USAGE_STATS": "1"}
@@ -113,8 +112,12 @@ def run_ray_data(room: Path, n: int) -> Run:
     )
     answered = processor(ray.data.from_items(rows)).take_all()
     seconds = time.time() - psutil.Process().create_time()
-    with Judge() as judge:
-        paired = sum(_is_paired(judge, question, i, answered) for i, (question, _) in enumerate(questions))
+    texts: list[list[str]] = [[] for _ in questions]
+    for row in answered:
+        texts[row["question"]].append(row["text"])
+    paired = sum(
+        is_paired(question, _responses(question, own)) for (question, _), own in zip(questions, texts, strict=True)
+    )
     return Run(sum(row["tokens"] for row in answered), paired, seconds)
 
 
@@ -140,13 +143,8 @@ def _rows(
     return rows
 
 
-def _is_paired(judge: Judge, question: Question, number: int, answered: Sequence[dict[str, Any]]) -> bool:
-    texts = [row["text"] for row in answered if row["question"] == number]
-    responses = [
-        Response(question.id, Stage.SAMPLE, index, text, (), 1, Finish.STOP) for index, text in enumerate(texts)
-    ]
-    judged = list(zip(responses, judge.judge_all(question, texts), strict=True))
-    return not isinstance(pair_responses(question, judged, PairOptions()), Skip)
+def _responses(question: Question, texts: Sequence[str]) -> list[Response]:
+    return [Response(question.id, Stage.SAMPLE, index, text, (), 1, Finish.STOP) for index, text in enumerate(texts)]
 
 
 def rates(arm: str, few: Run, many: Run) -> Rates:

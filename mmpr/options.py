@@ -6,10 +6,14 @@ Each part keeps a frozen record of its options next to its code; `mmpr.settings`
 from __future__ import annotations
 
 import copy
+import re
 from dataclasses import field
 from typing import Any
 
 DESCRIPTION = "description"
+
+_SERVER_URL = re.compile(r"https?://[^\s/@?#]+(?:/[^\s?#@]*)?")
+_VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def option(default: Any, description: str, **bounds: float) -> Any:  # noqa: ANN401 as `dataclasses.field`
@@ -29,3 +33,13 @@ def option(default: Any, description: str, **bounds: float) -> Any:  # noqa: ANN
 def derived(default: Any) -> Any:  # noqa: ANN401 as `dataclasses.field`
     """Return a field of an options record that is not a setting; a flow sets it."""
     return field(default=default, metadata={"exclude": True})
+
+
+def is_server_url(text: str) -> bool:
+    """Return whether a text is `http(s)://host[:port][/path]` without a password or a query, which may hold a key."""
+    return _SERVER_URL.fullmatch(text) is not None
+
+
+def is_variable_name(text: str) -> bool:
+    """Return whether a text may name an environment variable."""
+    return _VARIABLE_NAME.fullmatch(text) is not None

@@ -14,7 +14,6 @@ import sys
 import time
 import urllib.request
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -25,14 +24,11 @@ from mmpr.engines.endpoint import EndpointOptions, start_endpoint
 from mmpr.engines.engine_options import EngineOptions
 from mmpr.engines.protocol import Sampling
 from mmpr.engines.vllm import start_vllm
-from mmpr.images import Loader
 from mmpr.judging import Judge
 from mmpr.pocket import checkpoint_path
 from mmpr.prompts import PromptOptions, ask
-from mmpr.sources import index, open_source, ranges, read_range
 from mmpr.types import Continues, Message, Outcome, Prefix, Prompt, Response, Stage, Thinking
-from pipelines.pocket.questions import write_questions
-from tests.recipes import make_recipe
+from tests.recipes import make_recipe, pocket_questions
 
 pytestmark = [
     pytest.mark.slow,
@@ -143,11 +139,7 @@ def served_at(url, **changed):
 @pytest.fixture(scope="module")
 def asked(tmp_path_factory):
     """Questions of the pocket world, some of them open, and what loads their images."""
-    folder = tmp_path_factory.mktemp("questions")
-    write_questions(folder, n=140, open_fraction=1 / 6, seed=77)
-    source = open_source(str(folder / "vqa.jsonl"))
-    questions = [question for span in ranges(index(source)) for question in read_range(source, span)]
-    return questions, Loader(Path(source.image_root))
+    return pocket_questions(tmp_path_factory.mktemp("questions"), n=140, open_fraction=1 / 6, seed=77)
 
 
 def recipe(**changed):

@@ -3,7 +3,6 @@
 import asyncio
 import gc
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -12,15 +11,12 @@ from mmpr.builder.answer import answer
 from mmpr.engines.engine_options import EngineOptions
 from mmpr.engines.protocol import Sampling
 from mmpr.engines.vllm import start_vllm
-from mmpr.images import Loader
 from mmpr.judging import Judge
 from mmpr.pocket import checkpoint_path
 from mmpr.prompts import PromptOptions, ask
 from mmpr.run.stored_verdicts import verdicts_on
-from mmpr.sources import index, open_source, ranges, read_range
 from mmpr.types import Finish, Outcome, Prompt, Stage, Thinking
-from pipelines.pocket.questions import write_questions
-from tests.recipes import make_recipe
+from tests.recipes import make_recipe, pocket_questions
 
 pytestmark = [
     pytest.mark.engine,
@@ -47,11 +43,7 @@ async def engine():
 @pytest.fixture(scope="module")
 def asked(tmp_path_factory):
     """Questions of the pocket world, a third of them open, and what loads their images."""
-    folder = tmp_path_factory.mktemp("questions")
-    write_questions(folder, n=60, open_fraction=1 / 3, seed=78)
-    source = open_source(str(folder / "vqa.jsonl"))
-    questions = [question for span in ranges(index(source)) for question in read_range(source, span)]
-    return questions, Loader(Path(source.image_root))
+    return pocket_questions(tmp_path_factory.mktemp("questions"), n=60, open_fraction=1 / 3, seed=78)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -79,14 +79,14 @@ class Rounds:
         first: number of responses in the first round.
         judge: gives the verdicts on one round's responses, outside the event loop.
         announce: called before each round with the number of responses; admission counts them.
-        rates: success rates of the sources so far; None: each question is planned by itself, as in a seeded run.
+        rates: success rates of the sources so far; a seeded run plans each question without them.
     """
 
     rule: PairOptions
     first: int
     judge: JudgeRound
     announce: Callable[[int], None]
-    rates: SourceRates | None = None
+    rates: SourceRates = field(default_factory=SourceRates)
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +213,7 @@ async def _sample_in_rounds(
 ) -> AnsweredQuestion:
     """Sample in rounds. Each round is judged before the next is planned; every generated response is kept."""
     question, judged, n_rounds = answered.question, list[Judged](), 0
-    rates = SourceRates() if recipe.sampling.seeded or rounds.rates is None else rounds.rates
+    rates = SourceRates() if recipe.sampling.seeded else rounds.rates
     plan = partial(next_round, question, rule=rounds.rule, first=rounds.first, cap=recipe.sampling.n)
     # in a thread: pairing of long responses takes up to seconds
     while n := await threads.compute(partial(plan, prior=rates.prior(question.source)), judged):

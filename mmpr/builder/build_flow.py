@@ -298,17 +298,18 @@ def refuse_damaged_chunks(folder: RunFolder) -> None:
 
     A verifier's answers are read too, because they decide who stands in a pair.
     """
-    for number in sorted(asked_chunks(folder)):
-        load_answers_commit(folder, number)
-    chunks = [(folder, chunk) for chunk in sorted(folder.committed_chunks())]
+    committed, asked = folder.committed_chunks(), asked_chunks(folder)
+    for stray in sorted(asked - set(committed)):
+        load_answers_commit(folder, stray)
+    chunks = [(folder, chunk, chunk in asked) for chunk in sorted(committed)]
     for fault in pool.map_tasks(_file_fault, chunks):
         if fault:
             raise RunFolderError(f"{folder.url}: {fault}; `mmpr verify {folder.url}` says what to do")
 
 
-def _file_fault(chunk: tuple[RunFolder, int]) -> str | None:
-    folder, number = chunk
-    commit, answers = folder.load_commit(number), load_answers_commit(folder, number)
+def _file_fault(chunk: tuple[RunFolder, int, bool]) -> str | None:
+    folder, number, asked = chunk
+    commit, answers = folder.load_commit(number), load_answers_commit(folder, number) if asked else None
     files = [commit.questions, commit.responses, *([] if answers is None else [answers.file])]
     return next(filter(None, (file_fault(folder, file) for file in files)), None)
 

@@ -23,7 +23,7 @@ from mmpr.run import ChunkCommit, RunFolder, StoredQuestion, StoredResponse, new
 from mmpr.run.commit_records import known_tokens
 from mmpr.run.joined_questions import AnsweredElsewhere, JoinedQuestions
 from mmpr.run.stored_verdicts import with_verdicts
-from mmpr.run.verifier_files import asked_chunks, commit_answers, load_answers_commit
+from mmpr.run.verifier_files import answers_commits, commit_answers, load_answers_commit
 from mmpr.settings.config import BuildConfig
 
 
@@ -85,12 +85,7 @@ def across_overrides(parts: Sequence[MergePart], overrides: list[str]) -> list[s
 def across_notes(parts: Sequence[MergePart], joined: JoinedQuestions) -> tuple[str, ...]:
     """Return notes: how many questions are joined, and which runs used another prompt version than the first."""
     first, *others = parts
-    verifiers = {
-        commit.by
-        for one in parts
-        for chunk in asked_chunks(one.folder)
-        if (commit := load_answers_commit(one.folder, chunk))
-    }
+    verifiers = {commit.by for one in parts for commit in answers_commits(one.folder)}
     version = first.member.identity.get("prompt_version")
     notes = [f"{len(joined):,} questions have answers of several runs"]
     if len(verifiers) > 1:

@@ -74,7 +74,7 @@ def _another(
             found = load(references)
         except ImageError:  # the other question has its own skip for this
             continue
-        # two paths may hold the same picture
+        # two paths may hold the same image
         if own.isdisjoint(image.sha256 for image in found):
             return found
     return None

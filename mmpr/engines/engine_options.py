@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from mmpr.errors import ConfigError
-from mmpr.options import derived, option
+from mmpr.options import derived, is_server_url, is_variable_name, option
 from mmpr.types import Thinking
 
 UNKNOWN_MODEL = "unknown"  # of responses whose model is not named
 
-_URL = re.compile(r"https?://[^\s/@?#]+(?:/[^\s?#@]*)?")
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # Fields that a request has from elsewhere.
 _OWN_FIELDS = frozenset(
     ("model", "messages", "prompt", "n", "temperature", "top_p", "top_k", "max_tokens", "seed", "stream")
@@ -98,10 +95,10 @@ class EndpointOptions:
 
     def __post_init__(self) -> None:
         # what was given is not repeated: it may be the key, given by mistake
-        if self.url is not None and not _URL.fullmatch(self.url):
+        if self.url is not None and not is_server_url(self.url):
             rule = "http(s)://host[:port][/path] without a password or a query: keys come by variable"
             raise ConfigError(f"endpoint_url: must be {rule}")
-        if self.key_env is not None and not _VARIABLE.fullmatch(self.key_env):
+        if self.key_env is not None and not is_variable_name(self.key_env):
             raise ConfigError("endpoint_key_env: must be the name of an environment variable, not the key itself")
         if own := sorted(_OWN_FIELDS & self.body.keys()):
             raise ConfigError(f"endpoint_body may not contain {own[0]!r}, which mmpr sets itself")

@@ -22,7 +22,7 @@ from mmpr.run.dataset import SKIPS
 from mmpr.run.driver_claim import refuse_in_use
 from mmpr.run.folder import CHUNKS, DATA, EXCLUDE, MANIFEST, QUESTIONS, RESPONSES, RUN, sidecar_name
 from mmpr.run.verdict_counts import VERDICTS
-from mmpr.run.verifier_files import VERIFIER, asked_chunks, commit_name, load_answers_commit
+from mmpr.run.verifier_files import VERIFIER, answers_commits, asked_chunks, commit_name
 from mmpr.verification import refuse_damaged
 
 if TYPE_CHECKING:
@@ -147,9 +147,8 @@ def _answers(run: RunFolder) -> Iterator[FileRecord]:
     for commit in run.commits():
         yield commit.questions
         yield commit.responses
-    for chunk in sorted(asked_chunks(run)):
-        if (asked := load_answers_commit(run, chunk)) is not None:
-            yield asked.file
+    for asked in answers_commits(run):
+        yield asked.file
 
 
 def _names(run: RunFolder, manifest: Manifest, *, with_responses: bool) -> list[str]:

@@ -11,7 +11,7 @@ from mmpr.reporting.safe_text import visible_line
 from mmpr.run import RunFolder, VerdictCounts
 from mmpr.run.run_record import Settings
 from mmpr.run.verifier_counts import AUDITED, LIKELY, MARGINS, UNDECIDED, Contradiction, VerifierCounts
-from mmpr.run.verifier_files import AskedVerifier, asked_chunks, load_answers_commit
+from mmpr.run.verifier_files import AskedVerifier, answers_commits
 from mmpr.text_table import aligned
 
 _GROUPS = {UNDECIDED: "undecided", LIKELY: "likely wrong", AUDITED: "proven (audit)"}
@@ -116,7 +116,7 @@ def verifier_figures(folder: RunFolder, counts: VerdictCounts, selection: Settin
     found = counts.verifier
     if not found.was_asked:
         return None
-    commits = [commit for chunk in sorted(asked_chunks(folder)) if (commit := load_answers_commit(folder, chunk))]
+    commits = answers_commits(folder)
     margin, use = selection.get("min_margin"), selection.get("use_verifier")
     return VerifierFigures(
         verifiers=tuple(dict.fromkeys(commit.by for commit in commits)),

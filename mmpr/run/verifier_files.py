@@ -127,6 +127,16 @@ def asked_chunks(folder: RunFolder) -> set[int]:
     return {int(match[1]) for name in folder.store.names(VERIFIER) if (match := _COMMIT.fullmatch(name))}
 
 
+def answers_commits(folder: RunFolder) -> list[VerifierCommit]:
+    """Return the commits of all answers of a run, in the order of its chunks.
+
+    Raises:
+        RunFolderError: a commit is damaged.
+    """
+    found = (load_answers_commit(folder, chunk) for chunk in sorted(asked_chunks(folder)))
+    return [commit for commit in found if commit is not None]
+
+
 def read_answers(folder: RunFolder, commit: ChunkCommit) -> Answers:
     """Return a verifier's answers about the responses of a chunk; empty if it was not asked about these.
 

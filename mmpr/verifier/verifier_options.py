@@ -8,13 +8,11 @@ from enum import StrEnum
 from typing import Any
 
 from mmpr.errors import ConfigError
-from mmpr.options import option
+from mmpr.options import is_server_url, is_variable_name, option
 from mmpr.verifier.verifier_prompts import format_for
 
 NONE, SELF = "none", "self"  # values of `VerifierOptions.model`
-_URL = re.compile(r"https?://[^\s/@?#]+(?:/[^\s?#@]*)?")
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,20}://|[A-Za-z0-9.-]{1,253}:[0-9]{1,5}(?:/|$)")
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def looks_like_url(text: str) -> bool:
@@ -67,9 +65,9 @@ class VerifierOptions:
         if looks_like_url(self.model):
             raise ConfigError("verifier: this is an address; give verifier_url=http://.. and verifier=MODEL")
         # The messages do not repeat the value: a user may have given the key itself by mistake.
-        if self.url is not None and not _URL.fullmatch(self.url):
+        if self.url is not None and not is_server_url(self.url):
             raise ConfigError("verifier_url: must be http(s)://host[:port][/path] without a password or a query")
-        if self.key_env is not None and not _VARIABLE.fullmatch(self.key_env):
+        if self.key_env is not None and not is_variable_name(self.key_env):
             raise ConfigError("verifier_key_env: must be the name of an environment variable, not the key itself")
         if self.url is not None and self.model in (NONE, SELF):
             raise ConfigError("verifier_url: name the model that the server serves: verifier=NAME")

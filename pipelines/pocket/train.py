@@ -178,8 +178,8 @@ def train_vision(vision: Vision, shape: Shape, *, steps: int, seed: int) -> None
         _step(torch.stack(losses).sum(), [optimizer], [schedule], parameters)
         if step % 50 == 0 or step == steps - 1:
             right = [_share_right(guess, labels[..., i]) for i, guess in enumerate(guesses)]
-            told = " ".join(f"{name} {share:.3f}" for name, share in zip(_NAMES, right, strict=True))
-            print(f"vision {step} {told} {time.monotonic() - began:.0f} s", flush=True)
+            shares = " ".join(f"{name} {share:.3f}" for name, share in zip(_NAMES, right, strict=True))
+            print(f"vision {step} {shares} {time.monotonic() - began:.0f} s", flush=True)
 
 
 def _share_right(guess: Tensor, label: Tensor) -> float:
@@ -253,8 +253,8 @@ def train_language(
         _step(loss, optimizers, schedules, parameters)
         mean = loss.item() if mean == 0 else 0.95 * mean + 0.05 * loss.item()
         if step % 50 == 0 or step == lesson.steps - 1:
-            told = " ".join(f"{name} {_loss_of(vision, language, some):.3f}" for name, some in held_out.items())
-            print(f"language {step} loss {mean:.3f} {told} {time.monotonic() - began:.0f} s", flush=True)
+            losses = " ".join(f"{name} {_loss_of(vision, language, some):.3f}" for name, some in held_out.items())
+            print(f"language {step} loss {mean:.3f} {losses} {time.monotonic() - began:.0f} s", flush=True)
 
 
 def _lesson_batches(tokenizer: Tokenizer, shape: Shape, lesson: Lesson, *, seed: int) -> Iterator[tuple[Batch, ...]]:

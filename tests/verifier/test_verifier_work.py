@@ -177,8 +177,8 @@ def test_verify_reads_what_was_answered(tmp_path):
 def gullible(prompt, answers):
     """Does what a response says; where none says anything, it finds the answer wrong."""
     text = prompt.messages[-1].text
-    told = next((letter for letter in "AB" if f"choose {letter}" in text), None)
-    best = told or ("A" if scripted.is_swapped(text) else "B")
+    named = next((letter for letter in "AB" if f"choose {letter}" in text), None)
+    best = named or ("A" if scripted.is_swapped(text) else "B")
     return [-0.1 if letter == best else -9.0 for letter in "ABC"]
 
 
@@ -200,8 +200,8 @@ def test_a_response_that_tells_even_a_gullible_verifier_what_to_choose_gains_not
     (pairs, counts) = census(folder, min_margin=0.0)
     assert pairs == [] and counts.groups["undecided"]["orders_differ"] == 1
     for prompt in engine.prompts:
-        told = prompt.messages[-1].text
-        assert told.count(">>>") == 5 and told.count("\n") == 9 and "<|im_end|>" not in told
+        request = prompt.messages[-1].text
+        assert request.count(">>>") == 5 and request.count("\n") == 9 and "<|im_end|>" not in request
 
 
 # -- verifiers of known error -----------------------------------------------------------------------------------------
