@@ -89,7 +89,7 @@ def ray_cluster(*, workers):
 def start_node(*words, **more):
     return subprocess.Popen(
         [RAY, "start", "--block", "--node-ip-address=127.0.0.1", "--dashboard-agent-listen-port=0", *words],
-        env=environment(RAY_AUTH_MODE="token", RAY_metrics_report_interval_ms="1000", **more),
+        env=environment(**{"RAY_AUTH_MODE": "token", "RAY_metrics_report_interval_ms": "1000", **more}),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
 import psutil
 import ray
-from ray._raylet import Config  # type: ignore[attr-defined]  # a module in Cython
-from ray.exceptions import RayError, RayTaskError
+from ray._common.network_utils import parse_address  # type: ignore[attr-defined]
+from ray._private.services import canonicalize_bootstrap_address
+from ray._raylet import AuthenticationTokenLoader, Config, GcsClient  # type: ignore[attr-defined]  # a module in Cython
+from ray.exceptions import AuthenticationError, RayError, RayTaskError
 
 from mmpr import termination
 from mmpr._processes import held_signals
@@ -32,7 +34,7 @@ from mmpr.pool.ray_log import heard, kept
 # A short path, because Ray puts Unix sockets there and their paths may have 107 characters. The driver's pid follows.
 _SESSIONS, _SESSION = Path("/tmp"), "mmpr-ray-"
 _SERVER_LOG = "server.log"
-_WANTS_TOKEN = re.compile("auth(?:entication)?[ _]?token", re.IGNORECASE)
+_ANSWER_S = 10.0  # for a TCP connection
 _TASK_NICENESS = 15  # Ray would set this niceness for all its workers
 
 T = TypeVar("T")
@@ -63,9 +65,7 @@ def connected(address: str | None, *, debug: bool = False) -> Iterator[None]:
 
 @contextmanager
 def _joined(address: str, quiet: dict[str, Any]) -> Iterator[None]:
-    if _has_token():  # a cluster without authentication ignores the token
-        _give_token()
-    with _init(address, quiet):
+    with _sending_token(_takes_token(address)), _init(address, quiet):
         try:
             yield
         finally:
@@ -88,7 +88,7 @@ def _init(address: str, quiet: dict[str, Any]) -> Iterator[None]:
             except SystemExit:
                 ended = True
     except (ConnectionError, RuntimeError, RayError) as error:
-        raise _not_joined(address, error, words) from None
+        raise _no_cluster(address, error) from None
     if ended:
         signal.raise_signal(signal.SIGTERM)
     with nullcontext() if quiet["log_to_driver"] else kept(words):
@@ -117,29 +117,17 @@ def _leave() -> None:
     signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
 
 
-def _not_joined(address: str, error: BaseException, words: Sequence[str]) -> MmprError:
-    if not any(_WANTS_TOKEN.search(line) for line in (*words, str(error))):
-        return MmprError(f"no Ray cluster at {address!r}: {first_line(error)}")
-    given = "another one" if os.environ.get("RAY_AUTH_MODE") == "token" else "none"
-    refused = " and unset RAY_AUTH_MODE" if os.environ.get("RAY_AUTH_MODE") == "disabled" else ""
-    return MmprError(
-        f"the Ray cluster at {address!r} asks for a token, and {given} was given: put the cluster's token into "
-        f"RAY_AUTH_TOKEN or ~/.ray/auth_token{refused}"
-    )
-
-
 @contextmanager
 def _own_cluster(quiet: dict[str, Any], debug: bool) -> Iterator[None]:
     _sweep_sessions()
     server = None
     try:
-        with held_signals():
-            session = Path(tempfile.mkdtemp(prefix=f"{_SESSION}{os.getpid()}-", dir=_SESSIONS))
-            server = _start_server(session, quiet["logging_level"], debug)
-        address = _address_of(server, session)
-        _give_token()
-        with _init(address, quiet):
-            yield
+        with _sending_token(os.environ.get("RAY_AUTH_MODE") != "disabled"):
+            with held_signals():
+                session = Path(tempfile.mkdtemp(prefix=f"{_SESSION}{os.getpid()}-", dir=_SESSIONS))
+                server = _start_server(session, quiet["logging_level"], debug)
+            with _init(_address_of(server, session), quiet):
+                yield
     finally:
         with held_signals():
             _leave()
@@ -177,6 +165,46 @@ def _address_of(server: subprocess.Popen[str], session: Path) -> str:
     return reply["address"]
 
 
+def _takes_token(address: str) -> bool:
+    """Whether the cluster requires a token, and takes this machine's; False if nothing answers there.
+
+    Raises:
+        MmprError: it requires another one, or there is none here; or `address` is no address.
+    """
+    try:
+        found = canonicalize_bootstrap_address(address)
+    except (ValueError, OSError) as error:
+        raise _no_cluster(address, error) from None
+    if not (found and _listens(found) and _refuses(found, sends=False)):
+        return False
+    if _has_token() and not _refuses(found, sends=True):
+        return True
+    raise MmprError(
+        f"the Ray cluster at {address!r} asks for a token, and {'another one' if _has_token() else 'none'} was given: "
+        "put the cluster's token into RAY_AUTH_TOKEN or ~/.ray/auth_token"
+    )
+
+
+def _listens(address: str) -> bool:
+    """Whether a server listens there. Ray's client would wait 40 s for one that does not."""
+    try:
+        socket.create_connection(parse_address(address), timeout=_ANSWER_S).close()
+    except OSError:
+        return False
+    return True
+
+
+def _refuses(address: str, *, sends: bool) -> bool:
+    try:
+        with _sending_token(sends), heard():
+            GcsClient(address=address)
+    except AuthenticationError:
+        return True
+    except RayError:
+        return False  # joining reports it
+    return False
+
+
 def _has_token() -> bool:
     """Whether this machine has a cluster's token in a place where Ray looks for it."""
     if os.environ.get("RAY_AUTH_TOKEN"):
@@ -184,13 +212,27 @@ def _has_token() -> bool:
     return Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or "~/.ray/auth_token").expanduser().is_file()
 
 
-def _give_token() -> None:
-    """Send the token to the cluster that is joined next: `ray start` of Ray 2.60 requires one.
+def _no_cluster(address: str, error: BaseException) -> MmprError:
+    return MmprError(f"no Ray cluster at {address!r}: {first_line(error)}")
 
-    By default Ray sends none. A value of `RAY_AUTH_MODE` in the environment takes precedence.
+
+@contextmanager
+def _sending_token(sends: bool) -> Iterator[None]:
+    """Let Ray send this machine's token with its calls inside the block, or none, whatever the environment says.
+
+    Both sides must agree. `ray start` of Ray 2.60 requires a token, but a driver sends none by default; and a driver
+    that sends one refuses the calls of a cluster without authentication, whose actors then end before they start.
     """
-    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    known = os.environ.get("RAY_AUTH_MODE")
+    os.environ["RAY_AUTH_MODE"] = "token" if sends else "disabled"
     Config.initialize("")
+    AuthenticationTokenLoader.instance().reset_cache()
+    try:
+        yield
+    finally:
+        os.environ.pop("RAY_AUTH_MODE")
+        if known is not None:
+            os.environ["RAY_AUTH_MODE"] = known
 
 
 def _sweep_sessions() -> None:
