@@ -23,7 +23,7 @@ from mmpr import pool
 from mmpr.engines.protocol import Pulse, Sampling
 from mmpr.engines.scripted import ScriptedEngine
 from mmpr.errors import EngineDead, EngineStartError, MmprError, RunFolderError
-from mmpr.pool import Beat, Died, Done, Failed, Lease, Placement, Pool, UnfitNode
+from mmpr.pool import Beat, Died, Done, Failed, Lease, Placement, Pool, UnfitNode, engine_pool
 from mmpr.types import Message, Prompt, Stage
 
 pytestmark = pytest.mark.usefixtures("cluster")  # all builds of this file join one Ray
@@ -114,6 +114,13 @@ def test_a_cluster_without_a_gpu_has_room_for_no_gpu_engine():
     assert pool.n_engines(Placement(gpus=0)) == 1
     with pytest.raises(EngineStartError, match="no engine could be placed"):
         run(ask_all, [[1]], engines=None, gpus=1, wait_s=1)
+
+
+def test_a_node_that_ray_does_not_know_yet_is_asked_again_and_costs_no_attempt(monkeypatch):
+    ids = iter(["ab" * 28] * 3)  # more often than an engine may be started
+    known = engine_pool.emptiest_node
+    monkeypatch.setattr(engine_pool, "emptiest_node", lambda *given: next(ids, None) or known(*given))
+    assert rows_of(run(ask_all, [[1], [2]], engines=1, restarts=0)) == [1, 2]
 
 
 def test_a_fault_of_the_work_beside_the_engine_rises_as_it_is():

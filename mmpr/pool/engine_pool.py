@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import ray
-from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayActorError, RayError
+from ray.exceptions import ActorUnavailableError, ActorUnschedulableError, GetTimeoutError, RayActorError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from mmpr.engines.protocol import Pulse
@@ -37,6 +37,7 @@ from mmpr.pool.ray_log import ray_log
 
 _POLL_S = 0.2  # the driver sleeps this long if no lease has returned
 _PULSE_S = 1.0  # interval between two pulse requests to an engine
+_NODE_S = 1.0  # between two attempts to place an engine on a node that its cluster does not know
 _LOST_TOGETHER_S = 10.0  # connections to the engines of a lost node break one after another
 
 
@@ -189,8 +190,9 @@ class Pool:
         if self._placement.gpus:
             wanted["scheduling_strategy"] = "SPREAD"
         elif slot_node := emptiest_node(self._placement, [one.node for one in self._slots if one.actor is not None]):
-            # All engines that request no resource would be placed on the driver's node.
-            wanted["scheduling_strategy"] = NodeAffinitySchedulingStrategy(slot_node, soft=True)
+            # All engines that request no resource would be placed on the driver's node. A soft affinity would do that
+            # too if the wanted node joined a moment ago and is not known everywhere yet.
+            wanted["scheduling_strategy"] = NodeAffinitySchedulingStrategy(slot_node, soft=False)
             slot.node = slot_node
         actor = ray.remote(**wanted, max_restarts=0, max_task_retries=0)(EngineActor)
         slot.actor = actor.remote(self._make_engine, self._work, self._probe, self._ledger)
@@ -203,6 +205,11 @@ class Pool:
                 continue
             try:
                 result: MmprError | UnfitNode | None = ray.get(slot.starting)
+            except ActorUnschedulableError:
+                slot.fills -= 1  # its node was not known yet, or is gone: another choice, and no attempt of the engine
+                self._vacate(slot)
+                slot.not_before = time.monotonic() + _NODE_S
+                continue
             except RayError as lost:
                 result = EngineStartError(f"the engine's process was lost while it started: {last_line(lost)}")
             slot.starting = None
