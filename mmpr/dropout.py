@@ -1,10 +1,11 @@
-"""Dropout-NTP (arXiv 2411.10442, section 3.2): cut a draft, take the image away, pair draft and blind completion.
+"""Dropout-NTP (arXiv 2411.10442, section 3.2): cut a draft, remove the image, pair the draft with a blind completion.
 
-A `View` says what the completion is written with, nothing by default; the cut, the faults and the pairs are the same.
+A `View` says which image the completion sees; by default none. The cut, the faults and the pairs are the same for all
+views.
 
-The original pipeline cuts by spaces, so that Chinese is not cut at all, and glues stripped strings. Here the cut is
-made in tokens and every text is decoded from the tokens that really ran. Only where a server gives no tokens is the cut
-made in the text, at the same places, and what follows must follow it verbatim.
+The original pipeline cuts at spaces, so Chinese text is never cut, and it joins stripped strings. Here the cut is made
+between tokens, and every text is decoded from the tokens that really ran. Only for servers that return no tokens is the
+cut made in the text, at the same places, and the completion must follow it verbatim.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from mmpr.types import (
 
 Decode = Callable[[Sequence[int]], str]
 
-# Scripts that put spaces between words: only there must a cut fall beside a blank.
+# Letters and digits of scripts with spaces between words (Latin, Greek, Cyrillic, Hebrew, Arabic): no cut between two.
 _SPACED = re.compile(r"[A-Za-z0-9\u00c0-\u024f\u0370-\u03ff\u0400-\u052f\u0590-\u06ff]")
 _REFUSES = re.compile(
     r"\b(?:i|we)(?:'m| am| are)? (?:cannot|can't|can not|unable to|not able to|don't|do not)(?: actually)? "
@@ -68,10 +69,10 @@ class DropoutOptions:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """Where a draft was cut: `prefix` stays, `remaining_tokens` of the draft were taken off.
+    """The cut of a draft: `kept_tokens` tokens stay as the prefix, `remaining_tokens` tokens are cut off.
 
-    `continues` is how an engine continues it; with TEXT the prefix has no token ids and the counts of tokens are
-    the draft's own, shared out by characters. A prefix without text: nothing of the draft stays.
+    `continues`: how an engine continues the prefix. With TEXT the prefix has no token ids, and both numbers of tokens
+    are estimated from the numbers of characters. If nothing of the draft is kept, the prefix has an empty text.
     """
 
     prefix: Prefix
@@ -85,15 +86,15 @@ def cut_draft(
 ) -> Cut | tuple[Reason, str]:
     """Cut a draft so that about `keep_fraction` of its tokens stay.
 
-    The cut moves back until the kept tokens decode to a true prefix of the draft's text, without a broken character, at
-    a word boundary where the script has them ("the red cir|cle" moves to "the red| circle"). A `keep_fraction` of 0
-    keeps nothing. Thoughts are not cut: closed, they stand in front of the prefix.
+    The cut moves back until the kept tokens decode to a true prefix of the draft's text, without a broken character
+    and at a word boundary, if the script has spaces ("the red cir|cle" moves to "the red| circle"). A `keep_fraction`
+    of 0 keeps nothing. Thoughts are not cut; they stay, closed, before the prefix.
 
     Returns:
-        The cut, or (reason, detail) where a side would have fewer than `min_side_tokens` tokens; a side that 0 leaves
-        out is none.
+        The cut, or (reason, detail) if a side would have fewer than `min_side_tokens` tokens. With a `keep_fraction`
+        of 0 this holds for the remaining side only.
     """
-    ids = draft.token_ids
+    ids = draft.token_ids  # those after the thoughts
     if keep_fraction == 0:
         return _whole(draft, Continues.EXACT, min_side_tokens)
     aim = min(int(len(ids) * keep_fraction), len(ids) - min_side_tokens)
@@ -105,11 +106,13 @@ def cut_draft(
 
 
 def cut_text(draft: Response, *, keep_fraction: float = 0.5, min_side_tokens: int = 8) -> Cut | tuple[Reason, str]:
-    """Cut a draft without token ids: by characters, back to a blank, or to any character of a script without blanks.
+    """Cut a draft that has no token ids, by characters.
+
+    The cut moves back to a place before a space, or to any place in a script without spaces.
 
     Returns:
-        The cut, or (reason, detail) where a side would have fewer than `min_side_tokens` tokens, as far as its share
-        of the draft's characters tells.
+        The cut, or (reason, detail) if a side would have fewer than `min_side_tokens` tokens; the number is estimated
+        from the side's fraction of the draft's characters.
     """
     text, n_tokens = draft.text, draft.text_tokens
     if keep_fraction == 0:
@@ -126,22 +129,25 @@ def cut_text(draft: Response, *, keep_fraction: float = 0.5, min_side_tokens: in
 
 
 def _whole(draft: Response, continues: Continues, min_side_tokens: int) -> Cut | tuple[Reason, str]:
-    """Everything is cut off, thoughts too: the blind answer has thoughts of its own, and tokens for them."""
+    """Return the cut that keeps nothing: the thoughts are cut off too.
+
+    The blind answer then has thoughts of its own, so the tokens of the draft's thoughts count for its budget.
+    """
     if draft.text_tokens < min_side_tokens:
         return _no_cut(draft.text_tokens, 0, min_side_tokens)
     return Cut(Prefix("", ()), draft.tokens, 0, continues)
 
 
 def follows(prefix: str, completion: str) -> bool:
-    """Whether a completion can be the text behind a prefix that `cut_text` cut: there no word begins without its blank.
+    """Whether a completion can be the text after a prefix from `cut_text`, which cuts before the space of a word.
 
-    A server that takes blanks off its texts gives "and" behind "a cat," where " and" was.
+    A server that strips its texts returns "and" after "a cat,", and not " and": that completion does not follow.
     """
     return not (_SPACED.match(completion) and _puts_blanks(prefix[-1]))
 
 
 def _puts_blanks(char: str) -> bool:
-    """Whether behind this character words begin with a blank: letters of such scripts, and ASCII's punctuation."""
+    """Whether the next word after this character begins with a space: ASCII, or a script with spaces."""
     return char.isascii() or _SPACED.match(char) is not None
 
 
@@ -154,12 +160,12 @@ def _no_cut(n_tokens: int, keep_fraction: float, min_side_tokens: int) -> tuple[
 
 def _splits_cleanly(prefix: str, whole: str) -> bool:
     if not prefix or len(prefix) >= len(whole) or not whole.startswith(prefix) or prefix.endswith(("\ufffd", " ")):
-        return False  # a blank belongs to the word behind it, as tokenizers have it
+        return False  # tokenizers put a space at the beginning of the next word; U+FFFD is a half character
     return not (_SPACED.match(prefix[-1]) and _SPACED.match(whole[len(prefix)]))
 
 
 def draft_fault(draft: Response) -> tuple[Reason, str] | None:
-    """Why a draft cannot be the chosen side, or None."""
+    """Return why a draft cannot be the chosen side, as (reason, detail); None if it can."""
     if draft.finish_reason is not Finish.STOP:
         return Reason.DRAFT_UNFINISHED, f"the draft ran into its limit of {draft.tokens} tokens"
     if draft.only_thinks:
@@ -172,7 +178,12 @@ def draft_fault(draft: Response) -> tuple[Reason, str] | None:
 
 
 def completion_fault(rest: str, completion: Response) -> tuple[Reason, str] | None:
-    """Why a completion cannot be the rejected side, or None; `rest` is the draft's own text behind the cut."""
+    """Return why a completion cannot be the rejected side, as (reason, detail); None if it can.
+
+    Args:
+        rest: the draft's own text after the cut.
+        completion: the response to judge.
+    """
     if completion.finish_reason is not Finish.STOP:
         return Reason.COMPLETION_UNFINISHED, f"the completion ran into its limit of {completion.tokens} tokens"
     if not completion.text.strip():
@@ -187,14 +198,14 @@ def completion_fault(rest: str, completion: Response) -> tuple[Reason, str] | No
 
 
 def usable_completions(rest: str, completions: Sequence[Response]) -> list[Response] | tuple[Reason, str]:
-    """The completions that can be rejected sides, each text once.
+    """Return the completions that can be rejected sides; of equal texts only the first.
 
     Args:
-        rest: the draft's own text behind the cut.
-        endings: at least one.
+        rest: the draft's own text after the cut.
+        completions: at least one.
 
     Returns:
-        In the order given; (reason, detail) of the first one's fault where none is usable.
+        The usable completions in the given order; if there is none, the (reason, detail) of the first completion.
     """
     faults = [completion_fault(rest, completion) for completion in completions]
     usable: dict[tuple[str, ...], Response] = {}
@@ -205,38 +216,45 @@ def usable_completions(rest: str, completions: Sequence[Response]) -> list[Respo
 
 
 def completion_prompt(asked: Prompt, cut: Cut, shown: tuple[DecodedImage, ...] = ()) -> Prompt:
-    """The draft's own prompt continued from the cut, with other images, as many, or with none.
+    """Return the prompt of a completion: the draft's prompt with the prefix, and with other images or none.
 
-    With none it is blind: the images' tags and labels go with them, and nothing else is changed.
+    Without images the prompt is blind: the tags and labels of the images are removed too, and nothing else is changed.
+
+    Args:
+        asked: the prompt of the draft.
+        cut: where the draft was cut.
+        shown: as many images as the draft's prompt has, or none.
     """
     completion = replace(asked, stage=Stage.COMPLETION, prefix=cut.prefix if cut.prefix.text else None)
     return replace(completion, images=shown) if shown else without_images(completion)
 
 
 def without_images(prompt: Prompt) -> Prompt:
-    """The same prompt, blind."""
+    """Return the same prompt without its images and their tags."""
     return replace(prompt, messages=blind(prompt.messages), images=(), max_tiles=None)
 
 
 def completion_budget(cut: Cut) -> int:
-    """Tokens a completion may take: twice what was cut off; a longer one has lost the thread."""
+    """Return the limit of a completion's tokens: twice those that were cut off; longer texts leave the question."""
     return 2 * cut.remaining_tokens
 
 
-Scored = tuple[Response, tuple[float, float] | None]  # a completion; the scores of the draft's half and its own
+# A completion, and the scores of the draft's own rest and of the completion (mean log-probability in nats per token).
+Scored = tuple[Response, tuple[float, float] | None]
 
 
 def pair_completions(
     draft: Response, completions: Sequence[Scored], *, min_margin: float | None = None, most: int | None = None
 ) -> list[Pair] | Skip:
-    """One pair a completion; the greatest margins first, else in the endings' order.
+    """Make one pair of each completion, the largest margin first; without scores, in the given order.
 
     Args:
         draft: the chosen side.
-        endings: usable ones, each with its scores (mean log-probability a token given the image), if it has any.
-        min_margin: a pair stays where the draft's half is by so much likelier than the completion, given the image: a
-            blind completion that the image does not speak against may well be true.
-        most: pairs; None for one of each completion.
+        completions: usable ones, each with its scores, if there are any: the mean log-probability per token, given
+            the image.
+        min_margin: nats per token by which the draft's rest must be likelier than the completion, given the image. A
+            blind completion that is as likely with the image may be correct, and then must not be rejected.
+        most: the largest number of pairs; None: one of each completion.
 
     Returns:
         At least one pair, or the skip that says why there is none.
@@ -262,10 +280,15 @@ def pair_completions(
 
 
 def given_draft(question: Question, token_ids: tuple[int, ...], decoded: str) -> Response:
-    """A draft that the source gives (`chosen`), as if the engine had written it.
+    """Return the draft that the source gives (`chosen`) as a response of the engine.
+
+    Args:
+        question: has a draft.
+        token_ids: of the draft's text.
+        decoded: the text of these ids.
 
     Raises:
-        RequestRefused: the tokenizer does not give the text back, so that no prefix of it could be exact.
+        RequestRefused: the ids do not decode to the same text, so no prefix could be exact.
     """
     if decoded != question.draft:
         raise RequestRefused(Reason.PREFIX_CHANGED, "the tokenizer changes the text of `chosen`")
@@ -273,6 +296,6 @@ def given_draft(question: Question, token_ids: tuple[int, ...], decoded: str) ->
 
 
 def given_text(question: Question, n_tokens: int) -> Response:
-    """The same for an engine that gives no token ids."""
+    """Return the draft that the source gives (`chosen`) as a response without token ids."""
     assert question.draft is not None, "a draft that no source gave"
     return Response(question.id, Stage.DRAFT, 0, question.draft, (), n_tokens, Finish.STOP)

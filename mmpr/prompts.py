@@ -1,7 +1,7 @@
-"""What the model is asked: instruction, answer format, language, image tags. Pure.
+"""Make the prompts for questions: instruction, answer format, language, image tags. Pure.
 
-The instructions follow the versions of InternVL's `reasoning_data_pipeline` (2025-09): `final` (its en, zh) ends in a
-plain final answer, `boxed` (en_v2, zh_v2) in a box on the last line, `think` (en_r1, zh_r1) reasons in tags first.
+The instructions follow the versions of InternVL's `reasoning_data_pipeline` (2025-09): `final` (its en, zh) requests a
+plain final answer, `boxed` (en_v2, zh_v2) a box on the last line, `think` (en_r1, zh_r1) thoughts in tags first.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from mmpr.options import option
 from mmpr.types import Message, Question, Thinking
 
 VIDEO_TAG = "<video>"
-QUESTION = "{question}"  # where an instruction has its question
+QUESTION = "{question}"  # the place of the question in an instruction
 PromptVersion = Literal["final", "boxed", "think", "given"]
-SHIELD = "\ue000"  # of the private-use area: where an engine must cut a text before it makes tokens of it
+SHIELD = "\ue000"  # a private-use character: an engine divides a text here before it tokenizes the parts
 
 _FINAL = {
     "en": (
@@ -48,11 +48,12 @@ _THINK = {
         "回答以下问题。先在 <think> 和 </think> 之间思考,然后以“最终答案: \\boxed{..}”给出答案。\n\n问题:\n\n{question}"
     ),
 }
-GIVEN = "given"  # the question as it stands, under no instruction
+GIVEN = "given"  # the question unchanged, without an instruction
 VERSIONS = {"final": _FINAL, "boxed": _BOXED, "think": _THINK, GIVEN: dict.fromkeys(("en", "zh"), QUESTION)}
 
-# What the InternVL family was trained with. The models' own `chat` puts it in front, the chat templates of their
-# tokenizers may not. From `conversation.py` in their repositories (InternVL3 has 2.5's), and from their model cards.
+# The system messages with which the InternVL models were trained. The models' own `chat` method adds them; the chat
+# templates of their tokenizers may not. Source: `conversation.py` in their repositories (InternVL3 uses that of 2.5)
+# and their model cards.
 _INTERNVL2 = (
     "你是由上海人工智能实验室联合商汤科技开发的书生多模态大模型，英文名叫InternVL, 是一个有用无害的人工智能助手。"
 )
@@ -80,7 +81,8 @@ class PromptOptions:
     """How questions are asked.
 
     Raises:
-        ConfigError: the template cannot be an instruction, or no system message is named so.
+        ConfigError: the template cannot be an instruction, no system message has the given name, or `thinking` is set
+            although the instruction requests thoughts itself.
     """
 
     version: PromptVersion = option(
@@ -99,7 +101,7 @@ class PromptOptions:
 
     @property
     def thinks(self) -> Thinking | None:
-        """What engines are told of thinking; None where the instruction asks for thoughts as a part of the answer."""
+        """The value of `Prompt.thinking`; None if the instruction requests thoughts as a part of the answer."""
         return None if "think" in (self.version, self.answer_form) else self.thinking
 
     def __post_init__(self) -> None:
@@ -114,13 +116,14 @@ class PromptOptions:
             for fault in filter(None, map(template_fault, self.template.values())):
                 raise ConfigError(f"prompt_template: {fault}")
         named = self.system_message
+        # One ASCII word cannot be a system message: `internvl2.5` is a mistyped name.
         if named and named.isascii() and not re.search(r"\s", named) and named not in SYSTEM_MESSAGES:
             names = ", ".join(SYSTEM_MESSAGES)
             raise ConfigError(f"system_message: no system message is named {named!r}: {names}, or a text")
 
 
-# What benchmarks append to their questions and the original pipeline takes off again: it contradicts "step by step".
-# All ask for a few words, so that `sources.turns` takes a reply to one of them for the reference answer.
+# Benchmarks append these to their questions, and the original pipeline removes them: they contradict "step by step".
+# All request a few words. So `sources.turns` takes the reply to a question with such an end as the reference answer.
 _SUFFIXES = (
     "Answer the question using a single word or phrase.",
     "Answer the question with a single word or phrase.",
@@ -144,23 +147,23 @@ _CJK = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]")
 
 
 def language_of(text: str) -> str:
-    """`zh` where at least a fifth of the characters that are not blank are Chinese, else `en`."""
+    """Return `zh` if at least a fifth of the non-space characters are Chinese, else `en`."""
     n_visible = sum(map(len, text.split()))
     return "zh" if 5 * len(_CJK.findall(text)) >= max(1, n_visible) else "en"
 
 
 def count_tags(texts: Iterable[str]) -> int:
-    """How many `<image>` tags stand in the texts."""
+    """Return the number of `<image>` tags in the texts."""
     return sum(text.count(IMAGE_TAG) for text in texts)
 
 
 def has_media_tag(text: str) -> bool:
-    """Whether trainers would look for an image where an answer says `<image>`: their counts of tags then differ."""
+    """Whether a text has a tag that trainers replace by media; in an answer, it would ask for an image too many."""
     return any(tag in text for tag in ("<image>", "<video>", "<audio>"))
 
 
 def strip_suffix(text: str) -> str:
-    """The question without a benchmark's instruction at its end ("Please answer Yes or No.")."""
+    """Return the question without a benchmark's instruction at its end ("Please answer Yes or No.")."""
     stripped = text.rstrip()
     for suffix in _SUFFIXES:
         if stripped.endswith(suffix) and len(stripped) > len(suffix):
@@ -169,12 +172,17 @@ def strip_suffix(text: str) -> str:
 
 
 def is_frame(reference: str) -> bool:
-    """Whether an image's reference is that of one frame of a video, `<video>#frame=3/8`."""
+    """Whether an image's reference is a frame of a video, such as `clip.mp4#frame=3/8`."""
+    # Only the end is searched: a data URI may have megabytes.
     return _FRAME.search(reference[-40:]) is not None and not reference.startswith("data:")
 
 
 def with_tags(text: str, images: Sequence[str]) -> str:
-    """Text with exactly its images' tags: those it has stay, else they go in front, numbered as InternVL does."""
+    """Return the text with a tag for each image.
+
+    A text with tags is not changed. Otherwise the tags are put before the text; several are numbered as in InternVL
+    ("Image-1: <image>").
+    """
     if not images or IMAGE_TAG in text:
         return text
     if is_frame(images[0]):
@@ -185,13 +193,13 @@ def with_tags(text: str, images: Sequence[str]) -> str:
 
 
 def with_frames(text: str, n_frames: int) -> str:
-    """Text with a line for each frame where it says `<video>`, numbered as InternVL does."""
+    """Return the text with each `<video>` replaced by a line per frame, numbered as in InternVL ("Frame1: <image>")."""
     lines = "".join(f"Frame{i}: {IMAGE_TAG}\n" for i in range(1, n_frames + 1))
     return _VIDEO.sub(lines, text)
 
 
 def with_choices(question: Question) -> str:
-    """The question's text with its options, lettered, a line each, unless it lists them already, each by its letter."""
+    """Return the question's text followed by its options, one per line with a letter, unless the text lists them."""
     choices = bare(question.choices)
     if not choices or lists_options(question.text, choices):
         return question.text
@@ -199,7 +207,7 @@ def with_choices(question: Question) -> str:
 
 
 def template_fault(template: str) -> str | None:
-    """Why a text cannot be an instruction around questions; None where it can."""
+    """Return why a text cannot be an instruction around questions; None if it can."""
     if template.count(QUESTION) != 1:
         return f"must say {QUESTION} once, where the question goes; it says so {template.count(QUESTION)} times"
     if has_media_tag(template):
@@ -208,10 +216,11 @@ def template_fault(template: str) -> str | None:
 
 
 def ask(question: Question, options: PromptOptions = PromptOptions()) -> tuple[Message, ...]:
-    """The messages of a question: with a reference answer under the options' instruction, else as it stands.
+    """Return the messages of a question; only a question with a reference answer gets the instruction.
 
-    Its `text` may hold `<image>` tags; their number must be `len(question.images)` or 0. The question's language
-    chooses the instruction's; its own system message takes precedence over the options'.
+    The question's `text` may have `<image>` tags; their number must be `len(question.images)` or 0. The language of
+    the instruction is that of the question. The question's own system message takes precedence over that of the
+    options.
     """
     bare = question.text if options.version == GIVEN else strip_suffix(question.text)
     text = with_choices(replace(question, text=bare))
@@ -233,18 +242,19 @@ def _place_tags(texts: list[str], images: Sequence[str]) -> list[str]:
 
 
 def blind(messages: tuple[Message, ...]) -> tuple[Message, ...]:
-    """The same messages with every image's tag and label taken out and nothing else changed."""
+    """Return the same messages without the tags and labels of images; nothing else is changed."""
     return tuple(Message(m.role, without_tags(m.text)) for m in messages)
 
 
 def shield(text: str, specials: Iterable[str]) -> str:
-    """Text in which no special token can be recognised once it is cut at every `SHIELD`.
+    """Return the text with `SHIELD` inside each special token, so that the parts contain no special token.
 
-    A question may say `<|im_end|>`; encoded as "<" and "|im_end|>" it is read by the model and ends nothing.
+    A question may contain `<|im_end|>`. Tokenized as "<" and "|im_end|>", it is plain text for the model and does not
+    end the turn.
 
     Args:
-        text: a message; what it has of `SHIELD` itself is taken out.
-        specials: the literal texts that the tokenizer turns into one token, longest first.
+        text: a message; any `SHIELD` in it is removed first.
+        specials: the texts that the tokenizer turns into one special token, longest first.
     """
     text = text.replace(SHIELD, "")
     for special in specials:

@@ -1,1 +1,1 @@
-"""Engines: the protocol and its double, vLLM in this process, and servers over HTTP. Imports nothing heavy."""
+"""Engines: the protocol and its test double, vLLM in this process, and servers over HTTP. Imports nothing heavy."""

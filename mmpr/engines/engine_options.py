@@ -1,4 +1,4 @@
-"""The options of engines: our own vLLM engines, and a server in their place."""
+"""The options of engines: vLLM engines that mmpr starts, or a server that runs already."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from mmpr.errors import ConfigError
 from mmpr.options import derived, is_server_url, is_variable_name, option
 from mmpr.types import Thinking
 
-UNKNOWN_MODEL = "unknown"  # of responses whose model is not named
+UNKNOWN_MODEL = "unknown"  # the model of imported responses that name none
 
-# Fields that a request has from elsewhere.
+# Fields of a request that mmpr sets from other settings; `endpoint_body` may not set them.
 _OWN_FIELDS = frozenset(
     ("model", "messages", "prompt", "n", "temperature", "top_p", "top_k", "max_tokens", "seed", "stream")
 )
@@ -21,10 +21,10 @@ _OWN_FIELDS = frozenset(
 class EngineOptions:
     """How to start one vLLM engine.
 
-    `on_cpu`: without a GPU. `ray_metrics`: hand vLLM's own metrics to Ray, which exports them beside ours
-    (`ray_vllm_...`); only in an actor. `max_tiles`: tiles an image, the most that any source wants. `lora_rank`: the
-    greatest of the adapter's ranks. `thinking`: what the sources want of it. `limits_thoughts`: requests may have a
-    limit of thoughts.
+    `on_cpu`: run without a GPU. `ray_metrics`: pass vLLM's own metrics to Ray, which exports them beside those of mmpr
+    (`ray_vllm_...`); only in an actor. `max_tiles`: the largest `max_tiles` of all sources. `lora_rank`: the largest
+    rank in the adapter. `thinking`: the values of `thinking` that the sources use. `limits_thoughts`: whether
+    requests may have a limit for thoughts.
     """
 
     model: str = option("OpenGVLab/InternVL2-8B", "the model: a checkpoint folder, a Hub repository, or pocket")
@@ -55,21 +55,22 @@ class EngineOptions:
 
     @property
     def answering(self) -> str:
-        """Who answers, as columns and reports have it: the model, and its adapter if it has one."""
+        """The name of the responding model in columns and reports: the model, and its adapter if it has one."""
         return self.model if self.lora is None else f"{self.model} + {self.lora}"
 
 
 @dataclass(frozen=True, slots=True)
 class EndpointOptions:
-    """Which server to ask, and how; its protocol is OpenAI's.
+    """Which server with OpenAI's HTTP interface to ask, and how.
 
     `continues`: `exact` (token ids), `text`, `none` (no blind completions), or `auto`: the first of exact and text that
-    the server can do. `image_tag`: what stands where an image goes amid a text; `parts`: the text is cut there, as
-    OpenAI has it; `auto`: what the server is known to take. `model`, `max_tiles`, `top_k`: the run's; tiles are said to
-    vLLM and LMDeploy with each request, other servers have their own. `pause_s`: before a second try, then doubled.
+    the server supports. `image_tag`: the tag for an image inside a text; `parts`: the text is divided at the image, as
+    in OpenAI's own interface; `auto`: what this server is known to accept. `model`, `max_tiles` and `top_k` come from
+    the run; vLLM and LMDeploy get `max_tiles` with each request, other servers keep the tiling that they were started
+    with. `pause_s`: seconds before the second try; each later pause is twice as long.
 
     Raises:
-        ConfigError: `url`, `key_env` or `body` would store a key or set what has a setting of its own.
+        ConfigError: `url`, `key_env` or `body` would store a key, or set something that has its own setting.
     """
 
     url: str | None = option(None, "base URL of an OpenAI-compatible server, such as http://host:8000/v1")
@@ -94,7 +95,7 @@ class EndpointOptions:
     pause_s: float = derived(0.5)
 
     def __post_init__(self) -> None:
-        # what was given is not repeated: it may be the key, given by mistake
+        # The errors do not repeat the value: a user may have typed the key itself.
         if self.url is not None and not is_server_url(self.url):
             rule = "http(s)://host[:port][/path] without a password or a query: keys come by variable"
             raise ConfigError(f"endpoint_url: must be {rule}")

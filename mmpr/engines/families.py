@@ -1,7 +1,7 @@
-"""What an engine needs to know of a model's family: one record each, found from the model's own configuration.
+"""One record for each model family, with what an engine needs to know; the model's configuration names the family.
 
-Where vLLM itself can say it (what stands for an image, which tokens end a text), vLLM is asked, and a test compares the
-record with it. A model of no family here works by its chat template; `UNKNOWN` says what is assumed of it.
+Where vLLM knows a fact itself (the placeholder of an image, the tokens that end a text), the engine asks vLLM, and a
+test compares the record with vLLM. A model of another family works by its chat template; `UNKNOWN` has what is assumed.
 """
 
 from __future__ import annotations
@@ -14,11 +14,15 @@ from enum import StrEnum
 from mmpr.prompts import SYSTEM_MESSAGES
 from mmpr.types import Thinking
 
-SWITCH = "enable_thinking"  # the argument of chat templates that switches thinking, whatever the family
+SWITCH = "enable_thinking"  # the argument that turns thinking on or off in the chat templates of all families
 
 
 class Level(StrEnum):
-    """How a record was tested; `docs/models.md` has each family's."""
+    """How a record was tested; `docs/models.md` lists the level of each family.
+
+    CLASS_RUN: the family's own class ran in vLLM with random weights and images. COMPARED: the record agrees with
+    vLLM's classes and parsers. RECORD: not run.
+    """
 
     CLASS_RUN = "class run"
     COMPARED = "template and markers compared"
@@ -27,41 +31,41 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ThoughtMarks:
-    """What a model puts around its thoughts."""
+    """The marks that a model writes around its thoughts."""
 
     start: str
     end: str
 
     def closed(self, thoughts: str) -> str:
-        """Thoughts between their marks, with the blank lines that models put there."""
+        """Return the thoughts between their marks, with the line breaks that models write there."""
         return f"{self.start}\n{thoughts}\n{self.end}\n\n"
 
 
 THINK = ThoughtMarks("<think>", "</think>")
 KIMI = ThoughtMarks("◁think▷", "◁/think▷")
-# OpenAI's Harmony: thoughts are a message on the channel `analysis`, the answer is one on `final`.
+# OpenAI's Harmony format: the thoughts are a message on the channel `analysis`, the answer is a message on `final`.
 HARMONY = ThoughtMarks("<|channel|>analysis<|message|>", "<|end|><|start|>assistant<|channel|>final<|message|>")
 ALL_MARKS = (THINK, KIMI, HARMONY)
 
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """What is known of a model family.
+    """What is known about a model family.
 
     Args:
-        name: as people call it.
-        architectures: of the model's config.json; any of them.
-        language: `model_type` of its language model, where that decides; any of them. Empty: whichever it is.
-        image: what stands in a prompt where an image goes.
-        image_ends_line: whether a line may end behind an image.
-        tile_argument: of the image processor, the most tiles an image; None: it cuts no tiles, or takes no limit.
-        pixel_argument: of the image processor, the most pixels an image; None: it takes no limit.
-        stops: texts of tokens that end a turn where a checkpoint's generation_config may not have them.
-        marks: around thoughts; None: it does not think.
-        thinking_message: name of the system message that makes it think, where its chat template has no switch.
-        answer_marks: around a final answer, where it has marks of its own; the judge reads them as a box.
+        name: its common name.
+        architectures: a model belongs to the family if its config.json has one of these architectures.
+        language: the `model_type` of the language model must be one of these too. Empty: any.
+        image: the text that stands for an image in a prompt.
+        image_ends_line: whether a line break may follow an image; if not, the engine leaves it out.
+        tile_argument: the image processor's argument for the most tiles of an image; None: it has no such limit.
+        pixel_argument: the image processor's argument for the most pixels of an image; None: it has no such limit.
+        stops: texts of the tokens that end a turn, for checkpoints whose generation_config does not list them.
+        marks: around thoughts; None: the model does not think.
+        thinking_message: name of the system message that makes the model think, if its chat template has no switch.
+        answer_marks: around a final answer, if the family has its own marks; the judge reads them as a box.
         level: how the record was tested.
-        assumed: what nobody has checked on real weights.
+        assumed: what was not checked on real weights.
     """
 
     name: str
@@ -79,7 +83,7 @@ class Family:
     assumed: str = ""
 
 
-_CHATML = ("<|im_end|>",)  # some InternVL checkpoints leave it out of their generation_config
+_CHATML = ("<|im_end|>",)  # some InternVL checkpoints do not list it in their generation_config
 _QWEN_IMAGE = "<|vision_start|><|image_pad|><|vision_end|>"
 
 _INTERNVL = Family(
@@ -109,7 +113,7 @@ _INTERNVL3_5_GPT_OSS = replace(
 
 
 def _hf(family: Family, name: str) -> Family:
-    """The same models in the classes of transformers, as their `-HF` checkpoints are."""
+    """Return the record of the same models as `-HF` checkpoints, which use the classes of transformers."""
     return replace(
         family,
         name=name,
@@ -244,10 +248,10 @@ LIMITS = frozenset((*TILE_ARGUMENTS, *(one.pixel_argument for one in FAMILIES if
 
 
 def family_of(architectures: Sequence[str], language: str | None) -> Family:
-    """The family of a model, by its configuration: the first whose architecture and language model fit.
+    """Return the first family with the model's architecture and language model; `UNKNOWN` if there is none.
 
     Args:
-        architectures: of its config.json.
+        architectures: the architectures in the model's config.json.
         language: `model_type` of its language model.
     """
     for family in FAMILIES:
@@ -258,13 +262,13 @@ def family_of(architectures: Sequence[str], language: str | None) -> Family:
 
 @dataclass(frozen=True, slots=True)
 class ThinkingWay:
-    """How thoughts are asked for and recognised, by a family and a chat template.
+    """How a model is asked to think and how its thoughts are recognized, from its family and its chat template.
 
     Args:
-        marks: around thoughts; None: none are looked for.
-        switch: argument of the chat template; None: it has none.
-        message: system message that makes the model think, where there is no switch.
-        opens: whether the chat template itself opens the thoughts when nothing is said about them.
+        marks: around thoughts; None: the engine looks for no thoughts.
+        switch: argument of the chat template; None: the template has no switch.
+        message: system message that makes the model think, if there is no switch.
+        opens: whether the chat template opens the thoughts if the prompt requests nothing.
     """
 
     marks: ThoughtMarks | None
@@ -273,17 +277,17 @@ class ThinkingWay:
     opens: bool
 
     def arguments(self, thinking: Thinking | None) -> dict[str, bool]:
-        """What the chat template is given."""
+        """Return the arguments for the chat template."""
         if self.switch is None or thinking in (None, Thinking.AUTO):
             return {}
         return {self.switch: thinking is Thinking.ON}
 
     def system(self, thinking: Thinking | None) -> str | None:
-        """The system message that goes before a prompt's own."""
+        """Return the system message that is put before the prompt's own; None if no message is needed."""
         return self.message if thinking is Thinking.ON else None
 
     def fault(self, thinking: Thinking) -> str | None:
-        """Why a model cannot be told to think, or not to; None where it can."""
+        """Return why the model cannot be made to think, or not to think; None if it can."""
         if thinking is Thinking.ON and self.marks is None:
             return (
                 f"thinking=on: no way to ask it is known: its chat template does not name {SWITCH}, and its family has "
@@ -295,11 +299,11 @@ class ThinkingWay:
 
 
 def thinking_way(family: Family, template: str, *, prompt_end: str = "") -> ThinkingWay:
-    """How a model thinks: the chat template's own switch takes precedence over the family's message.
+    """Find out how a model thinks; a switch in the chat template takes precedence over the family's system message.
 
     Args:
         template: the text of the chat template.
-        prompt_end: the end of a rendered prompt, where thoughts may be open already.
+        prompt_end: the end of a rendered prompt; the template may have opened the thoughts there.
     """
     switch = SWITCH if re.search(rf"\b{SWITCH}\b", template) else None
     marks = family.marks or (THINK if switch or THINK.start in template else None)
@@ -308,22 +312,22 @@ def thinking_way(family: Family, template: str, *, prompt_end: str = "") -> Thin
 
 
 def is_open(prompt_end: str, marks: ThoughtMarks) -> bool:
-    """Whether a rendered prompt ends within thoughts."""
+    """Whether a rendered prompt ends inside thoughts, as Qwen3-VL's Thinking checkpoints do with `<think>\\n`."""
     return prompt_end.rstrip().endswith(marks.start)
 
 
 def marks_in(text: str) -> ThoughtMarks:
-    """The marks that a text has, for a server whose model is not known; `<think>` where it has none."""
+    """Return the marks that occur in a text, or `<think>` if none do; for a server whose model is not known."""
     begun = text.lstrip()
     begins = next((marks for marks in ALL_MARKS if begun.startswith(marks.start)), None)
     return begins or next((marks for marks in ALL_MARKS if marks.end in text), THINK)
 
 
 def described(family: Family, way: ThinkingWay, image: str) -> tuple[str, ...]:
-    """What an engine took its model for, a line each.
+    """Describe the family that an engine found for its model, as lines.
 
     Args:
-        image: what stands for an image, as vLLM says.
+        image: vLLM's placeholder of an image.
     """
     marks = "none known" if way.marks is None else f"{way.marks.start} .. {way.marks.end}"
     by = f"by {way.switch} of the chat template" if way.switch else "by a system message" if way.message else ""

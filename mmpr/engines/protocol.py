@@ -1,4 +1,4 @@
-"""What an engine is: the protocol, the sampling values, its clock and its pulse."""
+"""The protocol of an engine, with its sampling values, its clock and its pulse."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from mmpr.types import Continues, Prompt, Reason, Response
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How an engine samples one request; `top_k` 0 means no limit; a seed of None leaves it to the engine.
+    """How an engine samples one request; `top_k` 0 means no limit; with a seed of None the engine chooses one.
 
-    `first` is the index of the first response; a response's seed is `seed` plus its index. After
-    `max_thought_tokens` the engine closes the thoughts; None: it never does.
+    `first` is the index of the first response; the seed of a response is `seed` plus its index. After
+    `max_thought_tokens` tokens the engine closes the thoughts; None: no limit.
     """
 
     n: int = 1
@@ -34,11 +34,11 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Pulse:
-    """An engine's state as totals since its start.
+    """The state of an engine; tokens and seconds are totals since its start.
 
-    `busy_s`, `preparing_s` and `alive_s` are an `EngineClock`'s; `step_age_s` is the time since its last step;
-    `memory_bytes` is what its processes hold (not a GPU's memory). `phase` is what it does while it starts, `warning` a
-    line for a person about what it had to assume.
+    `running` and `waiting` are numbers of requests. `busy_s`, `preparing_s` and `alive_s` come from its `EngineClock`.
+    `step_age_s` is the time since its last step. `memory_bytes` is the memory of its processes, without the memory of
+    GPUs. `phase` is what the engine does while it starts; `warning` is a line that says what it had to assume.
     """
 
     running: int = 0
@@ -59,13 +59,13 @@ _hear: ContextVar[Callable[[str], None]] = ContextVar("hear", default=lambda _: 
 
 
 def report_phase(words: str) -> None:
-    """What an engine does while it starts ("loading weights"), shown while a build waits for it."""
+    """Report what a starting engine does ("loading weights"); a build shows it while it waits for the engine."""
     _hear.get()(words)
 
 
 @contextmanager
 def phases_heard(hear: Callable[[str], None]) -> Iterator[None]:
-    """Within, `hear` gets what a starting engine reports."""
+    """Pass every phase that a starting engine reports inside the block to `hear`."""
     token = _hear.set(hear)
     try:
         yield
@@ -75,9 +75,9 @@ def phases_heard(hear: Callable[[str], None]) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class AnswerScores:
-    """Natural log-probabilities of some answers as the first token of a reply, in their order.
+    """Natural log-probabilities of some answers as the first token of a reply, in the order of the answers.
 
-    `prompt_tokens` is the length of the prompt that was read for them.
+    `prompt_tokens` is the length of the prompt that the engine read for them.
     """
 
     logprobs: tuple[float, ...]
@@ -85,13 +85,13 @@ class AnswerScores:
 
 
 class EngineClock:
-    """What an engine's time went into since it was up; for its event loop alone.
+    """Measure how an engine spends its time; not thread-safe: use it in the engine's event loop only.
 
-    `running` requests are with it now. It is busy while there is one; else, while one is on its way (images opened,
-    cut into tiles), it waits for images; else for work.
+    `running` is the number of requests that the engine has now. The engine is busy while it has one. Otherwise it waits
+    for images while a request is prepared (images are opened and cut into tiles), and for work while none is.
 
     Args:
-        now: seconds, from any beginning.
+        now: returns seconds since any fixed time.
     """
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
@@ -103,7 +103,7 @@ class EngineClock:
 
     @contextmanager
     def serving(self) -> Iterator[None]:
-        """Around a request that the engine has."""
+        """Count one more running request inside the block."""
         self._pass()
         self.running += 1
         try:
@@ -114,7 +114,7 @@ class EngineClock:
 
     @contextmanager
     def preparing(self) -> Iterator[None]:
-        """Around what makes a request ready for the engine."""
+        """Count one more request that is being prepared inside the block."""
         self._pass()
         self._preparing += 1
         try:
@@ -124,7 +124,10 @@ class EngineClock:
             self._preparing -= 1
 
     def on(self, pulse: Pulse) -> Pulse:
-        """The pulse with the seconds until now: `busy_s`, `preparing_s` (not busy, a request on its way), `alive_s`."""
+        """Return the pulse with the seconds until now.
+
+        They are `busy_s`, `preparing_s` (not busy, but a request is being prepared) and `alive_s`.
+        """
         self._pass()
         alive_s = self._changed - self._began
         return replace(pulse, busy_s=self._busy_s, preparing_s=self._preparing_s, alive_s=alive_s)
@@ -141,12 +144,13 @@ class EngineClock:
 class Engine(Protocol):
     """A served model. Many requests may wait at once; the engine batches them.
 
-    `encode` and `decode` may block, so call them from a thread; an engine that continues from text has neither.
+    `encode` and `decode` may block, so call them from a thread. An engine that continues a prefix as text may have no
+    tokenizer for them.
     """
 
     @property
     def continues(self) -> Continues:
-        """How it continues a prefix; with TEXT its responses and prefixes have no token ids."""
+        """How the engine continues a prefix; with TEXT, its responses and prefixes have no token ids."""
 
     @property
     def clock(self) -> EngineClock:
@@ -156,57 +160,61 @@ class Engine(Protocol):
         """Answer a prompt `sampling.n` times.
 
         Returns:
-            n responses, their index from `sampling.first` on. After a prefix, `text` is what follows it in the decoded
-            whole. Without one, thoughts stand apart from `text` unless `prompt.thinking` is None.
+            n responses whose indices start at `sampling.first`. After a prefix, `text` is what follows it in the
+            decoded whole. Without a prefix, `text` has no thoughts, unless `prompt.thinking` is None.
 
         Raises:
-            RequestRefused: this request cannot be answered (too long, wrong tags, prefix changed); the engine lives on.
-            EngineDead: the engine has ended; nothing it held was answered.
+            RequestRefused: the engine cannot answer this request (too long, wrong image tags, prefix changed); it
+                still answers others.
+            EngineDead: the engine has ended; none of its open requests is answered.
         """
 
     async def score(self, prompt: Prompt, token_ids: Sequence[int]) -> float:
-        """Mean natural log-probability per token of `token_ids` as what follows the prompt; one prefill.
+        """Return the mean natural log-probability per token of `token_ids` after the prompt; costs one prefill.
 
         Raises:
             RequestRefused, EngineDead: as `generate` does.
         """
 
     async def choose(self, prompt: Prompt, answers: Sequence[str]) -> AnswerScores:
-        """How likely each of some answers is as the first token of the reply; one prefill and one token.
+        """Return how likely each answer is as the first token of the reply; costs one prefill and one token.
 
         Args:
-            prompt: without a prefix.
-            answers: texts that are one token each, such as the letters of options.
+            prompt: a prompt without a prefix.
+            answers: texts of one token each, such as option letters.
 
         Raises:
-            RequestRefused: as `generate` does; or an answer is no single token, or got no log-probability.
+            RequestRefused: as `generate` does; or an answer is not a single token, or the engine gave no
+                log-probability for it.
             EngineDead: as `generate` does.
         """
 
     def describe(self) -> tuple[str, ...]:
-        """What it took its model for, a line each, for `mmpr check --engine`."""
+        """Return what the engine found out or assumed about its model, as lines for `mmpr check --engine`."""
 
     async def count_tokens(self, text: str) -> int:
-        """How many tokens an assistant's text takes."""
+        """Return the number of tokens of a text of the assistant."""
 
     def encode(self, text: str) -> tuple[int, ...]:
-        """Token ids of an assistant's text, no special token among them."""
+        """Return the token ids of a text of the assistant; none of them is a special token."""
 
     def decode(self, token_ids: Sequence[int]) -> str:
-        """The text of token ids, special tokens left out, nothing cleaned up."""
+        """Return the text of token ids, without special tokens and without any clean-up of spaces."""
 
     def pulse(self) -> Pulse:
-        """How the engine is doing; cheap, never blocks."""
+        """Return the engine's state now; cheap, never blocks."""
 
     async def close(self) -> None:
-        """End the engine and every process it started."""
+        """End the engine and every process that it started."""
 
 
 def check_tags(prompt: Prompt) -> None:
-    """Every engine's first step: a prompt has one `<image>` tag an image, so a blind one has neither.
+    """Check that a prompt has as many `<image>` tags as images; a blind prompt has none of both.
+
+    Every engine does this first.
 
     Raises:
-        RequestRefused: the counts differ.
+        RequestRefused: the numbers differ.
     """
     tags = count_tags(message.text for message in prompt.messages)
     if tags != len(prompt.images):

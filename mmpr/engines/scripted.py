@@ -1,4 +1,4 @@
-"""`ScriptedEngine`: an `Engine` without a model. The public double for tests."""
+"""`ScriptedEngine`: an `Engine` without a model, the public double for tests."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ ChoiceScript = Callable[[Prompt, Sequence[str]], Sequence[float]]
 
 
 def scripted_text(prompt: Prompt, index: int) -> str:
-    """The default script: words that depend on (question id, stage, index) alone."""
+    """Return the default response: words that depend only on the question's id, the stage and the index."""
     digest = hashlib.sha256(f"{prompt.question_id}/{prompt.stage}/{index}".encode()).digest()
     words = " ".join(f"w{byte:02x}" for byte in digest)
     return f" {words}." if prompt.prefix else f"{words}.\n\nFinal Answer: {digest[0] % 4}"
 
 
 def scripted_choice(prompt: Prompt, answers: Sequence[str]) -> Sequence[float]:
-    """The default script of choices: log-probabilities that the prompt's text alone decides."""
+    """Return the default log-probabilities of answers; they depend only on the prompt's text."""
     text = "\n".join(message.text for message in prompt.messages)
     digest = hashlib.sha256(text.encode()).digest()
     return [-digest[i % len(digest)] / 32 for i in range(len(answers))]
 
 
 class ScriptedEngine:
-    """An `Engine` without a model, for tests and for measuring everything around the engine.
+    """An `Engine` without a model, for tests and for measuring everything around an engine.
 
-    A token is one Unicode character. `prompts` records what was asked, in order. A text that begins with `<think>` has
-    its thoughts kept apart, as every engine does it; `prompt.thinking` tells the script what was asked for.
+    A token is one Unicode character. `prompts` records every prompt, in order. As with every engine, the thoughts of a
+    text that begins with `<think>` are kept apart; the script reads in `prompt.thinking` whether to write some.
 
     Args:
-        script: (prompt, index) -> the response's text; after a prefix, the text that follows it.
-        seconds_per_token: how long a response takes, as a batch that never slows down would.
-        kill_on: question ids that end the engine (`EngineDead`), for tests of leases.
+        script: (prompt, index) -> the text of the response; after a prefix, the text that follows the prefix.
+        seconds_per_token: duration of a response; all requests run at once and none slows down another.
+        kill_on: ids of questions that end the engine (`EngineDead`), for tests of leases.
         choices: (prompt, answers) -> the log-probability of each answer.
-        continues: with TEXT it gives no token ids, and takes prefixes without.
-        marks: what the script puts around thoughts.
+        continues: with TEXT, responses have no token ids, and prefixes need none.
+        marks: the marks that the script writes around thoughts.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class ScriptedEngine:
     async def score(self, prompt: Prompt, token_ids: Sequence[int]) -> float:
         check_tags(prompt)
         self.prompts.append(prompt)
-        return -len(set(token_ids)) / len(token_ids)  # a number that the text alone decides
+        return -len(set(token_ids)) / len(token_ids)  # any number that depends only on the text
 
     async def choose(self, prompt: Prompt, answers: Sequence[str]) -> AnswerScores:
         check_tags(prompt)
@@ -107,7 +107,7 @@ class ScriptedEngine:
         )  # fmt: skip
 
     def _within(self, text: str, prompt: Prompt, most: int | None) -> str:
-        """The text with its thoughts closed after `most` tokens."""
+        """Return the text with its thoughts closed after at most `most` tokens."""
         thoughts, rest = split_text(text, self._marks, is_open=False)
         if prompt.prefix is not None or thoughts is None or most is None or len(thoughts) <= most:
             return text

@@ -1,4 +1,4 @@
-"""Thoughts apart from the answer behind them: in token ids, or in a text. Pure."""
+"""Separate the thoughts of a response from the answer after them, in token ids or in a text. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from mmpr.engines.families import ThoughtMarks
 from mmpr.errors import RequestRefused
 from mmpr.types import Reason
 
-_HEAD_TOKENS = 64  # in which the start of thoughts stands, if a response begins with it
+# Only so many first tokens are decoded to look for the start mark. Harmony's mark alone has several tokens, and spaces
+# may precede it.
+_HEAD_TOKENS = 64
 
 
 def split_ids(
@@ -20,16 +22,19 @@ def split_ids(
     decode: Callable[[Sequence[int]], str],
     end_id: int | None = None,
 ) -> tuple[str | None, int]:
-    """The thoughts that a response begins with, and how many of its ids they take with their marks and what blank
-    follows; (None, 0) where it begins with none. Thoughts that are not closed are all of it.
+    """Separate the thoughts at the beginning of a response from its answer, by token ids.
 
     Args:
-        is_open: whether the prompt has opened them already.
-        decode: token ids -> text, special tokens included.
-        end_id: the token that the end of thoughts is; None: it is several, and is looked for in the text.
+        is_open: whether the prompt has already opened the thoughts.
+        decode: token ids -> text, with special tokens.
+        end_id: the id of the end mark, if the mark is a single token; None: the mark is searched in the text.
+
+    Returns:
+        The thoughts without marks, and the number of ids of thoughts, marks and the spaces after them; (None, 0) if
+        the response does not begin with thoughts. Thoughts that are not closed take all ids.
 
     Raises:
-        RequestRefused: a token holds the end of the thoughts and the beginning of the answer.
+        RequestRefused: one token contains the end of the thoughts and the beginning of the answer.
     """
     if not is_open and not decode(ids[:_HEAD_TOKENS]).lstrip().startswith(marks.start):
         return None, 0
@@ -53,7 +58,10 @@ def split_ids(
 
 
 def split_text(text: str, marks: ThoughtMarks, *, is_open: bool) -> tuple[str | None, str]:
-    """The thoughts that a text begins with, and what follows them; unclosed, nothing does."""
+    """Return the thoughts at the beginning of a text and the text after them, which is empty if they are not closed.
+
+    The thoughts are None if the text does not begin with any.
+    """
     thoughts = _inner(text, marks, is_open=is_open)
     if thoughts is None:
         return None, text
@@ -70,6 +78,9 @@ def _inner(text: str, marks: ThoughtMarks, *, is_open: bool) -> str | None:
 
 
 def _is_closed(text: str, marks: ThoughtMarks) -> bool:
-    """Whether an answer follows: models nest thoughts, and think again; only the last mark of an end counts."""
+    """Whether the last thoughts are closed, so that an answer may follow.
+
+    Models nest thoughts and think again after an answer began: `<think>a</think> b <think>c` is not closed.
+    """
     _, end, answer = text.rpartition(marks.end)
     return bool(end) and marks.start not in answer

@@ -1,4 +1,4 @@
-"""Asking an engine about one response: a prompt in one or both orders, one token of a few letters each."""
+"""Ask an engine about one response: one prompt, or one for each order of the letters; each reply is one letter."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from mmpr.types import Message, Prompt, Question, Stage
 from mmpr.verifier.opinions import Letters, VerifierAnswer
 from mmpr.verifier.verifier_prompts import GENERAL, LETTERS, VerifierFormat, messages_about
 
-PRIORITY = 1 << 20  # behind every question that is still being answered
-_SHOWN_CHARS = 200  # of what an engine says
+PRIORITY = 1 << 20  # the engine takes lower numbers first: every waiting question precedes the verifier
+_SHOWN_CHARS = 200  # of an engine's refusal
 
 
 @dataclass(frozen=True, slots=True)
 class VerifierAsk:
-    """How a verifier is asked; `model` is its name in what is stored."""
+    """How a verifier is asked; `model` is its name in stored answers."""
 
     model: str
     form: VerifierFormat = GENERAL
@@ -27,7 +27,7 @@ class VerifierAsk:
 
 @dataclass(frozen=True, slots=True)
 class VerifierReply:
-    """An answer, and what it cost: prompts that were sent, and their tokens."""
+    """A verifier's answer and its cost: the number of prompts that were sent, and their tokens."""
 
     answer: VerifierAnswer
     requests: int = 0
@@ -37,7 +37,7 @@ class VerifierReply:
 def verifier_prompts(
     question: Question, answer: str | None, response: str, ask: VerifierAsk
 ) -> tuple[tuple[Message, ...], ...]:
-    """The prompts about one response: one for each order of the letters."""
+    """Return the prompts about one response: one for each order of the letters."""
     orders = (False, True) if ask.both_orders else (False,)
     return tuple(messages_about(question, answer, response, swapped=swapped, form=ask.form) for swapped in orders)
 
@@ -45,7 +45,9 @@ def verifier_prompts(
 async def ask_verifier(
     engine: Engine, question: Question, prompts: Sequence[tuple[Message, ...]], ask: VerifierAsk
 ) -> VerifierReply:
-    """What the engine answers; a refusal is a fault of this answer. The orders share a prefix: one after the other.
+    """Return the engine's answer; if the engine refuses, the answer has a fault.
+
+    The orders are asked one after the other: their prompts share a prefix, which the engine then has in its cache.
 
     Raises:
         EngineDead: as `Engine.choose` does.
@@ -66,6 +68,6 @@ async def ask_verifier(
 
 
 def _letters(logprobs: tuple[float, ...]) -> Letters:
-    """One log-probability a letter; what is no number is a letter that cannot be."""
+    """Return one log-probability for each letter; NaN counts as probability 0."""
     first, second, third = (-math.inf if math.isnan(one) else one for one in logprobs)
     return (first, second, third)

@@ -1,7 +1,7 @@
 """`Engine` on vLLM's AsyncLLM; the only file that imports vllm.
 
-Prompts are token ids that we make ourselves, so that nothing in a question can end its turn and a prefix is exactly the
-draft's tokens. Responses are decoded once, at their end, from all their tokens.
+This engine sends token ids and not texts: so a `<|im_end|>` in a question cannot end its turn, and a prefix is exactly
+the tokens of the draft. It decodes each response once, when it is complete, from all its tokens.
 """
 
 from __future__ import annotations
@@ -30,34 +30,34 @@ from mmpr.image_tags import IMAGE_TAG
 from mmpr.prompts import SHIELD, shield
 from mmpr.types import Continues, Finish, Message, Prefix, Prompt, Reason, Response, Stage, Thinking
 
-_NICENESS = (
-    10  # of the actor, once its engine is up: where cores are few, the engine's scheduler takes precedence over images
-)
-_TOKENIZING = 2  # prompts at once
+# The actor gets this niceness when its engine is up. With few cores, the engine's scheduler then runs before the
+# threads that decode images.
+_NICENESS = 10
+_TOKENIZING = 2  # prompts that are tokenized at once
 _TRIES = 4  # of a request that vLLM itself breaks off
-_PAUSE_S = 0.1  # before the second try; then twice as long each time
+_PAUSE_S = 0.1  # doubled for each try: 0.2 s before the second, 0.4 s before the third
 _BROKEN_OFF = frozenset({"error", "abort"})
-_KEEPS_IDS = frozenset({Stage.DRAFT, Stage.COMPLETION})
-_LOOK_S = 0.5  # how often a start's log is looked at
-_LOG_BYTES = 1_000_000  # of it, its end
+_KEEPS_IDS = frozenset({Stage.DRAFT, Stage.COMPLETION})  # drafts are cut by token, and both are scored by token
+_LOOK_S = 0.5  # between two readings of the log while vLLM starts
+_LOG_BYTES = 1_000_000  # only the end of the log is read
 _FIRST_PHASE, _LOADING = "starting vLLM", "loading weights"
-_PHASES = {  # by what vLLM logs as it begins each
+_PHASES = {  # the line that vLLM logs when it begins each phase
     "Starting to load model": _LOADING,
     "Starting torch.compile": "compiling",
     "Warming up model": "compiling",
     "Profiling CUDA graph memory": "capturing CUDA graphs",
 }
 _GREETING = "Good morning."
-_MARK_CHARS = 100  # of a prompt's end, where thoughts may be open
-# Two limits of each kind of argument between which the image below must differ in tokens.
+_MARK_CHARS = 100  # an open mark of thoughts is searched in so many last characters of a prompt
+# An image processor knows a limit if an image of `_WIDE` pixels has different numbers of tokens under these two values.
 _TILES, _PIXELS = (1, 4), (64 * 64, 512 * 512)
 _WIDE = (1024, 256)
-_LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # that vLLM has kernels for
+_LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # vLLM accepts no other `max_lora_rank`, except 1
 _ERROR_LINE = re.compile(r"(\w*(?:Error|Exception|Killed)\b: .*)")
 
 
 def engine_arguments(options: EngineOptions) -> dict[str, Any]:
-    """The options as keyword arguments of vLLM's `AsyncEngineArgs`, but for what depends on the model's family."""
+    """Return the options as arguments of vLLM's `AsyncEngineArgs`, without those that depend on the model's family."""
     arguments: dict[str, Any] = {
         "model": options.model,
         "revision": options.revision,
@@ -67,38 +67,38 @@ def engine_arguments(options: EngineOptions) -> dict[str, Any]:
         "gpu_memory_utilization": options.memory_fraction,
         "quantization": options.quantization,
         "trust_remote_code": options.trust_remote_code,
-        "seed": int.from_bytes(os.urandom(3), "big"),  # vLLM's default 0 would let all engines draw the same
-        "disable_log_stats": False,
+        "seed": int.from_bytes(os.urandom(3), "big"),  # with vLLM's default 0, all engines would sample alike
+        "disable_log_stats": False,  # `_Meter` reads the statistics
         "scheduling_policy": "priority",
     }
     if options.lora is not None:
         rank = next((rank for rank in _LORA_RANKS if rank >= options.lora_rank), options.lora_rank)
         arguments |= {"enable_lora": True, "max_loras": 1, "max_lora_rank": rank}
     if options.tensor_parallel_size > 1:
-        arguments["distributed_executor_backend"] = "mp"  # in a placement group vLLM would pick Ray by itself
+        arguments["distributed_executor_backend"] = "mp"  # in a placement group, vLLM would choose Ray
     return {name: value for name, value in arguments.items() if value is not None} | options.vllm
 
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
-    """What vLLM's own configuration says of a model before its weights are loaded."""
+    """What vLLM's configuration says about a model before its weights are loaded."""
 
     family: Family
     way: ThinkingWay
-    image: str  # what stands in a prompt where an image goes
-    template: str  # of chats
-    takes_parts: bool  # whether the template drops a content that is a text and not a list of parts
+    image: str  # the placeholder of an image in a prompt
+    template: str  # the chat template
+    takes_parts: bool  # whether contents must be lists of parts, because the template drops plain texts
 
     def render(self, tokenizer: Any, turns: Sequence[tuple[str, str]], thinking: Thinking | None) -> str:
-        """Turns of (role, text) in the chat template, up to where the answer begins."""
+        """Render turns of (role, text) with the chat template, up to where the answer begins."""
         return _rendered(tokenizer, self.template, turns, takes_parts=self.takes_parts, **self.way.arguments(thinking))
 
 
 def served_model(model_config: Any) -> ServedModel:
-    """What a model is, by vLLM's `ModelConfig`.
+    """Find out from vLLM's `ModelConfig` what a model is.
 
     Raises:
-        EngineStartError: it has no chat template, or one that drops what is said.
+        EngineStartError: it has no chat template, or its template drops the texts of messages.
     """
     from vllm.tokenizers import cached_tokenizer_from_config
 
@@ -114,12 +114,16 @@ def served_model(model_config: Any) -> ServedModel:
 
 
 def _chat_template(tokenizer: Any, model_config: Any) -> str:
-    """The tokenizer's own template, else the processor's or the one that vLLM has for such models."""
+    """Return the tokenizer's chat template, or else the processor's, or else vLLM's own for such models.
+
+    Raises:
+        EngineStartError: there is none of them.
+    """
     from vllm.renderers.hf import resolve_chat_template
 
     try:
         own: str = tokenizer.get_chat_template()
-    except ValueError:  # it has none
+    except ValueError:  # the tokenizer has none
         found: str | None = resolve_chat_template(tokenizer, None, None, model_config=model_config)
         if found is None:
             raise EngineStartError("it has no chat template") from None
@@ -140,7 +144,7 @@ def _rendered(
 
 
 def start_arguments(options: EngineOptions) -> dict[str, Any]:
-    """All engine arguments: reads the model's configuration, so that those of its family are among them.
+    """Return all engine arguments; reads the model's configuration for those that depend on its family.
 
     Raises:
         EngineStartError: as `family_arguments` does.
@@ -152,10 +156,11 @@ def start_arguments(options: EngineOptions) -> dict[str, Any]:
 
 
 def family_arguments(options: EngineOptions, model: ServedModel) -> dict[str, Any]:
-    """The engine arguments that depend on the model's family; `vllm.mm_processor_kwargs` take precedence.
+    """Return the engine arguments that depend on the model's family; `vllm.mm_processor_kwargs` take precedence.
 
     Raises:
-        EngineStartError: the model has nothing that a setting could be said to.
+        EngineStartError: the model does not support a setting: it has no tile limit for `max_tiles`, no switch for
+            `thinking`, or no known marks for `max_thought_tokens`.
     """
     arguments: dict[str, Any] = {}
     own = options.vllm.get("mm_processor_kwargs") or {}
@@ -177,7 +182,10 @@ def family_arguments(options: EngineOptions, model: ServedModel) -> dict[str, An
 
 
 class _Meter:
-    """What vLLM's steps add up to; with n > 1 no response arrives before all do, so the pulse must come from here."""
+    """Sums over vLLM's steps, for the pulse.
+
+    Counted responses would show no progress: vLLM returns the n responses of a request together, at the end.
+    """
 
     def __init__(self) -> None:
         self.last_step = time.monotonic()
@@ -224,7 +232,7 @@ def _ray_loggers(options: EngineOptions) -> list[Any]:
         return []
     from vllm.v1.metrics import ray_wrappers
 
-    # without ray[serve], which it imports, vLLM's logger would not start, nor would the engine
+    # vLLM's logger imports ray[serve]. Without that package the logger would fail, and with it the engine's start.
     has_metrics = getattr(ray_wrappers, "ray_metrics", None) is not None
     return [ray_wrappers.RayPrometheusStatLogger] if has_metrics else []
 
@@ -245,7 +253,7 @@ class VllmEngine:
         self._model = served_model(llm.model_config)
         self._stops = _stop_ids(llm.model_config, self._tokenizer, self.family.stops)
         self._image_ids = self._raw_ids(self._model.image)
-        self._threads = ThreadPoolExecutor(_TOKENIZING, "mmpr-prompt")  # the loop's own is any library's
+        self._threads = ThreadPoolExecutor(_TOKENIZING, "mmpr-prompt")  # all libraries use the loop's default threads
         self._numbers = itertools.count()
         self._answer_ids: dict[str, int] = {}
 
@@ -255,17 +263,17 @@ class VllmEngine:
 
     @property
     def family(self) -> Family:
-        """What the model was taken for."""
+        """The family that was found for the model."""
         return self._model.family
 
     def describe(self) -> tuple[str, ...]:
         return described(self._model.family, self._model.way, self._model.image)
 
     async def check_limits(self, names: Sequence[str]) -> None:
-        """Try each limit of an image's tiles or pixels: vLLM drops what an image processor does not know.
+        """Check that each limit of tiles or pixels works: vLLM ignores arguments that an image processor does not know.
 
         Raises:
-            EngineStartError: an image takes as many tokens whatever the limit is.
+            EngineStartError: an image has the same number of tokens under a small and a large limit.
         """
         for name in names:
             few, many = [await self._image_tokens({name: limit}) for limit in (_PIXELS if "pixels" in name else _TILES)]
@@ -277,7 +285,7 @@ class VllmEngine:
                 )
 
     async def _image_tokens(self, limits: dict[str, int]) -> int | None:
-        """Tokens of a prompt with a wide image under some limits; None where it fails."""
+        """Return the number of tokens of a prompt with a wide image under these limits; None if vLLM refuses them."""
         from PIL import Image
 
         ids = self.prompt_ids(Prompt("limits", Stage.SAMPLE, (Message("user", f"{IMAGE_TAG}\n."),)))
@@ -285,7 +293,7 @@ class VllmEngine:
         request["mm_processor_kwargs"] = limits
         try:
             (rendered,) = await self._llm.renderer.render_cmpl_async([request], skip_mm_cache=True)
-        except (ValueError, TypeError):  # the processor refuses the limit, or so many tokens are too many
+        except (ValueError, TypeError):  # the processor refuses the limit, or the prompt becomes too long
             return None
         return len(rendered["prompt_token_ids"])
 
@@ -317,12 +325,13 @@ class VllmEngine:
 
         check_tags(prompt)
         ids = [self._answer_id(answer) for answer in answers]
-        # the log-probabilities of exactly these tokens, before anything is masked
+        # `logprob_token_ids`: the log-probabilities of exactly these tokens, before vLLM masks all others.
         parameters = SamplingParams(
             max_tokens=1, temperature=0.0, allowed_token_ids=ids, logprobs=len(ids), logprob_token_ids=ids,
             detokenize=False, output_kind=RequestOutputKind.FINAL_ONLY,
         )  # fmt: skip
-        # a model that thinks would begin with a thought: it is told not to, and open thoughts are closed
+        # A thinking model would begin with a thought and not with a letter. So thinking is off, and the empty prefix
+        # closes thoughts that the chat template has opened.
         result = await self._run(replace(prompt, thinking=Thinking.OFF, prefix=Prefix("", ())), parameters)
         (found,) = result.outputs[0].logprobs or [{}]
         if missing := [answer for answer, token in zip(answers, ids, strict=True) if token not in found]:
@@ -330,16 +339,17 @@ class VllmEngine:
         return AnswerScores(tuple(float(found[token].logprob) for token in ids), len(result.prompt_token_ids))
 
     def _answer_id(self, answer: str) -> int:
-        """The token of an answer where it begins a reply: some tokenizers have another one behind a line's end."""
+        """Return the token of an answer at the start of a reply; some tokenizers use another one after a line break."""
         if answer not in self._answer_ids:
             rendered = self._rendered((Message("user", "?"),), Thinking.OFF)
             self._answer_ids[answer] = _first_token(self._tokenizer, self._specials, rendered, answer)
         return self._answer_ids[answer]
 
     def prompt_ids(self, prompt: Prompt) -> list[int]:
-        """The chat template around the messages as token ids, then the prefix's own; one `<image>` an image."""
+        """Return the token ids of the rendered messages, with a placeholder for each `<image>`, and of the prefix."""
         rendered = self._rendered(prompt.messages, prompt.thinking)
         ids: list[int] = []
+        # For Gemma 3 the line break after an image is dropped: with it, vLLM does not find the image in the prompt.
         line = "" if self.family.image_ends_line else "\n?"
         for piece in re.split(f"({SHIELD}|{IMAGE_TAG}{line})", rendered):
             if piece.startswith(IMAGE_TAG):
@@ -349,16 +359,19 @@ class VllmEngine:
         return ids + (self._prefix_ids(prompt.prefix, prompt.thinking) if prompt.prefix else [])
 
     def _rendered(self, messages: Sequence[Message], thinking: Thinking | None) -> str:
-        """The messages in the chat template; nothing in a message can be taken for a special token."""
+        """Render the messages with the chat template so that no text in a message is read as a special token."""
         turns = [(m.role, shield(m.text, self._specials)) for m in messages]
         if (asked := self._model.way.system(thinking)) is not None:
             own = turns.pop(0)[1] if turns and turns[0][0] == "system" else ""
-            said = shield(asked, self._specials) in own  # the run's own system message may be this very one
+            said = shield(asked, self._specials) in own  # system_message=internvl_think is already the same text
             turns.insert(0, ("system", own if said else f"{asked}\n\n{own}".rstrip()))
         return self._model.render(self._tokenizer, turns, thinking)
 
     def _prefix_ids(self, prefix: Prefix, thinking: Thinking | None) -> list[int]:
-        """The closed thoughts that stand before a prefix, and the prefix; the prompt may have opened the thoughts."""
+        """Return the ids of the closed thoughts before a prefix and of the prefix.
+
+        If the prompt has opened the thoughts, only their rest and the end mark are added.
+        """
         marks = self._model.way.marks
         if prefix.thought_ids or marks is None or thinking is None:
             return [*prefix.thought_ids, *prefix.token_ids]
@@ -370,7 +383,7 @@ class VllmEngine:
         return [*start, *thoughts, *self._raw_ids(f"\n{marks.end}\n\n"), *prefix.token_ids]
 
     def _opens(self, thinking: Thinking) -> bool:
-        """Whether a prompt ends in open thoughts."""
+        """Whether prompts end in open thoughts."""
         if thinking not in self._opened:
             marks = self._model.way.marks
             end = self._rendered((Message("user", "."),), thinking)[-_MARK_CHARS:]
@@ -378,7 +391,7 @@ class VllmEngine:
         return self._opened[thinking]
 
     def _raw_ids(self, text: str) -> list[int]:
-        """Token ids of a text in which special tokens are meant."""
+        """Return the token ids of a text; special tokens in the text are kept as such."""
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
         return ids
 
@@ -389,8 +402,10 @@ class VllmEngine:
         request: dict[str, Any] = {"prompt_token_ids": await self._tokenized(prompt)}
         if prompt.images:
             request["multi_modal_data"] = {"image": [image.pixels for image in prompt.images]}
-            tiles = "" if prompt.max_tiles is None else f" in {prompt.max_tiles}"  # cut otherwise, it is another input
-            # its cache is kept twice and may drift: the name under which an image was missing would miss again
+            # vLLM caches processed images by these names; the same image cut into other tiles needs another name.
+            tiles = "" if prompt.max_tiles is None else f" in {prompt.max_tiles}"
+            # vLLM keeps this cache in two processes, which may disagree: one has an image that the other one lacks. A
+            # second try under the same name would fail in the same way.
             again = f" again {tries}" if tries else ""
             request["multi_modal_uuids"] = {"image": [image.sha256 + tiles + again for image in prompt.images]}
             if prompt.max_tiles is not None:
@@ -398,10 +413,10 @@ class VllmEngine:
         return request
 
     async def _run(self, prompt: Prompt, parameters: Any) -> Any:
-        """A request's result; asked again where vLLM ends it for a cause of its own.
+        """Return the result of a request; try it `_TRIES` times if vLLM breaks it off for a reason of its own.
 
         Raises:
-            RequestRefused: vLLM refuses it, or fails at it again and again while it lives.
+            RequestRefused: vLLM refuses the request, or breaks it off each time and is still alive.
             EngineDead: vLLM has ended.
         """
         for tries in range(_TRIES):
@@ -450,7 +465,7 @@ class VllmEngine:
             seed=None if sampling.seed is None else sampling.seed + sampling.first,
             stop_token_ids=sorted(self._stops),
             thinking_token_budget=sampling.max_thought_tokens,
-            detokenize=False,  # decoded once at the end, by the same call that decodes prefixes
+            detokenize=False,  # `_text_after` decodes once, with the same call that decodes prefixes
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
 
@@ -474,7 +489,7 @@ class VllmEngine:
         return replace(response, token_ids=ids[n_thoughts:], thought_ids=ids[:n_thoughts])
 
     def _thoughts(self, prompt: Prompt, ids: tuple[int, ...]) -> tuple[str | None, int]:
-        """The thoughts that a response begins with, and how many of its ids they take; behind a prefix come none."""
+        """Return the thoughts at the start of a response and the number of their ids; (None, 0) after a prefix."""
         marks = self._model.way.marks
         if prompt.thinking is None or prompt.prefix is not None or marks is None:
             return None, 0
@@ -509,29 +524,30 @@ class VllmEngine:
         return self.clock.on(replace(self._meter.pulse(), memory_bytes=_memory_bytes(), warning=warning))
 
     async def close(self) -> None:
-        if self._llm is None:  # an actor closes its engine once for each lease that finds it dead
+        if self._llm is None:  # an actor calls this for each lease that finds its engine dead
             return
         reader = self._llm.output_handler
         self._llm.shutdown()
         if reader is not None:
-            await asyncio.wait([reader])  # it was cancelled; until it ends it holds the engine and its sockets
+            await asyncio.wait([reader])  # a cancelled task, which keeps the engine and its sockets until it ends
         self._threads.shutdown(wait=False, cancel_futures=True)
         kill_descendants()
-        self._llm = None  # its destructor writes a traceback where it first runs at the end of the interpreter
+        self._llm = None  # deleted now: when the interpreter exits, vLLM's destructor would print a traceback
 
 
 async def start_vllm(options: EngineOptions) -> VllmEngine:
-    """Start an engine; takes 20-30 s or, for a large model, minutes.
+    """Start an engine; takes 20 to 30 s, for a large model some minutes.
 
     Raises:
-        EngineStartError: with the real cause in one line, also where vLLM only says "see root cause above".
+        EngineStartError: one line with the real cause, also if vLLM itself only says "see root cause above".
     """
     os.environ.update(_environment(options))
     name_shared_memory(os.getpid())
     sweep_shared_memory()
     phases = StartPhases(options.model)
-    # Not in this thread: its event loop answers meanwhile. vLLM's processes die with the thread that started them
-    # (`die_with_parent`); a loop keeps the threads of `to_thread` until it is closed.
+    # vLLM starts in another thread, because this thread's event loop must go on: the actor answers pulses. vLLM's
+    # processes end with the thread that started them (`die_with_parent`); threads of `to_thread` live as long as the
+    # event loop.
     starting = asyncio.ensure_future(asyncio.to_thread(_start, options))
     while not (await asyncio.wait([starting], timeout=_LOOK_S))[0]:
         report_phase(phases.now())
@@ -545,7 +561,7 @@ async def start_vllm(options: EngineOptions) -> VllmEngine:
 
 
 def _limits(options: EngineOptions, engine: VllmEngine) -> list[str]:
-    """Names of the arguments by which an image's tiles or pixels are limited."""
+    """Return the names of the image processor's arguments that limit tiles or pixels in this run."""
     own = [name for name in options.vllm.get("mm_processor_kwargs") or {} if name in LIMITS]
     tile = engine.family.tile_argument if options.max_tiles is not None else None
     return own if tile is None or tile in own else [tile, *own]
@@ -556,11 +572,12 @@ def _start(options: EngineOptions) -> VllmEngine:
     from vllm.v1.engine.async_llm import AsyncLLM
 
     try:
-        # in a frame of its own: a module of vLLM keeps this one for good, through the traceback of a failed import
+        # `_started` is a function of its own so that the engine can be freed. A module of vLLM keeps this frame for
+        # ever, through the traceback of an import that failed.
         return _started(AsyncLLM, AsyncEngineArgs(**start_arguments(options)), options)
     except EngineStartError as error:
         raise EngineStartError(f"model {options.model!r}: {error}") from None
-    except (Exception, SystemExit) as error:  # noqa: BLE001 vLLM raises anything here; a start has one meaning of failure
+    except (Exception, SystemExit) as error:  # noqa: BLE001 vLLM raises errors of any type
         kill_descendants()
         raise EngineStartError(f"model {options.model!r}: {_cause(error)}") from None
 
@@ -569,8 +586,8 @@ def _started(async_llm: Any, arguments: Any, options: EngineOptions) -> VllmEngi
     from vllm.usage.usage_lib import UsageContext
 
     meter = _Meter()
-    # Sizes of batches that suit throughput, as `vllm.LLM` takes them: AsyncLLM by itself takes those of a server that
-    # nobody has sized, on an H100 128 sequences and 2,048 tokens a step in place of 1,024 and 16,384.
+    # The batch sizes of `vllm.LLM`, which suit throughput. The defaults of AsyncLLM are much smaller: on an H100, 128
+    # sequences and 2,048 tokens per step in place of 1,024 and 16,384.
     llm = async_llm.from_engine_args(
         arguments,
         usage_context=UsageContext.LLM_CLASS,
@@ -581,11 +598,11 @@ def _started(async_llm: Any, arguments: Any, options: EngineOptions) -> VllmEngi
 
 
 class StartPhases:
-    """What vLLM does while it starts, as its log and the Hub's cache show it.
+    """What vLLM does while it starts, as read from its log and from the Hub's cache.
 
     Args:
-        model: a path, or a name of the Hub.
-        log: where this process and vLLM's own write; None for where standard output leads, if that is a file.
+        model: a path, or a name on the Hub.
+        log: the file to which this process and those of vLLM write; None: the file of standard output, if it is one.
     """
 
     def __init__(self, model: str, log: Path | None = None) -> None:
@@ -594,7 +611,7 @@ class StartPhases:
         self._from = self._size()
 
     def now(self) -> str:
-        """In words."""
+        """Describe the present phase, such as "downloading weights, 3.1 GB so far"."""
         text = ""
         if (size := self._size()) > self._from:
             with self._log.open("rb") as lines:
@@ -610,12 +627,12 @@ class StartPhases:
         return self._log.stat().st_size if self._log.is_file() else 0
 
     def _coming(self) -> int:
-        """Bytes of the files that the Hub's client is fetching now."""
+        """Return the size in bytes of the files that the Hub's client is downloading now."""
         from huggingface_hub.constants import HF_HUB_CACHE
 
         n_bytes = 0
         for file in Path(HF_HUB_CACHE, self._blobs).glob("*.incomplete"):
-            with suppress(FileNotFoundError):  # it has just come
+            with suppress(FileNotFoundError):  # the download has just finished
                 n_bytes += file.stat().st_size
         return n_bytes
 
@@ -627,11 +644,11 @@ def _lora_request(folder: str) -> Any:
 
 
 def _environment(options: EngineOptions) -> dict[str, str]:
-    """What vLLM reads from the environment; what a user has set goes first."""
+    """Return the environment variables for vLLM; values that the user has set take precedence."""
     wanted = {ENGINE_PARENT: str(os.getpid()), "VLLM_NO_USAGE_STATS": "1"}
     if options.on_cpu:
-        # 1 GiB of keys and values is plenty for a model that a CPU can serve; threads unbound, for Ray's tasks share
-        # the cores and several engines may.
+        # 1 GiB of KV cache is enough for a model that a CPU can serve. Threads are not bound to cores, because Ray's
+        # tasks and sometimes other engines use the same cores.
         wanted |= {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
     return {name: os.environ.get(name, value) if name != ENGINE_PARENT else value for name, value in wanted.items()}
 
@@ -642,19 +659,20 @@ def _cause(error: BaseException) -> str:
 
 
 def last_error_line() -> str | None:
-    """The last line of this process's error log that names an error: where vLLM's child says why it ended."""
+    """Return the last line with an error in the file of standard error; vLLM's child writes there why it ended."""
     log = Path(os.path.realpath("/proc/self/fd/2"))
     if not log.is_file():
         return None
     with log.open("rb") as lines:
         lines.seek(max(0, log.stat().st_size - 100_000))
         found = _ERROR_LINE.findall(lines.read().decode(errors="replace"))
+    # These lines name no cause: "RuntimeError: Engine core initialization failed. See root cause above."
     named = [line for line in found if "root cause" not in line and "EngineDeadError" not in line]
     return named[-1] if named else None
 
 
 def _memory_bytes() -> int:
-    """What this process and those it started hold; one that ends meanwhile counts nothing."""
+    """Return the memory in bytes of this process and its descendants; a process that ends during the count adds 0."""
     own = psutil.Process()
     held = 0
     for process in (own, *own.children(recursive=True)):
@@ -664,16 +682,19 @@ def _memory_bytes() -> int:
 
 
 def _may_pass(error: Exception) -> bool:
-    """Whether vLLM says that the same request may be answered the next time; by name, for 0.33 has new ones."""
+    """Whether the same request may succeed at the next try.
+
+    The errors are compared by name, because some of them exist only since vLLM 0.33.
+    """
     names = {kind.__name__ for kind in type(error).__mro__}
     return bool(names & {"RetryableRequestError", "GenerationError", "QueueOverflowError", "MaxQueuedTokensError"})
 
 
 def _mean_logprob(logprobs: Sequence[Any] | None, token_ids: Sequence[int]) -> float:
-    """Mean log-probability of the last tokens of a prompt.
+    """Return the mean log-probability of a prompt's last tokens, in nats per token.
 
     Raises:
-        RequestRefused: vLLM gave none, or not those.
+        RequestRefused: vLLM returned none, or those of other tokens.
     """
     last = (logprobs or [])[-len(token_ids) :]
     try:
@@ -690,14 +711,18 @@ def _refusal(error: Exception) -> RequestRefused:
 
 
 def _assert_prefix(prompt: Prompt, ran: Sequence[int]) -> None:
-    """vLLM may decode and encode a prompt with images again: what ran must end in the prefix's own ids."""
+    """Check that the prompt that ran ends in the prefix's ids: vLLM may tokenize a prompt with images again.
+
+    Raises:
+        RequestRefused: PREFIX_CHANGED: it does not.
+    """
     ids = (*prompt.prefix.thought_ids, *prompt.prefix.token_ids) if prompt.prefix else ()
     if ids and tuple(ran[-len(ids) :]) != ids:
         raise RequestRefused(Reason.PREFIX_CHANGED, "the engine ran other tokens than those of the prefix")
 
 
 def _image_placeholder(model_config: Any) -> str:
-    """What vLLM looks for where an image goes: InternVL's `<image>`, Qwen2-VL's three tokens of vision."""
+    """Return the text that vLLM replaces by an image: InternVL's `<image>`, Qwen2-VL's three vision tokens."""
     from vllm.model_executor.model_loader import get_model_cls
 
     placeholder = getattr(get_model_cls(model_config), "get_placeholder_str", None)
@@ -710,10 +735,14 @@ def _special_texts(tokenizer: Any) -> tuple[str, ...]:
 
 
 def _first_token(tokenizer: Any, specials: Sequence[str], rendered: str, answer: str) -> int:
-    """The one token that an answer is as the first of a reply; `rendered` is a prompt up to there.
+    """Return the single token of an answer at the start of a reply.
+
+    Args:
+        rendered: a rendered prompt, up to where the reply begins.
+        answer: the text of the answer, such as "A".
 
     Raises:
-        RequestRefused: it is no single token.
+        RequestRefused: the answer is not a single token.
     """
     end = max((rendered.rfind(special) + len(special) for special in specials if special in rendered), default=0)
     before = tokenizer.encode(rendered[end:], add_special_tokens=False)
@@ -727,7 +756,10 @@ def _first_token(tokenizer: Any, specials: Sequence[str], rendered: str, answer:
 
 
 def _stop_ids(model_config: Any, tokenizer: Any, stops: Sequence[str]) -> frozenset[int]:
-    """End of text, what the checkpoint's generation_config says ends one, and a family's own ends of a turn."""
+    """Return the ids that end a response.
+
+    They are the end of text, those that the checkpoint's generation_config lists, and the family's ends of a turn.
+    """
     stated = model_config.try_get_generation_config().get("eos_token_id")
     vocabulary = tokenizer.get_vocab()
     found = (tokenizer.eos_token_id, *(stated if isinstance(stated, list) else [stated]), *map(vocabulary.get, stops))

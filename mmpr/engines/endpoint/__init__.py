@@ -1,7 +1,7 @@
-"""`Engine` on a server with OpenAI's HTTP interface (vLLM serve, LMDeploy, others); alone imports httpx.
+"""`Engine` on a server with OpenAI's HTTP interface (vLLM serve, LMDeploy, others); only this package imports httpx.
 
-`start` finds out what the server can do, `wire` turns prompts into JSON and answers into records, `server` sends HTTP
-and keeps the key, `tokenizer` is the server's own, `engine` is the `Engine` made of them.
+`server_start` finds out what the server supports. `wire` turns prompts into JSON and replies into records. `server`
+sends HTTP requests and keeps the key. `tokenizer` calls the server's tokenizer. `endpoint_engine` is the `Engine`.
 """
 
 from mmpr.engines.endpoint.endpoint_engine import EndpointEngine

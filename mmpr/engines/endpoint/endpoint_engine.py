@@ -1,4 +1,4 @@
-"""The `Engine` on a server that `start` has found out about."""
+"""The `Engine` on a server whose abilities `server_start` has found out."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ from mmpr.engines.thoughts import split_ids, split_text
 from mmpr.errors import EngineError, RequestRefused
 from mmpr.types import Continues, Finish, Message, Prefix, Prompt, Reason, Response, Stage, Thinking
 
-_KEEPS_IDS = frozenset({Stage.DRAFT, Stage.COMPLETION})
-_LIKELIEST = (20, 5)  # tokens whose log-probabilities are asked for: the first number that the server takes
+_KEEPS_IDS = frozenset({Stage.DRAFT, Stage.COMPLETION})  # drafts are cut by token, and both are scored by token
+_LIKELIEST = (20, 5)  # values of `top_logprobs` to try: OpenAI accepts 20, others only 5
 T = TypeVar("T")
 
 
 class EndpointEngine:
     """A server as an engine. Make it with `await start_endpoint(options)`.
 
-    On vLLM serve a blind completion continues the draft's own token ids through `/v1/completions`, with the
-    server's own tokenizer. Elsewhere, and where images stay, the server is given the prefix as text: there vLLM says
-    which ids ran, and with other servers what comes back must follow the prefix verbatim.
+    On vLLM serve, a blind completion continues the draft's own token ids through `/v1/completions`, with the server's
+    tokenizer. Other servers, and requests with images, get the prefix as text. Then vLLM returns the ids that ran, and
+    they are compared with the prefix's; with other servers, the completion must follow the prefix verbatim.
     """
 
     def __init__(self, server: Server, options: EndpointOptions, profile: Profile) -> None:
@@ -51,9 +51,9 @@ class EndpointEngine:
         self._body: Json = {**options.body, "model": options.model}
         self._loop = asyncio.get_running_loop()
         self._answer_ids: dict[str, tuple[int, ...]] = {}
-        self._lent: bool | None = None  # whether it lends its tokenizer; None: not known yet
-        self._likeliest: int | None = None  # how many log-probabilities a token it gives; None: not known yet
-        self._takes_n: bool | None = None  # whether it gives several responses a request; None: not known yet
+        self._lent: bool | None = None  # whether the server has a tokenizer interface; None: not known yet
+        self._likeliest: int | None = None  # the accepted `top_logprobs`; None: not known yet
+        self._takes_n: bool | None = None  # whether a request may ask for n > 1; None: not known yet
 
     @property
     def continues(self) -> Continues:
@@ -69,7 +69,7 @@ class EndpointEngine:
         return [await self._response(prompt, choice, sampling, sampling.first + i) for i, choice in enumerate(choices)]
 
     async def _asked(self, prompt: Prompt) -> tuple[str, Json]:
-        """Where a prompt goes, and the fields that say what is asked."""
+        """Return the path for a prompt, and the fields of the request without those of sampling."""
         if prompt.prefix is None or prompt.images or self._profile.way is not Way.IDS:
             return "chat/completions", self._chat(prompt, max_tiles=self._max_tiles)
         template = template_fields(prompt.thinking, self._body)
@@ -78,14 +78,20 @@ class EndpointEngine:
         return "completions", self._body | {"prompt": ids, "return_token_ids": True, "add_special_tokens": False}
 
     def _chat(self, prompt: Prompt, *, max_tiles: int | None = None) -> Json:
-        """The fields of a chat completion; what the run's own body says of images and templates stands beside ours."""
+        """Return the fields of a chat completion.
+
+        The user's own `mm_processor_kwargs` and `chat_template_kwargs` in `endpoint_body` are merged with mmpr's.
+        """
         body = chat_body(prompt, self._profile, max_tiles=max_tiles)
         for name in body.keys() & {"mm_processor_kwargs"} & self._body.keys():
             body[name] = {**body[name], **self._body[name]}
         return self._body | body | template_fields(prompt.thinking, self._body)
 
     async def _thought_ids(self, prompt: Prompt, prefix: Prefix) -> tuple[int, ...]:
-        """Tokens of the closed thoughts before a prefix; a prompt that ends in open ones needs their end at least."""
+        """Return the token ids of the closed thoughts before a prefix.
+
+        Without thoughts they are still the end mark if the prompt has opened thoughts.
+        """
         opened = self._profile.opens is not None and prompt.thinking in self._profile.opens
         if prefix.thought_ids or (prefix.thoughts is None and not opened):
             return prefix.thought_ids
@@ -95,7 +101,7 @@ class EndpointEngine:
     # -- n responses ----------------------------------------------------------------------------------------------
 
     async def _choices(self, prompt: Prompt, path: str, body: Json, sampling: Sampling) -> list[ServerChoice]:
-        """n choices by one request; by n requests where the server refuses more than one, or gives fewer."""
+        """Return n choices from one request; if the server refuses n > 1 or returns fewer, from single requests."""
         choices: list[ServerChoice] = []
         if sampling.n > 1 and self._takes_n is not False:
             choices += await self._together(prompt, path, body, sampling)
@@ -105,13 +111,14 @@ class EndpointEngine:
         return choices[: sampling.n]
 
     async def _together(self, prompt: Prompt, path: str, body: Json, sampling: Sampling) -> tuple[ServerChoice, ...]:
-        """What one request for n gives: perhaps fewer. Whether to ask so again is learnt from it."""
+        """Return the choices of one request for n, perhaps fewer, and remember whether the server returned n."""
         try:
             choices = await self._ask(prompt, path, body, sampling)
         except RequestRefused:
             if self._takes_n:
                 raise
-            choices = await self._ask(prompt, path, body, replace(sampling, n=1))  # if it was n, and not the prompt
+            # The server may have refused n > 1 or the prompt. If it is the prompt, this request is refused too.
+            choices = await self._ask(prompt, path, body, replace(sampling, n=1))
         self._takes_n = len(choices) == sampling.n
         return choices
 
@@ -145,14 +152,17 @@ class EndpointEngine:
         )  # fmt: skip
 
     def _apart(self, choice: ServerChoice, thinking: Thinking) -> tuple[str | None, str]:
-        """The thoughts and the text behind them, as the server's parser or the marks in the text tell them apart."""
+        """Separate the thoughts from the text, by the server's parser or else by the marks in the text."""
         if choice.thoughts is not None:
             return choice.thoughts, choice.text.lstrip()
         marks = marks_in(choice.text)
         return split_text(choice.text, marks, is_open=self._is_open(choice.text, thinking))
 
     def _is_open(self, text: str, thinking: Thinking) -> bool:
-        """Whether the prompt had opened the thoughts; where nobody can see it, the end of them alone tells it."""
+        """Whether the prompt had opened the thoughts.
+
+        If the prompt's end is not known, an end mark without a start mark before it means yes: `so 4</think>4`.
+        """
         marks, opens = marks_in(text), self._profile.opens
         return marks.end in text.partition(marks.start)[0] if opens is None else thinking in opens
 
@@ -161,13 +171,13 @@ class EndpointEngine:
         return split_ids(ids, marks_in(whole), is_open=self._is_open(whole, thinking), decode=self.decode)[1]
 
     async def _text_after(self, prefix: Prefix, choice: ServerChoice) -> str:
-        """The text behind a prefix, where it follows it verbatim.
+        """Return the text that follows a prefix verbatim.
 
         Raises:
-            RequestRefused: PREFIX_CHANGED: it does not: a blank was lost between, or the tokens together say another
-                text than apart.
+            RequestRefused: PREFIX_CHANGED: a space between them was lost, or prefix and completion decode to another
+                text together than one by one.
         """
-        text = choice.text or choice.thoughts or ""  # a parser may take all that follows closed thoughts for thoughts
+        text = choice.text or choice.thoughts or ""  # a server's parser may return the whole completion as thoughts
         if prefix.token_ids:
             whole = await self._tokenizer.decode(prefix.token_ids + (choice.ids or ()))
             if whole != prefix.text + text:
@@ -193,14 +203,18 @@ class EndpointEngine:
         return sum(logprobs[-len(token_ids) :]) / len(token_ids)
 
     async def choose(self, prompt: Prompt, answers: Sequence[str]) -> AnswerScores:
-        """Exact on vLLM serve, which gives the log-probabilities of named tokens; elsewhere of the likeliest ones.
+        """Return the scores of some answers.
+
+        They are exact on vLLM serve, which returns the log-probabilities of given tokens. Other servers return those
+        of the likeliest tokens; an answer that is not among them gets the smallest one.
 
         Raises:
-            EngineError: the server gives no log-probabilities.
+            EngineError: the server returns no log-probabilities.
         """
         check_tags(prompt)
         refuse_chat_tokens(prompt)
-        if self._profile.opens and Thinking.OFF not in self._profile.opens:  # the first token would be a thought's
+        # Without this, the first token would belong to a thought.
+        if self._profile.opens and Thinking.OFF not in self._profile.opens:
             prompt = replace(prompt, thinking=Thinking.OFF)
         body = self._chat(prompt) | {"max_tokens": 1, "temperature": 0.0, "logprobs": True}
         if ids := await self._ids_of(answers):
@@ -209,7 +223,7 @@ class EndpointEngine:
         for n in _LIKELIEST if self._likeliest is None else (self._likeliest,):
             try:
                 reply, listed = await self._server.post("chat/completions", body | {"top_logprobs": n}, read_likeliest)
-            except RequestRefused as error:  # it may take fewer: OpenAI gives 20, others 5
+            except RequestRefused as error:  # perhaps it accepts only fewer
                 refused = error
                 continue
             if not listed:
@@ -222,10 +236,10 @@ class EndpointEngine:
         raise refused
 
     async def _ids_of(self, answers: Sequence[str]) -> list[int]:
-        """The tokens of the answers where the server lends its tokenizer and takes them; else none.
+        """Return the token ids of the answers on vLLM serve; an empty list on other servers, which accept no ids.
 
         Raises:
-            RequestRefused: an answer is no single token.
+            RequestRefused: an answer is not a single token.
         """
         if self._lent is None:
             self._lent = self._profile.owner == "vllm" and await self._tokenizer.is_there()
@@ -239,7 +253,10 @@ class EndpointEngine:
         return [self._answer_ids[answer][0] for answer in answers]
 
     async def count_tokens(self, text: str) -> int:
-        """As the server counts: what a prompt takes more with the text as its answer's beginning than without."""
+        """Return the number of tokens of a text, counted by the server.
+
+        It is the difference between a prompt with the text as the beginning of the answer, and without it.
+        """
         bare = Prompt("count", Stage.DRAFT, (Message("user", "."),))
         begun = replace(bare, prefix=Prefix(text, ()))
         refuse_chat_tokens(begun)
@@ -251,7 +268,7 @@ class EndpointEngine:
         return (await self._server.post("chat/completions", body, read_reply)).prompt_tokens
 
     async def prompt_tokens(self, prompt: Prompt, image_limits: dict[str, int]) -> int:
-        """Tokens of a prompt whose images are cut under some limits, as the server counts them."""
+        """Return the number of tokens of a prompt, counted by the server, with its images cut under these limits."""
         body = self._chat(prompt) | {"max_tokens": 1, "mm_processor_kwargs": image_limits}
         return (await self._server.post("chat/completions", body, read_reply)).prompt_tokens
 
@@ -282,7 +299,7 @@ class EndpointEngine:
 
 
 async def _all(asked: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """What all of them give; at the first fault the others are given up."""
+    """Run all coroutines at once and return their results; if one fails, cancel the others and raise its error."""
     tasks = [asyncio.create_task(one) for one in asked]
     try:
         return list(await asyncio.gather(*tasks))
@@ -292,7 +309,11 @@ async def _all(asked: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
 
 
 def _check_prefix(prompt: Prompt, reply: Reply) -> None:
-    """Where token ids are promised, what ran must end in the prefix's own."""
+    """Check that the prompt that ran ends in the prefix's token ids, if the prefix has any.
+
+    Raises:
+        RequestRefused: PREFIX_CHANGED: it does not, or the server does not return what ran.
+    """
     ids = prompt.prefix.token_ids if prompt.prefix else ()
     if ids and (reply.prompt_ids is None or reply.prompt_ids[-len(ids) :] != ids):
         raise RequestRefused(Reason.PREFIX_CHANGED, "the server ran other tokens than those of the prefix")

@@ -1,4 +1,4 @@
-"""One server over HTTP: so many requests at once, faults tried again or named, the key in a header and nowhere else."""
+"""One server over HTTP: limit the open requests, retry faults that may pass, and keep the key in a header only."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ from mmpr.redact import HIDDEN, redacted
 from mmpr.types import Reason
 
 _CONNECT_S = 10.0
-_SHORT = 8  # requests of its tokenizer at once: they take milliseconds, and shall not wait behind long answers
-_LONGEST_PAUSE_S = 60.0  # between two tries; up to half of every pause is drawn by lot
-_LONGEST_WISH_S = 120.0  # of a server's Retry-After: a longer one is a mistake, and is asked again by then
-_MOST_BYTES = 256 * 2**20  # of an answer: scores of a long prompt take some megabytes
-_SHOWN_CHARS = 300  # of what a server says: some give the whole request back, images and all
-_SECRET_CHARS = 12  # a shorter key, such as `EMPTY`, may well stand in an answer
+_SHORT = 8  # open requests to the tokenizer: they take milliseconds and have their own slots, to pass long answers
+_LONGEST_PAUSE_S = 60.0  # between two tries; each pause is shortened by a random part of up to half
+_LONGEST_WISH_S = 120.0  # a longer Retry-After is taken for a mistake of the server and is cut to this
+_MOST_BYTES = 256 * 2**20  # of a reply: the scores of a long prompt take some megabytes
+_SHOWN_CHARS = 300  # of a server's message: some servers repeat the whole request in it, with its images
+_SECRET_CHARS = 12  # a shorter key, such as `EMPTY`, may occur in an answer by chance
 _LATER = frozenset({408, 425, 429, 503, 529})
-_FOR_ALL = frozenset({401, 404})  # said of one request, it holds for every other
+_FOR_ALL = frozenset({401, 404})  # a wrong key or path: all other requests would get the same status
 
 T = TypeVar("T")
 
 
 class Kind(Enum):
-    """What a fault says of the server; its value is how often one request is tried."""
+    """The kind of a fault; its value is how often one request is tried."""
 
-    LATER = 20  # it is there, and busy
-    GONE = 12  # it cannot be reached, or hung up
-    BROKEN = 5  # it answered, or should have by now, and not as it ought to
+    LATER = 20  # the server is busy
+    GONE = 12  # the server cannot be reached, or closed the connection
+    BROKEN = 5  # the server sent a bad reply, or none within the time limit
 
 
 class _Trouble(Exception):
-    """A fault that may pass."""
+    """A fault that may be gone at the next try."""
 
     def __init__(self, kind: Kind, words: str, wait_s: float = 0.0) -> None:
         super().__init__(words)
@@ -51,10 +51,10 @@ class _Trouble(Exception):
 
 
 class Server:
-    """A server's address, its key, and what has been asked of it.
+    """A server: its address, its key, and counters of its requests.
 
     Raises:
-        EngineStartError: the key's variable is not set here, or holds what no header can.
+        EngineStartError: the environment variable of the key is not set here, or an HTTP header cannot hold the key.
     """
 
     def __init__(self, options: EndpointOptions) -> None:
@@ -65,10 +65,10 @@ class Server:
         self._slots = asyncio.Semaphore(options.concurrency)
         self._short_slots = asyncio.Semaphore(_SHORT)
         self._client = httpx.AsyncClient(
-            verify=self.url.startswith("https:"),  # else no certificates are loaded, for a tenth of a second
+            verify=self.url.startswith("https:"),  # loading certificates takes a tenth of a second
             headers={"Authorization": f"Bearer {self._key}"} if self._key else {},
             timeout=httpx.Timeout(options.timeout_s, connect=_CONNECT_S, pool=None),
-            limits=httpx.Limits(max_connections=options.concurrency + _SHORT + 1),  # one to ask whether it is alive
+            limits=httpx.Limits(max_connections=options.concurrency + _SHORT + 1),  # one more for `is_alive`
         )
         self.clock = EngineClock()
         self._answered = time.monotonic()
@@ -77,30 +77,31 @@ class Server:
         self._closed = False
 
     async def models(self) -> dict[str, str]:
-        """The models that it serves, each with its owner; empty where the server does not say. Asked once.
+        """Return the served models, each with its owner; empty if the server does not list them. Makes one try.
 
         Raises:
-            EngineStartError: no server answers there.
+            EngineStartError: no server answers at the address.
         """
         try:
             return await self._once("GET", f"{self.url}/models", None, _read_models)
         except _Trouble as trouble:
             raise EngineStartError(f"no model server at {self.url}: {trouble.words}") from None
-        except EngineError:  # not every server lists its models, nor to everyone
+        except EngineError:  # some servers have no list of models, or show it only to some keys
             return {}
 
     async def post(self, path: str, body: Json, read: Callable[[Any], T]) -> T:
-        """Ask until it is answered, or cannot be.
+        """Send a request, with retries, and return the reply as a record.
 
         Args:
-            path: under the base URL; with a leading slash under the server's root, where vLLM has its tokenizer.
+            path: under the base URL; with a leading slash, under the server's root, where vLLM has its tokenizer.
             body: sent as JSON.
-            read: makes a record of the answer; what it raises means that the answer is damaged.
+            read: makes a record of the reply's JSON; if it raises an error, the reply is damaged and is requested
+                again.
 
         Raises:
-            RequestRefused: the server refuses this request, or fails at it again and again while it is alive.
-            EngineDead: nothing has been answered for `patience_s`, or the server hung up again and again.
-            EngineError: the server refuses every request: the key, the path.
+            RequestRefused: the server refuses this request, or fails at it at every try and is still alive.
+            EngineDead: the server has answered no request for `patience_s`, or has closed the connection at every try.
+            EngineError: the server refuses every request, because of the key or the path.
         """
         if path.startswith("/"):
             async with self._short_slots:
@@ -123,10 +124,11 @@ class Server:
                 await self._pause(trouble, failed_at, tries)
 
     async def _pause(self, trouble: _Trouble, failed_at: float, tries: int) -> None:
-        """Wait before the next try, or give up.
+        """Wait before the next try, or raise an error if there is none.
 
-        Who is busy or broken at one request and lives refuses that request. Who hangs up may do so at any question, so
-        that is the engine's death: the pool then finds the question, if it is one.
+        A server that is busy or fails at one request, but is alive, has refused that request. A server that closes the
+        connection may have crashed, so the engine counts as dead; if one question causes it, the pool finds that
+        question.
         """
         if self._closed:
             raise EngineDead(f"{self.url}: this engine was closed")
@@ -156,7 +158,7 @@ class Server:
             raise RequestRefused(
                 Reason.ENGINE_REFUSED, "half a surrogate pair in a text: no JSON can hold it"
             ) from None
-        except (httpx.TransportError, httpx.DecodingError, RuntimeError) as error:  # RuntimeError: closed meanwhile
+        except (httpx.TransportError, httpx.DecodingError, RuntimeError) as error:  # RuntimeError: `close` was called
             raise _Trouble(Kind.GONE, self._cleaned(f"{error}") or type(error).__name__) from None
         except (httpx.InvalidURL, ValueError) as error:
             raise EngineError(f"{self.url}: {self._cleaned(str(error))}") from None
@@ -174,7 +176,10 @@ class Server:
         return record
 
     async def _fetch(self, method: str, url: str, body: Json | None) -> httpx.Response:
-        """The whole answer: in one time for all of it, since httpx's own is for each read, and of bounded size."""
+        """Return the whole reply, within a time limit and a size limit.
+
+        The time limits of httpx hold for each read: a server that sends one byte a second would never reach them.
+        """
         content = bytearray()
         async with asyncio.timeout(self._timeout_s), self._client.stream(method, url, json=body) as response:
             async for block in response.aiter_bytes():
@@ -201,14 +206,14 @@ class Server:
         return refusal(words)
 
     def _cleaned(self, words: str) -> str:
-        """What a server or a library said, fit for an error: one short line without the key, even if given back."""
+        """Return a message of a server or library as one short line; the key is hidden if the message repeats it."""
         words = words.replace(self._key, HIDDEN) if self._key else words
         words = "".join(char if char.isprintable() else " " for char in words[: 20 * _SHOWN_CHARS])
         line = " ".join(redacted(words).split())
         return line if len(line) <= _SHOWN_CHARS else f"{line[:_SHOWN_CHARS]}.."
 
     async def is_alive(self) -> bool:
-        """Whether the server answers at all: where it has one, its own report of its health."""
+        """Whether the server answers without a server error: at `/health`, or at `/models` if it has no `/health`."""
         for url in (f"{self.url.removesuffix('/v1')}/health", f"{self.url}/models"):
             try:
                 async with asyncio.timeout(_CONNECT_S), self._client.stream("GET", url) as response:
@@ -220,7 +225,7 @@ class Server:
         return True
 
     def pulse(self) -> Pulse:
-        """Totals so far. No step is ever overdue: every request has a time-out of its own."""
+        """Return the totals so far. `step_age_s` stays 0, because every request has its own time-out."""
         pulse = Pulse(
             running=self.clock.running,
             waiting=self._asked - self.clock.running,
@@ -231,7 +236,7 @@ class Server:
         return self.clock.on(pulse)
 
     async def close(self) -> None:
-        """Hang up; what is still asked ends in `EngineDead`."""
+        """Close all connections; open requests end with `EngineDead`."""
         self._closed = True
         await self._client.aclose()
 
@@ -252,7 +257,10 @@ def _read_models(answer: Any) -> dict[str, str]:  # noqa: ANN401  any JSON
 
 
 def _words(response: httpx.Response) -> str:
-    """The message of an error as OpenAI, vLLM, LMDeploy and FastAPI wrap it, else the body."""
+    """Return the message in an error reply of OpenAI, vLLM, LMDeploy or FastAPI, or else the whole body.
+
+    OpenAI has it in `error.message`, LMDeploy in `message`, FastAPI in `detail`.
+    """
     try:
         answer = response.json()
     except ValueError:
@@ -264,7 +272,7 @@ def _words(response: httpx.Response) -> str:
 
 
 def _retry_after(response: httpx.Response) -> float:
-    """Seconds to wait at the server's wish: a number, or a date."""
+    """Return the seconds that the server's Retry-After header asks for, as a number or as a date; 0 if it has none."""
     wish = response.headers.get("Retry-After", "").strip()
     if wish.replace(".", "", 1).isdecimal():
         return min(_LONGEST_WISH_S, float(wish))

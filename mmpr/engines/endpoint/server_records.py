@@ -1,4 +1,4 @@
-"""How to reach a server, and what was found out about it."""
+"""What the start found out about a server, and the records of its replies."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from mmpr.types import Thinking
 class Way(StrEnum):
     """How a server continues the beginning of an answer.
 
-    IDS: vLLM's `/v1/completions` takes token ids. FLAG: vLLM's and SGLang's `continue_final_message`. TURN: a trailing
-    assistant turn alone, as LMDeploy has it. NONE: not asked to.
+    IDS: token ids through vLLM's `/v1/completions`. FLAG: `continue_final_message` of vLLM and SGLang. TURN: the last
+    message is an assistant turn, as LMDeploy accepts it. NONE: the server is not used for completions.
     """
 
     IDS = "ids"
@@ -26,12 +26,13 @@ class Profile:
     """What the start found out about a server.
 
     Args:
-        owner: who the server says it is: `vllm`, `lmdeploy`, anything.
-        way: how it continues a prefix.
-        image_tag: what stands where an image goes amid a text; None: the text is cut there.
-        stop_ids: tokens that end a turn; the model's own settings may not have them.
-        tile_argument: of vLLM's image processor, the most tiles of an image.
-        opens: under which switch of thinking a prompt ends in open thoughts; None: it lends no tokenizer to see it.
+        owner: `owned_by` in the server's list of models: `vllm`, `lmdeploy`, or any other text.
+        way: how the server continues a prefix.
+        image_tag: the tag for an image inside a text; None: the text is divided there into content parts.
+        stop_ids: tokens that end a turn, sent with each request: the model's own settings may not have them.
+        tile_argument: the image processor's argument for the most tiles of an image; only for vLLM.
+        opens: the values of `thinking` for which prompts end in open thoughts; None: not known, because the server
+            has no tokenizer interface.
     """
 
     owner: str
@@ -44,9 +45,10 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class ServerChoice:
-    """One response as the server gave it; `ids` without the token that ended it, None where the server gives none.
+    """One response as the server returned it.
 
-    `thoughts`: where the server itself takes them off the text.
+    `ids` do not contain the token that ended the response; None if the server returns no ids. `thoughts`: those that
+    the server itself has separated from the text.
     """
 
     text: str
@@ -58,7 +60,7 @@ class ServerChoice:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came back for one request; `prompt_ids` are those that really ran, None where the server gives none."""
+    """The reply to one request; `prompt_ids` are the ids that really ran, None if the server does not return them."""
 
     choices: tuple[ServerChoice, ...]
     prompt_ids: tuple[int, ...] | None = None

@@ -1,4 +1,4 @@
-"""The start of an engine on a server: is it there, does it serve the model, does it go on from a prefix?"""
+"""Start an engine on a server: check that it answers, serves the model and continues a prefix."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from mmpr.errors import EngineError, EngineStartError, RequestRefused
 from mmpr.image_tags import IMAGE_TAG
 from mmpr.types import Continues, DecodedImage, Message, Prompt, Reason, Response, Stage, Thinking
 
-# What even a model of a few megabytes answers in many words, and at temperature 0 in the same ones.
+# Even a model of a few megabytes answers these in many words, and in the same words each time at temperature 0.
 _QUESTIONS = (
     "Count from one to twenty in words, separated by commas.",
     "Name the twelve months of the year in order, separated by commas.",
     "Describe the image.",
 )
-_LEAST_ALIKE = 8  # characters that a continuation must share with the answer it should give again
-_LEAST_SIDE = 4  # tokens on each side of the cut in such an answer
+_LEAST_ALIKE = 8  # first characters in which a completion must agree with the rest of the answer
+_LEAST_SIDE = 4  # tokens on each side of the cut of such an answer
 _TURN_END = "<|im_end|>"
 _LMDEPLOY_TAG = "<IMAGE_TOKEN>"
 
 
 async def start_endpoint(options: EndpointOptions) -> EndpointEngine:
-    """Find out what the server can do; takes some short requests.
+    """Find out with some short requests what the server supports, and return an engine that uses it.
 
     Raises:
-        EngineStartError: in one line: no server is there, it does not serve the model, it refuses the key or a plain
+        EngineStartError: one line: no server answers, it does not serve the model, it refuses the key or a plain
             question, or it does not continue a prefix.
     """
     report_phase("asking the server what it can do")
@@ -50,6 +50,7 @@ async def start_endpoint(options: EndpointOptions) -> EndpointEngine:
 
 async def _find_out(server: Server, options: EndpointOptions) -> EndpointEngine:
     served = await server.models()
+    # A server that does not list its models may still serve this one.
     if served and options.model not in served:
         names = ", ".join(list(served)[:5])
         raise EngineStartError(f"{server.url} does not serve the model {options.model!r}; it serves {names}")
@@ -58,6 +59,7 @@ async def _find_out(server: Server, options: EndpointOptions) -> EndpointEngine:
     profile = await _profile(options, served.get(options.model, ""), lent)
     profile = await _with_thinking(server, options, profile, lent)
     plain = EndpointEngine(server, options, profile)
+    # If the server refuses the key, the model or a setting, the start fails here, and not the first question.
     shortest = Sampling(temperature=0.0, top_k=options.top_k, max_tokens=1)
     await plain.generate(_prompt(_QUESTIONS[0]), replace(shortest, max_thought_tokens=options.max_thought_tokens))
     for thinking in options.thinking:
@@ -80,7 +82,7 @@ async def _find_out(server: Server, options: EndpointOptions) -> EndpointEngine:
 
 
 def _ways(continues: str, owner: str, lent: Tokenizer | None) -> list[Way]:
-    """What to try, the best first."""
+    """Return the ways to try, the best one first."""
     exact = [Way.IDS] if lent and continues != "text" else []
     text = [Way.TURN] if owner == "lmdeploy" else [Way.FLAG, Way.TURN]
     return exact + (text if continues != "exact" else [])
@@ -96,10 +98,10 @@ async def _profile(options: EndpointOptions, owner: str, lent: Tokenizer | None)
 
 
 async def _known_tag(lent: Tokenizer) -> str | None:
-    """`<image>` where an image amid a text must be marked so; None where the server leaves images in their places.
+    """Return `<image>` if the text must have this tag for each image; None if images keep their places without tags.
 
-    vLLM moves all images of an InternVL prompt to its front, away from their labels ("Image-2: "), unless the text
-    has the model's own tags.
+    vLLM moves all images of an InternVL prompt to its front, away from their labels ("Image-2: "), unless the text has
+    the model's own tags.
     """
     image = image_part("image/png", _small_image())
     try:
@@ -107,16 +109,16 @@ async def _known_tag(lent: Tokenizer) -> str | None:
         if "alpha\nomega" not in apart:
             return None
         tagged = await _rendered(lent, [text_part(f"alpha {IMAGE_TAG} omega"), image])
-    except RequestRefused:  # a model without eyes
+    except RequestRefused:  # the model takes no images
         return None
     return None if IMAGE_TAG in tagged else IMAGE_TAG
 
 
 async def _with_thinking(server: Server, options: EndpointOptions, profile: Profile, lent: Tokenizer | None) -> Profile:
-    """The profile with what a prompt's end says of thoughts.
+    """Return the profile with `opens`, which is read from the ends of rendered prompts.
 
     Raises:
-        EngineStartError: the server cannot do what is asked of thinking.
+        EngineStartError: the server does not support the requested `thinking` or `max_thought_tokens`.
     """
     if options.max_thought_tokens is not None and profile.owner != "vllm":
         raise EngineStartError(f"{server.url}: max_thought_tokens needs vLLM serve, with --reasoning-parser")
@@ -137,22 +139,25 @@ async def _with_thinking(server: Server, options: EndpointOptions, profile: Prof
 
 
 async def _prompt_end(lent: Tokenizer, options: EndpointOptions, thinking: Thinking) -> str:
-    """A short prompt as the server renders it."""
+    """Return a short prompt as the server renders it, up to where the answer begins."""
     fields = template_fields(thinking, options.body)
     return await lent.decode(await lent.encode_chat([{"role": "user", "content": "."}], fields))
 
 
 async def _with_tiles(server: Server, options: EndpointOptions, profile: Profile) -> Profile:
-    """The profile with the argument by which the server's image processor limits tiles: it drops what it does not know.
+    """Return the profile with the argument by which the server's image processor limits tiles.
+
+    vLLM ignores arguments that the processor does not know. So each known name is tried with 1 and with 4 tiles; the
+    right one changes the number of tokens of a wide image.
 
     Raises:
-        EngineStartError: requests may not say how images are cut, or the processor knows no such limit.
+        EngineStartError: the server does not let requests limit tiles, or the processor has no such limit.
     """
     engine = EndpointEngine(server, options, profile)
     if refused := await _image_refused(engine):
         if await _image_refused(EndpointEngine(server, replace(options, max_tiles=None), profile)):
-            return profile  # a model without eyes
-        # vLLM serve lets requests say how images are cut only if it was started so
+            return profile  # the model takes no images
+        # vLLM serve accepts `mm_processor_kwargs` in requests only with --trust-request-mm-kwargs.
         raise EngineStartError(
             f"{server.url} does not let requests say how images are cut (max_tiles: {options.max_tiles}): start it "
             f"with --trust-request-mm-kwargs, or leave that to it with max_tiles=null; it says: {refused}"
@@ -170,7 +175,7 @@ async def _with_tiles(server: Server, options: EndpointOptions, profile: Profile
 
 
 async def _image_refused(engine: EndpointEngine) -> str:
-    """Why a small image is refused, or ""."""
+    """Return why the server refuses a small image, or ""."""
     image = DecodedImage("", "", _small_image(), 64, 64, "PNG", None)
     prompt = replace(_prompt(f"{IMAGE_TAG}\nWhat is this?"), images=(image,))
     try:
@@ -205,10 +210,10 @@ def _prompt(question: str) -> Prompt:
 
 
 async def _why_not(engine: EndpointEngine, top_k: int) -> str:
-    """Why an engine cannot be used for blind completions, or "".
+    """Return why an engine cannot make blind completions, or "".
 
-    It is asked for an answer at temperature 0, and then to go on from that answer's middle: a server that continues
-    gives the answer's end once more; one that restarts gives its beginning.
+    The engine is asked for an answer at temperature 0, and then for a completion of its first half. A server that
+    continues repeats the second half; a server that starts a new answer repeats the beginning.
     """
     greedy = Sampling(temperature=0.0, top_k=top_k, max_tokens=64)
     why = "its answers are too short to see how it continues"
@@ -236,7 +241,7 @@ async def _cut(engine: EndpointEngine, draft: Response) -> Cut | tuple[Reason, s
 
 
 def _goes_on(completion: str, whole: str, prefix: str) -> bool:
-    """Whether the completion is the whole's end rather than its beginning."""
+    """Whether the completion repeats the rest of the answer `whole` after the prefix, and not its beginning."""
     rest = whole[len(prefix) :]
     return _alike(completion, rest) >= min(_LEAST_ALIKE, len(rest)) and _alike(completion, rest) > _alike(
         completion, whole
@@ -244,5 +249,5 @@ def _goes_on(completion: str, whole: str, prefix: str) -> bool:
 
 
 def _alike(text: str, other: str) -> int:
-    """Characters that both begin with."""
+    """Return the number of first characters in which two texts agree."""
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(text, other, strict=False)))

@@ -1,4 +1,4 @@
-"""A server's own tokenizer, as vLLM serve lends it: `/tokenize` and `/detokenize` under the server's root."""
+"""The tokenizer interface of vLLM serve: `/tokenize` and `/detokenize` under the server's root."""
 
 from __future__ import annotations
 
@@ -11,26 +11,34 @@ from mmpr.errors import EngineDead, EngineError
 
 
 class Tokenizer:
-    """Each method asks the server, and raises as `Server.post` does."""
+    """The server's tokenizer. Each method sends requests and raises the errors of `Server.post`."""
 
     def __init__(self, server: Server, model: str) -> None:
         self._server, self._model = server, model
 
     async def encode(self, text: str) -> tuple[int, ...]:
-        """Token ids of a text, nothing added."""
+        """Return the token ids of a text; no special tokens are added."""
         return await self._tokens({"prompt": text, "add_special_tokens": False})
 
     async def encode_chat(self, messages: list[Json], extra: Mapping[str, Any] | None = None) -> tuple[int, ...]:
-        """Token ids of messages in the server's chat template, up to where the answer begins."""
+        """Return the token ids of messages in the server's chat template, up to where the answer begins.
+
+        Args:
+            extra: further fields of the request, such as `chat_template_kwargs`.
+        """
         return await self._tokens({"messages": messages, **(extra or {})})
 
     async def decode(self, token_ids: Sequence[int]) -> str:
-        """The text of token ids."""
+        """Return the text of token ids."""
         body = {"model": self._model, "tokens": list(token_ids)}
         return await self._server.post("/detokenize", body, _read_text)
 
     async def is_there(self) -> bool:
-        """Whether the server lends its tokenizer at all."""
+        """Whether the server has this interface.
+
+        Raises:
+            EngineDead: the server does not answer.
+        """
         try:
             return (await self.decode(await self.encode("a word"))).strip() == "a word"
         except EngineDead:

@@ -1,4 +1,4 @@
-"""Prompts as the JSON of OpenAI's interface, and its answers as records. Pure."""
+"""Turn prompts into the JSON of OpenAI's interface, and its replies into records. Pure."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from mmpr.types import Message, Prefix, Prompt, Reason, Thinking
 
 Json = dict[str, Any]
 
-# Tags in front of a text, a line each: where every server puts images.
+# Tags at the start of a text, one per line: every server puts images there, so they need no tag or division.
 _LEADING = re.compile(rf"(?:{IMAGE_TAG}\n)+(?=[^\n])")
-# What chat templates and InternVL's tokenizers make single tokens of. Our own engine cuts them apart; a server would
-# take `<|im_end|>` in a question for the end of its turn.
+# The special tokens of chat templates and of InternVL's tokenizers. mmpr's vLLM engine divides such texts before it
+# tokenizes them; a server would read `<|im_end|>` in a question as the end of the turn.
 _CHAT_TOKENS = re.compile(r"<\|[^|<>\s]{1,40}\|>|</?s>|</?img>|<IMG_CONTEXT>|<IMAGE_TOKEN>")
 _TOO_LONG = re.compile(r"(?i)context.length|max_model_len|maximum model length|(?:prompt|input).{0,30} too long")
-# Servers where a `top_k` of 0 says "no limit"; left out, they would take a limit from the model's own settings.
+# For these servers, `top_k` 0 means "no limit". Without the field they would use the model's generation_config.
 _ZERO_TOP_K = frozenset({"vllm", "lmdeploy"})
 _MOST_TOKENS = 2**31
 _FLAG = {"continue_final_message": True, "add_generation_prompt": False}
 
 
 def refuse_chat_tokens(prompt: Prompt) -> None:
-    """Texts go as they are, so none may hold what the server's tokenizer takes for the frame of a chat.
+    """Refuse a prompt with a text that the server's tokenizer would read as a special token of the chat.
 
     Raises:
-        RequestRefused: names the first such token.
+        RequestRefused: there is one; the message names the first.
     """
     texts = [message.text for message in prompt.messages] + ([prompt.prefix.text] if prompt.prefix else [])
     found = next((hit[0] for hit in map(_CHAT_TOKENS.search, texts) if hit), None)
@@ -45,7 +45,7 @@ def refuse_chat_tokens(prompt: Prompt) -> None:
 
 
 def chat_body(prompt: Prompt, profile: Profile, *, max_tiles: int | None = None) -> Json:
-    """The fields of a chat completion that say what is asked."""
+    """Return the fields of a chat completion with the messages, the prefix and the images."""
     body: Json = {"messages": chat_messages(prompt, profile, max_tiles=max_tiles)}
     if prompt.prefix is not None:
         body["messages"].append({"role": "assistant", "content": _begun(prompt.prefix)})
@@ -58,19 +58,19 @@ def chat_body(prompt: Prompt, profile: Profile, *, max_tiles: int | None = None)
 
 
 def _begun(prefix: Prefix) -> str:
-    """The beginning of an answer with the closed thoughts before it."""
+    """Return the prefix as text, after its closed thoughts."""
     return ("" if prefix.thoughts is None else THINK.closed(prefix.thoughts)) + prefix.text
 
 
 def template_fields(thinking: Thinking | None, body: Json) -> Json:
-    """The field that switches thinking; the run's own `chat_template_kwargs` take precedence."""
+    """Return the field that turns thinking on or off; `chat_template_kwargs` in `body` take precedence."""
     own = body.get("chat_template_kwargs") or {}
     switch = {} if thinking in (None, Thinking.AUTO) else {SWITCH: thinking is Thinking.ON}
     return {"chat_template_kwargs": switch | own} if switch or own else {}
 
 
 def chat_messages(prompt: Prompt, profile: Profile, *, max_tiles: int | None = None) -> list[Json]:
-    """The messages without the prefix; images in their places, as data URIs of the bytes that the dataset embeds."""
+    """Return the messages without the prefix; images are data URIs with the bytes that the dataset embeds."""
     tiles = _tiles(prompt, max_tiles) if profile.owner == "lmdeploy" else None
     options = {} if tiles is None else {"max_dynamic_patch": tiles}
     parts = iter([image_part(f"image/{p.format.lower()}", p.encoded, **options) for p in prompt.images])
@@ -82,13 +82,13 @@ def _tiles(prompt: Prompt, max_tiles: int | None) -> int | None:
 
 
 def image_part(media_type: str, encoded: bytes, **options: object) -> Json:
-    """An image as a part of a message's content."""
+    """Return an image as a content part of a message."""
     url = f"data:{media_type};base64,{base64.b64encode(encoded).decode()}"
     return {"type": "image_url", "image_url": {"url": url, **options}}
 
 
 def text_part(text: str) -> Json:
-    """A text as a part of a message's content."""
+    """Return a text as a content part of a message."""
     return {"type": "text", "text": text}
 
 
@@ -110,7 +110,7 @@ def _content(message: Message, images: Iterator[Json], image_tag: str | None) ->
 
 
 def sampling_body(sampling: Sampling, owner: str, stop_ids: Sequence[int] = ()) -> Json:
-    """The fields that say how to sample; every one that has a default of the server's own is sent."""
+    """Return the fields of sampling; all are sent, because the defaults of servers differ."""
     body: Json = {
         "n": sampling.n,
         "temperature": sampling.temperature,
@@ -127,10 +127,10 @@ def sampling_body(sampling: Sampling, owner: str, stop_ids: Sequence[int] = ()) 
 
 
 def read_reply(answer: Json) -> Reply:
-    """A chat completion or a completion as a record.
+    """Read the reply of a chat completion or a completion.
 
     Raises:
-        ValueError, KeyError, TypeError, AttributeError: it is none.
+        ValueError, KeyError, TypeError, AttributeError: the JSON is no such reply.
     """
     usage, choices = answer["usage"], sorted(answer["choices"], key=lambda choice: _count(choice["index"]))
     if not choices:
@@ -155,10 +155,10 @@ def read_reply(answer: Json) -> Reply:
 
 
 def read_scored(answer: Json) -> tuple[Reply, list[float]]:
-    """A chat completion with the log-probability of each token of its prompt; the first has none.
+    """Read a chat completion and the log-probability of each token of its prompt; that of the first token is 0.
 
     Raises:
-        ValueError, KeyError, TypeError, AttributeError: it is none.
+        ValueError, KeyError, TypeError, AttributeError: the JSON is no such reply.
     """
     logprobs = [next(iter(of.values()))["logprob"] if of else 0.0 for of in answer["prompt_logprobs"]]
     if not all(isinstance(logprob, int | float) and math.isfinite(logprob) for logprob in logprobs):
@@ -167,10 +167,10 @@ def read_scored(answer: Json) -> tuple[Reply, list[float]]:
 
 
 def read_likeliest(answer: Json) -> tuple[Reply, list[tuple[str, float]]]:
-    """A chat completion with the likeliest first tokens and their log-probabilities; none where it gives none.
+    """Read a chat completion and its likeliest first tokens with their log-probabilities; empty if it has none.
 
     Raises:
-        ValueError, KeyError, TypeError, AttributeError: it is none.
+        ValueError, KeyError, TypeError, AttributeError: the JSON is no such reply.
     """
     content = (answer["choices"][0].get("logprobs") or {}).get("content") or []
     listed = content[0]["top_logprobs"] if content else []
@@ -182,10 +182,13 @@ def read_likeliest(answer: Json) -> tuple[Reply, list[tuple[str, float]]]:
 
 
 def scores_of(listed: Sequence[tuple[str, float]], answers: Sequence[str]) -> tuple[float, ...]:
-    """The log-probability of each answer, with and without blanks around it; one that is not listed has the least.
+    """Return the log-probability of each answer, from a list of tokens.
+
+    The tokens "A" and " A" both count for the answer "A"; their probabilities are added. An answer that is not listed
+    gets the smallest log-probability of the list.
 
     Raises:
-        RequestRefused: no answer is among them.
+        RequestRefused: no answer is listed.
     """
     found = {answer: [logprob for token, logprob in listed if token.strip() == answer] for answer in answers}
     if not any(found.values()):
@@ -204,7 +207,7 @@ def _text_of(choice: Json) -> str:
 
 
 def _thoughts_of(choice: Json) -> str | None:
-    """What the server's own parser took for thoughts: `reasoning`, in older servers `reasoning_content`."""
+    """Return the thoughts that the server's parser found: `reasoning`, or `reasoning_content` of older servers."""
     message = choice.get("message") or {}
     thoughts = _checked(message.get("reasoning")) or _checked(message.get("reasoning_content"))
     return None if thoughts is None else thoughts.strip()
@@ -213,19 +216,26 @@ def _thoughts_of(choice: Json) -> str | None:
 def _checked(text: object) -> str | None:
     if text is not None and not isinstance(text, str):
         raise ValueError("a text that is none")
-    (text or "").encode()  # half a surrogate pair is a ValueError: no file can hold it
+    (text or "").encode()  # a lone surrogate raises a ValueError: no UTF-8 file can hold it
     return text
 
 
 def _count(value: object) -> int:
-    """A number of tokens or a token's id, as servers give them."""
+    """Return a number of tokens or a token id from a reply.
+
+    Raises:
+        ValueError: it is not a whole number from 0 to 2**31 - 1.
+    """
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < _MOST_TOKENS:
         raise ValueError("a number of tokens that is none")
     return value
 
 
 def _without_stop(choice: Json, ids: Sequence[int] | None) -> tuple[int, ...] | None:
-    """A response that stopped ends in the token that ended it, unless a stop string did."""
+    """Return the ids of a response without the token that ended it.
+
+    A response that stopped has that token at its end, unless a stop string ended it.
+    """
     if ids is None:
         return None
     ids = [_count(one) for one in ids]
@@ -234,7 +244,10 @@ def _without_stop(choice: Json, ids: Sequence[int] | None) -> tuple[int, ...] | 
 
 
 def share_out(total: int, lengths: Sequence[int]) -> list[int]:
-    """Whole shares of a total by lengths: servers count the tokens of all n responses together."""
+    """Divide a number of tokens among responses, in proportion to their lengths in characters.
+
+    Some servers count only the tokens of all n responses together.
+    """
     whole = sum(lengths)
     if not whole:
         return [total // len(lengths)] * len(lengths)
@@ -243,5 +256,5 @@ def share_out(total: int, lengths: Sequence[int]) -> list[int]:
 
 
 def refusal(words: str) -> RequestRefused:
-    """The refusal of one request, its reason logprobs from the server's words."""
+    """Return the refusal of one request; its reason is chosen by the server's message."""
     return RequestRefused(Reason.PROMPT_TOO_LONG if _TOO_LONG.search(words) else Reason.ENGINE_REFUSED, words)
