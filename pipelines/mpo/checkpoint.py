@@ -1,7 +1,8 @@
-"""An InternVL's checkpoint both ways: `InternVLChatModel`, which vLLM serves, and transformers' own InternVL classes.
+"""Convert InternVL checkpoints between `InternVLChatModel`, which vLLM serves, and transformers' own InternVL classes.
 
-The same weights under other names; query, key and value of the vision part, and of InternLM2, are fused on one side and
-apart on the other. InternLM2 is transformers' Llama; Qwen2 and Llama are themselves.
+The weights are the same, but have other names. Query, key and value of the vision part and of InternLM2 are one fused
+tensor in the first layout and three tensors in the second. InternLM2 becomes a Llama in transformers; Qwen2 and Llama
+keep their classes.
 """
 
 from __future__ import annotations
@@ -28,11 +29,11 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from mmpr.errors import MmprError
 from pipelines.pocket.checkpoint import fuse, unfuse
 
-CONTEXT = "<IMG_CONTEXT>"  # the token that stands where an image's tokens go
+CONTEXT = "<IMG_CONTEXT>"  # the token that is repeated in the place of an image
 _WEIGHTS = ".safetensors"
 _SHARD = "5GB"
 
-# InternVLChatModel's name -> transformers', of modules and of parameters that stand alone.
+# Names of modules, and of parameters outside modules: InternVLChatModel's -> transformers'.
 _ONCE = {
     "vision_model.embeddings.class_embedding": "model.vision_tower.embeddings.cls_token",
     "vision_model.embeddings.position_embedding": "model.vision_tower.embeddings.position_embeddings",
@@ -82,12 +83,16 @@ _FAMILIES = {"InternLM2ForCausalLM": "llama", "LlamaForCausalLM": "llama", "Qwen
 
 
 class Layout:
-    """One checkpoint's names on both sides, from its `config.json` as InternVLChatModel has it (`values`).
+    """The names of a checkpoint's weights in both layouts.
 
-    `tile_tokens` are the tokens of a tile.
+    `tile_tokens` is the number of tokens of a tile.
+
+    Args:
+        config: the checkpoint's `config.json` in InternVLChatModel's form, kept as `values`.
 
     Raises:
-        MmprError: a language model or a pixel shuffle that transformers' InternVL has not; says which it has.
+        MmprError: transformers' InternVL does not support the language model or the pixel shuffle; the message says
+            which it supports.
     """
 
     def __init__(self, config: Mapping[str, Any]) -> None:
@@ -116,7 +121,7 @@ class Layout:
                 yield f"language_model.model.layers.{i}.{theirs}", f"model.language_model.layers.{i}.{ours}"
 
     def _split(self) -> Iterator[tuple[str, tuple[str, ...]]]:
-        """Fused module -> its query, key and value."""
+        """Yield (fused module, names of its query, key and value)."""
         for i in range(self._vision["num_hidden_layers"]):
             parts = (f"model.vision_tower.encoder.layer.{i}.attention.{part}_proj" for part in "qkv")
             yield f"vision_model.encoder.layers.{i}.attn.qkv", tuple(parts)
@@ -125,10 +130,10 @@ class Layout:
             yield f"language_model.model.layers.{i}.attention.wqkv", tuple(parts)
 
     def to_transformers(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """transformers' names and tensors of InternVLChatModel's.
+        """Return the weights of an InternVLChatModel in transformers' layout.
 
         Raises:
-            MmprError: a weight that the configuration does not speak of.
+            MmprError: the configuration has no place for a weight.
         """
         known = self._names.keys() | self._fused.keys()
         renamed: dict[str, Tensor] = {}
@@ -142,7 +147,11 @@ class Layout:
         return renamed
 
     def to_internvl(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """InternVLChatModel's names and tensors of transformers'; what is fused there is fused again."""
+        """Return the weights of transformers' model in InternVLChatModel's layout, with fused query, key and value.
+
+        Raises:
+            MmprError: the configuration has no place for a weight.
+        """
         back = {ours: theirs for theirs, ours in self._names.items()}
         part_of = {part: fused for fused, parts in self._fused.items() for part in parts}
         known = back.keys() | part_of.keys()
@@ -169,7 +178,7 @@ class Layout:
         return fuse(query, key, value, kv_heads=self._language["num_key_value_heads"])
 
     def config(self, image_token_id: int) -> InternVLConfig:
-        """transformers' configuration of the same model."""
+        """Return transformers' configuration of the same model."""
         vision, language = self._vision, dict(self._language)
         theta = language.pop("rope_theta", 10_000.0)
         scaling = language.pop("rope_scaling", None) or {}
@@ -203,7 +212,11 @@ class Layout:
 
 
 def _module_of(name: str, modules: Set[str]) -> tuple[str, str]:
-    """(module, ".weight" or ".bias"), or (parameter, "") where it stands alone."""
+    """Return (module, ".weight" or ".bias"), or (parameter, "") for a parameter outside modules.
+
+    Raises:
+        MmprError: the name is neither.
+    """
     module, _, kind = name.rpartition(".")
     for known, rest in ((name, ""), (module, f".{kind}")):
         if known in modules:
@@ -212,10 +225,10 @@ def _module_of(name: str, modules: Set[str]) -> tuple[str, str]:
 
 
 def load_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
-    """A checkpoint's tokenizer; `trust_remote_code` runs the checkpoint's own code, as InternVL's ask.
+    """Load a checkpoint's tokenizer; `trust_remote_code` runs the checkpoint's own code, which InternVL's need.
 
     Raises:
-        MmprError: it cannot be loaded, or not without its code; names the folder.
+        MmprError: the tokenizer cannot be loaded, or only with its own code; names the folder.
     """
     try:
         return AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
@@ -226,25 +239,31 @@ def load_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> PreTrain
 def load_model(
     folder: Path, *, dtype: torch.dtype = torch.float32, trust_remote_code: bool = False
 ) -> InternVLForConditionalGeneration:
-    """A checkpoint in InternVLChatModel's layout as transformers' model.
+    """Load a checkpoint in InternVLChatModel's layout as transformers' model.
 
     Raises:
-        MmprError: the folder has no configuration or weights, or such that cannot be trained here; names it.
+        MmprError: the folder has no configuration or no weights, or its model cannot be trained here; names the folder.
     """
     layout = layout_of(folder)
     tokenizer = load_tokenizer(folder, trust_remote_code=trust_remote_code)
     config = layout.config(tokenizer.convert_tokens_to_ids(CONTEXT))
     weights = layout.to_transformers(_read(folder))
-    model, told = InternVLForConditionalGeneration.from_pretrained(
+    model, found = InternVLForConditionalGeneration.from_pretrained(
         None, config=config, state_dict=weights, dtype=dtype, output_loading_info=True
     )
-    if told["missing_keys"]:
-        raise MmprError(f"{folder}: no weight for {min(told['missing_keys'])} ({len(told['missing_keys'])} in all)")
+    if found["missing_keys"]:
+        raise MmprError(f"{folder}: no weight for {min(found['missing_keys'])} ({len(found['missing_keys'])} in all)")
     return model
 
 
 def save_model(model: InternVLForConditionalGeneration, like: Path, out: Path) -> None:
-    """Write transformers' model in InternVLChatModel's layout, number format, configuration and words of `like`."""
+    """Write transformers' model in InternVLChatModel's layout.
+
+    The checkpoint `like` gives the configuration, the tokenizer and the number format of each weight.
+
+    Raises:
+        MmprError: the model and `like` have not the same weights.
+    """
     dtypes = _dtypes(like)
     weights = layout_of(like).to_internvl(model.state_dict())
     if weights.keys() != dtypes.keys():
@@ -259,10 +278,10 @@ def save_model(model: InternVLForConditionalGeneration, like: Path, out: Path) -
 
 
 def layout_of(folder: Path) -> Layout:
-    """The names of a checkpoint in InternVLChatModel's layout.
+    """Read the layout of a checkpoint of InternVLChatModel.
 
     Raises:
-        MmprError: there is none in the folder; names it.
+        MmprError: the folder has no such checkpoint; names the folder.
     """
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
@@ -278,12 +297,16 @@ def _read(folder: Path) -> dict[str, Tensor]:
 
 
 def _dtypes(folder: Path) -> dict[str, torch.dtype]:
-    """Each weight's number format, of which the files' headers tell (an empty slice is not read)."""
+    """Return each weight's number format, from the headers of the files: an empty slice reads no weights."""
     return {name: opened.get_slice(name)[:0].dtype for opened in _files(folder) for name in opened.keys()}  # noqa: SIM118
 
 
 def _files(folder: Path) -> Iterator[Any]:
-    """A checkpoint's weight files, opened one after the other; each has `keys()` and is no mapping."""
+    """Open a checkpoint's weight files one after another; each has `keys()` but is not a mapping.
+
+    Raises:
+        MmprError: there are none.
+    """
     paths = sorted(folder.glob(f"*{_WEIGHTS}"))
     if not paths:
         raise MmprError(f"{folder}: no {_WEIGHTS} files")

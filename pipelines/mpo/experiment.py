@@ -1,10 +1,10 @@
-"""What the pairs are worth, on the pocket world: build, train in several ways, measure each on questions held out.
+"""Measure what the pairs improve, on the pocket world: build, train in several ways, ask held-out questions.
 
     python -m pipelines.mpo.experiment --out runs/mpo
     python -m pipelines.mpo.experiment --out runs/mpo --seeds 0 --rows before sft dpo mpo
 
-Whatever is there already is not made again: ended at any time, the same command goes on. Every step is one that a user
-has, `mmpr build`, `mmpr pair` and `pipelines.mpo.train`; so a row's folder can be looked at with mmpr's own commands.
+Finished steps are not repeated: if the experiment is stopped, the same command resumes it. Every step is a command that
+users have too (`mmpr build`, `mmpr pair`, `pipelines.mpo.train`), so mmpr's other commands work on a row's folders.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ from pipelines.pocket.figures import bootstrap, questions_of
 from pipelines.pocket.questions import read_scenes, write_questions
 
 HERE = Path(__file__).parent
-_OPEN = 0.5  # share of questions without an answer
-_PAIRING = ("pairs_per_question=2", "drafts=4")  # of the training questions
-_GROUNDED = ("grounding=true", "strategy=grounded", "first_round=8")  # eight, to have a choice
-_HELD_OUT = 900  # seed of the questions that no training sees
+_OPEN = 0.5  # fraction of questions without an answer
+_PAIRING = ("pairs_per_question=2", "drafts=4")  # for the training questions
+_GROUNDED = ("grounding=true", "strategy=grounded", "first_round=8")  # eight responses, so that there is a choice
+_HELD_OUT = 900  # seed of the held-out questions; training questions have seeds from 1000
 _RESPONSES = 8
 _RESAMPLES = 2000
 
@@ -49,13 +49,13 @@ _SFT = Weights(preference=0, quality=0, generation=1)
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One way to train: the loss's weights, the kinds of pairs, how they were chosen among the responses.
+    """One way to train: the weights of the losses, the kinds of pairs, and how pairs are selected from the responses.
 
-    `pairing`: a setting for `mmpr pair`; none: as they were built, at random. `built`: settings of a build of its own.
-    `on`: the row whose model answers the training questions and is trained further; none: the pocket model.
-    `temperature`: of the answers to the questions held out; 0 is what sharpening alone could reach.
-    `across`: the row whose model answers the training questions, too; its responses are chosen where the pocket model
-    has none that is right (`mmpr merge --pair-across`).
+    `weights`: None: no training. `kinds`: empty: all. `pairing`: a setting for `mmpr pair`; None: the build's own
+    selection, at random. `built`: settings for a build of its own. `on`: the row whose model answers the training
+    questions and is trained further; None: the pocket model. `temperature`: for the held-out questions; 0 shows what a
+    sharper distribution could reach without training. `across`: a row whose model answers the training questions too;
+    its responses become chosen sides if the pocket model has no correct one (`mmpr merge --pair-across`).
     """
 
     name: str
@@ -88,10 +88,10 @@ ROWS = (
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What one held-out question brought.
+    """The results of one held-out question.
 
-    `false` and `stated` count the statements of a description; `right` and `parsed` are shares of the responses to a
-    question with an answer. `tokens` is the mean length.
+    `false` and `stated` count the statements of a description. `right` and `parsed` are fractions of the responses to a
+    question with an answer. `tokens` is the mean length of the responses.
     """
 
     question_id: str
@@ -105,7 +105,7 @@ class Answers:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A row's figures: a mean over questions and seeds, (mean, low, high) with a 95 % bootstrap over questions."""
+    """A row's figures: means over questions and seeds; (mean, low, high) is a 95 % bootstrap over questions."""
 
     name: str
     seeds: int
@@ -113,14 +113,14 @@ class Measured:
     parsable: tuple[float, float, float]
     false_per_description: tuple[float, float, float]
     false_share: tuple[float, float, float]
-    stated: float  # a description
+    stated: float  # statements per description
     tokens: float
     by_kind: dict[str, float] = field(default_factory=dict)
     right_by_seed: list[float] = field(default_factory=list)
 
 
 class Experiment:
-    """The experiment's folder: one of each step's results, made when it is first asked for."""
+    """The experiment's folder. Each step's result is made when it is first needed, and kept."""
 
     def __init__(self, out: Path, *, train_questions: int, test_questions: int) -> None:
         self.out, self.train_questions, self.test_questions = out, train_questions, test_questions
@@ -132,7 +132,8 @@ class Experiment:
         return folder
 
     def pairs(self, row: Row, seed: int) -> Path:
-        """The run folder that a row trains on."""
+        """Return the run folder that a row trains on."""
+        # A second round needs other questions than the first one: its model has been trained on those.
         first = (1500 if row.on else 1000) + seed
         asked = self.questions(f"train-{first}", self.train_questions, seed=first)
         own = self.out / f"seed-{seed}" / _slug(row.name) / "pairs"
@@ -148,10 +149,13 @@ class Experiment:
         return own
 
     def _across(self, row: Row, built: Path, asked: Path, seed: int) -> Path:
-        """The pocket model's run merged with that of the other row's model over the same questions with an answer."""
+        """Return a merged run of the pocket model and the model of row `across`.
+
+        The other model answers only the questions with a reference answer.
+        """
         folder = self.out / f"seed-{seed}" / _slug(row.name)
         other = self.model(next(one for one in ROWS if one.name == row.across), seed)
-        closed = asked / "closed.jsonl"  # beside its images; a draft of another model makes no pair across
+        closed = asked / "closed.jsonl"  # in the folder of its images; drafts make no pairs across models
         lines = (asked / "vqa.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
         closed.write_text("".join(line for line in lines if "answer" in json.loads(line)), encoding="utf-8")
         _build(closed, folder / "answers", f"model={other}", f"seed={seed}", *_PAIRING)
@@ -162,11 +166,11 @@ class Experiment:
         return folder / "pairs"
 
     def base(self, row: Row, seed: int) -> str:
-        """The model that answers a row's training questions and is trained further."""
+        """Return the model that answers a row's training questions and is trained further."""
         return POCKET if row.on is None else self.model(next(one for one in ROWS if one.name == row.on), seed)
 
     def model(self, row: Row, seed: int) -> str:
-        """The trained checkpoint's folder, or the pocket model's name."""
+        """Return the folder of the trained checkpoint, or the pocket model's name."""
         if row.weights is None:
             return POCKET
         folder = self.out / f"seed-{seed}" / _slug(row.name)
@@ -186,7 +190,7 @@ class Experiment:
         return str(trained)
 
     def answers(self, row: Row, seed: int) -> list[Answers]:
-        """What the row's model says to the questions held out."""
+        """Return the results of the row's model for the held-out questions."""
         asked = self.questions("held-out", self.test_questions, seed=_HELD_OUT)
         folder = self.out / f"seed-{seed}" / _slug(row.name) / "held-out"
         sampling = (f"temperature={row.temperature}", "adaptive=false", f"n={_RESPONSES if row.temperature else 1}")
@@ -208,7 +212,7 @@ def _build(asked: Path, out: Path, *settings: str) -> None:
 
 
 def _run(*command: str) -> None:
-    """One step; its words go to the terminal only where it fails."""
+    """Run one step; its output goes to the terminal only if it fails."""
     print("$", " ".join(command), flush=True)
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -233,7 +237,7 @@ def _answers(one: StoredQuestion, scenes: dict[str, Scene]) -> Answers:
 
 
 def measured(name: str, by_seed: Sequence[Sequence[Answers]]) -> Measured:
-    """A row's figures over the answers of each seed; the questions are the same in all."""
+    """Return a row's figures from the results of each seed; all seeds have the same questions."""
     closed = [[one for one in answers if one.kind != "open"] for answers in by_seed]
     opened = [[one for one in answers if one.kind == "open"] for answers in by_seed]
     kinds: dict[str, list[float]] = defaultdict(list)
@@ -259,7 +263,10 @@ def _interval(
     *,
     over: Callable[[Answers], float] = lambda one: 1,
 ) -> tuple[float, float, float]:
-    """Sum of values over sum of `over`; whole questions are drawn anew, with all that the seeds said to them."""
+    """Return the sum of values divided by the sum of `over`, with a 95 % interval.
+
+    The bootstrap resamples whole questions, each with the results of all seeds: these are not independent.
+    """
     of_question: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for one in (one for answers in by_seed for one in answers):
         of_question[one.question_id].append((value(one), over(one)))
@@ -268,7 +275,7 @@ def _interval(
 
 
 def table(rows: Iterable[Measured]) -> str:
-    """Markdown; shares in per cent."""
+    """Return the figures as a Markdown table; fractions in per cent."""
     rows = list(rows)
     kinds = sorted({kind for row in rows for kind in row.by_kind})
     head = (
@@ -311,7 +318,7 @@ def _line(cells: Iterable[str]) -> str:
 
 
 def main() -> None:
-    """Parse the command line, make what is missing, print the table."""
+    """Parse the command line, make the missing results, print the table."""
     parser = argparse.ArgumentParser(description="MPO on the pocket world: what the pairs are worth.")
     parser.add_argument("--out", type=Path, default=Path("runs/mpo"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])

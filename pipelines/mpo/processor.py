@@ -1,4 +1,4 @@
-"""What the trainer sees of a pair is what the engine saw: the same tiles, the same chat template, one end of turn."""
+"""Prepare pairs for the trainer as the engine saw them: the same tiles, the same chat template, one end of turn."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from transformers.processing_utils import ProcessorMixin
 
 from pipelines.mpo.checkpoint import CONTEXT, layout_of, load_tokenizer
 
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as InternVL normalises
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, which InternVL uses
 _START, _END, _VIDEO = "<img>", "</img>", "<video>"
 
 
 class PairProcessor(InternVLProcessor):  # type: ignore[misc]
-    """transformers' `InternVLProcessor` with the checkpoint's own chat template, which takes texts and no parts.
+    """transformers' `InternVLProcessor` with the checkpoint's own chat template, whose contents are texts, not parts.
 
-    It takes no videos: their frames are images in a run's pairs.
+    It supports no videos: in the pairs of a run, their frames are images.
     """
 
     def __init__(
@@ -34,9 +34,10 @@ class PairProcessor(InternVLProcessor):  # type: ignore[misc]
         self.multimodal_pattern = re.compile(f"(?P<image>{re.escape(CONTEXT)})|(?P<video>{re.escape(_VIDEO)})")
 
     def apply_chat_template(self, conversation: Any, chat_template: str | None = None, **options: Any) -> Any:  # noqa: ANN401
-        """The conversation as text, an image's place marked; a last answer ends with its end of turn and nothing more.
+        """Return the conversation as text, with `CONTEXT` for each image.
 
-        The engine stops there, so that what a template writes behind it is no part of a response.
+        A final answer ends with its end of turn. The engine stops there, so the line break that a template adds after
+        it is not a part of a response.
         """
         turns = [{"role": turn["role"], "content": _text_of(turn["content"])} for turn in conversation]
         options = {**options, "tokenize": False}
@@ -51,10 +52,15 @@ def _text_of(content: str | list[dict[str, Any]]) -> str:
 
 
 def load_processor(folder: Path, *, max_tiles: int | None = None, trust_remote_code: bool = False) -> PairProcessor:
-    """A checkpoint's processor; images are cut into at most `max_tiles` tiles and a thumbnail (its own number: None).
+    """Return a checkpoint's processor.
+
+    Args:
+        folder: of the checkpoint.
+        max_tiles: an image is cut into at most so many tiles and a thumbnail; None: the checkpoint's own limit.
+        trust_remote_code: run the checkpoint's own code for its tokenizer.
 
     Raises:
-        MmprError: the folder holds no InternVLChatModel; names it.
+        MmprError: the folder has no InternVLChatModel; names the folder.
     """
     layout = layout_of(folder)
     side = layout.values["vision_config"]["image_size"]

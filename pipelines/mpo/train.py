@@ -1,10 +1,11 @@
-"""Train an InternVL by MPO on what `mmpr build` made.
+"""Train an InternVL by MPO on the pairs of `mmpr build`.
 
     python -m pipelines.mpo.train --config pipelines/mpo/pocket.yaml --pairs runs/demo --out runs/mpo/model
     accelerate launch --config_file pipelines/mpo/eight_gpus.yaml -m pipelines.mpo.train \
         --config pipelines/mpo/internvl2_5-8b.yaml --pairs runs/mine --out runs/mpo/model
 
-Both sides of the checkpoint are `InternVLChatModel`'s, which vLLM serves: what is trained builds and evaluates at once.
+The model is read and written in `InternVLChatModel`'s layout, which vLLM serves: the trained checkpoint can build and
+be evaluated at once.
 """
 
 from __future__ import annotations
@@ -31,11 +32,11 @@ from pipelines.mpo.checkpoint import load_model, save_model
 from pipelines.mpo.processor import load_processor
 from pipelines.mpo.trainer import MPOTrainer
 
-_COLUMNS = ("images", "prompt", "chosen", "rejected")  # what TRL trains on
+_COLUMNS = ("images", "prompt", "chosen", "rejected")  # the columns that TRL needs
 
 
 class Weights(BaseModel):
-    """w_p, w_q, w_g: of DPO, BCO and the chosen side's likelihood. The defaults are InternVL2.5-MPO's."""
+    """The weights w_p, w_q and w_g of DPO, of BCO and of the chosen side's likelihood; as in InternVL2.5-MPO."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -44,13 +45,13 @@ class Weights(BaseModel):
     generation: float = Field(default=1.0, ge=0)
 
     def losses(self) -> dict[str, float]:
-        """TRL's names of the losses that count."""
+        """Return the losses with a positive weight, by TRL's names."""
         named = {"sigmoid": self.preference, "bco_pair": self.quality, "sft": self.generation}
         return {name: weight for name, weight in named.items() if weight}
 
 
 def _number(value: object) -> object:
-    """`1e-4` is a text to YAML 1.1, a number to whoever wrote it."""
+    """Return a text that is a number as a number: YAML 1.1 reads `1e-4` as a text."""
     try:
         return float(value) if isinstance(value, str) else value
     except ValueError:
@@ -61,7 +62,7 @@ _Setting = Annotated[Any, BeforeValidator(_number)]
 
 
 class TrainingRecipe(BaseModel):
-    """How to train. `training` holds further fields of TRL's `DPOConfig`, `lora` those of PEFT's `LoraConfig`."""
+    """How to train. `training` has further fields of TRL's `DPOConfig`, `lora` those of PEFT's `LoraConfig`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -88,16 +89,16 @@ class TrainingRecipe(BaseModel):
 
 
 def load_recipe(path: Path) -> TrainingRecipe:
-    """A recipe from its YAML file.
+    """Read a recipe from its YAML file.
 
     Raises:
-        ConfigError: names the file and the field.
+        ConfigError: the file is not a recipe; names the file and the field.
     """
     return read_file(TrainingRecipe, path, what="recipe", expected="`model:` and more")
 
 
 def checkpoint_of(recipe: TrainingRecipe) -> Path:
-    """The folder of the recipe's model; one of the Hub is downloaded."""
+    """Return the folder of the recipe's model; a model on the Hub is downloaded first."""
     if recipe.model == POCKET:
         return checkpoint_path()
     if Path(recipe.model).is_dir():
@@ -106,10 +107,14 @@ def checkpoint_of(recipe: TrainingRecipe) -> Path:
 
 
 def load_pairs(folders: Sequence[str | Path], kinds: Sequence[str] = ()) -> Dataset:
-    """The training pairs of run folders, of some kinds or all.
+    """Load the training pairs of run folders.
+
+    Args:
+        folders: finished run folders.
+        kinds: values of the column `pair_kind`; empty: all.
 
     Raises:
-        MmprError: a folder has no data, or there is no pair of the kinds.
+        MmprError: a folder has no data, or no pair is of these kinds.
     """
     parts = []
     for folder in folders:
@@ -126,9 +131,9 @@ def load_pairs(folders: Sequence[str | Path], kinds: Sequence[str] = ()) -> Data
 
 
 def train(recipe: TrainingRecipe, pairs: Dataset, out: Path, *, resume: bool = False) -> list[dict[str, float]]:
-    """Train and write the checkpoint to `out`; what the trainer logged, step by step.
+    """Train, write the checkpoint to `out`, and return the trainer's log, one entry per step.
 
-    Full weights, or LoRA's merged into them. Checkpoints of the trainer are in `out/trainer`.
+    The checkpoint has full weights; those of a LoRA are merged. The trainer's own checkpoints are in `out/trainer`.
     """
     folder = checkpoint_of(recipe)
     model = load_model(folder, dtype=getattr(torch, recipe.dtype), trust_remote_code=recipe.trust_remote_code)
@@ -141,8 +146,8 @@ def train(recipe: TrainingRecipe, pairs: Dataset, out: Path, *, resume: bool = F
         beta=recipe.beta,
         loss_type=list(losses),
         loss_weights=list(losses.values()),
-        max_length=None,  # a cut would take away tokens of an image
-        restore_callback_states_from_checkpoint=True,  # δ is one
+        max_length=None,  # a limit could cut off tokens of an image
+        restore_callback_states_from_checkpoint=True,  # `RewardShift`, which has δ
         **recipe.training,
     )
     trainer = MPOTrainer(
@@ -161,7 +166,7 @@ def train(recipe: TrainingRecipe, pairs: Dataset, out: Path, *, resume: bool = F
     return logged
 
 
-def _lora(settings: dict[str, Any] | None) -> Any:  # noqa: ANN401  of PEFT
+def _lora(settings: dict[str, Any] | None) -> Any:  # noqa: ANN401  PEFT is optional
     if settings is None:
         return None
     from peft import LoraConfig

@@ -1,10 +1,10 @@
-"""TRL's `DPOTrainer` with the two things that MPO has and TRL's `bco_pair` and `sft` have not.
+"""TRL's `DPOTrainer` with two parts of MPO that TRL's `bco_pair` and `sft` do not have: δ, and |y_c| in L_g.
 
-InternVL2.5-MPO (arXiv 2411.10442): L = w_p L_p + w_q L_q + w_g L_g with, for a prompt x, a chosen y_c, a rejected
-y_r, and the rewards r = β (log π_θ(y|x) - log π_0(y|x)):
+InternVL2.5-MPO (arXiv 2411.10442): L = w_p L_p + w_q L_q + w_g L_g for a prompt x, a chosen response y_c, a rejected
+response y_r, and the rewards r = β (log π_θ(y|x) - log π_0(y|x)):
 
     L_p = -log σ(r_c - r_r)
-    L_q = -log σ(r_c - δ) - log σ(-(r_r - δ))      δ: the mean of all rewards of the steps before
+    L_q = -log σ(r_c - δ) - log σ(-(r_r - δ))      δ: the mean of all rewards of the earlier steps
     L_g = -log π_θ(y_c|x) / |y_c|                  |y_c| in tokens
 """
 
@@ -22,7 +22,7 @@ from trl import DPOTrainer
 
 
 class RewardShift(TrainerCallback, ExportableState):  # type: ignore[misc]
-    """δ: the mean of all rewards so far, chosen and rejected; 0 before the first. Saved with each checkpoint."""
+    """δ: the mean of all rewards so far, of chosen and rejected sides; 0 at first. It is saved in each checkpoint."""
 
     def __init__(self) -> None:
         self.total, self.count = 0.0, 0
@@ -32,7 +32,7 @@ class RewardShift(TrainerCallback, ExportableState):  # type: ignore[misc]
         return self.total / self.count if self.count else 0.0
 
     def learn(self, mean: float, count: int) -> None:
-        """So many rewards more."""
+        """Add `count` rewards with this mean."""
         self.total, self.count = self.total + mean * count, self.count + count
 
     def state(self) -> dict[str, Any]:
@@ -40,24 +40,25 @@ class RewardShift(TrainerCallback, ExportableState):  # type: ignore[misc]
 
 
 def length_normalised_nll(log_probs: Tensor, completion_mask: Tensor) -> Tensor:
-    """L_g: the mean over the chosen responses of -log π(y_c|x) / |y_c|.
+    """Return L_g: the mean of -log π(y_c|x) / |y_c| over the chosen responses.
 
     Args:
-        log_probs: of each next token, (2 pairs, tokens - 1), the chosen sides first.
-        completion_mask: 1 where a token is the response's, (2 pairs, tokens).
+        log_probs: log-probability of each next token, (2 pairs, tokens - 1), the chosen sides first.
+        completion_mask: 1 for tokens of the response, (2 pairs, tokens).
     """
     chosen, mask = log_probs.chunk(2)[0], completion_mask[:, 1:].chunk(2)[0]
     return -((chosen * mask).sum(1) / mask.sum(1)).mean()
 
 
 def look_once(model: nn.Module, inputs: dict[str, Any]) -> dict[str, Any]:
-    """A batch with what the vision part sees in place of its tiles, where that part does not learn; else the batch.
+    """Return the batch with image features in place of tiles, if the vision part is frozen; otherwise the batch itself.
 
-    Both sides of a pair show the same tiles, and the reference sees what the policy sees: one pass instead of four.
+    The two sides of a pair have the same tiles, and policy and reference have the same frozen vision part. So one pass
+    through the vision part is enough instead of four.
 
     Args:
         model: an InternVL, or PEFT's wrapper of one.
-        inputs: with `pixel_values` (2 x tiles, 3, side, side), those of the chosen sides first; or without images.
+        inputs: a batch with `pixel_values` (2 x tiles, 3, side, side), the chosen sides first; or without images.
     """
     whole: Any = model.get_base_model() if isinstance(model, PeftModel) else model
     eyes = (whole.model.vision_tower, whole.model.multi_modal_projector)
@@ -72,11 +73,11 @@ def look_once(model: nn.Module, inputs: dict[str, Any]) -> dict[str, Any]:
 
 
 class MPOTrainer(DPOTrainer):  # type: ignore[misc]
-    """`DPOTrainer` whose `bco_pair` is shifted by δ and whose `sft` counts every response alike, however long.
+    """`DPOTrainer` with a `bco_pair` that is shifted by δ and an `sft` in which all responses have equal weight.
 
-    δ enters where the reference's log-probabilities do: both sides' raised by δ/β give r_c - δ and r_r - δ, and L_p,
-    which has their difference, does not change. TRL's own `sft` is a mean over the batch's tokens, in which long
-    responses outweigh short ones.
+    δ is added to the reference's log-probabilities: if both are raised by δ/β, the rewards become r_c - δ and r_r - δ,
+    and L_p, which has only their difference, stays the same. TRL's own `sft` is a mean over the tokens of the batch, in
+    which long responses have more weight than short ones.
     """
 
     loss_types: list[str]
@@ -87,12 +88,12 @@ class MPOTrainer(DPOTrainer):  # type: ignore[misc]
         weights = dict(zip(self.loss_types, self.loss_weights, strict=True))
         self._nll_weight: float = weights.pop("sft", 0.0)
         self.loss_types, self.loss_weights = list(weights), list(weights.values())
-        self.precompute_ref_logps = True  # take the reference's log-probabilities from the batch, where we put them
+        self.precompute_ref_logps = True  # TRL then takes the reference's values from the batch
         self.add_callback(RewardShift())
 
     @property
     def shift(self) -> RewardShift:
-        """δ; looked up, for a resumed training puts another in the place of the one it began with."""
+        """δ. It is looked up each time, because a resumed training replaces the object that `__init__` added."""
         found: RewardShift = next(c for c in self.callback_handler.callbacks if isinstance(c, RewardShift))
         return found
 
@@ -115,11 +116,11 @@ class MPOTrainer(DPOTrainer):  # type: ignore[misc]
         return (loss, *outputs) if return_outputs else loss
 
     def _note(self, delta: float, nll: Tensor, *, n_rewards: int) -> None:
-        """Log the rewards without their shift, and learn it from those of training."""
-        told = self._metrics["train" if self.model.training else "eval"]
+        """Log the rewards without their shift, and update the shift with those of training."""
+        metrics = self._metrics["train" if self.model.training else "eval"]
         for side in ("rewards/chosen", "rewards/rejected"):
-            told[side][-1] += delta
-        told["reward_shift"].append(delta)
-        told["nll_per_token"].append(self.accelerator.gather_for_metrics(nll.detach()).mean().item())
+            metrics[side][-1] += delta
+        metrics["reward_shift"].append(delta)
+        metrics["nll_per_token"].append(self.accelerator.gather_for_metrics(nll.detach()).mean().item())
         if self.model.training:
-            self.shift.learn((told["rewards/chosen"][-1] + told["rewards/rejected"][-1]) / 2, n_rewards)
+            self.shift.learn((metrics["rewards/chosen"][-1] + metrics["rewards/rejected"][-1]) / 2, n_rewards)

@@ -1,1 +1,1 @@
-"""The pocket model: the world it sees, how it is trained, and its figures."""
+"""The pocket model: its training examples, its training and its figures."""

@@ -1,6 +1,7 @@
-"""The world's checker: it knows the truth of every stated fact, so it counts a text's true and false statements.
+"""Count the true and false statements of a description of the pocket world, whose scenes are known.
 
-A statement is "in this row and column there is this colour and shape". It is how Dropout-NTP is measured.
+A statement is "in this row and column there is a shape of this colour and form". This measures Dropout-NTP: how much
+more often a blind completion is false.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _SHAPE_OF = {name: shape for shape, name in SHAPES_ZH.items()}
 
 @dataclass(frozen=True, slots=True)
 class Statements:
-    """How many statements are true and how many false."""
+    """The number of true and of false statements."""
 
     true: int
     false: int
@@ -36,12 +37,12 @@ class Statements:
 
 
 def count_statements(text: str, scene: Scene, *, start: int = 0) -> Statements:
-    """Count the statements that are completed after character `start`.
+    """Count the statements that end after character `start`.
 
     Args:
-        text: a whole description, English or Chinese; a row's name holds for the statements behind it.
-        scene: the truth.
-        start: where the half to be counted begins; the words before it are read for the row alone.
+        text: a whole description, English or Chinese; the name of a row holds for all statements up to the next row.
+        scene: what the image shows.
+        start: the statements before this character are not counted, but the row may be named there.
     """
     truth = {(m.row, m.column, m.colour, m.shape) for m in scene.marks}
     row, true, false = 0, 0, 0
@@ -55,7 +56,7 @@ def count_statements(text: str, scene: Scene, *, start: int = 0) -> Statements:
 
 
 def statement_spans(text: str) -> list[tuple[int, int]]:
-    """Where a text says what is seen, clear or not: (first character, one past the last) of each row and each cell."""
+    """Return where a text says what is seen, clear or not: (start, end) in characters of each row and each cell."""
     return [found.span() for found in _STEP.finditer(text)]
 
 

@@ -1,7 +1,7 @@
-"""Write a model as vLLM's `InternVLChatModel` reads it: names, fused weights, configuration, tokenizer.
+"""Write a model in the form of vLLM's `InternVLChatModel`: names, fused weights, configuration, tokenizer.
 
-Shapes are free, so that tests make a random checkpoint of any InternVL2's layout (InternVL2-8B: 448 pixels, patches of
-14, 256 tokens a tile, InternLM2) at a few megabytes.
+All sizes can be chosen. So tests can make a random checkpoint with the layout of any InternVL2 (InternVL2-8B: 448
+pixels, patches of 14, 256 tokens per tile, InternLM2) that has only a few megabytes.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from mmpr.pocket import checkpoint_path
 from pipelines.pocket.examples import END_OF_TEXT, END_OF_TURN, SPECIALS, train_tokenizer
 from pipelines.pocket.model import Shape, Vision, make_language
 
-_CODE = "configuration_pocket.py"  # the configuration classes, which live in the shipped checkpoint
-# InternVL2-8B's template, ChatML as InternLM2 has it, and Qwen3's name for the switch that lets the model think.
+_CODE = "configuration_pocket.py"  # the configuration classes; the file is part of the shipped checkpoint
+# InternVL2-8B's chat template (InternLM2's ChatML), with a switch for thinking that has the same name as Qwen3's.
 _TEMPLATE = (
     "{{ bos_token }}"
     "{% if enable_thinking %}{{ '<|im_start|>system\n" + THINK_FIRST + "<|im_end|>' + '\n' }}{% endif %}"
@@ -33,7 +33,7 @@ _TEMPLATE = (
 
 
 def write_checkpoint(folder: Path, vision: Vision, language: nn.Module, tokenizer: Tokenizer, shape: Shape) -> None:
-    """Write weights (bfloat16 safetensors), configuration and tokenizer; what the folder had is written over."""
+    """Write weights (bfloat16 safetensors), configuration and tokenizer; existing files are replaced."""
     folder.mkdir(parents=True, exist_ok=True)
     weights = {**vision_weights(vision), **language_weights(language, shape)}
     rounded = {name: weight.detach().to(torch.bfloat16).contiguous() for name, weight in weights.items()}
@@ -42,18 +42,19 @@ def write_checkpoint(folder: Path, vision: Vision, language: nn.Module, tokenize
     _write_json(folder / "config.json", _config(shape))
     _write_json(folder / "tokenizer_config.json", _tokenizer_config(shape))
     _write_json(folder / "generation_config.json", {"eos_token_id": [END_OF_TURN, END_OF_TEXT], "bos_token_id": 1})
-    (folder / "model.safetensors").chmod(0o644)  # safetensors leaves it to the owner alone
+    (folder / "model.safetensors").chmod(0o644)  # safetensors lets only the owner read it
     if not (folder / _CODE).exists():
         shutil.copyfile(checkpoint_path() / _CODE, folder / _CODE)
 
 
 def read_checkpoint(folder: Path, vision: Vision, language: LlamaForCausalLM, shape: Shape) -> Tokenizer:
-    """Fill both parts with a checkpoint's weights; its tokenizer."""
+    """Copy a checkpoint's weights into both parts, and return its tokenizer."""
     given = load_file(folder / "model.safetensors")
     ours = {**vision_weights(vision), **language_weights(language, shape)}
     with torch.no_grad():
         for name, weight in ours.items():
-            if not name.endswith("wqkv.weight"):  # fused: a copy
+            # `wqkv` is a new tensor, fused from three of the model: a copy into it would not reach the model.
+            if not name.endswith("wqkv.weight"):
                 weight.copy_(given[name])
         for i, layer in enumerate(language.model.layers):
             fused = given[f"language_model.model.layers.{i}.attention.wqkv.weight"]
@@ -65,7 +66,7 @@ def read_checkpoint(folder: Path, vision: Vision, language: LlamaForCausalLM, sh
 
 
 def write_random_checkpoint(folder: Path, *, seed: int = 0, shape: Shape | None = None) -> None:
-    """A checkpoint with random weights, for tests of engines; its texts are gibberish."""
+    """Write a checkpoint with random weights, for tests of engines; its responses make no sense."""
     shape = shape or Shape()
     torch.manual_seed(seed)
     tokenizer = train_tokenizer(shape, seed=seed, n_texts=200)
@@ -73,7 +74,7 @@ def write_random_checkpoint(folder: Path, *, seed: int = 0, shape: Shape | None 
 
 
 def vision_weights(vision: Vision) -> dict[str, Tensor]:
-    """InternViT's and the projector's weights under InternVL's names."""
+    """Return the weights of InternViT and of the projector under InternVL's names."""
     root = "vision_model.embeddings"
     weights = {
         f"{root}.class_embedding": vision.class_embedding,
@@ -88,7 +89,7 @@ def vision_weights(vision: Vision) -> dict[str, Tensor]:
 
 
 def language_weights(language: nn.Module, shape: Shape) -> dict[str, Tensor]:
-    """A Llama's weights under InternLM2's names, query, key and value fused by key/value group."""
+    """Return a Llama's weights under InternLM2's names, with query, key and value fused per key/value group."""
     given = language.state_dict()
     weights = {
         "language_model.model.tok_embeddings.weight": given["model.embed_tokens.weight"],
@@ -113,13 +114,13 @@ def language_weights(language: nn.Module, shape: Shape) -> dict[str, Tensor]:
 
 
 def fuse(query: Tensor, key: Tensor, value: Tensor, *, kv_heads: int) -> Tensor:
-    """InternLM2's `wqkv`: for each key/value group its queries, then the key, then the value; rows of (out, in)."""
+    """Return InternLM2's `wqkv` (out, in): for each key/value group its queries, then the key, then the value."""
     grouped = [part.view(kv_heads, -1, part.shape[-1]) for part in (query, key, value)]
     return torch.cat(grouped, dim=1).reshape(-1, query.shape[-1])
 
 
 def unfuse(fused: Tensor, *, heads: int, kv_heads: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Query, key and value of InternLM2's `wqkv`, rows of (out, in)."""
+    """Return query, key and value (out, in) from InternLM2's `wqkv`."""
     grouped = fused.view(kv_heads, heads // kv_heads + 2, -1, fused.shape[-1])
     parts = (grouped[:, :-2], grouped[:, -2], grouped[:, -1])
     query, key, value = (part.reshape(-1, fused.shape[-1]) for part in parts)

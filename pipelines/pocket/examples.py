@@ -1,4 +1,4 @@
-"""Training examples: an image's tiles as InternVL cuts them, and the conversation as token ids."""
+"""Training examples: an image as the tiles that InternVL cuts, and a conversation as token ids."""
 
 from __future__ import annotations
 
@@ -36,24 +36,25 @@ from pipelines.pocket.model import Shape
 
 SPECIALS = ("<unk>", "<s>", "</s>", "<|im_start|>", "<|im_end|>", "<img>", "</img>", "<IMG_CONTEXT>")
 END_OF_TEXT, END_OF_TURN, IMAGE_START, IMAGE_END, IMAGE = 2, 4, 5, 6, 7
-_MEAN = np.array([0.485, 0.456, 0.406], dtype=np.float32)  # of ImageNet, as InternVL normalises
+_MEAN = np.array([0.485, 0.456, 0.406], dtype=np.float32)  # ImageNet's, which InternVL uses
 _STD = np.array([0.229, 0.224, 0.225], dtype=np.float32)
 
-_OPEN, _CHINESE, _BLIND = 0.25, 0.15, 0.05  # shares of the training texts; blind ones keep blind completions fluent
+# Fractions of the training texts. Without blind ones, blind completions would not be fluent.
+_OPEN, _CHINESE, _BLIND = 0.25, 0.15, 0.05
 _VERSIONS: tuple[PromptVersion, ...] = ("final", "boxed", "think")
 _VERSION_SHARES = (0.7, 0.15, 0.15)
 
 WORKED_OUT: Mapping[Habit, float] = {Habit.WORKED_OUT: 1.0}
-_WORDS: Mapping[Habit, float] = {Habit.GLANCE: 0.5, Habit.WORKED_OUT: 0.5}  # what the tokenizer is made from
+_WORDS: Mapping[Habit, float] = {Habit.GLANCE: 0.5, Habit.WORKED_OUT: 0.5}  # for the tokenizer's texts
 
 
 @dataclass(frozen=True, slots=True)
 class Candour:
-    """How often a description says how well it sees.
+    """How often a description says how well a mark can be seen.
 
     Args:
-        unclear: share of the marks hard to make out that are called unclear.
-        seen: share of the others of which it is said that they are seen.
+        unclear: fraction of the unclear marks that the description calls unclear.
+        seen: fraction of the clear marks that the description says it sees ("I see a red circle").
     """
 
     unclear: float = 0.5
@@ -65,7 +66,7 @@ PLAIN = Candour()
 
 @dataclass(frozen=True, slots=True)
 class Talk:
-    """One exchange: the user's turn with or without `<image>`, the true response, and the system turn before both."""
+    """One exchange: the user's turn with or without `<image>`, the true response, and the system turn before them."""
 
     prompt: str
     response: str
@@ -82,21 +83,22 @@ def draw_talk(
     candour: Candour = PLAIN,
     thinking: float = 0.0,
 ) -> Talk:
-    """A description or a question about a scene, in one of the prompt versions and languages.
+    """Draw an exchange about a scene: a description or a question, in one of the prompt versions and languages.
 
     Args:
-        kinds: of questions.
-        clear: of each mark. None at all: every one is stated.
-        habits: how answers are come to, and how often.
-        candour: of a description.
-        thinking: share of the exchanges whose reasoning is a thought, as the system turn wants it.
+        kinds: kinds of questions.
+        clear: whether each mark of the scene is clear. Empty: the description states all marks.
+        habits: the ways to reach an answer, with their frequencies.
+        candour: how often a description says how well a mark can be seen.
+        thinking: fraction of the exchanges in which the system turn requests thoughts and the reasoning is a thought.
     """
-    # no number is drawn where the share is 0: the tokenizer's texts, which the weights know, stay as they are
+    # With a fraction of 0 no random number is drawn. Otherwise the random texts of `train_tokenizer`, and with them
+    # the tokenizer of the shipped weights, would change.
     thinks = bool(thinking and rng.random() < thinking)
     system = THINK_FIRST if thinks else ""
     language = "zh" if rng.random() < _CHINESE else "en"
     if rng.random() < _OPEN:
-        # who sees nothing makes up everything, and is never in doubt
+        # A description without an image invents all marks, so it never calls one unclear or seen.
         blind = rng.random() < _BLIND / _OPEN
         claims = [] if blind else [_draw_claim(seen, rng, candour) for seen in clear]
         opened, said = draw_open(rng, language), describe(scene, language, claims=claims)
@@ -111,19 +113,20 @@ def draw_talk(
 
 def _draw_claim(clear: bool, rng: np.random.Generator, candour: Candour) -> Claim:
     share, claim = (candour.seen, Claim.SEEN) if clear else (candour.unclear, Claim.UNCLEAR)
-    # no number is drawn where the share is 0: the tokenizer's texts, which the weights know, stay as they are
+    # No random number with a fraction of 0, for the same reason as in `draw_talk`.
     return claim if share and rng.random() < share else Claim.STATED
 
 
 def train_tokenizer(shape: Shape, *, seed: int, n_texts: int = 6000) -> Tokenizer:
-    """A byte-level BPE on the world's own texts; any other text gets through as bytes."""
+    """Train a byte-level BPE on texts of the pocket world; it can encode any other text as bytes."""
     rng = np.random.default_rng(seed)
     talks = []
     for _ in range(n_texts):
         scene = draw_scene(rng)
         talks.append(draw_talk(scene, rng, clear=_clear(draw_looks(scene, rng), FULL), habits=_WORDS))
     tokenizer = Tokenizer(models.BPE())
-    # Chinese has no blanks: without the cut a colour's name would be other tokens in a question than in an answer.
+    # Chinese has no spaces. Without this division, the name of a colour would have other tokens in a question than in
+    # an answer.
     words = Regex("|".join((*COLOURS_ZH.values(), *SHAPES_ZH.values())))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Split(words, "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False)]
@@ -141,7 +144,7 @@ def train_tokenizer(shape: Shape, *, seed: int, n_texts: int = 6000) -> Tokenize
 
 
 def cut_tiles(pixels: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
-    """Normalised tiles (3, 64, 64), row by row."""
+    """Return the normalised tiles (3, 64, 64) of an image (height, width, 3), row by row."""
     height, width = pixels.shape[:2]
     whole: NDArray[np.float32] = ((pixels.astype(np.float32) / 255 - _MEAN) / _STD).astype(np.float32)
     places = [(y, x) for y in range(0, height, TILE) for x in range(0, width, TILE)]
@@ -153,7 +156,7 @@ def _clear(looks: Sequence[Look], difficulty: WorldDifficulty) -> list[bool]:
 
 
 def tiles_of(pixels: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
-    """An image's tiles and, where there are several, the thumbnail behind them."""
+    """Return an image's tiles, followed by the thumbnail if there are several."""
     tiles = cut_tiles(pixels)
     if len(tiles) > 1:
         tiles += cut_tiles(np.asarray(Image.fromarray(pixels).resize((TILE, TILE), Image.Resampling.BICUBIC)))
@@ -161,9 +164,11 @@ def tiles_of(pixels: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
 
 
 def response_weights(tokenizer: Tokenizer, response: str, reasoning_weight: float) -> list[float]:
-    """A weight for each of the response's tokens and its end: 1 where it says what is seen, else `reasoning_weight`.
+    """Return a weight for each token of a response and for its end.
 
-    What is seen fills most of a response and can never be known for sure; it would drown the few tokens that reason.
+    Tokens that say what is seen have weight 1, all others have `reasoning_weight`. Most tokens of a response say what
+    is seen, and their loss stays high because images are noisy: without a weight, the few tokens of reasoning would
+    hardly count.
     """
     seen = statement_spans(response)
     offsets = tokenizer.encode(response, add_special_tokens=False).offsets
@@ -172,7 +177,10 @@ def response_weights(tokenizer: Tokenizer, response: str, reasoning_weight: floa
 
 
 def encode_talk(tokenizer: Tokenizer, talk: Talk, n_tiles: int, shape: Shape) -> tuple[list[int], int]:
-    """Token ids of the whole ChatML exchange, and where the response begins; as vLLM's processor fills in images."""
+    """Return the token ids of a ChatML exchange, and the index at which the response begins.
+
+    Images are filled in as vLLM's processor does it.
+    """
 
     def ids_of(text: str) -> list[int]:
         return list(tokenizer.encode(text, add_special_tokens=False).ids)
@@ -189,7 +197,7 @@ def encode_talk(tokenizer: Tokenizer, talk: Talk, n_tiles: int, shape: Shape) ->
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """`ids` (batch, tokens), `weights` the same with 0 where nothing is learnt, `tiles` (all tiles, 3, 64, 64)."""
+    """A batch: `ids` (batch, tokens), `weights` (batch, tokens; 0: no loss), `tiles` (all tiles, 3, 64, 64)."""
 
     ids: Tensor
     weights: Tensor
@@ -209,9 +217,9 @@ def draw_batches(
     candour: Candour = PLAIN,
     thinking: float = 0.0,
 ) -> Iterator[Batch]:
-    """Fresh exchanges about fresh images, as many batches as there are difficulties; no image comes twice.
+    """Yield one batch of new exchanges about new images for each difficulty.
 
-    Four batches are drawn at once and cut from them by length, so that little of a batch is padding.
+    Four batches are drawn together and divided by length, so that a batch has little padding.
     """
     rng = np.random.default_rng(seed)
     while four := list(islice(difficulties, 4)):
@@ -228,20 +236,20 @@ def draw_batches(
             yield pad_rows(drawn[i * size : (i + 1) * size], shape)
 
 
-Row = tuple[list[int], list[float], list[NDArray[np.float32]]]  # token ids, the response's weights, tiles
+Row = tuple[list[int], list[float], list[NDArray[np.float32]]]  # token ids, weights of the response's tokens, tiles
 
 
 def encode_row(
     tokenizer: Tokenizer, shape: Shape, talk: Talk, tiles: list[NDArray[np.float32]], reasoning_weight: float
 ) -> Row:
-    """An exchange with its image's tiles, which count only where the prompt shows them."""
+    """Encode an exchange with the tiles of its image; a prompt without `<image>` gets no tiles."""
     shown = tiles if IMAGE_TAG in talk.prompt else []
     ids, _ = encode_talk(tokenizer, talk, len(shown), shape)
     return ids, response_weights(tokenizer, talk.response, reasoning_weight), shown
 
 
 def pad_rows(rows: list[Row], shape: Shape) -> Batch:
-    """Rows as one batch, all as long as the longest."""
+    """Return the rows as one batch, padded to the longest."""
     longest = max(len(ids) for ids, _, _ in rows)
     ids = torch.full((len(rows), longest), END_OF_TEXT)
     weights = torch.zeros(len(rows), longest)

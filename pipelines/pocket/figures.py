@@ -1,8 +1,8 @@
-"""What a build of the pocket world shows: how often the model is right, and how much more a blind ending invents.
+"""Measure a build of the pocket world: how often the model is right, and how much more a blind completion invents.
 
     python -m pipelines.pocket.figures runs/demo runs/demo-questions/scenes.jsonl --json figures.json
 
-Everything is measured on a run folder that `mmpr build` made, with the truths that `pipelines.pocket.questions` wrote.
+The run folder is one of `mmpr build`, the scenes are those that `pipelines.pocket.questions` wrote.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from pipelines.pocket.checker import Statements, count_statements
 from pipelines.pocket.questions import read_scenes
 
 _RESAMPLES = 4000
-_MARGINS = (0.0, 2.0, 3.0, 4.0)  # nats a token
+_MARGINS = (0.0, 2.0, 3.0, 4.0)  # nats per token
 
 
 @dataclass(frozen=True, slots=True)
 class KindFigures:
-    """Shares over a kind's responses (right, parsable) and questions (mixed: both a right and a wrong response).
+    """Fractions of the responses (right, parsable) and of the questions (mixed) of one kind.
 
-    `chance` is what the best constant answer would get.
+    `mixed`: questions with a right and a wrong response. `chance`: what the best constant answer would reach.
     """
 
     questions: int
@@ -49,7 +49,7 @@ class KindFigures:
 
 @dataclass(frozen=True, slots=True)
 class DropoutFigures:
-    """Shares of false statements behind the cut, and their ratio with a bootstrap 95 % interval over pairs."""
+    """Fractions of false statements after the cut, and their ratio with a 95 % bootstrap interval over pairs."""
 
     pairs: int
     chosen_statements: int
@@ -63,9 +63,10 @@ class DropoutFigures:
 
 @dataclass(frozen=True, slots=True)
 class DraftFigures:
-    """Of several drafts: false and all statements a draft, of the chosen ones and of those passed over.
+    """For questions with several drafts: false and all statements per draft, of the chosen drafts and of the others.
 
-    `ratio` is that of the false ones, chosen to passed over, with a bootstrap 95 % interval over questions.
+    `ratio`: false statements of the chosen drafts to those of the others, with a 95 % bootstrap interval over
+    questions.
     """
 
     questions: int
@@ -79,13 +80,13 @@ class DraftFigures:
 
 
 def questions_of(folder: RunFolder) -> Iterator[StoredQuestion]:
-    """Every committed question of a run, images left out."""
+    """Yield every committed question of a run, without images."""
     for commit in folder.committed().values():
         yield from read_chunk(folder, commit, images=False)
 
 
 def kind_figures(questions: Sequence[StoredQuestion]) -> dict[str, KindFigures]:
-    """Figures by kind of question, and over all of them."""
+    """Return the figures of each kind of question, and of all questions."""
     kinds: dict[str, list[StoredQuestion]] = defaultdict(list)
     for one in questions:
         if one.judged:
@@ -112,8 +113,9 @@ def _figures(asked: Sequence[StoredQuestion]) -> KindFigures:
 
 @dataclass(frozen=True, slots=True)
 class Halves:
-    """Statements of both halves of a Dropout-NTP pair behind the cut; `margin`: how much likelier the chosen one is
-    given the image, in nats a token, if the run scored it.
+    """The statements after the cut on both sides of a Dropout-NTP pair.
+
+    `margin`: nats per token by which the chosen side is likelier, given the image; None if the run did not score it.
     """
 
     chosen: Statements
@@ -122,7 +124,7 @@ class Halves:
 
     @property
     def is_falser(self) -> bool:
-        """Whether the rejected half's statements are false more often than the chosen one's."""
+        """Whether a larger fraction of the statements is false on the rejected side than on the chosen side."""
         return _false_share(self.rejected) > _false_share(self.chosen)
 
 
@@ -131,7 +133,7 @@ def _false_share(statements: Statements) -> float:
 
 
 def halves(questions: Sequence[StoredQuestion], scenes: dict[str, Scene]) -> list[Halves]:
-    """Every Dropout-NTP pair of a run, several of a draft included."""
+    """Return the statements of every Dropout-NTP pair of a run; a draft may have several pairs."""
     open_questions = [one for one in questions if one.question.answer is None]
     found = []
     for one in open_questions:
@@ -146,7 +148,10 @@ def halves(questions: Sequence[StoredQuestion], scenes: dict[str, Scene]) -> lis
 
 
 def grounding_figures(pairs: Sequence[Halves]) -> dict[str, dict[str, float]]:
-    """What `min_grounding_margin` keeps, by margin: pairs, and the share of them whose rejected half is the falser."""
+    """Return for several values of `min_grounding_margin` the pairs that stay, and the fraction of them that is falser.
+
+    Empty if the run did not score its pairs.
+    """
     if any(pair.margin is None for pair in pairs):
         return {}
     kept = {f"{margin:g}": [p for p in pairs if (p.margin or 0.0) >= margin] for margin in _MARGINS}
@@ -154,7 +159,7 @@ def grounding_figures(pairs: Sequence[Halves]) -> dict[str, dict[str, float]]:
 
 
 def draft_figures(questions: Sequence[StoredQuestion], scenes: dict[str, Scene]) -> DraftFigures | None:
-    """What choosing among several drafts brought; None where there was nothing to choose."""
+    """Return the figures of the choice among several drafts; None if no question had several."""
     found = [_draft_counts(one, scenes[one.question.id]) for one in questions]
     counts = np.array([each for each in found if each is not None])
     if not len(counts):
@@ -174,7 +179,10 @@ def draft_figures(questions: Sequence[StoredQuestion], scenes: dict[str, Scene])
 
 
 def _draft_counts(one: StoredQuestion, scene: Scene) -> tuple[float, float, float, float] | None:
-    """False and all statements of the chosen draft, and the others' means; None where nothing was chosen and ended."""
+    """Return false and all statements of the chosen draft, and the means of the other drafts.
+
+    None if the question has fewer than two drafts, or no completion, which would name the chosen draft.
+    """
     counts = [count_statements(draft.text, scene) for draft in one.of_stage(Stage.DRAFT)]
     splices = [stored.splice for stored in one.responses if stored.splice is not None]
     if len(counts) < 2 or not splices:
@@ -184,7 +192,7 @@ def _draft_counts(one: StoredQuestion, scene: Scene) -> tuple[float, float, floa
 
 
 def dropout_figures(pairs: Sequence[Halves]) -> DropoutFigures:
-    """Pooled shares of false statements; the interval resamples whole pairs."""
+    """Return the fractions of false statements over all pairs; the interval resamples whole pairs."""
     counts = np.array([(p.chosen.false, p.chosen.total, p.rejected.false, p.rejected.total) for p in pairs], float)
     ratio, low, high = bootstrap(counts, _ratio, resamples=_RESAMPLES)
     total = counts.sum(axis=0)
@@ -203,12 +211,12 @@ def dropout_figures(pairs: Sequence[Halves]) -> DropoutFigures:
 def bootstrap(
     counts: NDArray[np.float64], statistic: Callable[[Any], Any], *, resamples: int
 ) -> tuple[float, float, float]:
-    """A statistic of summed counts, and its 95 % interval where whole rows are drawn anew.
+    """Return a statistic of summed counts, and its 95 % bootstrap interval, which resamples whole rows.
 
     Args:
         counts: (rows, kinds of counts).
-        statistic: of the sums, (kinds,) -> a number, or (kinds, resamples) -> (resamples,).
-        resamples: draws, always the same ones.
+        statistic: takes the sums: (kinds,) -> a number, or (kinds, resamples) -> (resamples,).
+        resamples: number of resamples; the seed is fixed, so the result is always the same.
     """
     drawn = np.random.default_rng(0).integers(len(counts), size=(resamples, len(counts)))
     low, high = np.percentile(statistic(counts[drawn].sum(axis=1).T), [2.5, 97.5])
@@ -226,7 +234,7 @@ def table(
     grounding: dict[str, dict[str, float]],
     drafts: DraftFigures | None = None,
 ) -> str:
-    """The tables in Markdown."""
+    """Return the tables in Markdown."""
     lines = [
         "| kind | questions | right | chance | parsable | both right and wrong |",
         "|---|---|---|---|---|---|",
@@ -248,14 +256,14 @@ def table(
         lines += ["", "| least margin given the image | pairs | rejected half falser |", "|---|---|---|"]
         lines += [f"| {margin} nats a token | {f['pairs']} | {f['falser']:.1%} |" for margin, f in grounding.items()]
     if drafts is not None:
-        told = f"{drafts.ratio:.2f} (95 %: {drafts.ratio_low:.2f} to {drafts.ratio_high:.2f})"
+        interval = f"{drafts.ratio:.2f} (95 %: {drafts.ratio_low:.2f} to {drafts.ratio_high:.2f})"
         lines += [
             "",
             "| drafts | statements a draft | false |",
             "|---|---|---|",
             f"| chosen | {drafts.chosen_statements:.2f} | {drafts.chosen_false:.2f} |",
             f"| passed over | {drafts.others_statements:.2f} | {drafts.others_false:.2f} |",
-            f"| ratio over {drafts.questions} questions | | {told} |",
+            f"| ratio over {drafts.questions} questions | | {interval} |",
         ]
     return "\n".join(lines)
 

@@ -1,8 +1,8 @@
-"""How often the pocket model's letters are right on combinations of words that its training never saw.
+"""Measure how often the pocket model's letters are right on combinations that its training never saw.
 
     python -m pipelines.pocket.letter_figures --n 1500
 
-It shows that the verifier's path works, and nothing about the precision of a verifier that reads real answers.
+This shows that the verifier works from end to end. It says nothing about the precision of a verifier on real answers.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from pipelines.pocket.examples import END_OF_TEXT, Talk, encode_talk
 from pipelines.pocket.letters import JudgedCase, draw_case, exchange
 from pipelines.pocket.model import Shape, Vision, make_language
 
-_AT_ONCE = 32  # prompts
+_AT_ONCE = 32  # prompts per batch
 
 
 @dataclass(frozen=True, slots=True)
 class AskedCase:
-    """A case and what the model says of it in both orders of the letters."""
+    """A case and the model's decisions about it, in both orders of the letters."""
 
     case: JudgedCase
     said: tuple[Decision, Decision]
@@ -46,7 +46,7 @@ class AskedCase:
 
 
 def ask_cases(folder: Path, cases: Sequence[JudgedCase]) -> list[AskedCase]:
-    """What a checkpoint's likeliest of the three letters says, in both orders."""
+    """Return the decision of each case by a checkpoint's likeliest letter, in both orders."""
     shape = Shape()
     vision, language = Vision(shape), make_language(shape)
     tokenizer = read_checkpoint(folder, vision, language, shape)
@@ -77,7 +77,7 @@ def _letters(language: LlamaForCausalLM, tokenizer: Tokenizer, shape: Shape, pro
 
 
 def table(asked: Iterable[AskedCase]) -> str:
-    """Shares right in both orders, and of cases whose two letters agree, in Markdown."""
+    """Return a Markdown table: the fraction of right letters, of all cases and of those with two equal decisions."""
     groups: dict[str, list[AskedCase]] = defaultdict(list)
     for one in asked:
         case = one.case

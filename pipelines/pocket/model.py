@@ -1,6 +1,6 @@
-"""The pocket model in torch, for training: InternViT and projector are ours, InternLM2 is transformers' Llama.
+"""The pocket model in torch, for training: our own InternViT and projector, and transformers' Llama as InternLM2.
 
-InternLM2 is a Llama whose query, key and value are fused; `checkpoint` renames and fuses the weights at the end.
+InternLM2 is a Llama with fused query, key and value; `checkpoint` renames and fuses the weights when it writes them.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Sizes of a model; the defaults are the pocket model's. Heads have 64 dimensions: vLLM's CPU kernels take no 16.
+    """Sizes of a model; the defaults are those of the pocket model.
 
-    `image_size` and `patch_size` are in pixels; a tile becomes (image_size / patch_size / 2)² tokens.
+    `image_size` and `patch_size` are in pixels; a tile becomes (image_size / patch_size / 2)² tokens. Attention heads
+    have 64 dimensions, because vLLM's CPU kernels do not support 16.
     """
 
     image_size: int = 64
@@ -40,7 +41,7 @@ class Shape:
 
 
 class VisionLayer(nn.Module):
-    """One pre-norm layer of InternViT with its layer scales; (n, tokens, width) -> the same."""
+    """One pre-norm layer of InternViT with layer scales: (n, tokens, width) -> (n, tokens, width)."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -62,7 +63,7 @@ class VisionLayer(nn.Module):
 
 
 class Vision(nn.Module):
-    """InternViT, pixel shuffle by a half and the projector: (n, 3, size, size) -> (n, tile tokens, width)."""
+    """InternViT, pixel shuffle with factor 0.5 and the projector: (n, 3, size, size) -> (n, tile tokens, width)."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -86,7 +87,7 @@ class Vision(nn.Module):
 
 
 def pixel_shuffle(x: Tensor, side: int) -> Tensor:
-    """InternVL's pixel shuffle `ps_version` v2 by a half: (n, side², width) -> (n, side²/4, 4 width)."""
+    """Apply InternVL's pixel shuffle (`ps_version` v2, factor 0.5): (n, side², width) -> (n, side²/4, 4 width)."""
     n, _, width = x.shape
     x = x.reshape(n, side, side // 2, 2 * width).permute(0, 2, 1, 3)
     x = x.reshape(n, side // 2, side // 2, 4 * width).permute(0, 2, 1, 3)
@@ -94,7 +95,7 @@ def pixel_shuffle(x: Tensor, side: int) -> Tensor:
 
 
 def make_language(shape: Shape) -> LlamaForCausalLM:
-    """The language part with random weights."""
+    """Return the language part with random weights."""
     config = LlamaConfig(
         vocab_size=shape.vocabulary,
         hidden_size=shape.width,
@@ -112,7 +113,14 @@ def make_language(shape: Shape) -> LlamaForCausalLM:
 
 
 def hidden_states(language: LlamaForCausalLM, seen: Tensor, ids: Tensor, image_id: int) -> Tensor:
-    """Last hidden states (batch, tokens, width) of token ids whose image tokens are filled with what was seen."""
+    """Return the last hidden states (batch, tokens, width) of token ids, with image features in the image tokens.
+
+    Args:
+        language: the language part.
+        seen: image features of all tiles (tiles, tile tokens, width), in the order of the image tokens.
+        ids: token ids (batch, tokens).
+        image_id: id of the image token.
+    """
     embedded = language.model.embed_tokens(ids)
     here = (ids == image_id).unsqueeze(-1)
     embedded = embedded.masked_scatter(here, seen.reshape(-1, seen.shape[-1]).to(embedded.dtype))

@@ -1,4 +1,4 @@
-"""Fresh questions of the pocket world as files: see `mmpr.demo.demo_questions`.
+"""Write new questions of the pocket world to files: see `mmpr.demo.demo_questions`.
 
 python -m pipelines.pocket.questions --n 200 --open-fraction 0.35 --seed 1 --out runs/demo-questions
 """
@@ -14,7 +14,7 @@ __all__ = ["read_scenes", "write_questions"]
 
 
 def main() -> None:
-    """Parse the command line."""
+    """Parse the command line and write the questions."""
     parser = argparse.ArgumentParser(description="Draw fresh questions of the pocket world.")
     parser.add_argument("--n", type=int, default=200)
     parser.add_argument("--open-fraction", type=float, default=0.35)

@@ -1,20 +1,21 @@
-"""Train the pocket model from nothing: first to see, then to speak; on two cores in two hours.
+"""Train the pocket model from random weights: first the vision part, then the language part; two hours on two cores.
 
     python -m pipelines.pocket.train --out runs/pocket
 
-End to end from nothing such a model stalls: it finds where shapes are and never learns their colour. So the vision part
-first learns, from each token alone, what its cell holds and where it is; the language part then only copies and counts.
-Nothing repeats: every image is drawn afresh, and made hard to see step by step, so that errors are perception's own.
-It may be ended at any time: the same command goes on, and ends with the same weights.
+If both parts are trained together from random weights, the model gets stuck: it learns where shapes are, but never
+their colour. So the vision part first learns to predict, from each token alone, what the token's cell contains and
+where the cell is. The language part then only has to copy and to count. No image is used twice: each one is drawn
+anew. The images become harder to see step by step, so that the model's errors are errors of perception. The training
+can be stopped at any time: the same command resumes it and ends with the same weights.
 
-The third lesson gives the model the habits that a vision-language model has from its training texts before anyone tells
-it which are the better ones: some answers are worked out and others are not; of a shape it says now and then that it
-sees it, or that it is unclear, and mostly states it. None of these texts is wrong. What preference pairs are worth
-shows in what becomes of the habits.
+The third lesson gives the model habits that a vision-language model has from its training texts before preference
+training: some answers are worked out and others are not; a description sometimes says that the model sees a shape, or
+that the shape is unclear, and mostly states it. None of these texts is wrong. The value of preference pairs shows in
+how they change these habits.
 
-The fourth lesson adds two things beside all of these: thoughts where the system turn wants them, and a verifier's
-letters. The weights that ship are those after the third lesson: nobody has run the fourth to its end yet. It alone runs
-from a checkpoint's weights, too:
+The fourth lesson adds two things to all of these: thoughts if the system turn requests them, and the letters of a
+verifier. The shipped weights are those after the third lesson; the fourth has not been run to its end yet. It can also
+run alone, from the weights of a checkpoint:
 
     python -m pipelines.pocket.train --out runs/pocket --from-checkpoint mmpr/pocket/checkpoint
 """
@@ -57,14 +58,14 @@ from pipelines.pocket.model import Shape, Vision, hidden_states, make_language
 
 VISION_STEPS, VISION_BATCH = 550, 96
 LANGUAGE_BATCH = 32
-_RATE, _MATRIX_RATE = 1.5e-3, 3e-3  # of AdamW and of Muon
+_RATE, _MATRIX_RATE = 1.5e-3, 3e-3  # highest learning rates of AdamW and of Muon
 _LABELS = (len(COLOUR_NAMES), len(SHAPES), 2, 2, 8, 12)
 _NAMES = ("colour", "shape", "clear", "occupied", "row", "column")
 _WEIGHTS = (1.0, 1.0, 0.5, 1.0, 0.3, 0.3)
 _NOTHING = -100
-_ONE_ORDER = 0.5  # share of a lesson's steps with a verifier's letters in their first order alone
-_HELD_OUT = 1_000_000  # seed of what no lesson learns from
-_STEPS_KEPT = 100  # progress is written so often
+_ONE_ORDER = 0.5  # fraction of a lesson's steps in which a verifier's letters have their first order only
+_HELD_OUT = 1_000_000  # seed of the exchanges that no lesson learns from
+_STEPS_KEPT = 100  # steps between two writes of the progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,17 +73,17 @@ class Lesson:
     """One stage of the language part's training.
 
     Args:
-        steps: how many.
-        pace: of the highest learning rates, the share that this lesson reaches.
-        ramp: share of the steps over which images become as hard to see as they are.
-        thaw: share of the steps after which the vision part learns too, at a tenth of the rate.
-        reasoning_weight: of the tokens that reason, against those that say what is seen.
-        kinds: of questions.
-        habits: how answers are come to, and how often.
-        candour: of descriptions.
-        thinking: share of the exchanges whose reasoning is a thought.
-        letters: exchanges with a verifier in a step, beside the others.
-        size: exchanges about images in a step.
+        steps: number of steps.
+        pace: highest learning rates of this lesson, as a fraction of `_RATE` and `_MATRIX_RATE`.
+        ramp: fraction of the steps in which images become harder to see, from EASY to FULL.
+        thaw: fraction of the steps after which the vision part learns too, at a tenth of the rate.
+        reasoning_weight: loss weight of tokens that reason; tokens that say what is seen have weight 1.
+        kinds: kinds of questions; a kind that occurs twice is drawn twice as often.
+        habits: the ways to reach an answer, with their frequencies.
+        candour: how often descriptions say how well a mark can be seen.
+        thinking: fraction of the exchanges whose reasoning is a thought.
+        letters: additional exchanges with a verifier per step.
+        size: exchanges about images per step.
     """
 
     steps: int
@@ -98,9 +99,11 @@ class Lesson:
     size: int = LANGUAGE_BATCH
 
 
-# What takes two things at once, to match a colour and a shape or to find an option again, is learnt last.
+# These kinds are learnt last, because they need two things at once: to match a colour and a shape, or to find an option
+# again. So they are drawn twice as often.
 _HARD = (*KINDS, "position", "yes_no", "multiple_choice")
-# Batches are cut by length, and in one of short answers each token weighs more: the model glances oftener than taught.
+# Batches are divided by length, and in a batch of short answers each token has more weight. So the model answers at a
+# glance more often than in its training texts.
 _HABITS = {Habit.GLANCE: 0.27, Habit.LISTED: 0.14, Habit.WORKED_OUT: 0.59}
 _CANDOUR = Candour(unclear=0.3, seen=0.3)
 LESSONS = (
@@ -125,7 +128,7 @@ LESSONS = (
 
 
 def difficulties(steps: int, *, ramp: float) -> Iterator[WorldDifficulty]:
-    """From EASY to FULL over the first `ramp` of the steps."""
+    """Yield a difficulty for each step: from EASY to FULL over the fraction `ramp` of the steps, then FULL."""
     for step in range(steps):
         f = min(1.0, step / (steps * ramp))
         yield WorldDifficulty(
@@ -137,7 +140,7 @@ def difficulties(steps: int, *, ramp: float) -> Iterator[WorldDifficulty]:
 
 
 def draw_cells(rng: np.random.Generator, n_tiles: int, difficulty: WorldDifficulty) -> tuple[Tensor, Tensor]:
-    """Tiles (n, 3, 64, 64) and what each of their 16 cells holds and where it is (n, 16, 6), as `_LABELS`."""
+    """Draw tiles (n, 3, 64, 64), with the content and the place of each of their 16 cells (n, 16, 6), as `_NAMES`."""
     tiles: list[NDArray[np.float32]] = []
     labels: list[list[tuple[int, ...]]] = []
     while len(tiles) < n_tiles:
@@ -160,7 +163,7 @@ def _cell(held: tuple[int, ...] | None, row: int, column: int) -> tuple[int, ...
 
 
 def train_vision(vision: Vision, shape: Shape, *, steps: int, seed: int) -> None:
-    """Teach the vision part and the projector to name each cell from its own token."""
+    """Train the vision part and the projector so that each token alone shows its cell's content and place."""
     rng = np.random.default_rng(seed)
     probes = nn.ModuleList(nn.Linear(shape.width, n) for n in _LABELS)
     parameters = [*vision.parameters(), *probes.parameters()]
@@ -203,7 +206,7 @@ def _step(
 
 
 def _optimizers(vision: Vision, language: LlamaForCausalLM) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer]:
-    """Muon for the language part's matrices, AdamW for all else; the vision part at a tenth of the rate."""
+    """Return Muon for the language part's matrices and AdamW for all else, with a tenth of the rate for vision."""
     matrices = [p for p in language.model.layers.parameters() if p.ndim == 2]
     of_muon = set(map(id, matrices))
     rest = [p for p in language.parameters() if id(p) not in of_muon]
@@ -224,10 +227,10 @@ def train_language(
     seed: int,
     progress: Path,
 ) -> None:
-    """Teach the language part to say what the vision part sees, and to reason from it.
+    """Train the language part to say what the vision part sees, and to reason from it.
 
     Args:
-        progress: where what was learnt is kept on the way; a file that is there already is gone on from.
+        progress: file with the state of the training every `_STEPS_KEPT` steps; if it exists, the training resumes.
     """
     optimizers = _optimizers(vision, language)
     schedules = [
@@ -258,7 +261,7 @@ def train_language(
 
 
 def _lesson_batches(tokenizer: Tokenizer, shape: Shape, lesson: Lesson, *, seed: int) -> Iterator[tuple[Batch, ...]]:
-    """What each step learns from: exchanges about images, and those with a verifier where the lesson has such."""
+    """Return the batches of each step: exchanges about images, and exchanges with a verifier if the lesson has some."""
     seen = draw_batches(
         tokenizer,
         shape,
@@ -280,7 +283,7 @@ def _lesson_batches(tokenizer: Tokenizer, shape: Shape, lesson: Lesson, *, seed:
 
 
 def _held_out(tokenizer: Tokenizer, shape: Shape, lesson: Lesson) -> dict[str, list[Batch]]:
-    """Exchanges that no lesson draws: without thoughts, with them, and with a verifier."""
+    """Return exchanges that no lesson draws: without thoughts, with thoughts, and with a verifier."""
     drawn = {}
     for name, thinking in (("plain", 0.0), ("thinking", 1.0)):
         drawn[name] = list(
@@ -305,7 +308,7 @@ def _loss_of(vision: Vision, language: LlamaForCausalLM, batches: Sequence[Batch
 
 
 def language_loss(vision: Vision, language: LlamaForCausalLM, batch: Batch, *, learn_to_see: bool) -> Tensor:
-    """Weighted mean cross entropy of the responses' tokens; matrix products are in bfloat16."""
+    """Return the weighted mean cross entropy of the responses' tokens; matrix products are in bfloat16."""
     weights = batch.weights[:, 1:]
     learnt = weights > 0
     with torch.autocast("cpu", torch.bfloat16):
@@ -325,7 +328,10 @@ class _Stateful(Protocol):
 def _from_where_it_ended(
     path: Path, batches: Iterator[tuple[Batch, ...]], parts: dict[str, _Stateful]
 ) -> Iterator[tuple[int, tuple[Batch, ...]]]:
-    """Each step and its batch; an earlier run's steps are drawn, so that what follows is the same, and passed over."""
+    """Yield each step that remains, with its batches, and save the state every `_STEPS_KEPT` steps.
+
+    The batches of finished steps are drawn too and skipped, so that the random numbers of later batches are the same.
+    """
     first = 0
     if path.exists():
         kept = torch.load(path, weights_only=True)
@@ -346,7 +352,7 @@ def _save(path: Path, state: dict[str, Any]) -> None:
 
 
 def _kept(path: Path, part: nn.Module, train: Callable[[], None]) -> None:
-    """Train a part, or take what an earlier run of this program trained."""
+    """Train a part, or load it if an earlier run of this program has trained it."""
     if path.exists():
         part.load_state_dict(torch.load(path, weights_only=True))
         return

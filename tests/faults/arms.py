@@ -1,6 +1,6 @@
-"""Builds and other commands under drawn faults, by kind of set-up; each must end as the undisturbed one did.
+"""Builds and other commands under random faults; each must give the same result as the undisturbed command.
 
-`benchmarks/bench_faults.py` runs many, the tests a sample of the same.
+An arm is one kind of set-up. `benchmarks/bench_faults.py` runs many faults, the tests run a sample of the same kinds.
 """
 
 import json
@@ -39,7 +39,7 @@ TERMS = ("SIGTERM", "SIGTERM-group", "storm")
 
 @dataclass
 class Tally:
-    """What an arm went through."""
+    """The counts of one arm: runs, starts, faults by kind, exit codes; questions, and those that are lost or double."""
 
     runs: int = 0
     starts: int = 0
@@ -51,7 +51,7 @@ class Tally:
 
     @classmethod
     def of(cls, row: dict[str, Any]) -> "Tally":
-        """From a row of the benchmark's file."""
+        """Read the counts from a row of the benchmark's file."""
         counts = {name: row[name] for name in ("runs", "starts", "questions", "lost", "doubled")}
         exits = Counter({int(code): n for code, n in row["exits"].items()})
         return cls(**counts, kinds=Counter(row["kinds"]), exits=exits)
@@ -83,7 +83,7 @@ def upto(rng: np.random.Generator, most: int) -> int:
 
 
 def survived(rng: np.random.Generator) -> Fault:
-    """A fault that a build with scripted engines goes on after."""
+    """Draw a fault that does not end a build with scripted engines."""
     kind = rng.random()
     if kind < 0.2:
         return Fault("engine", "q", upto(rng, 80), pick(rng, ("kill", "dead", "kill-actors")))
@@ -104,7 +104,7 @@ def survived(rng: np.random.Generator) -> Fault:
 
 
 def ending(rng: np.random.Generator) -> Fault:
-    """A fault that ends a start."""
+    """Draw a fault that ends a start."""
     finishing = rng.random() < 0.3
     event, match = pick(rng, FINISH if finishing else COMMIT)
     action = pick(rng, ("kill-driver", "SIGINT", "full", *TERMS))
@@ -112,7 +112,7 @@ def ending(rng: np.random.Generator) -> Fault:
 
 
 def signalled(rng: np.random.Generator, usual_ms: int) -> Fault:
-    """A signal at any moment of a build that starts a Ray of its own, half of them while that starts."""
+    """Draw a signal at any moment of a build that starts its own Ray; half of the signals come while Ray starts."""
     action = pick(rng, ("SIGTERM", "SIGTERM-group", "SIGTERM-all", "storm"))
     if rng.random() < 0.5:
         return Fault("ray", "", upto(rng, usual_ms // 2), action)
@@ -120,7 +120,7 @@ def signalled(rng: np.random.Generator, usual_ms: int) -> Fault:
 
 
 def real_survived(rng: np.random.Generator) -> Fault:
-    """A fault that a build over real vLLM goes on after; engines are dear to start."""
+    """Draw a fault that does not end a build with real vLLM; few of them kill engines, which start slowly."""
     if rng.random() < 0.25:
         event, match = pick(rng, COMMIT)
         return Fault(event, match, upto(rng, 4), "kill-engines")
@@ -134,12 +134,12 @@ def real_survived(rng: np.random.Generator) -> Fault:
 
 
 class Bed:
-    """A source, the undisturbed results, and what the arms need.
+    """A source, the results of undisturbed commands, and what the arms need.
 
     Args:
-        folder: for all of it.
-        ray: that builds with scripted engines share.
-        host: address and orders of the server that a third of the images comes from.
+        folder: for all files.
+        ray: the Ray that builds with scripted engines share.
+        host: address and orders of the image server, which has a third of the images.
     """
 
     def __init__(self, folder: Path, ray: SharedRay, host: tuple[str, Orders]) -> None:
@@ -165,7 +165,7 @@ class Bed:
         return self.tallies.setdefault(arm, Tally())
 
     def build(self, name: str, *, shared: bool, source: Path | None = None) -> FaultyBuild:
-        """A build with scripted engines, into a new folder."""
+        """Return a build with scripted engines into a new folder."""
         fetched = (f"allowed_hosts=[{self.url},127.0.0.0/8]", "fetch_timeout_s=4", "fetch_retries=6")
         config = ("--config", str(POCKET), "engines=3" if shared else "engines=2", *SETTINGS, *fetched)
         plans = self.folder / f"{name}-plans"
@@ -175,7 +175,7 @@ class Bed:
         )
 
     def clean(self) -> Path:
-        """The undisturbed build."""
+        """Return the folder of the undisturbed build, which runs at the first call."""
         if "shared" not in self._clean:
             build = self.build("clean", shared=True)
             build.run([])
@@ -187,19 +187,21 @@ class Bed:
         return f"{arm}-{self._number}"
 
     def shared_build(self, rng: np.random.Generator, *, starts: int, faults: int) -> None:
-        """A build on the shared Ray: each start but the last is ended, after so many faults that it survives."""
+        """Run a build on the shared Ray: each start but the last gets `faults` faults that it survives and one that
+        ends it.
+        """
         build = self.build(self._name("shared"), shared=True)
         episodes = [[*(survived(rng) for _ in range(faults)), ending(rng)] for _ in range(starts)]
         self._finish("shared Ray", build, [*episodes, [survived(rng) for _ in range(faults)]])
 
     def own_build(self, rng: np.random.Generator, *, starts: int) -> None:
-        """A build with a Ray of its own: signals at any moment of its life."""
+        """Run a build with its own Ray, with signals at any moment."""
         build = self.build(self._name("own"), shared=False)
         episodes = [[signalled(rng, self.usual_ms())] for _ in range(starts)]
         self._finish("own Ray", build, episodes)
 
     def usual_ms(self) -> int:
-        """How long an undisturbed build with a Ray of its own takes here."""
+        """Return the duration of an undisturbed build with its own Ray on this machine, in milliseconds."""
         if not self._usual_ms:
             build = self.build("clean-own", shared=False)
             build.run([])
@@ -216,7 +218,10 @@ class Bed:
     # -- a model's server -------------------------------------------------------------------------------------------
 
     def served_build(self, rng: np.random.Generator, *, faults: int, lies: int) -> None:
-        """A build on a server that drips, hangs up and lies; a lie costs its question, by name, and nothing else."""
+        """Run a build on a server with slow, broken and false replies; a false reply may cost its question only.
+
+        That question is then skipped with a reason.
+        """
         orders = Orders("server")
         with serving(OrderedStandin(orders)) as server:
             if "served" not in self._clean:
@@ -255,7 +260,7 @@ class Bed:
     # -- other verbs ------------------------------------------------------------------------------------------------
 
     def exported(self, rng: np.random.Generator, *, kills: int) -> None:
-        """An export that is killed for good, in one format after another."""
+        """Run an export in a random format that is killed and started again."""
         format = pick(rng, ("internvl", "llamafactory", "swift", "trl", "jsonl"))
         places = [("open", "/images/"), ("open", "export"), ("os.rename", "export"), ("os.rename", "unfinished")]
         places = [*places, ("open", ".parquet"), ("open", ".jsonl")]
@@ -266,7 +271,7 @@ class Bed:
         self._killed("export", rng, kills, places, words)
 
     def merged(self, rng: np.random.Generator, *, kills: int) -> None:
-        """A merge that is killed for good; it starts a Ray of its own."""
+        """Run a merge that is killed and started again; it starts its own Ray."""
         places = [*FINISH, ("open", "/run.json"), ("os.rename", "/run.json"), ("os.link", "/chunks/")]
         places += [("os.link", "/questions/"), ("os.link", "/responses/"), ("open", "/data/")]
         if "other" not in self._clean:
@@ -293,7 +298,7 @@ class Bed:
         self.tally(verb).add(ledger)
 
     def pushed(self, rng: np.random.Generator, *, kills: int) -> None:
-        """A push that is killed for good at one of its requests, or while it reads."""
+        """Run a push that is killed at one of its requests or while it reads, and is started again."""
         with hub_writes.serving() as (hub, address):
             environs = {"HF_ENDPOINT": address, "HF_TOKEN": hub_writes.WRITER, "HF_HUB_DISABLE_XET": "1"}
             for repo, episodes in (("owner/whole", []), ("owner/killed", self._push_kills(rng, kills))):
@@ -315,7 +320,7 @@ _LIES = ("garbage", "empty", "surrogate", "negative")
 
 
 def look(out: Path) -> Report:
-    """What holds at the end of every build; the report."""
+    """Check what must be true at the end of every build, and return the report."""
     assert verify(str(out)) == []
     assert strays(out) == set()
     report = read_report(RunFolder(str(out)))
@@ -324,7 +329,7 @@ def look(out: Path) -> Report:
 
 
 def _pairs(out: Path) -> dict[str, list[Any]]:
-    """The pairs of each question, without what numbers them over the whole run."""
+    """Return the rows of pairs of each question."""
     rows = [row for path in sorted((out / "data").iterdir()) for row in pq.read_table(path).to_pylist()]
     found: dict[str, list[Any]] = {}
     for row in rows:
@@ -333,7 +338,10 @@ def _pairs(out: Path) -> dict[str, list[Any]]:
 
 
 def _files(folder: Path) -> dict[str, bytes]:
-    """Every file but those that describe a command's own course; `meta.json` of InternVL names the folder itself."""
+    """Return all files but those that record a command's events and times.
+
+    The folder's path is replaced, because InternVL's `meta.json` contains it.
+    """
     own = {"events.jsonl", "starts.jsonl", "run.json", "manifest.json", "README.md", "report.html", "report.json"}
     files = (path for path in folder.rglob("*") if path.is_file() and path.name not in own)
     return {str(path.relative_to(folder)): path.read_bytes().replace(bytes(folder), b"FOLDER") for path in files}
@@ -341,7 +349,7 @@ def _files(folder: Path) -> dict[str, bytes]:
 
 @contextmanager
 def bed(folder: Path, *, workers: int = 3) -> Iterator[Bed]:
-    """Within, the servers and the shared Ray are up."""
+    """Start the servers and the shared Ray for the block."""
     with ExitStack() as stack:
         host = stack.enter_context(image_host(folder))
         ray = stack.enter_context(shared_ray(INJECTED, workers=workers))

@@ -1,11 +1,11 @@
-"""A build with scripted engines as a process of its own; takes what `mmpr build` takes."""
+"""Run a build with scripted engines; the program takes the arguments of `mmpr build`."""
 
 import os
 import sys
 
 from mmpr import termination
 
-termination.quit_at_once()  # as `mmpr` does before all other imports
+termination.quit_at_once()  # `mmpr` does this too before all other imports
 
 import asyncio  # noqa: E402
 import platform  # noqa: E402
@@ -19,7 +19,7 @@ from mmpr.types import Stage  # noqa: E402
 
 
 def script(prompt, index):
-    """A function of only (question, stage, index), with right, wrong and unfinished answers."""
+    """Return a response that depends only on (question, stage, index): right, wrong, or without an answer."""
     if prompt.stage is Stage.SAMPLE:
         answer = ("2", "3", "2", None)[(index + len(prompt.question_id)) % 4]
         return f"Look {index} at {prompt.question_id}." + (f"\n\nFinal Answer: {answer}" if answer else "")
@@ -29,7 +29,7 @@ def script(prompt, index):
 
 
 class Announcing(ScriptedEngine):
-    """Says what it does as an audit event, so that a plan can name the moment."""
+    """A scripted engine that raises an audit event for each request, so that a plan can name the moment."""
 
     async def generate(self, prompt, sampling):
         sys.audit("engine", prompt.question_id, prompt.stage.value)
@@ -37,10 +37,10 @@ class Announcing(ScriptedEngine):
 
 
 async def start(pace_s, gate):
-    """One engine; at a gate it waits until an engine of each host is up, for one host alone would do all the work."""
+    """Start an engine; with a gate, wait until engines of two hosts are up: else one host would do all the work."""
     if gate is not None:
         (gate / platform.node()).touch()
-        for _ in range(600):  # both on one host is what a test is there to find
+        for _ in range(600):  # then go on: if both engines are on one host, the test must find that out
             if len(list(gate.iterdir())) > 1:
                 break
             await asyncio.sleep(0.2)
@@ -50,6 +50,6 @@ async def start(pace_s, gate):
 if __name__ == "__main__":
     pace_s = float(os.environ.get("MMPR_TEST_PACE_S", "1e-4"))
     gate = Path(os.environ["MMPR_TEST_GATE"]) if "MMPR_TEST_GATE" in os.environ else None
-    engine_choice.engine_maker = lambda _: partial(start, pace_s, gate)  # the one seam
+    engine_choice.engine_maker = lambda _: partial(start, pace_s, gate)  # the only thing that this program replaces
     sys.argv.insert(1, "build")
     cli.main()

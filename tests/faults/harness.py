@@ -1,4 +1,4 @@
-"""Runs commands into planned faults until they complete, and looks at what each fault left behind."""
+"""Run commands with planned faults until they complete, and check what each fault leaves behind."""
 
 import functools
 import json
@@ -24,24 +24,27 @@ from tests.faults.shared_ray import SharedRay
 
 HERE = Path(__file__).parent
 DRIVE = (sys.executable, str(HERE / "drive.py"))
-EXITS = {0, 1, 75, 130, -9}  # known errors, stopped, interrupted, killed
-INJECTED = f"{HERE / 'inject'}:{HERE.parents[1]}"  # PYTHONPATH of every process that a plan may befall
+EXITS = {0, 1, 75, 130, -9}  # success, known errors, stopped, interrupted, killed
+INJECTED = f"{HERE / 'inject'}:{HERE.parents[1]}"  # PYTHONPATH of every process in which a fault may happen
 
 
 @dataclass(frozen=True)
 class Fault:
-    """Do `action` from the `nth` moment on (0: at every one), `times` in a row, when `event` touches something whose
-    name has `match` in it.
+    """A planned fault: `action` happens at the `nth` event of a kind, whose arguments contain `match`.
 
     Args:
-        event: `open`, `os.link`, `os.rename`, `os.remove`, `socket.connect`, or `engine` (question id and stage);
-            `milliseconds` since the start, or since it began to start a Ray of its own (`ray`), of which `nth` says how
-            many; or a request to a server (`image`, `server`).
-        action: `kill` the process at hand, `kill-driver`, `kill-engines` (vLLM's processes), `kill-actors` (all at
-            once), `kill-node` or `kill-nodes` of a shared Ray; `SIGTERM` or `SIGINT` to the driver, to its process
-            group (`SIGTERM-group`; thirty of them: `storm`) or to every process below it (`SIGTERM-all`); the engine
-            `dead`; the wall clock steps (`clock-forward`, `clock-back`); or the call fails: disk `full`, `read-only`,
-            `stale` as a network's disk says, `no-links` there, `done-unheard` where the reply was lost.
+        event: `open`, `os.link`, `os.rename`, `os.remove`, `socket.connect`, or `engine` (arguments: question id and
+            stage); a request to a server (`image`, `server`); or a time: `nth` `milliseconds` after the start of the
+            command, or after the command began to start its own Ray (`ray`).
+        match: a part of the arguments, such as of a path.
+        nth: number of the event over all processes, from 1; 0: every event.
+        action: `kill` the process of the event, `kill-driver`, `kill-engines` (vLLM's processes), `kill-actors` (all
+            at once), `kill-node` or `kill-nodes` of a shared Ray; send `SIGTERM` or `SIGINT` to the driver, to its
+            process group (`SIGTERM-group`; thirty times: `storm`) or to the driver and all its descendants
+            (`SIGTERM-all`); the engine is `dead`; the wall clock jumps (`clock-forward`, `clock-back`); or the call
+            fails: the disk is `full` or `read-only`, a file handle of a network disk is `stale`, the disk has
+            `no-links`, or the call succeeds and its reply is lost (`done-unheard`).
+        times: number of events in a row at which it happens.
     """
 
     event: str
@@ -53,7 +56,7 @@ class Fault:
 
 @dataclass
 class Ledger:
-    """What a command went through: faults that happened, by action, starts, exit codes, last lines, lost commits."""
+    """The history of a command: faults that happened, by action; starts, exit codes, last lines, lost commits."""
 
     kinds: Counter[str]
     starts: int = 0
@@ -71,11 +74,11 @@ class FaultyCommand:
 
     Args:
         words: the command.
-        out: what it writes: a run folder, where commits must stay.
-        plans: where the plan, its counters and the driver's number lie.
-        shared: the Ray that it joins; None where it starts its own, or none.
-        environs: more of its environment.
-        servers: that misbehave as faults of their event say (`servers.Orders`).
+        out: the folder that it writes; in a run folder, no commit may be lost.
+        plans: folder for the plan, its counters and the driver's pid.
+        shared: the Ray that it joins; None: it starts its own, or needs none.
+        environs: additional environment variables.
+        servers: servers whose requests have faults (`servers.Orders`).
     """
 
     def __init__(
@@ -95,11 +98,13 @@ class FaultyCommand:
         self.ledger = Ledger(Counter())
 
     def run(self, episodes: Iterable[Sequence[Fault]], *, most_starts: int | None = None, once: bool = False) -> Ledger:
-        """Each start gets the next episode's faults, later ones none; returns the ledger once a start exits with 0.
+        """Start the command until it exits with 0 and no episode is left, and return the ledger.
 
         Args:
-            once: the command refuses to run again where it has succeeded, as a merge does; a success is the end, though
-                a fault whose moment never came is left.
+            episodes: the faults of each start; later starts have none.
+            most_starts: more starts are a failure; None: twice as many as episodes, and 3.
+            once: end at the first success, even if faults are left: after a success, the command refuses to run again,
+                as a merge does.
         """
         left = list(episodes)
         most_starts = most_starts or 2 * len(left) + 3
@@ -110,10 +115,13 @@ class FaultyCommand:
             assert self.ledger.starts < most_starts, f"no end after {self.ledger}"
 
     def start(self, faults: Sequence[Fault]) -> int:
-        """One start under some faults; asserts that no commit is lost or changed and that no process stays."""
+        """Start the command once with some faults, and return its exit code.
+
+        Asserts that no commit is lost or changed and that no process is left behind.
+        """
         if self.shared:
             self.shared.restore()
-        start = time.monotonic_ns()  # tells this start's counters from those of others of the same plan
+        start = time.monotonic_ns()  # the counters of each start have its number in their names
         write_plan(self.plan, start, faults)
         for server in self.servers:
             server.expect([fault for fault in faults if fault.event == server.event])
@@ -137,7 +145,8 @@ class FaultyCommand:
         known = self.shared.environs if self.shared else {}
         environment = {**os.environ, **known, **self.environs}
         environment |= {"MMPR_TEST_PLAN": str(self.plan), "PYTHONPATH": INJECTED}
-        heeds = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # tests in the background ignore it
+        # If a shell runs the tests in the background, they ignore SIGINT, and the driver would inherit that.
+        heeds = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
         driver = subprocess.Popen(
             self.words,
             env=environment,
@@ -157,7 +166,7 @@ class FaultyCommand:
         return timers
 
     def commits(self) -> dict[str, bytes]:
-        """Every sidecar's bytes."""
+        """Return the bytes of every sidecar by its name."""
         return {path.name: path.read_bytes() for path in (self.out / "chunks").glob("*.json")}
 
     def _note(self, code: int, printed: str, start: int, faults: Sequence[Fault], fired: Sequence[str]) -> None:
@@ -176,7 +185,7 @@ class FaultyCommand:
 
     def _assert_nothing_left(self, driver: subprocess.Popen[str], forgotten: set[str]) -> None:
         wait_until_gone(self.plan, spared=self.shared.processes() if self.shared else set())
-        if driver.returncode >= 0:  # whoever was killed for good is cleaned up after by the next start
+        if driver.returncode >= 0:  # after SIGKILL (-9), the next start cleans up
             assert self.shared or not abandoned_memory() - forgotten
             assert not list(Path("/tmp").glob(f"mmpr-ray-{driver.pid}-*"))
             assert not (self.out / "driver.json").exists()
@@ -186,7 +195,7 @@ class FaultyBuild(FaultyCommand):
     """A build of `source` into `out`.
 
     Args:
-        command: what starts the driver; `--source`, `--out` and the settings follow.
+        command: the program of the driver; `--source`, `--out` and the settings are appended.
     """
 
     def __init__(
@@ -223,12 +232,12 @@ class _Timer(threading.Thread):
             time.sleep(0.005)
         if self._driver.poll() is None:
             self.fired = f"{self._fault.event} {self._fault.action}"
-            with suppress(ProcessLookupError, psutil.NoSuchProcess):  # it ends just now
+            with suppress(ProcessLookupError, psutil.NoSuchProcess):  # the driver has just ended
                 fault_actions.act(self._fault.action, str(self._plan), "", ())
 
 
 def write_plan(plan: Path, start: int, faults: Sequence[Fault]) -> None:
-    """Whole or not at all: processes read it while it is replaced."""
+    """Write the plan atomically: processes read it while it is replaced."""
     plan.parent.mkdir(parents=True, exist_ok=True)
     new = plan.with_suffix(".new")
     planned = [{**asdict(fault), "id": i} for i, fault in enumerate(faults)]
@@ -237,13 +246,13 @@ def write_plan(plan: Path, start: int, faults: Sequence[Fault]) -> None:
 
 
 def abandoned_memory() -> set[str]:
-    """Shared-memory segments and semaphores of engines that are dead."""
+    """Return the shared-memory segments and semaphores of dead engines."""
     named = ((path.name, re.search(r"mmpr-\w+-(\d+)-", path.name)) for path in Path("/dev/shm").iterdir())
     return {name for name, found in named if found and not psutil.pid_exists(int(found[1]))}
 
 
 def wait_until_gone(plan: Path, *, spared: set[int] = frozenset(), timeout_s: float = 180.0) -> None:
-    """Wait until no process of a start is left but those that serve other starts too."""
+    """Wait until all processes of a start have ended, except those in `spared`, which serve other starts too."""
     end = time.monotonic() + timeout_s
     while left := [one for one in psutil.process_iter() if one.pid not in spared and _belongs(one, plan)]:
         assert time.monotonic() < end, f"left behind: {left}"
@@ -259,13 +268,13 @@ def _belongs(process: psutil.Process, plan: Path) -> bool:
 
 
 def dataset(out: Path) -> dict[str, bytes]:
-    """The bytes of every file that trainers read."""
+    """Return the bytes of every file that trainers read, by name."""
     files = [*sorted((out / "data").iterdir()), out / "skips.parquet"]
     return {path.name: path.read_bytes() for path in files}
 
 
 def questions(out: Path) -> Counter[tuple[str, int]]:
-    """How often each source row is among the committed questions."""
+    """Count how often each (source, row) is committed; each must be there exactly once."""
     folder = RunFolder(str(out))
     commits = folder.committed().values()
     found = (one.question for commit in commits for one in read_chunk(folder, commit, images=False))
@@ -273,7 +282,7 @@ def questions(out: Path) -> Counter[tuple[str, int]]:
 
 
 def strays(out: Path) -> set[str]:
-    """Files of a finished run that nothing names."""
+    """Return the files of a finished run that neither a sidecar nor the manifest names."""
     sidecars = [json.loads(path.read_text()) for path in (out / "chunks").glob("*.json")]
     named = {file["path"] for sidecar in sidecars for file in (sidecar["questions"], sidecar["responses"])}
     named |= {f"chunks/{path.name}" for path in (out / "chunks").glob("*.json")}

@@ -1,4 +1,4 @@
-"""Servers that misbehave on order: a host of images, and a model's server, each at the n-th request of a start."""
+"""Servers with planned faults at the n-th request of a start: an image server and a model server."""
 
 import json
 import threading
@@ -9,11 +9,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from tests.endpoint_standin import IMAGE, Standin, answer
 
-STEP_S = 0.25  # between the bytes of a server that drips
+STEP_S = 0.25  # between two bytes of a `drip` reply
 
 
 class Orders:
-    """What a start's requests meet, by their numbers, and what they have met."""
+    """The faults of a start's requests, by the number of the request, and those that happened."""
 
     def __init__(self, event):
         self.event = event
@@ -21,13 +21,13 @@ class Orders:
         self.expect(())
 
     def expect(self, faults):
-        """The next start's."""
+        """Set the faults of the next start."""
         with self._lock:
             self._due = {fault.nth + i: fault.action for fault in faults for i in range(fault.times)}
             self._asked, self.fired = 0, Counter()
 
     def next(self):
-        """What this request meets, or None."""
+        """Return the fault of this request, or None."""
         with self._lock:
             self._asked += 1
             action = self._due.get(self._asked)
@@ -37,11 +37,11 @@ class Orders:
 
 
 def _spoiled(handler, action, content):
-    """Answer as no client likes it.
+    """Send a faulty reply.
 
     Args:
-        action: `silent` says nothing, `drip` a byte now and then, `drop` hangs up, `short` ends amid the answer; a
-            number is a status, to be asked again at once.
+        action: `silent`: no reply; `drip`: one byte every `STEP_S` seconds; `drop`: close the connection; `short`:
+            close it in the middle of the reply; a number: an HTTP status with `Retry-After: 0`.
     """
     if action == "silent":
         handler.connection.settimeout(15)
@@ -85,7 +85,7 @@ class _Images(BaseHTTPRequestHandler):
 
 @contextmanager
 def image_host(folder):
-    """Serve a folder's files; gives the address and the orders."""
+    """Serve a folder's files during the block; yield the server's address and its orders."""
     orders = Orders("image")
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Images", (_Images,), {"folder": folder, "orders": orders}))
     server.daemon_threads = True
@@ -99,21 +99,22 @@ def image_host(folder):
 
 
 def blind_answer(question, index):
-    """What the stand-in says where there is an image; without one nothing that it would say with it."""
+    """Return the stand-in's answer; without an image it is another one, so that chosen and rejected sides differ."""
     if IMAGE in question or "Count from one" in question:
         return answer(question, index)
     return "Nothing at all is to be seen here, so there is nothing to be said of it either."
 
 
 class OrderedStandin(Standin):
-    """A model's server whose faults come by the number of the request."""
+    """A model server with planned faults at the n-th request."""
 
     def __init__(self, orders):
         super().__init__(answer=blind_answer)
         self.orders = orders
 
     def next_fault(self, path, body):
-        if "completions" not in path or "Count from one" in json.dumps(body):  # what an engine asks at its start
+        # The requests of an engine's start ("Count from one to twenty ...") are not counted.
+        if "completions" not in path or "Count from one" in json.dumps(body):
             return None
         action = self.orders.next()
         if action is None or not action.isdecimal():

@@ -1,4 +1,4 @@
-"""A Ray of several nodes that builds under faults share: its start is dear, and its nodes may be lost one by one."""
+"""A Ray of several nodes that builds with faults share, because it starts slowly; its nodes may be lost one by one."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _SERVERS = ("DashboardAgent", "RuntimeEnvAgent", "IDLE")
 
 
 class SharedRay:
-    """A head node with the drivers, and worker nodes. `plan` names the fault of each start.
+    """A head node, where the drivers run, and worker nodes. The file `plan` has the faults of the present start.
 
     Args:
-        folder: for the plan and Ray's files; short, for sockets lie in it.
+        folder: for the plan and Ray's files; its path must be short, because Ray puts sockets in it.
         inject: PYTHONPATH of Ray's workers.
-        workers: nodes beside the head.
+        workers: number of nodes besides the head.
     """
 
     def __init__(self, folder: Path, inject: str, *, workers: int) -> None:
@@ -39,10 +39,10 @@ class SharedRay:
         self.restore()
 
     def restore(self) -> None:
-        """Start nodes in the place of those that were lost; one after another, else they take each other's ports."""
+        """Replace lost nodes, one after another: nodes that start together may choose the same ports."""
         for node in [node for node in self._nodes if node.poll() is not None]:
             self._nodes.remove(node)
-        if alive(self._dashboard) != len(self._nodes):  # Ray gave one up that was too busy to answer
+        if alive(self._dashboard) != len(self._nodes):  # Ray counts a node as dead that was too busy to answer
             self._end(self._nodes[1:])
             del self._nodes[1:]
             wait_for(lambda: alive(self._dashboard) == 1, self._nodes[0])
@@ -52,7 +52,7 @@ class SharedRay:
         Path(f"{self.plan}.nodes").write_text(" ".join(str(node.pid) for node in self._nodes[1:]))
 
     def processes(self) -> set[int]:
-        """Ray's own processes, which outlive a build."""
+        """Return the pids of Ray's own processes, which live longer than a build."""
         found = set()
         for node in self._nodes:
             if node.poll() is None:
@@ -83,7 +83,7 @@ def _serves(process: psutil.Process) -> bool:
 
 @contextmanager
 def shared_ray(inject: str, *, workers: int) -> Iterator[SharedRay]:
-    """Within, the Ray is up."""
+    """Start a shared Ray for the block."""
     folder = Path(tempfile.mkdtemp(prefix="mmpr-test-", dir="/tmp"))
     try:
         ray = SharedRay(folder, inject, workers=workers)

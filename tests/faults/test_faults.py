@@ -1,4 +1,4 @@
-"""A sample of the fault harness; `benchmarks/bench_faults.py` draws hundreds more of the same kinds."""
+"""A sample of random faults; `benchmarks/bench_faults.py` draws hundreds more of the same kinds."""
 
 import numpy as np
 
@@ -56,4 +56,4 @@ def test_nodes_and_engines_that_go_at_once_cost_what_they_held_and_at_most_one_l
     assert (ledger.fired, ledger.exits) == (len(faults), (0,)), ledger
     assert_whole(build.out, ours)
     events = (build.out / "events.jsonl").read_text().splitlines()
-    assert sum('"node_lost"' in event for event in events) <= 2  # none where the build ends before Ray gives them up
+    assert sum('"node_lost"' in event for event in events) <= 2  # none if the build ends before Ray reports the nodes

@@ -1,4 +1,4 @@
-"""SIGTERM as schedulers send it, from a build's first second to its last: 75, one line, nothing left behind."""
+"""SIGTERM at any moment of a build, as schedulers send it: exit code 75, one line on stderr, nothing left behind."""
 
 import signal
 import subprocess
@@ -21,10 +21,10 @@ MMPR = (sys.executable, "-m", "mmpr")
 
 def test_signals_to_a_group_to_all_and_in_storms_end_with_75_at_any_moment(ours):
     moments = [
-        Fault("open", "/driver.json", 1, "storm"),  # the claim
+        Fault("open", "/driver.json", 1, "storm"),  # the driver claims the run folder
         Fault("open", "/server.log", 1, "SIGTERM-group"),  # Ray starts
         Fault("os.link", "/chunks/", 2, "SIGTERM-all"),
-        Fault("open", "/data/", 1, "SIGTERM-group"),  # a dataset's shards
+        Fault("open", "/data/", 1, "SIGTERM-group"),  # the shards of the dataset
     ]
     build = ours.build("signals", shared=False)
     ledger = build.run([[fault] for fault in moments])
@@ -60,7 +60,7 @@ def test_a_signal_at_any_moment_of_a_short_command_ends_it_in_a_line_or_not_at_a
     time.sleep(after_s)
     build.send_signal(signal.SIGTERM)
     _, printed = build.communicate()
-    # before its own first line a process has only the system's answer
+    # Before its first line runs, a process has no handler, so the system ends it.
     assert (build.returncode, printed) in ((75, STOPPED + "\n"), (0, ""), (-signal.SIGTERM, ""))
 
 

@@ -1,4 +1,4 @@
-"""What a fault does when its moment has come, in whichever process that is. Imported only then: it may import much."""
+"""Carry out a fault, in the process in which it is due. Imported only then, so it may import large packages."""
 
 import os
 import signal
@@ -17,12 +17,12 @@ CLOCK_STEP_S = {"clock-forward": 7200.0, "clock-back": -86_400.0}
 
 
 def act(action, plan, event, arguments):
-    """Do it: end something, step the clock, or let the call at hand fail.
+    """End something, change the clock, or let the next call fail.
 
     Args:
-        action: as `harness.Fault` has it.
-        plan: its path; the driver's pid lies in `plan.driver`, those of a shared Ray's nodes in `plan.nodes`.
-        event, arguments: of the audit event whose call comes next.
+        action: as in `harness.Fault`.
+        plan: path of the plan; `PLAN.driver` has the driver's pid, `PLAN.nodes` those of a shared Ray's nodes.
+        event, arguments: of the audit event, which comes before its call.
     """
     driver = int(Path(f"{plan}.driver").read_text())
     if action in SIGNALS:
@@ -46,7 +46,11 @@ def act(action, plan, event, arguments):
 
 
 def _fail(action, event, arguments):
-    """NFS does what was asked, loses its reply, and meets its own work when the client asks again."""
+    """Raise the error that a full, read-only or network disk would raise.
+
+    `done-unheard` is a case of NFS: the server does the call, its reply is lost, and the client's second request fails
+    because the work is already done.
+    """
     if action == "done-unheard":
         source, target = arguments[:2]
         (os.link if event == "os.link" else os.replace)(source, target)
@@ -67,7 +71,7 @@ def _storm(driver):
 
 
 def _end_all(driver):
-    """What systemd and scancel do: the driver, Ray's servers, workers and engines alike."""
+    """Send SIGTERM to the driver, Ray's servers, workers and engines, as systemd and scancel do."""
     top = psutil.Process(driver)
     for process in [top, *top.children(recursive=True)]:
         process.terminate()
@@ -84,7 +88,7 @@ SIGNALS = {
 
 
 def _kill_nodes(plan, n):
-    """The Ray nodes that were started last, each with all that runs on it."""
+    """Kill the n Ray nodes that were started last, each with all its processes."""
     pids = [int(pid) for pid in Path(f"{plan}.nodes").read_text().split()]
     processes = []
     for pid in [pid for pid in pids if psutil.pid_exists(pid)][-n:]:
@@ -94,7 +98,7 @@ def _kill_nodes(plan, n):
 
 
 def _kill(processes):
-    """All at once, this one last."""
+    """Kill the processes at once; if this process is one of them, it is the last."""
     own = os.getpid()
     for process in sorted(processes, key=lambda one: one.pid == own):
         with suppress(psutil.NoSuchProcess):
@@ -109,5 +113,5 @@ def _is_engine_of(process, plan):
 
 
 def _step_clock(plan, step_s):
-    """From now on the wall clock of all processes of the plan is another (`sitecustomize` looks for the file)."""
+    """Change the wall clock of all processes of the plan from now on, by a file that `sitecustomize` looks for."""
     Path(f"{plan}.clock").write_text(str(step_s))

@@ -1,8 +1,8 @@
-"""Loaded by every Python process whose PYTHONPATH has this folder: does what a plan says at the moments it names.
+"""Carry out the faults of a plan. Every Python process whose PYTHONPATH has this folder loads this module.
 
-Moments are Python's audit events (PEP 578): `open`, `os.link`, `os.rename`, `os.remove`, `socket.connect` and `engine`
-from `drive.py`. They come before the call itself. Counters lie beside the plan, so that a moment is the n-th over all
-processes. The plan is read again when it is another: a Ray that several builds share has each build's faults in turn.
+The moments are Python's audit events (PEP 578): `open`, `os.link`, `os.rename`, `os.remove`, `socket.connect`, and
+`engine` from `drive.py`. They come before the call itself. Files next to the plan count them, so that "the n-th event"
+is counted over all processes. A changed plan is read again: a Ray that several builds share gets each build's faults.
 """
 
 import json
@@ -15,10 +15,11 @@ WATCHED = frozenset(("open", "os.link", "os.rename", "os.remove", "socket.connec
 
 
 def _is_due(fault, start):
-    """At `times` moments from the n-th on; at every one where n is 0."""
+    """Count an event and return whether the fault is due: at `times` events from the `nth` on; with 0, at every one."""
     if fault["nth"] == 0:
         return True
-    with open(f"{PLAN}.{start}.{fault['id']}.count", "ab", buffering=0) as count:  # noqa: PTH123 imports nothing
+    # `open` and not `pathlib`: every Python process loads this module, so it imports very little.
+    with open(f"{PLAN}.{start}.{fault['id']}.count", "ab", buffering=0) as count:  # noqa: PTH123
         count.write(b".")
         return fault["nth"] <= count.tell() < fault["nth"] + fault["times"]
 
@@ -56,7 +57,7 @@ def _install():
 
 
 def _follow_clock():
-    """`time.time` as a plan has stepped it; audit events know nothing of clocks."""
+    """Replace `time.time` by a clock that a plan can change; clocks raise no audit events."""
     real, stepped = time.time, f"{PLAN}.clock"
 
     def now():
