@@ -244,12 +244,14 @@ class Prompt:
 class Response:
     """A response of an engine. The `text` of a completion follows the prefix in `decode(prefix ids + its ids)`.
 
-    `token_ids` are kept only for drafts and completions. `seed`: None if the request had none. `round` counts the
-    requests of one question and stage, from 0. `gain`: nats per token by which the image makes the response likelier,
-    if scored. `thoughts` are kept apart from `text` for a thinking model, without their marks; thoughts that were never
-    closed have no text after them. `thought_ids` are their tokens with the marks and the following blanks; only drafts
-    have them, and they are not stored. `n_tokens` counts all tokens. `model`: None means the run's own. For imported
-    responses, `n_tokens` and `finish_reason` are None if the file does not have them.
+    `token_ids` are stored only for drafts and completions. `logprobs`: their natural log-probabilities by the model
+    itself, before temperature and top-k; empty unless the request asked for them, and not stored. `seed`: None if
+    the request had none. `round` counts the requests of one question and stage, from 0. `gain`: nats per token by
+    which the image makes the response likelier, if scored. `thoughts` are kept apart from `text` for a thinking
+    model, without their marks; thoughts that were never closed have no text after them. `thought_ids` are their
+    tokens with the marks and the following blanks; only drafts have them, and they are not stored. `n_tokens`
+    counts all tokens. `model`: None means the run's own. For imported responses, `n_tokens` and `finish_reason` are
+    None if the file does not have them.
     """
 
     question_id: str
@@ -265,6 +267,7 @@ class Response:
     thoughts: str | None = None
     model: str | None = None
     thought_ids: tuple[int, ...] = ()
+    logprobs: tuple[float, ...] = ()
 
     @property
     def tokens(self) -> int:

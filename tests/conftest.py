@@ -26,7 +26,12 @@ settings.load_profile("mmpr")
 # Files that start a Ray cluster of their own in this process: before the shared one is up, for a process joins one.
 OWN_RAY = ("test_cluster.py", "test_metrics.py", "test_places.py")
 TRAINS = ("test_mpo.py", "test_pocket.py")  # minutes of torch, which belong beside the engine's
-STARTS_BUILDS = ("test_faults.py", "test_signals.py", "test_cluster_jobs.py", "test_ray_token.py")  # in processes of their own
+STARTS_BUILDS = (
+    "test_faults.py",
+    "test_signals.py",
+    "test_cluster_jobs.py",
+    "test_ray_token.py",
+)  # in processes of their own
 # Files whose tests take seconds each: they start many programs, or look at all patterns, faults and old runs.
 LONG = (
     *("test_linear.py", "test_damage.py", "test_processes.py", "test_old_runs.py", "test_extras.py", "test_bounded.py"),

@@ -14,7 +14,6 @@ from mmpr.builder.build_flow import build
 from mmpr.builder.engine_choice import endpoint_options
 from mmpr.demo.pocket_language import describe
 from mmpr.demo.pocket_world import PlacedShape, Scene
-from mmpr.engines.scripted import ScriptedEngine
 from mmpr.errors import ConfigError, RequestRefused
 from mmpr.images import Loader
 from mmpr.reporting.pair_story import read_story
@@ -26,6 +25,7 @@ from mmpr.types import Finish, Question, Reason, Response, Stage
 from mmpr.verification import verify
 from pipelines.pocket.figures import draft_figures
 from tests.recipes import changed_recipe, make_recipe
+from tests.seeing_engines import Forgetful, Reader
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the workers cannot import a test module
 RECIPE = make_recipe(n=1, max_tokens=60, draft_max_tokens=60, drafts=3)
@@ -33,12 +33,7 @@ DRAFTS = ("There is a wall with some things on it.", "There is a red circle on a
 FAR_TOO_LONG = "There is a red circle " * 20
 
 
-class Reader(ScriptedEngine):
-    """Finds `red` likely when it sees the image, and every other text as likely with as without."""
-
-    async def score(self, prompt, token_ids):
-        await super().score(prompt, token_ids)
-        return -0.5 if prompt.images and "red" in self.decode(token_ids) else -2.0
+both = pytest.mark.parametrize("make", [Reader, Forgetful])
 
 
 def script(prompt, index):
@@ -59,8 +54,9 @@ def question(tmp_path):
     return Question("q", "s", 0, "Describe.", images=(str(tmp_path / "a.png"),))
 
 
-async def test_the_draft_that_the_image_speaks_for_is_cut_and_the_others_are_kept(question):
-    engine = Reader(script)
+@both
+async def test_the_draft_that_the_image_speaks_for_is_cut_and_the_others_are_kept(question, make):
+    engine = make(script)
     answered = await answer(question, engine, RECIPE, load)
     assert (
         answered.draft == 1 and [r.gain for r in answered.responses] == [0.0, 1.5, 0.0, None] and answered.skip is None
@@ -71,14 +67,17 @@ async def test_the_draft_that_the_image_speaks_for_is_cut_and_the_others_are_kep
     ]
     assert DRAFTS[1].startswith(answered.cut.prefix.text)
     drafted, *scored, ended = engine.prompts
-    assert [prompt.stage for prompt in scored] == [Stage.SCORE] * 6 and ended.stage is Stage.COMPLETION
-    seeing, unseeing = scored[::2], scored[1::2]
-    assert {prompt.messages for prompt in seeing} == {drafted.messages} and all(prompt.images for prompt in seeing)
-    assert not any(prompt.images or "<image>" in prompt.messages[0].text for prompt in unseeing)
+    assert {prompt.stage for prompt in scored} == {Stage.SCORE} and ended.stage is Stage.COMPLETION
+    seeing, unseeing = [[one for one in scored if bool(one.images) is sees] for sees in (True, False)]
+    # with the image, the engine knows the log-probabilities from sampling
+    assert (len(seeing), len(unseeing)) == (3 if make is Forgetful else 0, 3)
+    assert {prompt.messages for prompt in seeing} <= {drafted.messages}
+    assert not any("<image>" in prompt.messages[0].text for prompt in unseeing)
 
 
-async def test_scores_of_the_halves_are_the_chosen_drafts(question):
-    engine = Reader(script)
+@both
+async def test_scores_of_the_halves_are_the_chosen_drafts(question, make):
+    engine = make(script)
     answered = await answer(question, engine, changed_recipe(RECIPE, grounding=True, keep_fraction=0.2), load)
     assert answered.scores == {0: (-0.5, -2.0)}  # "red" stands behind the cut
 

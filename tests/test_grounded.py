@@ -14,7 +14,6 @@ from rich.console import Console
 
 from mmpr.builder.answer import Rounds, answer
 from mmpr.builder.build_flow import _first_round, build, pair_again
-from mmpr.engines.scripted import ScriptedEngine
 from mmpr.errors import ConfigError, RequestRefused
 from mmpr.images import Loader
 from mmpr.judging import Judge
@@ -26,19 +25,12 @@ from mmpr.settings.config import BuildConfig, merge
 from mmpr.types import Certainty, Finish, Outcome, Question, Reason, Response, Stage, Verdict
 from mmpr.verification import verify
 from tests.recipes import changed_recipe, make_recipe
+from tests.seeing_engines import Forgetful, Reader
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the workers cannot import a test module
 RECIPE = make_recipe(n=4, max_tokens=200, draft_max_tokens=60, grounding=True)
 GUESS, SEEN = "At a glance there are two.\nFinal Answer: 2", "A red circle, and a red one below.\nFinal Answer: 2"
 TEXTS = (GUESS, "Many, I think.\nFinal Answer: 3", SEEN, "Few, I think.\nFinal Answer: 1")
-
-
-class Reader(ScriptedEngine):
-    """Finds `red` likely when it sees the image, and every other text as likely with as without."""
-
-    async def score(self, prompt, token_ids):
-        await super().score(prompt, token_ids)
-        return -0.5 if prompt.images and "red" in self.decode(token_ids) else -2.0
 
 
 class Refusing(Reader):
@@ -73,19 +65,27 @@ def scored(engine):
     return [prompt for prompt in engine.prompts if prompt.stage is Stage.SCORE]
 
 
-def test_right_responses_are_scored_with_the_image_and_without(question):
-    engine = Reader(script)
+both = pytest.mark.parametrize("make", [Reader, Forgetful])
+
+
+@both
+def test_right_responses_are_scored_with_the_image_and_without(question, make):
+    engine = make(script)
     answered = asked(question, engine)
     assert [response.gain for response in answered.responses] == [0.0, None, 1.5, None]
-    assert [bool(prompt.images) for prompt in scored(engine)] == [True, False] * 2
-    assert not any("<image>" in prompt.messages[0].text for prompt in scored(engine)[1::2])
+    # with the image, the engine knows the log-probabilities from sampling
+    sees = [bool(prompt.images) for prompt in scored(engine)]
+    assert (sees.count(True), sees.count(False)) == (2 if make is Forgetful else 0, 2)
+    assert not any("<image>" in prompt.messages[0].text for prompt in scored(engine) if not prompt.images)
+    assert not any(response.token_ids or response.logprobs for response in answered.responses)
 
 
-def test_a_text_that_came_twice_is_scored_once_and_both_have_its_gain(question):
-    engine = Reader(script)
+@both
+def test_a_text_that_came_twice_is_scored_once_and_both_have_its_gain(question, make):
+    engine = make(script)
     answered = asked(question, engine, changed_recipe(RECIPE, n=8), first=8)
     assert [response.gain for response in answered.responses] == [0.0, None, 1.5, None] * 2
-    assert len(scored(engine)) == 4
+    assert len(scored(engine)) == (4 if make is Forgetful else 2)
 
 
 @pytest.mark.parametrize(

@@ -148,7 +148,9 @@ async def test_an_ending_sees_what_its_view_says_and_the_scores_the_own_image(qu
     recipe = changed_recipe(RECIPE, rejected_view=view, completions=2, grounding=True)
     answered = await answer(questions[0], engine, recipe, load, others=questions)
     drafted, ended, *scored = engine.prompts
-    assert [prompt.stage for prompt in engine.prompts] == [Stage.DRAFT, Stage.COMPLETION] + [Stage.SCORE] * 3
+    assert [prompt.stage for prompt in engine.prompts] == [Stage.DRAFT, Stage.COMPLETION] + [
+        Stage.SCORE
+    ] * 2  # of the completions
     assert drafted.images == (own,) and {prompt.images for prompt in scored} == {(own,)}
     assert ended.messages[0].text == ("Describe." if view is View.BLIND else "<image>\nDescribe.")
     assert (ended.images == (own,)) is (view is View.IMAGE_KEPT)

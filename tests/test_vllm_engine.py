@@ -109,6 +109,19 @@ async def test_transformers_internvl_says_each_token_as_likely_as_the_engine(eng
         assert found[:n].mean().item() == pytest.approx(await engine.score(asked, said.token_ids[:n]), abs=2e-3)
 
 
+async def test_log_probabilities_from_sampling_are_those_of_a_prefill(engine):
+    """Whatever the sampling: temperature, top-k and top-p choose tokens; the log-probabilities are the model's own."""
+    asked = prompt("<image>\nDescribe the image.", image(), stage=Stage.SAMPLE)
+    sampling = Sampling(n=4, temperature=0.7, top_k=20, top_p=0.9, max_tokens=60, seed=5, scored=True)
+    for said in await engine.generate(asked, sampling):
+        assert engine.decode(said.token_ids) == said.text and len(said.logprobs) == len(said.token_ids) > 5
+        for n in (1, 5, len(said.token_ids)):
+            scored = await engine.score(asked, said.token_ids[:n])
+            assert sum(said.logprobs[:n]) / n == pytest.approx(scored, abs=2e-3)
+    (unscored,) = await engine.generate(asked, Sampling(max_tokens=10))
+    assert unscored.logprobs == () == unscored.token_ids
+
+
 async def test_what_the_engine_says_itself_scores_higher_than_other_words(engine):
     asked = prompt("<image>\nDescribe the image.", image(), stage=Stage.DRAFT)
     (own,) = await engine.generate(asked, Sampling(temperature=0.0, max_tokens=30))

@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from statistics import fmean
 
 from mmpr.builder.rejected_images import LoadImages, shown_images
 from mmpr.builder.work_threads import WorkThreads
@@ -55,7 +56,9 @@ class AskRecipe:
         """Return the most tiles that the question's images are cut into; None: the engine's own limit."""
         return self.video_tiles if any(is_frame(reference) for reference in question.images) else self.max_tiles
 
-    def request(self, question: Question, stage: Stage, *, n: int, max_tokens: int, first: int = 0) -> Sampling:
+    def request(
+        self, question: Question, stage: Stage, *, n: int, max_tokens: int, first: int = 0, scored: bool = False
+    ) -> Sampling:
         """Return the sampling of one request.
 
         The seed of a seeded run depends only on the question's place and the stage.
@@ -66,8 +69,9 @@ class AskRecipe:
             # 31 bits: seeds must fit a signed 32-bit integer
             seed = int.from_bytes(hashlib.sha256(place.encode()).digest()[:4], "big") >> 1
         return Sampling(
-            n, options.temperature, options.top_k, options.top_p, max_tokens, seed, first, options.max_thought_tokens
-        )
+            n, options.temperature, options.top_k, options.top_p, max_tokens, seed, first, options.max_thought_tokens,
+            scored,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,12 +217,15 @@ async def _sample_in_rounds(
 ) -> AnsweredQuestion:
     """Sample in rounds. Each round is judged before the next is planned; every generated response is kept."""
     question, judged, n_rounds = answered.question, list[Judged](), 0
+    scored = recipe.dropout.grounding and bool(prompt.images)
     rates = SourceRates() if recipe.sampling.seeded else rounds.rates
     plan = partial(next_round, question, rule=rounds.rule, first=rounds.first, cap=recipe.sampling.n)
     # in a thread: pairing of long responses takes up to seconds
     while n := await threads.compute(partial(plan, prior=rates.prior(question.source)), judged):
         rounds.announce(n)
-        sampling = recipe.request(question, prompt.stage, n=n, max_tokens=recipe.sampling.max_tokens, first=len(judged))
+        sampling = recipe.request(
+            question, prompt.stage, n=n, max_tokens=recipe.sampling.max_tokens, first=len(judged), scored=scored
+        )
         try:
             given = await engine.generate(prompt, sampling)
         except RequestRefused as error:  # the earlier rounds were paid for: keep them beside the skip
@@ -231,20 +238,24 @@ async def _sample_in_rounds(
             answered, responses=tuple(response for response, _ in judged), verdicts=tuple(v for _, v in judged)
         )
         n_rounds += 1
-    return await _gains_of_right(answered, prompt, engine, threads) if recipe.dropout.grounding else answered
+    if not scored:
+        return answered
+    answered = await _gains_of_right(answered, prompt, engine, threads)
+    # scored now: the ids of all responses of a chunk would be its largest part
+    return replace(answered, responses=tuple(replace(one, token_ids=(), logprobs=()) for one in answered.responses))
 
 
 async def _gains_of_right(
     answered: AnsweredQuestion, prompt: Prompt, engine: Engine, threads: WorkThreads
 ) -> AnsweredQuestion:
-    """Compute the gains of the responses that may be chosen, if there is an image and something to reject."""
+    """Compute the gains of the responses that may be chosen, if there is something to reject."""
     # only these can be chosen, so the gain of the others would be computed for nothing
     right = [
         response
         for response, verdict in zip(answered.responses, answered.verdicts, strict=True)
         if may_be_chosen((response, verdict))
     ]
-    if not prompt.images or len(right) == len(answered.responses):
+    if len(right) == len(answered.responses):
         return answered
     gains = await _gains(right, prompt, engine, threads)
     if isinstance(gains, Skip):  # all responses were paid for: keep them beside the skip
@@ -257,8 +268,9 @@ async def _drafts(
 ) -> Sequence[Response]:
     if question.draft is None:
         sampling = recipe.request(
-            question, Stage.DRAFT, n=recipe.dropout.drafts, max_tokens=recipe.dropout.draft_max_tokens
-        )
+            question, Stage.DRAFT, n=recipe.dropout.drafts, max_tokens=recipe.dropout.draft_max_tokens,
+            scored=recipe.dropout.grounding or recipe.dropout.drafts > 1,
+        )  # fmt: skip
         return await engine.generate(prompt, sampling)
     if engine.continues is Continues.TEXT:
         return [given_text(question, await engine.count_tokens(question.draft))]
@@ -316,7 +328,8 @@ async def _gains(
     """Return by index how much likelier each response is with the image than without it, in nats per token.
 
     Text that the language model would have written anyway gains nothing; text that was read off the image gains most.
-    Each text costs two prefills. If all texts are equal, there is nothing to choose and nothing is computed.
+    Each text costs a prefill without the image. With the image, the engine knows the log-probabilities from sampling
+    (else that is a second prefill). If all texts are equal, there is nothing to choose and nothing is computed.
     """
     seeing = replace(prompt, stage=Stage.SCORE)
     unseeing = without_images(seeing)
@@ -324,10 +337,11 @@ async def _gains(
     async def gain(one: Response) -> float:
         ids = one.token_ids or await threads.tokenize(engine.encode, one.text)
         behind = None if one.thoughts is None else Prefix("", (), one.thoughts, one.thought_ids)
-        seen, unseen = await asyncio.gather(
-            *(engine.score(replace(side, prefix=behind), ids) for side in (seeing, unseeing))
-        )
-        return seen - unseen
+        unseen = engine.score(replace(unseeing, prefix=behind), ids)
+        if one.logprobs:
+            return fmean(one.logprobs) - await unseen
+        seen, blind = await asyncio.gather(engine.score(replace(seeing, prefix=behind), ids), unseen)
+        return seen - blind
 
     # equal texts have equal gains: score each text once
     texts = {one.text: one for one in responses}
@@ -352,16 +366,25 @@ async def _cut(draft: Response, engine: Engine, recipe: AskRecipe, threads: Work
 
 
 async def _score(answered: AnsweredQuestion, prompt: Prompt, engine: Engine) -> AnsweredQuestion:
-    """Score the two continuations behind the cut, given the image: one prefill each."""
+    """Score the draft's continuation behind the cut and each completion, given the image.
+
+    The engine knows the log-probabilities of its own draft from sampling; a completion was generated without the image
+    and costs a prefill.
+    """
     draft, cut = answered.responses[answered.draft], answered.cut
     completions = [response for response in answered.responses if response.stage is Stage.COMPLETION]
     assert cut is not None, "a completion without a cut"
     usable = usable_completions(draft.text[len(cut.prefix.text) :], completions)
     assert isinstance(usable, list), "scores of a question that is a skip"
     seeing = replace(prompt, stage=Stage.SCORE, prefix=cut.prefix)
-    halves = (draft.token_ids[len(cut.prefix.token_ids) :], *(completion.token_ids for completion in usable))
+    n_kept = len(cut.prefix.token_ids)
+    ids = [completion.token_ids for completion in usable]
     try:
-        chosen, *rejected = await asyncio.gather(*(engine.score(seeing, half) for half in halves))
+        if known := draft.logprobs[n_kept:]:
+            chosen, rejected = fmean(known), await asyncio.gather(*(engine.score(seeing, one) for one in ids))
+        else:
+            halves = (draft.token_ids[n_kept:], *ids)
+            chosen, *rejected = await asyncio.gather(*(engine.score(seeing, half) for half in halves))
     except RequestRefused as error:  # all responses were paid for: keep them beside the skip
         skip = Skip(answered.question.id, Stage.SCORE, error.reason, error.detail)
         return replace(answered, skip=skip)

@@ -19,7 +19,8 @@ class Sampling:
     """How an engine samples one request; `top_k` 0 means no limit; with a seed of None the engine chooses one.
 
     `first` is the index of the first response; the seed of a response is `seed` plus its index. After
-    `max_thought_tokens` tokens the engine closes the thoughts; None: no limit.
+    `max_thought_tokens` tokens the engine closes the thoughts; None: no limit. `scored`: return each response with its
+    token ids and their log-probabilities, if the engine can.
     """
 
     n: int = 1
@@ -30,6 +31,7 @@ class Sampling:
     seed: int | None = None
     first: int = 0
     max_thought_tokens: int | None = None
+    scored: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable, Sequence
+from statistics import fmean
 
 from mmpr.engines.families import THINK, ThoughtMarks
 from mmpr.engines.protocol import AnswerScores, EngineClock, Pulse, Sampling, check_tags
@@ -28,6 +29,11 @@ def scripted_choice(prompt: Prompt, answers: Sequence[str]) -> Sequence[float]:
     text = "\n".join(message.text for message in prompt.messages)
     digest = hashlib.sha256(text.encode()).digest()
     return [-digest[i % len(digest)] / 32 for i in range(len(answers))]
+
+
+def _logprob(token_id: int) -> float:
+    """Return a log-probability that the token alone decides, with an image and without."""
+    return -(token_id % 97) / 97
 
 
 class ScriptedEngine:
@@ -81,7 +87,7 @@ class ScriptedEngine:
     async def score(self, prompt: Prompt, token_ids: Sequence[int]) -> float:
         check_tags(prompt)
         self.prompts.append(prompt)
-        return -len(set(token_ids)) / len(token_ids)  # any number that depends only on the text
+        return fmean(map(_logprob, token_ids))
 
     async def choose(self, prompt: Prompt, answers: Sequence[str]) -> AnswerScores:
         check_tags(prompt)
@@ -101,9 +107,10 @@ class ScriptedEngine:
         seed = None if sampling.seed is None else sampling.seed + index
         thoughts, n_thoughts = self._thoughts(prompt, ids)
         kept = ids if self.continues is Continues.EXACT else ()
+        scored = tuple(map(_logprob, kept[n_thoughts:])) if sampling.scored else ()
         return Response(
             prompt.question_id, prompt.stage, index, self.decode(ids[n_thoughts:]), kept[n_thoughts:], len(ids),
-            finish, seed, thoughts=thoughts, thought_ids=kept[:n_thoughts],
+            finish, seed, thoughts=thoughts, thought_ids=kept[:n_thoughts], logprobs=scored,
         )  # fmt: skip
 
     def _within(self, text: str, prompt: Prompt, most: int | None) -> str:

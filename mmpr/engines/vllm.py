@@ -465,6 +465,8 @@ class VllmEngine:
             seed=None if sampling.seed is None else sampling.seed + sampling.first,
             stop_token_ids=sorted(self._stops),
             thinking_token_budget=sampling.max_thought_tokens,
+            logprobs=0 if sampling.scored else None,  # of the sampled tokens alone
+            flat_logprobs=True,  # vLLM would keep a dict per token
             detokenize=False,  # `_text_after` decodes once, with the same call that decodes prefixes
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
@@ -484,9 +486,10 @@ class VllmEngine:
         response = Response(
             prompt.question_id, prompt.stage, index, text, (), len(output.token_ids), finish, seed, thoughts=thoughts
         )
-        if prompt.stage not in _KEEPS_IDS:
+        if prompt.stage not in _KEEPS_IDS and not sampling.scored:
             return response
-        return replace(response, token_ids=ids[n_thoughts:], thought_ids=ids[:n_thoughts])
+        scored = tuple(output.logprobs.logprobs[n_thoughts : len(ids)]) if sampling.scored else ()
+        return replace(response, token_ids=ids[n_thoughts:], thought_ids=ids[:n_thoughts], logprobs=scored)
 
     def _thoughts(self, prompt: Prompt, ids: tuple[int, ...]) -> tuple[str | None, int]:
         """Return the thoughts at the start of a response and the number of their ids; (None, 0) after a prefix."""
