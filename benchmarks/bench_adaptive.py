@@ -1,13 +1,13 @@
-"""What adaptive sampling saves: arms on the same questions and engine, then other targets on one arm's responses.
+"""Measure what adaptive sampling saves, on the same questions and engine; then other targets on one arm's responses.
 
     python -m benchmarks.bench_adaptive
     python -m benchmarks.bench_adaptive --questions 600 --json adaptive.json
 
-Every arm is a whole `mmpr build` of the pocket model over questions with known answers. "Generated", "prompt" and
-"engine s" are what the engine counted; prompt tokens are those that were computed, the cache's left out. The second
-table takes the responses of the arm that asked for most, in their order, and ends each question where a policy would
-have ended it: the same text for every policy. `at a cost of` is tokens for each question that reached the target,
-against the fixed arm of as many responses.
+Every arm is a whole `mmpr build` with the pocket model, on questions with reference answers. "Generated", "prompt" and
+"engine s" are the engine's own counts, relative to the first arm; prompt tokens are those that were computed, without
+those from the cache. The second table uses the responses of the arm with the most responses, in their order. It stops
+each question where a policy would have stopped, so all policies see the same texts. `at a cost of` is the number of
+tokens per question that reached the target, relative to "fixed 32" with the same target.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ ARMS = {
     "fixed 16": ("adaptive=false", "n=16"),
     "fixed 8": ("adaptive=false", "n=8"),
 }
-TARGETS = ((1, 1), (4, 2), (4, None), (15, 2), (15, None))  # pairs a question, uses of a response
+TARGETS = ((1, 1), (4, 2), (4, None), (15, 2), (15, None))  # (pairs per question, most uses of a response)
 Sampled = Callable[[Question, Sequence[Judged], PairOptions], Sequence[Judged]]
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One build: engine's counts, and questions that were paired at all and that reached the target."""
+    """One build: the engine's counts, and the numbers of questions with any pair and with all wanted pairs."""
 
     arm: str
     responses: int
@@ -55,7 +55,7 @@ class Arm:
 
 @dataclass(frozen=True)
 class Policy:
-    """One policy on the same responses."""
+    """The figures of one policy for one target, on the same responses."""
 
     policy: str
     pairs: int
@@ -67,12 +67,12 @@ class Policy:
 
     @property
     def cost(self) -> float:
-        """Tokens for each question that reached the target."""
+        """Tokens per question that reached the target."""
         return self.tokens / max(1, self.reached)
 
 
 def build(arm: str, questions: Path, out: Path) -> Arm:
-    """Run one build in a process of its own."""
+    """Run one build in its own process."""
     command = [sys.executable, "-m", "mmpr", "build", "--source", str(questions / "vqa.jsonl"), "--out", str(out)]
     done = subprocess.run([*command, *ARMS[arm]], capture_output=True, text=True, check=False)
     if done.returncode:
@@ -96,7 +96,7 @@ def _arm(arm: str, usage: dict[str, Any], judged: Sequence[list[Judged]], questi
 
 
 def asked(out: Path) -> Iterator[tuple[Question, list[Judged]]]:
-    """Every question of a run with its judged responses in the order of their indices."""
+    """Yield every question of a run with its judged responses in the order of their indices."""
     folder = RunFolder(str(out))
     for commit in folder.committed().values():
         for one in read_chunk(folder, commit):
@@ -109,18 +109,22 @@ def _in_order(committed: StoredQuestion) -> list[Judged]:
 
 
 def n_pairs(question: Question, judged: Sequence[Judged], rule: PairOptions) -> int:
-    """How many pairs the rule makes of these responses."""
+    """Return the number of pairs that the rule makes of these responses."""
     pairs = pair_responses(question, judged, rule)
     return 0 if isinstance(pairs, Skip) else len(pairs)
 
 
 def fixed(n: int) -> Sampled:
-    """The first n responses of every question."""
+    """Return the policy that takes the first n responses of every question."""
     return lambda question, judged, rule: judged[:n]
 
 
 def adaptive(first: int) -> Sampled:
-    """Rounds, as a build asks for them that answers one question after the other."""
+    """Return the policy of adaptive rounds, as in a build that answers one question after another.
+
+    Args:
+        first: number of responses in the first round.
+    """
     rates: dict[PairOptions, SourceRates] = {}
 
     def sampled(question: Question, judged: Sequence[Judged], rule: PairOptions) -> Sequence[Judged]:
@@ -146,7 +150,7 @@ POLICIES = {
 
 
 def replay(found: Sequence[tuple[Question, list[Judged]]]) -> list[Policy]:
-    """Every policy under every target."""
+    """Apply every policy for every target."""
     lines = []
     for target, uses in TARGETS:
         rule = PairOptions(pairs_per_question=target, max_uses=uses)
@@ -168,7 +172,7 @@ def replay(found: Sequence[tuple[Question, list[Judged]]]) -> list[Policy]:
 
 
 def arm_table(arms: Sequence[Arm]) -> str:
-    """Markdown."""
+    """Return a Markdown table."""
     base = arms[0]
     lines = ["| arm | responses | generated | prompt | cached | engine s | paired | 4 pairs | tokens for each with 4 |"]
     lines.append("|---|---|---|---|---|---|---|---|---|")
@@ -183,21 +187,21 @@ def arm_table(arms: Sequence[Arm]) -> str:
 
 
 def policy_table(lines: Sequence[Policy]) -> str:
-    """Markdown; each target beside its own fixed 32."""
-    told = ["| pairs | uses | policy | responses a question | tokens | paired | reached | at a cost of |"]
-    told.append("|---|---|---|---|---|---|---|---|")
+    """Return a Markdown table; each policy is relative to "fixed 32" with the same target."""
+    printed = ["| pairs | uses | policy | responses a question | tokens | paired | reached | at a cost of |"]
+    printed.append("|---|---|---|---|---|---|---|---|")
     for line in lines:
         base = next(o for o in lines if (o.pairs, o.max_uses) == (line.pairs, line.max_uses))
-        told.append(
+        printed.append(
             f"| {line.pairs} | {line.max_uses or 'any'} | {line.policy} | {line.responses:.1f} "
             f"| {line.tokens / base.tokens:.2f} | {line.paired / base.paired:.1%} | {line.reached / base.reached:.1%} "
             f"| {line.cost / base.cost:.2f} |"
         )
-    return "\n".join(told)
+    return "\n".join(printed)
 
 
 def main() -> None:
-    """Parse the command line, run, print."""
+    """Parse the command line, run the benchmark, print the table."""
     parser = argparse.ArgumentParser(description="What adaptive sampling saves.")
     parser.add_argument("--questions", type=int, default=300)
     parser.add_argument("--json", type=Path)

@@ -1,12 +1,12 @@
-"""What a CPU core does beside an engine: judging, pairing, writing a chunk, in responses a second.
+"""Measure the work of a CPU core next to an engine: judging, pairing, writing a chunk, in responses per second.
 
     python -m benchmarks.bench_cpu
     python -m benchmarks.bench_cpu --questions 512 --json cpu.json
 
-32 responses a question of about 300 tokens, one image of 150 kB a question. Each is held against what one H100 can
-feed it with InternVL2-8B: 6,500 generated tokens a second, 300 tokens a response, 22 responses a second. Median of five
-passes, on one core, in one process. "numbers" are integers and decimals; "expressions" are mathematics that may ask the
-judge's worker process.
+Each question has 32 responses of about 300 tokens and one image of 150 kB. The rates are compared with what one H100
+generates with InternVL2-8B: 6,500 tokens per second, 300 tokens per response, 22 responses per second. A rate is the
+median of five passes, on one core, in one process. "numbers" are integers and decimals; "expressions" are mathematics
+that may need the judge's worker process.
 """
 
 from __future__ import annotations
@@ -32,26 +32,26 @@ from mmpr.run import ChunkAccount, RunFolder, StoredImage, StoredQuestion, Store
 from mmpr.run.stored_verdicts import with_verdicts
 from mmpr.types import Finish, Question, Response, Stage
 
-H100_RESPONSES = 6_500 / 300  # a second
+H100_RESPONSES = 6_500 / 300  # per second
 RESPONSES, PASSES = 32, 5
 _SENTENCE = "In the upper row of the chart there are {} bars, of which the left ones are taller than the rest. "
 
 
 @dataclass(frozen=True)
 class Line:
-    """One kind of work; responses a second."""
+    """One kind of work; the rate is in responses per second."""
 
     work: str
     rate: float
 
     @property
     def ratio(self) -> float:
-        """How many times what one H100 feeds."""
+        """The rate divided by that of one H100."""
         return self.rate / H100_RESPONSES
 
 
 def asked(n: int, answers: Sequence[tuple[str, Sequence[str]]], shown: Sequence[StoredImage]) -> list[StoredQuestion]:
-    """Questions with responses of about 300 tokens (1,200 characters); a third right."""
+    """Return questions with responses of about 300 tokens (1,200 characters); a third of the responses is right."""
     draw = random.Random(0)
     found = []
     for row in range(n):
@@ -67,7 +67,7 @@ def asked(n: int, answers: Sequence[tuple[str, Sequence[str]]], shown: Sequence[
 
 
 def image(seed: int) -> StoredImage:
-    """Noise of 150 kB, which no compression makes smaller."""
+    """Return an image of noise with 150 kB, which compression does not make smaller."""
     file = io.BytesIO()
     Image.frombytes("RGB", (224, 224), random.Random(seed).randbytes(3 * 224 * 224)).save(file, "PNG")
     encoded = file.getvalue()
@@ -76,12 +76,12 @@ def image(seed: int) -> StoredImage:
 
 
 def judged(questions: Sequence[StoredQuestion], judge: Judge) -> list[StoredQuestion]:
-    """The same with verdicts."""
+    """Return the same questions with verdicts."""
     return [with_verdicts(one, judge) for one in questions]
 
 
 def rate(work: Callable[[], object], n: int) -> float:
-    """Median of a few passes."""
+    """Return the median rate of a few passes over n responses."""
     rates = []
     for _ in range(PASSES):
         began = time.perf_counter()
@@ -91,7 +91,7 @@ def rate(work: Callable[[], object], n: int) -> float:
 
 
 def commit(folder: RunFolder, chunks: list[int], questions: Sequence[StoredQuestion]) -> None:
-    """Count, write and commit one chunk, as the task beside an engine does."""
+    """Count, write and commit one chunk, like the task on an engine's node."""
     counts, skips = count(questions, PairOptions())
     lease = {"spans": [[0, 0, len(questions)]]}
     account = ChunkAccount(lease, "", counts, skips, {}, 0.0, "", "", judge_key(JudgeOptions()))
@@ -100,7 +100,7 @@ def commit(folder: RunFolder, chunks: list[int], questions: Sequence[StoredQuest
 
 
 def measure(n: int) -> list[Line]:
-    """Every kind of work."""
+    """Measure every kind of work on n questions."""
     shown = [image(seed) for seed in range(n)]
     numbers = asked(n, [("12", ("13", "14", "2")), ("3.5", ("3.6", "5.3", "0.35"))], shown)
     maths = asked(n, [(r"\frac{x+1}{2}", (r"\frac{x-1}{2}", "(1+x)/2", "x")), ("2x^2+1", ("x^2", "2x^2", "1"))], shown)
@@ -120,14 +120,14 @@ def measure(n: int) -> list[Line]:
 
 
 def table(lines: Sequence[Line]) -> str:
-    """Markdown."""
-    told = ["| one core | responses a second | of what one H100 feeds |", "|---|---|---|"]
-    told += [f"| {line.work} | {line.rate:,.0f} | {line.ratio:,.0f} times |" for line in lines]
-    return "\n".join(told)
+    """Return a Markdown table."""
+    printed = ["| one core | responses a second | of what one H100 feeds |", "|---|---|---|"]
+    printed += [f"| {line.work} | {line.rate:,.0f} | {line.ratio:,.0f} times |" for line in lines]
+    return "\n".join(printed)
 
 
 def main() -> None:
-    """Parse the command line, run, print."""
+    """Parse the command line, run the benchmark, print the table."""
     parser = argparse.ArgumentParser(description="Judging, pairing and writing on one core.")
     parser.add_argument("--questions", type=int, default=128)
     parser.add_argument("--json", type=Path)

@@ -1,14 +1,14 @@
-"""What 512 engines cost the one driver: its core time in a real build whose chunks come back as fast as theirs would.
+"""Measure the load of a driver with 512 engines, in a real build whose chunks return as fast as those of H100s would.
 
     python -m benchmarks.bench_driver
     python -m benchmarks.bench_driver --engines 64 512 --seconds 240 --json driver.json
 
-The driver is the real one: leases, pulses, commits, status, progress. The engines are seats that share a few actor
-processes, since 512 of those do not fit on one machine; their `ScriptedEngine` holds each chunk for as long as an H100
-would (128 questions, 19 responses of 300 tokens, 6,500 tokens a second, so many chunks at once), while the chunks
-themselves are small, for judging them is other nodes' work. Measured from when all engines hold chunks, for
-`--seconds`; `driver` is the driver process's core time over that time, `beat` how long apart it looks at all engines
-(it means to every second).
+The driver is the real one: leases, pulses, commits, status, progress. The engines share a few actor processes, because
+512 processes do not fit on one machine. Their `ScriptedEngine` keeps each chunk as long as an H100 would (128 questions
+with 19 responses of 300 tokens, 6,500 tokens per second, `IN_FLIGHT` chunks at once). The chunks themselves are small,
+because other nodes would judge them. The measurement begins when all engines have chunks and takes `--seconds`.
+`driver` is the CPU time of the driver process divided by that time. `beat` is the mean interval between two heartbeats,
+at which the driver reads the pulses of all engines (one second is planned).
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ from mmpr.run import RunFolder
 from mmpr.settings.config import load
 from mmpr.types import Prompt, Response
 
-IN_FLIGHT = 4  # chunks of an engine
+IN_FLIGHT = 4  # chunks that an engine has at once
 HOLD_S = IN_FLIGHT * QUESTIONS * RESPONSES * TOKENS / H100_TOKENS_S  # seconds from a chunk's lease to its end
-PROCESSES = 4  # that stand for all engines' own
-_SMALL = 2  # questions of a chunk here
+PROCESSES = 4  # actor processes for all engines
+_SMALL = 2  # questions of a chunk in this benchmark
 
 
 @dataclass(frozen=True)
 class Line:
-    """One build's driver, while all engines were at work."""
+    """The driver of one build while all engines worked; see the module."""
 
     engines: int
     chunks: int
@@ -60,35 +60,38 @@ class Line:
 
     @property
     def rate(self) -> float:
-        """Chunks a second."""
+        """Chunks per second."""
         return self.chunks / self.seconds
 
 
 class Holding(ScriptedEngine):
-    """Answers all questions of a chunk when an H100 would have; the first chunks are found at any point of theirs."""
+    """Returns all answers of a chunk at the time at which an H100 would have finished it.
+
+    The first chunks get random remaining times, so that not all chunks end at once.
+    """
 
     def __init__(self, first: int) -> None:
         super().__init__(lambda prompt, index: f"I counted.\nFinal Answer: {2 + index % 2}")
-        self._first = first  # questions of the chunks that are leased first
-        self._ends: dict[int, float] = {}  # by chunk
+        self._first = first  # number of questions in the chunks that are leased first
+        self._ends: dict[int, float] = {}  # end of each chunk, on the monotonic clock
 
     async def generate(self, prompt: Prompt, sampling: Sampling) -> list[Response]:
         responses = await super().generate(prompt, sampling)
         self.prompts.clear()
         row = int(prompt.question_id.rpartition(":")[2])
-        chunk, now = (row - 1) // _SMALL, time.monotonic()  # rows are lines, from 1
+        chunk, now = (row - 1) // _SMALL, time.monotonic()  # a row is a line number, from 1
         done = random.Random(chunk).random() if row <= self._first else 0.0
         await asyncio.sleep(self._ends.setdefault(chunk, now + (1 - done) * HOLD_S) - now)
         return responses
 
 
 async def holding_engine() -> Engine:
-    """As many seats share one of these as `run_build` says."""
+    """Return an engine; several engine slots of the pool share it (`Crowd`)."""
     return Holding(int(os.environ["MMPR_BENCH_FIRST"]))
 
 
 class Crowd(Pool):
-    """The pool, except that its seats share actors, and that it says when it looked at all engines."""
+    """The pool, but its engine slots share actors, and the times of its heartbeats are recorded."""
 
     beats: ClassVar[list[float]] = []
     _shared: ClassVar[list[object]] = []
@@ -108,7 +111,7 @@ class Crowd(Pool):
 
 
 class Watch(threading.Thread):
-    """Looks at this process from when every engine holds chunks, and ends the build after so many seconds."""
+    """Measures this process from the time when every engine has chunks, and stops the build after `seconds`."""
 
     def __init__(self, folder: Path, seconds: float) -> None:
         super().__init__(daemon=True)
@@ -116,7 +119,7 @@ class Watch(threading.Thread):
         self.line: dict[str, float] = {}
 
     def run(self) -> None:
-        while not Crowd.beats:  # the first one comes when leases are out
+        while not Crowd.beats:  # the first one comes when chunks are leased
             time.sleep(1.0)
         time.sleep(20.0)
         process, began, chunks, beats = psutil.Process(), time.monotonic(), self._chunks(), len(Crowd.beats)
@@ -136,7 +139,7 @@ class Watch(threading.Thread):
 
 
 def run_build(folder: Path, engines: int, seconds: float) -> Line:
-    """Build for so long with so many engines; this process is the driver."""
+    """Run a build with this process as the driver, for about `seconds`."""
     first = engines * IN_FLIGHT * _SMALL
     os.environ["MMPR_BENCH_FIRST"] = str(first)
     rows = first + int(2 * (seconds + 60) * engines * IN_FLIGHT / HOLD_S) * _SMALL
@@ -144,7 +147,8 @@ def run_build(folder: Path, engines: int, seconds: float) -> Line:
     with source.open("w") as file:
         file.writelines(json.dumps({"question": f"What is {i} + 1?", "answer": "2"}) + "\n" for i in range(rows))
     settings = [f"source={source}", f"engines={engines}", f"chunk_questions={_SMALL}", f"chunks_in_flight={IN_FLIGHT}"]
-    settings += ["adaptive=false", "n=2", "grace_s=1", "tokens_in_flight=1000000000"]  # many engines share an admission
+    # Engines in one process share the limit of tokens in flight, so it is set very high.
+    settings += ["adaptive=false", "n=2", "grace_s=1", "tokens_in_flight=1000000000"]
     config = load(None, settings, pocket=True)
     shared_engines.Pool = Crowd  # type: ignore[attr-defined]
     watch = Watch(folder / "run", seconds)
@@ -154,7 +158,7 @@ def run_build(folder: Path, engines: int, seconds: float) -> Line:
 
 
 def measure(engines: int, seconds: float) -> Line:
-    """One build in a process of its own."""
+    """Run one build in its own process."""
     with TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "benchmarks.bench_driver", "--folder", folder]
         command += ["--engines", str(engines), "--seconds", str(seconds)]
@@ -165,14 +169,14 @@ def measure(engines: int, seconds: float) -> Line:
 
 
 def table(lines: Sequence[Line]) -> str:
-    """Markdown."""
-    told = ["| engines | chunks a second | driver, of one core | looks at all engines every |", "|---|---|---|---|"]
-    told += [f"| {x.engines} | {x.rate:.2f} | {x.driver:.3f} | {x.beat_s:.2f} s |" for x in lines]
-    return "\n".join(told)
+    """Return a Markdown table."""
+    printed = ["| engines | chunks a second | driver, of one core | looks at all engines every |", "|---|---|---|---|"]
+    printed += [f"| {x.engines} | {x.rate:.2f} | {x.driver:.3f} | {x.beat_s:.2f} s |" for x in lines]
+    return "\n".join(printed)
 
 
 def main() -> None:
-    """Parse the command line, run, print."""
+    """Parse the command line, run the benchmark, print the table."""
     parser = argparse.ArgumentParser(description="What many engines cost the driver.")
     parser.add_argument("--engines", type=int, nargs="+", default=[64, 512])
     parser.add_argument("--seconds", type=float, default=120.0)

@@ -1,14 +1,14 @@
-"""A whole build against the bare engine: tokens a second of `mmpr build` over those of `vllm.LLM.generate`.
+"""Compare a whole build with the bare engine: tokens per second of `mmpr build` and of `vllm.LLM.generate`.
 
     python -m benchmarks.bench_engine
     python -m benchmarks.bench_engine --questions 1000 --runs 5 --chunk-questions 32 128 --json engine.json
 
-Both arms answer the same questions with the pocket model: n responses of each with an answer, a draft and its blind
-completion of the others. The bare arm gets its prompts ready-made, images decoded, as three calls (drafts, samples,
-completions). `bound` gives the engine (vLLM's own processes: scheduler and worker) one core and everything else the
-other, in both arms; `shared` binds nothing. Tokens a second from the first to the last 5 % of the tokens; `end to
-end` from the first token to the end of the engine's work. Arms alternate, each bare run between builds of other chunk
-sizes; a ratio is the median over the runs of a build to the bare run beside it.
+Both arms answer the same questions with the pocket model: n responses to each question with a reference answer, a draft
+and its blind completion for the others. The bare arm gets finished prompts with decoded images, in three calls (drafts,
+samples, completions). `bound` gives one core to the engine (vLLM's own processes: scheduler and worker) and the other
+core to everything else, in both arms; `shared` binds nothing. `steady` is tokens per second without the first and the
+last 5 % of the tokens; `end to end` is from the first token to the end of the engine's work. The arms alternate: each
+bare run is between builds of other chunk sizes. A ratio is the median over the runs of a build to its bare run.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ Series = list[tuple[float, float]]  # (seconds, tokens so far)
 
 @dataclass(frozen=True)
 class Line:
-    """One pair of runs; tokens a second."""
+    """One pair of runs: rates in tokens per second, numbers of tokens, and seconds."""
 
     cores: str
     chunk_questions: int
@@ -73,51 +73,54 @@ class Line:
         return (self.build_tokens / self.build_s) / (self.bare_tokens / self.bare_s)
 
 
-# -- the arms, each in a process of its own ------------------------------------------------------------------------
+# -- the arms, each in its own process -----------------------------------------------------------------------------
 
 
 def bind_engine() -> None:
-    """Where cores are bound: vLLM's processes below this one, all their threads, have core 0 to themselves."""
+    """Bind all threads of vLLM's processes below this one to core 0, if cores are bound."""
     if os.environ.get("VLLM_CPU_OMP_THREADS_BIND", "nobind") == "nobind":
         return
     for process in psutil.Process().children(recursive=True):
         for thread in process.threads():
-            with suppress(ProcessLookupError):  # it has just ended
+            with suppress(ProcessLookupError):  # the thread has just ended
                 os.sched_setaffinity(thread.id, {0})
 
 
 async def metered_engine(settings: EngineOptions, log: Path) -> VllmEngine:
-    """A vLLM engine that writes its count of tokens down, ten times a second."""
+    """Start a vLLM engine that writes its number of generated tokens to `log`, ten times per second."""
     engine = await start_vllm(settings)
     bind_engine()
     _WRITING.append(asyncio.create_task(_write(engine, log)))
     return engine
 
 
-_WRITING: list[asyncio.Task[None]] = []  # a task that nobody holds may be collected
+_WRITING: list[asyncio.Task[None]] = []  # asyncio keeps no reference to a task, so it could be collected
 
 
 async def _write(engine: VllmEngine, log: Path) -> None:
     with log.open("w") as lines:
         while True:
-            lines.write(f"{time.time()} {engine._meter.generated}\n")  # a whole pulse looks for the memory too
+            lines.write(f"{time.time()} {engine._meter.generated}\n")  # `pulse()` is slower: it measures the memory too
             lines.flush()
             await asyncio.sleep(0.1)
 
 
 def settings_of(room: Path, *overrides: str) -> BuildConfig:
-    """The pocket model's own settings, 8 responses of each question."""
+    """Return the pocket model's own settings, with 8 responses to each question."""
     return load(None, [f"source={room / 'questions' / 'vqa.jsonl'}", "adaptive=false", *overrides], pocket=True)
 
 
 def run_build(room: Path, log: Path, settings: Sequence[str]) -> None:
-    """The build, with an engine that writes its tokens down."""
+    """Run the build, with an engine that logs its tokens."""
     config = settings_of(room, *settings)
     build(config, str(log.with_suffix(".run")), functools.partial(metered_engine, engine_options(config), log))
 
 
 class Clock(tqdm):  # type: ignore[misc]
-    """vLLM's progress bars, unseen: when how many responses had finished. The bar around the prompts counts none."""
+    """vLLM's progress bars, hidden: records when how many responses were finished.
+
+    The bar around the prompts is ignored.
+    """
 
     def __init__(self, *prompts: object, finished: list[tuple[float, int]], **bar: object) -> None:
         super().__init__(*prompts, **{**bar, "file": io.StringIO()})
@@ -129,7 +132,10 @@ class Clock(tqdm):  # type: ignore[misc]
 
 
 class Bare:
-    """`LLM.generate` alone, and what its calls gave by the clock; a call's responses count its mean length each."""
+    """`LLM.generate` alone, with the number of its tokens over time.
+
+    The progress bar counts responses, so each response counts as the mean length of its call.
+    """
 
     def __init__(self, settings: EngineOptions) -> None:
         from vllm import LLM
@@ -137,12 +143,12 @@ class Bare:
         os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
         self._llm = LLM(**{**start_arguments(settings), "disable_log_stats": True})
         bind_engine()
-        # its way from a prompt to token ids is the build's own, and it needs no more than the tokenizer
+        # Makes token ids of prompts in the same way as the build; it uses the tokenizer only.
         self.words = VllmEngine(self._llm, _Meter())
         self.series: Series = [(time.time(), 0)]
 
     def generate(self, prompts: Sequence[Prompt], samplings: Sequence[Sampling]) -> list[list[Response]]:
-        """One call: every prompt's responses."""
+        """Make one call and return the responses to each prompt."""
         asked: list[Any] = [{"prompt_token_ids": self.words.prompt_ids(p), **_shown(p)} for p in prompts]
         finished: list[tuple[float, int]] = []
         outputs = self._llm.generate(
@@ -155,7 +161,7 @@ class Bare:
         return [[self.words._response(p, output, s) for output in one.outputs] for p, one, s in together]
 
     def close(self) -> None:
-        """End vLLM's processes, for which the interpreter would wait at its end."""
+        """End vLLM's processes; otherwise the interpreter would wait for them when it exits."""
         self._llm.llm_engine.engine_core.shutdown()
 
 
@@ -164,7 +170,7 @@ def _shown(prompt: Prompt) -> dict[str, Any]:
 
 
 def run_bare(room: Path, log: Path) -> None:
-    """The same prompts through `LLM.generate`; blind completions continue this arm's own drafts."""
+    """Answer the same prompts with `LLM.generate`; blind completions continue this arm's own drafts."""
     config = settings_of(room)
     how = recipe(config)
     prompts = [prompt for _, prompt in asked(config)]
@@ -182,7 +188,7 @@ def run_bare(room: Path, log: Path) -> None:
 
 
 def asked(config: BuildConfig) -> list[tuple[Question, Prompt]]:
-    """The whole source, images decoded."""
+    """Return all questions of the source with their prompts, images decoded."""
     source = open_source(config.source.path)
     found: list[tuple[Question, Prompt]] = []
     for lease in ranges(index(source)):
@@ -194,7 +200,7 @@ def asked(config: BuildConfig) -> list[tuple[Question, Prompt]]:
 
 
 def one_request(how: AskRecipe, n: int, max_tokens: int) -> Sampling:
-    """Unseeded."""
+    """Return the sampling values of one request, without a seed."""
     options = how.sampling
     return Sampling(n, options.temperature, options.top_k, options.top_p, max_tokens)
 
@@ -212,7 +218,7 @@ def _cut(draft: Response, words: VllmEngine, how: AskRecipe) -> Cut | None:
 
 
 def run_arm(arm: str, room: Path, settings: Sequence[str] = (), *, bound: bool) -> tuple[Series, Path]:
-    """One arm in a process of its own: its tokens by the clock, and where a build's run folder is."""
+    """Run one arm in its own process; return its number of tokens over time, and the build's run folder."""
     log = room / f"{arm}-{time.monotonic_ns()}.log"
     command = [sys.executable, "-m", "benchmarks.bench_engine", "--arm", arm, "--room", str(room), "--log", str(log)]
     environment = {**os.environ, "VLLM_CPU_OMP_THREADS_BIND": "0" if bound else "nobind"}
@@ -226,14 +232,14 @@ def run_arm(arm: str, room: Path, settings: Sequence[str] = (), *, bound: bool) 
 
 
 def steady_rate(series: Series) -> float:
-    """Tokens a second between the first and the last 5 % of the tokens."""
+    """Return tokens per second without the first and the last 5 % of the tokens."""
     total = series[-1][1]
     inner = [(at, n) for at, n in series if _TRIM * total <= n <= (1 - _TRIM) * total]
     return (inner[-1][1] - inner[0][1]) / (inner[-1][0] - inner[0][0])
 
 
 def whole(series: Series) -> tuple[float, float]:
-    """Tokens, and seconds from the last moment without any to the first with all."""
+    """Return the number of tokens, and the seconds from the last moment with none to the first with all."""
     total = series[-1][1]
     began = max(at for at, n in series if n == 0)
     ended = min(at for at, n in series if n == total)
@@ -241,7 +247,7 @@ def whole(series: Series) -> tuple[float, float]:
 
 
 def measure(room: Path, chunks: Sequence[int], *, bound: bool) -> list[Line]:
-    """A build of each chunk size, the bare engine after the first."""
+    """Run a build of each chunk size, and the bare engine after the first one."""
     builds = []
     bare: Series = []
     for chunk in chunks:
@@ -265,20 +271,20 @@ def _line(chunk_questions: int, series: Series, bare: Series, *, bound: bool) ->
 
 
 def table(lines: Sequence[Line]) -> str:
-    """Medians over the runs, Markdown."""
-    told = ["| cores | chunk | runs | steady, build / bare | end to end, build / bare |", "|---|---|---|---|---|"]
+    """Return a Markdown table with medians over the runs."""
+    printed = ["| cores | chunk | runs | steady, build / bare | end to end, build / bare |", "|---|---|---|---|---|"]
     for key in dict.fromkeys((line.cores, line.chunk_questions) for line in lines):
         same = [line for line in lines if (line.cores, line.chunk_questions) == key]
         steady = [line.ratio for line in same]
-        told.append(
+        printed.append(
             f"| {key[0]} | {key[1]} | {len(same)} | {statistics.median(steady):.3f} ({min(steady):.3f} to "
             f"{max(steady):.3f}) | {statistics.median(line.end_to_end for line in same):.3f} |"
         )
-    return "\n".join(told)
+    return "\n".join(printed)
 
 
 def main() -> None:
-    """Parse the command line; run an arm, or all of them."""
+    """Parse the command line; run one arm, or compare all."""
     parser = argparse.ArgumentParser(description="A whole build against the bare engine.")
     parser.add_argument("--questions", type=int, default=400)
     parser.add_argument("--runs", type=int, default=3)

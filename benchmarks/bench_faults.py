@@ -1,11 +1,12 @@
-"""The long run of the fault harness: commands go from fault to fault until they are done, and nothing may be missing.
+"""The long run of the fault harness: commands meet many faults until they complete, and must lose nothing.
 
     python -m benchmarks.bench_faults --faults 250 --engine-faults 40 --json faults.json
 
-Faults are drawn from a seed and placed by event (the n-th file of a kind opened, renamed, linked; the n-th request; so
-many milliseconds after the start). The file keeps what is done, and the same command resumes from there. Each command
-must end with the undisturbed one's bytes; what a server answered falsely is left out by name, and real vLLM's answers
-are its own: these runs must verify, and pair twice to the same.
+Faults are drawn from a seed and placed by event: the n-th file of a kind that is opened, renamed or linked; the n-th
+request; n milliseconds after the start. The JSON file keeps the finished units, and the same command resumes from it.
+Each command must write the same bytes as an undisturbed one. There are two exceptions. Questions with a false reply of
+a server are skipped with a reason. Real vLLM gives other responses each time: these runs must pass `verify`, and
+pairing them again must not change the dataset.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ _REAL = ("n=4", "chunk_questions=8", "chunks_in_flight=2", "engine_restarts=100"
 
 
 def scripted(progress: Progress, n_faults: int) -> None:
-    """One unit of work after another, until so many faults have happened over scripted engines."""
+    """Run units of work until `n_faults` faults have happened with scripted engines."""
     with tempfile.TemporaryDirectory(prefix="mmpr-faults-") as folder, bed(Path(folder)) as ours:
         ours.tallies = progress.tallies
         units: tuple[Callable[[np.random.Generator], None], ...] = (
@@ -48,7 +49,7 @@ def scripted(progress: Progress, n_faults: int) -> None:
 
 
 def real(progress: Progress, n_faults: int) -> None:
-    """Builds over real vLLM, with the pocket model on the CPU, until so many faults have happened."""
+    """Run builds with real vLLM and the pocket model on the CPU until `n_faults` faults have happened."""
     with tempfile.TemporaryDirectory(prefix="mmpr-faults-") as name:
         folder = Path(name)
         write_questions(folder, n=N, open_fraction=0.3, seed=progress.seed)
@@ -71,12 +72,13 @@ def _real_build(folder: Path, rng: np.random.Generator, tally: Tally) -> None:
 
 @dataclass
 class Progress:
-    """What has been run: written to `file` after each unit, from which the next start resumes.
+    """The finished units. They are written to `file` after each unit, and the next start resumes from there.
 
     Args:
-        seed: of all units; each draws from it and its own number, so that it is the same in every start.
-        file: where it is kept; None keeps nothing.
-        units: how many of each kind of engine are done.
+        seed: seed of all units; each unit draws from it and its own number, so it is the same in every start.
+        file: the JSON file; None: nothing is kept.
+        tallies: the counts of each arm.
+        units: number of finished units for each kind of engine.
     """
 
     seed: int
@@ -86,7 +88,7 @@ class Progress:
 
     @classmethod
     def of(cls, file: Path | None, seed: int) -> Progress:
-        """What an earlier start with the same seed left in the file."""
+        """Read what an earlier start with the same seed has finished."""
         known = json.loads(file.read_text()) if file is not None and file.exists() else {}
         if known.get("seed") != seed:
             return cls(seed, file)
@@ -94,11 +96,11 @@ class Progress:
         return cls(seed, file, tallies, Counter(known["units"]))
 
     def faults(self, engines: str) -> int:
-        """That happened over such engines."""
+        """Return the number of faults that happened with this kind of engine."""
         return sum(tally.faults for name, tally in self.tallies.items() if (name == _VLLM) == (engines == _VLLM))
 
     def run(self, engines: str, work: Callable[[np.random.Generator, int], None]) -> None:
-        """The next unit; prints what it took, and keeps the sums."""
+        """Run the next unit, print its faults and its duration, and write the sums."""
         unit, before, began = self.units[engines], self.faults(engines), time.monotonic()
         work(np.random.default_rng([self.seed, unit, engines == _VLLM]), unit)
         self.units[engines] += 1
@@ -110,7 +112,7 @@ class Progress:
         self.write()
 
     def write(self) -> None:
-        """Keep the sums."""
+        """Write the sums to the file."""
         if self.file is not None:
             kept = {"seed": self.seed, "units": dict(self.units), "arms": rows(self.tallies)}
             new = self.file.with_suffix(".new")
@@ -119,7 +121,7 @@ class Progress:
 
 
 def rows(tallies: dict[str, Tally]) -> dict[str, Any]:
-    """A row an arm, and their sum: counts alone."""
+    """Return the counts of each arm, and their sum as the row `all`."""
     total = Tally()
     for tally in tallies.values():
         for name, value in vars(tally).items():
@@ -133,7 +135,7 @@ def _row(tally: Tally) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run, print one table, write it as JSON."""
+    """Run the missing units and print the counts."""
     parser = argparse.ArgumentParser(description="Builds and other commands under many faults.")
     parser.add_argument("--faults", type=int, default=250, help="over scripted engines")
     parser.add_argument("--engine-faults", type=int, default=40, help="over real vLLM")

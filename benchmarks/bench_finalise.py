@@ -1,12 +1,12 @@
-"""How much memory the end of a build takes: runs of more and more pairs, each finalised by a process of its own.
+"""Measure the memory that the end of a build needs: runs of growing size, each finalised by its own process.
 
     python -m benchmarks.bench_finalise
     python -m benchmarks.bench_finalise --pairs 10000 100000 --json finalise.json
 
-The committed chunks are made through `RunFolder.commit_chunk`: questions with a small image each, ten responses of a
-hundred words, eight pairs a question. Finalising is what a build does at its end: a census, the shards as Ray
-tasks, report, card, page and manifest. Peaks are the kernel's own (VmHWM), of the driver and of the largest of Ray's
-workers; shared memory counts as theirs.
+The committed chunks are made with `RunFolder.commit_chunk`: each question has a small image, ten responses of a hundred
+words, and eight pairs. Finalising is the work at the end of a build: a census, the shards as Ray tasks, report, card,
+page and manifest. Peaks are the kernel's (VmHWM) for the driver and for the largest of Ray's workers; they include
+shared memory.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def _config() -> BuildConfig:
 
 
 def make_run(url: str, questions: int) -> None:
-    """A run whose every chunk is committed."""
+    """Make a run in which all chunks are committed."""
     config = _config()
     folder = RunFolder(url)
     folder.create_run(
@@ -98,7 +98,7 @@ def _commit(url: str, questions: int, judge: str, chunk: int) -> None:
 
 
 def _asked(row: int) -> StoredQuestion:
-    """A question with an image of noise, half of its responses right."""
+    """Return a question with an image of noise; half of its responses are right."""
     from PIL import Image
 
     rng = random.Random(row)
@@ -122,7 +122,7 @@ def _asked(row: int) -> StoredQuestion:
 
 
 def finalise(url: str) -> Figures:
-    """Finish a run and watch this process and Ray's workers."""
+    """Finish a run, and measure this process and Ray's workers."""
     folder = RunFolder(url)
     with pool.connected(None), _Watch() as watch:
         began = time.monotonic()
@@ -141,7 +141,7 @@ def finalise(url: str) -> Figures:
 
 
 class _Watch:
-    """The largest peak of any of Ray's worker processes below this one, looked at several times a second."""
+    """The largest memory peak of Ray's worker processes below this one, read five times per second."""
 
     def __init__(self) -> None:
         self.worker_bytes = 0
@@ -171,7 +171,7 @@ def peak_bytes(process: psutil.Process) -> int:
 
 
 def measure(pairs: int, folder: Path) -> Figures:
-    """One line: made by one process, finalised by another, so that a peak is of finalising alone."""
+    """Measure one size: one process makes the run and another finalises it, so that its peak is of finalising only."""
     url = str(folder / f"run-{pairs}")
     make_run(url, -(-pairs // PAIRS_A_QUESTION))
     command = [sys.executable, "-m", "benchmarks.bench_finalise", "--finalise", url]
@@ -187,7 +187,7 @@ def show(line: Figures) -> str:
 
 
 def main() -> None:
-    """Print a line a size as it comes, and write all of them as JSON where asked."""
+    """Print one line per size as soon as it is measured, and write all lines as JSON if requested."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, nargs="+", default=[10_000, 100_000, 1_000_000], help="sizes of the runs")
     parser.add_argument("--json", type=Path, default=None, help="where to write the figures")

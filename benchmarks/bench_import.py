@@ -1,12 +1,12 @@
-"""How fast an import is and how much memory it takes, for more and more rollouts; each in a process of its own.
+"""Measure the speed and the memory of an import, for a growing number of rollouts; each import has its own process.
 
     python -m benchmarks.bench_import
     python -m benchmarks.bench_import --rollouts 10000 200000 1000000 --json import.json
 
-The file is JSON lines as InternVL's pipeline writes them: eight rounds, one after another, over all questions, so that
-the responses of a question lie as far apart as they can; a response has about a hundred words. One image serves all
-questions. What is measured is `mmpr import` from its start to its last file: reading, grouping, judging, committing,
-the dataset and its reports. Peaks are the kernel's own (VmHWM), of the driver and of the largest of Ray's workers.
+The file has JSON lines as InternVL's pipeline writes them: eight rounds over all questions, one after another, so the
+responses to a question are as far apart as possible. A response has about a hundred words. All questions have the same
+image. The measurement is of `mmpr import` from its start to its last file: reading, grouping, judging, committing, the
+dataset and its reports. Peaks are the kernel's (VmHWM) for the driver and for the largest of Ray's workers.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class ImportFigures:
 
 
 def write_rollouts(path: Path, n: int) -> None:
-    """`n` rollouts of `n / ROUNDS` questions, half of them right."""
+    """Write `n` rollouts of `n / ROUNDS` questions; half of the rollouts are right."""
     draw = random.Random(0)
     Image.new("RGB", (64, 48), (200, 30, 30)).save(path.parent / "one.png")
     with path.open("w") as file:
@@ -67,7 +67,7 @@ def write_rollouts(path: Path, n: int) -> None:
 
 
 def measure(n: int) -> ImportFigures:
-    """One import in a process of its own."""
+    """Run one import of n rollouts in its own process."""
     with tempfile.TemporaryDirectory(prefix="mmpr-bench-") as folder:
         path = Path(folder, "rollouts.jsonl")
         write_rollouts(path, n)
@@ -95,7 +95,7 @@ def measure(n: int) -> ImportFigures:
 
 
 def _watch(pid: int, peaks: dict[str, int], done: threading.Event) -> None:
-    """The greatest VmHWM, in KiB, of the process and of each that it starts."""
+    """Record the largest VmHWM in KiB of the process, and of the Ray workers that it starts, until `done` is set."""
     driver = psutil.Process(pid)
     while not done.wait(0.2):
         with suppress(psutil.NoSuchProcess):

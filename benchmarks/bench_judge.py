@@ -1,14 +1,15 @@
-"""The judge beside Math-Verify on the same rows, in one run; then its memory over many verdicts.
+"""Compare the judge with Math-Verify on the same rows, in one run; then measure its memory over many verdicts.
 
     python benchmarks/bench_judge.py
     python benchmarks/bench_judge.py --verdicts 1000000 --json judge.json
 
-Two kinds of rows: "plain" needs no symbolic work; "mathematics" has an expression or equation as its reference answer.
-Two shapes: "hard" is every case of our files once, no answer twice; "sampled" draws 16 responses a question from the
-same cases with repetition, as a run samples a model that repeats itself. Both sides get every reference answer once a
-question, as `judge_all` does in a run. Math-Verify runs without its time-outs, which need the main thread, over at most
-1,000 rows (150 of mathematics). Rates are per second of processor time, the worker's included, so that other work on
-the machine matters less. "worker" is the share of verdicts that asked the bounded worker process.
+There are two kinds of rows: "plain" rows need no symbolic work; "mathematics" rows have an expression or an equation as
+their reference answer. There are two shapes: "hard" is every case of our files once, and no answer occurs twice;
+"sampled" draws 16 responses per question from the same cases with repetition, because a model repeats itself too. Both
+sides parse each reference answer once per question, as `judge_all` does in a run. Math-Verify runs without its
+time-outs, which need the main thread, on at most 1,000 rows (150 of mathematics). Rates are per second of CPU time,
+with that of the worker, so that other work on the machine matters less. "worker" is the fraction of verdicts that used
+the judge's worker process, whose time and memory are bounded.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ Group = tuple[Question, list[str]]
 
 @dataclass(frozen=True)
 class Line:
-    """One line of the table; rates are verdicts a second, `worker` a fraction of the verdicts."""
+    """One line of the table; rates are verdicts per second, `worker` is a fraction of the verdicts."""
 
     rows: str
     n: int
@@ -57,7 +58,7 @@ class Line:
 
 
 class Counted:
-    """The judge's worker process, and how often it was asked."""
+    """The judge's worker process, with the number of its requests."""
 
     def __init__(self) -> None:
         self.worker = SymbolicProcess(time_limit_s=60)
@@ -69,7 +70,7 @@ class Counted:
 
 
 def read_groups() -> list[Group]:
-    """Every case, the responses of one question together."""
+    """Return all cases, with the responses of each question together."""
     groups: dict[tuple[object, ...], Group] = {}
     for name in FILES:
         for line in (CASES / name).read_text(encoding="utf-8").splitlines():
@@ -82,7 +83,7 @@ def read_groups() -> list[Group]:
 
 
 def divided(groups: list[Group]) -> tuple[list[Group], list[Group]]:
-    """Questions whose truth is no expression or equation, and those where it is."""
+    """Divide questions into plain ones and those whose reference answer is an expression or an equation."""
     parts: tuple[list[Group], list[Group]] = ([], [])
     for group in groups:
         parts[compile_reference(group[0]).kind in ("expression", "equation")].append(group)
@@ -90,7 +91,7 @@ def divided(groups: list[Group]) -> tuple[list[Group], list[Group]]:
 
 
 def other_forms(count: int) -> list[Group]:
-    """Products and their expansions, and trigonometric identities, each with other numbers after some reasoning."""
+    """Return products with their expansions, and trigonometric identities; each has other numbers."""
     groups = []
     for k in range(count):
         a, b, c, d = 2 + k % 7, 1 + k % 5, 1 + k % 11, 2 + k
@@ -104,7 +105,10 @@ def other_forms(count: int) -> list[Group]:
 
 
 def math_verify_all(groups: list[Group]) -> None:
-    """What a caller of Math-Verify does: each truth once, each whole response; any truth may match."""
+    """Judge the rows with Math-Verify as its users do: parse each reference once, and each whole response.
+
+    A response is right if it matches any of the reference answers.
+    """
     from math_verify import parse, verify
 
     for question, responses in groups:
@@ -115,19 +119,19 @@ def math_verify_all(groups: list[Group]) -> None:
 
 
 def judge_all(judge: Judge, groups: list[Group]) -> None:
-    """The same rows through the judge."""
+    """Judge the same rows with the judge."""
     for question, responses in groups:
         judge.judge_all(question, responses)
 
 
 def sampled(groups: list[Group], n: int = 16) -> list[Group]:
-    """The same questions with `n` responses each, drawn with repetition."""
+    """Return the same questions with `n` responses each, drawn with repetition."""
     draw = random.Random(0)
     return [(question, draw.choices(responses, k=n)) for question, responses in groups]
 
 
 def first_rows(groups: list[Group], count: int) -> list[Group]:
-    """Whole questions until they hold so many responses, spread over all."""
+    """Return random questions with all their responses, until there are `count` responses."""
     random.Random(1).shuffle(mixed := list(groups))
     taken, rows = [], 0
     for group in mixed:
@@ -143,13 +147,13 @@ def size(groups: list[Group]) -> int:
 
 
 def cpu_seconds() -> float:
-    """Of this process and the worker that it started."""
+    """Return the CPU seconds of this process and of the worker that it started."""
     children = [child.cpu_times() for child in psutil.Process().children()]
     return time.process_time() + sum(used.user + used.system for used in children)
 
 
 def best_seconds(work: Callable[[], None], times: int) -> float:
-    """The fastest of some runs: what the machine can do when nobody disturbs it."""
+    """Return the CPU seconds of the fastest of some runs, which other work disturbed least."""
     seconds = []
     for _ in range(times):
         start = cpu_seconds()
@@ -159,7 +163,15 @@ def best_seconds(work: Callable[[], None], times: int) -> float:
 
 
 def compare(name: str, groups: list[Group], *, wanted: float, times: int, theirs: int) -> Line:
-    """One line: both on the same rows, warm; each run of the judge has a new worker that remembers nothing."""
+    """Measure one line: both sides on the same rows, after a warm-up.
+
+    Args:
+        name: of the rows.
+        groups: the questions with their responses.
+        wanted: the judge's target rate, verdicts per second.
+        times: runs of the judge; the fastest counts.
+        theirs: most rows for Math-Verify.
+    """
     opinion = Counted()
     opinion.worker.equal("x^2", "y^2")  # starts the process
 
@@ -178,7 +190,7 @@ def compare(name: str, groups: list[Group], *, wanted: float, times: int, theirs
 
 
 def memory(groups: list[Group], verdicts: int) -> list[tuple[int, float]]:
-    """(verdicts so far, resident MB) at ten points."""
+    """Return (verdicts so far, resident MB) at the start and at ten points."""
     process = psutil.Process()
     rows: Iterator[tuple[Question, str]] = cycle([(q, r) for q, responses in groups for r in responses])
     points = []
@@ -192,7 +204,7 @@ def memory(groups: list[Group], verdicts: int) -> list[tuple[int, float]]:
 
 
 def main() -> None:
-    """Print one table, then the memory; write both as JSON where asked."""
+    """Print the table, then the memory; write both as JSON if requested."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--verdicts", type=int, default=20_000, help="how many verdicts to watch the memory over")
     parser.add_argument("--times", type=int, default=3, help="runs of each side; the fastest counts")

@@ -1,15 +1,15 @@
-"""What a build's driver takes, memory and time: sources of more and more rows, each built by a process of its own.
+"""Measure the memory and the CPU time of a build's driver: sources of growing size, each built by its own process.
 
     python -m benchmarks.bench_memory
     python -m benchmarks.bench_memory --rows 10000 1000000 --json memory.json
     python -m benchmarks.bench_memory --bombs
 
-With `--bombs`: what small files that unpack to gigabytes take, above a file of one row, of `mmpr check` and of an
-engine's worker (reads a chunk, opens its images, asks a `ScriptedEngine`).
+With `--bombs`, small files that unpack to gigabytes are read instead. The table has the memory above that of a file
+with one row, for `mmpr check` and for an engine's worker (reads a chunk, opens its images, asks a `ScriptedEngine`).
 
-The build is the real one (counting, leases, judging, commits, census, shards, report); the engine is a `ScriptedEngine`
-in an actor, which answers at once, two responses a question, one right and one wrong. Peaks are the kernel's (VmHWM);
-the driver's time is that of its threads on a core, counting the source and cutting the data set included.
+The build is the real one (counting, leases, judging, commits, census, shards, report). The engine is a `ScriptedEngine`
+in an actor, which answers at once with two responses per question, one right and one wrong. Peaks are the kernel's
+(VmHWM). The driver's time is the CPU time of all its threads, with counting the source and cutting the dataset.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from mmpr.settings.config import load
 from mmpr.sources import LeaseRange, index, ranges
 from mmpr.types import Prompt, Response
 
-CHUNK = 128  # questions
+CHUNK = 128  # questions per chunk
 R = TypeVar("R")
 
 
@@ -58,7 +58,7 @@ class Line:
 
 
 async def quick_engine() -> Engine:
-    """Answers at once and remembers no prompt."""
+    """Return an engine that answers at once and keeps no prompts."""
     return Forgetful(lambda prompt, index: f"I counted.\nFinal Answer: {2 + index % 2}")
 
 
@@ -71,7 +71,7 @@ class Forgetful(ScriptedEngine):
 
 
 def run_build(folder: Path) -> Line:
-    """Build what lies in the folder, and look at this process's peak."""
+    """Build the source in the folder, and measure the peak of this process."""
     settings = ("adaptive=false", "n=2", "engines=1", f"chunk_questions={CHUNK}")
     config = load(None, [f"source={folder / 'vqa.jsonl'}", *settings], pocket=True)
     began = time.monotonic()
@@ -88,7 +88,7 @@ def run_build(folder: Path) -> Line:
 
 
 def measure(rows: int) -> Line:
-    """One source, built by one process."""
+    """Measure a source of this many rows in its own process."""
     with TemporaryDirectory() as folder:
         with (Path(folder) / "vqa.jsonl").open("w") as source:
             source.writelines(json.dumps({"question": f"What is {i} + 1?", "answer": "2"}) + "\n" for i in range(rows))
@@ -98,19 +98,19 @@ def measure(rows: int) -> Line:
 
 
 def table(lines: Sequence[Line]) -> str:
-    """Markdown."""
-    told = ["| rows | chunks | driver's peak | driver's time | a chunk |", "|---|---|---|---|---|"]
-    told += [
+    """Return a Markdown table."""
+    printed = ["| rows | chunks | driver's peak | driver's time | a chunk |", "|---|---|---|---|---|"]
+    printed += [
         f"| {x.rows:,} | {x.chunks:,} | {x.driver_mib:.0f} MiB | {x.driver_cpu_s:.0f} s "
         f"| {1000 * x.driver_cpu_s / x.chunks:.0f} ms |"
         for x in lines
     ]
-    return "\n".join(told)
+    return "\n".join(printed)
 
 
 @dataclass(frozen=True)
 class Bomb:
-    """One source; its size, and peaks above those of a source of one row."""
+    """One source: its size in bytes, and its memory peaks in MiB above those of a source with one row."""
 
     name: str
     size_bytes: int
@@ -119,7 +119,7 @@ class Bomb:
 
 
 class _Beside:
-    """Commits where the worker is."""
+    """A `WorkContext` that runs the commits in this process."""
 
     async def beside(self, function: Callable[..., R], *arguments: object) -> R:
         return function(*arguments)
@@ -129,7 +129,7 @@ class _Beside:
 
 
 async def work_on(source: Path) -> None:
-    """All leases of a source through a chunk's own work, four at once, as an actor has them."""
+    """Do the work of all leases of a source, `chunks_in_flight` at once, as an actor does."""
     config = load(None, [f"source={source}", "n=2", "adaptive=false"], pocket=True)
     opened = source_of(config)
     engine, folder = await quick_engine(), RunFolder(str(source) + "-run")
@@ -144,7 +144,7 @@ async def work_on(source: Path) -> None:
 
 
 def peak_of(*command: str) -> float:
-    """MiB that a Python program takes at its peak; what it says does not count."""
+    """Return the memory peak of a Python program in MiB; its output and its exit code are ignored."""
     process = subprocess.Popen([sys.executable, *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _, _, used = os.wait4(process.pid, 0)
     process.returncode = 0
@@ -152,7 +152,7 @@ def peak_of(*command: str) -> float:
 
 
 def measure_bombs() -> list[Bomb]:
-    """Each source of bombs, and one that names every image of them eight times."""
+    """Measure each source of `bombs`, and one that names each of its images eight times."""
     with TemporaryDirectory() as folder:
         sources, images = write_bombs(Path(folder))
         named = Path(folder) / "images.jsonl"
@@ -172,14 +172,14 @@ def _peaks(source: Path) -> tuple[float, float]:
 
 
 def bombs_table(bombs: Sequence[Bomb]) -> str:
-    """Markdown."""
+    """Return a Markdown table."""
     lines = ["| source | bytes | check | an engine's worker |", "|---|---|---|---|"]
     lines += [f"| {x.name} | {x.size_bytes:,} | {x.check_mib:.0f} MiB | {x.worker_mib:.0f} MiB |" for x in bombs]
     return "\n".join([*lines, "", f"most: {max(max(x.check_mib, x.worker_mib) for x in bombs):.0f} MiB above idle"])
 
 
 def main() -> None:
-    """Parse the command line, run, print."""
+    """Parse the command line, run the benchmark, print the table."""
     parser = argparse.ArgumentParser(description="How much memory a build's driver takes.")
     parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000])
     parser.add_argument("--json", type=Path)

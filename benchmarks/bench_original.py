@@ -1,14 +1,14 @@
-"""mmpr against the algorithm of the original pipeline, on the same engine: questions paired a second.
+"""Compare mmpr with the algorithm of the original pipeline on the same engine: paired questions per second.
 
     python -m benchmarks.bench_original
     python -m benchmarks.bench_original --questions 256 --lockstep-questions 64 --json original.json
 
 The original (`reasoning_data_pipeline`, arXiv 2411.10442) takes batches of 8 questions through 32 rounds of one
-response each, every round waiting for its longest response. Here that loop drives `vllm.LLM.generate`; a shard a rank
-is all questions, as there is one engine. Its responses go through our judge and our pair rule, so that only the
-algorithm differs. Seconds are the engine's, from its first token to its last; loading, judging and writing are left out
-of the original's and are in ours where they make the engine wait. It gets fewer questions, for it is slow and its
-batches do not know of each other.
+response each; every round waits for its longest response. Here that loop calls `vllm.LLM.generate`. There is one
+engine, so the shard of its one rank has all questions. Its responses are judged and paired by mmpr's judge and pair
+rule, so that only the algorithm differs. Seconds are those of the engine, from its first token to its last. Loading,
+judging and writing do not count for the original; for mmpr they count if the engine waits for them. The original gets
+fewer questions: it is slow, and its batches are independent of each other.
 """
 
 from __future__ import annotations
@@ -45,18 +45,21 @@ class Arm:
 
     @property
     def rate(self) -> float:
-        """Questions paired a second of the engine."""
+        """Paired questions per second of the engine."""
         return self.paired / self.engine_s
 
 
 def lockstep(room: Path) -> Arm:
-    """Batches of 8, rounds of one response a question; a round ends with its longest response."""
+    """Run the original algorithm: batches of 8 questions, 32 rounds of one response per question.
+
+    A round ends with its longest response.
+    """
     config = settings_of(room)
     how = recipe(config)
     bare = Bare(engine_options(config))
     questions = asked(config)
     sampling = one_request(how, 1, how.sampling.max_tokens)
-    bare.generate([questions[0][1]], [sampling])  # the first request is slow; a build's clock begins behind its own
+    bare.generate([questions[0][1]], [sampling])  # the first request is slow, and builds do not count theirs either
     seconds, n_tokens, paired = 0.0, 0, 0
     for first in range(0, len(questions), BATCH):
         batch = questions[first : first + BATCH]
@@ -79,7 +82,7 @@ def is_paired(question: Question, given: Sequence[Response]) -> bool:
 
 
 def built(arm: str, room: Path, settings: Sequence[str]) -> Arm:
-    """A whole build; its clock is its engine's."""
+    """Run a whole build; its seconds are those of its engine."""
     series, out = run_arm("build", room, settings, bound=False)
     tokens, seconds = whole(series)
     report = json.loads((out / "report.json").read_text())
@@ -87,7 +90,7 @@ def built(arm: str, room: Path, settings: Sequence[str]) -> Arm:
 
 
 def table(arms: Sequence[Arm]) -> str:
-    """Markdown; the first arm is what the others are held against."""
+    """Return a Markdown table; the other arms are relative to the first one."""
     base = arms[0]
     lines = ["| | questions | paired | tokens a paired question | questions paired a second, to the original |"]
     lines.append("|---|---|---|---|---|")
@@ -100,7 +103,7 @@ def table(arms: Sequence[Arm]) -> str:
 
 
 def main() -> None:
-    """Parse the command line, run, print."""
+    """Parse the command line, run the benchmark, print the table."""
     parser = argparse.ArgumentParser(description="mmpr against the algorithm of the original pipeline.")
     parser.add_argument("--questions", type=int, default=256)
     parser.add_argument("--lockstep-questions", type=int, default=64)

@@ -1,15 +1,15 @@
-"""mmpr against ray.data.llm, on the same questions and the same engine: tokens and paired questions a second.
+"""Compare mmpr with ray.data.llm on the same questions and the same engine: tokens and paired questions per second.
 
     python -m benchmarks.bench_ray_data
     python -m benchmarks.bench_ray_data --questions 64 320 --n 8 32 --json ray_data.json
 
-ray.data.llm gives one response a request, so n responses of a question are n rows. Its engine stage gets the prompt's
-text and the decoded image; its own stage for images does not import with vLLM 0.32. Its responses are judged and paired
-by our rules afterwards, and these seconds do not count; in a build they do.
+ray.data.llm returns one response per request, so n responses to a question are n rows. Its engine stage gets the text
+of the prompt and the decoded image, because its own stage for images cannot be imported with vLLM 0.32. Its responses
+are judged and paired by mmpr's rules afterwards, and these seconds do not count; in a build they do.
 
-A rate is marginal: every arm answers few questions and more questions, each time in a process of its own, and what the
-longer run has more of is divided by the seconds that it takes longer. So the start of Python, Ray and the engine, about
-half a minute in both, is left out.
+A rate is marginal. Every arm answers few questions and then more questions, each time in its own process. The
+difference in tokens and pairs is divided by the difference in seconds. So the start of Python, Ray and the engine,
+which takes about half a minute in both, does not count.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _ENGINE = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind",
 
 @dataclass(frozen=True)
 class Run:
-    """One arm on one set of questions; seconds of the whole process."""
+    """One arm on one set of questions; `seconds` is the duration of the whole process."""
 
     tokens: float
     paired: int
@@ -50,7 +50,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Rates:
-    """What an arm does a second once it is up."""
+    """Tokens and paired questions per second of an arm, without its start."""
 
     arm: str
     tokens: float
@@ -58,7 +58,7 @@ class Rates:
 
 
 def built(room: Path, settings: Sequence[str]) -> Run:
-    """A whole `mmpr build`."""
+    """Run a whole `mmpr build`."""
     out = room / f"run-{time.monotonic_ns()}"
     source = room / "questions" / "vqa.jsonl"
     command = [sys.executable, "-m", "mmpr", "build", "--source", str(source), "--out", str(out), *settings]
@@ -70,7 +70,7 @@ def built(room: Path, settings: Sequence[str]) -> Run:
 
 
 def through_ray_data(room: Path, n: int) -> Run:
-    """The same questions as rows of ray.data.llm, in a process of its own."""
+    """Answer the same questions with ray.data.llm, in its own process."""
     command = [sys.executable, "-m", "benchmarks.bench_ray_data", "--room", str(room), "--n", str(n)]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **_ENGINE})
     if done.returncode:
@@ -79,7 +79,7 @@ def through_ray_data(room: Path, n: int) -> Run:
 
 
 def run_ray_data(room: Path, n: int) -> Run:
-    """All rows through the engine stage; then, without the clock, our judge and our rule of pairs."""
+    """Send all rows through the engine stage; then judge and pair the responses, which is not timed."""
     import ray
     from ray.data.llm import build_processor, vLLMEngineProcessorConfig
 
@@ -148,13 +148,13 @@ def _responses(question: Question, texts: Sequence[str]) -> list[Response]:
 
 
 def rates(arm: str, few: Run, many: Run) -> Rates:
-    """What the longer run has more of, by the seconds that it takes longer."""
+    """Return the differences of tokens and pairs between two runs, divided by the difference of their seconds."""
     seconds = many.seconds - few.seconds
     return Rates(arm, (many.tokens - few.tokens) / seconds, (many.paired - few.paired) / seconds)
 
 
 def measure(rooms: Sequence[Path], ns: Sequence[int]) -> list[tuple[Rates, Rates]]:
-    """A build and ray.data.llm beside it, for each n; then a build with adaptive sampling beside the first n."""
+    """Measure ray.data.llm and a build for each n; then a build with adaptive sampling, compared with the first n."""
     found = []
     for n in ns:
         theirs = rates(f"ray.data.llm, {n} rows", *(through_ray_data(room, n) for room in rooms))
@@ -165,7 +165,7 @@ def measure(rooms: Sequence[Path], ns: Sequence[int]) -> list[tuple[Rates, Rates
 
 
 def table(lines: Sequence[tuple[Rates, Rates]]) -> str:
-    """Markdown: ours to theirs."""
+    """Return a Markdown table with the ratios of mmpr to ray.data.llm."""
     shown = ["| ours | theirs | tokens a second | questions paired a second |", "|---|---|---|---|"]
     for ours, theirs in lines:
         tokens, paired = ours.tokens / theirs.tokens, ours.paired / theirs.paired
@@ -177,7 +177,7 @@ def table(lines: Sequence[tuple[Rates, Rates]]) -> str:
 
 
 def main() -> None:
-    """Parse the command line; run one arm, or all of them and print."""
+    """Parse the command line; run one arm, or run all and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--questions", type=int, nargs=2, default=[64, 256], metavar=("FEW", "MANY"))
     parser.add_argument("--n", type=int, nargs="+", default=[8, 32])
@@ -186,7 +186,7 @@ def main() -> None:
     given = parser.parse_args()
     if given.room:
         print(json.dumps(asdict(run_ray_data(given.room, given.n[0]))), flush=True)
-        os._exit(0)  # its engine's process outlives Ray's shutdown
+        os._exit(0)  # the engine's process survives Ray's shutdown: do not wait for it
     with TemporaryDirectory() as folder:
         rooms = [Path(folder) / name for name in ("few", "many")]
         for room, n_questions in zip(rooms, given.questions, strict=True):

@@ -1,12 +1,13 @@
-"""Finished runs judged again by this judge and by that of another checkout: what changes, and what pairing gives.
+"""Judge finished runs again with this judge and with that of another checkout, and compare verdicts and pairs.
 
     python benchmarks/bench_rejudge.py runs/demo runs/mine --other ../mmpr-of-last-month
 
-By source and judge: responses that are right, proven wrong, likely wrong and undecided (without an answer among them),
-questions with a right and a proven wrong response, and the tokens that one such pair cost: all tokens sampled over the
-pairs of the smaller side. A judge that knows no certainty proves whatever it calls incorrect. Then every verdict that
-turns from right to wrong or from wrong to right between the two judges, which somebody should read. Only sampled
-responses to questions with a reference answer count; the runs stay as they are.
+The table has one line for each source and judge: the responses that are right, proven wrong, likely wrong and undecided
+(those without an answer count as undecided); the questions with a right and a proven wrong response; and the tokens per
+such pair, which are all sampled tokens divided by the number of pairs, where each response is used once. For a judge
+without certainties, everything that it calls incorrect counts as proven. After the table, every verdict is listed that
+is right for one judge and wrong for the other: a person should read these. Only sampled responses to questions with a
+reference answer count. The runs are not changed.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 HERE = Path(__file__).resolve().parent.parent
-# Runs under either checkout: one question a line in, one list of (outcome, certainty) a line out.
+# Runs in either checkout: reads one question per line, writes one list of (outcome, certainty) per line.
 CHILD = """
 import json, sys
 try:
@@ -43,7 +44,7 @@ with Judge() as judge:
 
 @dataclass(frozen=True)
 class Asked:
-    """A question of a run, its sampled responses and their tokens."""
+    """A question of a run, its sampled responses and their numbers of tokens."""
 
     line: dict[str, object]
     responses: list[str]
@@ -51,7 +52,7 @@ class Asked:
 
 
 def read_run(folder: Path) -> list[Asked]:
-    """Every question of a run that has a reference answer and responses."""
+    """Return all questions of a run that have a reference answer and sampled responses."""
     sampled: dict[tuple[str, str], list[tuple[str, int]]] = defaultdict(list)
     for file in sorted((folder / "responses").rglob("*.parquet")):
         for row in pq.read_table(file, columns=["question_id", "source", "stage", "text", "n_tokens"]).to_pylist():
@@ -69,7 +70,7 @@ def read_run(folder: Path) -> list[Asked]:
 
 
 def judged(asked: list[Asked], root: Path) -> list[list[str]]:
-    """right, proven, likely or undecided, of every response, by the judge of a checkout."""
+    """Return `right`, `proven`, `likely` or `undecided` for every response, from the judge of a checkout."""
     done = subprocess.run(
         [sys.executable, "-c", CHILD],
         input="\n".join(json.dumps(one.line) for one in asked),
@@ -87,7 +88,7 @@ def judged(asked: list[Asked], root: Path) -> list[list[str]]:
 
 
 def table(asked: list[Asked], verdicts: dict[str, list[list[str]]]) -> str:
-    """One line a source and judge."""
+    """Return the table: one line for each source and judge."""
     sources = sorted({str(one.line["source"]) for one in asked})
     lines = [f"{'source':<26}{'judge':<8}" + "".join(f"{name:>11}" for name in (*COLUMNS, "paired", "tokens/pair"))]
     for source in [*sources, "all"]:
@@ -106,7 +107,7 @@ COLUMNS = ("right", "proven", "likely", "undecided")
 
 
 def turned(asked: list[Asked], before: list[list[str]], after: list[list[str]]) -> list[str]:
-    """The responses that one judge calls right and the other wrong."""
+    """Return the responses that one judge calls right and the other wrong, as lines."""
     return [
         f"{was} -> {now}: {one.line['answer']} of {one.line['choices']} <- {text[-100:]!r}"
         for one, olds, news in zip(asked, before, after, strict=True)
@@ -116,7 +117,7 @@ def turned(asked: list[Asked], before: list[list[str]], after: list[list[str]]) 
 
 
 def main() -> None:
-    """Read the runs, judge twice, print."""
+    """Read the runs, judge them twice, print the table and the changed verdicts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, nargs="+", help="folders of finished runs")
     parser.add_argument("--other", type=Path, required=True, help="another checkout of mmpr, judged with as `before`")

@@ -1,14 +1,15 @@
-"""Many engines on one machine: how near a build comes to the shortest time that its engines' work allows.
+"""Measure with many engines on one machine how close a build comes to the shortest time that its work allows.
 
     python -m benchmarks.bench_scale
     python -m benchmarks.bench_scale --engines 64 --seconds 600 --json scale.json
 
-The build is the real one (Ray actors, leases, rounds, judging, commits); the engines are `ScriptedEngine`s that take as
-long as a batch of `SLOTS` sequences would, every eighth one at half the speed of the others. Response lengths are drawn
-by hash, one in twenty five times as long. The ideal makespan is all work over all engines' speed, as if it could be cut
-anywhere. Measured from the first question asked to the last chunk committed, so that starting 64 Python processes on
-this machine's cores is left out. Engines are as slow as leaves these cores room for what 64 nodes' own cores would do:
-judging, writing, and the 64 actors' loops. `driver` is the driver process's core time over the whole build's time.
+The build is the real one (Ray actors, leases, rounds, judging, commits). The engines are `ScriptedEngine`s that take as
+long as a batch of `SLOTS` sequences would; every eighth engine has half the speed of the others. The length of a
+response is chosen by a hash; one in twenty responses is five times as long. The ideal time is all work divided by the
+speed of all engines, as if the work could be divided anywhere. The measurement is from the first request to the last
+committed chunk, so the start of 64 Python processes on a few cores does not count. The engines are slow, so that these
+cores have time for the work that 64 nodes would do: judging, writing, and the event loops of 64 actors. `driver` is the
+CPU time of the driver process divided by the duration of the build.
 """
 
 from __future__ import annotations
@@ -42,14 +43,19 @@ _WORDS = 60
 
 
 def script(prompt: Prompt, index: int) -> str:
-    """A response of 60 characters (tokens), one in twenty of 300; right or wrong by its index."""
+    """Return a response of 60 characters (tokens), one in twenty of 300; its index decides whether it is right."""
     digest = hashlib.sha256(f"{prompt.question_id}/{index}".encode()).digest()
     length = _WORDS * (5 if digest[0] % 20 == 0 else 1)
     return f"{digest.hex() * 5}"[: length - 18] + f"\nFinal Answer: {2 + index % 2:>2}"
 
 
 class PacedEngine(ScriptedEngine):
-    """Takes `seconds_per_token` for each token of a sequence, `SLOTS` sequences at a time."""
+    """An engine that takes `seconds_per_token` for each token of a sequence, and runs `SLOTS` sequences at once.
+
+    Args:
+        room: folder for the time of the first request.
+        seconds_per_token: for one sequence.
+    """
 
     def __init__(self, room: Path, seconds_per_token: float) -> None:
         super().__init__(script)
@@ -70,7 +76,7 @@ class PacedEngine(ScriptedEngine):
             await asyncio.sleep(n_tokens * self._pace)
 
     def _note_first(self) -> None:
-        """When the first question of all came; the file is made once."""
+        """Write the time of the first request to any engine; later calls find the file and do nothing."""
         try:
             with (self._room / "first").open("x") as file:
                 file.write(str(time.time()))
@@ -79,7 +85,7 @@ class PacedEngine(ScriptedEngine):
 
 
 async def paced_engine(room: Path) -> Engine:
-    """The next engine; its number is the next free name in `room`, and decides its speed."""
+    """Start the next engine; its number is the next free file name in `room` and decides its speed."""
     number = 0
     while True:
         try:
@@ -88,7 +94,7 @@ async def paced_engine(room: Path) -> Engine:
         except FileExistsError:
             number += 1
     speed = STRAGGLER_SPEED if number % STRAGGLER_EVERY == STRAGGLER_EVERY - 1 else 1.0
-    # all engines begin together: the first ones wait for the last
+    # All engines begin at the same time: the first ones wait for the last one.
     while len(list(room.glob("engine-*"))) < int(os.environ["MMPR_BENCH_ENGINES"]):
         await asyncio.sleep(0.5)
     return PacedEngine(room, SECONDS_PER_TOKEN / speed)
@@ -96,7 +102,7 @@ async def paced_engine(room: Path) -> Engine:
 
 @dataclass(frozen=True)
 class Line:
-    """One build; seconds."""
+    """One build; times are in seconds, `efficiency` is `ideal_s / took_s`."""
 
     engines: int
     questions: int
@@ -108,9 +114,9 @@ class Line:
 
 
 def measure(engines: int, seconds: float, chunk_questions: int) -> Line:
-    """Build once, with as many questions as fill the engines for so many seconds."""
+    """Run one build, with as many questions as the engines answer in about `seconds`."""
     speeds = [STRAGGLER_SPEED if i % STRAGGLER_EVERY == STRAGGLER_EVERY - 1 else 1.0 for i in range(engines)]
-    rate = sum(speeds) * SLOTS / SECONDS_PER_TOKEN  # tokens a second of all engines
+    rate = sum(speeds) * SLOTS / SECONDS_PER_TOKEN  # tokens per second of all engines
     n = int(rate * seconds / (RESPONSES * _WORDS * 1.2))
     with tempfile.TemporaryDirectory() as folder:
         room = Path(folder)
@@ -132,18 +138,18 @@ def measure(engines: int, seconds: float, chunk_questions: int) -> Line:
 
 
 def table(lines: Sequence[Line]) -> str:
-    """Markdown."""
-    told = ["| engines | questions | chunk | ideal | took | efficiency | driver |", "|---|---|---|---|---|---|---|"]
-    told += [
+    """Return a Markdown table."""
+    printed = ["| engines | questions | chunk | ideal | took | efficiency | driver |", "|---|---|---|---|---|---|---|"]
+    printed += [
         f"| {x.engines} | {x.questions:,} | {x.chunk_questions} | {x.ideal_s} s | {x.took_s} s | {x.efficiency:.3f} | "
         f"{x.driver:.3f} |"
         for x in lines
     ]
-    return "\n".join(told)
+    return "\n".join(printed)
 
 
 def main() -> None:
-    """Parse the command line, run, print."""
+    """Parse the command line, run the benchmark, print the table."""
     parser = argparse.ArgumentParser(description="Many simulated engines on one machine.")
     parser.add_argument("--engines", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=600.0)

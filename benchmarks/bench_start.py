@@ -1,12 +1,12 @@
-"""What a start costs: ratios to the least that could be started instead, in one run.
+"""Measure how long starts take, and their ratios to the least that could be started instead, in one run.
 
     python -m benchmarks.bench_start
     python -m benchmarks.bench_start --runs 5 --rows 100000 --json start.json
 
-`--help` is held against an interpreter that imports typer and shows the help of one command; `check` of a source
-against one pass that parses its lines; a build, from the start of its process to its engine's first token, against a
-bare `ray.init`, one actor with the same vLLM engine, and one token of the same question. Both sides alternate; each
-figure is the median over runs of one to the other beside it.
+`--help` is compared with an interpreter that imports typer and shows the help of one command. `check` of a source is
+compared with one pass that parses its lines. A build, from the start of its process to the first token of its engine,
+is compared with a bare `ray.init`, one actor with the same vLLM engine, and one token for the same question. The two
+sides alternate; each ratio is the median over the runs of one side to the other.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ from pipelines.pocket.questions import write_questions
 
 _TYPER = "import typer\napp = typer.Typer()\n@app.command()\ndef main(name: str = '') -> None: ...\napp()"
 _PASS = "import json, sys\nfor line in open(sys.argv[1], 'rb'): json.loads(line)"
-_QUICK_RUNS = 5  # times as many of what takes seconds
+_QUICK_RUNS = 5  # factor for the number of runs of commands that take seconds
 
 
 @dataclass(frozen=True)
 class Line:
-    """One kind of start: medians over the runs, seconds, and of the ratios."""
+    """One kind of start: median seconds over the runs, and the median of the ratios."""
 
     start: str
     ours_s: float
@@ -50,14 +50,14 @@ class Line:
 
 
 def process_s(*command: str) -> float:
-    """How long a process takes."""
+    """Run a Python process and return its duration in seconds."""
     began = time.monotonic()
     subprocess.run([sys.executable, *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
     return time.monotonic() - began
 
 
 def side_by_side(start: str, ours: Callable[[], float], least: Callable[[], float], runs: int) -> Line:
-    """Both, one after the other, so many times; a first pair fills the disk's cache and does not count."""
+    """Run both sides in turn, `runs` times; an additional first pair fills the disk's cache and does not count."""
     pairs = [(ours(), least()) for _ in range(runs + 1)][1:]
     mine, other = zip(*pairs, strict=True)
     return Line(
@@ -69,14 +69,14 @@ def side_by_side(start: str, ours: Callable[[], float], least: Callable[[], floa
 
 
 def build_s(room: Path) -> float:
-    """From a build's start to its engine's first token."""
+    """Return the seconds from a build's start to the first token of its engine."""
     began = time.time()
     series, _ = run_arm("build", room, bound=False)
     return min(at for at, n in series if n > 0) - began
 
 
 def bare_s(room: Path) -> float:
-    """The same of Ray and vLLM alone."""
+    """Return the same seconds for Ray and vLLM alone."""
     began = time.time()
     command = [sys.executable, "-m", "benchmarks.bench_start", "--bare", str(room)]
     environment = {**os.environ, "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
@@ -85,14 +85,14 @@ def bare_s(room: Path) -> float:
 
 
 async def first_token(settings: EngineOptions, prompt: Prompt) -> float:
-    """Start an engine, ask for one token, tell when it came."""
+    """Start an engine, request one token, and return the Unix time of its arrival."""
     engine = await start_vllm(settings)
     await engine.generate(prompt, Sampling(n=1, temperature=1.0, top_k=0, top_p=1.0, max_tokens=1))
     return time.time()
 
 
 def start_bare(room: Path) -> None:
-    """A Ray of this machine, one actor, one engine, one token."""
+    """Start Ray on this machine, one actor and one engine, request one token, and print the time of its arrival."""
     import ray
 
     class Holder:
@@ -101,12 +101,12 @@ def start_bare(room: Path) -> None:
 
     config = settings_of(room)
     ray.init(include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
-    holder: Any = ray.remote(Holder).remote()  # ray's types want its methods decorated
+    holder: Any = ray.remote(Holder).remote()  # ray's type hints require decorated methods
     print(ray.get(holder.first.remote(engine_options(config), asked(config)[0][1])))
 
 
 def lines(folder: Path, rows: int, runs: int) -> list[Line]:
-    """All starts."""
+    """Measure all kinds of starts."""
     source = folder / "many.jsonl"
     source.write_text(
         "".join(json.dumps({"question": f"What is {i} + 1?", "answer": i + 1}) + "\n" for i in range(rows))
@@ -130,13 +130,13 @@ def lines(folder: Path, rows: int, runs: int) -> list[Line]:
 
 
 def table(found: Sequence[Line]) -> str:
-    """Markdown."""
-    told = ["| start | took | the least | ratio |", "|---|---|---|---|"]
-    return "\n".join(told + [f"| {x.start} | {x.ours_s:.2f} s | {x.least_s:.2f} s | {x.ratio:.2f} |" for x in found])
+    """Return a Markdown table."""
+    printed = ["| start | took | the least | ratio |", "|---|---|---|---|"]
+    return "\n".join(printed + [f"| {x.start} | {x.ours_s:.2f} s | {x.least_s:.2f} s | {x.ratio:.2f} |" for x in found])
 
 
 def main() -> None:
-    """Parse the command line, run, print."""
+    """Parse the command line, run the benchmark, print the table."""
     parser = argparse.ArgumentParser(description="What a start costs.")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--rows", type=int, default=100_000)

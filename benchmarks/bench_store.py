@@ -1,11 +1,12 @@
-"""What a chunk costs on its way through Ray: from the engine's actor to the judging task beside it, and to the driver.
+"""Measure the transport of a chunk through Ray: from the engine's actor to a judging task, and its report back.
 
     python -m benchmarks.bench_store
     python -m benchmarks.bench_store --chunks 50 --json store.json
 
-A chunk of 128 questions with as many responses as the adaptive default asks for (19 of 300 tokens, bench_adaptive) is
-pickled, put into the object store, fetched by a task on the same node, and answered by a report of its size. Beside it
-stands what InternVL2-8B on one H100 takes to generate the chunk (6,500 tokens a second).
+A chunk has 128 questions with as many responses as adaptive sampling requests by default (19 of 300 tokens, see
+bench_adaptive). It is pickled, put into the object store and fetched by a task on the same node, which returns a report
+of the usual size. The table also has the time in which InternVL2-8B on one H100 generates the chunk (6,500 tokens per
+second).
 """
 
 from __future__ import annotations
@@ -29,12 +30,12 @@ from mmpr.types import Finish, Outcome, Question, Response, Stage, Verdict
 
 QUESTIONS, RESPONSES, TOKENS = 128, 19, 300
 H100_TOKENS_S = 6500
-_WORD = "the "  # a token of four characters, as English has on average
+_WORD = "the "  # a token of four characters, the mean in English
 
 
 @dataclass(frozen=True)
 class Line:
-    """One chunk; sizes in kB, times in milliseconds (medians over chunks)."""
+    """One chunk: sizes in kB, times in milliseconds (medians over chunks)."""
 
     chunk_kb: float
     report_kb: float
@@ -44,7 +45,7 @@ class Line:
 
 
 def answered_chunk() -> list[AnsweredQuestion]:
-    """128 questions with 19 judged responses each."""
+    """Return 128 questions with 19 judged responses each."""
     return [
         AnsweredQuestion(
             Question(f"vqa:{row}", "vqa", row, "How many apples are on the table?", answer=("3",)),
@@ -59,12 +60,12 @@ def answered_chunk() -> list[AnsweredQuestion]:
 
 
 def report_of(answered: Sequence[AnsweredQuestion]) -> ChunkReport:
-    """A report as a chunk's, without the judging."""
+    """Return a report like that of a real chunk; nothing is judged."""
     return ChunkReport(7, len(answered), {"correctness": 200, "format": 3}, {"all_correct": 20}, {}, 60.0, "node-7")
 
 
 def measure(chunks: int) -> Line:
-    """Send so many chunks, one after the other."""
+    """Send `chunks` chunks, one after another."""
     chunk = answered_chunk()
     task = ray.remote(num_cpus=1)(call)
 
@@ -74,7 +75,7 @@ def measure(chunks: int) -> Line:
             began = time.perf_counter()
             ray.get(task.remote(report_of, *arguments))
             took.append(1000 * (time.perf_counter() - began))
-        return statistics.median(took[1:])  # the first one starts the process
+        return statistics.median(took[1:])  # the first call starts the task's process
 
     return Line(
         chunk_kb=len(cloudpickle.dumps(chunk)) / 1000,
@@ -86,7 +87,7 @@ def measure(chunks: int) -> Line:
 
 
 def table(line: Line) -> str:
-    """Markdown."""
+    """Return a Markdown table."""
     return "\n".join(
         (
             "| a chunk | its report | to the task and back | the same, empty | one H100's time for it | share |",
@@ -99,7 +100,7 @@ def table(line: Line) -> str:
 
 
 def main() -> None:
-    """Parse the command line, run, print."""
+    """Parse the command line, run the benchmark, print the table."""
     parser = argparse.ArgumentParser(description="What a chunk costs on its way through Ray.")
     parser.add_argument("--chunks", type=int, default=20)
     parser.add_argument("--json", type=Path)

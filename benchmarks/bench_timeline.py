@@ -1,10 +1,10 @@
-"""The timeline of one build in seconds: its start, the engine's phases, the first and the last answer, the summary.
+"""Print the timeline of a build in seconds: its start, the engine's phases, first and last answer, the summary.
 
     python -m benchmarks.bench_timeline
     python -m benchmarks.bench_timeline --questions 50 --out runs/timed n=4
 
-Runs `mmpr build --log-format json` on questions of the pocket world and takes the time of each line as it comes. The
-last answer is the last chunk's commit; the summary is the first line on stdout; the end is the process's.
+The program runs `mmpr build --log-format json` on questions of the pocket world and records when each line arrives. The
+last answer is the commit of the last chunk; the summary is the first line on stdout; the end is that of the process.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _SILENT = frozenset({"source", "progress"})
 
 
 def timeline(source: Path, out: Path, settings: list[str]) -> Iterator[tuple[float, str]]:
-    """Seconds since the start of the process, and what happened then, in order.
+    """Run a build and yield (seconds since the start of its process, what happened), in order.
 
     Raises:
-        RuntimeError: the build failed; its last lines.
+        RuntimeError: the build failed; the message has its last lines.
     """
     command = [sys.executable, "-m", "mmpr", "build", "--source", str(source), "--out", str(out), *settings]
     began = time.monotonic()
@@ -65,7 +65,7 @@ def _read(stream: IO[str], is_result: bool, lines: queue.Queue[tuple[float, bool
 
 
 def _named(lines: list[tuple[float, bool, str]]) -> Iterator[tuple[float, str]]:
-    """The lines that begin something."""
+    """Yield (time, name) for the lines at which a step begins or ends."""
     commits = [at for at, is_result, line in lines if not is_result and _event(line).get("event") == "chunk_committed"]
     summary = next((at for at, is_result, _ in lines if is_result), None)
     for at, is_result, line in lines:

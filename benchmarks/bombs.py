@@ -1,8 +1,8 @@
-"""Small files that unpack to gigabytes, or say so: sources of rows, and images.
+"""Write small files that unpack to gigabytes, or claim to: sources of rows, and images.
 
     python -m benchmarks.bombs FOLDER
 
-A source that is honest stands beside them (`honest.jsonl`), to measure what reading takes anyway.
+An ordinary source is written too (`honest.jsonl`), to measure the memory that reading needs in any case.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-SIDE = 9_900  # of an image: 98 million pixels, under the limit of 100 million
+SIDE = 9_900  # of an image, in pixels: 98 million pixels, below the limit of 100 million
 BLANK_BYTES = 2**30
-LONG, SHARED_ROWS = 120_000_000, 60  # a text of so many characters in so many rows: 7 GiB
+LONG, SHARED_ROWS = 120_000_000, 60  # a text of 120 million characters in 60 rows: 7 GiB
 _BLOCK = 2**20
 
 
 def write_bombs(
     folder: Path, *, side: int = SIDE, blank_bytes: int = BLANK_BYTES, long: int = LONG
 ) -> tuple[list[Path], list[Path]]:
-    """Write all of them; the sources, and the images."""
+    """Write all files; return the paths of the sources and of the images."""
     folder.mkdir(parents=True, exist_ok=True)
     sources = [*_tables(folder, long), *_texts(folder), *_blank(folder, blank_bytes)]
     images = [_written(folder / name, content) for name, content in image_bombs(side)]
@@ -46,7 +46,7 @@ def _written(path: Path, content: bytes) -> Path:
 
 
 def _tables(folder: Path, long: int) -> Iterator[Path]:
-    """Parquet: a text that many rows share, alone, in lists, behind one another, and many values in few bytes."""
+    """Write Parquet files with a text that many rows share: in a dictionary, in lists, and as common prefixes."""
     text = pa.array(["x" * long])
     same = pa.DictionaryArray.from_arrays(np.zeros(SHARED_ROWS, np.int32), text)
     options = {"dictionary_pagesize_limit": 2**31 - 1, "compression": "zstd", "store_schema": False}
@@ -67,7 +67,7 @@ def _shared(long: int, n: int) -> pa.Array:
 
 
 def _texts(folder: Path) -> Iterator[Path]:
-    """JSON that nests deeply, and one line of many megabytes."""
+    """Write JSON with deep nesting, and one line of 200 MB."""
     deep = b'{"question": ' + b"[" * 1_000_000 + b"]" * 1_000_000 + b"}\n"
     yield _written(folder / "deep.jsonl", deep)
     yield _written(folder / "deep.json", b"[" + deep + b"]")
@@ -76,7 +76,7 @@ def _texts(folder: Path) -> Iterator[Path]:
 
 
 def _blank(folder: Path, n_bytes: int) -> Iterator[Path]:
-    """Nothing, packed: blank lines before, between and after two rows, and one blank line without an end."""
+    """Write compressed blank lines, alone and before, between and after two rows; and one endless line of spaces."""
     row = json.dumps({"question": "How many?", "answer": "2"}).encode() + b"\n"
     gap = b"\n" * _BLOCK
     gaps = [row, *[gap] * (n_bytes // _BLOCK), row]
@@ -98,7 +98,7 @@ def _packed(path: Path, blocks: list[bytes]) -> Path:
         return path
     packers: dict[str, Callable[[bytes], bytes]] = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
     pack = packers[path.suffix]
-    with path.open("wb") as file:  # block by block: all three formats may be several in a row
+    with path.open("wb") as file:  # in all three formats, a file may be several compressed streams
         same: dict[bytes, bytes] = {}
         for block in blocks:
             if block not in same:
@@ -111,7 +111,10 @@ def _packed(path: Path, blocks: list[bytes]) -> Path:
 
 
 def image_bombs(side: int) -> Iterator[tuple[str, bytes]]:
-    """Names and contents: each is some hundred kB, unpacks to as many pixels as are allowed, or says to many more."""
+    """Yield names and contents of images of some hundred kB.
+
+    Each unpacks to as many pixels as are allowed, or its header claims many more.
+    """
     yield "deep.png", png(side, side, depth=16, colour=0)
     yield "deep_rgb.png", png(side, side, depth=16, colour=2)
     yield "palette.png", png(side, side, depth=8, colour=3)
@@ -131,7 +134,7 @@ def image_bombs(side: int) -> Iterator[tuple[str, bytes]]:
 
 
 def png(width: int, height: int, *, depth: int, colour: int) -> bytes:
-    """A PNG of nothing but zeros, packed row by row; `colour` is PNG's type."""
+    """Return a PNG of zeros, compressed row by row; `colour` is PNG's colour type."""
     channels = {0: 1, 2: 3, 3: 1, 6: 4}[colour]
     packer, row = zlib.compressobj(9), bytes(1 + width * channels * depth // 8)
     packed = b"".join(packer.compress(row) for _ in range(height)) + packer.flush()
@@ -152,7 +155,7 @@ def _saved(image: Image.Image, format: str, **options: object) -> bytes:
 
 
 def _huge_headers() -> Iterator[tuple[str, bytes]]:
-    """Small images of each format whose headers were changed to say 60,000 by 60,000 or what the format allows."""
+    """Yield small images whose headers claim 60,000 x 60,000 pixels, or the most that the format allows."""
     little = Image.new("RGB", (16, 16), "red")
     yield "header.png", b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0))
     bmp = bytearray(_saved(little, "BMP"))
@@ -167,7 +170,7 @@ def _huge_headers() -> Iterator[tuple[str, bytes]]:
     yield "header.jpg", bytes(jpeg)
     yield "header.ppm", b"P6\n60000 60000\n255\n" + bytes(100)
     tiff = bytearray(_saved(little, "TIFF"))
-    for tag in (256, 257):  # the image's width and length
+    for tag in (256, 257):  # tags of the image's width and length
         place = tiff.index(struct.pack("<HH", tag, 4)) if struct.pack("<HH", tag, 4) in tiff else None
         place = tiff.index(struct.pack("<HH", tag, 3)) if place is None else place
         struct.pack_into("<HHII", tiff, place, tag, 4, 1, 60_000)
@@ -180,7 +183,7 @@ def _huge_headers() -> Iterator[tuple[str, bytes]]:
 
 
 def main() -> None:
-    """Parse the command line, write, list."""
+    """Parse the command line, write the files, list them with their sizes."""
     parser = argparse.ArgumentParser(description="Write small files that unpack to gigabytes.")
     parser.add_argument("folder", type=Path)
     sources, images = write_bombs(parser.parse_args().folder)

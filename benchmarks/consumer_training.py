@@ -1,7 +1,7 @@
-"""What trainers of training sets read, and InternVL of pairs, by their own code, in their own environments.
+"""Read exported training sets, and pairs for InternVL, with the trainers' own code in their own environments.
 
-Of prompts a reading gives the reference answer, and the reward that the trainer computes, through its own way of
-loading a reward function, for every response of the run. `answers.json` beside the exports has these responses.
+For prompts, a reading yields the reference answer and the reward of every response of the run. The trainer computes
+these rewards, and loads the reward function in its own way. `answers.json` next to the exports has the responses.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Read = tuple[str, str, str, tuple[Any, ...]]
 
 
 def _answers(folder: str) -> dict[str, list[str]]:
-    """The run's responses by question."""
+    """Return the run's responses by question id."""
     found: dict[str, list[str]] = json.loads(Path(folder, "..", "answers.json").read_text(encoding="utf-8"))
     return found
 
@@ -34,7 +34,7 @@ def _rounded(rewards: Sequence[float | None]) -> str:
 
 
 def read_verl(folder: str) -> Iterator[Read]:
-    """`RLHFDataset`, and the reward function as `reward.custom_reward_function` names it."""
+    """Read with `RLHFDataset`, and load the reward function by `reward.custom_reward_function`."""
     config = importlib.import_module("omegaconf").OmegaConf.create
     dataset = importlib.import_module("verl.utils.dataset.rl_dataset").RLHFDataset
     get_reward = importlib.import_module("verl.trainer.ppo.reward").get_custom_reward_fn
@@ -63,9 +63,10 @@ def read_verl(folder: str) -> Iterator[Read]:
 
 
 def read_easyr1(folder: str) -> Iterator[Read]:
-    """`RLHFDataset` of a clone (`--easyr1`), its prompts as its messages, and the reward function as it loads one.
+    """Read with `RLHFDataset` of a clone (`--easyr1`), and load the reward function as EasyR1 does.
 
-    Stubs: `qwen_vl_utils` (videos), and its helpers of tensors, which are not reached.
+    The prompts are those of its own method for messages. Two modules are stubs: `qwen_vl_utils` (videos) and EasyR1's
+    tensor helpers; the rows do not reach them.
     """
     clone = Path(os.environ["EASYR1"])
     _stub("qwen_vl_utils.vision_process", fetch_video=None)
@@ -87,7 +88,7 @@ def read_easyr1(folder: str) -> Iterator[Read]:
 
 
 def _stub(name: str, **contents: object) -> None:
-    """A module that is imported and not used, with its packages."""
+    """Make a stub of a module that is imported but not used, with its parent packages."""
     parts = name.split(".")
     for length in range(1, len(parts) + 1):
         module = sys.modules.setdefault(".".join(parts[:length]), types.ModuleType(".".join(parts[:length])))
@@ -97,7 +98,7 @@ def _stub(name: str, **contents: object) -> None:
 
 
 def _file(path: Path, name: str) -> Any:  # noqa: ANN401
-    """A module by its file."""
+    """Import a module from its file."""
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
@@ -109,20 +110,21 @@ def _file(path: Path, name: str) -> Any:  # noqa: ANN401
 
 
 def read_internvl(folder: str) -> Iterator[Read]:
-    """`LazySupervisedDataset` of `internvl_chat` (InternVL2 to 3)."""
+    """Read with `LazySupervisedDataset` of `internvl_chat` (InternVL2 to 3)."""
     yield from _internvl(folder, "internvl_chat")
 
 
 def read_internvl35(folder: str) -> Iterator[Read]:
-    """The same of `internvl_chat_gpt_oss` (InternVL3.5)."""
+    """Read with `LazySupervisedDataset` of `internvl_chat_gpt_oss` (InternVL3.5)."""
     yield from _internvl(folder, "internvl_chat_gpt_oss")
 
 
 def _internvl(folder: str, package: str) -> Iterator[Read]:
-    """Every row that the trainer's own class of a clone (`--internvl`) takes from `meta.json`.
+    """Yield every row that the trainer's own class reads from `meta.json`; the class is of a clone (`--internvl`).
 
-    Its modules import deepspeed and flash-attention: the class, and the functions that cut images, are run without
-    them. Stubs: the tokenizer (conversations are kept as they come), and the transform of tiles to tensors.
+    Its modules import deepspeed and flash-attention, so only the class and the functions that cut images are executed.
+    Two parts are stubs: the tokenizer (conversations are recorded as they arrive), and the transform of tiles to
+    tensors.
     """
     torch, kept = importlib.import_module("torch"), []
     if not torch.distributed.is_initialized():
@@ -154,7 +156,7 @@ def _internvl(folder: str, package: str) -> Iterator[Read]:
 
 
 def _internvl_classes(package: str, preprocess: Callable[..., Any]) -> dict[str, Any]:
-    """The names of the trainer's code that its rows go through."""
+    """Execute the parts of the trainer's code that read rows, and return their names."""
     train = Path(os.environ["INTERNVL"], package, "internvl/train")
     torch, image = importlib.import_module("torch"), importlib.import_module("PIL.Image")
     known: dict[str, Any] = {
@@ -184,7 +186,7 @@ def _internvl_classes(package: str, preprocess: Callable[..., Any]) -> dict[str,
 
 
 def read_openrlhf(folder: str) -> Iterator[Read]:
-    """By its schema, for it does not install without CUDA: `load_dataset("json")`, `input`, `label`, `images`."""
+    """Read by OpenRLHF's schema (`load_dataset("json")`, `input`, `label`, `images`): it needs CUDA to be installed."""
     datasets, image = importlib.import_module("datasets"), importlib.import_module("PIL.Image")
     rewards = importlib.import_module("mmpr.rewards")
     answers = _answers(folder)
@@ -199,7 +201,7 @@ def read_openrlhf(folder: str) -> Iterator[Read]:
 
 
 def read_swift_grpo(folder: str) -> Iterator[Read]:
-    """The rows as `swift rlhf --rlhf_type grpo` loads them, and the reward by its name from `--external_plugins`."""
+    """Read as `swift rlhf --rlhf_type grpo` does; the reward is found by its name, from `--external_plugins`."""
     importlib.import_module("swift.utils").import_external_file(f"{folder}/reward.py")
     reward = importlib.import_module("swift.rewards").orms["mmpr"](args=None)
     answers = _answers(folder)
@@ -210,7 +212,7 @@ def read_swift_grpo(folder: str) -> Iterator[Read]:
 
 
 def read_swift_sft(folder: str) -> Iterator[Read]:
-    """The rows as `swift sft` loads them."""
+    """Read the rows as `swift sft` does."""
     for row, text, shown in _swift_rows(folder):
         *asked, answer = row["messages"]
         assert answer["role"] == "assistant"
@@ -222,7 +224,7 @@ def _swift_rows(folder: str) -> Iterator[tuple[Any, Callable[[Sequence[Mapping[s
     load_dataset = importlib.import_module("swift.dataset").load_dataset
     inputs = importlib.import_module("swift.template.template_inputs").TemplateInputs
     load_image = importlib.import_module("swift.template.vision_utils").load_image
-    rows, _ = load_dataset([f"{folder}/train.jsonl"], strict=True, remove_unused_columns=False)  # as for `swift rlhf`
+    rows, _ = load_dataset([f"{folder}/train.jsonl"], strict=True, remove_unused_columns=False)  # as `swift rlhf` does
     for row in rows:
         template = inputs.from_dict({**row}).chosen
         shown = tuple(load_image(image["path"]).size for image in template.images)
@@ -233,9 +235,10 @@ def _swift_rows(folder: str) -> Iterator[tuple[Any, Callable[[Sequence[Mapping[s
 
 
 def llamafactory_rows(folder: str, stage: str) -> Iterator[tuple[dict[str, Any], tuple[tuple[int, int], ...]]]:
-    """Rows as its loader and converter give them, after its own checks of images, and the images' sizes."""
-    importlib.import_module("transformers.utils.import_utils").is_torchaudio_available()  # remembers that it is not
-    sys.modules["torchaudio"] = types.ModuleType("torchaudio")  # imported for sound alone
+    """Yield the rows of LLaMA-Factory's loader and converter, after its own checks of images, and the images' sizes."""
+    # transformers caches here that torchaudio is missing, before the stub below would look like a real one.
+    importlib.import_module("transformers.utils.import_utils").is_torchaudio_available()
+    sys.modules["torchaudio"] = types.ModuleType("torchaudio")  # LLaMA-Factory imports it, and needs it for sound only
     hparams = importlib.import_module("llamafactory.hparams")
     merged = importlib.import_module("llamafactory.data.loader")._get_merged_dataset
     plugin = importlib.import_module("llamafactory.data.mm_plugin").get_mm_plugin("base", image_token="<image>")
@@ -251,7 +254,7 @@ def llamafactory_rows(folder: str, stage: str) -> Iterator[tuple[dict[str, Any],
 
 
 def read_llamafactory_sft(folder: str) -> Iterator[Read]:
-    """What `llamafactory-cli train` with `stage: sft` sees."""
+    """Read the rows that `llamafactory-cli train` with `stage: sft` gets."""
     for row, sizes in llamafactory_rows(folder, "sft"):
         texts = [row["_system"]] if row["_system"] else []
         texts += [message["content"] for message in row["_prompt"]]
@@ -262,7 +265,7 @@ def read_llamafactory_sft(folder: str) -> Iterator[Read]:
 
 
 def train_grpo(folder: str) -> Iterator[Read]:
-    """One step of `GRPOTrainer` with `mmpr.rewards.reward_func` on the CPU; then its rewards of the run's responses."""
+    """Run a step of `GRPOTrainer` with `mmpr.rewards.reward_func` on the CPU; then read its rewards of responses."""
     datasets, torch = importlib.import_module("datasets"), importlib.import_module("torch")
     trl, tiny = importlib.import_module("trl"), importlib.import_module("consumer_trl")
     prepare = importlib.import_module("trl.data_utils").prepare_multimodal_messages
@@ -302,12 +305,12 @@ def train_grpo(folder: str) -> Iterator[Read]:
 
 
 def _spread(completions: Sequence[Any], **_: object) -> list[float]:
-    """A second reward under which completions differ: random weights give no right answer to learn from."""
+    """Return a second reward, the length: with random weights no completion is right, so the first never differs."""
     return [float(len(completion[0]["content"])) for completion in completions]
 
 
 def read_kto(folder: str) -> Iterator[Read]:
-    """`KTOTrainer`'s own collator of vision rows, decoded again; every label beside its text."""
+    """Read with `KTOTrainer`'s own collator for images, and decode its tokens; the label is with each text."""
     datasets, tiny = importlib.import_module("datasets"), importlib.import_module("consumer_trl")
     collate = importlib.import_module("trl.trainer.kto_trainer").DataCollatorForVisionUnpairedPreference
     processor = tiny._processor()

@@ -1,8 +1,8 @@
-"""TRL's `DPOTrainer` takes steps of MPO on a run folder's pairs, in TRL's own environment, where mmpr is not.
+"""Train with TRL's `DPOTrainer` and the losses of MPO on a run folder's pairs, in an environment without mmpr.
 
-The model is a tiny LLaVA of random weights; its tokenizer has a token a byte, so that what TRL tokenised can be decoded
-to the last character. Every pair is tokenised by the trainer and decoded; what reaches the vision tower in training is
-compared with the Parquet's own images.
+The model is a tiny LLaVA with random weights. Its tokenizer has one token per byte, so the tokens of TRL can be decoded
+to exactly the same text. The trainer tokenizes every pair, and the tokens are decoded; the images that reach the vision
+tower in training are compared with those in the Parquet files.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _TEMPLATE = (
 )
 _SIDE_PIXELS, _PATCH_PIXELS = 28, 14
 _PAIRS_A_STEP, _STEPS = 8, 24
-# Arguments of each trainer of TRL that takes a few steps here, and keeps nothing.
+# Arguments for TRL's trainers, which run a few steps here and save nothing.
 ON_A_CPU: dict[str, Any] = {
     "learning_rate": 1e-3,
     "logging_steps": 1,
@@ -41,10 +41,10 @@ ON_A_CPU: dict[str, Any] = {
 
 
 def train_on(folder: str) -> Iterator[Read]:
-    """Train as the card says, then give every pair as the trainer tokenises it; images are sha256 of their bytes.
+    """Train as the dataset card says, then yield every pair as the trainer tokenized it, with the sha256 of its images.
 
     Raises:
-        AssertionError: a loss is not finite, a part of the model did not learn, or the vision tower saw other images.
+        AssertionError: a loss is not finite, a part of the model did not change, or the vision tower got other images.
     """
     datasets, torch = importlib.import_module("datasets"), importlib.import_module("torch")
     pairs = datasets.load_dataset(folder, "default", split="train")
@@ -67,11 +67,11 @@ def train_on(folder: str) -> Iterator[Read]:
 
 
 def _tell(words: str) -> None:
-    """A line of the verdict; `consumers.py` shows what begins so, and nothing else of what TRL prints."""
+    """Print a line of the result; `consumers.py` shows lines that begin with `note: ` and hides TRL's own output."""
     print(f"note: {words}")
 
 
-def _trainer(model: Any, processor: Any, pairs: Any) -> Any:  # noqa: ANN401  of libraries without stable types
+def _trainer(model: Any, processor: Any, pairs: Any) -> Any:  # noqa: ANN401  the libraries have no stable types
     trl = importlib.import_module("trl")
     mpo = trl.DPOConfig(
         loss_type=["sigmoid", "bco_pair", "sft"],
@@ -85,7 +85,7 @@ def _trainer(model: Any, processor: Any, pairs: Any) -> Any:  # noqa: ANN401  of
     )
     return trl.DPOTrainer(
         model=model,
-        ref_model=copy.deepcopy(model),  # a model that was loaded by a name needs none
+        ref_model=copy.deepcopy(model),  # TRL can make one only if the model was loaded by name
         args=mpo,
         processing_class=processor,
         train_dataset=pairs,
@@ -93,7 +93,7 @@ def _trainer(model: Any, processor: Any, pairs: Any) -> Any:  # noqa: ANN401  of
 
 
 def _processor() -> Any:  # noqa: ANN401
-    """A byte is a token; roles and the image are special ones."""
+    """Return a processor with one token per byte and special tokens for the roles and the image."""
     tokenizers = importlib.import_module("tokenizers")
     transformers = importlib.import_module("transformers")
     images = importlib.import_module("transformers.models.clip.image_processing_pil_clip").CLIPImageProcessorPil
@@ -108,13 +108,13 @@ def _processor() -> Any:  # noqa: ANN401
         tokenizer=transformers.PreTrainedTokenizerFast(tokenizer_object=plain, pad_token=_PAD, eos_token=_END),
         patch_size=_PATCH_PIXELS,
         vision_feature_select_strategy="default",
-        num_additional_image_tokens=1,  # CLIP's class token, which "default" takes away again
+        num_additional_image_tokens=1,  # CLIP's class token, which "default" removes again
         chat_template=_TEMPLATE,
     )
 
 
 def _model(processor: Any) -> Any:  # noqa: ANN401
-    """LLaVA: CLIP, a projector, Llama; two layers of each."""
+    """Return a LLaVA: CLIP with two layers, a projector, and a Llama with two layers."""
     transformers = importlib.import_module("transformers")
     small = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
     seen = transformers.CLIPVisionConfig(**small, image_size=_SIDE_PIXELS, patch_size=_PATCH_PIXELS)
@@ -126,7 +126,7 @@ def _model(processor: Any) -> Any:  # noqa: ANN401
 
 
 def _seen_by_tower(model: Any) -> Counter[str]:  # noqa: ANN401
-    """How often each image reaches the model's vision tower from now on."""
+    """Count from now on how often each image reaches the model's vision tower."""
     seen: Counter[str] = Counter()
 
     def look(_: object, given: tuple[Any, ...], named: dict[str, Any]) -> None:
@@ -142,7 +142,7 @@ def _print_of(pixels: Any) -> str:  # noqa: ANN401
 
 
 def _require_change(before: dict[str, Any], after: dict[str, Any]) -> None:
-    """Every part of the model learnt something: gradients went all the way to the images."""
+    """Check that every part of the model has changed, so gradients reached the vision tower."""
     changed = [name for name, old in before.items() if not bool((after[name] == old).all())]
     for part in ("vision_tower", "multi_modal_projector", "language_model", "lm_head"):
         of_part = [name for name in before if f"{part}." in name]
@@ -152,7 +152,10 @@ def _require_change(before: dict[str, Any], after: dict[str, Any]) -> None:
 
 
 def _known_images(folder: str, processor: Any) -> dict[str, str]:  # noqa: ANN401
-    """The Parquet's own images: what the processor makes of each -> sha256 of its bytes. No `datasets` in between."""
+    """Return the images of the Parquet files: hash of the processor's pixels -> sha256 of the bytes.
+
+    They are read without `datasets`, which is one of the programs under test.
+    """
     parquet, image = importlib.import_module("pyarrow.parquet"), importlib.import_module("PIL.Image")
     pathlib = importlib.import_module("pathlib")
     known: dict[str, str] = {}
@@ -168,7 +171,7 @@ def _known_images(folder: str, processor: Any) -> dict[str, str]:  # noqa: ANN40
 
 
 def _decoded(batch: Any, processor: Any, known: dict[str, str]) -> Iterator[Read]:  # noqa: ANN401
-    """The pairs of a batch: its first half has the chosen sides, its second the rejected ones of the same prompts."""
+    """Yield the pairs of a batch: its first half has the chosen sides, its second half the rejected sides."""
     n = len(batch["input_ids"]) // 2
     sides = [_split(batch, index, processor) for index in range(2 * n)]
     images = iter(batch.get("pixel_values", ()))
@@ -181,7 +184,7 @@ def _decoded(batch: Any, processor: Any, known: dict[str, str]) -> Iterator[Read
 
 
 def _split(batch: Any, index: int, processor: Any) -> tuple[str, str]:  # noqa: ANN401
-    """(prompt, completion) of one sequence as text; the tokens of an image become one tag again."""
+    """Return (prompt, completion) of one sequence as text; the tokens of an image become one tag again."""
     ids = batch["input_ids"][index]
     real, spoken = (batch[name][index].bool() for name in ("attention_mask", "completion_mask"))
     prompt, completion = (

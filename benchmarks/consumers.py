@@ -1,18 +1,19 @@
-"""TRL trains on mmpr's pairs and prompts, verl, LLaMA-Factory and ms-swift read its exports, `datasets` its folders.
+"""Check that trainers read mmpr's output: each consumer reads it with its own code, in its own environment.
 
-Each does so with its own code, in an environment of its own.
+TRL trains on the pairs and the prompts, verl, LLaMA-Factory and ms-swift read their exports, `datasets` reads run
+folders.
 
     python benchmarks/consumers.py
     python benchmarks/consumers.py --run runs/demo --only trl --environments ~/consumers
     python benchmarks/consumers.py --only easyr1 --easyr1 ~/EasyR1
 
-EasyR1 and InternVL are read from clones (`--easyr1`, `--internvl`), for they are no packages. OpenRLHF does not install
-without CUDA: its rows are read by its schema.
+EasyR1 and InternVL are not packages, so they are used from clones (`--easyr1`, `--internvl`). OpenRLHF cannot be
+installed without CUDA; its rows are read by its schema.
 
-Without `--run` a run is made on the spot in which 1,200 pairs without an image come before those with one, two, or a
-whole conversation. Every pair that comes out at the other end is compared with the run: its turns, both answers, and
-its images. Exit 1 if anything differs. The environments take about 3 GB and are deleted at the end unless
-`--environments` names a place.
+Without `--run`, a run is made in which 1,200 pairs without an image precede those with one image, with two, and with a
+whole conversation. Every pair that a consumer reads is compared with the run: its turns, both answers, and its images.
+The exit code is 1 if anything differs. The environments need about 3 GB and are deleted at the end, unless
+`--environments` names a folder.
 """
 
 from __future__ import annotations
@@ -35,11 +36,11 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-# What pulls in CUDA builds beside a torch for the CPU, and is needed for neither texts nor images.
+# These may be CUDA builds next to a torch for the CPU, and neither texts nor images need them.
 UNWANTED = ("torchvision", "torchaudio")
-# What mmpr.rewards needs.
+# mmpr.rewards needs these.
 REWARDS = ("babel", "rapidfuzz")
-# What was asked, chosen, rejected, and one value an image.
+# (question, chosen, rejected, one value per image)
 Read = tuple[str, str, str, tuple[Any, ...]]
 
 
@@ -48,11 +49,13 @@ class Reading:
     """One way of reading.
 
     Args:
-        format: which export is read, or `run`: the run folder as it is.
-        read: runs in the consumer's environment, on that folder.
-        asked: what it gives as asked: the question's `text` with tags, all `turns` with their roles, or `nothing`.
-        shown: what it gives of an image: its `size`, or the sha256 of its `bytes` or its `pixels`.
-        rows: what it reads: `pairs`, `prompts` (undecided responses earn 0; `prompts-none`: None), `kto` or `sft`.
+        format: the export that is read, or `run` for the run folder itself.
+        read: a function that runs in the consumer's environment, on that folder.
+        asked: what it returns as the question: the question's `text` with tags, `all` texts with the system message,
+            all `turns` with their roles, or `nothing`.
+        shown: what it returns for an image: its `size`, or the sha256 of its `bytes` or its `pixels`.
+        rows: what it reads: `pairs`, `prompts` (undecided responses have reward 0; `prompts-none`: None), `kto` or
+            `sft`.
     """
 
     format: str
@@ -64,7 +67,11 @@ class Reading:
 
 @dataclass(frozen=True)
 class Consumer:
-    """Who reads, and how. `home`: whose environment it shares; `clone`: the option that says where its code is."""
+    """A program that reads, and its readings.
+
+    `packages`: installed in its environment. `home`: the consumer whose environment it shares. `clone`: the environment
+    variable with the path of its code.
+    """
 
     packages: tuple[str, ...]
     readings: tuple[Reading, ...]
@@ -73,7 +80,7 @@ class Consumer:
 
 
 def read_swift(folder: str) -> Iterator[Read]:
-    """What `swift rlhf` trains on: its loader, strict, then the template's inputs, then its image reader."""
+    """Read as `swift rlhf` does: its strict loader, then the inputs of its template, then its image reader."""
     load_dataset = importlib.import_module("swift.dataset").load_dataset
     inputs = importlib.import_module("swift.template.template_inputs").TemplateInputs
     load_image = importlib.import_module("swift.template.vision_utils").load_image
@@ -89,14 +96,14 @@ def read_swift(folder: str) -> Iterator[Read]:
 
 
 def read_llamafactory(folder: str) -> Iterator[Read]:
-    """What `llamafactory-cli train` with `stage: dpo` sees: its loader and converter, then its checks of images."""
+    """Read as `llamafactory-cli train` with `stage: dpo` does: its loader and converter, then its checks of images."""
     for row, sizes in importlib.import_module("consumer_training").llamafactory_rows(folder, "rm"):
         chosen, rejected = (message["content"] for message in row["_response"])
         yield "\n\n".join(message["content"] for message in row["_prompt"]), chosen, rejected, sizes
 
 
 def read_trl_export(folder: str) -> Iterator[Read]:
-    """The `trl` export through this environment's `datasets`; its questions have parts instead of tags."""
+    """Read the `trl` export with this environment's `datasets`; its questions have parts instead of tags."""
     for row in importlib.import_module("datasets").load_dataset(folder, split="train"):
         chosen, rejected = (row[side][0]["content"][0]["text"] for side in ("chosen", "rejected"))
         parts = [part["type"] for turn in row["prompt"] for part in turn["content"]]
@@ -105,22 +112,22 @@ def read_trl_export(folder: str) -> Iterator[Read]:
 
 
 def train_trl(folder: str) -> Iterator[Read]:
-    """What `DPOTrainer` tokenises of a run folder, after it has trained on it."""
+    """Train with `DPOTrainer` on a run folder, then yield the pairs as it tokenized them."""
     yield from importlib.import_module("consumer_trl").train_on(folder)
 
 
 def read_default(folder: str) -> Iterator[Read]:
-    """A run folder's config `default`: images decoded."""
+    """Read the config `default` of a run folder, with decoded images."""
     yield from _both_styles(folder, "default", lambda image: _sha256(image.tobytes()))
 
 
 def read_raw(folder: str) -> Iterator[Read]:
-    """A run folder's config `raw`: images as they are in the files."""
+    """Read the config `raw` of a run folder, with the images' bytes as in the files."""
     yield from _both_styles(folder, "raw", lambda image: _sha256(image["bytes"]))
 
 
 def _both_styles(folder: str, config: str, show: Callable[[Any], str]) -> Iterator[Read]:
-    """Every split of a config, map-style and streaming, which must not differ."""
+    """Yield the rows of every split of a config; reading map-style and streaming must give the same rows."""
     load = importlib.import_module("datasets").load_dataset
     mapped, streamed = (load(folder, config, streaming=streaming) for streaming in (False, True))
     assert list(mapped) == list(streamed)
@@ -135,7 +142,7 @@ def _sha256(content: bytes) -> str:
 
 
 def _oldest(package: str) -> str:
-    """The oldest version that pyproject.toml allows."""
+    """Return the oldest version of a package that pyproject.toml allows."""
     project = tomllib.loads((HERE.parent / "pyproject.toml").read_text())["project"]
     declared = {*project["dependencies"], *chain(*project["optional-dependencies"].values())}
     (bound,) = (line.partition(">=")[2] for line in declared if line.startswith(f"{package}>="))
@@ -143,7 +150,7 @@ def _oldest(package: str) -> str:
 
 
 def _training(name: str) -> Callable[[str], Iterator[Read]]:
-    """A reader of `consumer_training`, imported in the consumer's environment."""
+    """Return a reader of `consumer_training`, which is imported in the consumer's environment only."""
 
     def read(folder: str) -> Iterator[Read]:
         yield from getattr(importlib.import_module("consumer_training"), name)(folder)
@@ -202,14 +209,14 @@ CONSUMERS = {
 
 
 def read_and_tell(name: str, exports: Path, run: str) -> None:
-    """Runs in a consumer's environment: what it reads goes to files, for the caller to compare."""
+    """Read in a consumer's environment, and write the rows to files, which the caller compares."""
     for number, reading in enumerate(CONSUMERS[name].readings):
         found = list(reading.read(run if reading.format == "run" else str(exports / reading.format)))
         (exports / f"{name}-{number}.json").write_text(json.dumps(found))
 
 
 def make_run(folder: Path) -> str:
-    """A run of every shape, texts first, with its card."""
+    """Make a run with rows of every shape, those without images first, and with its card."""
     making, run, report = _tests("run.making"), _tests("mmpr.run"), _tests("mmpr.reporting.report_files")
     shown = [making.image(seed, side=16 + seed) for seed in range(20)]
     rows = [making.sampled(row) for row in range(300)]
@@ -227,7 +234,7 @@ def make_run(folder: Path) -> str:
 
 
 def make_training_run(folder: Path) -> str:
-    """A run whose responses the judge has judged, of every kind of answer; those without an image first."""
+    """Make a run with judged responses to questions with every kind of answer; those without an image come first."""
     signals = _tests("exporting.signals")
     rows = [signals.asked(row) for row in range(20 * len(signals.ASKED))]
     rows.sort(key=lambda row: len(row.images) > 0)
@@ -236,13 +243,13 @@ def make_training_run(folder: Path) -> str:
 
 
 def _tests(name: str) -> Any:  # noqa: ANN401
-    """A module of the package or of its tests."""
+    """Import a module of the package or of its tests."""
     sys.path[:0] = [place for place in (str(HERE.parent / "tests"), str(HERE.parent)) if place not in sys.path]
     return importlib.import_module(name)
 
 
 def expected(run: str) -> list[dict[str, Any]]:
-    """The run's own rows, each in every form that a reading may give, by pyarrow and Pillow alone."""
+    """Return the run's own rows in every form that a reading may return, read with pyarrow and Pillow only."""
     parquet = importlib.import_module("pyarrow.parquet")
     image = importlib.import_module("PIL.Image")
     rows: list[dict[str, Any]] = []
@@ -274,7 +281,10 @@ def _system(prompt: list[dict[str, Any]]) -> list[str]:
 
 
 def expected_training(run: str) -> dict[str, list[dict[str, Any]]]:
-    """What readings of training sets should give, from the run's questions and responses, by the rows they read."""
+    """Return the rows that readings of training sets should return, by `Reading.rows`.
+
+    They are computed from the run's questions and responses.
+    """
     recipes, stored_settings = _tests("mmpr.builder.run_recipes"), _tests("mmpr.builder.stored_settings")
     rewards, pairing, mmpr_run = _tests("mmpr.rewards"), _tests("mmpr.pairing"), _tests("mmpr.run")
     folder = mmpr_run.RunFolder(run)
@@ -306,7 +316,7 @@ def expected_training(run: str) -> dict[str, list[dict[str, Any]]]:
 
 
 def said_in(run: str) -> dict[str, list[str]]:
-    """All judged responses of a run by question."""
+    """Return the texts of all judged responses of a run by question id."""
     mmpr_run = _tests("mmpr.run")
     folder = mmpr_run.RunFolder(run)
     every = (one for commit in folder.commits() for one in mmpr_run.read_chunk(folder, commit, images=False))
@@ -314,7 +324,7 @@ def said_in(run: str) -> dict[str, list[str]]:
 
 
 def _shared(turns: Any, encoded: list[bytes]) -> dict[str, Any]:  # noqa: ANN401
-    """What rows of one question have in common, in every form that a reading may give."""
+    """Return what all rows of one question have in common, in every form that a reading may return."""
     image, parts = importlib.import_module("PIL.Image"), _tests("mmpr.run.columns").content_parts
     prompt = [{"role": turn.role, "content": parts(turn.text)} for turn in turns]
     text = "\n\n".join(turn.text for turn in turns)
@@ -323,7 +333,7 @@ def _shared(turns: Any, encoded: list[bytes]) -> dict[str, Any]:  # noqa: ANN401
 
 
 def _turns(prompt: list[dict[str, Any]]) -> str:
-    """A prompt as the chat template of `consumer_trl` renders it."""
+    """Render a prompt like the chat template of `consumer_trl`."""
     return "".join(
         f"<|{turn['role']}|>" + "".join(part["text"] or "<image>" for part in turn["content"]) + "<|end|>"
         for turn in prompt
@@ -331,7 +341,7 @@ def _turns(prompt: list[dict[str, Any]]) -> str:
 
 
 def install(name: str, environments: Path) -> Path:
-    """The Python of a consumer's environment, made where there is none yet."""
+    """Return the Python of a consumer's environment, which is made if it does not exist yet."""
     home = environments / name
     python = home / "bin" / "python"
     done = home / "installed"
@@ -340,7 +350,8 @@ def install(name: str, environments: Path) -> Path:
         print(f"installing {packages[0]} into an environment of its own", file=sys.stderr)
         subprocess.run([sys.executable, "-m", "venv", str(home)], check=True)
         pip = [str(python), "-m", "pip", "--quiet"]
-        # In one command, for torchvision may ask for another torch; only some indexes have the CPU's.
+        # One command for all packages, because torchvision may need another torch. Only some indexes have CPU builds
+        # of torch; elsewhere the second command is tried.
         for_cpu = ["torch==2.13.0+cpu" if package == "torch" else package for package in packages]
         if subprocess.run([*pip, "install", *for_cpu], check=False).returncode:
             subprocess.run([*pip, "install", *packages], check=True)
@@ -350,7 +361,7 @@ def install(name: str, environments: Path) -> Path:
 
 
 def compare(reading: Reading, result: Path, known: dict[str, list[dict[str, Any]]]) -> bool:
-    """Print what came out of a reading, and whether that is what the run holds."""
+    """Print the result of a reading, and return whether it is equal to the rows of the run."""
     rows = known[reading.rows]
     wanted = Counter((row["asked"][reading.asked], *row["answers"], row["shown"][reading.shown]) for row in rows)
     found = Counter(
@@ -370,7 +381,7 @@ def compare(reading: Reading, result: Path, known: dict[str, list[dict[str, Any]
 
 
 def ask(name: str, python: Path, exports: Path, run: str, known: dict[str, list[dict[str, Any]]]) -> bool:
-    """One consumer's verdict."""
+    """Run a consumer's readings, print their results, and return whether all are equal to the run."""
     caches = {"HF_HOME": str(exports / f"hf-{name}"), "MODELSCOPE_CACHE": str(exports / "modelscope")}
     place = {"ROOT_IMAGE_DIR": str(exports / "swift"), "HF_HUB_OFFLINE": "1", "DISABLE_VERSION_CHECK": "1"}
     place["PYTHONPATH"] = str(HERE.parent)  # for mmpr.rewards
@@ -391,7 +402,7 @@ def ask(name: str, python: Path, exports: Path, run: str, known: dict[str, list[
 
 
 def _versions(python: Path) -> str:
-    """What of interest an environment has."""
+    """Return the versions of the relevant packages in an environment."""
     wanted = ("trl", "verl", "ms-swift", "llamafactory", "datasets", "transformers", "pyarrow", "pillow")
     listed = subprocess.run(
         [str(python), "-m", "pip", "list", "--format", "json"], capture_output=True, text=True, check=True
@@ -433,7 +444,7 @@ def main() -> int:
 
 
 def _export(root: Path, names: list[str], run: str, training: str) -> Path:
-    """Every export that the consumers read, and the run's responses beside them."""
+    """Write every export that the consumers read, and the run's responses next to them."""
     export_run = _tests("mmpr.exporting").export_run
     readings = {reading.format: reading for name in names for reading in CONSUMERS[name].readings}
     exports = root / "exports"

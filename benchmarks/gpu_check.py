@@ -4,9 +4,9 @@
     python -m benchmarks.gpu_check --preset internvl3-38b --questions 512 max_tiles=12
     python -m benchmarks.gpu_check --pocket --questions 24     # without a GPU: the pocket model, to try the program
 
-It builds pairs of demo questions in a temporary folder with `mmpr build`, as you would, and reads the run's report: the
-share of the time that engines were busy, tokens and pairs an hour, and the most memory that a GPU held. The model's
-weights are downloaded if they are not there. Settings (`KEY=VALUE`) take precedence over the preset's.
+The program builds pairs of demo questions in a temporary folder with `mmpr build`, and reads the run's report: the
+fraction of the time in which engines were busy, tokens per second, pairs per hour, and the most memory in use on a GPU.
+The model's weights are downloaded if they are missing. Settings (`KEY=VALUE`) take precedence over the preset's.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ _NO_GPU = "no GPU here (no /dev/nvidia0): run this on a GPU machine, or add --po
 
 @dataclass
 class MemoryPeak:
-    """Most memory held at once, MiB: of one GPU, and of this machine."""
+    """The most memory in use at a time, in MiB: on one GPU, and on this machine."""
 
     gpu_mib: int = 0
     used_mib: int = 0
     names: list[str] = field(default_factory=list)
 
     def sample(self) -> None:
-        """Look once."""
+        """Read the memory in use once."""
         with suppress(OSError, ValueError, IndexError):
             lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
             kib = {line.split(":")[0]: int(line.split()[1]) for line in lines}
@@ -55,7 +55,7 @@ class MemoryPeak:
 
 
 def _gpus() -> list[tuple[str, int]]:
-    """Each GPU's name and used memory in MiB, as nvidia-smi says; none where it is not installed."""
+    """Return each GPU's name and used memory in MiB from nvidia-smi; empty if it is not installed."""
     if shutil.which("nvidia-smi") is None:
         return []
     command = ["nvidia-smi", "--query-gpu=name,memory.used", "--format=csv,noheader,nounits"]
@@ -66,7 +66,7 @@ def _gpus() -> list[tuple[str, int]]:
 
 @contextmanager
 def watching() -> Iterator[MemoryPeak]:
-    """Within, memory is looked at every two seconds."""
+    """Read the memory in use every two seconds inside the block."""
     peak, ended = MemoryPeak(), Event()
 
     def look() -> None:
@@ -84,14 +84,14 @@ def watching() -> Iterator[MemoryPeak]:
 
 
 def block(report: Report, seconds: float, peak: MemoryPeak, *, preset: str, settings: Sequence[str]) -> str:
-    """What is pasted into an issue: a Markdown table.
+    """Return the block to paste into an issue: a Markdown table.
 
     Args:
-        report: of the run.
-        seconds: from the start of `mmpr build` to its end, loading the model included.
-        peak: most memory held.
-        preset: what `--config` was.
-        settings: over it.
+        report: report of the run.
+        seconds: duration of `mmpr build`, with loading the model.
+        peak: the most memory in use.
+        preset: the value of `--config`.
+        settings: settings that take precedence over the preset's.
     """
     usage = report.engine_usage
     work_s = usage.get("wall_s") or seconds
@@ -116,7 +116,7 @@ def block(report: Report, seconds: float, peak: MemoryPeak, *, preset: str, sett
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Build, and print the block; the exit code of `mmpr build`."""
+    """Build, print the block, and return the exit code of `mmpr build`."""
     parser = argparse.ArgumentParser(description="Measure a preset on your GPU, for an issue of mmpr.")
     parser.add_argument(
         "--preset", default="internvl2-8b", help="a preset's name, or a YAML file (mmpr settings --presets)"

@@ -1,4 +1,4 @@
-"""How far apart the prints of different images are, and those of one image made again: the threshold of `exclude`.
+"""Measure the distances between prints of different images, and of changed copies of one: the threshold of `exclude`.
 
 python -m pipelines.pocket.questions --n 1000 --seed 100 --out runs/figures-questions
 python -m benchmarks.image_prints runs/figures-questions/images
@@ -42,7 +42,7 @@ AGAIN: dict[str, Callable[[DecodedImage], DecodedImage]] = {
 
 
 def page(rng: random.Random) -> DecodedImage:
-    """A page of words."""
+    """Draw a page of words."""
     image = Image.new("RGB", (600, 800), "white")
     for y in range(40, 760, 18):
         words = ("".join(rng.choices("abcdefghijklmnop", k=rng.randint(2, 9))) for _ in range(rng.randint(8, 13)))
@@ -51,7 +51,7 @@ def page(rng: random.Random) -> DecodedImage:
 
 
 def chart(rng: random.Random) -> DecodedImage:
-    """Six bars between the same axes."""
+    """Draw a chart of six bars; the axes are always the same."""
     image = Image.new("RGB", (640, 480), "white")
     draw = ImageDraw.Draw(image)
     draw.line(((60, 20), (60, 440), (620, 440)), fill="black")
@@ -61,7 +61,7 @@ def chart(rng: random.Random) -> DecodedImage:
 
 
 def blur(rng: random.Random) -> DecodedImage:
-    """Soft spots of colour, as photographs are in their coarse shape."""
+    """Draw soft spots of colour, which is how photographs look at a low resolution."""
     noise = np.random.default_rng(rng.randrange(10**9)).normal(128, 50, size=(8, 12, 3))
     return Image.fromarray(np.clip(noise, 0, 255).astype(np.uint8)).resize((480, 320), Image.Resampling.BICUBIC)
 
@@ -76,7 +76,7 @@ def apart(one: Prints, other: Prints) -> npt.NDArray[np.int64]:
 
 
 def measure(name: str, images: list[DecodedImage]) -> None:
-    """One table: different images first, then each way of making them again."""
+    """Print one table: distances between different images, then between images and each kind of changed copy."""
     own = prints(images)
     one, other = np.triu_indices(len(images), 1)
     different = apart(own[one], own[other])

@@ -1,13 +1,14 @@
-"""How often the judge's verdicts are right on labelled cases.
+"""Measure how often the judge's verdicts are right on labelled cases.
 
-    python benchmarks/judge_accuracy.py CASES.jsonl [--show correct|proven|likely|undecided] [--source NAME] [--limit N]
+    python benchmarks/judge_accuracy.py CASES.jsonl [--show correct|proven|likely|undecided] [--source S] [--kind K]
 
-A case is one JSON object a line: {"id", "question", "choices"?, "answer", "response", "answer_kind"?, "source"?,
-"expected": "match" | "mismatch" | "abstain-ok"}. Printed by source and by the kind of the reference answer:
+The file has one case per line, as a JSON object: {"id", "question", "choices"?, "answer", "response", "answer_kind"?,
+"source"?, "expected": "match" | "mismatch" | "abstain-ok"}. The tables are by source and by the kind of the reference
+answer:
 
-- n: cases that are expected match or mismatch
-- correct: precision of CORRECT, and its false ones
-- proven, likely: precision of INCORRECT by certainty, and its false ones
+- n: cases with "match" or "mismatch" expected
+- correct: precision of CORRECT, and the number of false ones
+- proven, likely: precision of INCORRECT by certainty, and the number of false ones
 - decided: (correct + incorrect) / n; UNPARSED, AMBIGUOUS and ERROR are undecided
 """
 
@@ -27,7 +28,7 @@ from mmpr.types import Outcome, Question
 
 @dataclass(frozen=True)
 class Case:
-    """One labelled response and what the judge says of it."""
+    """One labelled response and the judge's verdict."""
 
     name: str
     source: str
@@ -38,7 +39,7 @@ class Case:
 
 
 def read_question(row: dict[str, object]) -> Question:
-    """The question of one case."""
+    """Return the question of one case."""
     answer = row["answer"]
     choices = row.get("choices")
     kind = row.get("answer_kind")
@@ -54,7 +55,7 @@ def read_question(row: dict[str, object]) -> Question:
 
 
 def judged(path: Path, form: str) -> Iterable[Case]:
-    """Every case of the file with its verdict."""
+    """Yield every case of the file with its verdict."""
     options = JudgeOptions(format=form)
     with Judge(options=options) as judge, path.open(encoding="utf-8") as lines:
         for line in lines:
@@ -79,7 +80,7 @@ def judged(path: Path, form: str) -> Iterable[Case]:
 
 
 def table(title: str, groups: dict[str, list[Case]]) -> str:
-    """One line a group, with a total."""
+    """Return a table with one line per group, and a total."""
     lines = [f"{title:<20} {'n':>5}  {'correct':>14}  {'proven':>14}  {'likely':>14}  {'decided':>14}"]
     everything = [case for group in groups.values() for case in group]
     for name, group in [*sorted(groups.items()), ("total", everything)]:
@@ -100,7 +101,7 @@ def _precision(cases: list[Case], said: str, expected: str) -> str:
 
 
 def main() -> None:
-    """Read the arguments, judge, print."""
+    """Read the arguments, judge the cases, print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cases", type=Path, help="labelled cases, one JSON object a line")
     parser.add_argument("--form", default="final", help="the form that responses were asked for")
