@@ -217,6 +217,15 @@ def clean(text: str) -> str:
     return _LOOSE_DOT.sub(r"\1", text) if " ." in text else text
 
 
+_WORDS = re.compile(r"[a-z]+")
+
+
+@lru_cache(maxsize=512)
+def latin_words(text: str) -> frozenset[str]:
+    """Return the runs of Latin letters in lower case: which patterns of words can match at all."""
+    return frozenset(_WORDS.findall(text.lower()))
+
+
 @lru_cache(maxsize=256)
 def cleaned(answer: str) -> str:
     """`clean` of one answer line with a cache: extraction and the readers ask for the same line in turn."""

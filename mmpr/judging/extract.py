@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from mmpr.judging.clean import brace_end, cleaned, fold
 from mmpr.judging.limits import MAX_ANSWER_CHARS, MAX_NESTING, nesting
@@ -18,8 +18,7 @@ _MAX_TEXT_CHARS = 20_000
 _LOOP_LINES = 6
 
 
-@dataclass(frozen=True, slots=True)
-class Extraction:
+class Extraction(NamedTuple):
     """`answer` as written, or None with the rule that explains why. `off_format`: another form than requested."""
 
     answer: str | None
@@ -27,8 +26,7 @@ class Extraction:
     off_format: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Statement:
+class Statement(NamedTuple):
     """A place where the response states its answer.
 
     `form`: `final` (a colon or heading after "final answer" or "answer"), `said` ("the answer is"), `box`, `tag`
@@ -243,7 +241,12 @@ def _line(text: str, start: int) -> str:
 _ONLY_MARKS = re.compile(r"^[\s*_`#>~\-:]*$")
 # `The value of x is:` goes on in the next line.
 _GOES_ON = re.compile(r"\b(?:is|are|be|equals)$", re.I)
+_LAST_LETTERS = frozenset("sSeEſ")
 _YES_NO_FIRST = re.compile(r"\W{0,8}(?:yes|no)\b", re.I)
+
+
+def _goes_on(text: str) -> bool:
+    return text[-1:] in _LAST_LETTERS and _GOES_ON.search(text[-8:]) is not None
 
 
 def _unfinished(line: str) -> bool:
@@ -251,7 +254,7 @@ def _unfinished(line: str) -> bool:
     bare = line.rstrip(" \t\n*_$")
     if bare.endswith((":", "：")):
         return bare[:-1].rstrip(" ")[-1:].isalnum()
-    return _GOES_ON.search(bare[-8:]) is not None and _YES_NO_FIRST.match(bare) is None
+    return _goes_on(bare) and _YES_NO_FIRST.match(bare) is None
 
 
 _BULLET = re.compile(
@@ -348,6 +351,15 @@ _PLACEHOLDER = re.compile(
     r"|\\(?:boxed|text|frac)?$|(?:tbd|xxx+|todo|null|undefined)$)",
     re.IGNORECASE,
 )
+# The first letters of those placeholders that begin with one.
+_PLACE_LETTERS = frozenset("FYIPWTXNUfyipwtxnu你您在填此最答")
+
+
+def _holds_a_place(text: str) -> bool:
+    """Whether a text stands where an answer should: `[your answer]`, `...`, `TBD`."""
+    return (not text[:1].isalnum() or text[0] in _PLACE_LETTERS) and _PLACEHOLDER.match(text) is not None
+
+
 _REPEAT = re.compile(r"(.{3,80}?)\1{5,}", re.DOTALL)
 _TAGGED = re.compile(r"<answer>((?:(?!<answer>).){0,2000}?)</answer>", re.IGNORECASE | re.DOTALL)
 
@@ -424,13 +436,11 @@ def _plainly_stated(text: str) -> str | None:
         answer = _BULLET_MARK.sub("", line).strip()
     else:
         return None
-    if _PLAIN_ANSWER.match(answer) is None or _GOES_ON.search(answer[-8:]) is not None:
-        return None
-    if _STATING_WORD.search(answer) is not None:
+    if _PLAIN_ANSWER.match(answer) is None or _goes_on(answer) or _STATING_WORD.search(answer) is not None:
         return None
     if answer.count("(") != answer.count(")") or text.count(answer) >= _LOOP_LINES or "think>" in text:
         return None
-    return None if not answer[0].isdigit() and _PLACEHOLDER.match(cleaned(answer)) is not None else answer
+    return None if not answer[0].isdigit() and _holds_a_place(cleaned(answer)) else answer
 
 
 def _without_thought(text: str) -> str | None:
@@ -525,7 +535,7 @@ def _finish(text: str, span: str) -> Extraction:
         return Extraction(None, Rule.CUT)
     answer = opened.strip().lstrip("}").rstrip("# ").strip()
     bare = cleaned(answer)
-    if not bare or _PLACEHOLDER.match(bare) or (bare != answer and _PLACEHOLDER.match(answer)):
+    if not bare or _holds_a_place(bare) or (bare != answer and _holds_a_place(answer)):
         return Extraction(None, Rule.PLACEHOLDER if answer else Rule.EMPTY)
     if _loops(text, span):
         return Extraction(None, Rule.LOOP)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
+from typing import NamedTuple
 
 # Limits that no honest final answer exceeds; larger ones are refused, because the work grows with them.
 MAX_TOKENS = 400
@@ -19,8 +20,7 @@ class Unbounded(ValueError):
     """The expression is too large to evaluate."""
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(NamedTuple):
     """`head` is num, sym, a function's name, or one of + * / ^ - (negation) and ± (its argument with both signs).
 
     + and * hold two or more arguments, so that a long sum is no deep tree. `decimals` of a num are those that its text
@@ -85,8 +85,7 @@ _ACCENTS = frozenset(("vec", "hat", "bar", "overline", "widehat", "overrightarro
 _CLOSERS = {"(": ")", "{": "}", "[": "]", "|": "|", "⌊": "⌋", "⌈": "⌉"}
 
 
-@dataclass(frozen=True, slots=True)
-class _Token:
+class _Token(NamedTuple):
     kind: str  # num | sym | fn | frac | binom | accent | op | end
     text: str
 
@@ -399,6 +398,15 @@ def read(text: str) -> Node:
         Unreadable: it is no expression of this grammar.
         Unbounded: it is too long, too deep or contains a number that is too long.
     """
-    if not text.strip():
-        raise Unreadable("nothing")
-    return _Reader(_tokens(text)).whole()
+    if (node := _parsed(text)) is None:
+        raise Unreadable(text)
+    return node
+
+
+@lru_cache(maxsize=256)
+def _parsed(text: str) -> Node | None:
+    """The same with None for what is unreadable: several readers ask for one text in turn."""
+    try:
+        return _Reader(_tokens(text)).whole() if text.strip() else None
+    except Unreadable:
+        return None

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
+from mmpr.judging.clean import latin_words
+
 # A text of only these characters and without these words cannot match any pattern of this module.
 _UNSUSPECTED = re.compile(r"^[\w $%.,:;/()\[\]\\{}^|\"=*°π√·×-]*+$", re.A)
 _GUARD_WORDS_TEXT = """
@@ -17,13 +19,12 @@ either versus vs between from to range instead opposed wrong incorrect false unt
 till by since later earlier prior
 """
 _GUARD_WORDS = frozenset(_GUARD_WORDS_TEXT.split())
-_WORDS = re.compile(r"[a-z]+")
 
 
 @lru_cache(maxsize=256)
 def harmless(text: str) -> bool:
     """Whether no guard of this module can match the text, as in most answers."""
-    return _UNSUSPECTED.match(text) is not None and _GUARD_WORDS.isdisjoint(_WORDS.findall(text.lower()))
+    return _UNSUSPECTED.match(text) is not None and _GUARD_WORDS.isdisjoint(latin_words(text))
 
 
 _REFUSAL = re.compile(
@@ -105,6 +106,7 @@ def says_none(low: str, question: str) -> bool:
     return found is not None and all(word in question for word in found.group("thing").split())
 
 
+@lru_cache(maxsize=256)
 def refuses(low: str) -> bool:
     """Whether the answer refuses: `cannot be determined`, `unknown`, `无法确定`."""
     return not harmless(low) and _REFUSAL.search(low) is not None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from fractions import Fraction
 from itertools import permutations
 
@@ -56,7 +55,7 @@ def _has_both(node: Node) -> bool:
 def _signed(node: Node, *, negative: bool) -> Node:
     args = tuple(_signed(arg, negative=negative) for arg in node.args)
     if node.head != "±":
-        return replace(node, args=args)
+        return node._replace(args=args)
     return Node("-", args) if negative else args[0]
 
 
@@ -207,14 +206,14 @@ def renamed(node: Node, names: dict[str, str]) -> Node:
     """Return the node with other names for its symbols."""
     if node.head == "sym":
         return Node("sym", name=names.get(node.name, node.name))
-    return replace(node, args=tuple(renamed(arg, names) for arg in node.args))
+    return node._replace(args=tuple(renamed(arg, names) for arg in node.args))
 
 
 def substituted(node: Node, name: str, by: Node) -> Node:
     """Return the node with an expression in place of a symbol."""
     if node.head == "sym":
         return by if node.name == name else node
-    return replace(node, args=tuple(substituted(arg, name, by) for arg in node.args))
+    return node._replace(args=tuple(substituted(arg, name, by) for arg in node.args))
 
 
 def linear_root(node: Node, name: str) -> Node | None:

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 
 from mmpr.judging import algebra
-from mmpr.judging.clean import brace_end
+from mmpr.judging.clean import brace_end, latin_words
 from mmpr.judging.cues import Cues
 from mmpr.judging.grammar import difference
 from mmpr.judging.identity import linear_root
@@ -47,17 +47,28 @@ _MEMBER = re.compile(
 )
 
 
+_SPOKEN = tuple(
+    (re.compile(spoken), sign)
+    for spoken, sign in (
+        (r"\b(?:is )?(?:greater|more) than or equal to\b|\bat least\b|大于等于|大于或等于|不小于", "≥"),
+        (r"\b(?:is )?(?:less|smaller) than or equal to\b|\bat most\b|小于等于|小于或等于|不大于", "≤"),
+        (r"\b(?:is )?(?:greater|more) than\b|大于", ">"),
+        (r"\b(?:is )?(?:less|smaller) than\b|小于", "<"),
+        (r"\b(?:positive )?infinity\b|正无穷大?|(?<![a-z])oo\b", "∞"),
+        (r"(?:negative|minus)\s{1,4}∞|负无穷大?", "-∞"),
+    )
+)
+_SPOKEN_WORDS = frozenset(("than", "least", "most", "infinity", "oo"))
 _ABS = re.compile(r"\babs\(([a-zA-Z])\)")
 
 
 def _ascii(text: str) -> str:
     text = _ABS.sub(r"|\1|", text).replace("<=", "≤").replace(">=", "≥").replace("=<", "≤").replace("\\ ", " ")
-    text = re.sub(r"\b(?:is )?(?:greater|more) than or equal to\b|\bat least\b|大于等于|大于或等于|不小于", "≥", text)
-    text = re.sub(r"\b(?:is )?(?:less|smaller) than or equal to\b|\bat most\b|小于等于|小于或等于|不大于", "≤", text)
-    text = re.sub(r"\b(?:is )?(?:greater|more) than\b|大于", ">", text)
-    text = re.sub(r"\b(?:is )?(?:less|smaller) than\b|小于", "<", text)
-    text = re.sub(r"\b(?:positive )?infinity\b|正无穷大?|(?<![a-z])oo\b", "∞", text)
-    return re.sub(r"(?:negative|minus)\s{1,4}∞|负无穷大?", "-∞", text)
+    if text.isascii() and _SPOKEN_WORDS.isdisjoint(latin_words(text)):
+        return text
+    for spoken, sign in _SPOKEN:
+        text = spoken.sub(sign, text)
+    return text
 
 
 def _bound(text: str) -> float:

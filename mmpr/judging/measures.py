@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 
 from mmpr.judging import algebra
@@ -33,7 +33,7 @@ class Measure:
             return ruling
         power = self.cues.scale()
         if power is not None and got.decimals is not None and got.decimals < 0:  # `in millions`: 5 and 5 million
-            ruling = self._judged(replace(got, value=got.value / 10**power, decimals=got.decimals + power))
+            ruling = self._judged(got._replace(value=got.value / 10**power, decimals=got.decimals + power))
         if ruling.outcome == "incorrect" and self._scale_apart(got):
             return ambiguous(Rule.UNIT_MISSING)
         return ruling
@@ -65,7 +65,7 @@ class Measure:
 
     def _money(self, got: Reading) -> Ruling:
         reference = self.reading
-        plain = replace(got, currency=None)
+        plain = got._replace(currency=None)
         value = self._values(reference, plain, Rule.CURRENCY)
         if got.percent or got.unit is not None:
             return incorrect(Rule.CURRENCY)
@@ -87,7 +87,7 @@ class Measure:
         raw = self._values(reference, got, Rule.NUMBER)
         scaled = self._values(
             reference,
-            replace(got, value=got.value / 100 if got.percent else got.value * 100, decimals=None),
+            got._replace(value=got.value / 100 if got.percent else got.value * 100, decimals=None),
             Rule.NUMBER,
         )
         if reference.percent:
@@ -112,7 +112,7 @@ class Measure:
 
     def _units(self, got: Reading) -> Ruling:
         reference = self.reading
-        got = replace(got, unit=self._as_temperature(got.unit, reference.unit or self.cues.unit()))
+        got = got._replace(unit=self._as_temperature(got.unit, reference.unit or self.cues.unit()))
         expected = (
             reference.unit
             or self.cues.unit()
@@ -126,7 +126,7 @@ class Measure:
         if expected is not None and got.unit is not None and self.cues.has(_CALORIES):
             expected = got.unit if got.unit.dimension == expected.dimension else expected
         if reference.unit is None and reference.form == "closed" and got.unit == DEGREE:  # `π/3` and 60°
-            turned = replace(got, value=got.value * DEGREE.factor, unit=None, decimals=None, form="closed")
+            turned = got._replace(value=got.value * DEGREE.factor, unit=None, decimals=None, form="closed")
             if (in_radians := self._values(reference, turned, Rule.UNIT)).outcome == "correct":
                 return in_radians
         if expected is None and self.cues.count():  # `8 kg` is not 8 chairs
@@ -142,7 +142,7 @@ class Measure:
         if got.unit is None:
             return self._unit_missing(expected, got)
         if got.unit == DEGREE and expected.dimension == KELVIN:  # `26度`, `-9 degrees` where it is warm or cold
-            got = replace(got, unit=expected)
+            got = got._replace(unit=expected)
         if got.unit is not None and got.unit.offset and expected == DEGREE and not self.cues.angle():
             expected = got.unit  # `-5 °C` where the reference says 零下5度
         if got.unit is None or got.unit.dimension != expected.dimension:
@@ -151,7 +151,7 @@ class Measure:
             return self._values(reference, got, Rule.UNIT)
         value = (got.value * got.unit.factor + got.unit.offset - expected.offset) / expected.factor
         closed = "closed" if expected.dimension == DEGREE.dimension or got.form == "closed" else "fraction"
-        converted = replace(got, value=value, unit=expected, decimals=None, form=closed)
+        converted = got._replace(value=value, unit=expected, decimals=None, form=closed)
         return self._values(reference, converted, Rule.UNIT)
 
     def _as_temperature(self, unit: Unit | None, other: Unit | None) -> Unit | None:
@@ -166,7 +166,7 @@ class Measure:
             raw = self._values(self.reading, got, Rule.UNIT)
             if raw.outcome == "correct":
                 return raw
-            radians = replace(got, value=got.value / DEGREE.factor, form="closed", decimals=None)
+            radians = got._replace(value=got.value / DEGREE.factor, form="closed", decimals=None)
             turned = self._values(self.reading, radians, Rule.UNIT)
             if got.form == "closed":
                 return turned

@@ -6,6 +6,8 @@ import re
 from fractions import Fraction
 from functools import lru_cache
 
+from mmpr.judging.clean import latin_words
+
 _UNITS_TEXT = """
 zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen
 eighteen nineteen
@@ -67,7 +69,6 @@ _SIGN = re.compile(r"\b(?:negative|minus)\s{1,4}(?=[\d(.$π√\\])", re.I)
 _NUMBER_WORDS = frozenset(
     (*_UNITS, *_TENS, *_SCALES, *_PARTS, "hundred", "dozen", "dozens", "negative", "minus", "point")
 )
-_LETTERS = re.compile(r"[a-z]+")
 
 
 def _value(run: str) -> list[int]:
@@ -123,7 +124,7 @@ def _part(found: re.Match[str]) -> str:
 @lru_cache(maxsize=256)
 def english_digits(text: str) -> str:
     """Turn `thirty-five percent` into `35 percent`, `three quarters` into `3/4`, `half a dozen` into `6`."""
-    if _NUMBER_WORDS.isdisjoint(_LETTERS.findall(text.lower())):
+    if _NUMBER_WORDS.isdisjoint(latin_words(text)):
         return text
     text = _DOZEN.sub(_dozen, text)
     text = _RUN.sub(_spelled, text)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
+from typing import NamedTuple
 
 from mmpr.judging import algebra
 from mmpr.judging.number_words import digits
@@ -13,8 +13,7 @@ from mmpr.judging.tables import meanings
 from mmpr.judging.units import UNIT, Unit, read_unit
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """One number as written.
 
     `decimals` is the precision of a decimal number, None for fractions and closed forms; `form` is `plain`, `fraction`
@@ -29,8 +28,7 @@ class Reading:
     unit: Unit | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Mention:
+class Mention(NamedTuple):
     """A reading and its place."""
 
     start: int
@@ -230,7 +228,7 @@ def _number(literal: str) -> Fraction:
     if len(literal) > _MAX_DIGITS:
         raise algebra.Unbounded("a number of more than 60 digits")
     whole, _, decimals = literal.replace(",", "").replace(" ", "").partition(".")
-    return Fraction(int(whole + decimals), 10 ** len(decimals))
+    return Fraction(int(whole + decimals), 10 ** len(decimals)) if decimals else Fraction(int(whole))
 
 
 def _value(match: re.Match[str]) -> tuple[Fraction, int | None, str]:
@@ -303,6 +301,7 @@ def _unit_after(text: str, end: int) -> tuple[int, Unit | None]:
 
 _CLOSED = re.compile(r"[π√∛^!(*×·/+]|\\(?:frac|sqrt|pi)|sqrt|\bpi\b|(?<=\d)\s{0,4}-\s{0,4}(?=\d)")
 _ALGEBRAIC = re.compile(r"(?:[\d\s.,+\-*/^(){}\[\]π√∛×·÷!|]|\\(?:frac|sqrt|pi)|\b(?:sqrt|pi)(?![a-z]))+")
+_PERCENT = re.compile(r"\s?(?:%|percent\b)")
 _X_TIMES = re.compile(r"(?<=\d)\s{0,4}x\s{0,4}(?=\d)")
 _MIXED = re.compile(r"(?<![\d.])(\d{1,9}) (\d{1,9}/\d{1,9})(?![\d.])")  # `2 2/3π`
 
@@ -328,10 +327,10 @@ def read_closed(text: str) -> Mention | None:
     if reading is None:
         return None
     end, unit = _unit_after(text, len(body))
-    percent = re.compile(r"\s?(?:%|percent\b)").match(text, end)
+    percent = _PERCENT.match(text, end)
     if percent is not None:
-        return Mention(0, percent.end(), replace(reading, percent=True))
-    return Mention(0, end, replace(reading, unit=unit))
+        return Mention(0, percent.end(), reading._replace(percent=True))
+    return Mention(0, end, reading._replace(unit=unit))
 
 
 def closed_value(node: algebra.Node) -> Reading | None:

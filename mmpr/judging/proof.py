@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 from mmpr.judging import guards
@@ -26,7 +26,8 @@ from mmpr.judging.quantity import Number
 from mmpr.judging.rules import Rule, Ruling, ambiguous, correct, different, unlike
 from mmpr.types import Certainty, Outcome
 
-Read = Callable[[str], Form | None]
+Read = Callable[[str, str], Form | None]
+_MAX_RULED = 64
 
 # A guard's finding is no difference: the answer is negated, bounded, doubted or no answer.
 _GUARDS = frozenset((Rule.REFUSAL, Rule.NEGATED, Rule.BOUND, Rule.SOFT, Rule.EXPRESSION_UNREAD))
@@ -75,13 +76,21 @@ class Gated:
     text: str
     question: str
     read: Read
-
-    @property
-    def kind(self) -> str:
-        return self.inner.kind
+    kind: str
+    _ruled: dict[str, Ruling] = field(default_factory=dict, repr=False, compare=False)
 
     def compare(self, answer: str) -> Ruling:
-        """Return the family's ruling after examining every INCORRECT; a hedge never decides in favour of the answer."""
+        """Return the family's ruling after examining every INCORRECT; a hedge never decides in favour of the answer.
+
+        Sets and options compare one text several times, so that rulings are remembered.
+        """
+        if (ruling := self._ruled.get(answer)) is None:
+            if len(self._ruled) >= _MAX_RULED:
+                self._ruled.clear()
+            ruling = self._ruled[answer] = self._compared(answer)
+        return ruling
+
+    def _compared(self, answer: str) -> Ruling:
         if self._plain_quantity(answer):  # no guard, no other notation, nothing that was not understood
             ruling = self.inner.compare(answer)
             return ruling if ruling.outcome is not Outcome.INCORRECT else different(ruling.rule)
@@ -203,7 +212,7 @@ class Gated:
         """Whether the whole answer can be read like a reference of this kind."""
         if self.kind == "number" and is_value(answer):
             return True
-        form = self.read(answer)
+        form = self.read(answer, self.kind)
         if form is None or _GROUPS.get(form.kind, form.kind) != _GROUPS.get(self.kind, self.kind):
             return False
         if self.kind not in _COMPOUND:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 from mmpr.judging import algebra, guards
+from mmpr.judging.clean import latin_words
 from mmpr.judging.cues import Cues, singular, stem
 from mmpr.judging.grammar import FUNCTION_NAMES, number
 from mmpr.judging.identity import renamed, same_function
@@ -71,6 +72,8 @@ _TAIL = re.compile(
     r"|assuming)\b.*$|[,，]\s{0,4}(?:因为|由于|其中|即|所以).*$|[,;]\s{0,4}(?:since|because|as|which|so)\b.*$",
     re.I,
 )
+_TAIL_WORDS_TEXT = "since because as given which where so due based after when assuming"
+_TAIL_WORDS = frozenset(_TAIL_WORDS_TEXT.split())
 # `There are 3 dogs: two ..`
 _COUNTED = re.compile(r"((?:there (?:are|is)|i (?:see|count)) [^:\d]{0,40}\d?[^:\d]{0,40}): .*$", re.I)
 _OUT_OF = re.compile(r"(\d{1,9}) out of (?:the )?\d{1,9}\b")
@@ -104,6 +107,10 @@ _SIGN_LAST = re.compile(r"(\d{1,2})\s?([+-])$")  # the charge of an ion
 _CHARGED = re.compile(r"\bcharged?\b|\bions?\b|\boxidation|\bvalen|电荷|化合价|离子")
 
 
+Read = tuple[Reading, tuple[str, ...]]  # a number and the words that nothing explains
+_MAX_KNOWN = 256
+
+
 @dataclass(frozen=True, slots=True)
 class Number:
     """A reference that is a number. What the question says is read once, when it is compiled."""
@@ -111,6 +118,7 @@ class Number:
     measure: Measure
     cues: Cues
     kind: str = "number"
+    _known: dict[str, Read | Ruling] = field(default_factory=dict, repr=False, compare=False)
 
     def compare(self, answer: str) -> Ruling:
         """Compare the answer's only number with the reference, with everything attached to both."""
@@ -121,7 +129,7 @@ class Number:
                 return self._settled(quantity, (), answer)
             if "≈" in answer and (both := self._approximated(answer)) is not None:
                 return both
-            mathematical = None if self._guard(answer, answer.lower()) else self._as_mathematics(answer)
+            mathematical = self._as_mathematics(answer)
             return self._compare_written(answer) if mathematical is None else mathematical
         except algebra.Unbounded:
             return beyond(str(self.measure.reading.value), answer)
@@ -146,7 +154,7 @@ class Number:
 
     def _as_mathematics(self, answer: str) -> Ruling | None:
         """`\\binom{16}{2}`, `|-10|`, `e^{iπ}`, `2i`: an answer that as a whole is an expression beyond roots and π."""
-        if _EXPRESSION.search(answer) is None:
+        if _EXPRESSION.search(answer) is None or self._guard(answer, answer.lower()) is not None:
             return None
         try:
             node = read_value(answer)
@@ -186,9 +194,9 @@ class Number:
         """Return the ruling of the answer's only reading, given the rest of the answer."""
         ruling = self.measure.judge(reading)
         if ruling.outcome != "correct":
-            signed = self.cues.has(_DIFFERENCE) or _DIRECTION.search(answer.lower()) is not None
-            turned = signed and reading.value == -self.measure.reading.value
-            return ambiguous(ruling.rule) if turned or self._roughly(reading, answer) else ruling
+            turned = reading.value == -self.measure.reading.value
+            signed = turned and (self.cues.has(_DIFFERENCE) or _DIRECTION.search(answer.lower()) is not None)
+            return ambiguous(ruling.rule) if signed or self._roughly(reading, answer) else ruling
         if self.cues.silent and reading.unit is not None and _GLUED.search(answer) is not None:
             return ambiguous(Rule.UNIT)
         if rest_words and self.cues.silent and _counted(answer, rest_words):
@@ -200,7 +208,7 @@ class Number:
     def _roughly(self, reading: Reading, answer: str) -> bool:
         """Whether `about 8` is right for 8.4: within a twentieth, if the answer says that it is approximate."""
         wanted = self.measure.reading.value
-        return abs(reading.value - wanted) * 20 <= abs(wanted) and _ROUGH.match(answer) is not None
+        return _ROUGH.match(answer) is not None and abs(reading.value - wanted) * 20 <= abs(wanted)
 
     def _approximated(self, answer: str) -> Ruling | None:
         """Compare `5\\sqrt{2} ≈ 7.07`: either side may be the reference, if neither is wrong."""
@@ -231,6 +239,8 @@ class Number:
         return not isinstance(read, Ruling) and not read[1]
 
     def _guard(self, answer: str, low: str) -> Ruling | None:
+        if guards.harmless(low):
+            return None
         if guards.says_none(low, self.cues.low):
             if not self.cues.count() and not (self.cues.silent and self.measure.reading.value == 0):
                 return ambiguous(Rule.NUMBER_NONE)
@@ -255,14 +265,22 @@ class Number:
             return correct(Rule.NUMBER)
         return incorrect(Rule.SEVERAL)
 
-    def _read(self, answer: str) -> tuple[Reading, tuple[str, ...]] | Ruling:
+    def _read(self, answer: str) -> Read | Ruling:
         """Return the only reading of the answer and the unexplained words, or the reason if there is none."""
+        if (found := self._known.get(answer)) is None:  # the gate asks again whether it was all understood
+            if len(self._known) >= _MAX_KNOWN:
+                self._known.clear()
+            found = self._known[answer] = self._read_anew(answer)
+        return found
+
+    def _read_anew(self, answer: str) -> Read | Ruling:
         simple = read_simple(answer)
         if simple is not None:
             return simple, ()
-        text = _TAIL.sub("", answer)
-        text = _LEAD.sub("", _COUNTED.sub(r"\1", text)).strip()
-        if self.cues.count():
+        explained = not answer.isascii() or not _TAIL_WORDS.isdisjoint(latin_words(answer))
+        text = _TAIL.sub("", answer) if explained else answer
+        text = _LEAD.sub("", _COUNTED.sub(r"\1", text) if ": " in text else text).strip()
+        if self.cues.count() and "out of" in text:
             text = _OUT_OF.sub(r"\1", text)
         sentence = _SENTENCE.search(text)
         if sentence is not None and any(c.isdigit() for c in digits_of(text[: sentence.start()])):
@@ -309,14 +327,12 @@ class Number:
                     )
         return last
 
-    def _read_main(self, text: str) -> tuple[Reading, tuple[str, ...]] | Ruling:
-        closed = read_closed(
-            _GLOSS.sub(" ", text) if _GLOSS.search(text) and text[:1].isdigit() and " (" in text else text
-        )
+    def _read_main(self, text: str) -> Read | Ruling:
+        closed = read_closed(_GLOSS.sub(" ", text) if text[:1].isdigit() and " (" in text else text)
         if closed is not None and self._is_closed(text, closed):
             return closed.reading, self._unexplained(text[closed.end :])
-        spoken = _SPOKEN.match(text)
-        if closed is None and spoken is not None and (closed := read_closed(spoken.group(2))) is not None:
+        spoken = _SPOKEN.match(text) if closed is None else None
+        if spoken is not None and (closed := read_closed(spoken.group(2))) is not None:
             tail = spoken.group(2)[closed.end :]
             if self._is_closed(tail, Mention(0, 0, closed.reading)) and closed.reading.form != "plain":
                 return closed.reading, self._unexplained(spoken.group(1) + " " + tail)
@@ -344,7 +360,7 @@ class Number:
         """Whether a closed form counts: it is more than a first number, and nothing numeric follows it."""
         return not any(c.isdigit() for c in text[closed.end :])
 
-    def _several(self, text: str, found: tuple[Mention, ...]) -> Ruling | tuple[Reading, tuple[str, ...]]:
+    def _several(self, text: str, found: tuple[Mention, ...]) -> Read | Ruling:
         first = found[0].reading
         if all(same(first, m.reading) for m in found[1:]):
             return first, self._unexplained(text[: found[0].start] + " " + text[found[-1].end :])
@@ -359,7 +375,7 @@ class Number:
             return first, ()
         return incorrect(Rule.SEVERAL)
 
-    def _single(self, main: str, found: Mention, glosses: list[str]) -> tuple[Reading, tuple[str, ...]] | Ruling:
+    def _single(self, main: str, found: Mention, glosses: list[str]) -> Read | Ruling:
         for gloss in glosses:
             low = gloss.lower()
             if guards.negated(low) or guards.soft(low) or guards.bounded(low):

@@ -146,7 +146,16 @@ class AnswerReader:
 
     def gated(self, form: Form, text: str) -> Gated:
         """Return the form behind the gate, which no INCORRECT passes without proof."""
-        return Gated(form, text, self.cues.low, self.known)
+        return Gated(form, text, self.cues.low, self.known_as, form.kind)
+
+    def known_as(self, text: str, kind: str) -> Form | None:
+        """The same as `known`, or None at once where the text cannot be of that kind."""
+        try:
+            if kind in _ALONE and all(self.under(one, text) is None for one in _ALONE[kind]):
+                return None
+        except JudgeError:
+            return None
+        return self.known(text)
 
     def known(self, text: str) -> Form | None:
         """Return the first kind whose grammar the text fits; None if it is too large for one."""
@@ -251,6 +260,13 @@ _ALL = (
 _SIMPLE = re.compile(r"[-+]?\d{1,15}(?:\.\d{1,15})?$")
 _PLAIN_WORDS = re.compile(r"^[A-Za-z]?[a-z]{2,40}(?: [A-Za-z]?[a-z]{2,40}){0,8}$")
 _MIXED = re.compile(r"^(?!.*(?:and|then))(?:[A-Za-z0-9 %$°/'-]|\.(?=\d)){1,80}$", re.I)
+# Kinds that only these compilers give: if none of them reads a text, the others need not be tried.
+_ALONE = {
+    **dict.fromkeys(("number", "year", "roman"), ("number", "year", "roman")),
+    "date": ("date",),
+    "time": ("time",),
+    "tuple": ("tuple",),
+}
 _OF_DIGITS = ("year", "number")
 _OF_WORDS = ("yes_no", "period", "date", "time", "interval", "slots", "number", "roman", "code", "set")
 _OF_BOTH = (

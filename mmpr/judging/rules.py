@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import cache
 from typing import NamedTuple
 
 from mmpr.types import Certainty, JudgedBy, Outcome, Verdict
@@ -126,26 +127,31 @@ class Ruling(NamedTuple):
     certainty: Certainty | None = None
 
 
+@cache
 def correct(rule: Rule) -> Ruling:
     """The answer is the reference answer."""
     return Ruling(Outcome.CORRECT, rule)
 
 
+@cache
 def incorrect(rule: Rule) -> Ruling:
     """The answer does not seem to be the reference answer: INCORRECT if the gate finds proof, else AMBIGUOUS."""
     return Ruling(Outcome.INCORRECT, rule)
 
 
+@cache
 def different(rule: Rule) -> Ruling:
     """Both sides were understood completely under one kind, and they differ."""
     return Ruling(Outcome.INCORRECT, rule, Certainty.PROVEN)
 
 
+@cache
 def unlike(rule: Rule) -> Ruling:
     """Open text that no test relates to the reference answer."""
     return Ruling(Outcome.INCORRECT, rule, Certainty.LIKELY)
 
 
+@cache
 def ambiguous(rule: Rule) -> Ruling:
     """A careful person could disagree, or the answer was not understood: the response is undecided and counted."""
     return Ruling(Outcome.AMBIGUOUS, rule)

@@ -479,6 +479,7 @@ _RATIO = re.compile(
     r"(?:/\d{1,60})?)+)(?![\d:]|\.\d)",
     re.I,
 )
+_RATIO_WORD = re.compile("to|for every|比", re.I)
 _RATIO_PART = re.compile(r"(?::|\bto\b|\bfor every\b|比)\s{0,4}(\d{1,60}(?:\.\d{1,60})?(?:/\d{1,60})?)", re.I)
 _SLASH = re.compile(r"(?<![\d/.])(\d{1,60}(?:\.\d{1,60})?)\s{0,4}/\s{0,4}(\d{1,60}(?:\.\d{1,60})?)(?![\d/]|\.\d)")
 
@@ -487,7 +488,7 @@ def read_ratio(text: str) -> list[tuple[Fraction, ...]]:
     """Return every ratio of the text, divided by its first term."""
     text = re.sub(r"(?<=\d)[, ](?=\d{3}(?!\d))", "", text)
     found: list[tuple[Fraction, ...]] = []
-    for match in _RATIO.finditer(text):
+    for match in _RATIO.finditer(text) if ":" in text or _RATIO_WORD.search(text) is not None else ():
         terms = [_term(part) for part in (match.group(1), *_RATIO_PART.findall(match.group(2)))]
         if None not in terms:
             found.append(_reduced([term for term in terms if term is not None]))

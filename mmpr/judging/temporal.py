@@ -96,7 +96,9 @@ def _fields(found: re.Match[str]) -> Fields:
 
 def _weekday(text: str) -> str | None:
     low = text.lower()
-    return next((day for day in _DAYS if re.search(rf"\b{day[:3]}(?:{day[3:]}|s|rs|r|nes)?\b\.?", low)), None)
+    return next(
+        (day for day in _DAYS if day[:3] in low and re.search(rf"\b{day[:3]}(?:{day[3:]}|s|rs|r|nes)?\b\.?", low)), None
+    )
 
 
 @dataclass(frozen=True, slots=True)

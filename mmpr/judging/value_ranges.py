@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 
 from mmpr.judging import algebra
@@ -40,13 +40,12 @@ def read_range(text: str) -> tuple[End, End, bool] | None:
     hung = last_word != ""
     if isinstance(first, Reading) and isinstance(last, Reading):
         hung = hung or last.percent or last.unit is not None or first.currency is not None
-        first = replace(
-            first,
+        first = first._replace(
             percent=first.percent or last.percent,
             unit=first.unit or last.unit,
             currency=first.currency or last.currency,
         )
-        last = replace(last, currency=last.currency or first.currency)
+        last = last._replace(currency=last.currency or first.currency)
         if first.value >= last.value:  # `2020 - 2010` is a difference
             return None
     return first, last, hung or isinstance(first, Clock) or found["sep"] not in "-~"

@@ -85,7 +85,9 @@ class Year:
 
 def compile_year(text: str, cues: Cues, *, forced: bool) -> Year | None:
     """Compile the reference as a year, if the question asks for one."""
-    found = re.fullmatch(r"^(?:in |the year |year ){0,4}(1[0-9]\d\d|20\d\d|\d{4} ?年?)", text.casefold().strip())
-    if found is None or not (forced or cues.year()):
+    if not (forced or cues.year()):
+        return None
+    found = re.fullmatch(r"(?:in |the year |year ){0,4}(1[0-9]\d\d|20\d\d|\d{4} ?年?)", text.casefold().strip())
+    if found is None:
         return None
     return Year(int(found.group(1).strip(" 年")), cues.words())

@@ -53,7 +53,7 @@ def seconds(pattern: re.Pattern[str], text: str, *, limit: float = HANGS_S) -> f
 
 def growth(pattern: re.Pattern[str], text: str) -> float:
     """The factor that four times the text costs; of several measurements the least, for noise only adds time."""
-    small = max(FAST_S, min(seconds(pattern, text) for _ in range(3)))
+    small = max(FAST_S, min(seconds(pattern, text) for _ in range(6)))
     longer, larger = text[:-1] * (LARGER // SIZE) + text[-1:], float("inf")
     for _ in range(3):
         larger = min(larger, seconds(pattern, longer, limit=2 * MAX_GROWTH * small))
