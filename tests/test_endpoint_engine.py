@@ -324,9 +324,9 @@ async def test_scores_are_means_over_the_given_tokens():
         ({"models": ("other", "more")}, {}, r"does not serve the model 'm'; it serves other, more"),
         ({"continues": "no", "tokenizer": False}, {}, r"does not continue .*'In the image .*_continues=none"),
         ({"strips": True, "tokenizer": False}, {}, r"does not continue"),
-        ({"owner": "someone", "tokenizer": False}, {"continues": "exact"}, r"lends no tokenizer"),
+        ({"owner": "someone", "tokenizer": False}, {"continues": "exact"}, r"has no tokenizer interface"),
         ({"refuses": "Count"}, {}, r"HTTP 400: This model's maximum"),
-        ({"takes_tiles": False}, {"max_tiles": 6}, r"max_tiles: 6.*--trust-request-mm-kwargs, or .* max_tiles=null"),
+        ({"takes_tiles": False}, {"max_tiles": 6}, r"max_tiles=6.*--trust-request-mm-kwargs, or .* max_tiles=null"),
         ({"key": KEY}, {}, r"HTTP 401"),
     ],
 )
@@ -348,7 +348,7 @@ async def test_without_blind_endings_a_server_need_not_continue():
         assert len(await engine.generate(prompt(), Sampling(n=2))) == 2
         server.requests.clear()
         one = await answered(engine)
-        assert "endpoint_continues: none" in one.skip.detail and not server.requests
+        assert "endpoint_continues=none" in one.skip.detail and not server.requests
 
 
 async def test_no_server_is_said_at_once():
@@ -448,7 +448,7 @@ async def test_the_key_comes_from_the_environment_and_goes_nowhere_but_into_the_
                 await engine.generate(prompt(), Sampling())
             assert KEY not in str(failed.value) and "on order, to Bearer" in str(failed.value)
         server.answer = lambda question, index: f"You said {KEY}."
-        with pytest.raises(RequestRefused, match="the answer holds the key"):
+        with pytest.raises(RequestRefused, match="the reply contains the key"):
             await engine.generate(prompt(), Sampling())
 
 
@@ -460,7 +460,7 @@ async def test_a_wrong_key_is_said_without_it(monkeypatch):
     assert KEY not in str(failed.value)
 
 
-@pytest.mark.parametrize(("value", "says"), [("", "not set"), ("schlüssel-0123456789", "no HTTP header")])
+@pytest.mark.parametrize(("value", "says"), [("", "not set"), ("schlüssel-0123456789", "an HTTP header cannot hold")])
 async def test_a_key_that_is_none_is_said_without_it(monkeypatch, value, says):
     monkeypatch.setenv("STANDIN_KEY", value)
     with pytest.raises(EngineStartError, match=says) as failed:

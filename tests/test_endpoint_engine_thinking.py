@@ -72,7 +72,7 @@ async def test_a_limit_of_thoughts_goes_with_each_request():
         ({}, {"thinking": (ON,)}, "no switch"),
         ({"thinks": "opens"}, {"thinking": (OFF,)}, "always opens thoughts"),
         ({"owner": "someone"}, {"max_thought_tokens": 9, "continues": "none"}, "needs vLLM serve"),
-        ({"tile_argument": None}, {"max_tiles": 6}, "whatever the limit is"),
+        ({"tile_argument": None}, {"max_tiles": 6}, "the same number of tokens with any limit"),
     ],
 )
 async def test_what_the_server_would_drop_is_an_error_at_the_start(standin, settings, words):

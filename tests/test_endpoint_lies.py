@@ -64,7 +64,7 @@ def with_choice(**choice):
 
 async def test_a_server_that_drips_has_one_time_for_its_whole_answer():
     async with server(json.dumps(GOOD).encode(), drip_s=0.05, timeout_s=0.3) as asked:
-        with pytest.raises(RequestRefused, match="no whole answer"):
+        with pytest.raises(RequestRefused, match="no complete reply"):
             await asked.post("chat/completions", {}, read_reply)
 
 
@@ -98,7 +98,7 @@ async def test_a_server_that_drips_has_one_time_for_its_whole_answer():
 )
 async def test_a_reply_that_lies_is_refused_by_name(body):
     async with server(body) as asked:
-        with pytest.raises(RequestRefused, match="unexpected answer") as refused:
+        with pytest.raises(RequestRefused, match="unexpected reply") as refused:
             await asked.post("chat/completions", {}, read_reply)
         assert len(str(refused.value)) < 500
 
@@ -134,7 +134,7 @@ async def test_a_wish_for_a_pause_is_bounded(wish):
 async def test_a_body_without_end_is_refused(monkeypatch):
     monkeypatch.setattr(endpoint_server, "_MOST_BYTES", 1000)
     async with server(b"x" * 5000) as asked:
-        with pytest.raises(RequestRefused, match="an answer of more than"):
+        with pytest.raises(RequestRefused, match="a reply of more than"):
             await asked.post("chat/completions", {}, read_reply)
 
 

@@ -162,7 +162,7 @@ async def test_qwen3_vl_has_its_thoughts_opened_closed_at_their_limit_and_its_pi
         await answers(engine)
     for wrong, words in (
         ({"thinking": (Thinking.OFF,)}, "always thinks"),
-        ({"max_tiles": 2}, "takes no limit of tiles"),
+        ({"max_tiles": 2}, "has no tile limit"),
     ):
         with pytest.raises(EngineStartError, match=words):
             async with started(tmp_path, **wrong):

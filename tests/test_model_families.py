@@ -90,7 +90,7 @@ def test_without_a_switch_a_family_thinks_by_its_message_or_by_itself_or_not_at_
     assert always.opens and always.fault(ON) is None and "always thinks" in always.fault(OFF)
     for family in (by_name("InternVL2, 2.5, 3"), by_name("Gemma 3"), UNKNOWN):
         way = thinking_way(family, PLAIN)
-        assert way.marks is None and "no way to ask it is known" in way.fault(ON) and way.fault(OFF) is None
+        assert way.marks is None and "cannot be asked to think" in way.fault(ON) and way.fault(OFF) is None
     assert thinking_way(UNKNOWN, OPENS).marks is THINK
 
 

@@ -21,7 +21,7 @@ POCKET = ROOT / "configs" / "pocket.yaml"
 SETTINGS = ("n=4", "max_tokens=256", "chunk_questions=4", "chunks_in_flight=1", "engines=2", "engine_restarts=100")
 NODE_LINE = re.compile(
     r"node h2 \(10\.213\.7\.2\) is lost, last heard of at \d\d:\d\d:\d\d: engines \d+; chunks leased again: \d+; "
-    r"Ray's own words: (\S+)"
+    r"Ray's messages: (\S+)"
 )
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(refusal()), reason=str(refusal()))]

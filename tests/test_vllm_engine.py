@@ -140,7 +140,7 @@ async def test_letters_have_the_log_probabilities_that_they_have_as_replies(engi
         (token,) = engine.encode(letter)
         assert logprob == pytest.approx(await engine.score(prompt, (token,)), abs=2e-3)
         assert logprob == pytest.approx(same, abs=2e-3)
-    with pytest.raises(RequestRefused, match="no single token"):
+    with pytest.raises(RequestRefused, match="not a single token"):
         await engine.choose(prompt, ("A", "surely not"))
 
 

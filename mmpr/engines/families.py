@@ -99,7 +99,7 @@ _INTERNVL3_5 = replace(
     language=("qwen3", "qwen3_moe"),
     marks=THINK,
     thinking_message="internvl_think",
-    assumed="thinks by its system message where the chat template has no switch",
+    assumed="if its chat template has no switch, its system message makes it think",
 )
 _INTERNVL3_5_GPT_OSS = replace(
     _INTERNVL,
@@ -108,7 +108,7 @@ _INTERNVL3_5_GPT_OSS = replace(
     stops=(),
     marks=HARMONY,
     level=Level.RECORD,
-    assumed="thoughts stand on Harmony's channel analysis, the answer on final",
+    assumed="thoughts are on Harmony's channel analysis, the answer is on final",
 )
 
 
@@ -155,7 +155,7 @@ FAMILIES = (
         stops=_CHATML,
         marks=THINK,
         level=Level.CLASS_RUN,
-        assumed="Thinking checkpoints open the thoughts in their chat template and cannot be switched",
+        assumed="Thinking checkpoints always think: their chat template opens the thoughts",
     ),
     Family(
         "Qwen3.5, Intern-S2-Preview",
@@ -177,7 +177,7 @@ FAMILIES = (
         marks=THINK,
         answer_marks=("<|begin_of_box|>", "<|end_of_box|>"),
         level=Level.COMPARED,
-        assumed="vllm.mm_processor_kwargs.size.longest_edge limits the pixels of an image; it knows no max_pixels",
+        assumed="vllm.mm_processor_kwargs.size.longest_edge limits the pixels of an image; max_pixels does not exist",
     ),
     Family(
         "Kimi-VL",
@@ -186,7 +186,7 @@ FAMILIES = (
         stops=_CHATML,
         marks=KIMI,
         level=Level.COMPARED,
-        assumed="Thinking checkpoints think by themselves and cannot be switched; vLLM has no parser for their marks",
+        assumed="Thinking checkpoints always think; vLLM has no parser for their marks",
     ),
     Family(
         "MiniCPM-V",
@@ -195,7 +195,7 @@ FAMILIES = (
         stops=_CHATML,
         marks=THINK,
         level=Level.COMPARED,
-        assumed="4.5 thinks by its chat template's switch; its slices keep the checkpoint's own limit",
+        assumed="4.5 has a switch for thinking in its chat template; the number of slices keeps the checkpoint's limit",
     ),
     Family(
         "Gemma 3",
@@ -204,7 +204,7 @@ FAMILIES = (
         image_ends_line=False,
         stops=("<end_of_turn>",),
         level=Level.CLASS_RUN,
-        assumed="a line's end behind an image is left out of the prompt, for vLLM's class does not find the image then",
+        assumed="a line break after an image is left out of the prompt: with it, vLLM's class does not find the image",
     ),
     Family(
         "Llama 4",
@@ -219,7 +219,7 @@ FAMILIES = (
         image="<|image|>",
         stops=_CHATML,
         level=Level.COMPARED,
-        assumed="its crops keep the checkpoint's own limit",
+        assumed="the number of crops keeps the checkpoint's limit",
     ),
     Family(
         "Ovis2.5",
@@ -237,8 +237,8 @@ UNKNOWN = Family(
     pixel_argument="max_pixels",
     stops=_CHATML,
     assumed=(
-        "its chat template and vLLM's mark of an image; limits are tried at the start; thoughts in <think>..</think> "
-        "where the chat template names them"
+        "its chat template and vLLM's image placeholder; limits are tested at the start; thoughts in <think>..</think> "
+        "if the chat template names them"
     ),
 )
 
@@ -290,11 +290,11 @@ class ThinkingWay:
         """Return why the model cannot be made to think, or not to think; None if it can."""
         if thinking is Thinking.ON and self.marks is None:
             return (
-                f"thinking=on: no way to ask it is known: its chat template does not name {SWITCH}, and its family has "
-                "no message for it; prompt_version=think asks by the instruction"
+                f"thinking=on: the model cannot be asked to think: its chat template does not name {SWITCH}, and its "
+                "family has no system message for it; prompt_version=think asks in the instruction"
             )
         if thinking is Thinking.OFF and self.opens and self.switch is None:
-            return f"thinking=off: it always thinks: its chat template opens the thoughts and does not name {SWITCH}"
+            return f"thinking=off: the model always thinks: its chat template opens the thoughts and names no {SWITCH}"
         return None
 
 
@@ -335,8 +335,8 @@ def described(family: Family, way: ThinkingWay, image: str) -> tuple[str, ...]:
     limits += [f"vllm.mm_processor_kwargs.{family.pixel_argument} limits pixels"] if family.pixel_argument else []
     lines = [
         f"{family.name} ({family.level})",
-        f"an image is {image}; {', '.join(limits)}",
-        f"thoughts: {marks}" + (f", switched {by}" if by else ", cannot be switched" if way.marks else ""),
+        f"placeholder of an image: {image}; {', '.join(limits)}",
+        f"thoughts: {marks}" + (f", switched {by}" if by else ", without a switch" if way.marks else ""),
     ]
     lines += [f"final answers: {' .. '.join(family.answer_marks)}"] if family.answer_marks else []
     return (*lines, f"assumed: {family.assumed}") if family.assumed else tuple(lines)

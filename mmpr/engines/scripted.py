@@ -75,7 +75,7 @@ class ScriptedEngine:
         check_tags(prompt)
         self.prompts.append(prompt)
         if prompt.question_id in self._kill_on:
-            raise EngineDead(f"scripted to die on {prompt.question_id}")
+            raise EngineDead(f"the script ends the engine at {prompt.question_id}")
         with self.clock.serving():
             responses = [
                 self._respond(prompt, sampling, index) for index in range(sampling.first, sampling.first + sampling.n)
@@ -93,7 +93,7 @@ class ScriptedEngine:
         check_tags(prompt)
         self.prompts.append(prompt)
         if prompt.question_id in self._kill_on:
-            raise EngineDead(f"scripted to die on {prompt.question_id}")
+            raise EngineDead(f"the script ends the engine at {prompt.question_id}")
         with self.clock.serving():
             await asyncio.sleep(self._seconds_per_token)
         self._tokens += 1

@@ -51,7 +51,7 @@ def split_ids(
         holds_all = lambda n: decode(ids[:n]).count(marks.end) == n_ends  # noqa: E731
         n_ids = bisect_left(range(1, len(ids) + 1), True, key=holds_all) + 1
     if decode(ids[:n_ids]).rpartition(marks.end)[2].strip():
-        raise RequestRefused(Reason.ENGINE_REFUSED, f"a token holds {marks.end} and what follows it")
+        raise RequestRefused(Reason.ENGINE_REFUSED, f"one token has {marks.end} and text after it")
     while n_ids < len(ids) and not decode(ids[n_ids : n_ids + 1]).strip():
         n_ids += 1
     return thoughts, n_ids

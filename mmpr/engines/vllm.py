@@ -110,7 +110,7 @@ def served_model(model_config: Any) -> ServedModel:
         if _GREETING in rendered:
             way = thinking_way(family, template, prompt_end=rendered[-_MARK_CHARS:])
             return ServedModel(family, way, _image_placeholder(model_config), template, takes_parts)
-    raise EngineStartError("its chat template drops what the user says")
+    raise EngineStartError("its chat template drops the user's text")
 
 
 def _chat_template(tokenizer: Any, model_config: Any) -> str:
@@ -168,14 +168,14 @@ def family_arguments(options: EngineOptions, model: ServedModel) -> dict[str, An
         if model.family.tile_argument is None:
             pixels = model.family.pixel_argument
             instead = f"; vllm.mm_processor_kwargs.{pixels} limits the pixels of an image" if pixels else ""
-            fault = f"{model.family.name} takes no limit of tiles: give max_tiles=null{instead}"
+            fault = f"{model.family.name} has no tile limit: set max_tiles=null{instead}"
             raise EngineStartError(f"max_tiles={options.max_tiles}: {fault}")
         arguments["mm_processor_kwargs"] = {model.family.tile_argument: options.max_tiles, **own}
     for fault in filter(None, map(model.way.fault, options.thinking)):
         raise EngineStartError(fault)
     if options.limits_thoughts:
         if model.way.marks is None:
-            raise EngineStartError(f"max_thought_tokens: no marks of thoughts are known of {options.model!r}")
+            raise EngineStartError(f"max_thought_tokens: the thought marks of {options.model!r} are not known")
         marks = {"reasoning_start_str": model.way.marks.start, "reasoning_end_str": model.way.marks.end}
         arguments["reasoning_config"] = marks | (options.vllm.get("reasoning_config") or {})
     return arguments
@@ -278,7 +278,7 @@ class VllmEngine:
         for name in names:
             few, many = [await self._image_tokens({name: limit}) for limit in (_PIXELS if "pixels" in name else _TILES)]
             if few == many:
-                found = "it fails at it" if few is None else f"an image takes {few} tokens whatever it is"
+                found = "it fails with it" if few is None else f"an image has {few} tokens with any value"
                 raise EngineStartError(
                     f"{name}: the image processor ({self.family.name}) does not know this limit: {found}; "
                     "leave it out (max_tiles=null)"
@@ -302,7 +302,7 @@ class VllmEngine:
         result = await self._run(prompt, self._parameters(sampling))
         _assert_prefix(prompt, result.prompt_token_ids)
         if len(result.outputs) != sampling.n:
-            raise EngineError(f"vLLM returned {len(result.outputs)} of {sampling.n} responses (n > 1 lost)")
+            raise EngineError(f"vLLM returned {len(result.outputs)} of {sampling.n} responses")
         return [self._response(prompt, output, sampling) for output in result.outputs]
 
     async def score(self, prompt: Prompt, token_ids: Sequence[int]) -> float:
@@ -335,7 +335,7 @@ class VllmEngine:
         result = await self._run(replace(prompt, thinking=Thinking.OFF, prefix=Prefix("", ())), parameters)
         (found,) = result.outputs[0].logprobs or [{}]
         if missing := [answer for answer, token in zip(answers, ids, strict=True) if token not in found]:
-            raise RequestRefused(Reason.ENGINE_REFUSED, f"vLLM gave no log-probability for {missing[0]!r}")
+            raise RequestRefused(Reason.ENGINE_REFUSED, f"vLLM returned no log-probability for {missing[0]!r}")
         return AnswerScores(tuple(float(found[token].logprob) for token in ids), len(result.prompt_token_ids))
 
     def _answer_id(self, answer: str) -> int:
@@ -505,7 +505,7 @@ class VllmEngine:
         whole = self.decode(prompt.prefix.token_ids + ids)
         if not whole.startswith(prompt.prefix.text):
             raise RequestRefused(
-                Reason.PREFIX_CHANGED, "prefix and completion decode to a text that the prefix does not begin"
+                Reason.PREFIX_CHANGED, "prefix and completion decode to a text that does not begin with the prefix"
             )
         return whole[len(prompt.prefix.text) :]
 
@@ -523,7 +523,7 @@ class VllmEngine:
         return text
 
     def pulse(self) -> Pulse:
-        warning = f"the model is of no known family; assumed: {UNKNOWN.assumed}" if self.family is UNKNOWN else ""
+        warning = f"the model's family is not known; assumed: {UNKNOWN.assumed}" if self.family is UNKNOWN else ""
         return self.clock.on(replace(self._meter.pulse(), memory_bytes=_memory_bytes(), warning=warning))
 
     async def close(self) -> None:
@@ -703,7 +703,7 @@ def _mean_logprob(logprobs: Sequence[Any] | None, token_ids: Sequence[int]) -> f
     try:
         return float(sum(of[token].logprob for of, token in zip(last, token_ids, strict=True)) / len(token_ids))
     except (TypeError, KeyError, ValueError, AttributeError, ZeroDivisionError):
-        raise RequestRefused(Reason.ENGINE_REFUSED, "vLLM gave no log-probability for each token") from None
+        raise RequestRefused(Reason.ENGINE_REFUSED, "vLLM did not return a log-probability for each token") from None
 
 
 def _refusal(error: Exception) -> RequestRefused:
@@ -721,7 +721,7 @@ def _assert_prefix(prompt: Prompt, ran: Sequence[int]) -> None:
     """
     ids = (*prompt.prefix.thought_ids, *prompt.prefix.token_ids) if prompt.prefix else ()
     if ids and tuple(ran[-len(ids) :]) != ids:
-        raise RequestRefused(Reason.PREFIX_CHANGED, "the engine ran other tokens than those of the prefix")
+        raise RequestRefused(Reason.PREFIX_CHANGED, "the tokens that the engine ran are not those of the prefix")
 
 
 def _image_placeholder(model_config: Any) -> str:
@@ -754,7 +754,7 @@ def _first_token(tokenizer: Any, specials: Sequence[str], rendered: str, answer:
         return int(whole[-1])
     alone = tokenizer.encode(answer, add_special_tokens=False)
     if len(alone) != 1:
-        raise RequestRefused(Reason.ENGINE_REFUSED, f"{answer!r} is no single token of this model")
+        raise RequestRefused(Reason.ENGINE_REFUSED, f"{answer!r} is not a single token of this model")
     return int(alone[0])
 
 

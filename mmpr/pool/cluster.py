@@ -307,7 +307,7 @@ def _result(reference: Any) -> Any:
             raise error.cause from None
         raise
     except RayError as error:  # Ray lost the task's process several times: killed, or out of memory
-        raise MmprError(f"a task's process was lost: {first_line(error)}") from None
+        raise MmprError(f"the process of a task was lost: {first_line(error)}") from None
 
 
 def last_line(error: BaseException) -> str:

@@ -36,9 +36,9 @@ class ActorContext:
         except RayTaskError as error:
             if isinstance(error.cause, MmprError):
                 raise error.cause from None
-            raise TaskFailed(f"a task beside the engine failed: {last_line(error)}") from None
+            raise TaskFailed(f"a task on the engine's node failed: {last_line(error)}") from None
         except RayError as error:  # Ray lost the task's process several times
-            raise TaskFailed(f"a task beside the engine was lost: {first_line(error)}") from None
+            raise TaskFailed(f"a task on the engine's node was lost: {first_line(error)}") from None
         return result
 
     async def announce(self, rows: Sequence[int]) -> None:
@@ -99,7 +99,7 @@ class EngineActor:
         return None
 
     async def lease(self, lease: Lease) -> object:
-        assert self._engine is not None, "leased before it was started"
+        assert self._engine is not None, "a chunk was leased before the engine was up"
         try:
             return await self._work(self._engine, lease, ActorContext(lease.chunk, self._ledger))
         except EngineDead as error:

@@ -111,7 +111,7 @@ class Pool:
 
     def assign(self, work: Work, probe: Probe | None) -> None:
         """Assign other work to the same engines between two `run`s; each engine runs the new probe first."""
-        assert self.is_idle, "assigned while leases are out"
+        assert self.is_idle, "work was assigned while chunks are leased"
         self._work, self._probe = work, probe
         ray.get(self._ledger.clear.remote())
         for slot in self._slots:
@@ -149,7 +149,7 @@ class Pool:
 
     def end(self) -> None:
         """Tell every engine to end, and wait for none; `close` waits. Nothing may be leased afterwards."""
-        assert not self._holding(), "ended while leases are out"
+        assert not self._holding(), "the engines were ended while chunks are leased"
         self._ending = [slot.actor.stop.remote() for slot in self._slots if slot.up]
 
     def close(self) -> None:
@@ -350,7 +350,7 @@ class Pool:
     def _phase(self, slot: _EngineSlot) -> str:
         """Describe what an engine that is not up is doing."""
         if slot.actor is None:
-            return "waiting to be started again" if slot.fills <= self._placement.restarts else "given up"
+            return "waiting to be started again" if slot.fills <= self._placement.restarts else "not started again"
         if slot.unfit is not None:
             return "on a node that cannot do the work"
         return (slot.pulse.phase or "starting") if self._is_placed(slot) else "waiting for room"

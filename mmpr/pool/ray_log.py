@@ -23,7 +23,7 @@ _log: Path | None = None
 
 def ray_log() -> str:
     """Return the end of a line that names the file with Ray's messages; empty if they go to the terminal."""
-    return "" if _log is None else f"; Ray's own words: {_log}"
+    return "" if _log is None else f"; Ray's messages: {_log}"
 
 
 @contextmanager

@@ -65,7 +65,7 @@ def test_a_server_that_gives_fewer_is_asked_for_fewer():
 @pytest.mark.parametrize(
     ("standin", "error", "words"),
     [
-        (Standin(gives_logprobs=False), EngineError, "gives no log-probabilities"),
+        (Standin(gives_logprobs=False), EngineError, "returns no log-probabilities"),
         (Standin(owner="x", tokenizer=False, letters=lambda _: {"The": -0.1}), RequestRefused, "none of A, B, C"),
     ],
 )
@@ -75,7 +75,7 @@ def test_a_server_without_letters_is_one_line(standin, error, words):
 
 
 def test_an_answer_of_several_tokens_is_refused():
-    with pytest.raises(RequestRefused, match="no single token"):
+    with pytest.raises(RequestRefused, match="not a single token"):
         choose(Standin(), answers=("A", "no"))
 
 

@@ -63,7 +63,7 @@ class EndpointEngine:
         check_tags(prompt)
         refuse_chat_tokens(prompt)
         if self._profile.way is Way.NONE and prompt.stage is Stage.DRAFT:
-            raise RequestRefused(Reason.ENGINE_REFUSED, "the server makes no completions (endpoint_continues: none)")
+            raise RequestRefused(Reason.ENGINE_REFUSED, "this server makes no completions (endpoint_continues=none)")
         path, body = await self._asked(prompt)
         choices = await self._choices(prompt, path, body, sampling)
         return [await self._response(prompt, choice, sampling, sampling.first + i) for i, choice in enumerate(choices)]
@@ -181,7 +181,9 @@ class EndpointEngine:
         if prefix.token_ids:
             whole = await self._tokenizer.decode(prefix.token_ids + (choice.ids or ()))
             if whole != prefix.text + text:
-                raise RequestRefused(Reason.PREFIX_CHANGED, "prefix and completion decode to another text than apart")
+                raise RequestRefused(
+                    Reason.PREFIX_CHANGED, "prefix and completion decode to another text together than one by one"
+                )
         elif not follows(prefix.text, text):
             seam = f"{prefix.text[-20:]!r} and {text[:20]!r}"
             raise RequestRefused(Reason.PREFIX_CHANGED, f"the server's text does not follow the prefix: {seam}")
@@ -193,7 +195,7 @@ class EndpointEngine:
         check_tags(prompt)
         refuse_chat_tokens(prompt)
         if self._profile.way is not Way.IDS:
-            raise RequestRefused(Reason.ENGINE_REFUSED, "only vLLM serve gives the log-probability of a given text")
+            raise RequestRefused(Reason.ENGINE_REFUSED, "only vLLM serve returns the log-probability of a given text")
         before = prompt.prefix or Prefix("", ())
         ids = (*before.token_ids, *token_ids)
         whole = replace(prompt, prefix=replace(before, text=await self._tokenizer.decode(ids), token_ids=ids))
@@ -228,7 +230,7 @@ class EndpointEngine:
                 continue
             if not listed:
                 raise EngineError(
-                    f"{self._server.url} gives no log-probabilities (logprobs, top_logprobs): a verifier needs them"
+                    f"{self._server.url} returns no log-probabilities (logprobs, top_logprobs): a verifier needs them"
                 )
             self._likeliest = n
             return AnswerScores(scores_of(listed, answers), reply.prompt_tokens)
@@ -249,7 +251,7 @@ class EndpointEngine:
             if answer not in self._answer_ids:
                 self._answer_ids[answer] = await self._tokenizer.encode(answer)
             if len(self._answer_ids[answer]) != 1:
-                raise RequestRefused(Reason.ENGINE_REFUSED, f"{answer!r} is no single token of this model")
+                raise RequestRefused(Reason.ENGINE_REFUSED, f"{answer!r} is not a single token of this model")
         return [self._answer_ids[answer][0] for answer in answers]
 
     async def count_tokens(self, text: str) -> int:
@@ -277,7 +279,7 @@ class EndpointEngine:
         opens = ", ".join(sorted(self._profile.opens or ())) or "never"
         return (
             f"{owner}, continues a prefix by {way}",
-            "thoughts: as the server's parser has them, or behind " + " or ".join(marks.start for marks in ALL_MARKS),
+            "thoughts: from the server's parser, or text after " + " or ".join(marks.start for marks in ALL_MARKS),
             "prompts end in open thoughts: " + ("not known" if self._profile.opens is None else f"thinking {opens}"),
         )
 
@@ -316,4 +318,4 @@ def _check_prefix(prompt: Prompt, reply: Reply) -> None:
     """
     ids = prompt.prefix.token_ids if prompt.prefix else ()
     if ids and (reply.prompt_ids is None or reply.prompt_ids[-len(ids) :] != ids):
-        raise RequestRefused(Reason.PREFIX_CHANGED, "the server ran other tokens than those of the prefix")
+        raise RequestRefused(Reason.PREFIX_CHANGED, "the tokens that the server ran are not those of the prefix")

@@ -153,10 +153,10 @@ class Server:
             kind = Kind.GONE if isinstance(error, httpx.ConnectTimeout) else Kind.BROKEN
             raise _Trouble(kind, f"timed out ({type(error).__name__})") from None
         except TimeoutError:
-            raise _Trouble(Kind.BROKEN, f"timed out (no whole answer in {self._timeout_s:.0f} s)") from None
+            raise _Trouble(Kind.BROKEN, f"timed out (no complete reply in {self._timeout_s:.0f} s)") from None
         except UnicodeEncodeError:
             raise RequestRefused(
-                Reason.ENGINE_REFUSED, "half a surrogate pair in a text: no JSON can hold it"
+                Reason.ENGINE_REFUSED, "a text has half a surrogate pair, which UTF-8 cannot encode"
             ) from None
         except (httpx.TransportError, httpx.DecodingError, RuntimeError) as error:  # RuntimeError: `close` was called
             raise _Trouble(Kind.GONE, self._cleaned(f"{error}") or type(error).__name__) from None
@@ -165,11 +165,11 @@ class Server:
         if not response.is_success:
             raise self._fault(response)
         if self._key and len(self._key) >= _SECRET_CHARS and self._key in response.text:
-            raise RequestRefused(Reason.ENGINE_REFUSED, "the answer holds the key")
+            raise RequestRefused(Reason.ENGINE_REFUSED, "the reply contains the key")
         try:
             record = read(response.json())
         except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
-            raise _Trouble(Kind.BROKEN, f"unexpected answer: {self._cleaned(response.text)}") from None
+            raise _Trouble(Kind.BROKEN, f"unexpected reply: {self._cleaned(response.text)}") from None
         self._answered = time.monotonic()
         if isinstance(record, Reply):
             self._tally(record)
@@ -185,7 +185,7 @@ class Server:
             async for block in response.aiter_bytes():
                 content += block
                 if len(content) > _MOST_BYTES:
-                    raise _Trouble(Kind.BROKEN, f"an answer of more than {_MOST_BYTES // 2**20} MiB")
+                    raise _Trouble(Kind.BROKEN, f"a reply of more than {_MOST_BYTES // 2**20} MiB")
         headers = {name: value for name, value in response.headers.items() if name.lower() != "content-encoding"}
         return httpx.Response(response.status_code, headers=headers, content=bytes(content), request=response.request)
 
@@ -248,7 +248,7 @@ def _key(variable: str | None) -> str:
     if not key:
         raise EngineStartError("the environment variable that endpoint_key_env names is not set on this node")
     if not (key.isascii() and key.isprintable()):
-        raise EngineStartError(f"the key in {variable} has characters that no HTTP header can hold")
+        raise EngineStartError(f"the key in {variable} has characters that an HTTP header cannot hold")
     return key
 
 

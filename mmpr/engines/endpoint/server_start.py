@@ -69,15 +69,15 @@ async def _find_out(server: Server, options: EndpointOptions) -> EndpointEngine:
         plain = EndpointEngine(server, options, profile)
     if options.continues == "none":
         return plain
-    why = "it lends no tokenizer (/tokenize, /detokenize)"
+    why = "it has no tokenizer interface (/tokenize, /detokenize)"
     for way in _ways(options.continues, profile.owner, lent):
         engine = EndpointEngine(server, options, replace(profile, way=way))
         why = await _why_not(engine, options.top_k)
         if not why:
             return engine
     raise EngineStartError(
-        f"{server.url} does not continue the beginning of an answer (endpoint_continues: {options.continues}): {why}; "
-        "Dropout-NTP needs that, questions with answers do not: endpoint_continues=none"
+        f"{server.url} does not continue the beginning of an answer (endpoint_continues={options.continues}): {why}; "
+        "only Dropout-NTP needs this: for questions with reference answers, set endpoint_continues=none"
     )
 
 
@@ -159,8 +159,8 @@ async def _with_tiles(server: Server, options: EndpointOptions, profile: Profile
             return profile  # the model takes no images
         # vLLM serve accepts `mm_processor_kwargs` in requests only with --trust-request-mm-kwargs.
         raise EngineStartError(
-            f"{server.url} does not let requests say how images are cut (max_tiles: {options.max_tiles}): start it "
-            f"with --trust-request-mm-kwargs, or leave that to it with max_tiles=null; it says: {refused}"
+            f"{server.url} does not let requests limit tiles (max_tiles={options.max_tiles}): start it with "
+            f"--trust-request-mm-kwargs, or set max_tiles=null to keep the server's own limit; its error: {refused}"
         )
     image = DecodedImage("", "", _wide_image(), 1024, 256, "PNG", None)
     prompt = replace(_prompt(f"{IMAGE_TAG}\nWhat is this?"), images=(image,))
@@ -169,8 +169,8 @@ async def _with_tiles(server: Server, options: EndpointOptions, profile: Profile
         if few != many:
             return replace(profile, tile_argument=name)
     raise EngineStartError(
-        f"{server.url}: max_tiles={options.max_tiles}: an image takes as many tokens whatever the limit is "
-        f"({', '.join(TILE_ARGUMENTS)}): give max_tiles=null"
+        f"{server.url}: max_tiles={options.max_tiles}: an image has the same number of tokens with any limit "
+        f"({', '.join(TILE_ARGUMENTS)}): set max_tiles=null"
     )
 
 
@@ -230,7 +230,7 @@ async def _why_not(engine: EndpointEngine, top_k: int) -> str:
             continue
         if _goes_on(completion.text, draft.text, cut.prefix.text):
             return ""
-        why = f"asked to go on from {cut.prefix.text[-20:]!r} it said {completion.text[:20]!r}"
+        why = f"asked to continue {cut.prefix.text[-20:]!r}, it returned {completion.text[:20]!r}"
     return why
 
 

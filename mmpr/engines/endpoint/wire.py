@@ -136,7 +136,7 @@ def read_reply(answer: Json) -> Reply:
     if not choices:
         raise ValueError("no choices")
     if len({choice["index"] for choice in choices}) < len(choices):
-        raise ValueError("a choice's index stands twice: the same response would count twice")
+        raise ValueError("two choices have the same index: one response would count twice")
     texts = [_text_of(choice) for choice in choices]
     ids = [choice.get("token_ids") for choice in choices]
     counts = [len(own) for own in ids if own is not None]
@@ -162,7 +162,7 @@ def read_scored(answer: Json) -> tuple[Reply, list[float]]:
     """
     logprobs = [next(iter(of.values()))["logprob"] if of else 0.0 for of in answer["prompt_logprobs"]]
     if not all(isinstance(logprob, int | float) and math.isfinite(logprob) for logprob in logprobs):
-        raise ValueError("a log-probability that is no number")
+        raise ValueError("a log-probability is not a number")
     return read_reply(answer), [float(logprob) for logprob in logprobs]
 
 
@@ -177,7 +177,7 @@ def read_likeliest(answer: Json) -> tuple[Reply, list[tuple[str, float]]]:
     found = [(one["token"], one["logprob"]) for one in listed]
     for token, logprob in found:
         if not isinstance(token, str) or not isinstance(logprob, int | float) or math.isnan(logprob):
-            raise ValueError("a log-probability that is no number")
+            raise ValueError("a log-probability is not a number")
     return read_reply(answer), found
 
 
@@ -215,7 +215,7 @@ def _thoughts_of(choice: Json) -> str | None:
 
 def _checked(text: object) -> str | None:
     if text is not None and not isinstance(text, str):
-        raise ValueError("a text that is none")
+        raise ValueError("a text is not a string")
     (text or "").encode()  # a lone surrogate raises a ValueError: no UTF-8 file can hold it
     return text
 
@@ -227,7 +227,7 @@ def _count(value: object) -> int:
         ValueError: it is not a whole number from 0 to 2**31 - 1.
     """
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < _MOST_TOKENS:
-        raise ValueError("a number of tokens that is none")
+        raise ValueError("a number of tokens is not a number")
     return value
 
 
