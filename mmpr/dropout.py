@@ -38,6 +38,8 @@ Decode = Callable[[Sequence[int]], str]
 
 # Letters and digits of scripts with spaces between words (Latin, Greek, Cyrillic, Hebrew, Arabic): no cut between two.
 _SPACED = re.compile(r"[A-Za-z0-9\u00c0-\u024f\u0370-\u03ff\u0400-\u052f\u0590-\u06ff]")
+# A blind response that says it sees no image ("I can't see the image", "no image was provided") is true, so it must not
+# become the rejected side; in a draft, the same sentence is false.
 _REFUSES = re.compile(
     r"\b(?:i|we)(?:'m| am| are)? (?:cannot|can't|can not|unable to|not able to|don't|do not)(?: actually)? "
     r"(?:see|view|have access to|access|look at)\b[^.]{0,40}\b(?:image|picture|photo)"
@@ -97,6 +99,7 @@ def cut_draft(
     ids = draft.token_ids  # those after the thoughts
     if keep_fraction == 0:
         return _whole(draft, Continues.EXACT, min_side_tokens)
+    # A `keep_fraction` of 0.9 would leave 4 of 40 tokens after the cut, fewer than the default of 8.
     aim = min(int(len(ids) * keep_fraction), len(ids) - min_side_tokens)
     for kept in range(aim, min_side_tokens - 1, -1):
         text = decode(ids[:kept])
@@ -188,6 +191,7 @@ def completion_fault(rest: str, completion: Response) -> tuple[Reason, str] | No
         return Reason.COMPLETION_UNFINISHED, f"the completion ran into its limit of {completion.tokens} tokens"
     if not completion.text.strip():
         return Reason.COMPLETION_UNFINISHED, "the completion is empty"
+    # Compared without spaces: sides that differ only in a line break would teach nothing.
     if completion.text.split() == rest.split():
         return Reason.COMPLETION_EQUAL, "the completion repeats the draft's own"
     if refusal := _REFUSES.search(completion.text):
@@ -225,6 +229,7 @@ def completion_prompt(asked: Prompt, cut: Cut, shown: tuple[DecodedImage, ...] =
         cut: where the draft was cut.
         shown: as many images as the draft's prompt has, or none.
     """
+    # An empty prefix would close the thoughts, so the blind answer could not think. With None it is a new answer.
     completion = replace(asked, stage=Stage.COMPLETION, prefix=cut.prefix if cut.prefix.text else None)
     return replace(completion, images=shown) if shown else without_images(completion)
 
@@ -260,7 +265,7 @@ def pair_completions(
         At least one pair, or the skip that says why there is none.
     """
     margins = [(completion, scores[0] - scores[1] if scores else -math.inf) for completion, scores in completions]
-    ranked = sorted(margins, key=lambda one: -one[1])
+    ranked = sorted(margins, key=lambda one: -one[1])  # stable: completions without scores keep their order
     kept = [completion for completion, margin in ranked if min_margin is None or margin >= min_margin]
     if not kept:
         best = ranked[0][1]

@@ -123,6 +123,8 @@ def _hf(family: Family, name: str) -> Family:
     )
 
 
+# `family_of` takes the first that fits. InternVL2 to 3.5 have the same architecture, and `_INTERNVL` accepts any
+# language model, so the records that name their language models come first.
 FAMILIES = (
     _INTERNVL3_5,
     _INTERNVL3_5_GPT_OSS,

@@ -57,6 +57,7 @@ class Pulse:
     warning: str = ""
 
 
+# A context variable, because functions that start an engine take no argument for it.
 _hear: ContextVar[Callable[[str], None]] = ContextVar("hear", default=lambda _: None)
 
 

@@ -105,6 +105,7 @@ def served_model(model_config: Any) -> ServedModel:
     family = family_of(model_config.architectures, getattr(model_config.hf_text_config, "model_type", None))
     tokenizer = cached_tokenizer_from_config(model_config)
     template = _chat_template(tokenizer, model_config)
+    # A template that expects lists of parts drops a plain text without an error, so both forms are tried.
     for takes_parts in (False, True):
         rendered = _rendered(tokenizer, template, (("user", _GREETING),), takes_parts=takes_parts)
         if _GREETING in rendered:
@@ -177,6 +178,7 @@ def family_arguments(options: EngineOptions, model: ServedModel) -> dict[str, An
         if model.way.marks is None:
             raise EngineStartError(f"max_thought_tokens: the thought marks of {options.model!r} are not known")
         marks = {"reasoning_start_str": model.way.marks.start, "reasoning_end_str": model.way.marks.end}
+        # vLLM closes thoughts at a budget only if it knows their marks.
         arguments["reasoning_config"] = marks | (options.vllm.get("reasoning_config") or {})
     return arguments
 
@@ -292,6 +294,7 @@ class VllmEngine:
         request = {"prompt_token_ids": ids, "multi_modal_data": {"image": [Image.new("RGB", _WIDE)]}}
         request["mm_processor_kwargs"] = limits
         try:
+            # Without the cache, which would return the same image as it was cut under the other limit.
             (rendered,) = await self._llm.renderer.render_cmpl_async([request], skip_mm_cache=True)
         except (ValueError, TypeError):  # the processor refuses the limit, or the prompt becomes too long
             return None
@@ -301,6 +304,8 @@ class VllmEngine:
         check_tags(prompt)
         result = await self._run(prompt, self._parameters(sampling))
         _assert_prefix(prompt, result.prompt_token_ids)
+        # vLLM divides a request with n > 1 into n requests. A lost one must not go unnoticed: the question would have
+        # fewer responses than the settings say.
         if len(result.outputs) != sampling.n:
             raise EngineError(f"vLLM returned {len(result.outputs)} of {sampling.n} responses")
         return [self._response(prompt, output, sampling) for output in result.outputs]
@@ -462,6 +467,7 @@ class VllmEngine:
             top_k=sampling.top_k,
             top_p=sampling.top_p,
             max_tokens=sampling.max_tokens,
+            # vLLM adds the index of a response within the request, so this is the seed of the first one.
             seed=None if sampling.seed is None else sampling.seed + sampling.first,
             stop_token_ids=sorted(self._stops),
             thinking_token_budget=sampling.max_thought_tokens,
@@ -477,7 +483,7 @@ class VllmEngine:
         except ValueError:
             raise RequestRefused(Reason.ENGINE_REFUSED, f"finish_reason {output.finish_reason!r}") from None
         ids = tuple(output.token_ids)
-        if ids and ids[-1] in self._stops:
+        if ids and ids[-1] in self._stops:  # the end of turn is no part of a text, and a prefix must not contain it
             ids = ids[:-1]
         index = sampling.first + output.index
         seed = None if sampling.seed is None else sampling.seed + index

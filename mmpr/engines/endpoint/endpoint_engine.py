@@ -108,7 +108,7 @@ class EndpointEngine:
         singles = [replace(sampling, n=1, first=sampling.first + i) for i in range(len(choices), sampling.n)]
         for given in await _all(self._ask(prompt, path, body, single) for single in singles):
             choices += given
-        return choices[: sampling.n]
+        return choices[: sampling.n]  # a server may return more than requested
 
     async def _together(self, prompt: Prompt, path: str, body: Json, sampling: Sampling) -> tuple[ServerChoice, ...]:
         """Return the choices of one request for n, perhaps fewer, and remember whether the server returned n."""

@@ -67,6 +67,7 @@ class Server:
         self._client = httpx.AsyncClient(
             verify=self.url.startswith("https:"),  # loading certificates takes a tenth of a second
             headers={"Authorization": f"Bearer {self._key}"} if self._key else {},
+            # No time limit for a free connection (`pool`): `_slots` already bounds the number of open requests.
             timeout=httpx.Timeout(options.timeout_s, connect=_CONNECT_S, pool=None),
             limits=httpx.Limits(max_connections=options.concurrency + _SHORT + 1),  # one more for `is_alive`
         )
@@ -186,6 +187,7 @@ class Server:
                 content += block
                 if len(content) > _MOST_BYTES:
                     raise _Trouble(Kind.BROKEN, f"a reply of more than {_MOST_BYTES // 2**20} MiB")
+        # The stream has decoded the content, so the new response must not do it again.
         headers = {name: value for name, value in response.headers.items() if name.lower() != "content-encoding"}
         return httpx.Response(response.status_code, headers=headers, content=bytes(content), request=response.request)
 
@@ -198,9 +200,9 @@ class Server:
         words = f"HTTP {response.status_code}: {self._cleaned(_words(response)) or response.reason_phrase}"
         if response.status_code in _LATER:
             return _Trouble(Kind.LATER, words, _retry_after(response))
-        if response.status_code >= 500 and response.status_code != 501:
+        if response.status_code >= 500 and response.status_code != 501:  # 501 (Not Implemented) stays at every try
             return _Trouble(Kind.BROKEN, words, _retry_after(response))
-        self._answered = time.monotonic()
+        self._answered = time.monotonic()  # a refusal too shows that the server is alive
         if response.status_code in _FOR_ALL:
             return EngineError(f"{response.url.copy_with(query=None)}: {words}")
         return refusal(words)

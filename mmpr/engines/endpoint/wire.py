@@ -100,7 +100,7 @@ def _content(message: Message, images: Iterator[Json], image_tag: str | None) ->
     leading = _LEADING.match(message.text)
     if leading and leading[0].count(IMAGE_TAG) == n_tags:
         return [*own, text_part(message.text[leading.end() :])]
-    if image_tag is not None:
+    if image_tag is not None:  # the tags mark the places, so the images may follow the text
         return [text_part(message.text.replace(IMAGE_TAG, image_tag)), *own]
     first, *others = message.text.split(IMAGE_TAG)
     parts = [text_part(first)] if first else []
@@ -140,7 +140,7 @@ def read_reply(answer: Json) -> Reply:
     texts = [_text_of(choice) for choice in choices]
     ids = [choice.get("token_ids") for choice in choices]
     counts = [len(own) for own in ids if own is not None]
-    if len(counts) < len(choices):
+    if len(counts) < len(choices):  # without token ids, only the sum of all choices is known
         counts = share_out(_count(usage["completion_tokens"]), [len(text) for text in texts])
     ran = answer.get("prompt_token_ids") or choices[0].get("prompt_token_ids")
     return Reply(
