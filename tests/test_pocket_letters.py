@@ -2,7 +2,9 @@ import numpy as np
 
 from mmpr.demo.pocket_language import KINDS
 from mmpr.judging import Outcome, judge
+from mmpr.pocket import checkpoint_path
 from mmpr.verifier.verifier_prompts import Decision
+from pipelines.pocket.letter_figures import ask_cases, table
 from pipelines.pocket.letters import draw_case, exchange
 
 N = 400
@@ -51,3 +53,11 @@ def test_the_swapped_order_swaps_the_letters_of_right_and_wrong_alone():
         (prompt, letter), (swapped, other) = exchange(case, swapped=False), exchange(case, swapped=True)
         assert {letter, other} == ({"C"} if case.decision is Decision.CANNOT_SAY else {"A", "B"})
         assert prompt.partition("A: ")[0] == swapped.partition("A: ")[0]
+
+
+def test_the_shipped_models_letters_are_right_on_what_it_never_learnt_from():
+    asked = ask_cases(checkpoint_path(), cases(200, held_out=True, seed=2))
+    assert np.mean([one.right for one in asked]) > 0.85, table(asked)
+    wrong = [one for one in asked if one.case.injected and one.case.decision is Decision.INCORRECT]
+    believed = [one for one in wrong if Decision.CORRECT in one.said]
+    assert len(wrong) > 5 and len(believed) <= len(wrong) / 5, table(asked)

@@ -46,15 +46,6 @@ def asked(tmp_path_factory):
     return pocket_questions(tmp_path_factory.mktemp("questions"), n=60, open_fraction=1 / 3, seed=78)
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def thinks(engine, asked):
-    """For tests of what the weights do: they must have learnt to think."""
-    questions, load = asked
-    responses = await engine.generate(prompt_of(questions[0], load, thinking=ON), Sampling(n=8, max_tokens=200))
-    if not any(response.thoughts for response in responses):
-        pytest.skip("the shipped weights do not think")
-
-
 async def ask_all(engine, questions, load, recipe=RECIPE):
     return await asyncio.gather(*(answer(question, engine, recipe, load) for question in questions))
 
@@ -72,7 +63,7 @@ async def test_the_template_switches_thinking_and_the_record_says_so(engine, ask
     assert "<|im_start|>system\nThink first.<|im_end|>" in texts[ON]
 
 
-async def test_answers_are_judged_without_the_thoughts_before_them(engine, asked, thinks):
+async def test_answers_are_judged_without_the_thoughts_before_them(engine, asked):
     questions, load = asked
     with_answer = [question for question in questions if question.answer is not None]
     answered = await ask_all(engine, with_answer, load)
@@ -91,7 +82,7 @@ async def test_answers_are_judged_without_the_thoughts_before_them(engine, asked
         assert sum(response.thoughts is not None for response in untold) < 0.3 * len(untold)  # some slip in
 
 
-async def test_a_draft_is_cut_behind_its_thoughts_and_completed_behind_them(engine, asked, thinks):
+async def test_a_draft_is_cut_behind_its_thoughts_and_completed_behind_them(engine, asked):
     questions, load = asked
     answered = await ask_all(engine, [question for question in questions if question.answer is None], load)
     cut = [one for one in answered if one.cut is not None and one.cut.prefix.thoughts is not None]
@@ -109,7 +100,7 @@ async def test_a_draft_is_cut_behind_its_thoughts_and_completed_behind_them(engi
         assert draft.n_tokens >= len(draft.thought_ids) + len(draft.token_ids)
 
 
-async def test_thoughts_that_do_not_end_are_unfinished(engine, asked, thinks):
+async def test_thoughts_that_do_not_end_are_unfinished(engine, asked):
     questions, load = asked
     short = Sampling(max_tokens=12, temperature=0.0)
     question = next(question for question in questions if question.answer is not None)
@@ -121,7 +112,7 @@ async def test_thoughts_that_do_not_end_are_unfinished(engine, asked, thinks):
         assert (verdict.outcome, verdict.rule) == (Outcome.UNPARSED, "unparsed-think")
 
 
-async def test_thoughts_are_closed_after_their_limit_and_an_answer_follows(engine, asked, thinks):
+async def test_thoughts_are_closed_after_their_limit_and_an_answer_follows(engine, asked):
     questions, load = asked
     limited = Sampling(n=4, max_tokens=120, max_thought_tokens=10)
     marks = len(engine._raw_ids("<think>")) + len(engine._raw_ids("</think>"))

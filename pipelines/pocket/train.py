@@ -14,10 +14,9 @@ that the shape is unclear, and mostly states it. None of these texts is wrong. T
 how they change these habits.
 
 The fourth lesson adds two things to all of these: thoughts if the system turn requests them, and the letters of a
-verifier. The shipped weights are those after the third lesson; the fourth has not been run to its end yet. It can also
-run alone, from the weights of a checkpoint:
+verifier. For the shipped weights it ran alone, from a checkpoint of the weights after the third lesson:
 
-    python -m pipelines.pocket.train --out runs/pocket --from-checkpoint mmpr/pocket/checkpoint
+    python -m pipelines.pocket.train --out runs/pocket --from-checkpoint runs/third/checkpoint
 """
 
 from __future__ import annotations
