@@ -166,6 +166,7 @@ def ask_verifier(
     Raises:
         ConfigError: another verifier was asked before, or a setting is invalid.
         RunFolderError: the folder holds no finished run with pairs, is in use or damaged.
+        RunFailing: too many requests failed (`max_failure_fraction`); the same call asks again.
         RunStopped: SIGTERM, `deadline` or `max_gpu_hours`; the same call continues. It is a `KeyboardInterrupt`.
     """
     from mmpr.builder.ask_flow import ask_about_run
@@ -174,6 +175,8 @@ def ask_verifier(
     outcome = ask_about_run(_url(run), _overrides(given), anew=anew, make_verifier=make_verifier)
     if outcome.stopped is not None:
         raise RunStopped(outcome.stopped)
+    if outcome.failing is not None:
+        raise RunFailing(outcome.failing)
     return Run(outcome.folder.url)
 
 
@@ -329,6 +332,8 @@ def _finished(outcome: BuildOutcome) -> Run:
         raise RunFailing(f"{outcome.failing}; what was done is kept in {outcome.folder.url}")
     if outcome.stopped is not None:
         raise RunStopped(outcome.stopped)
+    if outcome.failing is not None:
+        raise RunFailing(outcome.failing)
     return Run(outcome.folder.url)
 
 

@@ -13,7 +13,7 @@ MmprError
 │   ├── ResumeError      a start with other identity settings than the folder's; names the changed field
 │   ├── DriverReplaced   another driver has taken the run over
 │   └── CommitRefused    another attempt has committed this chunk; the files of this one do not count
-├── RunFailing           the build was ended because too many questions failed; committed chunks stay
+├── RunFailing           too many questions, or requests to a verifier, failed; committed chunks stay
 ├── MissingExtra         a package is not installed; names the extra of mmpr that installs it
 ├── TaskFailed           a chunk's work failed with an unexpected error; it is tried again
 ├── HubError             the Hugging Face Hub refuses a push, or does not answer
@@ -96,7 +96,7 @@ class CommitRefused(RunFolderError):
 
 
 class RunFailing(MmprError):
-    """The build was ended because too many questions failed (`max_failure_fraction`)."""
+    """It was ended because too many questions, or requests to a verifier, failed (`max_failure_fraction`)."""
 
 
 class MissingExtra(MmprError, ImportError):

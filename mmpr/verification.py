@@ -21,8 +21,8 @@ from mmpr.run.folder import CHUNKS, DATA, EVENTS, MANIFEST, RUN, STARTS, RunFold
 from mmpr.run.manifest import Manifest, read_manifest
 from mmpr.run.parquet_reader import batches
 from mmpr.run.split import TRAIN, VALIDATION, image_number
-from mmpr.run.verifier_files import asked_chunks, commit_name, load_answers_commit
-from mmpr.types import Pair, PairKind, TableRow
+from mmpr.run.verifier_files import VERIFIER, asked_chunks, commit_name, load_answers_commit
+from mmpr.types import JudgedBy, Pair, PairKind, TableRow
 
 # More faults of one kind give no new information.
 _MOST_LINES = 20
@@ -66,6 +66,7 @@ def verify(folder_url: str, options: Mapping[str, object] | None = None) -> list
         _note(folder, () if merged else damaged)
         problems += _doubled(folder, commits)
         problems += _check_answers(folder)
+        problems += filter(None, [lost_answers(folder)])
         manifest = read_manifest(folder)
         problems += _check_logs(folder, manifest)
         problems += _check_manifest(folder, manifest, len(chunks))
@@ -158,6 +159,31 @@ def _check_answers(folder: RunFolder) -> Iterator[str]:
             continue
         if commit is not None and (fault := file_fault(folder, commit.file)):
             yield f"{fault}; delete {commit_name(chunk)} and ask again: mmpr ask-verifier {folder.url}"
+
+
+def lost_answers(folder: RunFolder, *, had_some: bool = False) -> str | None:
+    """Return which answers of a verifier are gone that the dataset was cut with, and the remedy; None if none are.
+
+    Args:
+        had_some: there were answers, if the manifest of an older mmpr does not say how many.
+
+    Raises:
+        RunFolderError: the manifest or a commit of answers is damaged.
+    """
+    manifest = read_manifest(folder)
+    if manifest is None:
+        return None
+    cut_with = manifest.answers.chunks if manifest.answers else int(had_some)
+    if (now := len(asked_chunks(folder))) >= cut_with:
+        return None
+    return (
+        f"{folder.url}: {VERIFIER}/ has {now} commits of a verifier's answers, its dataset was cut with "
+        f"{'' if manifest.answers else 'at least '}{cut_with}; {_ask_again(folder)}"
+    )
+
+
+def _ask_again(folder: RunFolder) -> str:
+    return f"restore them from a copy, or ask again: mmpr ask-verifier {folder.url}"
 
 
 def _length_fault(folder: RunFolder, file: FileRecord) -> str | None:
@@ -289,13 +315,14 @@ def _compare(folder: RunFolder, manifest: Manifest, commits: list[ChunkCommit], 
     skipped = ((row["source"], row["row"]) for row in _table_rows(folder, SKIPS, ["source", "row"]))
     skip = next(skipped, None)
     # false if the source has grown and its new chunks are not in the dataset yet
-    complete = len(commits) == manifest.n_chunks
+    complete, unheld = len(commits) == manifest.n_chunks, []
     for commit in commits:
-        for committed in read_chunk(folder, commit, images=False, answers=False):
+        for committed in read_chunk(folder, commit, images=False):
             place = _place(committed)
             found = next((side for side in sides if side.group is not None and side.group.place == place), None)
             if found is not None and found.group is not None:
                 yield from _compare_group(found.group, committed)
+                unheld += _unheld(found.group, committed)
                 found.step(committed)
             elif skip == place:
                 skip = next(skipped, None)
@@ -305,6 +332,11 @@ def _compare(folder: RunFolder, manifest: Manifest, commits: list[ChunkCommit], 
         yield f"{group.path} has {group.place[0]}:{group.place[1]} out of order or uncommitted; {_cut_again()}"
     if skip is not None:
         yield f"{SKIPS} has {skip[0]}:{skip[1]} out of order or uncommitted; {_cut_again()}"
+    if unheld:
+        yield (
+            f"{DATA}/ has {len(unheld):,} sides by a verifier's decision that {VERIFIER}/ does not hold, the first in "
+            f"pair {unheld[0]}; {_ask_again(folder)}"
+        )
     yield from _leaked(*sides)
 
 
@@ -348,6 +380,20 @@ def _compare_group(group: _Group, committed: StoredQuestion) -> Iterator[str]:
         seen.add(row["pair_id"])
         if fault:
             yield f"{group.path}: pair {row['pair_id']} {fault}; {_cut_again()}"
+
+
+def _unheld(group: _Group, committed: StoredQuestion) -> list[str]:
+    """Return the pair of each side that is there because of an answer which is gone."""
+    held = {(one.response.stage, one.response.index) for one in committed.responses if one.answer is not None}
+    found = []
+    for row in group.rows:
+        by = (row.get("chosen_by"), row.get("rejected_by"))
+        found += [
+            row["pair_id"]
+            for side, judged_by in zip(sides_of(row), by, strict=True)
+            if judged_by == JudgedBy.VERIFIER and side not in held
+        ]
+    return found
 
 
 def _row_fault(row: TableRow, committed: StoredQuestion) -> str | None:

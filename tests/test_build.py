@@ -10,8 +10,9 @@ import pytest
 from conftest import scripted_engine
 from PIL import Image
 
-from mmpr.builder.build_flow import FailureWatch, build, pair_again
+from mmpr.builder.build_flow import build, pair_again
 from mmpr.builder.chunk import ChunkReport
+from mmpr.builder.failure_watch import FailureWatch
 from mmpr.errors import ConfigError, ResumeError, RunFolderError, SourceError
 from mmpr.exporting import Format, export_run
 from mmpr.exporting.push import push_run
@@ -360,7 +361,7 @@ def test_a_margin_without_scores_is_refused(write_source, tmp_path):
 def test_a_host_on_which_most_questions_fail_ends_the_run_and_is_named():
     watch = FailureWatch(0.5)
     for host, failed in (("good", 0), ("good", 1), ("good", 2), ("broken", 30), ("broken", 30)):
-        watch.count(ChunkReport(0, 32, {}, {"image_missing": failed}, {}, 1.0, host))
+        watch.count(32, {"image_missing": failed}, host)
     assert (
         watch.failing() == "60 of 64 questions on broken failed, 60 of them with image_missing (max_failure_fraction)"
     )
@@ -368,6 +369,7 @@ def test_a_host_on_which_most_questions_fail_ends_the_run_and_is_named():
 
 def test_a_few_failures_everywhere_end_nothing():
     watch = FailureWatch(None)
+    report = ChunkReport(0, 32, {}, {"image_missing": 8, "all_right": 24}, {}, 1.0, "host")
     for _ in range(10):
-        watch.count(ChunkReport(0, 32, {}, {"image_missing": 8, "all_right": 24}, {}, 1.0, "host"))
+        watch.count(report.questions, report.failures, report.host)
     assert watch.failing() is None

@@ -16,14 +16,15 @@ from mmpr.builder.finish import finish, finished_report
 from mmpr.builder.shared_engines import Shared
 from mmpr.builder.stopping import stop_signal
 from mmpr.builder.stored_settings import NOWHERE
-from mmpr.builder.verifier_phase import ask_about_chunks, chunks_to_ask, verifier_settings
+from mmpr.builder.verifier_phase import AskingEnd, ask_about_chunks, chunks_to_ask, verifier_settings
 from mmpr.builder.verifier_work import VerifierSettings
 from mmpr.engines.protocol import Engine
 from mmpr.errors import ConfigError, RunFolderError
 from mmpr.log import LogFormat
 from mmpr.pool import MakeEngine
 from mmpr.reporting.report_record import Report
-from mmpr.run import RunFolder
+from mmpr.run import RunFolder, read_manifest
+from mmpr.run.folder import MANIFEST
 from mmpr.run.heartbeat import claimed
 from mmpr.settings.config import BuildConfig, Mark, part
 from mmpr.verifier.verifier_options import VerifierKind
@@ -31,15 +32,21 @@ from mmpr.verifier.verifier_options import VerifierKind
 
 @dataclass(frozen=True, slots=True)
 class AskOutcome:
-    """The result: a report, or the reason for a stop after which the same command continues.
+    """The result of one start.
 
-    `idle`: nothing was left to ask.
+    Args:
+        folder: the run.
+        report: the report, if the run was asked about and paired again.
+        idle: nothing was left to ask.
+        stopped: why it was stopped; the same command continues it (exit 75).
+        failing: what failed, if it was too much; the same command asks again (exit 3).
     """
 
     folder: RunFolder
     report: Report | None = None
     idle: bool = False
     stopped: str | None = None
+    failing: str | None = None
 
 
 def ask_about_run(
@@ -52,6 +59,8 @@ def ask_about_run(
     debug: bool = False,
 ) -> AskOutcome:
     """Ask a verifier about what the rules left undecided in a finished run, then pair the run again.
+
+    What was asked before is asked again only if its request failed.
 
     Args:
         out: the run folder.
@@ -79,7 +88,7 @@ def ask_about_run(
         stack.enter_context(swept(folder, abandoned=engine_choice.ray_address(config) is None))
         keep_list(folder, config.dataset.exclude)
         settings = verifier_settings(folder, config)
-        todo = chunks_to_ask(settings, anew=anew)
+        todo = chunks_to_ask(settings, anew=anew, faults=True)
         same = folder.load_run().selection == part(config, Mark.SELECTION)
         report = finished_report(folder, config) if not todo and same else None
         if isinstance(report, Report):
@@ -91,7 +100,8 @@ def ask_about_run(
         )
         connect(start)
         outcome = _ask(start, settings, todo)
-        chronicle.add("stopped" if outcome.stopped is not None else "complete", outcome.stopped or "")
+        ends = {"stopped": outcome.stopped, "failing": outcome.failing}
+        chronicle.add(*next(((name, words) for name, words in ends.items() if words is not None), ("complete", "")))
         return outcome
 
 
@@ -99,9 +109,9 @@ def _ask(start: BuildStart, settings: VerifierSettings, todo: list[int]) -> AskO
     folder, config = start.folder, start.config
     with pool.task_room():
         refuse_damaged_chunks(folder)
-        stopped = ask_about_chunks(start, settings, todo) if todo else None
-        if stopped is not None:
-            return AskOutcome(folder, stopped=stopped)
+        end = ask_about_chunks(start, settings, todo) if todo else AskingEnd()
+        if end != AskingEnd():
+            return AskOutcome(folder, stopped=end.stopped, failing=end.failing)
         start.heartbeat.update({"phase": "finishing"})
         folder.change_selection(part(config, Mark.SELECTION))
         return AskOutcome(folder, finish(folder, config, waiting=start.waiting))
@@ -113,6 +123,9 @@ def _refuse_unfinished(folder: RunFolder) -> None:
         raise RunFolderError(
             f"{folder.url} is unfinished: {n_committed} of {n_chunks} chunks; run its command again first"
         )
+    # an older mmpr did not store the number of chunks, so only a manifest shows that none is missing
+    if n_chunks is None and read_manifest(folder) is None:
+        raise RunFolderError(f"{folder.url} is unfinished: it has no {MANIFEST}; run its command again first")
 
 
 def _own_maker(config: BuildConfig) -> MakeEngine:

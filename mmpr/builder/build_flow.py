@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -12,11 +12,12 @@ from mmpr import pool
 from mmpr.builder.budget import Budget
 from mmpr.builder.build_start import BuildStart
 from mmpr.builder.chronicle import BUILT, chronicled
-from mmpr.builder.chunk import FAILURES, ChunkReport, ChunkSettings, ChunkWork
+from mmpr.builder.chunk import ChunkReport, ChunkSettings, ChunkWork
 from mmpr.builder.engine_choice import placement, ray_address, recipe
 from mmpr.builder.evaluation_flow import finish_evaluation
 from mmpr.builder.exclude import keep_list
-from mmpr.builder.finish import finish, finished_report, preview
+from mmpr.builder.failure_watch import FailureWatch
+from mmpr.builder.finish import finish, finished_report, preview, refuse_lost_answers
 from mmpr.builder.layout import EnteredRun, decided, enter, identity, refuse_nameless, require_identity, sources_of
 from mmpr.builder.metering import Metering
 from mmpr.builder.node_probe import make_probe
@@ -27,7 +28,13 @@ from mmpr.builder.run_recipes import judge_options
 from mmpr.builder.shared_engines import Shared
 from mmpr.builder.stopping import stop_signal
 from mmpr.builder.stored_settings import refuse_unknown_models, stored_settings
-from mmpr.builder.verifier_phase import ask_about_chunks, chunks_to_ask, verifier_maker_of, verifier_settings
+from mmpr.builder.verifier_phase import (
+    AskingEnd,
+    ask_about_chunks,
+    chunks_to_ask,
+    verifier_maker_of,
+    verifier_settings,
+)
 from mmpr.errors import ConfigError, RunFolderError
 from mmpr.images import Loader
 from mmpr.log import LogFormat
@@ -43,9 +50,6 @@ from mmpr.sources import Index, Source, index
 from mmpr.verification import damaged_chunks, file_fault
 from mmpr.verifier.verifier_options import VerifierKind
 
-_ENOUGH_BY_DEFAULT, _ENOUGH = 200, 50  # fewest questions to judge by: without `max_failure_fraction`, and with it
-_EVERYWHERE = ""
-
 
 @dataclass(frozen=True, slots=True)
 class BuildOutcome:
@@ -56,7 +60,7 @@ class BuildOutcome:
         report: the report of a complete run.
         idle: the run was complete before this start.
         stopped: why it was stopped; the same command continues it (exit 75).
-        failing: which questions failed, if there were too many (exit 3).
+        failing: what failed, if it was too much: questions, or requests to the verifier (exit 3).
     """
 
     folder: RunFolder
@@ -173,10 +177,12 @@ def _unasked(start: BuildStart) -> list[int]:
 def _ask_verifier(start: BuildStart) -> BuildOutcome | None:
     """Ask the verifier about what the rules left undecided; return None when every chunk has its answers."""
     settings = verifier_settings(start.folder, start.config)
-    todo = chunks_to_ask(settings)
-    stopped = ask_about_chunks(start, settings, todo) if todo else None
+    todo = chunks_to_ask(settings, faults=True)
+    end = ask_about_chunks(start, settings, todo) if todo else AskingEnd()
     start.shared.give_back()  # engines that were kept for the verifier
-    return None if stopped is None else BuildOutcome(start.folder, stopped=stopped)
+    if end == AskingEnd():
+        return None
+    return BuildOutcome(start.folder, stopped=end.stopped, failing=end.failing)
 
 
 def connect(start: BuildStart) -> None:
@@ -230,6 +236,7 @@ def pair_again(out: str, overrides: list[str], *, to: str | None = None) -> Repo
     folder, config = paired_anew(out, overrides)
     _refuse_asking(config)
     refuse_lost(folder)
+    refuse_lost_answers(folder, config)
     with stop_signal():
         if to is not None:
             folder = _copied(folder, to)
@@ -241,11 +248,19 @@ def pair_again(out: str, overrides: list[str], *, to: str | None = None) -> Repo
 
 
 def _copied(folder: RunFolder, to: str) -> RunFolder:
-    """Copy the run's responses and the verifier's answers about them into a new folder."""
-    other = folder.copy(to)
+    """Copy the run's responses and the verifier's answers about them into a new folder.
+
+    A copy that was cut off before its dataset was written is taken as it is.
+    """
+    other = RunFolder(to, folder.store.options)
+    if other.has_run() and read_manifest(other) is None and other.fingerprint() == folder.fingerprint():
+        return other
+    return folder.copy(to, beside=functools.partial(_copy_answers, folder))
+
+
+def _copy_answers(folder: RunFolder, other: RunFolder) -> None:
     for commit in folder.commits():
         take_answers(other, folder, commit, chunk=commit.chunk, responses=commit.responses.sha256)
-    return other
 
 
 def preview_pairs(out: str, overrides: list[str]) -> PairingPreview:
@@ -256,6 +271,7 @@ def preview_pairs(out: str, overrides: list[str]) -> PairingPreview:
     """
     folder, config = paired_anew(out, overrides)
     _refuse_asking(config)
+    refuse_lost_answers(folder, config)
     with pool.task_room():
         return preview(folder, config)
 
@@ -358,7 +374,8 @@ def _watch(
         start.heartbeat.check()
         start.heartbeat.update(progress.figures())
         if isinstance(event, Done):
-            failures.count(event.report)
+            report: ChunkReport = event.report
+            failures.count(report.questions, report.failures, report.host)
         if failing := failures.failing():
             return failing
         # asked after each event, because a deadline may pass while no chunk ends
@@ -395,38 +412,3 @@ def settings_of(config: BuildConfig, folder: RunFolder, source: Source, tiles: i
         cluster=config.cluster,
         engine=f"{config.engine.answering} {config.engine.revision or ''} {config.engine.dtype}".strip(),
     )
-
-
-class FailureWatch:
-    """Counts the failed questions of this start, in total and per host, because a broken mount affects one host.
-
-    A run that mostly fails (a wrong image root) should end early: every question of it costs time.
-
-    Args:
-        fraction: fraction of questions that may fail; None: half of them.
-    """
-
-    def __init__(self, fraction: float | None) -> None:
-        self._fraction = 0.5 if fraction is None else fraction
-        self._enough = _ENOUGH_BY_DEFAULT if fraction is None else _ENOUGH
-        self._questions: Counter[str] = Counter()
-        self._failures: dict[str, Counter[str]] = {}
-
-    def count(self, report: ChunkReport) -> None:
-        """Count a committed chunk."""
-        failed = {r.value: report.skips_by_reason.get(r.value, 0) for r in FAILURES}
-        # a node without the image share fails all its questions, a tenth of the run's
-        for host in (_EVERYWHERE, report.host):
-            self._questions[host] += report.questions
-            self._failures.setdefault(host, Counter()).update(failed)
-
-    def failing(self) -> str | None:
-        """Return one line if too many questions have failed: how many, on which host, and the most frequent reason."""
-        for host, n in self._questions.items():
-            failed = self._failures[host].total()
-            if n < self._enough or failed <= self._fraction * n:
-                continue
-            reason, most = self._failures[host].most_common(1)[0]
-            where = f" on {host}" if host else ""
-            return f"{failed} of {n} questions{where} failed, {most} of them with {reason} (max_failure_fraction)"
-        return None

@@ -37,6 +37,11 @@ class BuildStart:
     chronicle: Chronicle
     log_format: LogFormat
 
+    @property
+    def as_json(self) -> bool:
+        """Whether progress is printed as JSON lines."""
+        return self.log_format is LogFormat.JSON
+
     def waiting(self, words: str) -> AbstractContextManager[None]:
         """Show inside the block what the build is waiting for."""
-        return waiting(words, as_json=self.log_format is LogFormat.JSON)
+        return waiting(words, as_json=self.as_json)

@@ -86,6 +86,11 @@ class ChunkReport:
     seconds: float
     host: str
 
+    @property
+    def failures(self) -> dict[str, int]:
+        """Number of failed questions, by reason."""
+        return {reason: n for reason, n in self.skips_by_reason.items() if reason in FAILURES}
+
 
 class ChunkWork:
     """The pool's work: lease -> report. Each actor has one object, so that all its chunks share one admission."""

@@ -26,7 +26,10 @@ from mmpr.run import (
 )
 from mmpr.run.exclusion import list_name
 from mmpr.run.folder import DATA, EXCLUDE
-from mmpr.settings.config import BuildConfig, Mark, part
+from mmpr.run.verifier_files import answers_record
+from mmpr.settings.config import BuildConfig, Mark, of_sources, part
+from mmpr.verification import lost_answers
+from mmpr.verifier.opinions import UseVerifier
 
 Waiting = Callable[[str], AbstractContextManager[object]]  # shows inside the block what the build is waiting for
 REPORTS = (CARD, PAGE, REPORT)
@@ -53,7 +56,8 @@ def finish(
         RunFolderError: a committed file is missing or damaged, or the folder cannot be written.
         LawBroken: `questions = paired + skipped` does not hold.
     """
-    run = run or folder.load_run()
+    refuse_lost_answers(folder, config)
+    run, answers = run or folder.load_run(), answers_record(folder)
     with waiting("pairing"):
         totals, files = cut_dataset(
             folder,
@@ -64,7 +68,7 @@ def finish(
     with waiting("writing the card and the page"):
         report = write_reports(folder, totals, files, usage=usage, run=run)
     others = REPORTS if config.dataset.exclude is None else (*REPORTS, EXCLUDE)
-    write_manifest(folder, files, others, own_judges=own_judges(config))
+    write_manifest(folder, files, others, own_judges=own_judges(config), answers=answers)
     folder.sweep()
     return report
 
@@ -101,6 +105,9 @@ def finished_report(folder: RunFolder, config: BuildConfig) -> Report | Evaluati
         manifest = read_manifest(folder)
         if manifest is None or manifest.n_chunks != len(folder.committed_chunks()):
             return None
+        # a verifier was asked, and the dataset was not cut again
+        if manifest.answers is not None and manifest.answers != answers_record(folder):
+            return None
         # a custom judge has changed its version: its verdicts are given again
         if manifest.own_judges != own_judges(config):
             return None
@@ -111,6 +118,24 @@ def finished_report(folder: RunFolder, config: BuildConfig) -> Report | Evaluati
         return None
     # after an update of mmpr the dataset is cut again, with new verdicts
     return report if report.judge_version == VERSION else None
+
+
+def refuse_lost_answers(folder: RunFolder, config: BuildConfig) -> None:
+    """Refuse to cut a dataset anew if answers of a verifier that the present one was cut with are gone, and count.
+
+    Raises:
+        RunFolderError: names the number of commits, and what to do.
+    """
+    counts = any(one.config.pairs.use_verifier is not UseVerifier.NONE for one in of_sources(config))
+    if counts and (lost := lost_answers(folder, had_some=_reports_a_verifier(folder))):
+        raise RunFolderError(f"{lost}; use_verifier=none pairs without them")
+
+
+def _reports_a_verifier(folder: RunFolder) -> bool:
+    try:
+        return read_report(folder).verifier is not None
+    except RunFolderError:  # without a report nothing is known
+        return False
 
 
 def _is_there(folder: RunFolder, file: FileRecord) -> bool:

@@ -92,6 +92,21 @@ def words_of(event: Event) -> str | None:
     return None
 
 
+def log_fault(event: Event, run: str) -> bool:
+    """Print an event as JSON if it is the loss of an engine or a node; return whether it is."""
+    if isinstance(event, Died):
+        for lease in event.leases:
+            log("lease_lost", run=run, chunk=lease.chunk, attempt=lease.attempt, engine=event.engine)
+        log("engine_died", "error", run=run, engine=event.engine, host=event.host, words=event.words)
+    elif isinstance(event, NodeLost):
+        log("node_lost", "error", run=run, words=words_of(event), **asdict(event))
+    elif isinstance(event, UnfitNode):
+        log("node_unfit", "error", run=run, host=event.node, words=event.words)
+    else:
+        return False
+    return True
+
+
 class JsonView:
     """Prints one JSON object per line: each chunk and fault with run, chunk and attempt, and the sums once a minute."""
 
@@ -107,14 +122,8 @@ class JsonView:
                 log("assumed", "warning", run=self._run, words=words)
         if isinstance(event, Done):
             self._chunk(event)
-        elif isinstance(event, Died):
-            for lease in event.leases:
-                log("lease_lost", run=self._run, chunk=lease.chunk, attempt=lease.attempt, engine=event.engine)
-            log("engine_died", "error", run=self._run, engine=event.engine, host=event.host, words=event.words)
-        elif isinstance(event, NodeLost):
-            log("node_lost", "error", run=self._run, words=words_of(event), **asdict(event))
-        elif isinstance(event, UnfitNode):
-            log("node_unfit", "error", run=self._run, host=event.node, words=event.words)
+        elif log_fault(event, self._run):
+            pass
         elif time.monotonic() - self._printed_at > _EVERY_S:
             self._printed_at = time.monotonic()
             log("progress", "info", run=self._run, **self._figures.figures())

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
+from mmpr.builder.asking_view import asking
 from mmpr.builder.build_start import BuildStart
+from mmpr.builder.failure_watch import FailureWatch
 from mmpr.builder.run_recipes import judge_options, run_parts
 from mmpr.builder.verifier_choice import asked_verifier, verifier_ask, verifier_maker, verifier_placement
-from mmpr.builder.verifier_work import VerifierSettings, VerifierWork
+from mmpr.builder.verifier_work import AskedChunk, VerifierSettings, VerifierWork
 from mmpr.errors import ConfigError
-from mmpr.judging import judge_key
-from mmpr.pool import Lease, MakeEngine
-from mmpr.run import RunFolder
-from mmpr.run.verifier_files import AskedVerifier, asked_chunks, drop_answers, load_answers_commit, sweep_answers
+from mmpr.pool import Done, Lease, MakeEngine
+from mmpr.redact import redacted
+from mmpr.run import ChunkCommit, RunFolder
+from mmpr.run.verifier_files import (
+    AskedVerifier,
+    VerifierCommit,
+    asked_chunks,
+    drop_answers,
+    load_answers_commit,
+    read_answers,
+    sweep_answers,
+)
 from mmpr.settings.config import BuildConfig
 from mmpr.verifier.verifier_options import VerifierKind
 
@@ -31,11 +41,12 @@ def verifier_settings(folder: RunFolder, config: BuildConfig) -> VerifierSetting
     return VerifierSettings(folder, by, verifier_ask(by), judges, config.cluster)
 
 
-def chunks_to_ask(settings: VerifierSettings, *, anew: bool = False) -> list[int]:
+def chunks_to_ask(settings: VerifierSettings, *, anew: bool = False, faults: bool = False) -> list[int]:
     """Return the committed chunks without answers to their current responses and verdicts; reads only commits.
 
     Args:
         anew: ignore answers of another verifier; otherwise they are an error.
+        faults: return chunks with missing answers too, because their requests failed.
 
     Raises:
         ConfigError: another verifier was asked before, or this one in another way.
@@ -50,10 +61,16 @@ def chunks_to_ask(settings: VerifierSettings, *, anew: bool = False) -> list[int
                 f"verifier: {folder.url} has the answers of {stored.by.model} ({_how(stored.by, settings.by)}); "
                 f"mmpr ask-verifier {folder.url} --model {settings.by.model} --anew replaces them"
             )
-        now = (settings.by, commit.responses.sha256, judge_key(settings.judge_of(commit.chunk)))
-        if stored is None or (stored.by, stored.responses, stored.judge) != now:
+        current = stored if stored is not None and settings.is_current(stored, commit) else None
+        if current is None or (faults and _is_incomplete(folder, commit, current)):
             todo.append(commit.chunk)
     return todo
+
+
+def _is_incomplete(folder: RunFolder, commit: ChunkCommit, stored: VerifierCommit) -> bool:
+    if stored.faults is not None:
+        return stored.faults > 0
+    return any(answer.is_missing for answer in read_answers(folder, commit).values())
 
 
 def _how(before: AskedVerifier, now: AskedVerifier) -> str:
@@ -63,40 +80,79 @@ def _how(before: AskedVerifier, now: AskedVerifier) -> str:
     return f"{name} {known[name]}, now {asked[name]}"
 
 
-def ask_about_chunks(start: BuildStart, settings: VerifierSettings, todo: Sequence[int]) -> str | None:
-    """Ask about chunks until each has its answers; return the reason if that was stopped before, otherwise None.
+@dataclass(frozen=True, slots=True)
+class AskingEnd:
+    """Why asking ended before every chunk was asked about, or with too few answers; both None: it is complete.
+
+    Args:
+        stopped: SIGTERM or a spent budget; the same command continues.
+        failing: too many requests failed; in one line.
+    """
+
+    stopped: str | None = None
+    failing: str | None = None
+
+
+def ask_about_chunks(start: BuildStart, settings: VerifierSettings, todo: Sequence[int]) -> AskingEnd:
+    """Ask about chunks until each has its answers, or until too many requests have failed.
+
+    Answers of another verifier stay until the new one has answered.
 
     Raises:
         MmprError: no engine starts, or the folder cannot be written; committed answers stay.
     """
     config, folder = start.config, start.folder
-    drop_answers(folder, todo)
     if why := start.budget.spent():
         start.stopping.request(why)
     start.heartbeat.update({"phase": "asking the verifier"})
     engines = start.shared.engines(
         verifier_maker_of(start), VerifierWork(settings), verifier_placement(config), folder.store.try_writing
     )
+    watch, asked = FailureWatch(config.cluster.max_failure_fraction, "verdicts"), set[int]()
+    fault, failing = "", None
     try:
         with (
-            start.waiting(f"asking {settings.by.model} about {len(todo):,} chunks"),
+            asking(settings.by.model, len(todo), run=redacted(folder.url), as_json=start.as_json) as view,
             start.stopping.gently(lambda: engines.stop(config.cluster.grace_s)),
         ):
             for event in engines.run([Lease(chunk, None) for chunk in todo]):
-                start.chronicle.see(event)
-                start.budget.see(event)
+                for watcher in (view, start.chronicle, start.budget):
+                    watcher.see(event)
                 start.heartbeat.check()
+                if isinstance(event, Done):
+                    report: AskedChunk = event.report
+                    asked.add(report.chunk)
+                    fault = report.fault or fault
+                    watch.count(report.asked, report.faults, report.host)
+                if failing := watch.failing():
+                    break
                 if why := start.budget.spent():
                     start.stopping.request(why)
     finally:
         with start.waiting("ending the engines"):
             start.shared.give_back()
+    done = asked == set(todo)
+    failing = failing or (watch.failing(at_the_end=True) if done else None)
+    # Answers of another verifier stayed until here, in case that this one answers nothing.
+    useless = _unanswered if failing else _of_another
+    stored = [commit for chunk in sorted(asked) if (commit := load_answers_commit(folder, chunk)) is not None]
+    drop_answers(folder, [commit.chunk for commit in stored if useless(settings.by, commit)])
     sweep_answers(folder)
-    if set(todo) - asked_chunks(folder):
-        return start.stopping.why or ""
-    # the stop came too late: every chunk has its answers
-    start.stopping.why = None
-    return None
+    if failing:
+        return AskingEnd(failing=f"{failing}, such as {fault}")
+    if not done:
+        return AskingEnd(stopped=start.stopping.why or "")
+    start.stopping.why = None  # the stop came too late: every chunk was asked about
+    return AskingEnd()
+
+
+def _unanswered(by: AskedVerifier, commit: VerifierCommit) -> bool:
+    """Whether this verifier was asked and did not answer once."""
+    return commit.by == by and commit.faults == commit.file.rows > 0
+
+
+def _of_another(by: AskedVerifier, commit: VerifierCommit) -> bool:
+    return commit.by != by
 
 
 def verifier_maker_of(start: BuildStart) -> MakeEngine:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,9 +18,16 @@ from mmpr.judging import JudgeOptions, judge_key
 from mmpr.pool import ClusterOptions, Lease, WorkContext
 from mmpr.run import ChunkCommit, FileRecord, RunFolder, read_chunk
 from mmpr.run.stored_verdicts import Rejudge
-from mmpr.run.verifier_files import AskedVerifier, VerifierCommit, commit_answers
+from mmpr.run.verifier_files import (
+    Answers,
+    AskedVerifier,
+    VerifierCommit,
+    commit_answers,
+    load_answers_commit,
+    read_answers,
+)
 from mmpr.types import Message, Question
-from mmpr.verifier.opinions import VerifierAnswer, is_asked_about
+from mmpr.verifier.opinions import ENDS_ENGINES, VerifierAnswer, is_asked_about
 
 _Replied = tuple["OpenRequest", VerifierReply]
 _Ask = Callable[["OpenRequest"], Coroutine[Any, Any, _Replied]]
@@ -47,15 +55,31 @@ class VerifierSettings:
         """Return the judge options of a chunk."""
         return next(options for first, options in reversed(self.judges) if first <= chunk)
 
+    def is_current(self, stored: VerifierCommit, commit: ChunkCommit) -> bool:
+        """Whether stored answers are of this verifier, about the chunk's responses and their present verdicts."""
+        now = (self.by, commit.responses.sha256, judge_key(self.judge_of(commit.chunk)))
+        return (stored.by, stored.responses, stored.judge) == now
+
 
 @dataclass(frozen=True, slots=True)
 class AskedChunk:
-    """What the driver learns about a chunk: the number of responses that were asked about, and the cost."""
+    """What the driver learns about a chunk.
+
+    Args:
+        asked: number of responses that were asked about now; an earlier start may have asked about others.
+        faults: how many of them have no answer, by reason.
+        fault: one of these reasons in full.
+        requests, prompt_tokens: what was sent now.
+        host: name of the node.
+    """
 
     chunk: int
     asked: int
+    faults: Counter[str]
+    fault: str
     requests: int
     prompt_tokens: int
+    host: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +97,11 @@ class OpenRequest:
     indices: tuple[int, ...]
     prompts: tuple[tuple[Message, ...], ...]
 
+    @property
+    def places(self) -> set[tuple[int, int]]:
+        """The responses, as answers are stored: (place, index)."""
+        return {(self.place, index) for index in self.indices}
+
 
 class VerifierWork:
     """The pool's work: a committed chunk -> its answers. Each actor has one object."""
@@ -85,14 +114,31 @@ class VerifierWork:
         began, settings = time.time(), self._settings
         threads = self._threads = self._threads or WorkThreads(settings.cluster)
         commit, requests = await threads.compute(open_requests, settings, lease.chunk)
+        stored, same = await threads.compute(_stored_answers, settings, commit)
+        kept = {place: answer for place, answer in same.items() if not answer.is_missing}
+        requests = [one for one in requests if not one.places <= kept.keys()]
         dangerous = dict(lease.quarantined)
         asked = [one for one in requests if one.question.row not in dangerous]
         ask = partial(_ask, engine, settings.ask)
         found = await (_in_groups(asked, lease, context, ask) if lease.alone else _together(asked, ask))
         for one in requests:
             if words := dangerous.get(one.question.row):
-                fault = VerifierAnswer(model=settings.ask.model, fault=f"ends engines: {words}")
+                fault = VerifierAnswer(model=settings.ask.model, fault=f"{ENDS_ENGINES}: {words}")
                 found.append((one, VerifierReply(fault)))
+        new = {place: reply.answer for one, reply in found for place in one.places}
+        faults = [answer.fault for answer in new.values() if answer.fault is not None]
+        report = AskedChunk(
+            chunk=lease.chunk,
+            asked=len(new),
+            faults=Counter(words.partition(":")[0] for words in faults),
+            fault=faults[0] if faults else "",
+            requests=sum(reply.requests for _, reply in found),
+            prompt_tokens=sum(reply.prompt_tokens for _, reply in found),
+            host=socket.gethostname(),
+        )
+        if stored is not None and len(faults) == len(new) and (faults or same):
+            return report  # no new answer: what is stored stays
+        before = stored if same else None
         written = VerifierCommit(
             chunk=lease.chunk,
             attempt=lease.attempt,
@@ -100,14 +146,22 @@ class VerifierWork:
             responses=commit.responses.sha256,
             judge=judge_key(settings.judge_of(lease.chunk)),
             file=_UNWRITTEN,
-            requests=sum(reply.requests for _, reply in found),
-            prompt_tokens=sum(reply.prompt_tokens for _, reply in found),
-            seconds=round(time.time() - began, 3),
-            host=socket.gethostname(),
+            requests=report.requests + (before.requests if before else 0),
+            prompt_tokens=report.prompt_tokens + (before.prompt_tokens if before else 0),
+            seconds=round(time.time() - began + (before.seconds if before else 0), 3),
+            host=report.host,
+            faults=sum(answer.is_missing for answer in new.values()),
         )
-        answers = {(one.place, index): reply.answer for one, reply in found for index in one.indices}
-        written = await threads.compute(commit_answers, settings.folder, written, answers)
-        return AskedChunk(lease.chunk, written.file.rows, written.requests, written.prompt_tokens)
+        await threads.compute(partial(commit_answers, settings.folder, written, kept | new, instead_of=stored))
+        return report
+
+
+def _stored_answers(settings: VerifierSettings, commit: ChunkCommit) -> tuple[VerifierCommit | None, Answers]:
+    """Return the commit of a chunk's answers, whatever it holds, and its answers if they still count."""
+    stored = load_answers_commit(settings.folder, commit.chunk)
+    if stored is None or not settings.is_current(stored, commit):
+        return stored, {}
+    return stored, read_answers(settings.folder, commit)
 
 
 def open_requests(settings: VerifierSettings, chunk: int) -> tuple[ChunkCommit, list[OpenRequest]]:

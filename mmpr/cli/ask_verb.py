@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mmpr.cli.messages import LOG_FORMAT, print_event, print_summary, say
+from mmpr.cli.messages import EXIT_FAILING, LOG_FORMAT, print_event, print_summary, say
 from mmpr.cli.verb_options import Folder, LogOption, Settings, debugging, given
 from mmpr.errors import RunStopped
 from mmpr.log import LogFormat
@@ -32,6 +32,8 @@ def ask_verifier(
 ) -> None:
     """Ask a model about the verdicts that the rules left open in a finished run; run the same command to resume.
 
+    The same command also asks again where a request has failed.
+
     What the rules have proved stands. The run is paired again: use_verifier=both lets the model's decisions into pairs.
     """
     from mmpr.builder.ask_flow import ask_about_run
@@ -41,6 +43,10 @@ def ask_verifier(
     outcome = ask_about_run(folder, overrides, anew=anew, log_format=log_format, debug=debugging())
     if outcome.stopped is not None:
         raise RunStopped(outcome.stopped)
+    if outcome.failing is not None:
+        words = f"ended: {outcome.failing}; what was answered is kept in {folder}, the same command asks again"
+        print_event(context, "ended", words, level="error", run=folder, exit_code=EXIT_FAILING)
+        raise typer.Exit(EXIT_FAILING)
     if outcome.idle:
         say("nothing left to ask")
     assert outcome.report is not None, "neither stopped nor finished"

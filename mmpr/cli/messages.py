@@ -138,10 +138,12 @@ def print_preview(preview: PairingPreview) -> None:
 
 
 def _print_verifier(found: VerifierFigures, folder: str, *, in_full: bool) -> None:
-    from mmpr.reporting.verifier_figures import verifier_lines
+    from mmpr.reporting.verifier_figures import missing_lines, verifier_lines
 
     lines = verifier_lines(found, folder, width=terminal_width())
     say("\n".join(lines if in_full else lines[:1]))
+    for line in missing_lines(found, folder):
+        say(line, err=True)
 
 
 def _print_warnings(judged: AbstainingFigures) -> None:

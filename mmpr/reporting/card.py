@@ -14,10 +14,12 @@ from mmpr.reporting.safe_text import visible_line
 from mmpr.reporting.verifier_figures import (
     ASKED_HEAD,
     RELIABILITY_HEAD,
+    ask_command,
     asked_rows,
     contradiction_line,
     cost_words,
     explain_command,
+    missing_words,
     reliability_rows,
     verifier_sentence,
 )
@@ -231,6 +233,8 @@ def _verifier(report: Report) -> str:
         f"{cost_words(found)}."
     )
     parts = ["## Verifier", words, table(ASKED_HEAD, asked_rows(found))]
+    if missing := missing_words(found):
+        parts.append(f"{escape(missing)}. {code(ask_command('DIR', found))} asks about them alone.")
     if found.agreement.share is not None:
         parts += ["Its decisions about proven verdicts, by margin:", table(RELIABILITY_HEAD, reliability_rows(found))]
     if found.contradictions:

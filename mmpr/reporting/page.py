@@ -31,9 +31,11 @@ from mmpr.reporting.verifier_figures import (
     ASKED_HEAD,
     RELIABILITY_HEAD,
     VerifierFigures,
+    ask_command,
     asked_rows,
     contradiction_line,
     explain_command,
+    missing_words,
     reliability_rows,
     verifier_sentence,
 )
@@ -114,6 +116,8 @@ def _verifier(found: VerifierFigures | None) -> JsonObject | None:
     reliability = [(RELIABILITY_HEAD, reliability_rows(found))] if found.agreement.share is not None else []
     return {
         "says": verifier_sentence(found),
+        "missing": missing_words(found),
+        "asks_again": ask_command("DIR", found),
         "tables": [(ASKED_HEAD, asked_rows(found)), *reliability],
         "contradictions": [(contradiction_line(one), explain_command("DIR", one)) for one in shown],
     }

@@ -192,7 +192,7 @@ def report_again(url: str, options: Mapping[str, object] | None = None) -> Repor
         for name, content in made.items():
             folder.store.write_bytes(name, content)
         kept = [file for file in run.manifest.files if file.path not in made]
-        write_manifest(folder, kept, sorted(made), own_judges=run.manifest.own_judges)
+        write_manifest(folder, kept, sorted(made), own_judges=run.manifest.own_judges, answers=run.manifest.answers)
     return report
 
 

@@ -13,6 +13,7 @@ from mmpr.run.run_record import Settings
 from mmpr.run.verifier_counts import AUDITED, LIKELY, MARGINS, UNDECIDED, Contradiction, VerifierCounts
 from mmpr.run.verifier_files import AskedVerifier, answers_commits
 from mmpr.text_table import aligned
+from mmpr.verifier.verifier_options import SELF, VerifierKind
 
 _GROUPS = {UNDECIDED: "undecided", LIKELY: "likely wrong", AUDITED: "proven (audit)"}
 _SHOWN_CONTRADICTIONS = 10
@@ -204,6 +205,23 @@ def cost_words(found: VerifierFigures) -> str:
     return f"{found.requests:,} requests, {found.prompt_tokens:,} prompt tokens, {found.seconds:,.0f} s of all chunks"
 
 
+def missing_words(found: VerifierFigures) -> str | None:
+    """Return how many responses have no answer although one was wanted, and why; None if there are none."""
+    failed, unasked = (sum(getattr(one, name) for one in found.groups.values()) for name in ("faults", "unasked"))
+    reasons = ", ".join(f"{n:,} {reason}" for reason, n in found.faults.items())
+    parts = [f"{failed:,} responses could not be asked about ({reasons})" if failed else ""]
+    parts += [f"{unasked:,} were not asked about" if unasked else ""]
+    return visible_line(" and ".join(filter(None, parts))) or None
+
+
+def ask_command(url: str, found: VerifierFigures) -> str:
+    """Return the shell command that asks about the missing ones only."""
+    by = found.verifiers[0]
+    model = SELF if by.kind is VerifierKind.SELF else by.model
+    server = " --url URL" if by.kind is VerifierKind.ENDPOINT else ""
+    return visible_line(f"mmpr ask-verifier {shlex.quote(url)} --model {shlex.quote(model)}{server}")
+
+
 def explain_command(url: str, one: Contradiction) -> str:
     """Return the shell command that shows a contradiction."""
     return f"mmpr explain {shlex.quote(url)} {shlex.quote(f'{one.source}:{one.row}')}"
@@ -215,6 +233,12 @@ def contradiction_line(one: Contradiction) -> str:
         f"{one.source}:{one.row} response {one.index}: {one.proven} by the rule {one.rule} ({one.answer!r} against "
         f"{one.reference!r}), the verifier says {one.decision}, margin {one.margin:g}"
     )
+
+
+def missing_lines(found: VerifierFigures, url: str) -> list[str]:
+    """Return how many responses have no answer, and the command that asks again; empty if there are none."""
+    words = missing_words(found)
+    return [] if words is None else [f"warning: {words}; this asks about them alone:", f"  {ask_command(url, found)}"]
 
 
 def verifier_lines(found: VerifierFigures | None, url: str, *, width: int | None = None) -> list[str]:

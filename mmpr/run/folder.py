@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
@@ -326,8 +326,12 @@ class RunFolder:
         standing = noted.keys() & self.committed_chunks()
         return {chunk for chunk in standing if self.load_commit(chunk).attempt == noted[chunk]}
 
-    def copy(self, url: str) -> RunFolder:
+    def copy(self, url: str, *, beside: Callable[[RunFolder], None] = lambda _: None) -> RunFolder:
         """Copy this run's settings and committed chunks, without the dataset; `run.json` is written last.
+
+        Args:
+            url: the new folder.
+            beside: copies further files into the new folder, before it counts as a run.
 
         Raises:
             RunFolderError: the new folder holds a run already, or cannot be written.
@@ -341,6 +345,7 @@ class RunFolder:
                 other.store.copy_from(self.store, name)
         if self.store.exists(EXCLUDE):
             other.store.copy_from(self.store, EXCLUDE)
+        beside(other)
         # last: a copy that is cut off has no `run.json`, so nobody takes it for a run
         other.store.copy_from(self.store, RUN)
         return other

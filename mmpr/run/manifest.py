@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from mmpr.errors import RunFolderError
 from mmpr.run.commit_records import FileRecord
 from mmpr.run.folder import EVENTS, MANIFEST, STARTS, RunFolder
-from mmpr.run.json_records import Count, record_of, sealed
+from mmpr.run.json_records import Count, plain, record_of, sealed
+from mmpr.run.verifier_files import AnswersRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,7 @@ class Manifest:
         logs: files that later starts append to, as they were then: their first `n_bytes` never change.
         run: `RunFolder.fingerprint` at that time.
         own_judges: name and version of each custom judge that gave verdicts.
+        answers: the verifier's answers that the dataset was cut with; None if an older mmpr cut it.
     """
 
     n_chunks: Count
@@ -28,22 +30,29 @@ class Manifest:
     logs: tuple[FileRecord, ...] = ()
     run: str | None = None
     own_judges: tuple[str, ...] = ()
+    answers: AnswersRecord | None = None
 
 
 def write_manifest(
-    folder: RunFolder, files: Sequence[FileRecord], others: Sequence[str] = (), *, own_judges: tuple[str, ...] = ()
+    folder: RunFolder,
+    files: Sequence[FileRecord],
+    others: Sequence[str] = (),
+    *,
+    own_judges: tuple[str, ...] = (),
+    answers: AnswersRecord | None = None,
 ) -> None:
     """Write `manifest.json`, the last file of a finished run.
 
     Args:
         files: what `cut_dataset` wrote.
         others: names of further finished files (card, report); they are hashed here.
-        own_judges: as in `Manifest`.
+        own_judges, answers: as in `Manifest`.
     """
     records = sorted([*files, *(folder.record(name) for name in others)], key=lambda record: record.path)
     logs = [folder.record(name) for name in (STARTS, EVENTS) if folder.store.exists(name)]
-    manifest = Manifest(len(folder.committed_chunks()), tuple(records), tuple(logs), folder.fingerprint(), own_judges)
-    folder.store.write_bytes(MANIFEST, sealed(asdict(manifest)))
+    n_chunks, run = len(folder.committed_chunks()), folder.fingerprint()
+    manifest = Manifest(n_chunks, tuple(records), tuple(logs), run, own_judges, answers)
+    folder.store.write_bytes(MANIFEST, sealed(plain(manifest)))
 
 
 def read_manifest(folder: RunFolder) -> Manifest | None:

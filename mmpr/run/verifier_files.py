@@ -6,16 +6,16 @@ after a build therefore changes no committed file. A chunk without these files w
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Annotated
 
 import pyarrow as pa
 from pydantic import Field, FiniteFloat
 
-from mmpr.errors import CommitRefused, RunFolderError
+from mmpr.errors import RunFolderError
 from mmpr.run.commit_records import ChunkCommit, FileRecord, StoredQuestion
 from mmpr.run.folder import RunFolder, is_temporary
 from mmpr.run.json_records import Count, Sha256, record_of, sealed
@@ -73,6 +73,7 @@ class VerifierCommit:
         prompt_tokens: tokens of these prompts.
         seconds: time from the lease to the commit.
         host: name of the node.
+        faults: number of answers that are missing and may be asked for again; None if an older mmpr wrote it.
     """
 
     chunk: Count
@@ -85,6 +86,7 @@ class VerifierCommit:
     prompt_tokens: Count
     seconds: FiniteFloat
     host: str
+    faults: Count | None = None
 
     def to_json(self) -> bytes:
         return sealed(asdict(self))
@@ -106,11 +108,16 @@ def load_answers_commit(folder: RunFolder, chunk: int) -> VerifierCommit | None:
     Raises:
         RunFolderError: the commit is damaged.
     """
-    name = commit_name(chunk)
     try:
-        commit = record_of(VerifierCommit, folder.store.read_bytes(name))
+        return _parsed(folder, chunk, folder.store.read_bytes(commit_name(chunk)))
     except FileNotFoundError:
         return None
+
+
+def _parsed(folder: RunFolder, chunk: int, content: bytes) -> VerifierCommit:
+    name = commit_name(chunk)
+    try:
+        commit = record_of(VerifierCommit, content)
     except ValueError as error:
         raise RunFolderError(f"{folder.url}/{name} is damaged ({error}); {_remedy(folder)}") from error
     if (commit.chunk, commit.file.path) != (chunk, table_name(chunk, commit.attempt)):
@@ -133,8 +140,28 @@ def answers_commits(folder: RunFolder) -> list[VerifierCommit]:
     Raises:
         RunFolderError: a commit is damaged.
     """
-    found = (load_answers_commit(folder, chunk) for chunk in sorted(asked_chunks(folder)))
-    return [commit for commit in found if commit is not None]
+    chunks = sorted(asked_chunks(folder))
+    contents = folder.store.read_many([commit_name(chunk) for chunk in chunks])
+    return [_parsed(folder, chunk, contents[commit_name(chunk)]) for chunk in chunks]
+
+
+@dataclass(frozen=True, slots=True)
+class AnswersRecord:
+    """Which answers a dataset was cut with: the number of chunks that had any, and a hash over their tables' hashes."""
+
+    chunks: Count
+    sha256: Sha256
+
+
+def answers_record(folder: RunFolder) -> AnswersRecord:
+    """Return which answers a run has now.
+
+    Raises:
+        RunFolderError: a commit of answers is damaged.
+    """
+    commits = answers_commits(folder)
+    named = "".join(f"{commit.chunk} {commit.responses} {commit.file.sha256}\n" for commit in commits)
+    return AnswersRecord(len(commits), hashlib.sha256(named.encode()).hexdigest())
 
 
 def read_answers(folder: RunFolder, commit: ChunkCommit) -> Answers:
@@ -174,12 +201,17 @@ def with_answers(
 
 
 def commit_answers(
-    folder: RunFolder, commit: VerifierCommit, answers: Mapping[tuple[int, int], VerifierAnswer]
+    folder: RunFolder,
+    commit: VerifierCommit,
+    answers: Mapping[tuple[int, int], VerifierAnswer],
+    *,
+    instead_of: VerifierCommit | None = None,
 ) -> VerifierCommit:
     """Write the answers about a chunk, then their commit. If another attempt was first, return the commit of that one.
 
     Args:
         commit: its `file` is set here.
+        instead_of: the commit that this one replaces: answers of another verifier, or incomplete ones.
 
     Raises:
         RunFolderError: a file cannot be written; no answer counts.
@@ -198,8 +230,12 @@ def commit_answers(
     try:
         file = folder.write_table(name, _ANSWERS, [pa.Table.from_pylist(rows, schema=_ANSWERS)])
         commit = replace(commit, file=file)
-        publish_answers(folder, commit)
-    except CommitRefused:
+        if (now := load_answers_commit(folder, commit.chunk)) is not None and now == instead_of:
+            # at once: no moment without answers, and the old ones stay until the new ones are whole
+            folder.store.write_bytes(commit_name(commit.chunk), commit.to_json())
+        else:
+            folder.store.write_exclusive(commit_name(commit.chunk), commit.to_json())
+    except FileExistsError:
         folder.store.delete(name)
         first = load_answers_commit(folder, commit.chunk)
         assert first is not None, "refused by a commit that is not there"
@@ -207,20 +243,10 @@ def commit_answers(
     return commit
 
 
-def publish_answers(folder: RunFolder, commit: VerifierCommit) -> None:
-    """Write the commit of a table that is in the folder.
-
-    Raises:
-        CommitRefused: another attempt has committed.
-    """
-    try:
-        folder.store.write_exclusive(commit_name(commit.chunk), commit.to_json())
-    except FileExistsError:
-        raise CommitRefused(f"{folder.url}: another attempt has committed the answers of {commit.chunk}") from None
-
-
 def take_answers(folder: RunFolder, other: RunFolder, own: ChunkCommit, *, chunk: int, responses: str) -> None:
     """Copy the answers about a chunk of another run into this folder, under a new chunk number.
+
+    Nobody else may write to this folder: the copy replaces what a cut-off copy has left.
 
     Args:
         own: the chunk in `other`.
@@ -233,8 +259,8 @@ def take_answers(folder: RunFolder, other: RunFolder, own: ChunkCommit, *, chunk
     name = table_name(chunk, stored.attempt)
     folder.store.copy_from(other.store, stored.file.path, to=name)
     file = replace(stored.file, path=name)
-    with suppress(CommitRefused):
-        publish_answers(folder, replace(stored, chunk=chunk, responses=responses, file=file))
+    copy = replace(stored, chunk=chunk, responses=responses, file=file)
+    folder.store.write_bytes(commit_name(chunk), copy.to_json())
 
 
 def drop_answers(folder: RunFolder, chunks: Iterable[int]) -> None:

@@ -15,6 +15,7 @@ from mmpr.judging.rules import is_open, is_proven
 from mmpr.types import Certainty, JudgedBy, Outcome, Question, Verdict
 from mmpr.verifier.verifier_prompts import Decision, decisions
 
+ENDS_ENGINES = "ends engines"  # begins the fault of a request that is not sent again
 VERIFIER_RULE = "verifier"  # `Verdict.rule` of a verdict that a verifier gave
 MOST_MARGIN = 100.0  # nats; also the margin to a letter of probability 0
 Letters = tuple[float, float, float]
@@ -55,6 +56,11 @@ class VerifierAnswer:
     swapped: Letters | None = None
     model: str = ""
     fault: str | None = None
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether there is no answer because a request failed, and asking again may give one."""
+        return self.plain is None and not (self.fault or "").startswith(ENDS_ENGINES)
 
     @property
     def opinion(self) -> Opinion | None:

@@ -1,6 +1,7 @@
 """The work on a chunk without Ray: asked once, answers bound to their responses, precision as theory says."""
 
 import asyncio
+import json
 import math
 from dataclasses import replace
 
@@ -16,10 +17,11 @@ from mmpr.builder.verifier_phase import chunks_to_ask
 from mmpr.builder.verifier_work import VerifierSettings, VerifierWork
 from mmpr.engines.scripted import ScriptedEngine
 from mmpr.engines.verifier_requests import VerifierAsk
-from mmpr.errors import ConfigError, EngineDead
+from mmpr.errors import ConfigError, EngineDead, RequestRefused
 from mmpr.judging import JudgeOptions, judge_key
 from mmpr.pool import ClusterOptions, Lease
 from mmpr.run import FileRecord, StoredQuestion, StoredResponse, new_attempt, read_chunk, take_census
+from mmpr.run.json_records import sealed
 from mmpr.run.verifier_files import (
     AskedVerifier,
     VerifierCommit,
@@ -31,7 +33,7 @@ from mmpr.run.verifier_files import (
     sweep_answers,
 )
 from mmpr.settings.config import BuildConfig
-from mmpr.types import Certainty, Finish, Outcome, Question, Response, Stage, Verdict
+from mmpr.types import Certainty, Finish, Outcome, Question, Reason, Response, Stage, Verdict
 from mmpr.verification import verify
 from mmpr.verifier.opinions import VerifierAnswer
 from mmpr.verifier.verifier_options import VerifierKind
@@ -303,3 +305,79 @@ def test_answers_come_back_as_they_were_given_on_any_filesystem(answers):
     stored = commit_answers(folder, given_, answers)
     assert read_answers(folder, commit) == answers
     assert stored.file.rows == len(answers) and load_answers_commit(folder, 0) == stored
+
+
+# -- requests that fail -----------------------------------------------------------------------------------------------
+
+
+def refusing(words):
+    """A verifier whose server refuses what is about some responses."""
+
+    def choices(prompt, answers):
+        if any(word in prompt.messages[-1].text for word in words):
+            raise RequestRefused(Reason.ENGINE_REFUSED, "HTTP 500: out of order (5 times)")
+        return scripted.knows_all(prompt, answers)
+
+    return ScriptedEngine(choices=choices)
+
+
+def test_what_failed_is_asked_again_and_nothing_else(tmp_path):
+    rows = [question(i, [f"cat good {i}", f"cat bad {i}"]) for i in range(4)]
+    folder = opened(tmp_path, [rows[:2], rows[2:]])
+    report = asked(folder, 0, refusing(["good 0", "bad 1"]))
+    assert (report.asked, report.faults.total()) == (4, 2)
+    asked(folder, 1, refusing([]))
+    assert [one.fault is None for one in answers_of(folder)] == [False, True, True, False, True, True, True, True]
+    assert chunks_to_ask(settings(folder)) == []
+    assert chunks_to_ask(settings(folder), faults=True) == [0]
+    kept = [one for one in answers_of(folder) if one.fault is None]
+    engine = ScriptedEngine(choices=scripted.knows_all)
+    report = asked(folder, 0, engine)
+    assert (report.asked, report.requests, report.faults.total()) == (2, 4, 0)
+    assert all("good 0" in p.messages[-1].text or "bad 1" in p.messages[-1].text for p in engine.prompts)
+    found = answers_of(folder)
+    assert [one.fault for one in found] == [None] * 8 and all(one in found for one in kept)
+    assert chunks_to_ask(settings(folder), faults=True) == []
+    assert load_answers_commit(folder, 0).requests == 4 + 4  # of the first time too
+
+
+def test_what_fails_again_keeps_what_was_answered(tmp_path):
+    folder = opened(tmp_path, [[question(0, ["cat good 1", "cat bad 2"])]])
+    asked(folder, 0, refusing(["good"]))
+    first = load_answers_commit(folder, 0)
+    report = asked(folder, 0, refusing(["good", "bad"]))
+    assert report.faults.total() == report.asked == 1
+    assert load_answers_commit(folder, 0) == first
+    assert [one.fault is None for one in answers_of(folder)] == [False, True]
+
+
+def test_faults_of_an_older_commit_are_read_from_its_table(tmp_path):
+    folder = opened(tmp_path, [[question(0, ["cat good 1"])], [question(1, ["cat bad 1"])]])
+    asked(folder, 0, refusing(["good"]))
+    asked(folder, 1, refusing([]))
+    for chunk in (0, 1):
+        path = tmp_path / "run" / "verifier" / f"0000{chunk}.json"
+        before = {name: one for name, one in json.loads(path.read_bytes()).items() if name not in ("faults", "sha256")}
+        path.write_bytes(sealed(before))
+    assert chunks_to_ask(settings(folder), faults=True) == [0]
+
+
+def test_a_question_that_ends_engines_is_not_asked_again(tmp_path):
+    folder = opened(tmp_path, [[question(0, ["cat good 1"]), question(1, ["cat good 2"])]])
+    asked(folder, 0, refusing([]), alone=True, quarantined=((1, "it died"),))
+    assert chunks_to_ask(settings(folder), faults=True) == []
+
+
+def test_another_verifier_replaces_answers_chunk_by_chunk_and_only_with_answers(tmp_path):
+    folder = opened(tmp_path, [[question(0, ["cat good 1"])]])
+    asked(folder, 0, refusing([]))
+    other = replace(BY, model="w")
+
+    def ask_other(engine):
+        work = VerifierWork(settings(folder, by=other))
+        return asyncio.run(work(engine, lease(0), Context()))
+
+    assert ask_other(refusing(["good"])).faults.total() == 1
+    assert answers_of(folder)[0].model == "v"
+    ask_other(refusing([]))
+    assert answers_of(folder)[0].model == "w"
