@@ -37,7 +37,7 @@ def derived(default: Any) -> Any:  # noqa: ANN401 as `dataclasses.field`
 
 def is_server_url(text: str) -> bool:
     """Return whether a text is `http(s)://host[:port][/path]` without a password or a query, which may hold a key."""
-    return _SERVER_URL.fullmatch(text) is not None
+    return text.isprintable() and _SERVER_URL.fullmatch(text) is not None
 
 
 def is_variable_name(text: str) -> bool:

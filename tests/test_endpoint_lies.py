@@ -10,7 +10,7 @@ import pytest
 from mmpr.engines.endpoint import EndpointOptions
 from mmpr.engines.endpoint import server as endpoint_server
 from mmpr.engines.endpoint.server import Server
-from mmpr.engines.endpoint.wire import read_reply, read_scored
+from mmpr.engines.endpoint.wire import read_likeliest, read_reply, read_scored
 from mmpr.errors import EngineDead, EngineError, RequestRefused
 
 GOOD = {
@@ -119,10 +119,31 @@ async def test_a_head_without_end_is_refused(head):
             await asked.post("chat/completions", {}, read_reply)
 
 
-@pytest.mark.parametrize("logprob", [float("nan"), float("-inf"), "x", None])
+NO_LOGPROBS = [float("nan"), float("inf"), 10**400, -(10**400), 1e300, 7, True, False, "x", "-0.5", None, [], {}]
+
+
+@pytest.mark.parametrize("logprob", [*NO_LOGPROBS, float("-inf")], ids=lambda one: repr(one)[:10])
 def test_a_log_probability_that_is_no_number_is_no_score(logprob):
     with pytest.raises((ValueError, TypeError)):
         read_scored({**GOOD, "prompt_logprobs": [None, {"1": {"logprob": logprob}}]})
+
+
+@pytest.mark.parametrize("logprob", NO_LOGPROBS, ids=lambda one: repr(one)[:10])
+async def test_a_letter_has_a_log_probability_or_the_answer_is_refused_in_one_line(logprob):
+    async with server(json.dumps(likely(logprob)).encode()) as asked:
+        with pytest.raises(RequestRefused, match="unexpected reply") as refused:
+            await asked.post("chat/completions", {}, read_likeliest)
+    assert "\n" not in str(refused.value) and len(str(refused.value)) < 500
+
+
+@pytest.mark.parametrize("logprob", [-0.5, 0, 0.0, 1e-7, -9999.0, -3.4e38, float("-inf")])
+def test_what_servers_give_for_a_letter_is_read(logprob):
+    assert read_likeliest(likely(logprob))[1] == [("A", float(logprob))]
+
+
+def likely(logprob):
+    listed = [{"token": "A", "logprob": logprob}]
+    return {**GOOD, "choices": [{**GOOD["choices"][0], "logprobs": {"content": [{"top_logprobs": listed}]}}]}
 
 
 @pytest.mark.parametrize("wish", ["99999999999", "9" * 400, "Fri, 31 Dec 9999 23:59:59 GMT", "1e999", "-5", "\u0663"])

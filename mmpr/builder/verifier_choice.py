@@ -70,7 +70,15 @@ def verifier_endpoint(options: VerifierOptions) -> EndpointOptions:
     """Return how to reach the server; its key is read when an engine starts."""
     if options.key_env is not None and not os.environ.get(options.key_env):
         raise ConfigError("verifier_key_env: this variable is not set here; give the name of the one with the key")
-    return EndpointOptions(options.url, options.model, options.key_env, continues="none", image_tag="parts")
+    return EndpointOptions(
+        options.url,
+        options.model,
+        options.key_env,
+        continues="none",
+        image_tag="parts",
+        timeout_s=options.timeout_s,
+        patience_s=options.patience_s,
+    )
 
 
 def verifier_engine(options: VerifierOptions, beside: EngineOptions, *, on_cpu: bool) -> EngineOptions:

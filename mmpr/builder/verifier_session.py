@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import gc
 import math
 import os
 import threading
+import time
 from collections import Counter
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -27,6 +29,7 @@ from mmpr.verifier.verifier_prompts import format_for
 
 R = TypeVar("R")
 Asked = tuple[Question, str, Verdict]
+_FIRST_S, _EVERY_S = 5.0, 30.0  # of waiting: until it is said, and until it is said again
 
 
 class Verifier:
@@ -39,6 +42,8 @@ class Verifier:
         key_env: name of the environment variable with the server's key.
         min_margin: a verdict stays open if the likeliest letter leads by fewer nats.
         both_orders: ask with the letters in both orders; None: if the verifier knows both.
+        timeout_s: seconds without any answer of the server after which it counts as gone.
+        waiting: called with one line when an answer takes more than a few seconds, and then now and then.
         make_engine: starts an engine of your own instead; `model` is then only a name.
 
     Raises:
@@ -54,13 +59,18 @@ class Verifier:
         key_env: str | None = None,
         min_margin: float = 2.0,
         both_orders: bool | None = None,
+        timeout_s: float = 60.0,
+        waiting: Callable[[str], None] | None = None,
         make_engine: MakeEngine | None = None,
     ) -> None:
         if model in (NONE, SELF) or (model is None and url is None):
             raise ConfigError("verifier: name a model, or a server by url=")
         if isinstance(min_margin, str) or not 0 <= min_margin < math.inf:
             raise ConfigError(f"min_margin: must be a number of nats, 0 or more, not {min_margin!r}")
+        if isinstance(timeout_s, str) or not 0 < timeout_s < math.inf:
+            raise ConfigError(f"timeout_s: must be a number of seconds, above 0, not {timeout_s!r}")
         self.min_margin = min_margin
+        self._waiting, self._whom = waiting, " at ".join(filter(None, (model, url)))
         self.n_asked, self.faults = 0, Counter[str]()
         # Engines live on one event loop; a thread of its own lets plain code, and a notebook's loop, call them.
         self._loop = asyncio.new_event_loop()
@@ -69,8 +79,10 @@ class Verifier:
         self._engine: Engine | None = None
         try:
             if model is None:
-                model = self._wait(_served_model(VerifierOptions("unknown", url, key_env)))
-            options = VerifierOptions(model, url, key_env, both_orders=both_orders)
+                model = self._wait(_served_model(VerifierOptions("unknown", url, key_env, timeout_s=timeout_s)))
+            options = VerifierOptions(
+                model, url, key_env, timeout_s=timeout_s, patience_s=timeout_s, both_orders=both_orders
+            )
             self.model = model
             self._ask = VerifierAsk(model, format_for(model), options.swaps)
             self._engine = self._wait(_started(options, make_engine))
@@ -139,7 +151,12 @@ class Verifier:
         return list(await asyncio.gather(*(one(*each) for each in asked)))
 
     def _wait(self, asked: Coroutine[Any, Any, R]) -> R:
-        return asyncio.run_coroutine_threadsafe(asked, self._loop).result()
+        answer = asyncio.run_coroutine_threadsafe(asked, self._loop)
+        began, pause_s = time.monotonic(), _FIRST_S
+        while self._waiting is not None and not concurrent.futures.wait([answer], pause_s).done:
+            self._waiting(f"waiting for the verifier {self._whom}: {time.monotonic() - began:.0f} s so far")
+            pause_s = _EVERY_S
+        return answer.result()
 
 
 async def _started(options: VerifierOptions, make_engine: MakeEngine | None) -> Engine:
@@ -172,6 +189,6 @@ async def _served_model(options: VerifierOptions) -> str:
     finally:
         await server.close()
     if len(served) != 1:
-        names = f"it serves {', '.join(served[:5])}" if served else "it does not say what it serves"
+        names = f"it serves {', '.join(served[:5])}" if served else f"it does not say what it serves{server.hint}"
         raise ConfigError(f"verifier: name the model of {server.url}: {names}")
     return served[0]

@@ -11,6 +11,7 @@ import io
 import json
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from enum import StrEnum
@@ -57,7 +58,7 @@ from mmpr.cli.verb_options import (
     settings_of,
     sorted_words,
 )
-from mmpr.errors import MmprError, RunFolderError, SourceError
+from mmpr.errors import EngineError, MmprError, RunFolderError, SourceError
 from mmpr.extras import missing_extra
 from mmpr.log import LogFormat
 from mmpr.termination import EXIT_AGAIN
@@ -65,6 +66,7 @@ from mmpr.text_table import terminal_width
 from mmpr.types import PairKind
 
 if TYPE_CHECKING:
+    from mmpr.builder.verifier_session import Verifier
     from mmpr.judging.rollouts import Judged
 
 
@@ -505,6 +507,9 @@ def judge(
         float,
         typer.Option(min=0, help="Nats between the verifier's letter and the next, below which a verdict is open."),
     ] = 2.0,
+    verifier_timeout_s: Annotated[
+        float, typer.Option(min=0.1, help="Seconds without any answer of the server at --verifier, which end it.")
+    ] = 60.0,
 ) -> None:
     """Judge responses of any model and print one JSON line for each; `detail` explains what cannot be judged."""
     from mmpr.judging import JudgeOptions
@@ -514,35 +519,46 @@ def judge(
     options = JudgeOptions(answer_kind=kind, relative_tolerance=tolerance, format=answer_form.value)
     if verifier_model is not None and not _is_url(verifier):
         raise typer.BadParameter("works only with --verifier URL", param_hint="--verifier-model")
-    with ExitStack() as stack:
-        asked = None
-        if verifier is not None:
-            from mmpr.builder.verifier_session import Verifier
-            from mmpr.verifier.verifier_options import looks_like_url
-
-            if looks_like_url(verifier) and not _is_url(verifier):
-                raise typer.BadParameter("give a server as http://HOST:PORT/v1", param_hint="--verifier")
-            model, url = (verifier_model, verifier) if _is_url(verifier) else (verifier, None)
-            asked = stack.enter_context(Verifier(model, url=url, min_margin=min_margin))
-        rollouts = stack.enter_context(opened_rollouts(file))
-        verdicts = judge_rollouts(rollouts, options=options, time_limit_s=time_limit_s, verifier=asked)
-        # One pass: each verdict is printed as soon as it is counted.
-        table = summary_table(_printed(verdicts, strict=strict), width=terminal_width(err=True))
+    printed, asked = Counter[str](), None
+    try:
+        with ExitStack() as stack:
+            if verifier is not None:
+                asked = stack.enter_context(_verifier(verifier, verifier_model, min_margin, verifier_timeout_s))
+            rollouts = stack.enter_context(opened_rollouts(file))
+            verdicts = judge_rollouts(rollouts, options=options, time_limit_s=time_limit_s, verifier=asked)
+            # One pass: each verdict is printed as soon as it is counted.
+            table = summary_table(_printed(verdicts, printed, strict=strict), width=terminal_width(err=True))
+    except EngineError as error:  # only a verifier raises it
+        rest = f"{printed.total():,} verdicts are printed; judge the other rows when the verifier answers"
+        raise EngineError(f"{error}; {rest}, or leave out --verifier") from error
     if asked is not None and asked.faults:
         say(f"mmpr: warning: {asked.faults_line()}", err=True)
     if summary:
         say(table, err=True)
 
 
+def _verifier(named: str, model: str | None, min_margin: float, timeout_s: float) -> Verifier:
+    """Return the verifier that --verifier names: a server, or a model that vLLM runs here."""
+    from mmpr.builder.verifier_session import Verifier
+    from mmpr.verifier.verifier_options import looks_like_url
+
+    if looks_like_url(named) and not _is_url(named):
+        raise typer.BadParameter("give a server as http://HOST:PORT/v1", param_hint="--verifier")
+    model, url = (model, named) if _is_url(named) else (named, None)
+    return Verifier(model, url=url, min_margin=min_margin, timeout_s=timeout_s, waiting=partial(say, err=True))
+
+
 def _is_url(text: str | None) -> bool:
     return text is not None and text.startswith(("http://", "https://"))
 
 
-def _printed(verdicts: Iterable[Judged], *, strict: bool) -> Iterator[Judged]:
+def _printed(verdicts: Iterable[Judged], printed: Counter[str], *, strict: bool) -> Iterator[Judged]:
+    """Print each verdict, and count it by its outcome in `printed`."""
     from mmpr.reporting.safe_text import visible_json
 
     for verdict in verdicts:
         typer.echo(visible_json(json.dumps(verdict, ensure_ascii=False)))
+        printed[str(verdict["outcome"])] += 1
         if strict and "detail" in verdict:
             raise SourceError(f"row {verdict['id']!r} cannot be judged: {verdict['detail']} (--strict)")
         yield verdict

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from mmpr.engines.protocol import Engine
 from mmpr.errors import RequestRefused
-from mmpr.types import Message, Prompt, Question, Stage
+from mmpr.types import Message, Prompt, Question, Reason, Stage
 from mmpr.verifier.opinions import Letters, VerifierAnswer
 from mmpr.verifier.verifier_prompts import GENERAL, LETTERS, VerifierFormat, messages_about
 
@@ -67,7 +67,14 @@ async def ask_verifier(
     return VerifierReply(VerifierAnswer(plain, swapped, ask.model), len(found), n_tokens)
 
 
-def _letters(logprobs: tuple[float, ...]) -> Letters:
-    """Return one log-probability for each letter; NaN counts as probability 0."""
-    first, second, third = (-math.inf if math.isnan(one) else one for one in logprobs)
+def _letters(logprobs: Sequence[float]) -> Letters:
+    """Return one log-probability for each letter; NaN counts as probability 0.
+
+    Raises:
+        RequestRefused: the user's own engine gave more or fewer than three, or one that is not a number.
+    """
+    try:
+        first, second, third = (-math.inf if math.isnan(one) else float(one) for one in logprobs)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise RequestRefused(Reason.ENGINE_REFUSED, f"no log-probability for each of three letters: {error}") from None
     return (first, second, third)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, takewhile
 
-from mmpr.errors import JudgeError
+from mmpr.errors import EngineError, JudgeError
 from mmpr.judging.judge_session import Judge, VerifiesResponses
 from mmpr.judging.option_lists import JudgeOptions
 from mmpr.judging.reference import compile_reference
@@ -53,15 +53,24 @@ def judge_rollouts(
     What cannot be judged, a row or a reference answer, has the outcome `error` and says why in `detail`; of a list
     each response has its `index`. With a verifier, which is asked about what the rules leave open, each line also has
     `judged_by` and `verifier_margin`.
+
+    Raises:
+        EngineError: the verifier has ended or answers nothing; the rows before the first that needs it were yielded.
     """
     with Judge(options=options, time_limit_s=time_limit_s) as judge:
         rows, at_once = iter(rollouts), 1 if verifier is None else _AT_ONCE
         while some := list(islice(rows, at_once)):
-            verdicts = [_judged(one, judge) for one in some]
+            verdicts, fault = [_judged(one, judge) for one in some], None
             if verifier is not None:
-                verdicts = _verified(some, verdicts, verifier)
-            for one, found in zip(some, verdicts, strict=True):
+                try:
+                    verdicts = _verified(some, verdicts, verifier)
+                except EngineError as error:
+                    fault = error  # the rows before the first open verdict are judged without it
+                    verdicts = list(takewhile(lambda found: not any(map(is_open, found)), verdicts))
+            for one, found in zip(some, verdicts, strict=fault is None):
                 yield from _lines(one, found, options, verified=verifier is not None)
+            if fault is not None:
+                raise fault
 
 
 def _judged(one: Rollout, judge: Judge) -> list[Verdict]:

@@ -86,8 +86,9 @@ _SHORT = {
     "engine.kind": "engine",
     "dropout.completions": "endings",
     "verifier.model": "verifier",
-    **{f"verifier.{name}": f"verifier_{name}" for name in ("url", "key_env", "revision", "tensor_parallel_size")},
-    **{f"verifier.{name}": f"verifier_{name}" for name in ("context_tokens", "vllm")},
+    **{f"verifier.{name}": f"verifier_{name}" for name in ("url", "key_env", "timeout_s", "patience_s")},
+    **{f"verifier.{name}": f"verifier_{name}" for name in ("revision", "tensor_parallel_size", "context_tokens")},
+    "verifier.vllm": "verifier_vllm",
     **{f"endpoint.{name}": f"endpoint_{name}" for name in ("url", "key_env", "continues", "image_tag", "body")},
     **{f"endpoint.{name}": f"endpoint_{name}" for name in ("concurrency", "timeout_s", "patience_s")},
 }

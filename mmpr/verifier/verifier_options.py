@@ -45,6 +45,8 @@ class VerifierOptions:
     key_env: str | None = option(
         None, "name of the environment variable with that server's key; it must be set wherever engines run"
     )
+    timeout_s: float = option(120.0, "seconds for one request to that server", gt=0)
+    patience_s: float = option(120.0, "seconds without any answer after which that server counts as dead", gt=0)
     revision: str | None = option(None, "commit of the verifier's repository; None: the newest")
     tensor_parallel_size: int = option(1, "GPUs for one engine of the verifier, all on one node", ge=1)
     context_tokens: int = option(4096, "most tokens of a verifier's prompt, for engines of its own", ge=64)
@@ -60,8 +62,12 @@ class VerifierOptions:
     )
 
     def __post_init__(self) -> None:
-        if not self.model.strip() or (self.model not in (NONE, SELF) and self.model.lower() in (NONE, SELF)):
+        if self.model not in (NONE, SELF) and self.model.strip().lower() in ("", NONE, SELF):
             raise ConfigError("verifier: give none, self or a model's name")
+        if not self.model.isprintable() or self.model != self.model.strip():
+            raise ConfigError(
+                "verifier: a model's name is one line, without control characters and without blanks around it"
+            )
         if looks_like_url(self.model):
             raise ConfigError("verifier: this is an address; give verifier_url=http://.. and verifier=MODEL")
         # The messages do not repeat the value: a user may have given the key itself by mistake.

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 import mmpr
 from mmpr.cli.verbs import app
 from mmpr.engines.endpoint import EndpointOptions, start_endpoint
+from mmpr.engines.protocol import AnswerScores
 from mmpr.engines.scripted import ScriptedEngine
 from mmpr.errors import ConfigError, EngineError, RequestRefused
 from mmpr.types import JudgedBy, Message, Outcome, Prompt, Reason, Stage
@@ -172,3 +173,87 @@ def test_what_is_meant_as_an_address_is_no_model(tmp_path, given):
 def test_a_margin_is_a_number_of_nats(margin):
     with pytest.raises(ConfigError, match="min_margin"):
         mmpr.Verifier("some", min_margin=margin)
+
+
+def rollouts(tmp_path, texts):
+    file = tmp_path / "rollouts.jsonl"
+    rows = [{"id": str(i), **OPEN, "response": f"Final Answer: {text}"} for i, text in enumerate(texts)]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(file)
+
+
+def lines_of(done):
+    """What `mmpr judge` printed, and the one line of its error."""
+    *notes, error = done.stderr.splitlines()
+    assert "Traceback" not in done.output
+    return [json.loads(line) for line in done.stdout.splitlines()], notes, error
+
+
+@pytest.mark.parametrize("ends", ["drop", "slow"])
+def test_a_server_that_goes_away_is_waited_for_aloud_and_what_is_judged_is_printed(tmp_path, monkeypatch, ends):
+    monkeypatch.setattr("mmpr.builder.verifier_session._FIRST_S", 0.1)
+    monkeypatch.setattr("mmpr.judging.rollouts._AT_ONCE", 2)
+    file = rollouts(tmp_path, ["a kitten", "a bobcat", "cat", "a kitten", "cat"])
+    with serving(Standin(letters=said_by)) as server:
+        # a request at the start, and two for each of two rows
+        server.faults.extend([None] * 5 + [ends] * 999)
+        words = ["judge", file, "--verifier", server.url, "--verifier-timeout-s", "0.4"]
+        done = CliRunner().invoke(app, words)
+    found, notes, error = lines_of(done)
+    assert done.exit_code == 1
+    assert [line["id"] for line in found] == ["0", "1", "2"]
+    assert [line["judged_by"] for line in found] == ["verifier", "verifier", "rule"]
+    assert notes and all(f"waiting for the verifier {server.url}: 0 s so far" in note for note in notes)
+    assert server.url in error and error.endswith(
+        "; 3 verdicts are printed; judge the other rows when the verifier answers, or leave out --verifier"
+    )
+
+
+@pytest.mark.parametrize("place", ["http://127.0.0.1:9/v1", "http://127.0.0.1:9"])
+def test_a_server_that_is_not_there_is_one_line(tmp_path, place):
+    done = CliRunner().invoke(app, ["judge", rollouts(tmp_path, ["a kitten"]), "--verifier", place])
+    found, notes, error = lines_of(done)
+    assert (done.exit_code, found, notes) == (1, [], [])
+    assert f"no model server at {place}" in error and "leave out --verifier" in error
+
+
+def test_an_address_without_its_path_is_named_with_what_it_should_be(tmp_path):
+    with serving(Standin()) as server:
+        place = server.url.removesuffix("/v1")
+        for words in ([], ["--verifier-model", "m"]):
+            done = CliRunner().invoke(app, ["judge", rollouts(tmp_path, ["a kitten"]), "--verifier", place, *words])
+            found, _, error = lines_of(done)
+            assert done.exit_code in (1, 2) and not found and "usually ends in /v1" in error
+
+
+@pytest.mark.parametrize("name", ["a\nb", "m\x1b[31m", "m\x00", " m", "m ", "m\u2028", "m\ud800", ""])
+def test_a_model_is_named_by_one_line(name):
+    with pytest.raises(ConfigError, match="verifier: ") as refused:
+        VerifierOptions(name)
+    assert str(refused.value).isprintable()
+
+
+@pytest.mark.parametrize("url", ["http://h\x00/v1", "http://h/v1\n", "http://h\x1b[31m/v1", "http://h/v1\u200b"])
+def test_an_address_has_no_control_characters(url):
+    for options in (lambda: VerifierOptions("m", url), lambda: EndpointOptions(url, "m")):
+        with pytest.raises(ConfigError, match="http"):
+            options()
+
+
+@pytest.mark.parametrize("given", [lambda: [1.0, 2.0], lambda: ["A", 1, 2], lambda: [10**400, 1, 2], lambda: None])
+def test_an_engine_of_ones_own_that_gives_no_letters_has_not_answered(given):
+    class Odd(ScriptedEngine):
+        async def choose(self, prompt, answers):
+            return AnswerScores(given(), 1)
+
+    async def engine():
+        return Odd()
+
+    with mmpr.Verifier("odd", make_engine=engine) as found, pytest.raises(EngineError, match="did not answer 1 of 1"):
+        mmpr.judge("Final Answer: a kitten", **OPEN, verifier=found)
+
+
+@pytest.mark.parametrize("seconds", [0, -1, math.nan, math.inf, "5"])
+def test_a_time_limit_is_a_number_of_seconds(seconds):
+    with pytest.raises(ConfigError, match="timeout_s"):
+        mmpr.Verifier("some", timeout_s=seconds)

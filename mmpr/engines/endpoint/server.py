@@ -77,6 +77,11 @@ class Server:
         self._prompt_tokens = self._cached_tokens = self._generated_tokens = 0
         self._closed = False
 
+    @property
+    def hint(self) -> str:
+        """Return the probable mistake if the server finds nothing at the address, as the end of a line; or ""."""
+        return "" if self.url.endswith("/v1") else "; such an address usually ends in /v1"
+
     async def models(self) -> dict[str, str]:
         """Return the served models, each with its owner; empty if the server does not list them. Makes one try.
 
@@ -169,7 +174,7 @@ class Server:
             raise RequestRefused(Reason.ENGINE_REFUSED, "the reply contains the key")
         try:
             record = read(response.json())
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
+        except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError):
             raise _Trouble(Kind.BROKEN, f"unexpected reply: {self._cleaned(response.text)}") from None
         self._answered = time.monotonic()
         if isinstance(record, Reply):
@@ -204,7 +209,8 @@ class Server:
             return _Trouble(Kind.BROKEN, words, _retry_after(response))
         self._answered = time.monotonic()  # a refusal too shows that the server is alive
         if response.status_code in _FOR_ALL:
-            return EngineError(f"{response.url.copy_with(query=None)}: {words}")
+            hint = self.hint if response.status_code == httpx.codes.NOT_FOUND else ""
+            return EngineError(f"{response.url.copy_with(query=None)}: {words}{hint}")
         return refusal(words)
 
     def _cleaned(self, words: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import math
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from itertools import accumulate, pairwise
 from typing import Any
@@ -27,6 +28,7 @@ _TOO_LONG = re.compile(r"(?i)context.length|max_model_len|maximum model length|(
 # For these servers, `top_k` 0 means "no limit". Without the field they would use the model's generation_config.
 _ZERO_TOP_K = frozenset({"vllm", "lmdeploy"})
 _MOST_TOKENS = 2**31
+_ROUNDING = 0.1  # above 0: servers that compute in bfloat16 give such log-probabilities
 _FLAG = {"continue_final_message": True, "add_generation_prompt": False}
 
 
@@ -160,10 +162,11 @@ def read_scored(answer: Json) -> tuple[Reply, list[float]]:
     Raises:
         ValueError, KeyError, TypeError, AttributeError: the JSON is no such reply.
     """
-    logprobs = [next(iter(of.values()))["logprob"] if of else 0.0 for of in answer["prompt_logprobs"]]
-    if not all(isinstance(logprob, int | float) and math.isfinite(logprob) for logprob in logprobs):
-        raise ValueError("a log-probability is not a number")
-    return read_reply(answer), [float(logprob) for logprob in logprobs]
+    given = [next(iter(of.values()))["logprob"] if of else 0.0 for of in answer["prompt_logprobs"]]
+    logprobs = list(map(_log_probability, given))
+    if -math.inf in logprobs:
+        raise ValueError("a token of the given text has probability 0")
+    return read_reply(answer), logprobs
 
 
 def read_likeliest(answer: Json) -> tuple[Reply, list[tuple[str, float]]]:
@@ -174,11 +177,22 @@ def read_likeliest(answer: Json) -> tuple[Reply, list[tuple[str, float]]]:
     """
     content = (answer["choices"][0].get("logprobs") or {}).get("content") or []
     listed = content[0]["top_logprobs"] if content else []
-    found = [(one["token"], one["logprob"]) for one in listed]
-    for token, logprob in found:
-        if not isinstance(token, str) or not isinstance(logprob, int | float) or math.isnan(logprob):
-            raise ValueError("a log-probability is not a number")
-    return read_reply(answer), found
+    if not all(isinstance(one["token"], str) for one in listed):
+        raise ValueError("a token is not a text")
+    return read_reply(answer), [(one["token"], _log_probability(one["logprob"])) for one in listed]
+
+
+def _log_probability(value: object) -> float:
+    """Return a log-probability as a float; -inf is probability 0.
+
+    Raises:
+        ValueError: it is a text, a bool, NaN, above 0 by more than rounding, or an integer that no float can hold.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError("a log-probability is not a number")
+    if value != -math.inf and not -sys.float_info.max <= value <= _ROUNDING:
+        raise ValueError("a number cannot be a log-probability")
+    return float(value)
 
 
 def scores_of(listed: Sequence[tuple[str, float]], answers: Sequence[str]) -> tuple[float, ...]:
