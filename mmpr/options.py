@@ -7,24 +7,51 @@ from __future__ import annotations
 
 import copy
 import re
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any
 
-DESCRIPTION = "description"
+DESCRIPTION, NEEDS = "description", "needs"
 
 _SERVER_URL = re.compile(r"https?://[^\s/@?#]+(?:/[^\s?#@]*)?")
 _VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
-def option(default: Any, description: str, **bounds: float) -> Any:  # noqa: ANN401 as `dataclasses.field`
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What an option has no effect without.
+
+    Args:
+        place: `section.name` of an option or a property that must be set; or `section.name!=value`.
+        otherwise: the end of the sentence "it has no effect ..".
+    """
+
+    place: str
+    otherwise: str
+
+    def are_met(self, settings: object) -> bool:
+        """Whether the option has an effect under these settings, a record of sections."""
+        place, _, excluded = self.place.partition("!=")
+        section, _, name = place.partition(".")
+        value = getattr(getattr(settings, section), name)
+        return str(value) != excluded if excluded else bool(value)
+
+
+def option(
+    default: Any,  # noqa: ANN401 as `dataclasses.field`
+    description: str,
+    *,
+    needs: Needs | None = None,
+    **bounds: float,
+) -> Any:  # noqa: ANN401 as `dataclasses.field`
     """Return a field of an options record.
 
     Args:
         default: copied for each record if it is a mapping or a list.
         description: one sentence or less, as `mmpr settings` prints it; with units.
+        needs: what it has no effect without.
         bounds: `ge`, `gt`, `le`, `lt`, checked when settings are read.
     """
-    metadata = {DESCRIPTION: description, **bounds}
+    metadata = {DESCRIPTION: description, NEEDS: needs, **bounds}
     if isinstance(default, dict | list):
         return field(default_factory=lambda: copy.copy(default), metadata=metadata)
     return field(default=default, metadata=metadata)

@@ -18,11 +18,12 @@ from functools import partial
 
 from mmpr.errors import ConfigError
 from mmpr.judging.rules import Rule
-from mmpr.options import option
+from mmpr.options import Needs, option
 from mmpr.prompts import has_media_tag
 from mmpr.types import Certainty, JudgedBy, Outcome, Pair, PairKind, Question, Reason, Response, Skip, Stage, Verdict
 from mmpr.verifier.opinions import UseVerifier
 
+_FORMAT_PAIRS = Needs("pairs.format_pairs", "without format_pairs=true")
 ANY, SAME = "any", "same"  # values of `PairOptions.chosen_from`
 
 Judged = tuple[Response, Verdict]
@@ -73,7 +74,9 @@ class PairOptions:
     )
     refusal_negatives: bool = option(False, "allow refusals as rejected sides")
     format_pairs: bool = option(True, "make pairs whose rejected side has no final answer")
-    unfinished_negatives: bool = option(False, "allow responses that max_tokens cut as rejected sides of format pairs")
+    unfinished_negatives: bool = option(
+        False, "allow responses that max_tokens cut as rejected sides of format pairs", needs=_FORMAT_PAIRS
+    )
     use_verifier: UseVerifier = option(
         UseVerifier.NONE,
         "sides for which a verifier's decision counts: none, both, chosen, rejected; proofs always count",

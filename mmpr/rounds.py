@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import NamedTuple
 
-from mmpr.options import option
+from mmpr.options import Needs, option
 from mmpr.pairing import Judged, PairOptions, Sides, outside_window, pairs_of, sides
 from mmpr.types import Outcome, Question
 
+_ROUNDS = Needs("sampling.adaptive", "without adaptive=true")
+_THOUGHTS = Needs("prompt.thinking!=off", "with thinking=off")
 # smallest chance that the remaining responses bring what is missing; benchmarks/NOTES.md compares other values
 _WORTH_ASKING = 0.12
 _ROUND_SHARE = 3  # a round asks for this part of the expected need
@@ -86,7 +88,7 @@ class SamplingOptions:
     adaptive: bool = option(
         True, "ask in rounds until a question has its pairs; false: n responses for every question, as in the paper"
     )
-    first_round: int = option(4, "responses in the first round, from which accuracy is computed", ge=1)
+    first_round: int = option(4, "responses in the first round, from which accuracy is computed", ge=1, needs=_ROUNDS)
     evaluate: bool = option(
         False, "compute figures instead of pairs, from questions with a reference answer; set by `mmpr eval`"
     )
@@ -95,7 +97,10 @@ class SamplingOptions:
     top_p: float = option(1.0, "probability mass of the likeliest tokens to sample from; 1: all", gt=0, le=1)
     max_tokens: int = option(4096, "most tokens of a response, thoughts included", ge=1)
     max_thought_tokens: int | None = option(
-        None, "tokens of thoughts after which vLLM closes them and the answer begins; None: no limit", ge=0
+        None,
+        "tokens of thoughts after which vLLM closes them and the answer begins; None: no limit",
+        ge=0,
+        needs=_THOUGHTS,
     )
     seed: int = option(0, "seed of the sample of rows, and of the requests if seeded is true")
     seeded: bool = option(False, "send a seed with each request, made of seed, question and stage")

@@ -12,7 +12,8 @@ from mmpr.builder.build_flow import connect, paired_anew, refuse_damaged_chunks,
 from mmpr.builder.build_start import BuildStart
 from mmpr.builder.chronicle import chronicled
 from mmpr.builder.exclude import keep_list
-from mmpr.builder.finish import finish, finished_report
+from mmpr.builder.finish import finish, finished_report, unused_by
+from mmpr.builder.progress_views import report_notes
 from mmpr.builder.shared_engines import Shared
 from mmpr.builder.stopping import stop_signal
 from mmpr.builder.stored_settings import NOWHERE
@@ -22,6 +23,7 @@ from mmpr.engines.protocol import Engine
 from mmpr.errors import ConfigError, RunFolderError
 from mmpr.log import LogFormat
 from mmpr.pool import MakeEngine
+from mmpr.redact import redacted
 from mmpr.reporting.report_record import Report
 from mmpr.run import RunFolder, read_manifest
 from mmpr.run.folder import MANIFEST
@@ -80,6 +82,7 @@ def ask_about_run(
         raise ConfigError("verifier: name the model to ask: self, a model, or the model of a server (verifier_url)")
     refuse_lost(folder)
     _refuse_unfinished(folder)
+    report_notes(unused_by(folder, config), run=redacted(folder.url), as_json=log_format is LogFormat.JSON)
     maker = make_verifier or _own_maker(config)
     with ExitStack() as stack:
         stopping = stack.enter_context(stop_signal())

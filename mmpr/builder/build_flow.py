@@ -17,7 +17,7 @@ from mmpr.builder.engine_choice import placement, ray_address, recipe
 from mmpr.builder.evaluation_flow import finish_evaluation
 from mmpr.builder.exclude import keep_list
 from mmpr.builder.failure_watch import FailureWatch
-from mmpr.builder.finish import finish, finished_report, preview, refuse_lost_answers
+from mmpr.builder.finish import finish, finished_report, preview, refuse_lost_answers, unused_by
 from mmpr.builder.layout import EnteredRun, decided, enter, identity, refuse_nameless, require_identity, sources_of
 from mmpr.builder.metering import Metering
 from mmpr.builder.node_probe import make_probe
@@ -45,7 +45,7 @@ from mmpr.reporting.report_record import PairingPreview, Report
 from mmpr.run import RunFolder, read_manifest
 from mmpr.run.heartbeat import claimed
 from mmpr.run.verifier_files import asked_chunks, load_answers_commit, take_answers
-from mmpr.settings.config import BuildConfig, Mark, changed, engine_tiles, of_sources, part
+from mmpr.settings.config import BuildConfig, Mark, changed, engine_tiles, of_sources, part, unused_settings
 from mmpr.sources import Index, Source, index
 from mmpr.verification import damaged_chunks, file_fault
 from mmpr.verifier.verifier_options import VerifierKind
@@ -112,7 +112,8 @@ def build(
             sources = sources_of(config)
             counted = [index(source) for source in sources]
             sources = decided(folder, config, sources, counted)
-        report_notes(source_notes(sources, counted), run=redacted(folder.url), as_json=as_json)
+        notes = [*unused_settings(config, [Mark.IDENTITY]), *unused_by(folder, config)]
+        report_notes([*notes, *source_notes(sources, counted)], run=redacted(folder.url), as_json=as_json)
         if config.cluster.strict:
             refuse_bad_rows(sources, counted, [judge_options(one.config) for one in of_sources(config)])
         stack.enter_context(swept(folder, abandoned=shared is None and ray_address(config) is None))
@@ -237,6 +238,7 @@ def pair_again(out: str, overrides: list[str], *, to: str | None = None) -> Repo
     _refuse_asking(config)
     refuse_lost(folder)
     refuse_lost_answers(folder, config)
+    report_notes(unused_by(folder, config), run=redacted(folder.url), as_json=False)
     with stop_signal():
         if to is not None:
             folder = _copied(folder, to)
@@ -272,6 +274,7 @@ def preview_pairs(out: str, overrides: list[str]) -> PairingPreview:
     folder, config = paired_anew(out, overrides)
     _refuse_asking(config)
     refuse_lost_answers(folder, config)
+    report_notes(unused_by(folder, config), run=redacted(folder.url), as_json=False)
     with pool.task_room():
         return preview(folder, config)
 

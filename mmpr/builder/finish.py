@@ -26,10 +26,11 @@ from mmpr.run import (
 )
 from mmpr.run.exclusion import list_name
 from mmpr.run.folder import DATA, EXCLUDE
-from mmpr.run.verifier_files import answers_record
-from mmpr.settings.config import BuildConfig, Mark, of_sources, part
+from mmpr.run.verifier_files import answers_record, asked_chunks
+from mmpr.settings.config import BuildConfig, Mark, of_sources, part, unused_settings
 from mmpr.verification import lost_answers
 from mmpr.verifier.opinions import UseVerifier
+from mmpr.verifier.verifier_options import VerifierOptions
 
 Waiting = Callable[[str], AbstractContextManager[object]]  # shows inside the block what the build is waiting for
 REPORTS = (CARD, PAGE, REPORT)
@@ -129,6 +130,18 @@ def refuse_lost_answers(folder: RunFolder, config: BuildConfig) -> None:
     counts = any(one.config.pairs.use_verifier is not UseVerifier.NONE for one in of_sources(config))
     if counts and (lost := lost_answers(folder, had_some=_reports_a_verifier(folder))):
         raise RunFolderError(f"{lost}; use_verifier=none pairs without them")
+
+
+def unused_by(folder: RunFolder, config: BuildConfig) -> list[str]:
+    """Return one line for each setting of pairing, of a verifier or of operation that has no effect on this run."""
+    notes = unused_settings(config, (Mark.SELECTION, Mark.OPERATION))
+    if not config.verifier.asks and not asked_chunks(folder):
+        each = [one.config for one in of_sources(config)]
+        uses = any(one.pairs.use_verifier is not UseVerifier.NONE for one in each)
+        margin = any(one.verifier.min_margin != VerifierOptions().min_margin for one in each)
+        names = [name for name, given in (("use_verifier", uses), ("min_margin", margin)) if given]
+        notes += [f"{name}: has no effect, because no verifier was asked (docs/verifier.md)" for name in names]
+    return notes
 
 
 def _reports_a_verifier(folder: RunFolder) -> bool:

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from mmpr.errors import ConfigError
-from mmpr.options import derived, is_server_url, is_variable_name, option
+from mmpr.options import Needs, derived, is_server_url, is_variable_name, option
 from mmpr.types import Thinking
 
+_ENDPOINT = Needs("endpoint.url", "without engine=endpoint")
 UNKNOWN_MODEL = "unknown"  # the model of imported responses that name none
 
 # Fields of a request that mmpr sets from other settings; `endpoint_body` may not set them.
@@ -76,18 +77,28 @@ class EndpointOptions:
     url: str | None = option(None, "base URL of an OpenAI-compatible server, such as http://host:8000/v1")
     model: str = derived("")
     key_env: str | None = option(
-        None, "name of the environment variable with the server's key; it must be set wherever engines run"
+        None,
+        "name of the environment variable with the server's key; it must be set wherever engines run",
+        needs=_ENDPOINT,
     )
     continues: Literal["auto", "exact", "text", "none"] = option(
-        "auto", "how a prefix is continued: exact (token ids), text, or none; auto: what the server supports"
+        "auto",
+        "how a prefix is continued: exact (token ids), text, or none; auto: what the server supports",
+        needs=_ENDPOINT,
     )
     image_tag: str = option(
-        "auto", "tag that stands for an image inside a text; parts: send text and images as separate parts"
+        "auto",
+        "tag that stands for an image inside a text; parts: send text and images as separate parts",
+        needs=_ENDPOINT,
     )
-    body: dict[str, Any] = option({}, "further fields of each request; no keys, because the run stores them")
-    concurrency: int = option(64, "most requests that one engine has open at a time", ge=1)
-    timeout_s: float = option(600.0, "seconds for one request", gt=0)
-    patience_s: float = option(300.0, "seconds without any answer after which a failing server counts as dead", gt=0)
+    body: dict[str, Any] = option(
+        {}, "further fields of each request; no keys, because the run stores them", needs=_ENDPOINT
+    )
+    concurrency: int = option(64, "most requests that one engine has open at a time", ge=1, needs=_ENDPOINT)
+    timeout_s: float = option(600.0, "seconds for one request", gt=0, needs=_ENDPOINT)
+    patience_s: float = option(
+        300.0, "seconds without any answer after which a failing server counts as dead", gt=0, needs=_ENDPOINT
+    )
     max_tiles: int | None = derived(None)
     thinking: tuple[Thinking, ...] = derived(())
     max_thought_tokens: int | None = derived(None)

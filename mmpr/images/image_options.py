@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mmpr.options import option
+from mmpr.options import Needs, option
+
+_HOSTS = Needs("images.allowed_hosts", "without allowed_hosts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,5 +31,5 @@ class ImageOptions:
         (),
         "where images may be fetched from, such as example.org, *.example.org, s3://bucket; empty: nowhere",
     )
-    fetch_timeout_s: float = option(60.0, "seconds to fetch one image or video", gt=0)
-    fetch_retries: int = option(3, "how often a fetch is retried after a temporary fault", ge=0)
+    fetch_timeout_s: float = option(60.0, "seconds to fetch one image or video", gt=0, needs=_HOSTS)
+    fetch_retries: int = option(3, "how often a fetch is retried after a temporary fault", ge=0, needs=_HOSTS)

@@ -18,7 +18,7 @@ from mmpr import pool
 from mmpr.builder.build_flow import swept
 from mmpr.builder.chronicle import BUILT, Chronicle, chronicled
 from mmpr.builder.exclude import keep_list
-from mmpr.builder.finish import finish, finished_report
+from mmpr.builder.finish import finish, finished_report, unused_by
 from mmpr.builder.layout import drop_damaged, readings, source_of, versions
 from mmpr.builder.progress_views import report_notes, waiting
 from mmpr.builder.run_recipes import judge_options
@@ -104,7 +104,7 @@ def import_file(
             raise SourceError(f"{groups.facts.first_bad} (strict ends the import here)")
         config = settled_by_rows(config, groups.facts, source, names_version=names_version)
         notes = import_notes(config, groups.facts, len(groups), groups.lenient)
-        report_notes(notes, run=redacted(folder.url), as_json=as_json)
+        report_notes([*unused_by(folder, config), *notes], run=redacted(folder.url), as_json=as_json)
         _enter(folder, config, source, groups)
         outcome = _import(folder, config, source, groups, heartbeat, chronicle)
         chronicle.add("complete", "nothing was left to do" if outcome.idle else "")

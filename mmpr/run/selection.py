@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from mmpr.options import option
+from mmpr.options import Needs, option
 from mmpr.run.exclusion import Exclusion
 from mmpr.run.split import Split, moved_images
 from mmpr.types import Pair, PairKind, Question, Reason, Skip, Stage
@@ -41,6 +41,7 @@ class DatasetOptions:
     max_format_fraction: float | None = option(
         None,
         "largest fraction of format pairs among a source's correctness and format pairs; None: no limit",
+        needs=Needs("pairs.format_pairs", "without format_pairs=true"),
         ge=0,
         le=1,
     )
@@ -50,7 +51,11 @@ class DatasetOptions:
     exclude: str | None = option(
         None, "list of a benchmark (.jsonl, .parquet, .txt) whose images and questions are skipped"
     )
-    exclude_texts: bool = option(True, "exclude questions with an equal text too, not only with an equal image")
+    exclude_texts: bool = option(
+        True,
+        "exclude questions with an equal text too, not only with an equal image",
+        needs=Needs("dataset.exclude", "without exclude"),
+    )
     embed_images: bool = option(
         True, "store the bytes of images in data/; false: store paths of local files where possible"
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import Field as OptionField
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import date
@@ -26,7 +26,7 @@ from mmpr.engines.engine_options import EndpointOptions, EngineOptions
 from mmpr.errors import ConfigError
 from mmpr.images import ImageOptions
 from mmpr.judging import JudgeOptions
-from mmpr.options import DESCRIPTION
+from mmpr.options import DESCRIPTION, NEEDS, Needs
 from mmpr.pairing import PairOptions, needs_scores
 from mmpr.pocket import POCKET
 from mmpr.pool import ClusterOptions
@@ -212,12 +212,14 @@ class Setting:
         place: its section and field; the field is None for `sources` and `per_source`.
         mark: what a change means.
         description: one sentence or less.
+        needs: what it has no effect without.
     """
 
     name: str
     place: tuple[str, str | None]
     mark: Mark
     description: str
+    needs: Needs | None = None
 
     @property
     def full_name(self) -> str:
@@ -239,7 +241,8 @@ def settings_by_name() -> dict[str, Setting]:
             name = _SHORT.get(full, option.name)
             assert name not in found, f"two settings are named {name}"
             mark = _OTHER_MARKS.get(full, _MARKS[section])
-            found[name] = Setting(name, (section, option.name), mark, option.metadata[DESCRIPTION])
+            words, needs = option.metadata[DESCRIPTION], option.metadata[NEEDS]
+            found[name] = Setting(name, (section, option.name), mark, words, needs)
     return found
 
 
@@ -403,6 +406,27 @@ def engine_tiles(config: BuildConfig) -> int | None:
 def part(config: BuildConfig, mark: Mark) -> dict[str, Any]:
     """Return the settings with one mark as plain values, by short name."""
     return {name: value for name, value in plain(config).items() if settings_by_name()[name].mark is mark}
+
+
+def unused_settings(config: BuildConfig, marks: Collection[Mark] = tuple(Mark)) -> list[str]:
+    """Return one line for each setting with these marks that differs from its default and has no effect in any source.
+
+    Args:
+        config: the settings.
+        marks: which settings to look at.
+    """
+    default, each = BuildConfig(), [one.config for one in of_sources(config)]
+    found = []
+    for setting in settings_by_name().values():
+        section, field = setting.place
+        needs = setting.needs if setting.mark in marks else None
+        if needs is None or field is None:
+            continue
+        usual = getattr(getattr(default, section), field)
+        setters = [one for one in each if getattr(getattr(one, section), field) != usual]
+        if setters and not any(map(needs.are_met, setters)):
+            found.append(f"{setting.name}: has no effect {needs.otherwise}")
+    return found
 
 
 def load(file: Path | None, overrides: list[str], *, pocket: bool) -> BuildConfig:

@@ -8,10 +8,13 @@ from enum import StrEnum
 from typing import Any
 
 from mmpr.errors import ConfigError
-from mmpr.options import is_server_url, is_variable_name, option
+from mmpr.options import Needs, is_server_url, is_variable_name, option
 from mmpr.verifier.verifier_prompts import format_for
 
 NONE, SELF = "none", "self"  # values of `VerifierOptions.model`
+_VERIFIER = Needs("verifier.asks", "without a verifier")
+_SERVER = Needs("verifier.url", "without verifier_url")
+_OWN_ENGINES = Needs("verifier.has_engines", "without a verifier that has engines of its own")
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,20}://|[A-Za-z0-9.-]{1,253}:[0-9]{1,5}(?:/|$)")
 
 
@@ -43,19 +46,35 @@ class VerifierOptions:
     )
     url: str | None = option(None, "base URL of an OpenAI-compatible server that serves the verifier")
     key_env: str | None = option(
-        None, "name of the environment variable with that server's key; it must be set wherever engines run"
+        None,
+        "name of the environment variable with that server's key; it must be set wherever engines run",
+        needs=_SERVER,
     )
-    timeout_s: float = option(120.0, "seconds for one request to that server", gt=0)
-    patience_s: float = option(120.0, "seconds without any answer after which that server counts as dead", gt=0)
-    revision: str | None = option(None, "commit of the verifier's repository; None: the newest")
-    tensor_parallel_size: int = option(1, "GPUs for one engine of the verifier, all on one node", ge=1)
-    context_tokens: int = option(4096, "most tokens of a verifier's prompt, for engines of its own", ge=64)
-    vllm: dict[str, Any] = option({}, "further engine arguments of vLLM, for engines of the verifier's own")
+    timeout_s: float = option(120.0, "seconds for one request to that server", gt=0, needs=_SERVER)
+    patience_s: float = option(
+        120.0, "seconds without any answer after which that server counts as dead", gt=0, needs=_SERVER
+    )
+    revision: str | None = option(None, "commit of the verifier's repository; None: the newest", needs=_OWN_ENGINES)
+    tensor_parallel_size: int = option(
+        1, "GPUs for one engine of the verifier, all on one node", ge=1, needs=_OWN_ENGINES
+    )
+    context_tokens: int = option(
+        4096, "most tokens of a verifier's prompt, for engines of its own", ge=64, needs=_OWN_ENGINES
+    )
+    vllm: dict[str, Any] = option(
+        {}, "further engine arguments of vLLM, for engines of the verifier's own", needs=_OWN_ENGINES
+    )
     both_orders: bool | None = option(
-        None, "ask with the letters in both orders and count agreement only; None: if the verifier knows both"
+        None,
+        "ask with the letters in both orders and count agreement only; None: if the verifier knows both",
+        needs=_VERIFIER,
     )
     audit: float = option(
-        0.02, "fraction of the proven verdicts that the verifier is asked about too, to measure both", ge=0, le=1
+        0.02,
+        "fraction of the proven verdicts that the verifier is asked about too, to measure both",
+        ge=0,
+        le=1,
+        needs=_VERIFIER,
     )
     min_margin: float = option(
         2.0, "least margin, in nats between the likeliest letter and the next, at which an answer counts", ge=0
@@ -91,6 +110,11 @@ class VerifierOptions:
         if self.url is not None:
             return VerifierKind.ENDPOINT
         return VerifierKind.SELF if self.model == SELF else VerifierKind.MODEL
+
+    @property
+    def has_engines(self) -> bool:
+        """Whether engines of its own run."""
+        return self.asks and self.kind is VerifierKind.MODEL
 
     @property
     def swaps(self) -> bool:
