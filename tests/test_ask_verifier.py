@@ -303,3 +303,192 @@ def test_what_cannot_be_asked_is_one_line(built, source, tmp_path, words, line):
     done = CliRunner().invoke(app, [word.format(run=built, source=source, new=tmp_path / "new") for word in words])
     assert done.exit_code in (1, 2), done.output
     assert line in done.output and "Traceback" not in done.output
+
+
+# -- requests that fail -----------------------------------------------------------------------------------------------
+
+
+async def refusing(place):
+    """Refuses what is about a question that a file names; the file may be changed between two starts."""
+    from pathlib import Path
+
+    from mmpr.engines.scripted import ScriptedEngine
+    from mmpr.errors import RequestRefused
+    from mmpr.types import Reason
+
+    def choices(prompt, answers):
+        with Path(place, "asked").open("a") as file:
+            file.write(f"{prompt.question_id}\n")
+        if prompt.question_id in Path(place, "refused").read_text().split():
+            raise RequestRefused(Reason.ENGINE_REFUSED, f"HTTP 500 at {prompt.question_id} (5 times)")
+        return scripted.knows_all(prompt, answers)
+
+    return ScriptedEngine(choices=choices)
+
+
+@pytest.fixture
+def refusals(tmp_path):
+    """Make a verifier that refuses some questions; returns (maker, what to refuse from now on, who was asked)."""
+    place = tmp_path / "refusals"
+    place.mkdir()
+
+    def refuse(names):
+        (place / "refused").write_text(" ".join(names))
+        (place / "asked").write_text("")
+
+    def asked():
+        return {*(place / "asked").read_text().split()}
+
+    return functools.partial(refusing, str(place)), refuse, asked
+
+
+ASKING = ["verifier=judge-3b", "use_verifier=both", "audit=0"]
+OPEN = [f"q{i}" for i in range(0, N, 2)]
+
+
+def test_what_could_not_be_asked_is_said_and_asked_again_alone(built, tmp_path, refusals):
+    out, (make, refuse, asked) = copied(built, tmp_path), refusals
+    refuse(["q2", "q20"])
+    report = ask_about_run(str(out), ASKING, make_verifier=make).report
+    assert asked() == {*OPEN} and sum(one.faults for one in report.verifier.groups.values()) == 6
+    done = CliRunner().invoke(app, ["report", str(out)])
+    assert "6 responses could not be asked about (6 engine_refused)" in done.stderr
+    assert f"mmpr ask-verifier {out} --model judge-3b" in done.stderr
+    for name in ("README.md", "report.html"):
+        assert "mmpr ask-verifier DIR --model judge-3b" in (out / name).read_text()
+    kept = (out / "verifier" / "00001.json").read_bytes()  # q8 to q15
+    refuse([])
+    outcome = ask_about_run(str(out), ASKING, make_verifier=make)
+    assert asked() == {"q2", "q20"} and not outcome.idle
+    assert not any(one.faults for one in outcome.report.verifier.groups.values())
+    assert (out / "verifier" / "00001.json").read_bytes() == kept
+    whole = copied(built, tmp_path / "whole")
+    ask_about_run(str(whole), ASKING, make_verifier=scripted.knowing)
+    assert shards(out) == shards(whole)
+    assert ask_about_run(str(out), ASKING, make_verifier=make).idle
+    assert "could not be asked" not in CliRunner().invoke(app, ["report", str(out)]).output
+    assert verify(str(out)) == []
+
+
+@pytest.mark.parametrize("refused", [OPEN, [*OPEN[:4], *OPEN[5:10]]], ids=["all", "most"])
+def test_a_verifier_that_mostly_refuses_ends_in_one_line_and_loses_nothing(built, tmp_path, refusals, refused):
+    out, (make, refuse, asked) = copied(built, tmp_path), refusals
+    before = shards(out)
+    refuse(refused)
+    outcome = ask_about_run(str(out), ASKING, make_verifier=make)
+    assert outcome.report is None and outcome.stopped is None
+    n = 3 * len(refused)
+    assert outcome.failing.startswith(f"{n} of 36 verdicts failed, {n} of them with engine_refused")
+    assert "HTTP 500 at q" in outcome.failing and "\n" not in outcome.failing
+    assert shards(out) == before and verify(str(out)) == []
+    answered = {*OPEN} - {*refused}
+    refuse([])
+    again = ask_about_run(str(out), ASKING, make_verifier=make)
+    assert again.report is not None and asked() == {*OPEN} - answered
+    assert not any(one.faults for one in again.report.verifier.groups.values())
+
+
+def test_a_share_that_may_fail_is_a_setting(built, tmp_path, refusals):
+    out, (make, refuse, _) = copied(built, tmp_path), refusals
+    refuse(OPEN)
+    outcome = ask_about_run(str(out), [*ASKING, "max_failure_fraction=1"], make_verifier=make)
+    assert outcome.report is not None
+
+
+def test_another_verifier_that_refuses_everything_leaves_the_answers_of_the_first(verified, tmp_path, refusals):
+    out, (make, refuse, _) = copied(verified, tmp_path), refusals
+    before = [one.answer for question in committed(out) for one in question.responses]
+    refuse([f"q{i}" for i in range(N)])
+    assert ask_about_run(str(out), ASKING, make_verifier=make, anew=True).failing
+    assert [one.answer for question in committed(out) for one in question.responses] == before
+    refuse([])
+    ask_about_run(str(out), ASKING, make_verifier=make, anew=True)
+    models = {one.answer.model for question in committed(out) for one in question.responses if one.answer}
+    assert models == {"judge-3b"}
+
+
+def test_a_build_whose_verifier_refuses_ends_with_3_and_asks_again(source, tmp_path, refusals):
+    out, (make, refuse, asked) = tmp_path / "run", refusals
+    refuse([f"q{i}" for i in range(N)])
+    outcome = run(source, out, make_verifier=make, verifier="judge-3b", use_verifier="both")
+    assert outcome.report is None and outcome.failing
+    refuse(["q4"])
+    outcome = run(source, out, make_verifier=make, verifier="judge-3b", use_verifier="both")
+    assert outcome.report.verifier.groups["undecided"].faults
+    assert {*OPEN} <= asked()
+    assert run(source, out, make_verifier=make, verifier="judge-3b", use_verifier="both").idle
+
+
+# -- answers that are gone --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("gone", ["all", "one"])
+@pytest.mark.parametrize("old", [False, True], ids=["now", "older"])
+def test_answers_that_are_gone_are_missed(verified, tmp_path, gone, old):
+    if gone == "one" and old:
+        pytest.skip("an older manifest does not say how many there were")
+    out = copied(verified, tmp_path)
+    pair_again(str(out), ["use_verifier=both"])
+    before = shards(out)
+    if old:
+        _as_older(out)
+    for path in (out / "verifier").glob("*.json" if gone == "all" else "00001.json"):
+        path.unlink()
+    (line,) = verify(str(out))
+    assert "verifier/" in line and f"mmpr ask-verifier {out}" in line
+    for words in (["pair", str(out)], ["pair", str(out), "max_uses=1"], ["pair", str(out), "--dry-run"]):
+        done = CliRunner().invoke(app, words)
+        assert done.exit_code == 1 and len(done.stderr.splitlines()) == 1
+        assert f"mmpr ask-verifier {out}" in done.stderr and "use_verifier=none" in done.stderr
+    assert shards(out) == before
+    done = CliRunner().invoke(app, ["pair", str(out), "use_verifier=none"])
+    assert done.exit_code == 0 and verify(str(out)) == []
+
+
+def _as_older(out):
+    """Make the manifest of an mmpr that did not note the answers."""
+    from mmpr.run.json_records import sealed
+
+    path = out / "manifest.json"
+    path.write_bytes(sealed({k: v for k, v in json.loads(path.read_bytes()).items() if k not in ("answers", "sha256")}))
+
+
+def test_asking_again_brings_lost_answers_back(verified, tmp_path):
+    out = copied(verified, tmp_path)
+    pair_again(str(out), ["use_verifier=both"])
+    before = shards(out)
+    (out / "verifier" / "00001.json").unlink()
+    ask_about_run(str(out), ["verifier=self"], make_verifier=scripted.knowing)
+    assert shards(out) == before and verify(str(out)) == []
+
+
+def test_a_run_that_was_asked_and_not_paired_again_is_paired_by_the_same_command(built, tmp_path):
+    out, whole = copied(built, tmp_path), copied(built, tmp_path / "whole")
+    before = (out / "manifest.json").read_bytes()
+    ask_about_run(str(whole), ASKING, make_verifier=scripted.knowing)
+    shutil.copytree(whole / "verifier", out / "verifier")  # as if it had been killed before it paired
+    shutil.copy(whole / "run.json", out / "run.json")
+    assert (out / "manifest.json").read_bytes() == before
+    assert not ask_about_run(str(out), ASKING, make_verifier=scripted.knowing).idle
+    assert shards(out) == shards(whole)
+
+
+@pytest.mark.parametrize("cut", ["answers", "run"])
+def test_a_copy_that_was_cut_off_is_finished_by_the_same_command_or_refused(verified, tmp_path, monkeypatch, cut):
+    out, to = copied(verified, tmp_path), tmp_path / "copy"
+    pair_again(str(out), ["use_verifier=both"])
+    name = "mmpr.builder.build_flow.take_answers" if cut == "answers" else "mmpr.builder.build_flow.finish"
+    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+        patch.setattr(name, lambda *_, **__: 1 / 0)
+        pair_again(str(out), ["max_uses=1"], to=str(to))
+    if cut == "answers":
+        with pytest.raises(RunFolderError, match="another folder"):
+            pair_again(str(out), ["max_uses=1"], to=str(to))
+        assert verify(str(to))
+        return
+    pair_again(str(out), ["max_uses=1"], to=str(to))
+    assert len(list((to / "verifier").glob("*.json"))) == 3 and verify(str(to)) == []
+    with pytest.raises(RunFolderError, match="holds a run already"):
+        pair_again(str(out), ["max_uses=1"], to=str(to))
+    pair_again(str(out), ["max_uses=1"])
+    assert shards(to) == shards(out)

@@ -9,7 +9,13 @@ from mmpr.settings.config import BuildConfig, load, settings_by_name, unused_set
 from mmpr.settings.presets import preset_names
 
 DECLARED = {name: one for name, one in settings_by_name().items() if one.needs is not None}
-OTHER = {"max_thought_tokens": 20, "both_orders": False, "exclude_texts": False, "verifier_revision": "abc"}
+OTHER = {
+    "max_thought_tokens": 20,
+    "audit": 0.5,
+    "both_orders": False,
+    "exclude_texts": False,
+    "verifier_revision": "abc",
+}
 # What makes each need unmet or met, as overrides.
 UNMET = {
     "without a verifier": [],

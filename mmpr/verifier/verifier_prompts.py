@@ -21,9 +21,19 @@ MOST_REFERENCE_CHARS = 300
 MOST_ANSWER_CHARS = 150
 MOST_EXCERPT_CHARS = 300
 
-# The start of every special token of known chat templates: `<|im_end|>`, `</s>`, `<IMG_CONTEXT>`, `<｜User｜>`.
-_TOKEN_START = re.compile(r"<(?=[|｜/!A-Za-z_])|\[(?=/?[A-Z_]{2,20}\])")
-_DELIMITER = re.compile(r"<{3,}|>{3,}")
+# The start of every special token of known chat templates and tokenizers: `<|im_end|>`, `</s>`, `<IMG_CONTEXT>`,
+# `<｜User｜>`, MiniCPM's `<用户>`, Llama's `<0x0A>`, `[INST]`, ChatGLM's `[gMASK]`, EXAONE's `[|user|]`, InternLM's
+# `[UNUSED_TOKEN_145]`, MiniMax's `]~b]` and `[e~[`, Falcon's `>>TITLE<<`. `a<5` and `[1]` stay as they are. Tokenizers
+# that normalize by NFKC read `＜` as `<`.
+_TOKEN_START = re.compile(
+    r"[<＜﹤](?=[^\s\d=<＜﹤]|0x)|[\[［](?=[/|｜]{0,2}[^\W\d]\w{0,40}[|｜]?[\]］])|[\]］](?=~)|[\[［](?=e~)"
+    r"|>>(?=[A-Z]+<)"
+)
+# The frame of `COMPASS`, whatever its blanks, its apostrophe and its case.
+_FRAME = re.compile(
+    r"[<＜﹤] ?(?:original question|standard answer|candidate['’`´]? ?s answer) (?:begin|end) ?[>＞﹥]", re.IGNORECASE
+)
+_DELIMITER = re.compile(r"[<＜﹤]{3,}|[>＞﹥]{3,}")
 # Control and format characters, surrogates, and what fonts show as nothing (Unicode's Default_Ignorable_Code_Point).
 _INVISIBLE = re.compile(
     rf"[{SHIELD}\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f"
@@ -182,6 +192,7 @@ def last_sentences(text: str, most: int = MOST_EXCERPT_CHARS) -> str:
 def as_data(text: str, most: int) -> str:
     """Return text as one line of at most `most` characters that cannot close its delimiters."""
     line = " ".join(_INVISIBLE.sub("", text).split())
+    line = _FRAME.sub("(...)", line)
     line = _DELIMITER.sub(lambda found: found[0][:2], line)
     line = _TOKEN_START.sub(lambda found: f"{found[0]} ", line)
     if len(line) <= most:
