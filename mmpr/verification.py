@@ -21,7 +21,7 @@ from mmpr.run.folder import CHUNKS, DATA, EVENTS, MANIFEST, RUN, STARTS, RunFold
 from mmpr.run.manifest import Manifest, read_manifest
 from mmpr.run.parquet_reader import batches
 from mmpr.run.split import TRAIN, VALIDATION, image_number
-from mmpr.run.verifier_files import VERIFIER, asked_chunks, commit_name, load_answers_commit
+from mmpr.run.verifier_files import VERIFIER, asked_chunks, commit_name, load_answers_commit, read_table
 from mmpr.types import JudgedBy, Pair, PairKind, TableRow
 
 # More faults of one kind give no new information.
@@ -152,13 +152,24 @@ def check_chunk(folder: RunFolder, commit: ChunkCommit) -> list[str]:
 def _check_answers(folder: RunFolder) -> Iterator[str]:
     """Report damaged files of a verifier's answers."""
     for chunk in sorted(asked_chunks(folder)):
+        remedy = f"delete {commit_name(chunk)} and ask again: mmpr ask-verifier {folder.url}"
         try:
             commit = load_answers_commit(folder, chunk)
         except RunFolderError as error:
             yield str(error)
             continue
-        if commit is not None and (fault := file_fault(folder, commit.file)):
-            yield f"{fault}; delete {commit_name(chunk)} and ask again: mmpr ask-verifier {folder.url}"
+        if commit is None:
+            continue
+        if fault := file_fault(folder, commit.file):
+            yield f"{fault}; {remedy}"
+            continue
+        try:
+            answers = read_table(folder, commit)
+        except RunFolderError as error:
+            yield f"{str(error).rpartition(';')[0]}; {remedy}"
+            continue
+        if len(answers) != commit.file.rows:
+            yield f"{commit.file.path} records {commit.file.rows} answers, {len(answers)} are there; {remedy}"
 
 
 def lost_answers(folder: RunFolder, *, had_some: bool = False) -> str | None:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from mmpr.builder.admission import Admission
 from mmpr.builder.answer import AnsweredQuestion, AskRecipe, Rounds, answer, open_images, unopened
@@ -30,6 +31,7 @@ from mmpr.sources import LeaseRange, Row, Source, read_hashed
 from mmpr.types import DecodedImage, Question, Reason, Response, Skip, Stage, Verdict
 
 Ask = Callable[[Row], Awaitable[AnsweredQuestion]]
+T = TypeVar("T")
 
 _WRITE_PAUSES_S = (0.2, 0.6, 1.8, 5.4)  # for a disk that is full for a moment, or a share whose server restarts
 _SHOWN_CHARS = 300  # of an exception's text
@@ -122,7 +124,7 @@ class ChunkWork:
             if settings.cluster.strict:
                 _refuse_faults(answered, settings.source)
             attempt = Attempt(lease.chunk, lease.attempt, lease.payload, sha256, began)
-            return await _commit(context, settings, attempt, answered)
+            return await insistently(functools.partial(_beside, context, settings, attempt, answered))
 
 
 def _read(settings: ChunkSettings, leased: LeaseRange, spool: Spool) -> tuple[list[Row], str]:
@@ -130,27 +132,24 @@ def _read(settings: ChunkSettings, leased: LeaseRange, spool: Spool) -> tuple[li
     return judgeable(rows, settings.source, settings.judge), sha256
 
 
-async def _commit(
-    context: WorkContext, settings: ChunkSettings, attempt: Attempt, answered: list[AnsweredQuestion]
-) -> ChunkReport:
-    """Judge and commit.
-
-    If the folder cannot be written, try again for some seconds, because the responses were paid for.
+async def insistently(write: Callable[[], Awaitable[T]]) -> T:
+    """Write what was paid for; if the folder cannot be written, try again for some seconds.
 
     Raises:
         RunFolderError: it could not be written at the last try either; names the path.
     """
     for pause_s in _WRITE_PAUSES_S:
         try:
-            return await _beside(context, settings, attempt, answered)
+            return await write()
         except (RunFolderError, TaskFailed):
             await asyncio.sleep(pause_s)
-    return await _beside(context, settings, attempt, answered)
+    return await write()
 
 
 async def _beside(
     context: WorkContext, settings: ChunkSettings, attempt: Attempt, answered: list[AnsweredQuestion]
 ) -> ChunkReport:
+    """Judge and commit in a CPU task."""
     try:
         return await context.beside(judge_and_commit, settings, attempt, answered)
     except SpoolGone:

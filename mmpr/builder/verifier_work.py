@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from mmpr.builder.chunk import insistently
 from mmpr.builder.work_threads import WorkThreads
 from mmpr.engines.protocol import Engine
 from mmpr.engines.verifier_requests import VerifierAsk, VerifierReply, ask_verifier, verifier_prompts
@@ -115,16 +116,9 @@ class VerifierWork:
         threads = self._threads = self._threads or WorkThreads(settings.cluster)
         commit, requests = await threads.compute(open_requests, settings, lease.chunk)
         stored, same = await threads.compute(_stored_answers, settings, commit)
-        kept = {place: answer for place, answer in same.items() if not answer.is_missing}
+        kept = {place: answer for place, answer in (same or {}).items() if not answer.is_missing}
         requests = [one for one in requests if not one.places <= kept.keys()]
-        dangerous = dict(lease.quarantined)
-        asked = [one for one in requests if one.question.row not in dangerous]
-        ask = partial(_ask, engine, settings.ask)
-        found = await (_in_groups(asked, lease, context, ask) if lease.alone else _together(asked, ask))
-        for one in requests:
-            if words := dangerous.get(one.question.row):
-                fault = VerifierAnswer(model=settings.ask.model, fault=f"{ENDS_ENGINES}: {words}")
-                found.append((one, VerifierReply(fault)))
+        found = await _replies(engine, settings.ask, requests, lease, context)
         new = {place: reply.answer for one, reply in found for place in one.places}
         faults = [answer.fault for answer in new.values() if answer.fault is not None]
         report = AskedChunk(
@@ -136,9 +130,9 @@ class VerifierWork:
             prompt_tokens=sum(reply.prompt_tokens for _, reply in found),
             host=socket.gethostname(),
         )
-        if stored is not None and len(faults) == len(new) and (faults or same):
+        if stored is not None and (new or same is not None) and all(answer.is_missing for answer in new.values()):
             return report  # no new answer: what is stored stays
-        before = stored if same else None
+        before = stored if same is not None else None
         written = VerifierCommit(
             chunk=lease.chunk,
             attempt=lease.attempt,
@@ -152,15 +146,16 @@ class VerifierWork:
             host=report.host,
             faults=sum(answer.is_missing for answer in new.values()),
         )
-        await threads.compute(partial(commit_answers, settings.folder, written, kept | new, instead_of=stored))
+        commit_now = partial(commit_answers, settings.folder, written, kept | new, instead_of=stored)
+        await insistently(partial(threads.compute, commit_now))
         return report
 
 
-def _stored_answers(settings: VerifierSettings, commit: ChunkCommit) -> tuple[VerifierCommit | None, Answers]:
-    """Return the commit of a chunk's answers, whatever it holds, and its answers if they still count."""
+def _stored_answers(settings: VerifierSettings, commit: ChunkCommit) -> tuple[VerifierCommit | None, Answers | None]:
+    """Return the commit of a chunk's answers, whatever it holds, and its answers; None if these no longer count."""
     stored = load_answers_commit(settings.folder, commit.chunk)
     if stored is None or not settings.is_current(stored, commit):
-        return stored, {}
+        return stored, None
     return stored, read_answers(settings.folder, commit)
 
 
@@ -183,6 +178,20 @@ def open_requests(settings: VerifierSettings, chunk: int) -> tuple[ChunkCommit, 
                 alike.setdefault(prompts, []).append(response.index)
         found += [OpenRequest(place, committed.question, tuple(same), prompts) for prompts, same in alike.items()]
     return commit, found
+
+
+async def _replies(
+    engine: Engine, how: VerifierAsk, requests: Sequence[OpenRequest], lease: Lease, context: WorkContext
+) -> list[_Replied]:
+    """Send the requests, but not those about a question that has ended engines."""
+    dangerous = dict(lease.quarantined)
+    asked = [one for one in requests if one.question.row not in dangerous]
+    ask = partial(_ask, engine, how)
+    found = await (_in_groups(asked, lease, context, ask) if lease.alone else _together(asked, ask))
+    for one in requests:
+        if words := dangerous.get(one.question.row):
+            found.append((one, VerifierReply(VerifierAnswer(model=how.model, fault=f"{ENDS_ENGINES}: {words}"))))
+    return found
 
 
 async def _ask(engine: Engine, ask: VerifierAsk, one: OpenRequest) -> tuple[OpenRequest, VerifierReply]:

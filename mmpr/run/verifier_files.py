@@ -173,6 +173,15 @@ def read_answers(folder: RunFolder, commit: ChunkCommit) -> Answers:
     stored = load_answers_commit(folder, commit.chunk)
     if stored is None or stored.responses != commit.responses.sha256:
         return {}
+    return read_table(folder, stored)
+
+
+def read_table(folder: RunFolder, stored: VerifierCommit) -> Answers:
+    """Return the answers that a commit names, whatever responses they are about.
+
+    Raises:
+        RunFolderError: the table is missing or damaged.
+    """
     found: Answers = {}
     with named_errors(folder, stored.file.path):
         for _, group in row_groups(folder, stored.file.path):
@@ -185,7 +194,7 @@ def read_answers(folder: RunFolder, commit: ChunkCommit) -> Answers:
 def _letters(found: list[float] | None) -> Letters | None:
     if found is None:
         return None
-    first, second, third = found
+    first, second, third = map(float, found)
     return (first, second, third)
 
 

@@ -3,8 +3,10 @@
 import asyncio
 import json
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import settings as settings_of_hypothesis
@@ -17,7 +19,7 @@ from mmpr.builder.verifier_phase import chunks_to_ask
 from mmpr.builder.verifier_work import VerifierSettings, VerifierWork
 from mmpr.engines.scripted import ScriptedEngine
 from mmpr.engines.verifier_requests import VerifierAsk
-from mmpr.errors import ConfigError, EngineDead, RequestRefused
+from mmpr.errors import ConfigError, EngineDead, RequestRefused, RunFolderError
 from mmpr.judging import JudgeOptions, judge_key
 from mmpr.pool import ClusterOptions, Lease
 from mmpr.run import FileRecord, StoredQuestion, StoredResponse, new_attempt, read_chunk, take_census
@@ -381,3 +383,74 @@ def test_another_verifier_replaces_answers_chunk_by_chunk_and_only_with_answers(
     assert answers_of(folder)[0].model == "v"
     ask_other(refusing([]))
     assert answers_of(folder)[0].model == "w"
+
+
+# -- damage and disks -------------------------------------------------------------------------------------------------
+
+
+def replaced(name, values, kind):
+    return lambda table: table.set_column(table.schema.get_field_index(name), name, pa.array(values, kind))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        replaced("plain", [[-1.0, -2.0]], pa.list_(pa.float64())),
+        replaced("plain", [[-1.0, None, -2.0]], pa.list_(pa.float64())),
+        replaced("plain", [["a", "b", "c"]], pa.list_(pa.string())),
+        lambda table: table.drop_columns(["fault"]),
+        lambda table: pa.concat_tables([table, table]),
+    ],
+    ids=["two letters", "null", "texts", "no column", "twice"],
+)
+def test_a_table_of_other_values_is_one_line_though_its_hash_is_right(tmp_path, change):
+    folder = opened(tmp_path, [[question(0, ["cat good 1"])]])
+    asked(folder, 0, refusing([]))
+    path = tmp_path / "run" / load_answers_commit(folder, 0).file.path
+    pq.write_table(table := change(pq.read_table(path)), path)
+    commit = tmp_path / "run" / "verifier" / "00000.json"
+    fields = {name: one for name, one in json.loads(commit.read_bytes()).items() if name != "sha256"}
+    record = folder.record(load_answers_commit(folder, 0).file.path, table.num_rows)
+    commit.write_bytes(sealed(fields | {"file": asdict(record)}))
+    (line,) = [line for line in verify(folder.url) if "verifier" in line]
+    assert line.endswith(f"; delete verifier/00000.json and ask again: mmpr ask-verifier {folder.url}")
+    try:
+        answers_of(folder)
+    except RunFolderError as error:
+        assert "00000-" in str(error)
+
+
+def test_a_disk_that_is_full_for_a_moment_costs_no_answer(tmp_path, monkeypatch):
+    folder = opened(tmp_path, [[question(0, ["cat good 1"])]])
+    monkeypatch.setattr("mmpr.builder.chunk._WRITE_PAUSES_S", (0.0, 0.0))
+    tries = []
+
+    def full(*given, **more):
+        tries.append(1)
+        if len(tries) < 3:
+            raise RunFolderError("no space left on device")
+        return commit_answers(*given, **more)
+
+    monkeypatch.setattr("mmpr.builder.verifier_work.commit_answers", full)
+    engine = ScriptedEngine(choices=scripted.knows_all)
+    asked(folder, 0, engine)
+    assert all(answers_of(folder)) and len(engine.prompts) == 2 and len(tries) == 3
+
+
+def test_a_run_without_an_open_verdict_is_asked_about_nothing(tmp_path):
+    folder = opened(tmp_path, [[question(0, ["cat", "bobcat"])]])
+    engine = ScriptedEngine(choices=scripted.knows_all)
+    report = asked(folder, 0, engine)
+    assert (report.asked, report.requests, engine.prompts) == (0, 0, [])
+    assert chunks_to_ask(settings(folder), faults=True) == [] and answers_of(folder) == [None, None]
+    asked(folder, 0, engine)
+    assert len(folder.store.names("verifier")) == 2
+
+
+def test_a_question_that_ends_engines_when_it_is_asked_again_is_not_asked_a_third_time(tmp_path):
+    folder = opened(tmp_path, [[question(0, ["cat good 1"]), question(1, ["cat good 2"])]])
+    asked(folder, 0, refusing(["good 1"]))
+    assert chunks_to_ask(settings(folder), faults=True) == [0]
+    asked(folder, 0, refusing([]), alone=True, quarantined=((0, "it died"),))
+    assert [one.fault for one in answers_of(folder)] == ["ends engines: it died", None]
+    assert chunks_to_ask(settings(folder), faults=True) == []
