@@ -50,7 +50,7 @@ test-fast: $(STAMP)
 	$(BIN)/python -X faulthandler -m tests -n 2 -m "not slow and not engine and not ray and not long"
 
 test: test-fast
-	$(BIN)/python -X faulthandler -m tests -n 2 -m "long and not slow"
+	$(BIN)/python -X faulthandler -m tests -n 2 --dist loadfile --no-loadscope-reorder -m "long and not slow and not engine"
 	$(BIN)/python -X faulthandler -m tests -m "not slow and (engine or ray)"
 
 test-slow: $(STAMP)

@@ -22,5 +22,8 @@ def end() -> None:
 
 
 if __name__ == "__main__":
+    # Where no process may keep its bytecode, each rewrites all tests' assertions and compiles the package once more.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
     atexit.register(end)
     status = int(pytest.main())

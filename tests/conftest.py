@@ -1,5 +1,6 @@
 """What many tests share: questions with images on disk, and scripted engines that run in real Ray actors."""
 
+import functools
 import json
 import os
 import sys
@@ -24,39 +25,49 @@ settings.load_profile("mmpr")
 
 
 # Files that start a Ray cluster of their own in this process: before the shared one is up, for a process joins one.
-OWN_RAY = ("test_cluster.py", "test_metrics.py", "test_places.py")
-TRAINS = ("test_mpo.py", "test_pocket.py")  # minutes of torch, which belong beside the engine's
-STARTS_BUILDS = (
-    "test_faults.py",
-    "test_signals.py",
-    "test_cluster_jobs.py",
-    "test_ray_token.py",
-)  # in processes of their own
-# Files whose tests take seconds each: they start many programs, or look at all patterns, faults and old runs.
+OWN_RAY = ("test_cluster.py", "test_metrics.py")
+# Files that train, and files of engines alone. Groups without engines do not collect them: they import torch and TRL,
+# which takes each process ten seconds.
+ENGINES_ALONE = (
+    *("test_mpo.py", "test_pocket.py", "test_pocket_letters.py", "test_vllm_engine.py"),
+    *("test_model_classes.py", "test_other_family.py", "test_endpoint_engine_vllm.py", "test_ask_verifier_vllm.py"),
+    "test_slow.py",
+)
+# Files that start builds in processes of their own.
+STARTS_BUILDS = ("faults/test_faults.py", "test_signals.py", "test_cluster_jobs.py", "test_ray_token.py")
+# Files whose tests take seconds each: they start many programs, or look at all patterns, faults and old runs. The
+# longest files are first, for two processes take one after another.
 LONG = (
-    *("test_linear.py", "test_damage.py", "test_processes.py", "test_old_runs.py", "test_extras.py", "test_bounded.py"),
-    *("test_push.py", "test_terminal.py", "test_sources_bombs.py", "test_families.py", "test_fitness.py"),
-    *("test_sources_formats.py", "test_sources_datasets.py", "test_page.py", "test_cli.py", "test_layers.py"),
-    *("test_terminal_width.py", "test_own_judge.py", "test_status.py", "test_api.py", "test_rewards.py"),
-    *("test_endpoint_engine.py", "test_endpoint_engine_thinking.py", "test_endpoint_lies.py", "test_sources.py"),
-    *("test_run.py", "test_training.py", "test_dataset.py", "test_split.py", "test_sources_layouts.py"),
+    *("test_damage.py", "test_linear.py", "test_sources_formats.py", "test_extras.py", "test_processes.py"),
+    *("test_own_judge.py", "test_run.py", "test_page.py", "test_training.py", "test_terminal_width.py", "test_push.py"),
+    *("test_terminal.py", "test_split.py", "test_dataset.py", "test_families.py", "test_bounded.py", "test_cli.py"),
+    *("test_fitness.py", "test_layers.py", "test_sources_bombs.py", "test_sources_datasets.py"),
+    *("test_endpoint_lies.py", "test_rewards.py", "test_endpoint_engine.py", "test_sources_layouts.py", "test_api.py"),
+    *("test_status.py", "test_sources.py", "test_endpoint_engine_thinking.py", "test_old_runs.py"),
 )
 
 
+def pytest_ignore_collect(collection_path, config):
+    return True if collection_path.name in ENGINES_ALONE and "not engine" in config.option.markexpr else None
+
+
 def pytest_collection_modifyitems(items):
-    """Mark what uses Ray and what is long; sort: plain tests, files with a Ray of their own, engines, shared Ray."""
+    """Mark what uses Ray and what is long; sort: long files, plain tests, own Rays, engines, the shared Ray."""
     order = {}
     for item in items:
         shared = "cluster" in item.fixturenames and item.path.name not in OWN_RAY
         own = item.path.name in OWN_RAY
-        if shared or own or item.path.name in STARTS_BUILDS:
+        if shared:
+            item.add_marker("shared")
+        if shared or own or str(item.path).endswith(STARTS_BUILDS):
             item.add_marker("ray")
-        if item.path.name in TRAINS:
+        if item.path.name in ENGINES_ALONE:
             item.add_marker("engine")
         engine = item.get_closest_marker("engine") is not None
         if item.path.name in LONG and not engine and item.get_closest_marker("ray") is None:
             item.add_marker("long")
-        order[item] = 3 if shared else 1 if own else 2 if engine else 0
+        group = 3 if shared else 1 if own else 2 if engine else 0
+        order[item] = group, LONG.index(item.path.name) if group == 0 and item.path.name in LONG else len(LONG)
     items.sort(key=order.__getitem__)
 
 
@@ -83,18 +94,19 @@ async def scripted_engine():
     return ScriptedEngine(script)
 
 
+def write_rows(folder, n, *, extra=(), name="vqa.jsonl", first=0):
+    """Write n questions as JSONL beside their images, every third one open; returns the path."""
+    lines = []
+    for i in range(first, first + n):
+        Image.new("RGB", (40, 30), (i % 256, 80, 160)).save(folder / f"{i}.png")
+        row = {"id": f"q{i}", "image": f"{i}.png", "question": "How many?" if i % 3 else "Describe the image."}
+        lines.append(json.dumps({**row, "answer": 2} if i % 3 else row))
+    path = folder / name
+    path.write_text("\n".join([*lines, *extra]) + "\n")
+    return path
+
+
 @pytest.fixture
 def write_source(tmp_path):
-    """Write n questions as JSONL beside their images, every third one open; returns the path."""
-
-    def write(n, *, extra=(), name="vqa.jsonl", first=0):
-        lines = []
-        for i in range(first, first + n):
-            Image.new("RGB", (40, 30), (i % 256, 80, 160)).save(tmp_path / f"{i}.png")
-            row = {"id": f"q{i}", "image": f"{i}.png", "question": "How many?" if i % 3 else "Describe the image."}
-            lines.append(json.dumps({**row, "answer": 2} if i % 3 else row))
-        path = tmp_path / name
-        path.write_text("\n".join([*lines, *extra]) + "\n")
-        return path
-
-    return write
+    """`write_rows` into the test's folder."""
+    return functools.partial(write_rows, tmp_path)

@@ -214,6 +214,7 @@ def _parts(content):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else the body waits 40 ms for the client to acknowledge the headers
     standin: Standin
 
     def do_GET(self):

@@ -16,6 +16,7 @@ COMMIT = "a" * 40
 
 class _Hub(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else the body waits 40 ms for the client to acknowledge the headers
     root = None
     downloads = None
 
@@ -85,7 +86,7 @@ def counting_hub(root):
     """Serve a folder as the data set and as the model `owner/vqa`; gives the address and each file's downloads."""
     downloads = Counter()
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Hub", (_Hub,), {"root": root, "downloads": downloads}))
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:
         yield f"http://127.0.0.1:{server.server_port}", downloads

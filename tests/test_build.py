@@ -1,13 +1,14 @@
 """The whole house with scripted engines: real Ray, real files, real commits."""
 
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 
 import datasets
 import pyarrow.parquet as pq
 import pytest
-from conftest import scripted_engine
+from conftest import scripted_engine, write_rows
 from PIL import Image
 
 from mmpr.builder.build_flow import build, pair_again
@@ -27,6 +28,24 @@ pytestmark = pytest.mark.usefixtures("cluster")  # all builds of this file join 
 def run(source, out, **settings):
     values = {"model": "pocket", "n": 4, "max_tokens": 256, "chunk_questions": 8, **settings}
     return build(BuildConfig(source=str(source), **values), str(out), scripted_engine)
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory, cluster):
+    """A source of 20 questions and its finished run, where they were built, and a copy of both."""
+    place = tmp_path_factory.mktemp("finished")
+    source = write_rows(place, 20)
+    report = run(source, place / "run").report
+    return place, shutil.copytree(place, tmp_path_factory.mktemp("kept") / "copy"), report
+
+
+@pytest.fixture
+def finished(kept):
+    """The source, its run and the run's report, as the build left them: a run knows its source by the path."""
+    place, copy, report = kept
+    shutil.rmtree(place)
+    shutil.copytree(copy, place)
+    return place / "vqa.jsonl", place / "run", report
 
 
 def table(out):
@@ -52,10 +71,10 @@ def test_a_build_gives_pairs_of_both_kinds_that_datasets_opens(write_source, tmp
     assert verify(str(out)) == []
 
 
-def test_the_rejected_half_follows_the_drafts_own_beginning(write_source, tmp_path):
-    run(write_source(9), tmp_path / "run")
-    pairs = [row for row in table(tmp_path / "run") if row["pair_kind"] == "dropout_ntp"]
-    assert len(pairs) == 3
+def test_the_rejected_half_follows_the_drafts_own_beginning(finished):
+    _, out, _ = finished
+    pairs = [row for row in table(out) if row["pair_kind"] == "dropout_ntp"]
+    assert len(pairs) == 7
     for pair in pairs:
         kept = pair["chosen_text"][: pair["prefix_chars"]]
         assert pair["rejected_text"] == kept + " there is a green cat beside a tree."
@@ -98,18 +117,16 @@ def test_strict_ends_with_one_line_that_names_file_and_row(write_source, tmp_pat
         run(missing, tmp_path / "run2", strict=True)
 
 
-def test_the_same_command_again_does_nothing_and_changes_no_byte(write_source, tmp_path):
-    source, out = write_source(20), tmp_path / "run"
-    run(source, out)
+def test_the_same_command_again_does_nothing_and_changes_no_byte(finished):
+    source, out, _ = finished
     before, commits = shards(out), RunFolder(str(out)).committed()
     run(source, out)
     assert shards(out) == before
     assert RunFolder(str(out)).committed() == commits
 
 
-def test_a_lost_commit_is_built_again_to_the_same_bytes(write_source, tmp_path):
-    source, out = write_source(20), tmp_path / "run"
-    run(source, out)
+def test_a_lost_commit_is_built_again_to_the_same_bytes(finished):
+    source, out, _ = finished
     before = shards(out)
     (out / "chunks" / "00001.json").unlink()
     run(source, out, engines=2)
@@ -117,9 +134,8 @@ def test_a_lost_commit_is_built_again_to_the_same_bytes(write_source, tmp_path):
     assert verify(str(out)) == []
 
 
-def test_what_verify_finds_damaged_the_next_build_builds_again_and_nothing_else(write_source, tmp_path):
-    source, out = write_source(30), tmp_path / "run"
-    run(source, out)
+def test_what_verify_finds_damaged_the_next_build_builds_again_and_nothing_else(finished):
+    source, out, _ = finished
     before, commits = shards(out), RunFolder(str(out)).committed()
     (path,) = (out / "responses").glob("00002-*.parquet")
     content = bytearray(path.read_bytes())
@@ -158,9 +174,8 @@ def test_a_line_that_is_still_being_written_is_left_for_the_next_start(write_sou
     assert "line 7" not in capfd.readouterr().err and verify(str(out)) == []
 
 
-def test_appended_rows_are_new_chunks_and_old_ones_stay(write_source, tmp_path):
-    source, out = write_source(20), tmp_path / "run"
-    run(source, out)
+def test_appended_rows_are_new_chunks_and_old_ones_stay(finished):
+    source, out, _ = finished
     commits = RunFolder(str(out)).committed()
     with source.open("a") as file:
         file.write(json.dumps({"question": "How many?", "answer": 2, "image": "1.png"}) + "\n")
@@ -170,26 +185,23 @@ def test_appended_rows_are_new_chunks_and_old_ones_stay(write_source, tmp_path):
     assert {chunk: after[chunk] for chunk in commits} == commits and len(after) == len(commits) + 1
 
 
-def test_a_changed_old_row_is_named_and_refused(write_source, tmp_path):
-    source, out = write_source(20), tmp_path / "run"
-    run(source, out)
+def test_a_changed_old_row_is_named_and_refused(finished):
+    source, out, _ = finished
     source.write_text(source.read_text().replace('"q9"', '"other"'))
     with pytest.raises(ResumeError, match=r"vqa\.jsonl line 9 and 16.*has changed"):
         run(source, out)
 
 
-def test_removed_rows_are_refused(write_source, tmp_path):
-    source, out = write_source(20), tmp_path / "run"
-    run(source, out)
+def test_removed_rows_are_refused(finished):
+    source, out, _ = finished
     source.write_text("".join(source.read_text().splitlines(keepends=True)[:10]))
     with pytest.raises(ResumeError, match="has 10 rows and had 20"):
         run(source, out)
 
 
 @pytest.mark.parametrize(("name", "value"), [("n", 5), ("keep_fraction", 0.25), ("prompt_version", "boxed")])
-def test_a_changed_identity_is_refused_and_named(write_source, tmp_path, name, value):
-    source, out = write_source(5), tmp_path / "run"
-    run(source, out)
+def test_a_changed_identity_is_refused_and_named(finished, name, value):
+    source, out, _ = finished
     with pytest.raises(ResumeError, match=f"^{name} was"):
         run(source, out, **{name: value})
 
@@ -308,11 +320,10 @@ def test_a_list_that_cannot_be_read_ends_a_build_before_anything_is_asked(write_
     assert RunFolder(str(tmp_path / "run")).committed() == {}
 
 
-def test_an_accuracy_window_is_a_named_skip(write_source, tmp_path):
-    out = tmp_path / "run"
-    plain = run(write_source(9), out).report
+def test_an_accuracy_window_is_a_named_skip(finished):
+    _, out, plain = finished
     report = pair_again(str(out), ["accuracy_window=[0.6, 1.0]"])
-    assert report.skips_by_reason == {"accuracy_window": 6} and plain.skips_by_reason == {}
+    assert report.skips_by_reason == {"accuracy_window": 13} and plain.skips_by_reason == {}
     (skip, *_) = pq.read_table(out / "skips.parquet").to_pylist()
     assert skip["detail"] == "0.5 of the responses are right, the window is 0.6 to 1"
 
@@ -352,10 +363,10 @@ def test_grounding_scores_stand_in_the_dataset_and_a_least_margin_filters_by_the
     assert pair_again(str(out), ["min_grounding_margin=-1"]).paired == before.paired
 
 
-def test_a_margin_without_scores_is_refused(write_source, tmp_path):
-    run(write_source(3), tmp_path / "run")
+def test_a_margin_without_scores_is_refused(finished):
+    _, out, _ = finished
     with pytest.raises(ConfigError, match="needs a run that was built with grounding=true"):
-        pair_again(str(tmp_path / "run"), ["min_grounding_margin=1"])
+        pair_again(str(out), ["min_grounding_margin=1"])
 
 
 def test_a_host_on_which_most_questions_fail_ends_the_run_and_is_named():

@@ -3,21 +3,25 @@
 import io
 import json
 import re
-import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pytest
 import yaml
+from ray import cloudpickle
 from typer.testing import CliRunner
 
+from mmpr.builder.build_flow import build
 from mmpr.cli.verbs import app
 from mmpr.demo.pocket_language import draw_question
 from mmpr.demo.pocket_world import draw_image, draw_scene
+from mmpr.engines.scripted import ScriptedEngine
+from mmpr.settings.config import load
 
+cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the workers cannot import a test module
 POCKET = Path(__file__).parents[1] / "configs" / "pocket.yaml"
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 TEXT, TEXTS = pa.string(), pa.list_(pa.string())
@@ -61,7 +65,7 @@ def write_sets(folder, n):
             rows.append({"question": text, "image": image, **says(options, options.index(word))})
             right[text, *options] = word
         pq.write_table(pa.Table.from_pylist(rows, schema=pa.schema(list(schema.items()))), folder / f"{name}.parquet")
-    settings = yaml.safe_load(POCKET.read_text()) | {"n": 4}
+    settings = yaml.safe_load(POCKET.read_text()) | {"n": 16, "adaptive": False}
     settings["sources"] = [{"name": name, "source": f"{name}.parquet"} for name in SETS]
     (folder / "config.yaml").write_text(yaml.safe_dump(settings))
     return right
@@ -86,16 +90,32 @@ def test_the_references_of_the_sets_are_those_of_the_world(tmp_path):
             assert row["reference"][0] == right[question, *row["options"]]
 
 
-@pytest.mark.engine
-def test_no_chosen_side_is_wrong_by_the_world_and_no_rejected_side_right(tmp_path):
+OPTIONS = re.compile(r"\nA\. (.*)\nB\. (.*)\nC\. (.*)\nD\. (.*)")
+
+
+def respond(prompt, index):
+    """Each option in turn, as the pocket model names one: by letter or words, found by a look or at a glance."""
+    options = OPTIONS.search(prompt.messages[-1].text).groups()
+    by_words, at_once = list(product((False, True), repeat=2))[index // 4]
+    option = options[index % 4]
+    listed = [f"{letter} {text}" for letter, text in zip("ABCD", options[: index % 4 + 1], strict=False)]
+    reason = f"It is {option}." if at_once else f"Looking for {option}. {'. '.join(listed)} (here)."
+    return f"{reason}\nFinal Answer: {option if by_words else 'ABCD'[index % 4]}"
+
+
+async def engine():
+    return ScriptedEngine(respond)
+
+
+def test_no_chosen_side_is_wrong_by_the_world_and_no_rejected_side_right(cluster, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     right = write_sets(tmp_path, 10)
-    words = [sys.executable, "-m", "mmpr", "build", "--config", "config.yaml", "--out", "run"]
-    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    run = build(load(tmp_path / "config.yaml", [], pocket=True), str(tmp_path / "run"), engine)
+    assert run.report.paired == 10 * len(SETS)
     pairs = [row for file in (tmp_path / "run" / "data").glob("*.parquet") for row in pq.read_table(file).to_pylist()]
     assert {pair["source"] for pair in pairs} == set(SETS)
     for pair in pairs:
-        text, *listed = re.search(r"(W.*)\nA\. (.*)\nB\. (.*)\nC\. (.*)\nD\. (.*)", pair["question"]).groups()
+        text, *listed = re.search(r"(W.*)" + OPTIONS.pattern, pair["question"]).groups()
         word = right[text, *listed]
         assert said(pair["chosen_text"], listed) == {word}
         assert word not in said(pair["rejected_text"], listed)

@@ -1,12 +1,9 @@
 """Adapters are served unmerged: every request names the adapter, the run stores it, and it changes answers."""
 
 import json
-import sys
 from types import SimpleNamespace
 
 import pytest
-import torch
-from safetensors.torch import save_file
 from test_vllm_contracts import PROMPT, Llm, engine_on
 
 from mmpr.builder.engine_choice import engine_options, revision
@@ -23,6 +20,9 @@ LAYER = "base_model.model.language_model.model.layers.{}.feed_forward.w2"
 
 def adapter(folder, *, strength, rank=4):
     """PEFT's two files, for one matrix of every layer of the pocket model."""
+    import torch
+    from safetensors.torch import save_file
+
     config = json.loads((checkpoint_path() / "config.json").read_text())["llm_config"]
     generator, tensors = torch.Generator().manual_seed(0), {}
     for layer in range(config["num_hidden_layers"]):
@@ -79,25 +79,27 @@ async def test_every_request_carries_the_adapter(monkeypatch):
 @pytest.mark.asyncio(loop_scope="module")
 async def test_an_adapter_changes_what_the_pocket_model_says(tmp_path):
     prompt = Prompt("q", Stage.SAMPLE, (Message("user", "How many red discs are there?"),))
-    said = {}
-    for strength in (0.0, 0.5):
-        folder = adapter(tmp_path / str(strength), strength=strength)
-        engine = await start_vllm(
-            EngineOptions(
-                str(checkpoint_path()),
-                dtype="float32",
-                max_tiles=4,
-                context_tokens=512,
-                trust_remote_code=True,
-                on_cpu=True,
-                lora=str(folder),
-                lora_rank=4,
-                vllm={"block_size": 32, "max_num_seqs": 8, "enforce_eager": True},
-            )
+    folders = {strength: adapter(tmp_path / str(strength), strength=strength) for strength in (0.5, 0.0)}
+    engine = await start_vllm(
+        EngineOptions(
+            str(checkpoint_path()),
+            dtype="float32",
+            max_tiles=4,
+            context_tokens=512,
+            trust_remote_code=True,
+            on_cpu=True,
+            lora=str(folders[0.5]),
+            lora_rank=4,
+            vllm={"block_size": 32, "max_num_seqs": 8, "enforce_eager": True},
         )
+    )
+    own, said = engine._lora, {}
+    nothing = type(own)("0.0", 2, str(folders[0.0]))  # another adapter needs another number
+    for name, adapted in (("its own", own), ("one of nothing", nothing), ("none", None)):
+        engine._lora = adapted
         (response,) = await engine.generate(prompt, Sampling(temperature=0.0, max_tokens=24))
-        said[strength] = response.text
-        await engine.close()
-        engine._llm = None
-    assert said[0.0] != said[0.5], said
-    print(said, file=sys.stderr)
+        said[name] = response.text
+    await engine.close()
+    engine._llm = None
+    assert own.lora_path == str(folders[0.5])
+    assert said["its own"] != said["one of nothing"] == said["none"], said

@@ -59,8 +59,9 @@ def scraped(tmp_path_factory):
     )
     try:
         with pool.connected(cluster.address):
+            # Two engines: one takes the deadly chunk while the other's place is empty for a while after a death.
             config = BuildConfig(
-                source=str(folder / "vqa.jsonl"), model="pocket", n=4, chunk_questions=4, max_tokens=256, engines=1
+                source=str(folder / "vqa.jsonl"), model="pocket", n=4, chunk_questions=4, max_tokens=256, engines=2
             )
             run = build(config, str(folder / "run"), functools.partial(engine, _DEADLY))
             ports = [node["MetricsExportPort"] for node in ray.nodes()]

@@ -122,11 +122,18 @@ COMBINATIONS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("losses", COMBINATIONS, ids="+".join)
+@pytest.fixture(scope="module", params=COMBINATIONS, ids="+".join)
+def weighed(request, pairs, tmp_path_factory):
+    """The losses with their weights, and a trainer of them that takes no step."""
+    return request.param, trainer_of(pairs, tmp_path_factory.mktemp("weighed"), request.param)
+
+
 @pytest.mark.parametrize("delta", [0.0, -0.37, 1.4])
-def test_loss_and_gradient_are_the_formulas(pairs, tmp_path, losses, delta):
-    trainer = trainer_of(pairs, tmp_path, losses)
+def test_loss_and_gradient_are_the_formulas(weighed, delta):
+    losses, trainer = weighed
+    trainer.shift.total, trainer.shift.count = 0.0, 0
     trainer.shift.learn(delta, 10)
+    trainer.model.zero_grad()
     batch = next(iter(trainer.get_train_dataloader()))
     batch["pixel_values"] = batch["pixel_values"].double()
     model = trainer.model.train()

@@ -59,7 +59,7 @@ def test_an_old_run_is_sound(runs, name):
 
 
 @pytest.mark.parametrize("name", ["first", "second"])
-def test_pairing_an_old_run_again_gives_the_same_pairs(runs, name):
+def test_pairing_an_old_run_again_gives_the_same_pairs(cluster, runs, name):
     before = pairs(runs / name)
     mmpr("pair", runs / name, *AS_BEFORE)
     after = old_columns(pairs(runs / name), before)
@@ -81,7 +81,7 @@ def test_the_pairs_of_an_old_run_are_exported(runs, tmp_path):
     assert [row["pair_id"] for row in rows] == pairs(OLD / "first")["pair_id"].to_pylist()
 
 
-def test_old_runs_are_merged_without_a_change_in_their_pairs(runs, tmp_path):
+def test_old_runs_are_merged_without_a_change_in_their_pairs(cluster, runs, tmp_path):
     mmpr("merge", runs / "first", runs / "second", "--out", tmp_path / "both", *AS_BEFORE)
     ids = pa.concat_tables([judged_as_before(pairs(OLD / name), OLD / name) for name in ("first", "second")])
     both = judged_as_before(pairs(tmp_path / "both"), OLD / "first", OLD / "second")
@@ -97,7 +97,7 @@ def test_an_old_evaluation_is_read_with_its_figures(runs):
     assert now["all"]["right"] == before["all"]["right"]  # what it called wrong may be undecided now
 
 
-def test_an_old_run_is_previewed_with_what_the_judge_leaves_undecided(runs):
+def test_an_old_run_is_previewed_with_what_the_judge_leaves_undecided(cluster, runs):
     found = mmpr("pair", runs / "first", "--dry-run")
     assert found.startswith("14 questions = ") and "\nsource " in found and "\nkind " in found and "\nrule " in found
     assert "nothing was written" in found

@@ -54,7 +54,7 @@ def test_the_environment_s_mode_does_not_hinder(head):
     assert (result.returncode, result.stdout) == (0, "answered\n"), result.stderr
 
 
-@pytest.mark.parametrize(("token", "given"), [("", "none"), (TOKEN[::-1], "another one")])
+@pytest.mark.parametrize(("token", "given"), [("", "none"), (TOKEN[::-1], "another one")], ids=["none", "another"])
 def test_a_token_that_is_missing_or_wrong_matters_only_where_one_is_required(head, tmp_path, token, given):
     address, requires = head
     result = joined(address, RAY_AUTH_TOKEN=token, HOME=str(tmp_path))

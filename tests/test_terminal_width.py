@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from rich.cells import cell_len
+from test_extras import HIDE
 
 ROOT = Path(__file__).parents[1]
 RUNS = ROOT / "tests" / "old_runs"
@@ -45,8 +46,10 @@ VERBS = [
     ("export", "--help"),
 ]
 MARK = "=== the next verb ==="
+# Without Ray, which would start anew in each program, pairing works in the process itself.
 PROGRAM = f"""
-import json, shutil, sys
+{HIDE.format(hidden=("ray",))}
+import json, shutil
 from mmpr.cli.verbs import app
 for words in json.loads(sys.argv[1]):
     print("{MARK}")

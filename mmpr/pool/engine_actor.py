@@ -42,6 +42,7 @@ class ActorContext:
         return result
 
     async def announce(self, rows: Sequence[int]) -> None:
+        assert self._ledger is not None, "only a lease that is alone announces"
         await self._ledger.note.remote(self._chunk, tuple(rows))
 
 
@@ -68,8 +69,8 @@ class Ledger:
 class EngineActor:
     """One engine in its own actor; failures are returned as values, because Ray wraps exceptions."""
 
-    def __init__(self, make_engine: MakeEngine, work: Work, probe: Probe | None, ledger: Any) -> None:
-        self._make_engine, self._work, self._probe, self._ledger = make_engine, work, probe, ledger
+    def __init__(self, make_engine: MakeEngine, work: Work, probe: Probe | None) -> None:
+        self._make_engine, self._work, self._probe = make_engine, work, probe
         self._engine: Engine | None = None
         self._phase = ""
         self._one = asyncio.Lock()  # `assign` may be called while the engine is still starting
@@ -98,10 +99,10 @@ class EngineActor:
             return error
         return None
 
-    async def lease(self, lease: Lease) -> object:
+    async def lease(self, lease: Lease, ledger: Any) -> object:
         assert self._engine is not None, "a chunk was leased before the engine was up"
         try:
-            return await self._work(self._engine, lease, ActorContext(lease.chunk, self._ledger))
+            return await self._work(self._engine, lease, ActorContext(lease.chunk, ledger))
         except EngineDead as error:
             await self._engine.close()
             return error

@@ -90,9 +90,7 @@ class Pool:
         self, make_engine: MakeEngine, work: Work, placement: Placement, *, probe: Probe | None = None
     ) -> None:
         self._make_engine, self._work, self._placement, self._probe = make_engine, work, placement, probe
-        beside_driver = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        beside = {"num_cpus": 0, "scheduling_strategy": beside_driver}
-        self._ledger = ray.remote(**beside)(Ledger).remote()  # type: ignore[call-overload]
+        self._ledger: Any = None  # a process of its own, which only suspected chunks need
         self._slots: list[_EngineSlot] = []
         self._book = LeaseBook()
         self._counted = self._placed_at = time.monotonic()
@@ -113,7 +111,8 @@ class Pool:
         """Assign other work to the same engines between two `run`s; each engine runs the new probe first."""
         assert self.is_idle, "work was assigned while chunks are leased"
         self._work, self._probe = work, probe
-        ray.get(self._ledger.clear.remote())
+        if self._ledger is not None:
+            ray.get(self._ledger.clear.remote())
         for slot in self._slots:
             slot.done = 0
             if slot.actor is not None:
@@ -160,7 +159,8 @@ class Pool:
         for slot in self._slots:
             if slot.actor is not None:
                 ray.kill(slot.actor)
-        ray.kill(self._ledger)
+        if self._ledger is not None:
+            ray.kill(self._ledger)
         self._slots.clear()
 
     # -- engines ------------------------------------------------------------------------------------------------
@@ -195,7 +195,7 @@ class Pool:
             wanted["scheduling_strategy"] = NodeAffinitySchedulingStrategy(slot_node, soft=False)
             slot.node = slot_node
         actor = ray.remote(**wanted, max_restarts=0, max_task_retries=0)(EngineActor)
-        slot.actor = actor.remote(self._make_engine, self._work, self._probe, self._ledger)
+        slot.actor = actor.remote(self._make_engine, self._work, self._probe)
         slot.placed, slot.starting = slot.actor.where.remote(), slot.actor.start.remote()
         slot.fills += 1
 
@@ -272,7 +272,14 @@ class Pool:
         if not (slot.done or slot.leases):
             slot.worked_since = time.monotonic()
         lease = replace(lease, attempt=secrets.token_hex(4))
-        slot.leases[slot.actor.lease.remote(lease)] = lease
+        slot.leases[slot.actor.lease.remote(lease, self._started_ledger() if lease.alone else None)] = lease
+
+    def _started_ledger(self) -> Any:
+        if self._ledger is None:
+            beside_driver = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+            beside = {"num_cpus": 0, "scheduling_strategy": beside_driver}
+            self._ledger = ray.remote(**beside)(Ledger).remote()  # type: ignore[call-overload]
+        return self._ledger
 
     def _holding(self) -> bool:
         return any(slot.leases for slot in self._slots)

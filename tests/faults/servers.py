@@ -66,6 +66,7 @@ def _spoiled(handler, action, content):
 
 class _Images(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else the body waits 40 ms for the client to acknowledge the headers
     folder, orders = None, None
 
     def log_message(self, *_):

@@ -56,7 +56,7 @@ def growth(pattern: re.Pattern[str], text: str) -> float:
     small = max(FAST_S, min(seconds(pattern, text) for _ in range(6)))
     longer, larger = text[:-1] * (LARGER // SIZE) + text[-1:], float("inf")
     for _ in range(3):
-        larger = min(larger, seconds(pattern, longer, limit=2 * MAX_GROWTH * small))
+        larger = min(larger, seconds(pattern, longer, limit=1.2 * MAX_GROWTH * small))
         if larger <= MAX_GROWTH * small:
             break
     return larger / small
