@@ -375,9 +375,13 @@ def test_a_rows_figures_are_means_over_questions_and_seeds():
             Answers("d", "open", 40, false=0, stated=10),
         ]
 
-    found = measured("mpo", [said(0.0, 4), said(0.5, 2)])
+    found = measured("mpo", {7: said(0.0, 4), 8: said(0.5, 2)})
     assert found.right[0] == pytest.approx((0.0 + 1.0 + 0.5 + 1.0) / 4)
-    assert found.right_by_seed == [0.5, 0.75]
+    assert [(one.seed, one.right, one.parsable, one.false_per_description) for one in found.seeds] == [
+        (7, 0.5, 0.75, 2.0),
+        (8, 0.75, 0.75, 1.0),
+    ]
+    assert found.deviation == pytest.approx(0.125 * 2**0.5) and found.seeds[0].by_kind == {"colour": 1.0, "count": 0.0}
     assert found.parsable[0] == pytest.approx(0.75)
     assert found.false_per_description[0] == pytest.approx((4 + 0 + 2 + 0) / 4)
     assert found.false_share[0] == pytest.approx(6 / 40)
@@ -386,7 +390,21 @@ def test_a_rows_figures_are_means_over_questions_and_seeds():
     low, high = found.right[1:]
     assert low < found.right[0] < high
     assert (low, high) == (0.25, 1.0)  # either question alone, drawn twice
-    assert "| mpo | 62.5 (25.0 to 100.0) | 100.0 | 25.0 | 75.0 | 1.50 (0.00 to 3.00) |" in table([found])
+    line = "| mpo | 2 | 62.5 (25.0 to 100.0) | 17.7 | 50.0 | 100.0 | 25.0 | 75.0 (75.0) | 1.50 (0.00 to 3.00) |"
+    assert line in table([found])
+    before = measured("before", {7: said(0.0, 4)})
+    assert "| 100.0 (+0.0) | 25.0 (+25.0) |" in table([before, found]) and "(+" not in table([before])
+
+
+def test_a_results_file_gives_the_same_table_again(tmp_path, capsys, monkeypatch):
+    answers = [Answers("a", "count", 10, right=0.5, parsed=1.0), Answers("c", "open", 30, false=1, stated=10)]
+    monkeypatch.setattr(mpo_experiment.Experiment, "answers", lambda *_: answers)
+    monkeypatch.setattr(mpo_experiment.Experiment, "questions", lambda *_, **__: None)
+    for given in (["--out", str(tmp_path), "--rows", "mpo", "before"], ["--table", str(tmp_path / "results.json")]):
+        monkeypatch.setattr(sys, "argv", ["experiment", *given])
+        mpo_experiment.main()
+    *_, first, again = capsys.readouterr().out.split("| row |")
+    assert first == again and "| before | 3 |" in again
 
 
 def test_the_row_across_policies_merges_the_policy_with_its_trained_self(tmp_path, monkeypatch):

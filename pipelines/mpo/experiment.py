@@ -2,6 +2,7 @@
 
     python -m pipelines.mpo.experiment --out runs/mpo
     python -m pipelines.mpo.experiment --out runs/mpo --seeds 0 --rows before sft dpo mpo
+    python -m pipelines.mpo.experiment --table runs/mpo/results.json
 
 Finished steps are not repeated: if the experiment is stopped, the same command resumes it. Every step is a command that
 users have too (`mmpr build`, `mmpr pair`, `pipelines.mpo.train`), so mmpr's other commands work on a row's folders.
@@ -11,14 +12,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import Any
 
 import numpy as np
@@ -104,19 +107,37 @@ class Answers:
 
 
 @dataclass(frozen=True, slots=True)
+class SeedFigures:
+    """The figures of one trained model; fractions, and false statements per description."""
+
+    seed: int
+    right: float
+    parsable: float
+    false_per_description: float
+    by_kind: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
 class Measured:
-    """A row's figures: means over questions and seeds; (mean, low, high) is a 95 % bootstrap over questions."""
+    """A row's figures: means over questions and seeds; (mean, low, high) is a 95 % bootstrap over questions.
+
+    `by_kind`: the fraction that is right. `seeds`: the same figures of each seed, because users train only once.
+    """
 
     name: str
-    seeds: int
     right: tuple[float, float, float]
     parsable: tuple[float, float, float]
     false_per_description: tuple[float, float, float]
     false_share: tuple[float, float, float]
     stated: float  # statements per description
     tokens: float
-    by_kind: dict[str, float] = field(default_factory=dict)
-    right_by_seed: list[float] = field(default_factory=list)
+    by_kind: dict[str, float]
+    seeds: list[SeedFigures]
+
+    @property
+    def deviation(self) -> float:
+        """The standard deviation over seeds of the fraction that is right; 0 with one seed."""
+        return stdev(one.right for one in self.seeds) if len(self.seeds) > 1 else 0.0
 
 
 class Experiment:
@@ -236,25 +257,37 @@ def _answers(one: StoredQuestion, scenes: dict[str, Scene]) -> Answers:
     )
 
 
-def measured(name: str, by_seed: Sequence[Sequence[Answers]]) -> Measured:
+def measured(name: str, by_seed: Mapping[int, Sequence[Answers]]) -> Measured:
     """Return a row's figures from the results of each seed; all seeds have the same questions."""
-    closed = [[one for one in answers if one.kind != "open"] for answers in by_seed]
-    opened = [[one for one in answers if one.kind == "open"] for answers in by_seed]
-    kinds: dict[str, list[float]] = defaultdict(list)
-    for one in (one for answers in closed for one in answers):
-        kinds[one.kind].append(one.right)
+    closed = [[one for one in answers if one.kind != "open"] for answers in by_seed.values()]
+    opened = [[one for one in answers if one.kind == "open"] for answers in by_seed.values()]
     return Measured(
         name,
-        seeds=len(by_seed),
         right=_interval(closed, lambda one: one.right),
         parsable=_interval(closed, lambda one: one.parsed),
         false_per_description=_interval(opened, lambda one: one.false),
         false_share=_interval(opened, lambda one: one.false, over=lambda one: one.stated),
         stated=fmean(one.stated for answers in opened for one in answers),
-        tokens=fmean(one.tokens for answers in by_seed for one in answers),
-        by_kind={kind: fmean(values) for kind, values in sorted(kinds.items())},
-        right_by_seed=[fmean(one.right for one in answers) for answers in closed],
+        tokens=fmean(one.tokens for answers in by_seed.values() for one in answers),
+        by_kind=_right_by_kind([one for answers in closed for one in answers]),
+        seeds=[
+            SeedFigures(
+                seed,
+                right=fmean(one.right for one in mine),
+                parsable=fmean(one.parsed for one in mine),
+                false_per_description=fmean(one.false for one in described),
+                by_kind=_right_by_kind(mine),
+            )
+            for seed, mine, described in zip(by_seed, closed, opened, strict=True)
+        ],
     )
+
+
+def _right_by_kind(closed: Sequence[Answers]) -> dict[str, float]:
+    kinds: dict[str, list[float]] = defaultdict(list)
+    for one in closed:
+        kinds[one.kind].append(one.right)
+    return {kind: fmean(values) for kind, values in sorted(kinds.items())}
 
 
 def _interval(
@@ -275,14 +308,18 @@ def _interval(
 
 
 def table(rows: Iterable[Measured]) -> str:
-    """Return the figures as a Markdown table; fractions in per cent."""
+    """Return the figures as a Markdown table; fractions in per cent, and the change of each kind against `before`."""
     rows = list(rows)
+    before = next((row for row in rows if row.name == ROWS[0].name), None)
     kinds = sorted({kind for row in rows for kind in row.by_kind})
     head = (
         "row",
+        "seeds",
         "right (95 %)",
+        "deviation",
+        "worst seed",
         *kinds,
-        "parsable",
+        "parsable (worst seed)",
         "false a description (95 %)",
         "stated",
         "false of stated",
@@ -295,9 +332,12 @@ def table(rows: Iterable[Measured]) -> str:
             _line(
                 (
                     row.name,
+                    str(len(row.seeds)),
                     _share(row.right),
-                    *(f"{100 * row.by_kind[kind]:.1f}" for kind in kinds),
-                    f"{100 * row.parsable[0]:.1f}",
+                    f"{100 * row.deviation:.1f}",
+                    f"{100 * min(one.right for one in row.seeds):.1f}",
+                    *(_changed(kind, row, before) for kind in kinds),
+                    f"{100 * row.parsable[0]:.1f} ({100 * min(one.parsable for one in row.seeds):.1f})",
                     f"{mean:.2f} ({low:.2f} to {high:.2f})",
                     f"{row.stated:.2f}",
                     _share(row.false_share),
@@ -306,6 +346,13 @@ def table(rows: Iterable[Measured]) -> str:
             )
         )
     return "\n".join(lines)
+
+
+def _changed(kind: str, row: Measured, before: Measured | None) -> str:
+    share = 100 * row.by_kind[kind]
+    if before is None or before is row:
+        return f"{share:.1f}"
+    return f"{share:.1f} ({share - 100 * before.by_kind[kind]:+.1f})"
 
 
 def _share(found: tuple[float, float, float]) -> str:
@@ -317,6 +364,23 @@ def _line(cells: Iterable[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
+def run_seeds(
+    experiment: Experiment, rows: Sequence[Row], seeds: Sequence[int], *, jobs: int
+) -> Iterator[list[Measured]]:
+    """Yield the figures of all rows after each seed that is done; `jobs` seeds run side by side."""
+    experiment.questions("held-out", experiment.test_questions, seed=_HELD_OUT)  # all seeds share them
+    done: dict[int, list[list[Answers]]] = {}
+
+    def one(seed: int) -> tuple[int, list[list[Answers]]]:
+        return seed, [experiment.answers(row, seed) for row in rows]
+
+    with ThreadPoolExecutor(jobs) as pool:
+        for future in as_completed([pool.submit(one, seed) for seed in seeds]):
+            seed, answers = future.result()
+            done[seed] = answers
+            yield [measured(row.name, {s: done[s][i] for s in sorted(done)}) for i, row in enumerate(rows)]
+
+
 def main() -> None:
     """Parse the command line, make the missing results, print the table."""
     parser = argparse.ArgumentParser(description="MPO on the pocket world: what the pairs are worth.")
@@ -325,20 +389,30 @@ def main() -> None:
     parser.add_argument("--rows", nargs="+", choices=[row.name for row in ROWS], default=[row.name for row in ROWS])
     parser.add_argument("--train-questions", type=int, default=1500)
     parser.add_argument("--test-questions", type=int, default=500)
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="seeds side by side; one a core")
+    parser.add_argument("--table", type=Path, metavar="RESULTS.json", help="only print the table of an earlier run")
     given = parser.parse_args()
+    if given.table is not None:
+        print(table(read_results(given.table)))
+        return
+    jobs = max(1, min(given.jobs, len(given.seeds)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))  # of the steps' processes
     experiment = Experiment(given.out, train_questions=given.train_questions, test_questions=given.test_questions)
-    rows: list[Measured] = []
-    for row in ROWS:
-        if row.name in given.rows:
-            rows.append(measured(row.name, [experiment.answers(row, seed) for seed in given.seeds]))
-            print(table(rows[-1:]), flush=True)
-            _keep(given.out / "results.json", rows, given)
-    print(table(rows))
+    rows = [row for row in ROWS if row.name in given.rows]
+    for found in run_seeds(experiment, rows, given.seeds, jobs=jobs):
+        _keep(given.out / "results.json", found, given)
+        print(table(found), flush=True)
 
 
 def _keep(path: Path, rows: Sequence[Measured], given: argparse.Namespace) -> None:
     settings: dict[str, Any] = {"train_questions": given.train_questions, "test_questions": given.test_questions}
     path.write_text(json.dumps({**settings, "rows": [asdict(row) for row in rows]}, indent=2) + "\n", encoding="utf-8")
+
+
+def read_results(path: Path) -> list[Measured]:
+    """Return the rows of a results file."""
+    rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
+    return [Measured(**{**row, "seeds": [SeedFigures(**one) for one in row["seeds"]]}) for row in rows]
 
 
 if __name__ == "__main__":
