@@ -23,11 +23,13 @@ from mmpr.pocket import checkpoint_path
 from pipelines.mpo import experiment as mpo_experiment
 from pipelines.mpo.checkpoint import Layout, layout_of, load_model, save_model
 from pipelines.mpo.experiment import Answers, measured, table
+from pipelines.mpo.held_out import HeldOut, read_held_out
 from pipelines.mpo.processor import load_processor
 from pipelines.mpo.train import TrainingRecipe, Weights, load_pairs, load_recipe, train
 from pipelines.mpo.trainer import MPOTrainer, RewardShift, length_normalised_nll
 from pipelines.pocket.checkpoint import write_random_checkpoint
 from pipelines.pocket.model import Shape
+from pipelines.pocket.questions import write_questions
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of TRL, transformers and accelerate
 
@@ -361,6 +363,38 @@ def test_recipe_defaults_are_the_papers():
     recipe = TrainingRecipe(model="pocket")
     assert (recipe.beta, recipe.weights.preference, recipe.weights.quality) == (0.1, 0.8, 0.2)
     assert recipe.weights.generation == 1
+
+
+def test_a_training_is_watched_by_questions_held_out_and_stops_where_answers_lose_their_form(pairs, tmp_path, capsys):
+    write_questions(tmp_path / "asked", n=12, open_fraction=0.3, seed=41)
+    recipe = load_recipe(RECIPES / "pocket.yaml")
+    # a rate that ruins any model within some steps
+    recipe = recipe.model_copy(update={"training": {**recipe.training, "max_steps": 12, "learning_rate": 0.05,
+                                                    "warmup_steps": 0, "logging_steps": 1}})  # fmt: skip
+    asked = HeldOut(str(tmp_path / "asked" / "vqa.jsonl"), n=6, every=2)
+    logged = train(recipe, pairs, tmp_path / "out", held_out=asked)
+    said = capsys.readouterr().out.splitlines()
+    shown = [line for line in said if line.startswith("held-out, step ")]
+    assert shown[0].startswith("held-out, step 0: ") and shown[0].endswith(" 100.0% parsable")
+    assert max(step["step"] for step in logged) < 12 and (tmp_path / "out" / "model.safetensors").exists()
+    assert any("of the held-out answers are parsable" in line and "stops here" in line for line in said)
+
+
+def test_a_watched_training_ends_with_the_weights_of_one_that_is_not(pairs, tmp_path):
+    write_questions(tmp_path / "asked", n=6, open_fraction=0.0, seed=42)
+    recipe = load_recipe(RECIPES / "pocket.yaml")
+    recipe = recipe.model_copy(update={"training": {**recipe.training, "max_steps": 2}})
+    watched = HeldOut(str(tmp_path / "asked" / "vqa.jsonl"), n=4, every=1)
+    for name, held_out in (("plain", None), ("watched", watched)):
+        train(recipe, pairs, tmp_path / name, held_out=held_out)
+    plain, after = (load_file(tmp_path / name / "model.safetensors") for name in ("plain", "watched"))
+    assert all(torch.equal(plain[name], after[name]) for name in plain)
+
+
+def test_a_source_without_a_reference_answer_cannot_watch(tmp_path):
+    write_questions(tmp_path, n=3, open_fraction=1.0, seed=43)
+    with pytest.raises(MmprError, match="no question with a reference answer"):
+        read_held_out(str(tmp_path / "vqa.jsonl"), 4)
 
 
 # -- the experiment ----------------------------------------------------------------------------------------------------

@@ -29,6 +29,7 @@ from mmpr.pocket import POCKET, checkpoint_path
 from mmpr.settings.presets import read_file
 from mmpr.types import PairKind
 from pipelines.mpo.checkpoint import load_model, save_model
+from pipelines.mpo.held_out import HeldOut, HeldOutWatch
 from pipelines.mpo.processor import load_processor
 from pipelines.mpo.trainer import MPOTrainer
 
@@ -130,10 +131,18 @@ def load_pairs(folders: Sequence[str | Path], kinds: Sequence[str] = ()) -> Data
     return pairs.select_columns(_COLUMNS)
 
 
-def train(recipe: TrainingRecipe, pairs: Dataset, out: Path, *, resume: bool = False) -> list[dict[str, float]]:
+def train(
+    recipe: TrainingRecipe, pairs: Dataset, out: Path, *, resume: bool = False, held_out: HeldOut | None = None
+) -> list[dict[str, float]]:
     """Train, write the checkpoint to `out`, and return the trainer's log, one entry per step.
 
     The checkpoint has full weights; those of a LoRA are merged. The trainer's own checkpoints are in `out/trainer`.
+
+    Args:
+        held_out: questions to answer during the training; None: none.
+
+    Raises:
+        MmprError: the held-out questions cannot be read.
     """
     folder = checkpoint_of(recipe)
     model = load_model(folder, dtype=getattr(torch, recipe.dtype), trust_remote_code=recipe.trust_remote_code)
@@ -150,13 +159,15 @@ def train(recipe: TrainingRecipe, pairs: Dataset, out: Path, *, resume: bool = F
         restore_callback_states_from_checkpoint=True,  # `RewardShift`, which has δ
         **recipe.training,
     )
+    processor = load_processor(folder, max_tiles=recipe.max_tiles, trust_remote_code=recipe.trust_remote_code)
     trainer = MPOTrainer(
         model=model,
         ref_model=None if recipe.lora else copy.deepcopy(model),
         args=arguments,
         train_dataset=pairs,
-        processing_class=load_processor(folder, max_tiles=recipe.max_tiles, trust_remote_code=recipe.trust_remote_code),
+        processing_class=processor,
         peft_config=_lora(recipe.lora),
+        callbacks=[HeldOutWatch(held_out, processor)] if held_out else None,
     )
     trainer.train(resume_from_checkpoint=resume)
     trained = trainer.accelerator.unwrap_model(trainer.model)
@@ -181,10 +192,20 @@ def main() -> None:
     parser.add_argument("--pairs", nargs="+", required=True, metavar="DIR", help="run folders of mmpr build")
     parser.add_argument("--kinds", nargs="*", default=[], choices=[kind.value for kind in PairKind])
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--eval-source", help="questions with reference answers; some are answered during the training")
+    parser.add_argument("--eval-questions", type=int, default=40)
+    parser.add_argument("--eval-every", type=int, default=50, metavar="STEPS")
+    parser.add_argument(
+        "--on-drop", choices=["stop", "warn"], default="stop", help="what to do when fewer answers are parsable"
+    )
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in OUT/trainer")
     given = parser.parse_args()
     try:
-        train(load_recipe(given.config), load_pairs(given.pairs, given.kinds), given.out, resume=given.resume)
+        held_out = None
+        if given.eval_source is not None:
+            held_out = HeldOut(given.eval_source, given.eval_questions, given.eval_every, given.on_drop)
+        pairs = load_pairs(given.pairs, given.kinds)
+        train(load_recipe(given.config), pairs, given.out, resume=given.resume, held_out=held_out)
     except MmprError as error:
         sys.exit(f"error: {error}")
 
