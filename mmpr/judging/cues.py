@@ -42,7 +42,8 @@ _ORDERED = re.compile(
     r"|\b(?:in|correct|right|what|[a-z]{3,12}(?:al|ing)) (?:[a-z]{1,12} )?order\b(?! (?:to|number)\b)"
     r"|\bascending|\bdescending|\bsmallest to|\blargest to|\bleast to|\bgreatest to"
     r"|\blowest to|\bhighest to|\bfrom left|\bfrom top"
-    r"|\bsequence\b|\brank|\bsort|\bfirst to last|\bin turn|\bstep by step order|顺序|从小到大|从大到小|依次"
+    r"|\bsequence\b|\bcoefficients\b|\brank|\bsort|\bfirst to last|\bin turn|\bstep by step order"
+    r"|顺序|系数|从小到大|从大到小|依次"
     r"|从左到右|排列|排序"
 )
 _INTERVAL = re.compile(

@@ -28,7 +28,7 @@ _SIMPLE = re.compile(r"^([a-zA-Zθ]|\|[a-yA-Y]\||f\(x\)|[a-z]\([a-z]\))\s{0,4}([
 _SIMPLE_TURNED = re.compile(r"^([^<>≤≥a-zA-Z]+?)\s{0,4}(<|≤|>|≥)\s{0,4}([a-zA-Zθ]|f\(x\)|[a-z]\([a-z]\))$")
 _UNION = re.compile(r"\s{0,4}(?:∪|\bU\b|\bunion\b|\bor\b|或|并)\s{0,4}")
 _MEETING = re.compile(r"\s{0,4}(?:∩|\bintersect(?:ion|ed with)?\b|交)\s{0,4}")
-_WITHOUT = re.compile(r"\s{0,4}(?:\\(?:setminus|backslash)|∖|(?<=[ℝR])\s{0,4}(?:-|\\)\s{0,4}(?=\{))\s{0,4}")
+_WITHOUT = re.compile(r"\s{0,4}(?:\\(?:setminus|backslash)|∖|(?<=[ℝR])\s{0,4}(?:-|\\)?\s{0,4}(?=\{))\s{0,4}")
 _EXCEPT = re.compile(
     r"^(?:all real(?: number)?s?|ℝ|R)(?: [a-zA-Z])?,?\s{1,4}(?:except|excluding|other than|but not)(?: for)?"
     r"(?: [a-zA-Z] =)?\s",
@@ -63,7 +63,14 @@ _ABS = re.compile(r"\babs\(([a-zA-Z])\)")
 
 
 def _ascii(text: str) -> str:
-    text = _ABS.sub(r"|\1|", text).replace("<=", "≤").replace(">=", "≥").replace("=<", "≤").replace("\\ ", " ")
+    text = (
+        _ABS.sub(r"|\1|", text)
+        .replace("<=", "≤")
+        .replace(">=", "≥")
+        .replace("=<", "≤")
+        .replace("!=", "≠")
+        .replace("\\ ", " ")
+    )
     if text.isascii() and _SPOKEN_WORDS.isdisjoint(latin_words(text)):
         return text
     for spoken, sign in _SPOKEN:

@@ -10,7 +10,7 @@ from mmpr.judging import algebra
 from mmpr.judging.cues import Cues
 from mmpr.judging.numbers import Reading
 from mmpr.judging.rules import Rule, Ruling, ambiguous, correct, incorrect
-from mmpr.judging.units import DEGREE, KELVIN, RADIAN, TEMPERATURE_LETTERS, Unit
+from mmpr.judging.units import DEGREE, KELVIN, RADIAN, TEMPERATURE_LETTERS, TESLA, Unit
 
 _SCALE_STEPS = frozenset(Fraction(10) ** power for power in (2, 3, 6, 9))
 _HOW_MANY = re.compile(r"\bhow many (?!per\s?cent)")
@@ -34,7 +34,12 @@ class Measure:
         power = self.cues.scale()
         if power is not None and got.decimals is not None and got.decimals < 0:  # `in millions`: 5 and 5 million
             ruling = self._judged(got._replace(value=got.value / 10**power, decimals=got.decimals + power))
-        if ruling.outcome == "incorrect" and self._scale_apart(got):
+        if TESLA in (self.reading.unit, got.unit) and self.reading.unit != got.unit:  # `2.1T` and 2.1 trillion
+            scaled = Measure(_in_trillions(self.reading), self.cues, self.relative_tolerance)._judged(
+                _in_trillions(got)
+            )
+            ruling = scaled if scaled.outcome == "correct" else ruling
+        if ruling.outcome == "incorrect" and (self._scale_apart(got) or self._scale_omitted(got)):
             return ambiguous(Rule.UNIT_MISSING)
         return ruling
 
@@ -47,6 +52,13 @@ class Measure:
         if not (one_sided or scaled) or not a or not b or (ratio := max(a / b, b / a)) not in _SCALE_STEPS:
             return False
         return one_sided or (ratio > 100 and scaled)
+
+    def _scale_omitted(self, got: Reading) -> bool:
+        """Whether the reference has the answer's digits without its scale: 1.2 for `1.2 million`, as on an axis."""
+        written, said = self.reading.decimals, got.decimals
+        if written is None or said is None or not said < 0 <= written:
+            return False
+        return written - said in (3, 6, 9, 12) and got.value == self.reading.value * 10 ** (written - said)
 
     def _judged(self, got: Reading) -> Ruling:
         reference = self.reading
@@ -85,22 +97,20 @@ class Measure:
         if got.percent and reference.percent:
             return self._values(reference, got, Rule.NUMBER)
         raw = self._values(reference, got, Rule.NUMBER)
-        scaled = self._values(
-            reference,
-            got._replace(value=got.value / 100 if got.percent else got.value * 100, decimals=None),
-            Rule.NUMBER,
-        )
+        by, finer = (Fraction(1, 100), 2) if got.percent else (Fraction(100), -2)
+        decimals = None if got.decimals is None else got.decimals + finer
+        scaled = self._values(reference, got._replace(value=got.value * by, decimals=decimals), Rule.NUMBER)
         if reference.percent:
             if raw.outcome == "correct":
                 return raw if self.cues.percent() or self._rated() else ambiguous(Rule.UNIT_MISSING)
             if scaled.outcome == "correct":
                 return scaled if got.form == "fraction" else ambiguous(Rule.NUMBER_PERCENT)
-            return incorrect(Rule.NUMBER)
+            return ambiguous(scaled.rule) if scaled.outcome == "ambiguous" else incorrect(Rule.NUMBER)
         if self.cues.percent() and not self.cues.has(_HOW_MANY):
             if raw.outcome == "incorrect" and scaled.outcome == "correct" and abs(reference.value) <= 1:
                 return scaled
             return raw if scaled.outcome != "correct" else ambiguous(Rule.NUMBER_PERCENT)
-        if scaled.outcome == "correct":
+        if scaled.outcome != "incorrect":  # `33.3%` for a third
             return scaled
         if raw.outcome != "correct" or self.cues.count():
             return incorrect(Rule.NUMBER_PERCENT)
@@ -217,6 +227,12 @@ class Measure:
                     return correct(Rule.NUMBER_ROUNDED)
                 return ambiguous(Rule.NUMBER_COARSER)
         return None
+
+
+def _in_trillions(reading: Reading) -> Reading:
+    return (
+        reading._replace(value=reading.value * 10**12, decimals=None, unit=None) if reading.unit == TESLA else reading
+    )
 
 
 def _may_be_year(reading: Reading) -> bool:

@@ -140,10 +140,12 @@ _HAN_SCALES = {"十": 10, "百": 100, "千": 1000, "拾": 10, "佰": 100, "仟":
 _HAN = "零〇一二两俩三四五六七八九十百千万亿壹拾佰仟"
 _HAN_RUN = re.compile(rf"[{_HAN}]+(?:点[{_HAN}]+)?")
 # Words that contain a numeral's character and are no number.
-_HAN_WORDS = re.compile("一共|一定|一样|一些|一起|一般|一直|统一|唯一|之一|万一|一下|一致|一侧|一边|百分点|千万别")
-_HAN_PERCENT = re.compile(rf"百分之([负]?[{_HAN}\d.]+(?:点[{_HAN}]+)?)")
+_HAN_WORDS = re.compile(
+    rf"(?<![{_HAN}])(?:一共|一定|一样|一些|一起|一般|一直|一下|一致|一侧|一边|万一|千万别)|统一|唯一|(?<!分)之一|百分点"
+)
+_HAN_PERCENT = re.compile(rf"(?<![{_HAN}])百分之([负]?[{_HAN}\d.]+(?:点[{_HAN}]+)?)")
 _HAN_PART = re.compile(rf"([{_HAN}\d]{{1,40}})分之([{_HAN}\d]{{1,40}})")
-_HAN_HALF = re.compile(r"(?<![\w])一半|二分之一")
+_HAN_HALF = re.compile(r"(?<![\w])一半")
 
 
 _HAN_BELOW = re.compile(rf"(?:零下|负)\s?(?=[{_HAN}\d])")

@@ -98,6 +98,8 @@ _DIRECTION = re.compile(
 )
 _TWO_TERMS = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)\s?(?::|\bto\b)\s?(\d{1,9})$")  # `3:4` if the reference is written 3/4
 _GLUED = re.compile(r"(?<![\w.])\d[\d.,]{0,20}[a-zA-Z]{1,2}(?![\w/^])")  # `10m` is ten metres, or 10 times m
+_UNIT_LETTER = re.compile(r"([-+]?\d[\d.,]{0,20})\s?[KM]$")  # kelvin and mol/L, or a thousand and a million
+_LETTERS_ASKED = re.compile(r"\bkelvins?\b|\bmolar|\bconcentration|开尔文|摩尔浓度")
 _DIFFERENCE = re.compile(r"\bdifference\b|相差|差值")
 _ROUGH = re.compile(
     r"\W{0,3}(?:it(?:'s| is) )?(?:about|around|roughly|approximately|approx\.?|nearly|almost|大?约|~)", re.I
@@ -117,6 +119,7 @@ class Number:
 
     measure: Measure
     cues: Cues
+    lettered: Fraction | None = None  # 300 of `300 K`
     kind: str = "number"
     _known: dict[str, Read | Ruling] = field(default_factory=dict, repr=False, compare=False)
 
@@ -177,8 +180,10 @@ class Number:
         if (charge := _SIGN_LAST.match(answer)) is not None:
             return self.compare(charge[2] + charge[1]) if self.cues.has(_CHARGED) else ambiguous(Rule.BOUND)
         main, cut = guards.without_contrast(answer)
-        if cut:
+        if cut and mentions(plain_numbers(main)):
             return self._compare_written(main)
+        if cut:  # `最小值不是-4` says no other value
+            return ambiguous(Rule.NEGATED)
         if (rest := guards.corrected(answer)) is not None:
             ruling = self._compare_written(rest)
             return ambiguous(Rule.NEGATED) if ruling.outcome == "correct" else ruling
@@ -194,6 +199,10 @@ class Number:
         """Return the ruling of the answer's only reading, given the rest of the answer."""
         ruling = self.measure.judge(reading)
         if ruling.outcome != "correct":
+            if (lettered := _UNIT_LETTER.match(answer)) is not None and self.compare(lettered[1]).outcome == "correct":
+                return correct(Rule.UNIT) if self.cues.has(_LETTERS_ASKED) else ambiguous(Rule.UNIT)
+            if reading.value == self.lettered:
+                return ambiguous(Rule.UNIT_MISSING)
             turned = reading.value == -self.measure.reading.value
             signed = turned and (self.cues.has(_DIFFERENCE) or _DIRECTION.search(answer.lower()) is not None)
             return ambiguous(ruling.rule) if signed or self._roughly(reading, answer) else ruling
@@ -458,7 +467,9 @@ def compile_number(text: str, cues: Cues, *, relative_tolerance: float | None, f
     reading = read_simple(text) or _reference_reading(_ONE_UNIT_REFERENCE.sub("", text), cues, forced=forced)
     if reading is None or (reading.form == "both" and not forced) or _NO_NUMBER.match(text) is not None:
         return None
-    return Number(Measure(reading, cues, relative_tolerance), cues)
+    letter = _UNIT_LETTER.match(text)
+    plain = None if letter is None else read_simple(letter[1])
+    return Number(Measure(reading, cues, relative_tolerance), cues, None if plain is None else plain.value)
 
 
 def _known(word: str, cues: Cues) -> bool:

@@ -10,7 +10,7 @@ from mmpr.types import Certainty, JudgedBy, Outcome, Verdict
 
 # Stands in the key of stored verdicts: a run with older ones is judged again when it is paired or resumed. It rises
 # whenever any verdict changes; runs that name none were judged by version 1.
-VERSION = 5
+VERSION = 6
 
 
 class Rule(StrEnum):

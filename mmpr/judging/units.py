@@ -65,7 +65,7 @@ def _table() -> dict[str, Unit]:
 
 
 _TABLE = _table()
-CELSIUS, FAHRENHEIT, DEGREE, RADIAN = (_TABLE[name] for name in ("°C", "°F", "°", "rad"))
+CELSIUS, FAHRENHEIT, DEGREE, RADIAN, TESLA = (_TABLE[name] for name in ("°C", "°F", "°", "rad", "T"))
 # `25 C` and `77 F` are coulombs and farads by their letters; next to a temperature they are temperatures.
 TEMPERATURE_LETTERS = {_TABLE["C"]: CELSIUS, _TABLE["F"]: FAHRENHEIT}
 KELVIN = DIMENSIONS["temperature"]

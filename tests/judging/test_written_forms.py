@@ -35,6 +35,15 @@ Do more people like tea than coffee? | yes | Yes, tea. | No, coffee. | More peop
 Has it increased? | no | It decreased. ; It has decreased. | It increased. | Twice
 What are sales in million dollars? | 1,482.6 | $1,482.6 million ; 1.4826 billion dollars | 1,428.6 | 1,483 million
 How many people are there, in thousands? | 125 | 125 thousand | 152 thousand | 125,000
+What is the world GDP? | 2.1 trillion | 2.1T ; 2,100 billion | 2.2 trillion ; 2.1 billion | over 2.1T
+What is the temperature in kelvin? | 300 | 300 K | 301 K | above 300 K
+What is the molarity? | 0.5 | 0.5 M | 0.4 M | at least 0.5 M
+What is the temperature? | 300 K | 300K | 310 K | 300
+What is the revenue? | 1,234 |  | 1,235 million | 1,234 million
+What fraction is left? | 1/3 | one third | 43.3% | 33.3% ; 33%
+What share is left? | 33.3% | 33.3 percent | 2/3 | 1/3
+What are the coefficients? | 1, 3, 2 | 1, 3, 2 | 3, 1, 2 ; 1, 2, 3 |
+What is the domain? | x \neq 2 | x != 2 ; ℝ \ {2} ; x ≠ 2 | x ≠ 3 ; x > 1 |
 What is the ratio of A to B? | 3.5 | 3.5:1 ; 3.5 to 1 ; 7:2 | 2:7 | 3.5 or 7
 How many dogs are there? | 3 | There are 3 dogs: two brown ; 3 out of 5 | There are 2 dogs: 1 and 1 | 3 to 5
 How many scored above 80%? | 15 | 15 out of 30 | 15% ; 80 | 15 or 80
