@@ -65,7 +65,7 @@ def verify(folder_url: str, options: Mapping[str, object] | None = None) -> list
         # a merged run is not built again, so no start would read the note
         _note(folder, () if merged else damaged)
         problems += _doubled(folder, commits)
-        problems += _check_answers(folder)
+        problems += answers_faults(folder)
         problems += filter(None, [lost_answers(folder)])
         manifest = read_manifest(folder)
         problems += _check_logs(folder, manifest)
@@ -149,8 +149,8 @@ def check_chunk(folder: RunFolder, commit: ChunkCommit) -> list[str]:
         return [f"{commit.questions.path}: {error}; {_REBUILD}"]
 
 
-def _check_answers(folder: RunFolder) -> Iterator[str]:
-    """Report damaged files of a verifier's answers."""
+def answers_faults(folder: RunFolder) -> Iterator[str]:
+    """Yield a line for each damaged file of a verifier's answers, with its remedy; reads every byte of them."""
     for chunk in sorted(asked_chunks(folder)):
         remedy = f"delete {commit_name(chunk)} and ask again: mmpr ask-verifier {folder.url}"
         try:

@@ -445,6 +445,18 @@ def test_answers_that_are_gone_are_missed(verified, tmp_path, gone, old):
     assert done.exit_code == 0 and verify(str(out)) == []
 
 
+@pytest.mark.parametrize("fault", ["gone", "damaged"])
+def test_a_merge_refuses_runs_whose_answers_are_gone_or_damaged(verified, tmp_path, fault):
+    one, other = copied(verified, tmp_path / "a"), tmp_path / "b"
+    run(scripted.write_questions(tmp_path, 4).rename(tmp_path / "more.jsonl"), other)
+    pair_again(str(one), ["use_verifier=both"])
+    path = next((one / "verifier").glob("00001.json" if fault == "gone" else "00001-*.parquet"))
+    path.unlink() if fault == "gone" else path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(RunFolderError, match=r"verifier/.*ask-verifier"):
+        merge_runs([str(one), str(other)], str(tmp_path / "both"), [])
+    assert not (tmp_path / "both" / "run.json").exists()
+
+
 def _as_older(out):
     """Make the manifest of an mmpr that did not note the answers."""
     from mmpr.run.json_records import sealed

@@ -70,6 +70,7 @@ def asking(model: str, chunks: int, *, run: str, as_json: bool) -> Iterator[Watc
             yield _AskingLive(counts, bar)
     else:
         ended = threading.Event()
+        print(counts.line(), file=sys.stderr, flush=True)
         threading.Thread(target=_print_every_minute, args=(counts, ended), name="mmpr-asking", daemon=True).start()
         try:
             yield _AskingPlain(counts)
@@ -78,12 +79,9 @@ def asking(model: str, chunks: int, *, run: str, as_json: bool) -> Iterator[Watc
 
 
 def _print_every_minute(counts: AskingCounts, ended: threading.Event) -> None:
-    began, since = time.monotonic(), ""
-    while True:
-        print(f"{counts.line()}{since}", file=sys.stderr, flush=True)
-        if ended.wait(_EVERY_S):
-            return
-        since = f"; {time.monotonic() - began:.0f} s so far"
+    began = time.monotonic()
+    while not ended.wait(_EVERY_S):
+        print(f"{counts.line()}; {time.monotonic() - began:.0f} s so far", file=sys.stderr, flush=True)
 
 
 class _AskingPlain:

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 
 from mmpr import pool
 from mmpr.builder.exclude import keep_list
-from mmpr.builder.finish import REPORTS, finish
+from mmpr.builder.finish import REPORTS, finish, refuse_lost_answers
 from mmpr.builder.layout import versions
 from mmpr.builder.merge_across import across_notes, across_overrides, join_parts, joined_chunks, take_joined
 from mmpr.builder.merge_parts import Given, MergePart, open_given, parts_of, refuse_places
@@ -48,7 +48,7 @@ from mmpr.run.run_record import MERGED_FORMAT, Settings, own_settings
 from mmpr.run.verdict_counts import VERDICTS
 from mmpr.run.verifier_files import VERIFIER, take_answers
 from mmpr.settings.config import BuildConfig, Mark, part
-from mmpr.verification import check_chunk
+from mmpr.verification import answers_faults, check_chunk
 
 _JOINED_AT_ONCE = 4  # memory holds the images and responses of this many chunks
 
@@ -121,6 +121,7 @@ def merge_runs(urls: Sequence[str], out: str, overrides: list[str], *, pair_acro
         _refuse_foreign(folder)
         with claimed(folder) as heartbeat, _undone(folder), pool.task_room():
             _refuse_damaged(whole)
+            _refuse_damaged_answers(merge)
             return Merged(_write(merge, heartbeat), notes)
 
 
@@ -226,6 +227,14 @@ def _refuse_damaged(parts: Sequence[MergePart]) -> None:
     for (folder, _), faults in zip(chunks, pool.map_tasks(_faults, chunks), strict=True):
         if faults:
             raise RunFolderError(f"{folder.url}: {faults[0]}")
+
+
+def _refuse_damaged_answers(merge: _Merge) -> None:
+    """Read the answers of verifiers too: they decide who is in a pair, and the merged run takes them over."""
+    for one in merge.given:
+        refuse_lost_answers(one.folder, merge.config)
+        for fault in answers_faults(one.folder):
+            raise RunFolderError(f"{one.folder.url}: {fault}")
 
 
 def _faults(chunk: tuple[RunFolder, ChunkCommit]) -> list[str]:

@@ -178,7 +178,8 @@ class ClusterOptions:
     )
     max_failure_fraction: float | None = option(
         None,
-        "fraction of failed questions at which the build ends with exit code 3; None: half, once 200 were tried",
+        "fraction of failed questions, or of requests to a verifier, at which the build ends with exit code 3; None: "
+        "half, once 200 were tried",
         ge=0,
         le=1,
     )
