@@ -44,13 +44,13 @@ dataset: $(STAMP) $(SOURCE)
 mpo: $(STAMP)
 	$(BIN)/python -m pipelines.mpo.experiment --out runs/mpo $(ARGS)
 
-# Tests of a moment, and those that take seconds each, side by side; engines and Ray one after another, for they share
-# the cores.
+# Tests of a moment, and those that take seconds each, side by side, a file to a process; engines and Ray one after
+# another, for they share the cores.
 test-fast: $(STAMP)
 	$(BIN)/python -X faulthandler -m tests -n 2 -m "not slow and not engine and not ray and not long"
 
-test: test-fast
-	$(BIN)/python -X faulthandler -m tests -n 2 --dist loadfile --no-loadscope-reorder -m "long and not slow and not engine"
+test: $(STAMP)
+	$(BIN)/python -X faulthandler -m tests -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not engine and not ray"
 	$(BIN)/python -X faulthandler -m tests -m "not slow and (engine or ray)"
 
 test-slow: $(STAMP)

@@ -1,13 +1,15 @@
-"""A second real engine in the pool: a random Qwen2 is asked about what the pocket model answered."""
+"""A verifier that is a real engine of another family: a random Qwen2 is asked about what a scripted engine answered."""
 
 import pytest
+from ray import cloudpickle
 from test_other_family import SPECIALS, write_tokenizer
 
 from mmpr.api import build
-from mmpr.demo.demo_questions import write_questions
 from mmpr.run import RunFolder, read_chunk
 from mmpr.types import Stage
+from tests.verifier import scripted
 
+cloudpickle.register_pickle_by_value(scripted)
 pytestmark = [pytest.mark.engine, pytest.mark.filterwarnings("ignore")]
 
 
@@ -41,14 +43,14 @@ def answers(run):
 
 
 def test_a_second_engine_is_asked_in_a_build(tmp_path, cluster):
-    write_questions(tmp_path / "demo", n=12, open_fraction=0.25, seed=3)
-    questions = tmp_path / "demo" / "vqa.jsonl"
+    questions = scripted.write_questions(tmp_path, 12)
     verifier = write_qwen2(tmp_path / "qwen2")
     engines = {"block_size": 32, "max_num_seqs": 16, "enforce_eager": True}
     run = build(
         questions,
         tmp_path / "run",
         config="pocket",
+        make_engine=scripted.answering,
         n=4,
         adaptive=False,
         verifier=str(verifier),

@@ -139,8 +139,7 @@ def test_many_questions_that_hold_one_image_each_do_not_wait_for_each_others_sec
     assert len(done) == 2
 
 
-@pytest.mark.ray
-def test_a_build_stores_images_that_its_engines_kept_outside_of_memory(tmp_path):
+def test_a_build_stores_images_that_its_engines_kept_outside_of_memory(cluster, tmp_path):
     rows, hashes = [], set()
     for i in range(8):
         Image.frombytes("RGB", (200, 200), os.urandom(120_000)).save(tmp_path / f"{i}.png")

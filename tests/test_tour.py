@@ -25,7 +25,7 @@ def test_the_notebook_is_stored_without_outputs():
 
 
 @pytest.mark.engine
-def test_the_notebook_runs(tmp_path, monkeypatch, capsys):
+def test_the_notebook_runs(cluster, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     names = {"__name__": "tour"}
     shown = [value for value in (run_cell(source, names) for source in CODE) if hasattr(value, "_repr_html_")]

@@ -164,10 +164,10 @@ class Bed:
     def tally(self, arm: str) -> Tally:
         return self.tallies.setdefault(arm, Tally())
 
-    def build(self, name: str, *, shared: bool, source: Path | None = None) -> FaultyBuild:
-        """Return a build with scripted engines into a new folder."""
+    def build(self, name: str, *, shared: bool, source: Path | None = None, engines: int | None = None) -> FaultyBuild:
+        """Return a build with scripted engines into a new folder; None: one for each node of the shared Ray, or two."""
         fetched = (f"allowed_hosts=[{self.url},127.0.0.0/8]", "fetch_timeout_s=4", "fetch_retries=6")
-        config = ("--config", str(POCKET), "engines=3" if shared else "engines=2", *SETTINGS, *fetched)
+        config = ("--config", str(POCKET), f"engines={engines or (3 if shared else 2)}", *SETTINGS, *fetched)
         plans = self.folder / f"{name}-plans"
         ray = self.ray if shared else None
         return FaultyBuild(
@@ -177,7 +177,7 @@ class Bed:
     def clean(self) -> Path:
         """Return the folder of the undisturbed build, which runs at the first call."""
         if "shared" not in self._clean:
-            build = self.build("clean", shared=True)
+            build = self.build("clean", shared=True, engines=1)
             build.run([])
             self._clean["shared"] = build.out
         return self._clean["shared"]
@@ -275,7 +275,7 @@ class Bed:
         places = [*FINISH, ("open", "/run.json"), ("os.rename", "/run.json"), ("os.link", "/chunks/")]
         places += [("os.link", "/questions/"), ("os.link", "/responses/"), ("open", "/data/")]
         if "other" not in self._clean:
-            other = self.build("other", shared=True, source=self._source("other", first=N))
+            other = self.build("other", shared=True, engines=1, source=self._source("other", first=N))
             other.run([])
             self._clean["other"] = other.out
 

@@ -1,6 +1,7 @@
 """A sample of random faults; `benchmarks/bench_faults.py` draws hundreds more of the same kinds."""
 
 import numpy as np
+import pytest
 
 from tests.faults.arms import N, look
 from tests.faults.harness import Fault, dataset, questions
@@ -12,6 +13,7 @@ def assert_whole(out, ours):
     assert sorted(questions(out).values()) == [1] * N
 
 
+@pytest.mark.slow
 def test_thirty_drawn_faults_lose_and_double_nothing(ours):
     rng = np.random.default_rng(7)
     ours.shared_build(rng, starts=2, faults=8)
@@ -32,7 +34,7 @@ def test_a_run_that_is_ended_in_every_way_goes_on_each_time(ours):
         Fault("os.rename", "/data/", 1, "kill-driver"): (-9, ""),
         Fault("os.rename", "/manifest.json", 1, "SIGTERM"): (75, "mmpr: stopped (SIGTERM)"),
     }
-    build = ours.build("ended", shared=True)
+    build = ours.build("ended", shared=True, engines=1)  # an engine is a process, and this starts seven times
     ledger = build.run([[fault] for fault in ends])
     assert ledger.fired == len(ends), ledger
     assert ledger.exits == (*(code for code, _ in ends.values()), 0), ledger
