@@ -64,7 +64,7 @@ def asking(model: str, chunks: int, *, run: str, as_json: bool) -> Iterator[Watc
         log("phase", run=run, words=f"asking {model} about {chunks:,} chunks")
         yield _AskingJson(counts, run)
     elif sys.stderr.isatty():
-        columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+        columns = (SpinnerColumn(), TimeElapsedColumn(), TextColumn("{task.description}", markup=False))
         with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
             bar.add_task(counts.line(), total=None)
             yield _AskingLive(counts, bar)

@@ -18,9 +18,8 @@ from mmpr.run import ChunkCommit, RunFolder
 from mmpr.run.verifier_files import (
     AskedVerifier,
     VerifierCommit,
-    asked_chunks,
+    answers_commits,
     drop_answers,
-    load_answers_commit,
     read_answers,
     sweep_answers,
 )
@@ -53,9 +52,9 @@ def chunks_to_ask(settings: VerifierSettings, *, anew: bool = False, faults: boo
         RunFolderError: the commit of answers is damaged.
     """
     folder, todo = settings.folder, []
-    asked = asked_chunks(folder)
+    answered = {one.chunk: one for one in answers_commits(folder)}
     for commit in folder.commits():
-        stored = load_answers_commit(folder, commit.chunk) if commit.chunk in asked else None
+        stored = answered.get(commit.chunk)
         if stored is not None and stored.by != settings.by and not anew:
             raise ConfigError(
                 f"verifier: {folder.url} has the answers of {stored.by.model} ({_how(stored.by, settings.by)}); "
@@ -135,8 +134,8 @@ def ask_about_chunks(start: BuildStart, settings: VerifierSettings, todo: Sequen
     failing = failing or (watch.failing(at_the_end=True) if done else None)
     # Answers of another verifier stayed until here, in case that this one answers nothing.
     useless = _unanswered if failing else _of_another
-    stored = [commit for chunk in sorted(asked) if (commit := load_answers_commit(folder, chunk)) is not None]
-    drop_answers(folder, [commit.chunk for commit in stored if useless(settings.by, commit)])
+    stored = answers_commits(folder)
+    drop_answers(folder, [one.chunk for one in stored if one.chunk in asked and useless(settings.by, one)])
     sweep_answers(folder)
     if failing:
         return AskingEnd(failing=f"{failing}, such as {fault}")

@@ -504,12 +504,15 @@ def judge(
         str | None, typer.Option(help="The model at --verifier URL. Default: the one that it serves.")
     ] = None,
     min_margin: Annotated[
-        float,
-        typer.Option(min=0, help="Nats between the verifier's letter and the next, below which a verdict is open."),
-    ] = 2.0,
+        float | None,
+        typer.Option(
+            min=0, help="Nats between the verifier's letter and the next, below which a verdict is open. Default: 2."
+        ),
+    ] = None,
     verifier_timeout_s: Annotated[
-        float, typer.Option(min=0.1, help="Seconds without any answer of the server at --verifier, which end it.")
-    ] = 60.0,
+        float | None,
+        typer.Option(min=0.1, help="Seconds to wait for a server at --verifier that answers nothing. Default: 60."),
+    ] = None,
 ) -> None:
     """Judge responses of any model and print one JSON line for each; `detail` explains what cannot be judged."""
     from mmpr.judging import JudgeOptions
@@ -519,6 +522,10 @@ def judge(
     options = JudgeOptions(answer_kind=kind, relative_tolerance=tolerance, format=answer_form.value)
     if verifier_model is not None and not _is_url(verifier):
         raise typer.BadParameter("works only with --verifier URL", param_hint="--verifier-model")
+    if verifier_timeout_s is not None and not _is_url(verifier):
+        raise typer.BadParameter("works only with --verifier URL", param_hint="--verifier-timeout-s")
+    if min_margin is not None and verifier is None:
+        raise typer.BadParameter("works only with --verifier", param_hint="--min-margin")
     printed, asked = Counter[str](), None
     try:
         with ExitStack() as stack:
@@ -537,7 +544,7 @@ def judge(
         say(table, err=True)
 
 
-def _verifier(named: str, model: str | None, min_margin: float, timeout_s: float) -> Verifier:
+def _verifier(named: str, model: str | None, min_margin: float | None, timeout_s: float | None) -> Verifier:
     """Return the verifier that --verifier names: a server, or a model that vLLM runs here."""
     from mmpr.builder.verifier_session import Verifier
     from mmpr.verifier.verifier_options import looks_like_url
@@ -545,7 +552,13 @@ def _verifier(named: str, model: str | None, min_margin: float, timeout_s: float
     if looks_like_url(named) and not _is_url(named):
         raise typer.BadParameter("give a server as http://HOST:PORT/v1", param_hint="--verifier")
     model, url = (model, named) if _is_url(named) else (named, None)
-    return Verifier(model, url=url, min_margin=min_margin, timeout_s=timeout_s, waiting=partial(say, err=True))
+    return Verifier(
+        model,
+        url=url,
+        min_margin=2.0 if min_margin is None else min_margin,
+        timeout_s=60.0 if timeout_s is None else timeout_s,
+        waiting=partial(say, err=True),
+    )
 
 
 def _is_url(text: str | None) -> bool:

@@ -257,3 +257,11 @@ def test_an_engine_of_ones_own_that_gives_no_letters_has_not_answered(given):
 def test_a_time_limit_is_a_number_of_seconds(seconds):
     with pytest.raises(ConfigError, match="timeout_s"):
         mmpr.Verifier("some", timeout_s=seconds)
+
+
+@pytest.mark.parametrize(
+    "words", [["--min-margin", "3"], ["--verifier-timeout-s", "9"], ["--verifier", "./m", "--verifier-timeout-s", "9"]]
+)
+def test_an_option_without_effect_is_an_error(tmp_path, words):
+    done = CliRunner().invoke(app, ["judge", rollouts(tmp_path, ["cat"]), *words])
+    assert done.exit_code == 2 and "works only with --verifier" in done.stderr and done.stdout == ""

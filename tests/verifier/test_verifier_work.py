@@ -27,6 +27,7 @@ from mmpr.run.json_records import sealed
 from mmpr.run.verifier_files import (
     AskedVerifier,
     VerifierCommit,
+    answers_record,
     asked_chunks,
     commit_answers,
     drop_answers,
@@ -454,3 +455,16 @@ def test_a_question_that_ends_engines_when_it_is_asked_again_is_not_asked_a_thir
     asked(folder, 0, refusing([]), alone=True, quarantined=((0, "it died"),))
     assert [one.fault for one in answers_of(folder)] == ["ends engines: it died", None]
     assert chunks_to_ask(settings(folder), faults=True) == []
+
+
+@pytest.mark.parametrize("place", ["memory", "local"])
+def test_what_a_dataset_was_cut_with_changes_with_each_answer(tmp_path, place):
+    folder = opened(f"memory://{new_attempt()}" if place == "memory" else tmp_path, [[question(0, ["cat good 1"])]] * 2)
+    seen = [answers_record(folder)]
+    assert seen[0].chunks == 0
+    for step in (["good"], []):
+        for chunk in (0, 1):
+            asked(folder, chunk, refusing(step))
+            seen.append(answers_record(folder))
+    assert len({one.sha256 for one in seen}) == 5 and [one.chunks for one in seen] == [0, 1, 2, 2, 2]
+    assert seen[-1] == answers_record(folder)
