@@ -21,7 +21,7 @@ OUT ?= runs/demo
 CONFIG ?=
 QUESTIONS ?= 200
 
-.PHONY: install dataset mpo test test-fast test-slow check docs wheel bench bench-faults clean
+.PHONY: install dataset mpo test test-fast test-faults test-slow check docs wheel bench bench-faults clean
 install: $(STAMP)
 
 $(STAMP): pyproject.toml Makefile
@@ -52,6 +52,10 @@ test-fast: $(STAMP)
 test: $(STAMP)
 	$(BIN)/python -X faulthandler -m tests -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not engine and not ray"
 	$(BIN)/python -X faulthandler -m tests -m "not slow and (engine or ray)"
+
+# Thirty drawn faults: two minutes that CI spends.
+test-faults: $(STAMP)
+	$(BIN)/python -X faulthandler -m tests -m slow tests/faults/test_faults.py
 
 test-slow: $(STAMP)
 	$(BIN)/python -X faulthandler -m tests -m slow
