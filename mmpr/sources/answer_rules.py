@@ -33,6 +33,7 @@ class OptionPlace(str):
 _LETTER, _TEXT, _EITHER = AnswerRule.LETTER, AnswerRule.TEXT, AnswerRule.EITHER
 _INDEX0, _INDEX1 = AnswerRule.INDEX0, AnswerRule.INDEX1
 _NUMBER = re.compile(r"-?\d{1,3}(?:\.0+)?")
+# counts such as {0,4} are bounded, so that a cell of a million blanks is searched in linear time
 _ONE = re.compile(
     r"^(?:option|choice|选项?)?\s{0,4}[\(\[（【]?\s{0,4}([A-Za-z])\s{0,4}[\)\]）】]?\s{0,4}[.:、)]?\s*+(.*)",
     re.IGNORECASE | re.DOTALL,
@@ -54,6 +55,7 @@ def readings(answer: str, options: Sequence[str]) -> Mapping[AnswerRule, Indices
         number = int(float(text))
         if 0 <= number < len(options):
             found[_INDEX0] = frozenset((number,))
+        # both rules get an index: the other rows show from where this source counts
         if 1 <= number <= len(options):
             found[_INDEX1] = frozenset((number - 1,))
     return found

@@ -21,6 +21,7 @@ _MAX_LITERAL = 100_000  # characters of a list written as text; for longer ones 
 _EXPECTED = "a text, a number, true or false, a list of these, or null"
 _FIELDS = ("answer", "text", "value", "ground_truth", "label", "multiple_choice_answer", "raw_answer", "answers")
 _ANNOTATED = ("answer_confidence", "answer_id", "raw_answer", "confidence")
+# published test sets write these in the place of an answer that they withhold
 _NOTHING = ("", "?", "？")
 
 
@@ -48,6 +49,7 @@ def answers_in(value: object, withheld: Sequence[str] = ()) -> Answers | None:
     if all(text.strip().lower() in absent for text in texts):
         return None
     annotated = _is_annotated(value)
+    # an annotator who wrote nothing still counts among those who may agree
     kept = texts if annotated else tuple(text for text in texts if text.strip())
     return Answers(kept, annotated)
 
@@ -70,6 +72,7 @@ def repeats(texts: Sequence[str]) -> bool:
 def agreed(answers: Answers, share: float) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the answers that at least this fraction of annotators gave, most frequent first, and the other ones."""
     votes = Counter(_voted(text) for text in answers.texts if text.strip())
+    # reversed: of several spellings of one answer, the first one is kept
     first = {_voted(text): text for text in reversed(answers.texts)}
     # 0.28 * 25 is 7.000000000000001 in floats, and 7 of 25 votes must count
     least = share * len(answers.texts) - 1e-9
@@ -162,6 +165,7 @@ def literal_list(text: str) -> list[object] | None:
     except (ValueError, RecursionError):
         try:
             found = ast.literal_eval(text.strip())
+        # `ast` raises all of these for hostile text: RecursionError for `[` and 5,000 minus signs
         except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
             return None
     return found if isinstance(found, list) else None

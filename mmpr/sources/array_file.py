@@ -119,6 +119,7 @@ class _Annotations:
 
 
 @lru_cache(maxsize=4)
+# `size` and `written_ns` are part of the cache's key: a file that is written again is read again
 def _annotation_places(source: Source, size: int, written_ns: int) -> tuple[npt.NDArray[np.int64], ...]:
     """Find the annotation of each question: ids in order, offsets and sizes; one pass, once per process."""
     import numpy as np
@@ -136,6 +137,7 @@ def _annotation_places(source: Source, size: int, written_ns: int) -> tuple[npt.
             if (question := _QUESTION_ID.search(piece.text)) is not None:
                 found.extend((int(question[1]), piece.offset + piece.blank_bytes, piece.size_bytes))
     table = np.array(found, np.int64).reshape(-1, 3)
+    # stable: of two annotations with one id, the search finds the first in the file
     return tuple(table[np.argsort(table[:, 0], kind="stable")].T)
 
 

@@ -179,6 +179,7 @@ def image_typed(schema: pa.Schema) -> list[str]:
 def _kept(kind: pa.DataType) -> ImageReading:
     import pyarrow.types as kinds
 
+    # writers dictionary-encode a whole column, or the values inside its lists
     if kinds.is_dictionary(kind):
         kind = kind.value_type
     if kinds.is_list(kind) or kinds.is_large_list(kind) or kinds.is_fixed_size_list(kind):
@@ -231,6 +232,7 @@ def _reference(image: object) -> object:
         image = image.get("bytes") or image["path"]
     if not isinstance(image, bytes):
         return image
+    # `*`: the decoder looks at the content, not at the type
     kind = next((kind for magic, kind in _MAGIC if image.startswith(magic)), "*")
     return f"data:image/{kind};base64,{base64.b64encode(image).decode()}"
 
@@ -280,6 +282,7 @@ def _labels(metadata: bytes) -> dict[str, list[str]]:
     try:
         features = json.loads(metadata)["info"]["features"]
         return {name: kind["names"] for name, kind in features.items() if "names" in kind}
+    # any program may write this key: metadata of another form has no labels
     except (ValueError, KeyError, TypeError, AttributeError):
         return {}
 
@@ -288,6 +291,7 @@ def _worded(values: dict[str, Any], labels: dict[str, list[str]]) -> dict[str, A
     """Replace class numbers by their names; -1, and pandas' NaN, become None."""
     found = {}
     for name, value in values.items():
+        # only NaN differs from itself
         if isinstance(value, float) and value != value:
             value = None
         names = labels.get(name)
@@ -307,6 +311,7 @@ def value_sizes(values: pa.Array) -> npt.NDArray[np.int64]:
     if isinstance(values, pa.ExtensionArray):
         return value_sizes(values.storage)
     if isinstance(values, pa.DictionaryArray):
+        # the appended 0 is the size of a null, whose index points there
         each = np.append(value_sizes(values.dictionary), 0)
         places = np.asarray(pc.fill_null(values.indices, len(each) - 1).to_numpy(zero_copy_only=False), np.int64)
         return np.asarray(each[places], np.int64)

@@ -93,6 +93,7 @@ def image_of(source: Source, index: str) -> str | None:
 
 
 @lru_cache(maxsize=8)
+# `size` and `written_ns` are part of the cache's key: a file that is written again is read again
 def _places(source: Source, size: int, written_ns: int) -> dict[str, int]:
     """Return by `index` the offsets of rows with an image; one pass over the file, once per process."""
     found: dict[str, int] = {}
@@ -146,6 +147,7 @@ class _Records:
         self._size = 0
         # the default of 131,072 characters is less than an embedded image
         csv.field_size_limit(max(csv.field_size_limit(), source.max_row_bytes))
+        # strict: `"a"b` would be read as `ab`, and a quote that is never closed would be no error
         self._reader = csv.reader(self, delimiter=source.delimiter, strict=True)
 
     def header(self) -> list[str]:
@@ -195,6 +197,7 @@ class _Records:
         if self._size > self._source.max_row_bytes:
             limit = f"the limit is {self._source.max_row_bytes:,}"
             raise _bad(f"{self._size:,} bytes or more, {limit}: is a quote never closed?")
+        # a byte that is not UTF-8 passes through the parser, and `_checked` names it in the row's skip
         return line.text.decode("utf-8", "surrogateescape") + "\n"
 
     def _checked(self, record: list[str] | RowFault) -> list[str] | RowFault:

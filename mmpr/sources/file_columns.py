@@ -58,6 +58,7 @@ class FileColumns:
 def recognised(names: Iterable[str], format: Format) -> RowLayout:
     """Return the layout of a file of this format with these columns."""
     plain = frozenset(map(_plain, names))
+    # VLMEvalKit writes the same columns as TSV and as a workbook, so both count as csv
     kind = {"parquet": "table", "arrow": "table", "xlsx": "csv"}.get(format, format)
     return next((one for one in LAYOUTS if (not one.formats or kind in one.formats) and _has_marks(one, plain)), PLAIN)
 
@@ -141,6 +142,7 @@ def _group(spelling: str, names: Group, by_plain: Mapping[str, str]) -> Group:
         in_order = tuple(name for _, name in sorted(found, key=lambda pair: (len(pair[0]), pair[0])))
         if spelling.endswith(_LETTERS):  # `options` is no option S
             in_order = tuple(name for place, (mark, name) in enumerate(sorted(found)) if mark == chr(ord("a") + place))
+        # a row may have one image (`image_1`), but a single `option_1` is no choice
         if len(in_order) < 2 and not spelling.startswith("image"):
             return ()
         first = by_plain.get(_plain(spelling))

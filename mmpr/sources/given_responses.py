@@ -148,6 +148,7 @@ def _columns(mapped: tuple[tuple[str, str], ...], names: tuple[str, ...]) -> dic
 def whole_number(value: object, *, digits: int = 9) -> int | None:
     """Return a cell as a non-negative whole number that can be stored; None if it is none."""
     text = str(value).strip().removesuffix(".0") if isinstance(value, str | int | float) else ""
+    # 9 digits fit the int32 columns of a run, 18 an int64 (seeds, row numbers)
     return int(text) if text.isascii() and text.isdigit() and len(text) <= digits else None
 
 
@@ -170,6 +171,7 @@ def _listed(given: object, *, whole: bool) -> list[object]:
         return [given]
     # turns; the last one is the response
     if given and all(isinstance(one, Mapping) and "role" in one for one in given):
+        # turns of the assistant alone are several responses; with a user's turn among them, it is one conversation
         replies = [one for one in given if one["role"] == "assistant"]
         return replies[-1:] if len(replies) < len(given) or len(given) == 1 else replies
     return [cell for one in given for cell in (_listed(one, whole=whole) if isinstance(one, list) else [one])]

@@ -69,6 +69,7 @@ def _parquet_files(builder: DatasetBuilder, wanted: HubName) -> list[Path]:
     start = f"hf://datasets/{wanted.name}@"
     if not all(url.startswith(start) for url in files[wanted.split]):
         return []
+    # an address is COMMIT/PATH: the commit is downloaded that the builder has looked up
     places = [url.removeprefix(start).partition("/") for url in files[wanted.split]]
     return [
         Path(hf_hub_download(wanted.name, path, repo_type="dataset", revision=commit)) for commit, _, path in places

@@ -20,6 +20,7 @@ _ASKS = (
     *("question_string", "problem_text"),
 )
 _BLANK = re.compile(r"[\s,]*+")
+# counts are bounded: a file of blanks and backslashes is searched in linear time
 _KEY = re.compile(r"(\"(?:[^\"\\]|\\.){0,400}+\")\s{0,400}+:\s{0,400}+")
 
 
@@ -36,6 +37,7 @@ def annotations_beside(path: Path) -> Path | None:
     if "questions" not in path.name:
         return None
     name = path.name.replace("questions", "annotations")
+    # the answers of VQA's open and multiple-choice questions are in one file without these words
     plain = name.replace("OpenEnded_", "").replace("MultipleChoice_", "")
     found = (path.with_name(one) for one in (plain, name))
     return next((one for one in found if one != path and one.is_file()), None)
@@ -53,6 +55,7 @@ def rows_inside(path: Path, compression: Compression | None, *, asking: Sequence
     behind, content = behind_blanks(str(path), compression, _HEAD_BYTES)
     if not content:
         return None
+    # surrogateescape: encoding gives back the same bytes, which the offset of the rows is counted in
     text = content.decode("utf-8", "surrogateescape")
     start = text.find("{")
     first, _, rest = text[start:].partition("\n")

@@ -64,6 +64,7 @@ def _format(path: Path, start: bytes) -> Format:
     if start.startswith(_ARROW):
         return "arrow"
     text = start.removeprefix(BOM).lstrip()
+    # before the foreign formats: a workbook is a zip archive too
     if start.startswith(b"PK\x03\x04") and is_workbook(path):
         return "xlsx"
     for magic, fix in _FOREIGN:

@@ -19,6 +19,7 @@ from mmpr.sources.source_records import COLUMNS, Source
 from mmpr.sources.turns import is_turns, reply_to, turns_of_chat
 from mmpr.types import Reason
 
+# 64 characters, or the first ones of a PNG or JPEG: VLMEvalKit reads a shorter cell as an index
 _BASE64 = re.compile(r"^(?:[A-Za-z0-9+/]{64}|iVBORw0KGgo|/9j/[A-Za-z0-9+/]{40})[A-Za-z0-9+/]*+={0,2}\s*$")
 _SHORT_ANSWER = 60  # characters
 # what exporters write for a missing hint
@@ -58,6 +59,7 @@ def ours_of(values: Mapping[str, object], source: Source) -> dict[str, object]:
         ours["answer"] = dict(layout.words).get(_scalar_text(ours["answer"]), ours["answer"])
     if layout.kind and ours["answer_kind"] is None:
         ours["answer_kind"] = dict(layout.kinds).get(str(values.get(layout.kind)))
+    # a question about a sound cannot be asked; a response to it can be judged
     if not source.rollouts and (heard := next((name for name in ("audio", "audios") if values.get(name)), None)):
         raise RowFault(Reason.BAD_ROW, f"`{heard}` holds sound: only texts, images and videos are read")
     given = any(ours[name] is not None for name in ("answer", "chosen", "conversations", "messages"))
@@ -179,6 +181,7 @@ def labelled_place(options: object, answer: object) -> OptionPlace | None:
     """Return the index of the option whose label an answer names."""
     labels = options.labels if isinstance(options, LabelledOptions) else []
     named = str(answer).strip().upper() if isinstance(answer, str | int) else ""
+    # a label that two options share names neither
     return OptionPlace(labels.index(named)) if labels.count(named) == 1 else None
 
 
@@ -220,6 +223,7 @@ def _listed_options(name: str, value: object, *, comma: bool) -> object:
             return by_label(list(zip(lists.get("label") or lists["text"], lists["text"], strict=False)))
         return value
     if isinstance(value, list) and value and all(isinstance(one, tuple) and len(one) == 2 for one in value):
+        # a map of Arrow arrives as a list of (key, value)
         return dict(value)
     if isinstance(value, list) and value and all(isinstance(one, Mapping) for one in value):
         texts = [_first_of(one, ("text", "value", "content", "option", "choice", "answer")) for one in value]
@@ -280,6 +284,7 @@ def _images(values: Mapping[str, object], found: FileColumns, source: Source) ->
 def _cell(cell: object, values: Mapping[str, object], source: Source) -> list[object]:
     if cell is None:
         return []
+    # several images of a CSV or JSON cell are the text of a list
     if isinstance(cell, str) and not isinstance(cell, NumberText) and cell.startswith("["):
         cell = _listed_images(cell)
     if source.format == "csv" and source.layout == "vlmevalkit" and isinstance(cell, str) and _is_index(cell):

@@ -168,7 +168,7 @@ LAYOUTS = (
         image=("image_#",),
         id=("idx",),
         rule=_LETTER,
-        withheld=("hidden",),
+        withheld=("hidden",),  # of its test split
     ),
     RowLayout("mmmu", ("image_1", "options"), image=("image_#",), rule=_LETTER),
     RowLayout("mmmu-pro-vision", ("image", "options", "answer", "subject", "!question"), asked=_IN_IMAGE, rule=_LETTER),
@@ -195,6 +195,7 @@ LAYOUTS = (
     ),
     RowLayout(
         "a-okvqa-direct",
+        # the cell is a list of ten answers, in the Hub's files as the text of a Python list
         ("direct_answers", "!choices"),
         image=_COCO_IMAGE,
         answer=("direct_answers",),
@@ -202,12 +203,14 @@ LAYOUTS = (
         files=_COCO,
     ),
     RowLayout(
+        # its `answer` is a number, which would be read as a value without this layout
         "scienceqa",
         ("choices|options", "answer", "hint", "lecture|skill|topic|task|grade"),
         hint=("hint",),
         rule=_INDEX0,
         files=("{image}", "{split}/{id}/{image}", "images/{split}/{id}/{image}"),
     ),
+    # its `answer` is a text such as "2": the index of an option and not an option
     RowLayout("ai2d", ("question", "options", "answer", "image"), rule=_INDEX0, formats=("table",), alone=True),
     RowLayout(
         "geoqa",
@@ -323,6 +326,7 @@ LAYOUTS = (
     ),
     RowLayout(
         "vqa-originals",
+        # not TextVQA, whose rows have `image_classes`
         ("question_id", "image_id", "question", "!image", "!choices", "!answer", "!label", "!image_classes"),
         image=("image_id",),
         answer=("answers",),

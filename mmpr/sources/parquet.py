@@ -29,8 +29,8 @@ _BATCH_IMAGE_ROWS = 16  # images may have some MB each
 _BUFFER_BYTES = 1_000_000
 # Limits for one column in one row group: bytes unpacked from less than 1 % of them, and values in lists.
 _MOST_PACKED_BYTES, _MOST_PACKING, _MOST_LIST_VALUES = 100_000_000, 100, 20_000_000
-_MOST_SHARED_BYTES = 500_000_000
-_LONG_NESTED_BYTES = 1_000_000
+_MOST_SHARED_BYTES = 500_000_000  # of one batch of rows whose lists repeat one long value
+_LONG_NESTED_BYTES = 1_000_000  # of one column; longer values in lists are read in small batches
 _MOST_REPEATED_BYTES = 32_000_000  # of a batch in which each row has the longest value of a page
 _LONG_DICTIONARY_BYTES = 4_000_000
 _I32, _DICTIONARY_PAGE = 0x15, 2  # in a page's header: a 32-bit field, and the type of page that the first one has

@@ -145,6 +145,7 @@ def _may_have_options(source: Source) -> bool:
     if any(columns_of_row(source, tuple(row)).places["options"] for row in first_rows(source)):
         return True
     mapped = dict(source.columns).get("choices")
+    # without the first letter, so that `Choices` and `answer_choices` are found too; capitals are listed again
     keys = (mapped.partition(".")[0],) if mapped else ("hoice", "ption", "andidates", '"A"', "HOICE", "PTION")
     return _occurs(source, *map(str.encode, keys))
 

@@ -33,6 +33,7 @@ def opened_rollouts(file: str, *, columns: Mapping[str, str] | None = None) -> I
     if file != _STDIN:
         yield _read(open_source(file, columns=columns))
         return
+    # a source is read twice, to count its rows and to judge them; standard input can be read once
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder, "stdin.jsonl")
         with copy.open("wb") as target:

@@ -154,6 +154,7 @@ def _read(
 
 def _raws(source: Source, lease: LeaseRange, digest: _Hash, *, images: bool) -> Iterator[tuple[Source, int, Raw]]:
     """Yield the leased rows with file and number in the source; add each one to the digest."""
+    # one cursor of a plain file is enough: the spans of a sample follow one another in it
     with closing(Shelf(1)) as shelf:
         for span in lease.spans:
             place, first = divmod(span.number, PART_ROWS)

@@ -103,6 +103,7 @@ def recipe_parts(path: Path, image_root: Path | None) -> list[RecipePart]:
         annotation, root = named.get("annotation"), named.get("root") or ""
         if not isinstance(annotation, str) or not isinstance(root, str):
             raise SourceError(f"{path}: {name}: `annotation` and `root` must each be one path")
+        # the release writes its paths from its root; the `meta.json` may lie there or one folder below
         places = [path.parent / annotation, path.parent.parent / annotation]
         found = next((place for place in places if place.is_file()), None)
         if found is None:

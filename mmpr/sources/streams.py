@@ -60,6 +60,7 @@ class _Unpacked(io.RawIOBase):
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         if whence != io.SEEK_SET:
             raise io.UnsupportedOperation("an unpacked file is entered from its beginning only")
+        # a packed file has no way back: unpack it from its beginning
         if offset < self._at:
             self._release()
             self._open()

@@ -90,6 +90,7 @@ def turns_of_chat(prompt: str) -> list[dict[str, str]] | None:
             return None
         found = list(zip(pieces[1::2], pieces[2::2], strict=True))
     turns = [{"role": role, "content": text.strip()} for role, text in found]
+    # the template ends with the header of the turn that the model was to write
     while turns and turns[-1]["role"] == "assistant" and not turns[-1]["content"]:
         turns.pop()
     return turns or None

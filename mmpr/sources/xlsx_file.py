@@ -33,9 +33,11 @@ from mmpr.sources.source_records import Index, Source, Span
 from mmpr.types import Reason
 
 BOOK = "xl/workbook.xml"  # every workbook has this file, and no other kind of archive
+# unpacked: an archive of a few MB may hold gigabytes
 _MOST_TEXT_BYTES, _MOST_SHEET_BYTES = 500_000_000, 2_000_000_000
 _MOST_MERGED = 1_000_000  # cells
 _PLACE = re.compile(r"([A-Z]{1,3})([0-9]{1,7})")
+# LookupError: the book names a member or a shared text that the archive does not have
 _DAMAGES = (OSError, EOFError, zipfile.BadZipFile, zlib.error, ElementTree.ParseError, LookupError, ValueError)
 # Excel writes control characters as _x000D_
 _ESCAPED = re.compile(r"_x([0-9A-Fa-f]{4})_")
@@ -125,6 +127,7 @@ def _sheet(source: Source) -> _Sheet:
 
 
 @lru_cache(maxsize=4)
+# `size` and `written_ns` are part of the cache's key: a file that is written again is read again
 def _looked_at(path: str, size: int, written_ns: int) -> _Sheet:
     """Read the sheet once for its header, its number of rows, and the values of merged cells."""
     header, header_row, n_rows = tuple[str, ...](), 0, 0
@@ -208,6 +211,7 @@ def _sheet_rows(archive: zipfile.ZipFile, name: str) -> Iterator[Row]:
             number = int(element.get("r") or number + 1)
             cells: Cells = {}
             for place, cell in enumerate(element):
+                # a cell may leave out its place too: then its position in the row counts
                 at = _PLACE.fullmatch(cell.get("r") or "")
                 cells[_column(at[1]) if at else place] = _value(cell, texts)
             yield number, cells
@@ -246,6 +250,7 @@ def _text(element: ElementTree.Element) -> str:
 def _value(cell: ElementTree.Element, texts: list[str]) -> object:
     kind = cell.get("t") or "n"
     inner = next((one for one in cell if _local(one.tag) == ("is" if kind == "inlineStr" else "v")), None)
+    # `e`: an error of a formula, such as #DIV/0!
     if inner is None or kind == "e":
         return None
     if kind == "inlineStr":
