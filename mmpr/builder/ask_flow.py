@@ -89,9 +89,11 @@ def ask_about_run(
         heartbeat = stack.enter_context(claimed(folder))
         chronicle = stack.enter_context(chronicled(folder))
         stack.enter_context(swept(folder, abandoned=engine_choice.ray_address(config) is None))
+        # before any request, so that an unreadable list is an error that costs nothing
         keep_list(folder, config.dataset.exclude)
         settings = verifier_settings(folder, config)
         todo = chunks_to_ask(settings, anew=anew, faults=True)
+        # new settings of pairing: the dataset is cut again although nothing is left to ask
         same = folder.load_run().selection == part(config, Mark.SELECTION)
         report = finished_report(folder, config) if not todo and same else None
         if isinstance(report, Report):

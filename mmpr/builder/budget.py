@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from mmpr.errors import ConfigError
 from mmpr.pool import Beat, Event
 
+# hours and minutes may each be missing, but `+` alone is no time
 _AFTER = re.compile(r"\+(?=\d)(?:(\d+)h)?(?:(\d+)m)?")
 _CLOCK = re.compile(r"(\d{1,2}):(\d{2})")
 

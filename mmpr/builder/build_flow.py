@@ -352,6 +352,7 @@ def _lease_out(start: BuildStart, run: EnteredRun) -> tuple[BuildOutcome | None,
             shown(progress, run=name, as_json=start.log_format is LogFormat.JSON) as view,
             stopping.gently(lambda: engines.stop(config.cluster.grace_s)),
         ):
+            # `progress` sees each event first: view and metering read its sums
             failing = _watch(start, engines, run, progress, [progress, view, metering, start.chronicle, start.budget])
     finally:
         # the run's own model verifies next: its engines stay
@@ -411,6 +412,7 @@ def settings_of(config: BuildConfig, folder: RunFolder, source: Source, tiles: i
         judge=judge_options(config),
         pairs=config.pairs,
         loader=Loader(Path(source.image_root), config.images),
+        # an image of a model without tiles counts as one: admission needs a number
         max_tiles=config.images.max_tiles or 1,
         cluster=config.cluster,
         engine=f"{config.engine.answering} {config.engine.revision or ''} {config.engine.dtype}".strip(),

@@ -251,6 +251,7 @@ async def _ask(
     row: Row,
 ) -> AnsweredQuestion:
     question, skip = row
+    # an evaluation counts right responses: without a reference answer none is right or wrong
     if skip is None and settings.recipe.sampling.evaluate and question.answer is None:
         skip = no_answer(question.id)
     if skip is not None:

@@ -59,6 +59,7 @@ def engine_maker(config: BuildConfig) -> MakeEngine:
             from mmpr.engines.endpoint import start_endpoint
 
         return functools.partial(start_endpoint, endpoint_options(config))
+    # a driver that joins a cluster starts no engine itself and may lack vLLM
     if ray_address(config) is None and not is_installed("vllm"):
         raise MissingExtra(f"vllm is not installed: pip install 'mmpr[{'gpu' if has_gpu() else 'cpu'}]'")
     from mmpr.engines.vllm import start_vllm

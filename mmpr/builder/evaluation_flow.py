@@ -100,6 +100,7 @@ def compare_runs(first: str, second: str) -> ComparisonReport:
 def _opened(url: str) -> tuple[RunFolder, RunRecord, BuildConfig]:
     folder = RunFolder(url)
     run = finished_run(folder).record
+    # a merged run may have several models, and an evaluation is of one
     if run.members:
         raise RunFolderError(f"{url} was merged: evaluate the runs that it was made of")
     return folder, run, stored_settings(run, [])

@@ -103,6 +103,7 @@ def _text(path: Path) -> Iterator[tuple[str, TableRow]]:
 
 
 def _lines(path: Path) -> Iterator[tuple[str, str]]:
+    # editors on Windows begin a file with a byte order mark, which would belong to the first question
     with path.open(encoding="utf-8-sig") as file:
         for number, line in enumerate(file, start=1):
             if line.strip():

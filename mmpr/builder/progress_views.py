@@ -53,6 +53,7 @@ def waiting(words: str, *, as_json: bool = False, every_s: float = _EVERY_S) -> 
             yield
     else:
         ended = threading.Event()
+        # a thread prints, because the block itself waits
         threading.Thread(target=_print_waiting, args=(words, every_s, ended), name="mmpr-waiting", daemon=True).start()
         try:
             yield

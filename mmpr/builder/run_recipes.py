@@ -122,6 +122,7 @@ def own_judges(config: BuildConfig) -> tuple[str, ...]:
     return tuple(sorted({" ".join(own_label(one).values()) for one in options if one.judge}))
 
 
+# no lambda, because a recipe is pickled for the tasks that pair
 def _messages(committed: StoredQuestion, options: PromptOptions) -> tuple[Message, ...]:
     return ask(committed.question, options)
 

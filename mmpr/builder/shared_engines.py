@@ -26,6 +26,7 @@ class Shared:
         self.keep = keep
         self._debug = debug
         self._cluster = ExitStack()
+        # `(None,)`: connected on this machine; None: not connected
         self._address: tuple[str | None] | None = None
         self._pool: Pool | None = None
         self._ending: list[Pool] = []

@@ -74,6 +74,7 @@ def verifier_endpoint(options: VerifierOptions) -> EndpointOptions:
         options.url,
         options.model,
         options.key_env,
+        # a verifier answers with one letter and continues no prefix
         continues="none",
         image_tag="parts",
         timeout_s=options.timeout_s,

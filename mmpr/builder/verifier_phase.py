@@ -67,6 +67,7 @@ def chunks_to_ask(settings: VerifierSettings, *, anew: bool = False, faults: boo
 
 
 def _is_incomplete(folder: RunFolder, commit: ChunkCommit, stored: VerifierCommit) -> bool:
+    # an older mmpr did not count them: its answers are read instead
     if stored.faults is not None:
         return stored.faults > 0
     return any(answer.is_missing for answer in read_answers(folder, commit).values())

@@ -86,6 +86,7 @@ class Verifier:
             self.model = model
             self._ask = VerifierAsk(model, format_for(model), options.swaps)
             self._engine = self._wait(_started(options, make_engine))
+        # also for Ctrl-C while the engine starts: its processes must end
         except BaseException:
             self.close()
             raise

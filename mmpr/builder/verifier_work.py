@@ -33,6 +33,7 @@ from mmpr.verifier.opinions import ENDS_ENGINES, VerifierAnswer, is_asked_about
 _Replied = tuple["OpenRequest", VerifierReply]
 _Ask = Callable[["OpenRequest"], Coroutine[Any, Any, _Replied]]
 
+# `commit_answers` puts the record of the written file in its place
 _UNWRITTEN = FileRecord("", 0, "0" * 64)
 
 
