@@ -26,7 +26,7 @@ from mmpr.types import JudgedBy, Pair, PairKind, TableRow
 
 # More faults of one kind give no new information.
 _MOST_LINES = 20
-_BATCH_ROWS = 32
+_BATCH_ROWS = 32  # their images are Python bytes at the same time
 _REBUILD = "start the build again, it builds this chunk again"
 _FINISH = "start the run again, it only finishes it"
 
@@ -166,6 +166,7 @@ def answers_faults(folder: RunFolder) -> Iterator[str]:
         try:
             answers = read_table(folder, commit)
         except RunFolderError as error:
+            # replaces the remedy after the last semicolon: answers need no copy, they can be asked for again
             yield f"{str(error).rpartition(';')[0]}; {remedy}"
             continue
         if len(answers) != commit.file.rows:
@@ -218,6 +219,7 @@ def refuse_damaged(folder: RunFolder, files: Iterable[FileRecord]) -> None:
 
 def file_fault(folder: RunFolder, file: FileRecord) -> str | None:
     """Return how a file differs from its record; None if it is equal byte for byte."""
+    # first, because it reads no byte
     if fault := _length_fault(folder, file):
         return fault
     _, sha256 = folder.store.sha256(file.path)
@@ -293,6 +295,7 @@ def _check_logs(folder: RunFolder, manifest: Manifest | None) -> Iterator[str]:
 
 def _prefix_fault(folder: RunFolder, log: FileRecord) -> str | None:
     try:
+        # later starts append lines, so only the recorded beginning is compared
         content = folder.store.read_bytes(log.path)[: log.n_bytes]
     except FileNotFoundError:
         return f"{log.path} is missing"

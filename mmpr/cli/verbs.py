@@ -95,6 +95,7 @@ class _Verbs(TyperGroup):
     """Turns what ends a verb into one line on stderr and an exit code; typer alone would print nothing for Ctrl-C."""
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401  whatever a verb returns
+        # from here on a signal may raise: the imports that could swallow an exception are done
         termination.rise()
         words = list(getattr(ctx, "args", ()))
         try:
@@ -121,6 +122,7 @@ class _Verbs(TyperGroup):
             print_event(ctx, "ended", f"mmpr: {line}", level="error" if failed else "info", exit_code=code)
             sys.exit(code)
         finally:
+            # the verb has ended: a signal during Python's own cleanup must not change its exit code
             termination.ignore()
 
 
@@ -222,6 +224,7 @@ def demo(
     """Draw demo questions and build pairs from them with the pocket model: two minutes on a laptop's CPU."""
     context.meta[LOG_FORMAT] = LogFormat.TEXT
     source = out / "demo-questions" / "vqa.jsonl"
+    # a resumed run refuses changed rows, so the questions of an earlier start stay
     if not source.exists():
         from mmpr.demo.demo_questions import write_questions
 

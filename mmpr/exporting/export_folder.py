@@ -81,6 +81,7 @@ def claim(root: Path, request: JsonObject, load: str) -> Counts | None:
         raise ConfigError(f"--to {root} is a file; give a folder")
     if (root / EXPORT).exists():
         counts = _counts(root, _read(root, EXPORT, request), load)
+        # `finish` may have been killed between its two steps
         (root / UNFINISHED).unlink(missing_ok=True)
         return counts
     if (root / UNFINISHED).exists():
@@ -136,4 +137,5 @@ def _counts(root: Path, stored: _StoredCounts | None, load: str) -> Counts:
 def _write(root: Path, name: str, content: JsonObject) -> None:
     temporary = root / f"{name}.tmp"
     temporary.write_bytes(to_json(content))
+    # in one step: a kill leaves the old file or the whole new one
     temporary.replace(root / name)

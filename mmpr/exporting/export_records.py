@@ -59,7 +59,7 @@ class Unfit(StrEnum):
     MEDIA_TAG = "media_tag"
     IMAGE_TAGS = "image_tags"
     SAME_WITHIN_MAX_CHARS = "same_within_max_chars"
-    IMAGE_UNREADABLE = "picture_unreadable"
+    IMAGE_UNREADABLE = "picture_unreadable"  # stored in `export.json` under this name
     # questions
     NO_REFERENCE = "no_reference"
     REFERENCE_UNFIT = "reference_unfit"

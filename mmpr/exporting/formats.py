@@ -104,6 +104,7 @@ class InternVL:
             self._lines.add(name, found)
 
     def end(self) -> None:
+        # an export without a pair has a `meta.json` too
         by_split: dict[str, JsonObject] = {"meta.json": {}}
         for name, n_rows in sorted(self._lines.n_rows.items()):
             split = name.split("/")[1] if name.count("/") > 1 else _TRAIN
@@ -306,6 +307,7 @@ class SafeNames:
 
 def _safe_names(source: str, kind: str) -> list[str]:
     safe = _UNSAFE_IN_NAMES.sub("_", source).strip("._-")[:_LONGEST_NAME] or "source"
+    # a name may hold half a surrogate pair, which strict UTF-8 cannot encode
     sha256 = hashlib.sha256(source.encode(errors="surrogatepass")).hexdigest()
     marked = [f"{safe}-{sha256[:8]}_{kind}", f"{safe}-{sha256}_{kind}"]
     return [f"{safe}_{kind}", *marked] if safe == source else marked

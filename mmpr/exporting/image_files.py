@@ -12,6 +12,7 @@ from mmpr.run.columns import image_bytes
 from mmpr.types import TableRow
 
 IMAGES = "images"
+# MPO is Pillow's name for a JPEG file with further images inside, as some cameras write it
 _EXTENSIONS = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp"}
 _REMEMBERED = 4096
 

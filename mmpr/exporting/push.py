@@ -262,6 +262,7 @@ class _Hub:
 
     def _words(self, error: BaseException) -> str:
         status = _status(error)
+        # the Hub's client raises ValueError for a card that the Hub refuses, JSONDecodeError for a broken reply
         if isinstance(error, ValueError) and not isinstance(error, json.JSONDecodeError):
             return f"the Hub refuses {self.repo} ({_one_line(error)})"
         if status == 401:

@@ -17,7 +17,7 @@ from mmpr.pocket import POCKET
 from mmpr.run import RunRecord
 
 _UNNAMED = "PATH_OR_NAME_OF_YOUR_MODEL"
-_CONTEXT_TOKENS = 16_384
+_CONTEXT_TOKENS = 16_384  # what the original pipeline samples with
 # The weights of DPO, BCO and SFT in InternVL2.5-MPO, from its dataset card.
 _WEIGHTS = (0.8, 0.2, 1.0)
 _BETA = 0.1

@@ -102,7 +102,9 @@ class TrainingExport:
         """Write the settings of pairing, so that an import of the responses gives the same pairs."""
         import yaml
 
+        # an import has one source, and `per_source` needs several
         kept = {name: value for name, value in self._stored.selection.items() if name != "per_source"}
+        # settings such as strategy=grounded are refused without it
         kept["grounding"] = bool(self._stored.identity.get("grounding"))
         (self._root / SETTINGS_FILE).write_text(yaml.safe_dump(kept, allow_unicode=True), encoding="utf-8")
 

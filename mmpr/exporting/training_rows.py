@@ -65,6 +65,7 @@ def example_of(
         split=side_of(committed, part.recipe),
     )
     if format is Format.ROLLOUTS:
+        # `mmpr import` reads one file
         return replace(example, split="train", responses=_all_samples(committed)), []
     if format not in OF_RESPONSES:
         return example, []

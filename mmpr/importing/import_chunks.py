@@ -84,6 +84,7 @@ def _responses(settings: ImportSettings, question: Question, given: Sequence[Giv
             Response(
                 question.id,
                 Stage.SAMPLE,
+                # `or 0` is for mypy: no index is None here
                 index or 0,
                 one.text,
                 (),

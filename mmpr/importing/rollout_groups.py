@@ -269,6 +269,7 @@ def _row_of(
     if isinstance(read, Skip):
         facts.bad_rows += 1
         facts.first_bad = facts.first_bad or read.detail
+        # an unreadable row is a question of its own, with one skip
         for hashes in (collected.keys, collected.contents):
             hashes.append(_hash64(["row", number]))
         collected.places.append(0)

@@ -87,6 +87,7 @@ def views_of(report: Report) -> set[str]:
 
 def _dropout(asked: Settings) -> str:
     view, keep = str(asked.get("rejected_view") or View.BLIND), asked.get("keep_fraction")
+    # `endings` is the name under which run folders store `dropout.completions`
     n = asked.get("endings") or 1
     how = "with the image, its tag and its label taken away" if view == View.BLIND else view_label(view)
     times = "" if n == 1 else f", {n} times"

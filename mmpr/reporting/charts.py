@@ -94,6 +94,7 @@ def rate_curve(throughput: Throughput | None) -> JsonObject | None:
     pauses: tuple[Pause, ...] = ()
     top = max(1.0, *rates)
     if isinstance(throughput, ClockThroughput):
+        # seconds are rounded to milliseconds, so a tiny run may have worked for 0.0 s
         long, pauses = max(throughput.work_s, 0.001), throughput.pauses
         every, label = _time_step(long)
     else:

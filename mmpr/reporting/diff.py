@@ -58,5 +58,6 @@ def _is_told(block: tuple[int, int, int], a: list[str], b: list[str]) -> bool:
 def _ends(a: list[str], b: list[str]) -> list[tuple[int, int, int]]:
     limit = min(len(a), len(b))
     head = next((k for k in range(limit) if a[k] != b[k]), limit)
+    # behind the head only: `a a` in `a a a` must not be both the common beginning and the common end
     tail = next((k for k in range(limit - head) if a[-1 - k] != b[-1 - k]), limit - head)
     return [(0, 0, head), (len(a) - tail, len(b) - tail, tail)]

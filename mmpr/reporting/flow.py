@@ -12,7 +12,7 @@ WIDTH = 1000
 _LEFT, _MIDDLE, _RIGHT, _BAR = 0.0, 285.0, 580.0, 8.0
 _HEIGHT = 230.0  # of the bar of all questions
 _SLOT, _GAP, _BETWEEN = 38.0, 6.0, 26.0  # space for a label; between the bars of a block; between the blocks
-_LEAST = 2.0
+_LEAST = 2.0  # height of a bar; one question in a million is still visible
 _MOST_REASONS = 7
 _REST = "for "  # label "9 for 3 other reasons": has no second line that explains it
 
@@ -66,6 +66,7 @@ def _pair_parts(report: Report) -> list[_Band]:
 def _skip_parts(report: Report) -> list[_Band]:
     """Return one band per frequent reason, and one for all others."""
     reasons = list(report.skips_by_reason.items())
+    # one more is shown: a bar for "1 other reason" would take the same room as that reason
     shown = reasons if len(reasons) <= _MOST_REASONS + 1 else reasons[:_MOST_REASONS]
     if rest := reasons[len(shown) :]:
         shown = [*shown, (f"{_REST}{len(rest)} other reasons", sum(n for _, n in rest))]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _QUANTILES = {"p10": 0.1, "p50": 0.5, "p90": 0.9, "p99": 0.99}
 N_BINS = 24
-N_GAP_BINS = 25
+N_GAP_BINS = 25  # odd, so that the middle bin is around 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -192,6 +192,7 @@ def _instructions() -> list[tuple[str, str]]:
     """Return the text before and after the question in each version of the instruction."""
     wordings = (wording for version in VERSIONS.values() for wording in version.values())
     halves = (wording.split(QUESTION) for wording in wordings)
+    # `given` is the question alone: it has no head, and `partition("")` raises an error
     return [(head, tail) for head, tail in halves if head]
 
 

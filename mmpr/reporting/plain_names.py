@@ -91,6 +91,7 @@ def accuracy_label(row: TableRow) -> str | None:
         row: a row of the dataset; a row of an older mmpr counts only the responses that could be judged.
     """
     right, decided, undecided = row.get("n_correct"), row.get("accuracy_n") or 0, row.get("n_undecided") or 0
+    # an older mmpr stored the fraction and not the count
     if right is None and row["accuracy"] is not None:
         right = round(row["accuracy"] * decided)
     if right is None or not decided + undecided:

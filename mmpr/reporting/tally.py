@@ -67,6 +67,7 @@ class PairTally:
 
     def _new_questions(self, batch: pa.RecordBatch) -> int:
         """Count the questions that start in a batch: pairs of one question are adjacent in the file."""
+        # numpy cannot share the memory of texts, or of numbers with nulls
         sources, rows = (batch.column(name).to_numpy(zero_copy_only=False) for name in ("source", "source_row"))
         if not len(rows):
             return 0

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-_UNFOLDED = 100_000
+_UNFOLDED = 100_000  # columns of a pipe: rich breaks no line
 _BESIDE = 100  # smallest width at which two sides are printed next to each other
 CHOSEN, REJECTED, SOFT, STRONG = "green", "red", "dim", "bold"
 

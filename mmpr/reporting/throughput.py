@@ -119,6 +119,7 @@ def _at_work(moment: float, pauses: Sequence[tuple[float, float]], first: float)
 def _spread(bins: list[float], width: float, began: float, seconds: float, tokens: int) -> None:
     """Distribute a chunk's tokens evenly over its time."""
     ended = began + seconds
+    # by rounding, a chunk that begins at the very end may get the number behind the last bin
     for index in range(min(len(bins) - 1, int(began / width)), len(bins)):
         left, right = index * width, (index + 1) * width
         if left >= ended:

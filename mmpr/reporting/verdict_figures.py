@@ -49,6 +49,7 @@ def accuracy_figures(counts: VerdictCounts) -> AccuracyFigures:
     bins = [0] * N_ACCURACY_BINS
     for (right, judged), n in counts.by_accuracy.items():
         bins[accuracy_bin(right, judged)] += n
+    # sorted: a sum of floats depends on the order, and equal runs must give equal bytes
     shares = sum(n * right / judged for (right, judged), n in sorted(counts.by_accuracy.items()))
     # All wrong and all right give no pairs: each has its own bin.
     tenths = [f"({k / 10:g}, {(k + 1) / 10:g}{']' if k < 9 else ')'}" for k in range(10)]

@@ -100,6 +100,7 @@ class BuildConfig(BaseModel):
     They may be given in sections, without sections by their short names, or mixed.
     """
 
+    # pydantic's messages would repeat the input, and a user may have put a key there
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), hide_input_in_errors=True)
 
     source: SourceOptions = Field(default=SourceOptions(), description="where questions come from")

@@ -107,6 +107,7 @@ def shares(rooms: Sequence[int], weights: Sequence[float], limit: int) -> list[i
     Returns:
         Numbers that add up to `limit`, or `rooms` if there are fewer rows.
     """
+    # fractions: as floats, three sources of weight 0.1 would share a limit of 7 as 2, 2 and 2
     taken, exact = [0] * len(rooms), [Fraction(weight) for weight in weights]
     filling = [i for i, room in enumerate(rooms) if room]
     while filling:
