@@ -166,7 +166,7 @@ def answers_faults(folder: RunFolder) -> Iterator[str]:
         try:
             answers = read_table(folder, commit)
         except RunFolderError as error:
-            # replaces the remedy after the last semicolon: answers need no copy, they can be asked for again
+            # without the end, `mmpr verify` says what to do: this line is printed by it
             yield f"{str(error).rpartition(';')[0]}; {remedy}"
             continue
         if len(answers) != commit.file.rows:
