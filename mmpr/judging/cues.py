@@ -253,7 +253,10 @@ class Cues:
             return read_unit("years")
         for found in _UNIT_NAMED.finditer(self.text):
             match = UNIT.match(self.text, found.end())
-            if match is not None and (unit := read_unit(match.group().strip())) is not None:
+            if match is None:
+                continue
+            named = match.group().strip().removesuffix(" in")  # `how many meters in a mile` asks for no metre-inches
+            if (unit := read_unit(named)) is not None:
                 return unit
         return None
 

@@ -10,8 +10,9 @@ from mmpr.judging import algebra
 from mmpr.judging.cues import Cues
 from mmpr.judging.numbers import Reading
 from mmpr.judging.rules import Rule, Ruling, ambiguous, correct, incorrect
-from mmpr.judging.units import DEGREE, KELVIN, RADIAN, TEMPERATURE_LETTERS, TESLA, Unit
+from mmpr.judging.units import DEGREE, KELVIN, PI, RADIAN, TEMPERATURE_LETTERS, TESLA, Unit
 
+_NEAR_PI = (Fraction(314, 100), Fraction(22, 7))  # what schools take for π: 12π is 37.68
 _SCALE_STEPS = frozenset(Fraction(10) ** power for power in (2, 3, 6, 9))
 _HOW_MANY = re.compile(r"\bhow many (?!per\s?cent)")
 _CALORIES = re.compile(r"\bcalories?\b")  # calories of food are kilocalories
@@ -191,13 +192,17 @@ class Measure:
         a, b = reference.value, got.value
         if a == b:
             return correct(rule)
-        if "closed" in (reference.form, got.form) and algebra.alike(a, b):
+        closed = "closed" in (reference.form, got.form)
+        if closed and algebra.alike(a, b):
             return correct(rule)
         if (a < 0) != (b < 0):
             return incorrect(rule)
         if self._tolerates(reference, got):
             return correct(Rule.NUMBER_TOLERANCE)
-        return self._rounded(reference, got) or incorrect(rule)
+        if (rounded := self._rounded(reference, got)) is not None:
+            return rounded
+        schooled = closed and any(algebra.alike(x * near, y * PI) for near in _NEAR_PI for x, y in ((a, b), (b, a)))
+        return ambiguous(Rule.NUMBER_COARSER) if schooled else incorrect(rule)
 
     def _tolerates(self, reference: Reading, got: Reading) -> bool:
         """Apply the source's own tolerance, before rounding: "2" for a bar of 2.05 is within 5 %."""

@@ -197,7 +197,11 @@ class Gated:
         return ambiguous(Rule.SEVERAL) if held else self._none_of((first, last))
 
     def _none_of(self, parts: Sequence[str]) -> Ruling:
-        proven = len(parts) > 1 and all(self.compare(part).certainty is Certainty.PROVEN for part in parts)
+        proven = (
+            len(parts) > 1
+            and "±" not in self.text
+            and all(self.compare(part).certainty is Certainty.PROVEN for part in parts)
+        )
         return different(Rule.SEVERAL) if proven else ambiguous(Rule.SEVERAL)
 
     def _open_text(self, answer: str, ruling: Ruling) -> Ruling:

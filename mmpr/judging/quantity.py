@@ -98,6 +98,13 @@ _DIRECTION = re.compile(
 )
 _TWO_TERMS = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)\s?(?::|\bto\b)\s?(\d{1,9})$")  # `3:4` if the reference is written 3/4
 _GLUED = re.compile(r"(?<![\w.])\d[\d.,]{0,20}[a-zA-Z]{1,2}(?![\w/^])")  # `10m` is ten metres, or 10 times m
+_HOW_MUCH = re.compile(r"多少|how (?:much|many|long|tall|high|old)(?! (?:more|less|fewer|longer|taller|higher))")
+_MORE = re.compile(
+    r"\b(?:more|taller|higher|longer|older|heavier|faster|increased?|rose|gained|profit)\b|[多增升涨高盈]"
+)
+_LESS = re.compile(
+    r"\b(?:fewer|less|shorter|lower|younger|lighter|slower|decreased?|fell|dropped|lost|loss)\b|[少减降跌低亏]"
+)
 _UNIT_LETTER = re.compile(r"([-+]?\d[\d.,]{0,20})\s?[KM]$")  # kelvin and mol/L, or a thousand and a million
 _LETTERS_ASKED = re.compile(r"\bkelvins?\b|\bmolar|\bconcentration|开尔文|摩尔浓度")
 _DIFFERENCE = re.compile(r"\bdifference\b|相差|差值")
@@ -206,6 +213,8 @@ class Number:
             turned = reading.value == -self.measure.reading.value
             signed = turned and (self.cues.has(_DIFFERENCE) or _DIRECTION.search(answer.lower()) is not None)
             return ambiguous(ruling.rule) if signed or self._roughly(reading, answer) else ruling
+        if self._turned(answer):
+            return ambiguous(Rule.NUMBER_REST)
         if self.cues.silent and reading.unit is not None and _GLUED.search(answer) is not None:
             return ambiguous(Rule.UNIT)
         if rest_words and self.cues.silent and _counted(answer, rest_words):
@@ -213,6 +222,14 @@ class Number:
         if rest_words or self._counts(answer, reading):
             return ambiguous(Rule.NUMBER_REST)
         return ambiguous(Rule.SOFT) if guards.soft(answer.lower()) else ruling
+
+    def _turned(self, answer: str) -> bool:
+        """Whether the answer compares the other way round than the question: `5 fewer` where it asks how many more."""
+        said, asked = _HOW_MUCH.sub("", answer.lower()), _HOW_MUCH.sub("", self.cues.low)
+        for one, other in ((_MORE, _LESS), (_LESS, _MORE)):
+            if other.search(said) is not None and one.search(said) is None:
+                return one.search(asked) is not None and other.search(asked) is None
+        return False
 
     def _roughly(self, reading: Reading, answer: str) -> bool:
         """Whether `about 8` is right for 8.4: within a twentieth, if the answer says that it is approximate."""

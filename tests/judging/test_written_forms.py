@@ -44,6 +44,11 @@ What fraction is left? | 1/3 | one third | 43.3% | 33.3% ; 33%
 What share is left? | 33.3% | 33.3 percent | 2/3 | 1/3
 What are the coefficients? | 1, 3, 2 | 1, 3, 2 | 3, 1, 2 ; 1, 2, 3 |
 What is the domain? | x \neq 2 | x != 2 ; ℝ \ {2} ; x ≠ 2 | x ≠ 3 ; x > 1 |
+What is the circumference? | 12\pi | 12π ; 12 pi | 36 ; 37.5 | 37.68 ; 37.7
+How many degrees in the angle? | 37.5 | 37.5° ; 37.5 degrees ; 37 1/2 degrees | 38.5° ; 73 | 37.5 or 38
+How many meters in the lap? | 400 | 400 m ; 400 meters ; 0.4 km | 40 m ; 400 km | over 400 m
+How many more apples than pears? | 5 | 5 more ; five | 6 more | 5 fewer
+What is x? | x = \frac{-1 \pm \sqrt{5}}{2} | \frac{-1 \pm \sqrt{5}}{2} | | x = (-1+√5)/2 or x = (-1-√5)/2
 What is the ratio of A to B? | 3.5 | 3.5:1 ; 3.5 to 1 ; 7:2 | 2:7 | 3.5 or 7
 How many dogs are there? | 3 | There are 3 dogs: two brown ; 3 out of 5 | There are 2 dogs: 1 and 1 | 3 to 5
 How many scored above 80%? | 15 | 15 out of 30 | 15% ; 80 | 15 or 80
