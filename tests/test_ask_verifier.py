@@ -388,6 +388,18 @@ def test_a_verifier_that_mostly_refuses_ends_in_one_line_and_loses_nothing(built
     assert not any(one.faults for one in again.report.verifier.groups.values())
 
 
+def test_what_fails_at_every_start_ends_no_start(built, tmp_path, refusals):
+    out, (make, refuse, _) = copied(built, tmp_path), refusals
+    refuse(["q2"])
+    for _ in range(2):
+        outcome = ask_about_run(str(out), ASKING, make_verifier=make)
+        assert outcome.report is not None and outcome.failing is None
+        assert outcome.report.verifier.groups["undecided"].faults
+    refuse(OPEN)  # and a server that is out of order now, at what was not asked about yet
+    (out / "verifier" / "00002.json").unlink()
+    assert ask_about_run(str(out), ASKING, make_verifier=make).failing
+
+
 def test_a_share_that_may_fail_is_a_setting(built, tmp_path, refusals):
     out, (make, refuse, _) = copied(built, tmp_path), refusals
     refuse(OPEN)

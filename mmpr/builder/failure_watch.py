@@ -24,10 +24,10 @@ class FailureWatch:
         self._seen: Counter[str] = Counter()
         self._failures: dict[str, Counter[str]] = {}
 
-    def count(self, n: int, failed: Mapping[str, int], host: str) -> None:
+    def count(self, n: int, failed: Mapping[str, int], host: str = _EVERYWHERE) -> None:
         """Count the n of a chunk that was worked on at a host; `failed`: how many of them failed, by reason."""
         # a node without the image share fails all its questions, a tenth of the run's
-        for place in (_EVERYWHERE, host):
+        for place in {_EVERYWHERE, host}:
             self._seen[place] += n
             self._failures.setdefault(place, Counter()).update(failed)
 

@@ -123,7 +123,8 @@ def ask_about_chunks(start: BuildStart, settings: VerifierSettings, todo: Sequen
                     report: AskedChunk = event.report
                     asked.add(report.chunk)
                     fault = report.fault or fault
-                    watch.count(report.asked, report.faults, report.host)
+                    # what fails again says nothing new: a prompt that is too long fails at every start
+                    watch.count(report.first, report.first_faults, report.host)
                 if failing := watch.failing():
                     break
                 if why := start.budget.spent():
@@ -132,10 +133,14 @@ def ask_about_chunks(start: BuildStart, settings: VerifierSettings, todo: Sequen
         with start.waiting("ending the engines"):
             start.shared.give_back()
     done = asked == set(todo)
-    failing = failing or (watch.failing(at_the_end=True) if done else None)
+    stored = answers_commits(folder)
+    if done and not failing:
+        own = [one for one in stored if one.by == settings.by]
+        whole = FailureWatch(config.cluster.max_failure_fraction, "verdicts")
+        whole.count(sum(one.file.rows for one in own), {"no answer": sum(one.faults or 0 for one in own)})
+        failing = watch.failing(at_the_end=True) or whole.failing(at_the_end=True)
     # Answers of another verifier stayed until here, in case that this one answers nothing.
     useless = _unanswered if failing else _of_another
-    stored = answers_commits(folder)
     drop_answers(folder, [one.chunk for one in stored if one.chunk in asked and useless(settings.by, one)])
     sweep_answers(folder)
     if failing:

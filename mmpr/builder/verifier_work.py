@@ -70,6 +70,7 @@ class AskedChunk:
     Args:
         asked: number of responses that were asked about now; an earlier start may have asked about others.
         faults: how many of them have no answer, by reason.
+        first, first_faults: the same for those that no earlier start has asked about.
         fault: one of these reasons in full.
         requests, prompt_tokens: what was sent now.
         host: name of the node.
@@ -78,6 +79,8 @@ class AskedChunk:
     chunk: int
     asked: int
     faults: Counter[str]
+    first: int
+    first_faults: Counter[str]
     fault: str
     requests: int
     prompt_tokens: int
@@ -121,12 +124,14 @@ class VerifierWork:
         requests = [one for one in requests if not one.places <= kept.keys()]
         found = await _replies(engine, settings.ask, requests, lease, context)
         new = {place: reply.answer for one, reply in found for place in one.places}
-        faults = [answer.fault for answer in new.values() if answer.fault is not None]
+        first = {place: answer for place, answer in new.items() if place not in (same or {})}
         report = AskedChunk(
             chunk=lease.chunk,
             asked=len(new),
-            faults=Counter(words.partition(":")[0] for words in faults),
-            fault=faults[0] if faults else "",
+            faults=_faults(new),
+            first=len(first),
+            first_faults=_faults(first),
+            fault=next((answer.fault for answer in new.values() if answer.fault), ""),
             requests=sum(reply.requests for _, reply in found),
             prompt_tokens=sum(reply.prompt_tokens for _, reply in found),
             host=socket.gethostname(),
@@ -150,6 +155,11 @@ class VerifierWork:
         commit_now = partial(commit_answers, settings.folder, written, kept | new, instead_of=stored)
         await insistently(partial(threads.compute, commit_now))
         return report
+
+
+def _faults(answers: Answers) -> Counter[str]:
+    """Return how many responses have no answer, by reason."""
+    return Counter(answer.fault.partition(":")[0] for answer in answers.values() if answer.fault is not None)
 
 
 def _stored_answers(settings: VerifierSettings, commit: ChunkCommit) -> tuple[VerifierCommit | None, Answers | None]:

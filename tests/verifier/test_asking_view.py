@@ -10,8 +10,9 @@ from mmpr.builder.verifier_work import AskedChunk
 from mmpr.engines.protocol import Pulse
 from mmpr.pool import Beat, Died, Done, Lease
 
+FAULTS = Counter(engine_refused=2)
 LEASE = Lease(0, None, "0a1b2c3d")
-DONE = Done(LEASE, AskedChunk(0, 30, Counter(engine_refused=2), "engine_refused: HTTP 500", 60, 900, "node"))
+DONE = Done(LEASE, AskedChunk(0, 30, FAULTS, 30, FAULTS, "engine_refused: HTTP 500", 60, 900, "node"))
 DEAD = Died(3, "out of memory", (LEASE,), "node")
 
 
