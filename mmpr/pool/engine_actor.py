@@ -73,6 +73,7 @@ class EngineActor:
         self._make_engine, self._work, self._probe = make_engine, work, probe
         self._engine: Engine | None = None
         self._phase = ""
+        self._cause: EngineDead | None = None  # of this engine's death
         self._one = asyncio.Lock()  # `assign` may be called while the engine is still starting
 
     async def where(self) -> tuple[str, str, str]:
@@ -104,8 +105,10 @@ class EngineActor:
         try:
             return await self._work(self._engine, lease, ActorContext(lease.chunk, ledger))
         except EngineDead as error:
+            # the other leases only see that the engine was closed: the first error is the cause
+            self._cause = self._cause or error
             await self._engine.close()
-            return error
+            return self._cause
         except MmprError as error:
             return error
         except Exception as error:  # noqa: BLE001 a bug of mmpr or of a library: the chunk is tried again

@@ -95,6 +95,7 @@ class Pool:
         self._book = LeaseBook()
         self._counted = self._placed_at = time.monotonic()
         self._ever_up = False
+        self._last_words = ""  # of the last engine that died or did not start
         self._stopping = False
         self._ending: list[Any] = []
         self._deadline = math.inf
@@ -225,11 +226,13 @@ class Pool:
             elif not self._ever_up:
                 raise result  # a second start would fail the same way: a wrong path, too little memory
             else:
+                self._last_words = str(result)
                 self._vacate(slot)
 
     def _give_up_if_hopeless(self, now: float) -> None:
         if self._slots and all(s.actor is None and s.fills > self._placement.restarts for s in self._slots):
-            raise EngineStartError(f"every engine was started {self._placement.restarts + 1} times and died each time")
+            times = f"every engine was started {self._placement.restarts + 1} times and died each time"
+            raise EngineStartError(f"{times}, the last one so: {self._last_words}")
         if self._slots and all(s.unfit is not None and s.starting is None for s in self._slots):
             raise EngineStartError(f"no node can do the work; {'; '.join(sorted(_refusals(self._slots)))}")
         placed = [s.placed for s in self._slots if s.placed is not None]
@@ -315,6 +318,7 @@ class Pool:
         """Take back the leases of a dead engine, so that they are leased again."""
         leases = list(slot.leases.values())
         slot.leases.clear()
+        self._last_words = words
         self._vacate(slot)
         self._book.take_back(leases, words, from_outside=from_outside, announced=self._announced)
         if from_outside:
