@@ -33,7 +33,7 @@ from mmpr.pool import ClusterOptions, Done, Lease, WorkContext
 from mmpr.prompts import ask, is_frame
 from mmpr.reporting.question_view import skip_json, view_of
 from mmpr.reporting.safe_text import visible, visible_line
-from mmpr.settings.config import BuildConfig, changed, engine_tiles, of_sources
+from mmpr.settings.config import BuildConfig, changed, engine_tiles, of_sources, unused_settings
 from mmpr.sources import Index, Source, index, ranges, read_hashed, read_range
 from mmpr.types import Question, Reason, Skip
 
@@ -114,6 +114,8 @@ def check(
             say(f"source     {visible_line(part.name)}: {visible_line(part.source.path)}")
         _say_described(part, say)
         _say_findings(part.findings, part.rows, opened, say)
+    for line in unused_settings(config):
+        say(f"note       {line}")
     _say_estimate(config, parts, say)
     if with_engine:
         _ask_engine(config, parts, say, debug)

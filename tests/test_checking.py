@@ -140,3 +140,8 @@ def test_a_long_wait_is_said_in_lines_where_there_is_no_terminal(capfd):
             out.wait(0.01)
             said += capfd.readouterr().err
     assert set(said.splitlines()) == {"counting: 0 s so far"}
+
+
+def test_a_setting_without_effect_is_named(tmp_path):
+    done = check(tmp_path, "thinking=off", "max_thought_tokens=20", "n=2")
+    assert "note       max_thought_tokens: has no effect with thinking=off" in done.stdout.splitlines()

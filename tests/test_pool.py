@@ -109,6 +109,31 @@ def test_an_engine_that_fits_no_node_ends_in_one_clear_line():
         run(ask_all, [[1]], engines=1, gpus=4, wait_s=1)
 
 
+async def die_of_a_server(engine, lease, bench):
+    """The first chunk finds the server gone; the others then find their engine closed."""
+    if lease.chunk:
+        while not engine.closed:
+            await asyncio.sleep(0.01)
+        raise EngineDead("this engine was closed")
+    raise EngineDead("http://host/v1: nothing was answered for 120 s")
+
+
+class _Closable(ScriptedEngine):
+    closed = False
+
+    async def close(self):
+        self.closed = True
+
+
+async def closable():
+    return _Closable()
+
+
+def test_engines_that_all_die_are_named_with_the_first_cause_of_the_last_death():
+    with pytest.raises(EngineStartError, match="2 times and died each time, the last one so: http://host/v1: nothing"):
+        run(die_of_a_server, [[1], [2]], make_engine=closable, engines=1, restarts=1)
+
+
 def test_a_cluster_without_a_gpu_has_room_for_no_gpu_engine():
     assert pool.n_engines(Placement(gpus=1)) == 0
     assert pool.n_engines(Placement(gpus=0)) == 1
