@@ -3,13 +3,13 @@
 import dataclasses
 import json
 import os
-import subprocess
-import sys
 import time
 
 import pytest
 from run import making
+from typer.testing import CliRunner
 
+from mmpr.cli.verbs import app
 from mmpr.errors import RunFolderError
 from mmpr.run import ChunkAccount, ChunkCommit, FileRecord, RowSpan, RunFolder, RunLayout, RunRecord, claim_driver
 from mmpr.run.folder import sidecar_name
@@ -161,7 +161,7 @@ def test_a_folder_without_a_run_is_one_line(tmp_path):
     with pytest.raises(RunFolderError, match=r"holds none: it has no run\.json"):
         runs_below(str(tmp_path))
     done = mmpr("status", tmp_path)
-    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert done.exit_code == 1 and done.stderr.count("\n") == 1
 
 
 def test_the_verb_prints_lines_for_people_and_json_for_programs(tmp_path):
@@ -170,7 +170,7 @@ def test_the_verb_prints_lines_for_people_and_json_for_programs(tmp_path):
     with claimed(folder) as heartbeat:
         heartbeat.update({"phase": "building"})
         found = mmpr("status", tmp_path)
-    assert found.returncode == 0 and "10 of 40 (25.0%)" in found.stdout and found.stderr == ""
+    assert found.exit_code == 0 and "10 of 40 (25.0%)" in found.stdout and found.stderr == ""
     status = json.loads(mmpr("status", tmp_path, "--json").stdout)
     assert status["questions"]["done"] == 10 and status["state"] == "stopped"
 
@@ -189,5 +189,4 @@ def test_durations_are_told_as_people_say_them():
 
 
 def mmpr(*words):
-    command = [sys.executable, "-m", "mmpr", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return CliRunner().invoke(app, [str(word) for word in words])

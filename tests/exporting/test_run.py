@@ -8,15 +8,16 @@ from pathlib import Path
 
 import pytest
 from run import making
+from typer.testing import CliRunner
 
 from exporting import runs
+from mmpr.cli.verbs import app
 from mmpr.errors import ConfigError, RunFolderError
 from mmpr.exporting import Format, export_run
 
 
 def mmpr(*words):
-    command = [sys.executable, "-m", "mmpr", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return CliRunner().invoke(app, [str(word) for word in words])
 
 
 @pytest.mark.parametrize("format", runs.FORMATS)
@@ -161,14 +162,14 @@ def test_the_command_line_tells_what_was_written_left_out_and_how_to_load_it(run
     rows = runs.rows_of(run)
     runs.forge(run, [*rows, {**rows[0], "chosen_text": None, "pair_id": "bad-1"}, {**rows[0], "chosen_text": ""}])
     done = mmpr("export", run.url, "--format", "swift", "--to", tmp_path / "to")
-    assert done.returncode == 0 and done.stderr == ""
+    assert done.exit_code == 0 and done.stderr == ""
     written, left_out, load, train = done.stdout.splitlines()
     assert train == f"train: sh {tmp_path}/to/mpo.sh"
     assert written == f"{len(rows)} pairs and 4 images in {tmp_path / 'to'}"
     assert left_out.startswith("left out: 2 empty_text") and "bad-1" in left_out
     assert load.startswith("load: ROOT_IMAGE_DIR=")
     done = mmpr("export", run.url, "--format", "swift", "--to", tmp_path / "strict", "--strict")
-    assert done.returncode == 1 and done.stdout == ""
+    assert done.exit_code == 1 and done.stdout == ""
     (line,) = done.stderr.splitlines()
     assert line.startswith("mmpr: ") and "bad-1" in line
 
@@ -177,7 +178,7 @@ def test_the_command_line_offers_every_format(sound, tmp_path):
     printed = mmpr("export", "--help").stdout
     assert all(format.value in printed for format in Format)
     assert [format.value for format in Format if format.unit == "pairs"] == runs.FORMATS
-    assert mmpr("export", sound.url, "--format", "csv", "--to", tmp_path / "to").returncode == 2
+    assert mmpr("export", sound.url, "--format", "csv", "--to", tmp_path / "to").exit_code == 2
     with pytest.raises(ConfigError, match="no format 'csv'"):
         export_run(sound.url, "csv", tmp_path / "to")
 

@@ -3,7 +3,6 @@
 import hashlib
 import importlib.util
 import json
-import subprocess
 import sys
 import types
 from dataclasses import asdict, replace
@@ -14,10 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from run import making
+from typer.testing import CliRunner
 
 from exporting import runs, signals
 from mmpr import rewards
 from mmpr.builder.run_recipes import judge_options
+from mmpr.cli.verbs import app
 from mmpr.errors import ConfigError, JudgeError, RunFolderError
 from mmpr.exporting import Format, Unfit, export_run
 from mmpr.exporting.training_formats import SHAPES
@@ -506,17 +507,17 @@ def test_the_reward_file_allows_the_judge_of_ones_own_that_judged_the_run(tmp_pa
 def test_the_command_line_names_no_file_where_there_is_none_to_load(tmp_path):
     run = signals.make(tmp_path / "run", [making.skipped(0)])
     for format in ("swift", "verl"):
-        command = [sys.executable, "-m", "mmpr", "export", run.url, "--format", format, "--to", str(tmp_path / format)]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        assert "load:" not in done.stdout and "nothing to load" in done.stderr
+        done = CliRunner().invoke(app, ["export", run.url, "--format", format, "--to", str(tmp_path / format)])
+        assert done.exit_code == 0 and "load:" not in done.stdout and "nothing to load" in done.stderr
 
 
 def test_the_command_line_reports_rows_left_outs_and_the_trainers_line(run, tmp_path):
-    command = [sys.executable, "-m", "mmpr", "export", run.url, "--format", "swift-grpo", "--to", str(tmp_path / "to")]
-    done = subprocess.run([*command, "--accuracy", "0.2:0.7"], capture_output=True, text=True, check=True)
+    words = ["export", run.url, "--format", "swift-grpo", "--to", str(tmp_path / "to")]
+    done = CliRunner().invoke(app, [*words, "--accuracy", "0.2:0.7"])
     written, *left_out, load = done.stdout.splitlines()
     assert " prompts and 3 images in " in written
     assert any("accuracy_unclear" in line for line in left_out) and load.startswith("load: ROOT_IMAGE_DIR=")
     assert "--reward_funcs mmpr" in load and done.stderr == ""
-    done = subprocess.run([*command, "--accuracy", "most"], capture_output=True, text=True, check=False)
-    assert done.returncode == 2 and "LOW:HIGH" in done.stderr
+    assert done.exit_code == 0
+    done = CliRunner().invoke(app, [*words, "--accuracy", "most"])
+    assert done.exit_code == 2 and "LOW:HIGH" in done.stderr
