@@ -284,23 +284,29 @@ def pair_completions(
     ]
 
 
-def given_draft(question: Question, token_ids: tuple[int, ...], decoded: str) -> Response:
-    """Return the draft that the source gives (`chosen`) as a response of the engine.
+def given_draft(question: Question, text: str, thoughts: str | None, n_tokens: int) -> Response:
+    """Return the draft that the source gives (`chosen`) as a response of the engine, without token ids.
 
     Args:
         question: has a draft.
-        token_ids: of the draft's text.
+        text: of the draft, without its thoughts.
+        thoughts: None: the draft has none.
+        n_tokens: of both.
+    """
+    return Response(question.id, Stage.DRAFT, 0, text, (), n_tokens, Finish.STOP, thoughts=thoughts)
+
+
+def with_ids(draft: Response, token_ids: tuple[int, ...], decoded: str) -> Response:
+    """Return the source's draft with its token ids.
+
+    Args:
+        draft: from `given_draft`.
+        token_ids: of its text.
         decoded: the text of these ids.
 
     Raises:
         RequestRefused: the ids do not decode to the same text, so no prefix could be exact.
     """
-    if decoded != question.draft:
+    if decoded != draft.text:
         raise RequestRefused(Reason.PREFIX_CHANGED, "the tokenizer changes the text of `chosen`")
-    return Response(question.id, Stage.DRAFT, 0, decoded, token_ids, len(token_ids), Finish.STOP)
-
-
-def given_text(question: Question, n_tokens: int) -> Response:
-    """Return the draft that the source gives (`chosen`) as a response without token ids."""
-    assert question.draft is not None, "a draft that no source gave"
-    return Response(question.id, Stage.DRAFT, 0, question.draft, (), n_tokens, Finish.STOP)
+    return replace(draft, token_ids=token_ids)

@@ -212,7 +212,7 @@ def of_policy(judged: Sequence[Judged], policy: str | None) -> list[Judged]:
 def sides(judged: Sequence[Judged], rule: PairOptions) -> Sides:
     """Return the responses that may be in pairs, without near-duplicates: chosen, wrong, without a clear answer."""
     distinct = partial(without_duplicates, rule=rule)
-    chosen = distinct([j for j in judged if may_be_chosen(j)])
+    chosen = distinct([j for j in judged if may_be_chosen(j, rule)])
     wrong = distinct([j for j in judged if _is_wrong(j, rule)])
     unparsed = distinct([j for j in judged if rule.format_pairs and _is_format_negative(j, rule)])
     return chosen, wrong, unparsed
@@ -225,15 +225,17 @@ def first_round(judged: Iterable[Judged]) -> FirstRound:
     return FirstRound(outcomes[Outcome.CORRECT], wrong, outcomes[Outcome.AMBIGUOUS] + outcomes[Outcome.ERROR])
 
 
-def _is_usable(response: Response) -> bool:
-    return bool(response.text.strip()) and not has_media_tag(response.text)
+def _is_usable(response: Response, rule: PairOptions) -> bool:
+    # trainers count the image tags of what is written, thoughts too
+    written = response.whole_text if rule.keep_thoughts else response.text
+    return bool(response.text.strip()) and not has_media_tag(written)
 
 
-def may_be_chosen(judged: Judged) -> bool:
+def may_be_chosen(judged: Judged, rule: PairOptions) -> bool:
     """Whether a response is right, in the requested form, complete, and usable by trainers."""
     response, verdict = judged
     right = verdict.outcome is Outcome.CORRECT and not verdict.off_format
-    return right and not response.is_cut and _is_usable(response)
+    return right and not response.is_cut and _is_usable(response, rule)
 
 
 def may_be_rejected(judged: Judged, rule: PairOptions) -> bool:
@@ -247,7 +249,7 @@ def _is_wrong(judged: Judged, rule: PairOptions) -> bool:
         wrong = rule.refusal_negatives and verdict.outcome in (Outcome.INCORRECT, Outcome.AMBIGUOUS)
     else:
         wrong = verdict.outcome is Outcome.INCORRECT and _is_sure(verdict, rule)
-    return wrong and not response.is_cut and _is_usable(response)
+    return wrong and not response.is_cut and _is_usable(response, rule)
 
 
 def _is_sure(verdict: Verdict, rule: PairOptions) -> bool:
@@ -259,7 +261,7 @@ def _is_sure(verdict: Verdict, rule: PairOptions) -> bool:
 def _is_format_negative(judged: Judged, rule: PairOptions) -> bool:
     """Whether a response has no final answer; an answer in another form than requested counts as an answer."""
     response, verdict = judged
-    if verdict.outcome is not Outcome.UNPARSED or not _is_usable(response):
+    if verdict.outcome is not Outcome.UNPARSED or not _is_usable(response, rule):
         return False
     return rule.unfinished_negatives or not response.is_cut
 
@@ -342,7 +344,7 @@ def _match(
         (costs[i][k], _order_key(question, kind, c, r), c[0], r[0])
         for i, c in enumerate(chosen)
         for k, r in enumerate(rejected)
-        if _differ(c, r)
+        if _differ(c, r) and (not rule.keep_thoughts or _both_think(c, r))
     ]
     pairs: list[Pair] = []
     gap = across = 0
@@ -409,6 +411,11 @@ def _differ(chosen: Judged, rejected: Judged) -> bool:
         return False
     answer = _answer(rejected)
     return answer is None or answer != (_answer(chosen) or "")
+
+
+def _both_think(chosen: Judged, rejected: Judged) -> bool:
+    """Whether both sides have thoughts, or none: a pair with one side's thoughts would teach whether to think."""
+    return (chosen[0].thoughts is None) == (rejected[0].thoughts is None)
 
 
 def _order_key(question: Question, kind: PairKind, chosen: Judged, rejected: Judged) -> bytes:

@@ -14,9 +14,9 @@ from mmpr.dropout import (
     draft_fault,
     follows,
     given_draft,
-    given_text,
     pair_completions,
     usable_completions,
+    with_ids,
 )
 from mmpr.errors import RequestRefused
 from mmpr.prompts import ask
@@ -178,9 +178,10 @@ def test_the_widest_margins_make_the_first_pairs_and_a_cap_the_last():
 
 def test_a_given_draft_must_survive_the_tokenizer():
     question = Question("q", "s", 1, "Describe.", images=("a",), draft="A cat.")
-    assert given_draft(question, (1, 2), "A cat.").text == "A cat."
+    draft = given_draft(question, "A cat.", None, 2)
+    assert with_ids(draft, (1, 2), "A cat.").text == "A cat."
     with pytest.raises(RequestRefused, match="chosen"):
-        given_draft(question, (1, 2), "A cat")
+        with_ids(draft, (1, 2), "A cat")
 
 
 def test_without_token_ids_the_cut_falls_before_a_blank_and_shares_the_tokens_out():
@@ -223,5 +224,5 @@ def test_a_word_that_begins_without_its_blank_does_not_follow(prefix, completion
 
 def test_a_given_draft_without_token_ids_has_the_length_that_was_counted():
     question = Question("q", "s", 1, "Describe.", images=("a",), draft="A cat.")
-    given = given_text(question, 3)
+    given = given_draft(question, question.draft, None, 3)
     assert (given.text, given.n_tokens, given.token_ids, given.finish_reason) == ("A cat.", 3, (), Finish.STOP)

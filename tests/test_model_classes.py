@@ -80,7 +80,7 @@ async def answers(engine):
     [
         (write_internvl3_5, "InternVL3.5", "switched by a system message", False),
         (write_internvl_hf, "InternVL3.5 -HF", "switched by a system message", False),
-        (write_qwen3_vl, "Qwen3-VL", "cannot be switched", False),
+        (write_qwen3_vl, "Qwen3-VL", "without a switch", False),
         (write_gemma3, "Gemma 3", "none known", False),
         (write_llava, "unknown", "none known", True),
     ],
@@ -92,7 +92,7 @@ def test_a_model_is_known_before_its_weights_are_loaded(tmp_path, write, name, t
     arguments = engine_arguments(EngineOptions(str(tmp_path), dtype="float32", trust_remote_code=True))
     model = served_model(AsyncEngineArgs(**{**arguments, "max_model_len": 1024}).create_model_config())
     assert (model.family.name, model.takes_parts) == (name, takes_parts)
-    assert any(thoughts in line for line in described(model.family, model.way, model.image))
+    assert any(thoughts in line for line in described(model.family, model.way, model.image, ()))
 
 
 async def test_internvl_hf_cuts_tiles_by_its_own_argument_and_an_unknown_limit_ends_the_start(tmp_path):

@@ -86,6 +86,11 @@ def test_without_a_switch_a_family_thinks_by_its_message_or_by_itself_or_not_at_
     r1 = thinking_way(by_name("InternVL3.5"), PLAIN)
     assert r1.system(ON) == SYSTEM_MESSAGES["internvl_think"] and r1.system(AUTO) is r1.system(OFF) is None
     assert r1.fault(ON) is r1.fault(OFF) is None and r1.arguments(ON) == {}
+    for name in ("Qwen3-VL", "Kimi-VL", "GLM-4.1V, GLM-4.5V", "Ovis2.5"):  # a checkpoint may think by itself, or not
+        way = thinking_way(by_name(name), PLAIN)
+        assert "thinking=auto keeps the thoughts apart" in way.fault(ON) and way.fault(OFF) is None
+    gpt_oss = thinking_way(by_name("InternVL3.5 GPT-OSS"), PLAIN)
+    assert gpt_oss.fault(ON) is None and "always thinks" in gpt_oss.fault(OFF)
     always = thinking_way(by_name("Qwen3-VL"), OPENS, prompt_end="<|im_start|>assistant\n<think>\n")
     assert always.opens and always.fault(ON) is None and "always thinks" in always.fault(OFF)
     for family in (by_name("InternVL2, 2.5, 3"), by_name("Gemma 3"), UNKNOWN):
@@ -103,11 +108,12 @@ def test_marks_are_told_apart_by_a_text():
 
 def test_a_description_names_what_was_found():
     family = by_name("GLM-4.1V, GLM-4.5V")
-    lines = described(family, thinking_way(family, SWITCHED), family.image)
+    lines = described(family, thinking_way(family, SWITCHED), family.image, ("<|im_end|>",))
     text = "\n".join(lines)
     for words in (
         family.name,
         family.image,
+        "ends of a turn: <|im_end|>",
         "<think> .. </think>",
         SWITCH,
         "<|begin_of_box|>",

@@ -184,3 +184,16 @@ def test_no_pair_has_a_side_that_nobody_is_sure_of(given_verdicts, certainty, re
 def test_a_question_with_both_sides_is_always_paired(given_outcomes):
     usable = C in given_outcomes and (W in given_outcomes or U in given_outcomes)
     assert isinstance(pair_responses(QUESTION, judged(*given_outcomes), PairOptions()), list) == usable
+
+
+def test_with_their_thoughts_no_side_has_an_image_tag_and_both_sides_think_or_none():
+    found = judged(C, W, C, W)
+    thoughts = ("The <image> shows two.", "Three?", None, None)
+    found = [(replace(r, thoughts=said), v) for (r, v), said in zip(found, thoughts, strict=True)]
+    plain = {(p.chosen[1], p.rejected[1]) for p in pair_responses(QUESTION, found, PairOptions(pairs_per_question=9))}
+    assert plain == {(0, 1), (0, 3), (2, 1), (2, 3)}
+    kept = PairOptions(pairs_per_question=9, keep_thoughts=True)
+    (pair,) = pair_responses(QUESTION, found, kept)
+    assert (pair.chosen[1], pair.rejected[1]) == (2, 3)
+    found[0] = (replace(found[0][0], thoughts="It shows two."), found[0][1])
+    assert {(p.chosen[1], p.rejected[1]) for p in pair_responses(QUESTION, found, kept)} == {(0, 1), (2, 3)}

@@ -19,7 +19,7 @@ from mmpr.dropout import Cut, cut_text
 from mmpr.engines.families import ALL_MARKS, HARMONY, KIMI, THINK, marks_in
 from mmpr.engines.protocol import Pulse, Sampling
 from mmpr.engines.scripted import ScriptedEngine
-from mmpr.engines.thoughts import split_ids, split_text
+from mmpr.engines.thoughts import split_given, split_ids, split_text
 from mmpr.errors import ConfigError, RequestRefused
 from mmpr.judging import Judge
 from mmpr.pool import Beat
@@ -110,6 +110,9 @@ def test_what_begins_with_no_mark_has_no_thoughts_and_what_ends_with_none_is_all
         ("S a E\nFinal Answer: 3\nS and yet", ""),  # the last one is not closed: nothing is an answer
         ("S S a", ""),
         ("S E", ""),
+        ("So 9? No. E\nFinal Answer: 3", "Final Answer: 3"),  # the start mark is left out
+        ("Well,\nS a, 9 E\nFinal Answer: 3", "Final Answer: 3"),  # it begins to think after some words
+        ("Final Answer: 9. S or is it", ""),
     ],
 )
 def test_no_thought_stays_in_what_is_judged_however_often_a_model_thinks(marks, shape, text):
@@ -118,6 +121,38 @@ def test_no_thought_stays_in_what_is_judged_however_often_a_model_thinks(marks, 
     thoughts, n_ids = split_ids(ids, marks, is_open=False, decode=decode)
     assert thoughts is not None and decode(ids[n_ids:]) == text
     assert split_text(whole, marks, is_open=False) == (thoughts, text)
+
+
+@pytest.mark.parametrize("marks", ALL_MARKS)
+def test_a_text_of_a_file_may_quote_a_mark_and_only_thoughts_at_its_beginning_count(marks):
+    assert split_given(f"{marks.start}a{marks.end}\nb") == ("a", "b")
+    assert split_given(f"{marks.start}a, Final Answer: 5") == ("a, Final Answer: 5", "")
+    for text in ("b", f"It writes {marks.start} first.", f"It writes {marks.end} last."):
+        assert split_given(text) == (None, text)
+
+
+@pytest.mark.parametrize("continues", [Continues.EXACT, Continues.TEXT])
+@pytest.mark.parametrize("marks", ALL_MARKS)
+def test_a_draft_that_the_source_gives_is_cut_behind_its_thoughts(continues, marks):
+    engine = ScriptedEngine(script, continues=continues, marks=marks)
+    given = replace(OPEN, draft=f"{marks.start}\nTwo shapes, one of them red.\n{marks.end}\n\n{DRAFT}")
+    answered = asked(given, engine)
+    draft = answered.responses[0]
+    assert (draft.text, draft.thoughts) == (DRAFT, "Two shapes, one of them red.") and answered.skip is None
+    assert DRAFT.startswith(answered.cut.prefix.text) and answered.cut.prefix.thoughts == draft.thoughts
+    unclosed = asked(replace(OPEN, draft=f"{marks.start}\nTwo shapes. {DRAFT}"), engine)
+    assert unclosed.skip.reason is Reason.DRAFT_UNFINISHED
+
+
+@pytest.mark.parametrize("marks", ALL_MARKS)
+def test_the_judge_reads_no_thought_of_any_family(marks):
+    question = Question("q", "s", 0, "How many?", answer=("2",))
+    for text, outcome in (
+        (f"{marks.start}Final Answer: 9{marks.end}Final Answer: 2", Outcome.CORRECT),
+        (f"{marks.start}It is clear. Final Answer: 2", Outcome.UNPARSED),
+    ):
+        with Judge() as judge:
+            assert judge.judge_all(question, [text])[0].outcome is outcome, text
 
 
 def test_the_marks_that_a_text_begins_with_are_its_own():

@@ -20,11 +20,12 @@ from mmpr.dropout import (
     cut_text,
     draft_fault,
     given_draft,
-    given_text,
     usable_completions,
+    with_ids,
     without_images,
 )
 from mmpr.engines.protocol import Engine, Sampling
+from mmpr.engines.thoughts import split_given
 from mmpr.errors import ImageError, RequestRefused
 from mmpr.images import hosts_of
 from mmpr.images.decode_budget import HOLDER
@@ -240,20 +241,20 @@ async def _sample_in_rounds(
         n_rounds += 1
     if not scored:
         return answered
-    answered = await _gains_of_right(answered, prompt, engine, threads)
+    answered = await _gains_of_right(answered, prompt, engine, threads, rounds.rule)
     # scored now: the ids of all responses of a chunk would be its largest part
     return replace(answered, responses=tuple(replace(one, token_ids=(), logprobs=()) for one in answered.responses))
 
 
 async def _gains_of_right(
-    answered: AnsweredQuestion, prompt: Prompt, engine: Engine, threads: WorkThreads
+    answered: AnsweredQuestion, prompt: Prompt, engine: Engine, threads: WorkThreads, rule: PairOptions
 ) -> AnsweredQuestion:
     """Compute the gains of the responses that may be chosen, if there is something to reject."""
     # only these can be chosen, so the gain of the others would be computed for nothing
     right = [
         response
         for response, verdict in zip(answered.responses, answered.verdicts, strict=True)
-        if may_be_chosen((response, verdict))
+        if may_be_chosen((response, verdict), rule)
     ]
     if len(right) == len(answered.responses):
         return answered
@@ -272,10 +273,13 @@ async def _drafts(
             scored=recipe.dropout.grounding or recipe.dropout.drafts > 1,
         )  # fmt: skip
         return await engine.generate(prompt, sampling)
+    thoughts, text = split_given(question.draft)
     if engine.continues is Continues.TEXT:
-        return [given_text(question, await engine.count_tokens(question.draft))]
-    ids = await threads.tokenize(engine.encode, question.draft)
-    return [given_draft(question, ids, await threads.tokenize(engine.decode, ids))]
+        return [given_draft(question, text, thoughts, await engine.count_tokens(question.draft))]
+    ids = await threads.tokenize(engine.encode, text)
+    n_tokens = len(ids) if thoughts is None else len(await threads.tokenize(engine.encode, question.draft))
+    draft = given_draft(question, text, thoughts, n_tokens)
+    return [with_ids(draft, ids, await threads.tokenize(engine.decode, ids))]
 
 
 async def _finish(

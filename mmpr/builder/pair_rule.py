@@ -7,8 +7,9 @@ from collections.abc import Iterable
 
 from mmpr.dropout import pair_completions, usable_completions
 from mmpr.pairing import PairOptions, pair_responses
+from mmpr.prompts import has_media_tag
 from mmpr.run import StoredQuestion
-from mmpr.types import Pair, Skip, Stage
+from mmpr.types import Pair, Reason, Skip, Stage
 
 
 def make_pairs(committed: StoredQuestion, rule: PairOptions) -> list[Pair] | Skip:
@@ -23,6 +24,9 @@ def make_pairs(committed: StoredQuestion, rule: PairOptions) -> list[Pair] | Ski
 def _pair_completions(committed: StoredQuestion, rule: PairOptions) -> list[Pair] | Skip:
     spliced = [(stored.response, stored.splice) for stored in committed.responses if stored.splice is not None]
     draft = committed.find((Stage.DRAFT, spliced[0][1].draft_index)).response
+    if rule.keep_thoughts and draft.thoughts is not None and has_media_tag(draft.thoughts):
+        detail = "the draft's thoughts have an image tag, and keep_thoughts puts them in both sides"
+        return Skip(committed.question.id, Stage.PAIR, Reason.IMAGE_TAGS, detail)
     rest = draft.text[spliced[0][1].prefix_chars :]  # all completions continue the same prefix
     usable = usable_completions(rest, [completion for completion, _ in spliced])
     if isinstance(usable, tuple):

@@ -63,6 +63,7 @@ class Family:
         stops: texts of the tokens that end a turn, for checkpoints whose generation_config does not list them.
         marks: around thoughts; None: the model does not think.
         thinking_message: name of the system message that makes the model think, if its chat template has no switch.
+        always_thinks: whether every checkpoint of the family thinks, whatever the prompt requests.
         answer_marks: around a final answer, if the family has its own marks; the judge reads them as a box.
         level: how the record was tested.
         assumed: what was not checked on real weights.
@@ -78,6 +79,7 @@ class Family:
     stops: tuple[str, ...] = ()
     marks: ThoughtMarks | None = None
     thinking_message: str | None = None
+    always_thinks: bool = False
     answer_marks: tuple[str, str] | None = None
     level: Level = Level.RECORD
     assumed: str = ""
@@ -107,6 +109,7 @@ _INTERNVL3_5_GPT_OSS = replace(
     language=("gpt_oss",),
     stops=(),
     marks=HARMONY,
+    always_thinks=True,
     level=Level.RECORD,
     assumed="thoughts are on Harmony's channel analysis, the answer is on final",
 )
@@ -131,7 +134,7 @@ FAMILIES = (
     _INTERNVL,
     _hf(_INTERNVL3_5, "InternVL3.5 -HF"),
     _hf(_INTERNVL3_5_GPT_OSS, "InternVL3.5 GPT-OSS -HF"),
-    _hf(_INTERNVL, "InternVL2.5, 3 -HF"),
+    replace(_hf(_INTERNVL, "InternVL2.5, 3 -HF"), assumed="the class was run with a Qwen3 language model"),
     Family(
         "Intern-S1",
         ("InternS1ForConditionalGeneration",),
@@ -148,6 +151,7 @@ FAMILIES = (
         pixel_argument="max_pixels",
         stops=_CHATML,
         level=Level.CLASS_RUN,
+        assumed="Qwen2-VL's class was run; Qwen2.5-VL's has the same placeholder and limit",
     ),
     Family(
         "Qwen3-VL",
@@ -188,7 +192,7 @@ FAMILIES = (
         stops=_CHATML,
         marks=KIMI,
         level=Level.COMPARED,
-        assumed="Thinking checkpoints always think; vLLM has no parser for their marks",
+        assumed="Thinking checkpoints always think; vLLM has no parser to compare their marks with",
     ),
     Family(
         "MiniCPM-V",
@@ -271,12 +275,14 @@ class ThinkingWay:
         switch: argument of the chat template; None: the template has no switch.
         message: system message that makes the model think, if there is no switch.
         opens: whether the chat template opens the thoughts if the prompt requests nothing.
+        always: whether the model thinks whatever the prompt requests: by its family, or because the template opens.
     """
 
     marks: ThoughtMarks | None
     switch: str | None
     message: str | None
     opens: bool
+    always: bool
 
     def arguments(self, thinking: Thinking | None) -> dict[str, bool]:
         """Return the arguments for the chat template."""
@@ -290,13 +296,17 @@ class ThinkingWay:
 
     def fault(self, thinking: Thinking) -> str | None:
         """Return why the model cannot be made to think, or not to think; None if it can."""
-        if thinking is Thinking.ON and self.marks is None:
+        if self.switch is not None:
+            return None
+        if thinking is Thinking.ON and not (self.message or self.always):
+            # a checkpoint such as Kimi-VL's Thinking thinks by itself, and its configuration does not say so
+            auto = "; thinking=auto keeps the thoughts apart if it thinks by itself" if self.marks else ""
             return (
                 f"thinking=on: the model cannot be asked to think: its chat template does not name {SWITCH}, and its "
-                "family has no system message for it; prompt_version=think asks in the instruction"
+                f"family has no system message for it; prompt_version=think asks in the instruction{auto}"
             )
-        if thinking is Thinking.OFF and self.opens and self.switch is None:
-            return f"thinking=off: the model always thinks: its chat template opens the thoughts and names no {SWITCH}"
+        if thinking is Thinking.OFF and self.always:
+            return f"thinking=off: the model always thinks, and its chat template names no {SWITCH}"
         return None
 
 
@@ -310,7 +320,8 @@ def thinking_way(family: Family, template: str, *, prompt_end: str = "") -> Thin
     switch = SWITCH if re.search(rf"\b{SWITCH}\b", template) else None
     marks = family.marks or (THINK if switch or THINK.start in template else None)
     message = None if switch or family.thinking_message is None else SYSTEM_MESSAGES[family.thinking_message]
-    return ThinkingWay(marks, switch, message, marks is not None and is_open(prompt_end, marks))
+    opens = marks is not None and is_open(prompt_end, marks)
+    return ThinkingWay(marks, switch, message, opens, opens or (family.always_thinks and switch is None))
 
 
 def is_open(prompt_end: str, marks: ThoughtMarks) -> bool:
@@ -325,11 +336,12 @@ def marks_in(text: str) -> ThoughtMarks:
     return begins or next((marks for marks in ALL_MARKS if marks.end in text), THINK)
 
 
-def described(family: Family, way: ThinkingWay, image: str) -> tuple[str, ...]:
+def described(family: Family, way: ThinkingWay, image: str, stops: Sequence[str]) -> tuple[str, ...]:
     """Describe the family that an engine found for its model, as lines.
 
     Args:
         image: vLLM's placeholder of an image.
+        stops: the tokens that end a turn.
     """
     marks = "none known" if way.marks is None else f"{way.marks.start} .. {way.marks.end}"
     by = f"by {way.switch} of the chat template" if way.switch else "by a system message" if way.message else ""
@@ -340,5 +352,6 @@ def described(family: Family, way: ThinkingWay, image: str) -> tuple[str, ...]:
         f"placeholder of an image: {image}; {', '.join(limits)}",
         f"thoughts: {marks}" + (f", switched {by}" if by else ", without a switch" if way.marks else ""),
     ]
+    lines += [f"ends of a turn: {' '.join(stops)}"]
     lines += [f"final answers: {' .. '.join(family.answer_marks)}"] if family.answer_marks else []
     return (*lines, f"assumed: {family.assumed}") if family.assumed else tuple(lines)

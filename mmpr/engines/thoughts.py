@@ -1,17 +1,17 @@
-"""Separate the thoughts of a response from the answer after them, in token ids or in a text. Pure."""
+"""Separate the thoughts of a response from the answer after them, in token ids or in a text. Pure.
+
+The thoughts end at the last end mark, wherever they begin: models leave out the start mark (`So 4.</think>Four`) or
+begin to think after some words. A start mark after the last end mark means that the thoughts are not closed.
+"""
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 
-from mmpr.engines.families import ThoughtMarks
+from mmpr.engines.families import ThoughtMarks, marks_in
 from mmpr.errors import RequestRefused
 from mmpr.types import Reason
-
-# Only so many first tokens are decoded to look for the start mark. Harmony's mark alone has several tokens, and spaces
-# may precede it.
-_HEAD_TOKENS = 64
 
 
 def split_ids(
@@ -22,7 +22,7 @@ def split_ids(
     decode: Callable[[Sequence[int]], str],
     end_id: int | None = None,
 ) -> tuple[str | None, int]:
-    """Separate the thoughts at the beginning of a response from its answer, by token ids.
+    """Separate the thoughts of a response from its answer, by token ids.
 
     Args:
         is_open: whether the prompt has already opened the thoughts.
@@ -31,13 +31,11 @@ def split_ids(
 
     Returns:
         The thoughts without marks, and the number of ids of thoughts, marks and the spaces after them; (None, 0) if
-        the response does not begin with thoughts. Thoughts that are not closed take all ids.
+        the response has no mark of thoughts. Thoughts that are not closed take all ids.
 
     Raises:
         RequestRefused: one token contains the end of the thoughts and the beginning of the answer.
     """
-    if not is_open and not decode(ids[:_HEAD_TOKENS]).lstrip().startswith(marks.start):
-        return None, 0
     whole = decode(ids)
     thoughts = _inner(whole, marks, is_open=is_open)
     if thoughts is None:
@@ -58,9 +56,9 @@ def split_ids(
 
 
 def split_text(text: str, marks: ThoughtMarks, *, is_open: bool) -> tuple[str | None, str]:
-    """Return the thoughts at the beginning of a text and the text after them, which is empty if they are not closed.
+    """Return the thoughts of a text and the text after them, which is empty if they are not closed.
 
-    The thoughts are None if the text does not begin with any.
+    The thoughts are None if the text has no mark of any.
     """
     thoughts = _inner(text, marks, is_open=is_open)
     if thoughts is None:
@@ -68,12 +66,20 @@ def split_text(text: str, marks: ThoughtMarks, *, is_open: bool) -> tuple[str | 
     return thoughts, text.rpartition(marks.end)[2].lstrip() if _is_closed(text, marks) else ""
 
 
+def split_given(text: str) -> tuple[str | None, str]:
+    """Separate a text that a file gives, by the marks of any family; only thoughts at its beginning count as such.
+
+    A file's text may quote a mark; a response of an engine may not.
+    """
+    marks = marks_in(text)
+    return split_text(text, marks, is_open=False) if text.lstrip().startswith(marks.start) else (None, text)
+
+
 def _inner(text: str, marks: ThoughtMarks, *, is_open: bool) -> str | None:
-    """Return the thoughts without the marks around them; None if the text does not begin with any."""
-    begun = text.lstrip()
-    if not begun.startswith(marks.start) and not is_open:
+    """Return the thoughts without the marks around them; None if the text has no mark of any."""
+    if not is_open and marks.start not in text and marks.end not in text:
         return None
-    inner = begun.removeprefix(marks.start)
+    inner = text.lstrip().removeprefix(marks.start)
     return (inner.rpartition(marks.end)[0] if _is_closed(text, marks) else inner).strip()
 
 

@@ -269,7 +269,8 @@ class VllmEngine:
         return self._model.family
 
     def describe(self) -> tuple[str, ...]:
-        return described(self._model.family, self._model.way, self._model.image)
+        stops = self._tokenizer.convert_ids_to_tokens(sorted(self._stops))
+        return described(self._model.family, self._model.way, self._model.image, stops)
 
     async def check_limits(self, names: Sequence[str]) -> None:
         """Check that each limit of tiles or pixels works: vLLM ignores arguments that an image processor does not know.

@@ -160,9 +160,9 @@ def _label(judged: Judged, rule: PairOptions, format: Format) -> bool | Unfit:
     response, verdict = judged
     if not response.text.strip():
         return Unfit.RESPONSE_EMPTY
-    if says_media(response.text):
+    if says_media(response.whole_text if rule.keep_thoughts else response.text):
         return Unfit.RESPONSE_TAG
-    if may_be_chosen(judged):
+    if may_be_chosen(judged, rule):
         return True
     if may_be_rejected(judged, rule):
         return Unfit.WRONG if format is Format.SFT else False

@@ -11,6 +11,7 @@ from mmpr.builder.chunk import ChunkReport, commit_once
 from mmpr.builder.evaluation_results import no_answer
 from mmpr.builder.pair_rule import count
 from mmpr.builder.row_checks import judgeable
+from mmpr.engines.thoughts import split_given
 from mmpr.errors import ImageError
 from mmpr.importing.import_records import ImportChunk, ImportSettings
 from mmpr.importing.rollout_groups import GroupedQuestion
@@ -79,6 +80,8 @@ def _responses(settings: ImportSettings, question: Question, given: Sequence[Giv
     # indices of an export of mmpr are kept, so that the same responses become pairs
     own = [one.index for one in given]
     indices = own if None not in own and len(set(own)) == len(own) else list(range(len(own)))
+    split = settings.splits_thoughts
+    parts = [split_given(one.text) if split and one.thoughts is None else (one.thoughts, one.text) for one in given]
     return [
         StoredResponse(
             Response(
@@ -86,19 +89,19 @@ def _responses(settings: ImportSettings, question: Question, given: Sequence[Giv
                 Stage.SAMPLE,
                 # `or 0` is for mypy: no index is None here
                 index or 0,
-                one.text,
+                text,
                 (),
                 one.n_tokens,
                 one.finish_reason,
                 one.seed,
                 one.round,
                 one.gain,
-                one.thoughts,
+                thoughts,
                 # stored only where it differs, as a merge does
                 None if one.model == settings.model else one.model,
             )
         )
-        for index, one in zip(indices, given, strict=True)
+        for index, one, (thoughts, text) in zip(indices, given, parts, strict=True)
     ]
 
 

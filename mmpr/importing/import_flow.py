@@ -219,6 +219,7 @@ def _settings(folder: RunFolder, config: BuildConfig, source: Source) -> ImportS
         judge_time_limit_s=config.cluster.judge_time_limit_s,
         pairs=config.pairs,
         loader=Loader(Path(source.image_root), config.images),
+        splits_thoughts=config.prompt.thinks is not None,
     )
 
 

@@ -52,7 +52,8 @@ _BARE = ("internvl-rollouts", "mmpr-rollouts")  # layouts whose questions do not
 class ImportSettings:
     """What the work on a chunk needs; picklable, made once per start.
 
-    `model` wrote every response without a model name.
+    `model` wrote every response without a model name. `splits_thoughts`: thoughts at the beginning of a response are
+    kept apart; not if the instruction asked for them as a part of the answer.
     """
 
     folder: RunFolder
@@ -62,6 +63,7 @@ class ImportSettings:
     judge_time_limit_s: float
     pairs: PairOptions
     loader: Loader
+    splits_thoughts: bool
 
 
 @dataclass(frozen=True, slots=True)

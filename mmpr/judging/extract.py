@@ -370,6 +370,9 @@ def extract(response: str, *, form: str = "final") -> Extraction:
     Args:
         form: the requested form: `final`, `boxed`, `think` (a closed think block and a box) or `any`.
     """
+    if "◁" in response or "<|channel|>" in response:
+        for mark, ours in _THOUGHT_MARKS.items():
+            response = response.replace(mark, ours)
     text = response[-_MAX_TEXT_CHARS:].rstrip()
     if _BOX_MARK in text:
         text = _boxed(text)
@@ -378,6 +381,14 @@ def extract(response: str, *, form: str = "final") -> Extraction:
     return searched(text, form, thought="</think>" in response)
 
 
+# Kimi's marks around thoughts, and those of OpenAI's Harmony format
+_THOUGHT_MARKS = {
+    "◁think▷": "<think>",
+    "◁/think▷": "</think>",
+    "<|channel|>analysis<|message|>": "<think>",
+    "<|end|><|start|>assistant<|channel|>final<|message|>": "</think>",
+    "<|channel|>final<|message|>": "",  # an answer without thoughts before it
+}
 _BOX_MARK = "<|begin_of_box|>"  # GLM-4.5V puts its answer between such marks: one value, or all that it says
 
 

@@ -43,7 +43,9 @@ def print_story(console: Console, story: Story, *, texts: bool = False) -> None:
     _print_responses(console, story)
     if texts:
         for stored in story.committed.responses:
-            labelled(console, _name(stored), stored.response.text)
+            if stored.response.thoughts is not None:
+                labelled(console, f"{_name(stored)}, its thoughts", stored.response.thoughts)
+            labelled(console, _name(stored), stored.response.text or "(no answer stands behind the thoughts)")
     if story.row is not None:
         _print_pair(console, story, story.row)
 
