@@ -6,6 +6,8 @@ import re
 import unicodedata
 from functools import lru_cache
 
+from mmpr.judging.tables import meanings
+
 _SUPERSCRIPT = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻", "0123456789+-")
 _SUPERSCRIPTS = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻]+")
 _VULGAR_AFTER_DIGIT = re.compile(r"(?<=\d)(?=[¼-¾⅐-⅞])")
@@ -70,52 +72,17 @@ _COMMAND = re.compile(r"\\([a-zA-Z]{1,40}|.)[*]?")
 _SPACED_THOUSANDS = re.compile(r"(?<=\d),\\!\s?(?=\d{3})")
 _DEGREE = re.compile(r"\^\s{0,4}\{?\s{0,4}(?:\\circ|\\degree|∘|°)\s{0,4}\}?")
 _EMPTY_SET = re.compile(r"\\\{\s{0,4}\\\}|\\(?:emptyset|varnothing)(?![a-zA-Z])")
+_BLANK_TEXT = "quad qquad space enspace thinspace"
+_NOTHING_TEXT = "! left right ( ) [ ] displaystyle big Big bigl bigr limits therefore boldsymbol"
 _SYMBOLS = {
-    **dict.fromkeys((",", ";", ":", " ", "quad", "qquad", "space", "enspace", "thinspace"), " "),
-    **dict.fromkeys(
-        ("!", "left", "right", "(", ")", "[", "]", "displaystyle", "big", "Big", "bigl", "bigr", "limits"), ""
-    ),
-    **dict.fromkeys(("le", "leq", "leqslant"), "≤"),
-    **dict.fromkeys(("ge", "geq", "geqslant"), "≥"),
-    **dict.fromkeys(("dfrac", "tfrac", "cfrac", "frac"), "\\frac"),
-    **dict.fromkeys(("lt",), "<"),
-    **dict.fromkeys(("gt",), ">"),
-    **dict.fromkeys(("ne", "neq"), "≠"),
-    **dict.fromkeys(("approx", "simeq", "thickapprox"), "≈"),
-    **dict.fromkeys(("cdot", "centerdot"), "·"),
-    **dict.fromkeys(("lbrace", "{"), "{"),
-    **dict.fromkeys(("rbrace", "}"), "}"),
-    **dict.fromkeys(("mid", "vert", "lvert", "rvert", "|"), "|"),
-    "degree": "°",
-    "times": "×",
-    "div": "÷",
-    "pm": "±",
-    "pi": "π",
-    "Omega": "Ω",
-    "infty": "∞",
-    "cup": "∪",
-    "cap": "∩",
-    "in": "∈",
-    "angle": "∠",
-    "triangle": "△",
-    "colon": ":",
-    "to": " to ",
+    **meanings("latex commands"),
+    **dict.fromkeys((",", ";", ":", " ", *_BLANK_TEXT.split()), " "),
+    **dict.fromkeys(_NOTHING_TEXT.split(), ""),
+    **{sign: sign for sign in "{}|%#&_"},
     "lbrack": "[",
-    "rbrack": "]",
-    "lparen": "(",
-    "rparen": ")",
-    "ldots": "...",
-    "dots": "...",
-    "therefore": "",
-    "boldsymbol": "",
-    "percent": "%",
-    "sim": "~",
+    "to": " to ",
     "land": " and ",
     "lor": " or ",
-    "%": "%",
-    "#": "#",
-    "&": "&",
-    "_": "_",
     "$": "\x00",
     "\\": " ; ",
 }

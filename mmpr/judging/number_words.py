@@ -20,32 +20,16 @@ _TENS = {
     )
 } | {"fourty": 40}
 _SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
-_PARTS = {
-    "half": 2,
-    "halves": 2,
-    "third": 3,
-    "quarter": 4,
-    "fourth": 4,
-    "fifth": 5,
-    "sixth": 6,
-    "seventh": 7,
-    "eighth": 8,
-    "ninth": 9,
-    "tenth": 10,
-    "twelfth": 12,
-    "hundredth": 100,
-}
-_PARTS |= {name + "s": part for name, part in list(_PARTS.items()) if not name.startswith("hal")}
 _ORDINALS_TEXT = """
 first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth
 fifteenth sixteenth seventeenth eighteenth nineteenth twentieth
 """
-ORDINALS = {
-    word: value
-    for value, word in enumerate(
-        _ORDINALS_TEXT.split(),
-        start=1,
-    )
+ORDINALS = {word: value for value, word in enumerate(_ORDINALS_TEXT.split(), start=1)}
+_PARTS = {word: value for word, value in ORDINALS.items() if 3 <= value <= 10} | {"twelfth": 12, "hundredth": 100}
+_PARTS |= {name + "s": part for name, part in (_PARTS | {"quarter": 4}).items()} | {
+    "quarter": 4,
+    "half": 2,
+    "halves": 2,
 }
 
 _WORD = "|".join(sorted((*_UNITS, *_TENS, *_SCALES, "hundred"), key=len, reverse=True))

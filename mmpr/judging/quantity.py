@@ -309,7 +309,7 @@ class Number:
         if self.cues.count() and "out of" in text:
             text = _OUT_OF.sub(r"\1", text)
         sentence = _SENTENCE.search(text)
-        if sentence is not None and any(c.isdigit() for c in digits_of(text[: sentence.start()])):
+        if sentence is not None and any(c.isdigit() for c in plain_numbers(text[: sentence.start()])):
             text = text[: sentence.start()]
         if (comma := _COMMA_DECIMAL.match(text)) is not None and re.fullmatch(r"[ a-zA-Z%°]*", comma.group(3)):
             return self._decimal_comma(comma)
@@ -458,11 +458,6 @@ def _counted(answer: str, rest: tuple[str, ...]) -> bool:
 def _stands_in(literal: str, question: str) -> bool:
     number = re.search(r"\d{1,60}(?:[.,]\d{1,60})*", literal)
     return number is not None and re.search(rf"(?<![\d.]){re.escape(number.group())}(?![\d.]*\d)", question) is not None
-
-
-def digits_of(text: str) -> str:
-    """Return the text with its number words as digits."""
-    return plain_numbers(text)
 
 
 def _first(text: str) -> Reading | None:

@@ -269,21 +269,8 @@ _ALONE = {
 }
 _OF_DIGITS = ("year", "number")
 _OF_WORDS = ("yes_no", "period", "date", "time", "interval", "slots", "number", "roman", "code", "set")
-_OF_BOTH = (
-    "box",
-    "formula",
-    "yes_no",
-    "period",
-    "date",
-    "range",
-    "time",
-    "ratio",
-    "year",
-    "number",
-    "roman",
-    "code",
-    "set",
-)
+_OF_BOTH_TEXT = "box formula yes_no period date range time ratio year number roman code set"
+_OF_BOTH = tuple(_OF_BOTH_TEXT.split())
 _DIGIT_CODE = re.compile(r"^(?:0\d{1,60}|\d{6,}|[\d\s()+.-]{7,})$")
 
 
