@@ -27,8 +27,8 @@ from mmpr.types import JudgedBy, Pair, PairKind, TableRow
 # More faults of one kind give no new information.
 _MOST_LINES = 20
 _BATCH_ROWS = 32  # their images are Python bytes at the same time
-_REBUILD = "start the build again, it builds this chunk again"
-_FINISH = "start the run again, it only finishes it"
+_REBUILD = "start the build again: it rebuilds this chunk"
+_FINISH = "start the run again: only its end is missing"
 
 Place = tuple[str, int]
 
@@ -90,7 +90,7 @@ def unfinished(folder_url: str, options: Mapping[str, object] | None = None) -> 
     if chunks is not None and len(commits) < chunks:
         return f"unfinished: {done}; run its command again to continue"
     if manifest is None or manifest.n_chunks != len(commits):
-        return f"unfinished: {done}, and its dataset is not written; run its command again, it only finishes it"
+        return f"unfinished: {done}, and its dataset is not written; run its command again: only its end is missing"
     return None
 
 
@@ -269,7 +269,7 @@ def _doubled(folder: RunFolder, commits: Iterable[ChunkCommit]) -> Iterator[str]
             shared = _rows(folder, first, span.source) & _rows(folder, second, span.source)
             if shared:
                 name, earlier = sidecar_name(second.chunk), sidecar_name(first.chunk)
-                yield f"{name} has row {span.source}:{min(shared)} of {earlier} again; delete {name} and build again"
+                yield f"{name} repeats row {span.source}:{min(shared)} of {earlier}; delete {name} and build again"
         open_spans.append((span, commit))
 
 
@@ -310,7 +310,7 @@ def _check_manifest(folder: RunFolder, manifest: Manifest | None, n_commits: int
             yield f"{MANIFEST} is missing although {DATA}/ has files; {_FINISH}"
         return
     if manifest.run is not None and manifest.run != folder.fingerprint():
-        yield f"{RUN} is not that of this run: {MANIFEST} was written under another; restore {RUN} from a copy"
+        yield f"{RUN} belongs to another run than {MANIFEST}; restore {RUN} from a copy"
     for file in manifest.files:
         if fault := file_fault(folder, file):
             yield f"{fault}; delete {MANIFEST} and {_FINISH}"
@@ -341,15 +341,15 @@ def _compare(folder: RunFolder, manifest: Manifest, commits: list[ChunkCommit], 
             elif skip == place:
                 skip = next(skipped, None)
             elif complete and paired:  # an evaluation has no dataset
-                yield f"{DATA}/ has no pair of {place[0]}:{place[1]}, nor has {SKIPS} its skip; {_cut_again()}"
+                yield f"{DATA}/ has no pair of {place[0]}:{place[1]}, and {SKIPS} has no skip of it; {_cut_again()}"
     for group in (side.group for side in sides if side.group is not None):
-        yield f"{group.path} has {group.place[0]}:{group.place[1]} out of order or uncommitted; {_cut_again()}"
+        yield f"{group.path} has {group.place[0]}:{group.place[1]} out of order, or not committed; {_cut_again()}"
     if skip is not None:
-        yield f"{SKIPS} has {skip[0]}:{skip[1]} out of order or uncommitted; {_cut_again()}"
+        yield f"{SKIPS} has {skip[0]}:{skip[1]} out of order, or not committed; {_cut_again()}"
     if unheld:
         yield (
-            f"{DATA}/ has {len(unheld):,} sides by a verifier's decision that {VERIFIER}/ does not hold, the first in "
-            f"pair {unheld[0]}; {_ask_again(folder)}"
+            f"{DATA}/ has {len(unheld):,} sides by a verifier's decision, but {VERIFIER}/ lacks the answers, the "
+            f"first in pair {unheld[0]}; {_ask_again(folder)}"
         )
     yield from _leaked(*sides)
 

@@ -289,7 +289,7 @@ def test_the_report_says_what_was_asked_and_lists_proofs_that_are_contradicted(c
         (["ask-verifier", "{run}", "--model", "./nowhere"], "no config.json"),
         (
             ["ask-verifier", "{run}", "--model", "m", "--url", "http://h/v1", "verifier_key_env=NOT_SET"],
-            "this variable is not set",
+            "this environment variable is not set",
         ),
         (
             ["build", "--source", "{source}", "--out", "{new}", "evaluate=true", "adaptive=false", "verifier=self"],

@@ -45,7 +45,7 @@ def test_a_setting_means_the_same_in_its_section_and_by_its_short_name(tmp_path)
 @pytest.mark.parametrize(
     ("override", "says"),
     [
-        ("pairs=3", "pairs: expected `setting: value` lines, because it is a section"),
+        ("pairs=3", "pairs: expected `setting: value` lines, because this name is a section"),
         ("pairs.max_usess=3", "no setting is named 'pairs.max_usess'; did you mean 'max_uses'?"),
         ("pairs.n=3", "no setting is named 'pairs.n'"),
         ("pairs.max_uses=0", "max_uses: Input should be greater than or equal to 1 (got 0)"),
@@ -153,7 +153,7 @@ def test_a_template_file_may_have_a_text_a_language(tmp_path):
         ("a.txt", b"\xff{question}", "not readable as text"),
         ("a.yaml", b"de: 'x {question}'", "expected `en: text` and `zh: text`"),
         ("a.yaml", b"- x", "expected `en: text` and `zh: text`"),
-        ("a.yaml", b"en: [1]", "`en` is no text"),
+        ("a.yaml", b"en: [1]", "`en` is not a text"),
         ("a.yaml", b"en: [", "not readable as YAML"),
         (None, b"", "no such file"),
     ],

@@ -123,7 +123,7 @@ def test_a_run_keeps_what_the_choice_was_made_by(cluster, write_source, tmp_path
     console = Console(file=io.StringIO(), width=200)
     print_story(console, read_story(str(out), row["pair_id"]))
     assert (
-        "Draft: of 3 the one that gains most from the image: +1.500 nats a token likelier with the image"
+        "Draft: of 3 the one that gains most from the image: +1.500 nats per token likelier with the image"
         in console.file.getvalue()
     )
 

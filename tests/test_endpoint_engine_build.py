@@ -105,8 +105,8 @@ def test_an_endpoint_is_one_engine_without_a_gpu():
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        (["engine=endpoint"], "engine: endpoint and endpoint_url go together"),
-        (["endpoint_url=http://host/v1"], "engine: endpoint and endpoint_url go together"),
+        (["engine=endpoint"], "give engine=endpoint and endpoint_url together"),
+        (["endpoint_url=http://host/v1"], "give engine=endpoint and endpoint_url together"),
         (["engine=endpoint", "endpoint_url=host:8000"], "must be http"),
         (["engine=endpoint", f"endpoint_url=http://user:{KEY}@host/v1"], "without a password"),
         (["engine=endpoint", f"endpoint_url=http://host/v1?key={KEY}"], "without a password or a query"),
@@ -123,7 +123,7 @@ def test_wrong_settings_are_named_and_no_key_is_repeated(given, says):
 def test_a_key_that_is_not_there_is_told_before_anything_is_written(monkeypatch):
     monkeypatch.delenv("STANDIN_KEY", raising=False)
     config = BuildConfig(engine="endpoint", endpoint_url="http://host/v1", endpoint_key_env="STANDIN_KEY")
-    with pytest.raises(ConfigError, match="endpoint_key_env: this variable is not set"):
+    with pytest.raises(ConfigError, match="endpoint_key_env: this environment variable is not set"):
         engine_maker(config)
 
 

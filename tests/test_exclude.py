@@ -82,7 +82,7 @@ def test_a_list_that_is_gone_stands_as_it_was_kept(tmp_path, folder):
     [
         ("b.jsonl", '{"image": "none.png"}', r"b\.jsonl line 1, none\.png: none\.png: no such file"),
         ("b.jsonl", '{"question": "a"}\n{', r"b\.jsonl line 2: is not JSON"),
-        ("b.jsonl", "[1]", r"b\.jsonl line 1: is no JSON object"),
+        ("b.jsonl", "[1]", r"b\.jsonl line 1: is not a JSON object"),
         ("b.jsonl", '{"picture": "a.png"}', r"b\.jsonl line 1: has neither of image, images, question, text"),
         ("b.jsonl", '{"image": 3}', r"b\.jsonl line 1: an image is a path, or bytes"),
         ("b.parquet", "PAR1", r"b\.parquet: cannot be read"),

@@ -158,7 +158,7 @@ def test_a_run_keeps_the_gains_and_pairs_go_by_them(cluster, write_source, tmp_p
     console = Console(file=io.StringIO(), width=200)
     print_story(console, read_story(str(out), rows[0]["pair_id"]))
     assert "the right responses that gain most from the image, in nats, go first" in console.file.getvalue()
-    assert "Chosen side: +1.500 nats a token likelier with the image than without." in console.file.getvalue()
+    assert "Chosen side: +1.500 nats per token likelier with the image than without." in console.file.getvalue()
     assert pair_again(str(out), ["strategy=random", "pairs_per_question=4"]).pairs_by_kind["correctness"] == 8
 
 

@@ -59,7 +59,7 @@ def test_a_deadline_is_a_clock_time_a_length_or_a_moment(text, expected):
 
 @pytest.mark.parametrize("text", ["tomorrow", "+", "+h", "25:00", "6", "+8"])
 def test_what_is_no_deadline_is_refused_with_examples(text):
-    with pytest.raises(ConfigError, match=r"deadline: .* is none of 06:00, \+8h"):
+    with pytest.raises(ConfigError, match=r"deadline: .* is not a time; give 06:00, \+8h"):
         moment(text, NOW)
 
 

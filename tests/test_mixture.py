@@ -295,14 +295,14 @@ def test_every_setting_of_a_source_is_one_of_the_builds():
 @pytest.mark.parametrize(
     ("entries", "says"),
     [
-        ([{"source": "a.jsonl"}, {"source": "b/a.jsonl"}], "two are named 'a': give one of them a `name`"),
+        ([{"source": "a.jsonl"}, {"source": "b/a.jsonl"}], "two are named 'a': give one of them another `name`"),
         ([{"source": "a.jsonl", "max_tile": 3}], "sources.a: no setting of one source is named 'max_tile'; did you me"),
         ([{"source": "a.jsonl", "temperature": 0.5}], "sources.a: no setting of one source is named 'temperature'"),
         ([{"source": "a.jsonl", "max_tiles": 0}], "sources.a.max_tiles: Input should be greater than or equal to 1"),
         ([{"source": "a.jsonl", "relative_tolerance": 7}], "sources.a.relative_tolerance: Input should be less"),
         ([{"source": "a.jsonl", "weight": 0}], "sources.a.weight: must be a number above 0 (got 0)"),
         ([{"source": "a.jsonl", "weight": "big"}], "sources.a.weight: must be a number above 0 (got 'big')"),
-        ([{"source": "a.jsonl", "max_tiles": None}], "sources.a.max_tiles: null is for a model"),
+        ([{"source": "a.jsonl", "max_tiles": None}], "sources.a.max_tiles: give null"),
         ([{"source": "a.jsonl", "name": 3}], "sources: entry 1: its `name` must be a text (got 3)"),
         ([{"name": "a"}], "sources: entry 1 names no file: give it a `source`"),
         (["a.jsonl"], "sources: entry 1 names no file: give it a `source`"),
@@ -324,7 +324,7 @@ def test_a_wrong_entry_is_one_line_that_names_it(tmp_path, entries, says):
     ("override", "says"),
     [
         ("source=b.jsonl", "source and sources: give one of them"),
-        ("per_source.b.ordered=true", "per_source: no source is named 'b': a"),
+        ("per_source.b.ordered=true", "per_source: no source is named 'b', only a"),
         ("per_source.a.max_tiles=3", "per_source.a: no setting of one source is named 'max_tiles'"),
         ("sources.b.max_tiles=3", "sources.b names no file"),
     ],

@@ -210,7 +210,7 @@ def test_a_relative_path_is_made_absolute(tmp_path, monkeypatch):
         ("a.json", b'{\n  "question": "How?"\n}', "one JSON object"),
         ("a.jsonl", b"\x89PNG\r\n\x1a\n", "is an image"),
         ("a.txt", b"question,answer\nHow?,4\n", "none of JSONL, JSON, CSV"),
-        ("a.parquet", b'{"question": "How?"}\n', "no Parquet"),
+        ("a.parquet", b'{"question": "How?"}\n', "not a Parquet"),
         ("a.parquet", b"PAR1 and no more", "cannot be read as Parquet"),
     ],
 )
@@ -235,7 +235,7 @@ def test_a_pipe_is_refused_without_waiting(tmp_path):
     import os
 
     os.mkfifo(tmp_path / "a.jsonl")
-    with pytest.raises(SourceError, match="no regular file"):
+    with pytest.raises(SourceError, match="not a regular file"):
         open_source(tmp_path / "a.jsonl")
 
 
@@ -243,7 +243,7 @@ def test_a_pipe_is_refused_without_waiting(tmp_path):
     ("options", "says"),
     [
         ({"language": "fr"}, "choose auto, en or zh"),
-        ({"columns": {"query": "question"}}, "'query' is no column of mmpr"),
+        ({"columns": {"query": "question"}}, "'query' is not a column of mmpr"),
         ({"name": " "}, "printable"),
         ({"name": "a\nb"}, "printable"),
     ],

@@ -79,7 +79,7 @@ def test_a_bad_element_is_a_skip_with_its_place(tmp_path):
     rows = read_all(open_source(tmp_path / "a.json"))
     assert [isinstance(row, Question) for row in rows] == [True, False, False, False, True]
     assert rows[1].detail.startswith("a.json row 1: invalid JSON")
-    assert rows[2].detail.startswith("a.json row 2: is no JSON object")
+    assert rows[2].detail.startswith("a.json row 2: is not a JSON object")
     assert rows[4].row == 4
 
 
@@ -95,7 +95,7 @@ def test_records_with_the_wrong_number_of_cells(tmp_path):
 def test_a_stray_quote_costs_its_record_alone(tmp_path):
     (tmp_path / "a.csv").write_text('question,answer\n"say" so?,4\nHow?,5\n')
     rows = read_all(open_source(tmp_path / "a.csv"))
-    assert rows[0].detail.startswith("a.csv line 2: is no record (")
+    assert rows[0].detail.startswith("a.csv line 2: is not a CSV record (")
     assert rows[1].text == "How?"
 
 
@@ -103,7 +103,7 @@ def test_a_quote_that_is_never_closed(tmp_path):
     (tmp_path / "a.csv").write_text('question,answer\nHow?,4\n"Which?,5\nWhy?,6\n')
     rows = read_all(open_source(tmp_path / "a.csv"))
     assert [isinstance(row, Question) for row in rows] == [True, False]
-    assert rows[1].detail.startswith("a.csv line 3: is no record (unexpected end of data)")
+    assert rows[1].detail.startswith("a.csv line 3: is not a CSV record (unexpected end of data)")
 
 
 def test_a_quote_that_is_never_closed_costs_no_more_than_the_limit(tmp_path):

@@ -118,7 +118,7 @@ def test_a_lost_sidecar_is_found(run: Path) -> None:
 def test_a_doubled_chunk_is_found(run: Path) -> None:
     folder = RunFolder(str(run))
     take_chunk(folder, folder, folder.load_commit(1), chunk=10, renamed={})
-    _one_problem(run, "chunks/00010.json has row vqa:4 of chunks/00001.json again", "delete chunks/00010.json")
+    _one_problem(run, "chunks/00010.json repeats row vqa:4 of chunks/00001.json", "delete chunks/00010.json")
 
 
 def test_overlapping_chunks_are_found_by_the_rows_themselves(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_overlapping_chunks_are_found_by_the_rows_themselves(tmp_path: Path) -> 
     for chunk, places in enumerate([(0, 2, 4), (1, 3, 5), (5, 7)]):
         part = [rows[place] for place in places]
         folder.commit_chunk(chunk, new_attempt(), part, making.account(part))
-    _one_problem(tmp_path, "chunks/00002.json has row vqa:5 of chunks/00001.json again")
+    _one_problem(tmp_path, "chunks/00002.json repeats row vqa:5 of chunks/00001.json")
 
 
 @pytest.mark.parametrize("thorough", [True, False])
@@ -224,7 +224,7 @@ def test_a_doubled_pair_is_found(run: Path) -> None:
 
 def test_a_lost_question_is_found(run: Path) -> None:
     _forge(run, lambda rows: [row for row in rows if row["source_row"] != 6])
-    _one_problem(run, "data/ has no pair of vqa:6, nor has skips.parquet its skip")
+    _one_problem(run, "data/ has no pair of vqa:6, and skips.parquet has no skip of it")
 
 
 def test_a_pair_of_an_unknown_response_is_found(run: Path) -> None:
@@ -238,7 +238,7 @@ def test_a_pair_of_an_unknown_response_is_found(run: Path) -> None:
 
 def test_an_invented_question_is_found(run: Path) -> None:
     _forge(run, lambda rows: [*rows, {**rows[-1], "source_row": 999}])
-    _one_problem(run, SHARD, "has vqa:999 out of order or uncommitted")
+    _one_problem(run, SHARD, "has vqa:999 out of order, or not committed")
 
 
 def test_many_faults_of_one_sort_are_few_lines(run: Path) -> None:

@@ -62,4 +62,4 @@ def moment(text: str, now: datetime) -> datetime:
         at = datetime.fromisoformat(text)
         return at if at.tzinfo else at.replace(tzinfo=now.tzinfo)
     except ValueError:
-        raise ConfigError(f"deadline: {text!r} is none of 06:00, +8h, +3h50m, 2027-01-31T06:00") from None
+        raise ConfigError(f"deadline: {text!r} is not a time; give 06:00, +8h, +3h50m or 2027-01-31T06:00") from None

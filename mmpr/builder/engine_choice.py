@@ -72,7 +72,7 @@ def endpoint_options(config: BuildConfig) -> EndpointOptions:
     asked, dropout = config.endpoint, config.dropout
     if asked.key_env is not None and not os.environ.get(asked.key_env):
         # The name is not repeated in the error: a user may have given the key itself by mistake.
-        raise ConfigError("endpoint_key_env: this variable is not set here; give the name of the one with the key")
+        raise ConfigError("endpoint_key_env: this environment variable is not set; name the one that holds the key")
     scoring = "grounding" if dropout.grounding else "drafts" if dropout.drafts > 1 else None
     if scoring and asked.continues in ("text", "none"):
         raise ConfigError(f"{scoring}: needs token ids, so endpoint_continues: auto or exact (vLLM serve)")

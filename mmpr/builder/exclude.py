@@ -93,7 +93,7 @@ def _jsonl(path: Path) -> Iterator[tuple[str, TableRow]]:
         except ValueError as error:
             raise ConfigError(f"exclude: {place}: is not JSON ({error})") from None
         if not isinstance(row, dict):
-            raise ConfigError(f"exclude: {place}: is no JSON object")
+            raise ConfigError(f"exclude: {place}: is not a JSON object")
         yield place, row
 
 

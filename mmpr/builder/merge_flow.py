@@ -143,7 +143,7 @@ def _settings(
     if name := needs_scores(config.pairs.strategy, config.pairs.min_grounding_margin):
         _refuse_ungrounded(parts, name)
     differing = sorted(name for name in chosen if any(_differs(name, other, chosen) for other in others))
-    words = f"{', '.join(differing)}: not the same in all runs; {given[0].folder.url}'s, unless given as key=value"
+    words = f"{', '.join(differing)}: not the same in all runs; taken from {given[0].folder.url}, unless given here"
     return config, (words,) if differing else ()
 
 

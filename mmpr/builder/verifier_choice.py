@@ -69,7 +69,7 @@ def verifier_maker(config: BuildConfig) -> MakeEngine:
 def verifier_endpoint(options: VerifierOptions) -> EndpointOptions:
     """Return how to reach the server; its key is read when an engine starts."""
     if options.key_env is not None and not os.environ.get(options.key_env):
-        raise ConfigError("verifier_key_env: this variable is not set here; give the name of the one with the key")
+        raise ConfigError("verifier_key_env: this environment variable is not set; name the one that holds the key")
     return EndpointOptions(
         options.url,
         options.model,

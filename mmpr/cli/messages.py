@@ -114,8 +114,8 @@ def print_summary(folder: str, report: Report, *, in_full: bool = False) -> None
     _print_counts(report)
     if report.abstaining is not None and (counts := report.abstaining.all).responses:
         say(
-            f"judged  {counts.responses:,} responses: {counts.correct:,} right, wrong {counts.proven:,} by proof and "
-            f"{counts.likely:,} likely, {counts.unparsed:,} without an answer, {counts.undecided:,} undecided"
+            f"judged  {counts.responses:,} responses: {counts.correct:,} right, {counts.proven:,} proven wrong, "
+            f"{counts.likely:,} likely wrong, {counts.unparsed:,} without an answer, {counts.undecided:,} undecided"
         )
         _print_warnings(report.abstaining)
     if report.verifier is not None:

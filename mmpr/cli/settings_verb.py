@@ -77,7 +77,7 @@ def _list_presets() -> None:
         chosen = load(Path(name), [], pocket=False)
         engine, tiles = chosen.engine, chosen.images.max_tiles
         context = "the model's own" if engine.context_tokens is None else f"{engine.context_tokens:,}"
-        size = f"{engine.tensor_parallel_size} GPU(s) an engine, {tiles} tiles, context {context}"
+        size = f"{engine.tensor_parallel_size} GPU(s) per engine, {tiles} tiles, context {context}"
         size = "CPU" if chosen.is_pocket else size
         typer.echo(f"{name}\n    {engine.model}\n    {size}" if narrow else f"{name:22} {engine.model:34} {size}")
 

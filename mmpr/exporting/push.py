@@ -255,7 +255,7 @@ class _Hub:
             yield
         except HFValidationError:
             raise ConfigError(
-                f"{redacted(self.repo)!r} is no name of a repository; write owner/name, of letters, digits, -, _ and ."
+                f"{redacted(self.repo)!r} is not a repository name; write owner/name with letters, digits, -, _ and ."
             ) from None
         except _faults() as error:
             raise HubError(self._words(error)) from error

@@ -68,7 +68,7 @@ class TrainingChoice:
         if self.accuracy is not None:
             low, high = self.accuracy
             if not 0 <= low <= high <= 1:
-                raise ConfigError(f"--accuracy {low:g}:{high:g} is no share of responses; give 0.2:0.8 or the like")
+                raise ConfigError(f"--accuracy {low:g}:{high:g} is not a range of fractions; give for example 0.2:0.8")
             if format.unit == "pairs":
                 remedy = f"`mmpr pair DIR accuracy_window=[{low:g},{high:g}]`, then export"
                 raise ConfigError(f"--accuracy works only with training sets, and {format.value} has pairs: {remedy}")

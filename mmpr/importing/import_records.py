@@ -118,7 +118,7 @@ def split_columns(columns: Mapping[str, str]) -> tuple[dict[str, str], ResponseN
     """
     if unknown := sorted(columns.keys() - {*COLUMNS, *RESPONSE_COLUMNS}):
         known = ", ".join((*RESPONSE_COLUMNS, *COLUMNS))
-        raise ConfigError(f"columns: {unknown[0]!r} is no column of mmpr: choose from {known}")
+        raise ConfigError(f"columns: {unknown[0]!r} is not a column of mmpr: choose from {known}")
     own = {name: column for name, column in columns.items() if name in RESPONSE_COLUMNS}
     others = {name: column for name, column in columns.items() if name not in own}
     return others, ResponseNames(tuple(sorted(own.items())))
@@ -162,7 +162,7 @@ def import_notes(config: BuildConfig, facts: ImportFacts, n_questions: int, leni
     if config.engine.model == UNKNOWN_MODEL:
         notes.append("the model that answered is not known: give --model NAME")
     if facts.left_out:
-        notes.append(f"left out: {facts.left_out:,} entries that are no responses; the first: {facts.first_left_out}")
+        notes.append(f"left out: {facts.left_out:,} entries that are not responses; the first: {facts.first_left_out}")
     if facts.listed_texts:
         notes.append(
             f"{facts.listed_texts:,} responses look like lists of several, the first at {facts.first_listed}: "

@@ -128,7 +128,7 @@ def _sampling(asked: Settings, *, verified: bool) -> str:
 
 
 def _pairing(paired: Settings) -> str:
-    sentences = f"At most {paired.get('pairs_per_question')} pairs a question"
+    sentences = f"At most {paired.get('pairs_per_question')} pairs per question"
     if (uses := paired.get("max_uses")) is not None:
         sentences += f", at most {uses} with the same response"
     if paired.get("rejected_certainty") == Certainty.LIKELY:

@@ -142,7 +142,7 @@ swift rlhf --rlhf_type dpo --use_hf true --dataset REPO:raw \\
   --columns '{"question": "query", "chosen_text": "response", "rejected_text": "rejected_response"}'
 ```
 
-**Anything else**: `mmpr export FOLDER --format jsonl --to DIR` writes one JSON object a pair, with images' paths."""
+**Anything else**: `mmpr export FOLDER --format jsonl --to DIR` writes one JSON object per pair, with image paths."""
 
 _LICENCE = """\
 ## Licence

@@ -210,12 +210,12 @@ def _why(story: Story, row: TableRow) -> Iterator[str]:
     yield (
         f"Uses: the chosen side is in {uses[chosen]}, the rejected one in {uses[rejected]} of these pairs; "
         f"{'any number' if most is None else f'at most {most}'} (max_uses), and "
-        f"{selection.get('pairs_per_question', 'any number of')} pairs a question (pairs_per_question)."
+        f"{selection.get('pairs_per_question', 'any number of')} pairs per question (pairs_per_question)."
     )
 
 
 def _gained(gain: float) -> str:
-    return f"{gain:+.3f} nats a token likelier with the image"
+    return f"{gain:+.3f} nats per token likelier with the image"
 
 
 def _compared(row: dict[str, object]) -> str:
@@ -248,7 +248,7 @@ def _why_cut(story: Story, row: TableRow) -> Iterator[str]:
         yield _seen(splice)
     if row["chosen_score"] is not None:
         yield (
-            f"Grounding: mean log-probability a token, with the image: {row['chosen_score']:.3f} of the draft's "
+            f"Grounding: mean log-probability per token, with the image: {row['chosen_score']:.3f} of the draft's "
             f"own rest, {row['rejected_score']:.3f} of the rejected completion."
         )
 

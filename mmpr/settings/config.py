@@ -144,11 +144,11 @@ class BuildConfig(BaseModel):
         if self.source.path and self.sources:
             raise ValueError("source and sources: give one of them; --source is for a build with one source")
         if self.sources and (unknown := self.per_source.keys() - self.sources.keys()):
-            raise ValueError(f"per_source: no source is named {min(unknown)!r}: {', '.join(self.sources)}")
+            raise ValueError(f"per_source: no source is named {min(unknown)!r}, only {', '.join(self.sources)}")
         for one in of_sources(self) if self.sources else ():
             # all sources share the engines, which either use tiles or do not
             if (one.config.images.max_tiles is None) != (self.images.max_tiles is None):
-                raise ValueError(f"sources.{one.name}.max_tiles: null is for a model, so for all sources or for none")
+                raise ValueError(f"sources.{one.name}.max_tiles: give null (no tiles) to all sources or to none")
         return self
 
     @model_validator(mode="after")
@@ -187,13 +187,13 @@ class BuildConfig(BaseModel):
     def _holds_no_secret(self) -> BuildConfig:
         """Refuse secrets in settings: they are stored in the run folder, which is copied and shared."""
         for place in secrets_in(plain(self)):
-            raise ValueError(f"{place} holds a secret, and run.json would keep it; give it by environment (HF_TOKEN)")
+            raise ValueError(f"{place} holds a secret, which run.json would store; pass it by environment (HF_TOKEN)")
         return self
 
     @model_validator(mode="after")
     def _fits_its_engine(self) -> BuildConfig:
         if (self.engine.kind == "endpoint") != (self.endpoint.url is not None):
-            raise ValueError("engine: endpoint and endpoint_url go together")
+            raise ValueError("give engine=endpoint and endpoint_url together, or neither")
         if self.engine.kind == "endpoint" and self.engine.lora is not None:
             raise ValueError("lora: a server serves an adapter under its own name: give that name as model")
         return self
@@ -349,7 +349,7 @@ def name_fault(names: Iterable[str]) -> str | None:
         if name in known:
             continue
         if name in _MARKS:
-            return f"{name}: expected `setting: value` lines, because it is a section"
+            return f"{name}: expected `setting: value` lines, because this name is a section"
         section, _, field = name.partition(".")
         near = difflib.get_close_matches(field if section in _MARKS else name, known, n=1)
         return f"no setting is named {name!r}" + (f"; did you mean {near[0]!r}?" if near else "; see `mmpr settings`")

@@ -58,7 +58,7 @@ def _named(given: object) -> dict[str, dict[str, Any]]:
         if not isinstance(name, str):
             raise ValueError(f"sources: entry {number}: its `name` must be a text (got {name!r})")
         if name in found:
-            raise ValueError(f"sources: two are named {name!r}: give one of them a `name` of its own")
+            raise ValueError(f"sources: two are named {name!r}: give one of them another `name`")
         found[name] = dict(entry)
     return found
 

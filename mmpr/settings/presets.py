@@ -103,7 +103,7 @@ def read_template(file: Path) -> dict[str, str]:
     else:
         found = dict.fromkeys(_LANGUAGES, _text(file, "no such file").rstrip("\n"))
     for language, text in found.items():
-        fault = template_fault(text) if isinstance(text, str) else f"`{language}` is no text"
+        fault = template_fault(text) if isinstance(text, str) else f"`{language}` is not a text"
         if fault:
             raise ConfigError(f"prompt_template: {file}: {fault}")
     (some, *_) = found.values()
@@ -159,5 +159,5 @@ def _text(file: Path, missing: str) -> str:
 
 def _no_such(file: Path) -> str:
     near = difflib.get_close_matches(str(file).lower(), preset_names(), n=1, cutoff=0.75)
-    hint = f"did you mean the preset {near[0]}?" if near else "`mmpr settings --presets` lists those that are known"
+    hint = f"did you mean the preset {near[0]}?" if near else "`mmpr settings --presets` lists the presets"
     return f"no such configuration file; {hint}"

@@ -148,7 +148,7 @@ def enter(file: BinaryIO, source: Source) -> int:
         return file.tell()
     pass_blanks(file)
     if file.read(1) != b"[":
-        raise SourceError(f"{source.path}: is no JSON array: it does not begin with [")
+        raise SourceError(f"{source.path}: is not a JSON array: it does not begin with [")
     return file.tell()
 
 

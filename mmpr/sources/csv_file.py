@@ -166,7 +166,7 @@ class _Records:
             except StopIteration:
                 return None
             except csv.Error as error:
-                record = _bad(f"is no record ({error}): quote a text that holds quotes, and double them")
+                record = _bad(f"is not a CSV record ({error}): quote a text that holds quotes, and double them")
             except RowFault as fault:
                 record = fault
             if isinstance(record, RowFault) or any(cell.strip() for cell in record):

@@ -194,7 +194,7 @@ def _response(cell: object, row: Mapping[str, object], place: int, n: int) -> Gi
     own = cell if isinstance(cell, Mapping) else {}
     text = _text(cell)
     if text is None:
-        return f"{ascii(cell)[:60]} is no text"
+        return f"{ascii(cell)[:60]} is not a text"
     finish = _own(own, row, "finish_reason", place, n)
     if isinstance(finish, str) and finish.lower() in _NO_RESPONSE:
         return f"it ended with {finish[:40]!r}"

@@ -73,13 +73,13 @@ def rows_inside(path: Path, compression: Compression | None, *, asking: Sequence
                 return RowsInside(behind + len(text[: at + 1].encode("utf-8", "surrogateescape")), keyed=False)
             if isinstance(element, dict) and {"question_id", "answers"} <= element.keys():
                 raise SourceError(
-                    f"{path}: has answers without questions: give the file of questions; this file is found next to it"
+                    f"{path}: has answers without questions: give the file of questions; mmpr finds this one beside it"
                 )
         elif key is not None and _is_row(_decoded(text, at), asking):
             return RowsInside(behind + len(text[: start + 1].encode("utf-8", "surrogateescape")), keyed=True)
     if alone is None and not rest.strip().startswith("{") and _whole(text[start:]) is None and "\n" in text.strip():
         return None  # JSON lines with a damaged first line
-    raise SourceError(f"{path}: is one JSON object without questions: write an array of rows, or one row a line")
+    raise SourceError(f"{path}: is one JSON object without questions: write an array of rows, or one row per line")
 
 
 def _whole(text: str) -> dict[str, Any] | None:

@@ -219,11 +219,11 @@ def parse(line: Line, source: Source) -> dict[str, object]:
         raise _bad("half a surrogate pair (\\ud800-\\udfff): write the character itself") from error
     except json.JSONDecodeError as error:
         cut = "" if line.ended else "the file ends inside this line; "
-        raise _bad(f"invalid JSON ({cut}{error.msg} at column {error.colno}): write one object a line") from error
+        raise _bad(f"invalid JSON ({cut}{error.msg} at column {error.colno}): write one object per line") from error
     except RecursionError as error:
-        raise _bad("nested too deeply: write one flat object a line") from error
+        raise _bad("nested too deeply: write one flat object per line") from error
     if not isinstance(parsed, dict):
-        raise _bad("is no JSON object: write {...} with at least a question")
+        raise _bad("is not a JSON object: write {...} with at least a question")
     return parsed
 
 
@@ -232,7 +232,7 @@ def _bad(text: str) -> RowFault:
 
 
 def _refuse_constant(constant: str) -> NoReturn:
-    raise _bad(f"invalid JSON ({constant} is no JSON value): write null")
+    raise _bad(f"invalid JSON ({constant} is not a JSON value): write null")
 
 
 # Numbers stay texts: "0.50" would become 0.5, and a number of 4,300 digits would cost time for nothing.

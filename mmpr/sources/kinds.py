@@ -48,7 +48,7 @@ def kind_of(path: Path) -> tuple[Format, Compression | None]:
         _, start = behind_blanks(str(path), compression, _HEAD_BYTES)
     format = _format(path, start)
     if compression and format in ("parquet", "arrow"):
-        raise SourceError(f"{path}: is {format} within {compression}: unpack it; {format} can be packed within")
+        raise SourceError(f"{path}: is {format} within {compression}: unpack it, {format} has its own compression")
     return format, compression
 
 
@@ -71,7 +71,7 @@ def _format(path: Path, start: bytes) -> Format:
         if text.startswith(magic):
             raise SourceError(f"{path}: {fix}")
     if suffix == ".parquet":
-        raise SourceError(f"{path}: is no Parquet file: it does not begin with PAR1")
+        raise SourceError(f"{path}: is not a Parquet file: it does not begin with PAR1")
     if suffix in _DELIMITED:
         return "csv"
     if text.startswith(b"["):

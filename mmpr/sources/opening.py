@@ -124,7 +124,7 @@ def _root(image_root: str | Path) -> str:
 
 def _regular(path: Path) -> Path:
     if path.exists() and not path.is_file():
-        raise SourceError(f"{path}: is no regular file: a build reads its source more than once")
+        raise SourceError(f"{path}: is not a regular file: a build reads its source more than once")
     try:
         with path.open("rb"):
             return path
@@ -148,5 +148,5 @@ def _checked_language(language: str) -> str:
 def _checked_columns(columns: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     unknown = sorted(set(columns) - set(COLUMNS))
     if unknown:
-        raise SourceError(f"columns: {unknown[0]!r} is no column of mmpr: choose from {', '.join(COLUMNS)}")
+        raise SourceError(f"columns: {unknown[0]!r} is not a column of mmpr: choose from {', '.join(COLUMNS)}")
     return tuple(sorted(columns.items()))

@@ -302,7 +302,7 @@ def as_recorded(source: Source, reading: Mapping[str, Any]) -> Source:
         if kept is None:
             return part
         if layout_named(kept["layout"]).name != kept["layout"]:
-            raise ConfigError(f"{part.path}: was read as {kept['layout']}, which this mmpr does not know: update it")
+            raise ConfigError(f"{part.path}: was read as {kept['layout']}, which this mmpr does not know: update mmpr")
         rule = AnswerRule(kept["answers"]) if kept["answers"] else None
         values = {name: kept[name] for name in ("layout", "votes", "image_files", "plain_hash")}
         return replace(part, answers=rule, is_settled=rule is not None, **values)

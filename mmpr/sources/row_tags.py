@@ -58,7 +58,7 @@ def placed(row: TaggedRow) -> PlacedRow:
         raise RowFault(Reason.BAD_ROW, f"option {blank[0]} is empty: give each option a text")
     if lists_otherwise(row.text, row.choices):
         raise RowFault(
-            Reason.BAD_ROW, "the question lists its options under other letters than `choices` has: drop one"
+            Reason.BAD_ROW, "the question lists its options under other letters than `choices` has: remove one list"
         )
     listed = lists_options(row.text, row.choices)
     turns = [turn for pair in row.history for turn in pair]

@@ -233,7 +233,7 @@ def listed_choices(value: object) -> tuple[str, ...]:
         raise wrong("choices", value, expected)
     choices = bare(_scalars("choices", value, expected))
     if len(choices) > MOST_OPTIONS:
-        raise RowFault(Reason.BAD_ROW, f"{len(choices)} options: give at most {MOST_OPTIONS}, one a letter")
+        raise RowFault(Reason.BAD_ROW, f"{len(choices)} options: give at most {MOST_OPTIONS}, one per letter")
     return choices
 
 

@@ -108,7 +108,7 @@ def recipe_parts(path: Path, image_root: Path | None) -> list[RecipePart]:
         found = next((place for place in places if place.is_file()), None)
         if found is None:
             tried = " nor ".join(dict.fromkeys(map(str, places)))
-            raise SourceError(f"{path}: {name}: its annotation is not there: neither {tried}")
+            raise SourceError(f"{path}: {name}: its annotation does not exist: neither {tried}")
         parts.append(RecipePart(name, found, _root(root, path, image_root)))
     return parts
 
@@ -135,5 +135,5 @@ def _object(path: Path) -> dict[str, object]:
     except (OSError, ValueError) as error:
         raise SourceError(f"{path}: cannot be read as JSON ({error})") from error
     if not isinstance(found, dict):
-        raise SourceError(f"{path}: is no JSON object")
+        raise SourceError(f"{path}: is not a JSON object")
     return found

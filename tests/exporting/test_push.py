@@ -201,7 +201,7 @@ def test_a_run_elsewhere_is_refused():
 @pytest.mark.parametrize("repo", ["a/b/c", "owner/na me", "https://huggingface.co/datasets/owner/x", "", "owner/..x"])
 def test_a_bad_name_is_told_before_anything_is_asked(run, repo):
     with hub_writes.serving() as (hub, address):
-        with pytest.raises(ConfigError, match=r"is no name of a repository; write owner/name"):
+        with pytest.raises(ConfigError, match=r"is not a repository name; write owner/name"):
             push(run, address, repo)
         assert not hub.asked
 

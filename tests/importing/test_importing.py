@@ -180,7 +180,7 @@ def test_what_is_left_out_of_a_list_is_told_and_kept_in_the_run(tmp_path, capsys
     file = simple(tmp_path / "l.jsonl", [{"responses": ["Final Answer: 2", None, "Final Answer: 3"]}])
     run = mmpr.import_rollouts(file, tmp_path / "run")
     said = capsys.readouterr().err
-    assert "left out: 1 entries that are no responses; the first: l.jsonl line 1: entry 2: None is no text" in said
+    assert "left out: 1 entries that are not responses; the first: l.jsonl line 1: entry 2: None is not a text" in said
     assert "the model that answered is not known: give --model NAME" in said and run.report.pairs == 1
 
 
@@ -230,7 +230,7 @@ def test_the_same_rows_twice_are_counted_and_paired_once(tmp_path):
             '{"question": "a?"}\n',
             {"columns": {"respons": "x"}},
             ConfigError,
-            "'respons' is no column of mmpr: .* response",
+            "'respons' is not a column of mmpr: .* response",
         ),
         ('{"question": "a?"}\n', {"model": " "}, ConfigError, "give the name of the model that answered"),
         ("PK\x03\x04 and no workbook", {}, SourceError, "zip archive"),

@@ -45,7 +45,7 @@ def test_a_row_becomes_a_verdict(tmp_path: Path) -> None:
     ("row", "said"),
     [
         ("{nonsense\n", "line 2: invalid JSON"),
-        ("[1]\n", "line 2: is no JSON object"),
+        ("[1]\n", "line 2: is not a JSON object"),
         ({"id": "b", "response": "12"}, "line 2: no question"),
         ({**ROW, "response": 3}, "line 2: `response` must be a text"),
         ({**ROW, "response": []}, "line 2: `response` must be a text"),

@@ -121,7 +121,7 @@ def test_the_card_says_how_the_pairs_were_made(run):
     _, body = parts(run[0])
     how = body.split("## How\n")[1].split("\n## ")[0]
     assert "answered 8 times (temperature 1.0, top_k 50; instruction `final`)" in how
-    assert "At most 4 pairs a question, at most 2 with the same response" in how
+    assert "At most 4 pairs per question, at most 2 with the same response" in how
     assert "about 0.5 of the tokens stayed" in how
     answers = body.split("## Answers\n")[1].split("\n## ")[0]
     bins = [line.split("|") for line in answers.splitlines() if "█" in line]
