@@ -98,7 +98,7 @@ def import_config(file: str, settings: Path | None, overrides: list[str]) -> tup
     values = flat(read_settings(settings)) if settings is not None else {}
     # the model in a file of settings is the one that a build would ask, not the one that answered
     values = {name: value for name, value in values.items() if name in known and name not in ("source", "model")}
-    values |= {"source": file, "imported": True, "model": values.get("model", UNKNOWN_MODEL)}
+    values |= {"source": file, "imported": True, "model": UNKNOWN_MODEL}
     config = merge({"prompt_version": GIVEN, **values}, overrides, place=str(settings or "the settings"))
     if not config.engine.model.strip():
         raise ConfigError("model: give the name of the model that answered, or leave it out")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from mmpr.reporting.abstaining import abstaining_cells
 from mmpr.reporting.card_figures import SHOWN_RULES, accuracy_rows, code, how_made, rule_rows, views_of
-from mmpr.reporting.card_text import COLUMNS, licence, license_fields, loading, recipe
+from mmpr.reporting.card_text import COLUMNS, LOADING, licence, license_fields, recipe
 from mmpr.reporting.plain_names import POCKET_LINE, explain, kind_label, plain
 from mmpr.reporting.report_record import Report, SplitFigures
 from mmpr.reporting.safe_text import visible_line
@@ -46,7 +46,7 @@ def card(report: Report) -> str:
         _undecided(report),
         _verifier(report),
         _lengths(report),
-        loading(),
+        LOADING,
         _columns(report),
         recipe(report),
         licence(escape(report.source), escape(report.model), _given_license(report)),

@@ -66,7 +66,7 @@ COLUMNS = {
     "on_policy": "whether the run's own model wrote both sides, if several models wrote",
 }
 
-_LOADING = """\
+LOADING = """\
 ## Load
 
 Two configs over the same files: `default` decodes images, `raw` leaves their bytes untouched. `FOLDER_OR_REPO` is
@@ -184,11 +184,6 @@ _CITATION = """\
   year    = {2024}
 }
 ```"""
-
-
-def loading() -> str:
-    """Describe how each trainer reads the files."""
-    return _LOADING
 
 
 def license_fields(given: str | None) -> JsonObject:

@@ -45,10 +45,10 @@ def _blocks(a: list[str], b: list[str]) -> list[tuple[int, int, int]]:
     # insertions and deletions only, so that a changed word is shown on both sides
     equal = [op for op in Indel.opcodes(a, b) if op.tag == "equal"]
     blocks = [(op.src_start, op.dest_start, op.src_end - op.src_start) for op in equal]
-    return [block for block in blocks if _is_told(block, a, b)]
+    return [block for block in blocks if _is_shared(block, a, b)]
 
 
-def _is_told(block: tuple[int, int, int], a: list[str], b: list[str]) -> bool:
+def _is_shared(block: tuple[int, int, int], a: list[str], b: list[str]) -> bool:
     """Whether a shared run is shown as shared: always at the beginning or end, otherwise only if it is long enough."""
     start_a, start_b, size = block
     at_an_end = (start_a == 0 and start_b == 0) or (start_a + size == len(a) and start_b + size == len(b))

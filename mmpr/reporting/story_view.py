@@ -102,7 +102,8 @@ def _place(story: Story) -> str:
 
 
 def _compiled(story: Story) -> str | None:
-    references = {stored.verdict.reference for stored in story.committed.responses if stored.verdict}
+    # in their order: a set would print another one of two forms in each run
+    references = dict.fromkeys(stored.verdict.reference for stored in story.committed.responses if stored.verdict)
     # a compiled form that equals an accepted answer is printed as the known answer already
     return next(
         (

@@ -101,7 +101,7 @@ class BuildConfig(BaseModel):
     """
 
     # pydantic's messages would repeat the input, and a user may have put a key there
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     source: SourceOptions = Field(default=SourceOptions(), description="where questions come from")
     prompt: PromptOptions = Field(default=PromptOptions(), description="what the model is asked")

@@ -6,6 +6,7 @@ commas between the elements, so that it can start at any of them. An element is 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import re
@@ -234,6 +235,7 @@ class _Scan:
         return cast("list[int]", ends.tolist())
 
 
+@functools.cache
 def _steps() -> npt.NDArray[np.int8]:
     """Return a table by byte: 1 for opening, -1 for closing brackets."""
     import numpy as np
