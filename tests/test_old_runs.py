@@ -101,3 +101,18 @@ def test_an_old_run_is_previewed_with_what_the_judge_leaves_undecided(cluster, r
     found = mmpr("pair", runs / "first", "--dry-run")
     assert found.startswith("14 questions = ") and "\nsource " in found and "\nkind " in found and "\nrule " in found
     assert "nothing was written" in found
+
+
+@pytest.mark.parametrize("fault", ["", "no manifest", "no report", "n_chunks"])
+def test_a_verifier_can_be_asked_about_an_old_run_or_one_line_says_why_not(runs, fault):
+    run = runs / "first"
+    assert "chunks" not in json.loads((run / "run.json").read_text())["layout"]
+    if fault == "n_chunks":
+        found = json.loads((run / "manifest.json").read_text())
+        (run / "manifest.json").write_text(json.dumps({"files": found["files"]}))
+    elif fault:
+        (run / f"{'manifest' if 'manifest' in fault else 'report'}.json").unlink()
+    done = CliRunner().invoke(app, ["ask-verifier", str(run), "--model", "./nowhere"])
+    words = {"no manifest": "it has no manifest.json", "n_chunks": "n_chunks is missing"}
+    assert done.exit_code in (1, 2) and len(done.stderr.splitlines()) == 1
+    assert words.get(fault, "./nowhere has no config.json") in done.stderr

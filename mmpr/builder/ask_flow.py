@@ -130,7 +130,8 @@ def _refuse_unfinished(folder: RunFolder) -> None:
         )
     # an older mmpr did not store the number of chunks, so only a manifest shows that none is missing
     if n_chunks is None and read_manifest(folder) is None:
-        raise RunFolderError(f"{folder.url} is unfinished: it has no {MANIFEST}; run its command again first")
+        remedy = "run its command again first, or `mmpr pair` if all is built"
+        raise RunFolderError(f"{folder.url} is unfinished: it has no {MANIFEST}; {remedy}")
 
 
 def _own_maker(config: BuildConfig) -> MakeEngine:

@@ -140,7 +140,8 @@ def unused_by(folder: RunFolder, config: BuildConfig) -> list[str]:
         uses = any(one.pairs.use_verifier is not UseVerifier.NONE for one in each)
         margin = any(one.verifier.min_margin != VerifierOptions().min_margin for one in each)
         names = [name for name, given in (("use_verifier", uses), ("min_margin", margin)) if given]
-        notes += [f"{name}: has no effect, because no verifier was asked (docs/verifier.md)" for name in names]
+        why = f"because no verifier was asked about this run: mmpr ask-verifier {folder.url}"
+        notes += [f"{name}: has no effect, {why}" for name in names]
     return notes
 
 
