@@ -182,7 +182,7 @@ def test_a_last_line_without_line_feed_is_a_row(tmp_path):
 
 def test_invalid_json(tmp_path):
     skip = skipped(
-        tmp_path, b'{"question": "a" "b"}\n', Reason.BAD_ROW, "invalid JSON", "column 18", "one object a line"
+        tmp_path, b'{"question": "a" "b"}\n', Reason.BAD_ROW, "invalid JSON", "column 18", "one object per line"
     )
     assert skip.question_id == "vqa:7"
 
@@ -201,7 +201,7 @@ def test_nan_is_no_json(tmp_path):
 
 @pytest.mark.parametrize("line", [b"[1, 2]\n", b'"text"\n', b"7\n", b"null\n"])
 def test_not_an_object(tmp_path, line):
-    skipped(tmp_path, line, Reason.BAD_ROW, "no JSON object")
+    skipped(tmp_path, line, Reason.BAD_ROW, "is not a JSON object")
 
 
 def test_nested_too_deeply(tmp_path):
