@@ -21,6 +21,7 @@ from mmpr.judging.identity import (
     substituted,
 )
 from mmpr.judging.rules import Rule, Ruling, ambiguous, correct, different, incorrect
+from mmpr.judging.units import read_unit
 
 _RELATION = re.compile(r"<=|>=|=<|[<>≤≥]")
 _NO_RELATION = re.compile(r"[<>≤≥≠]")
@@ -129,11 +130,14 @@ class Expression:
         if sign and exact.strip():
             return self._approximated(self.compare(exact), self.compare(approximate))
         try:
-            return self._against(read_value(answer))
+            ruling = self._against(read_value(answer))
         except algebra.Unbounded:
             return ambiguous(Rule.LIMIT)
         except algebra.Unreadable:
             return ambiguous(Rule.EXPRESSION_UNREAD)
+        # a reference `5 t` may be five tonnes, of which the table of units has no symbol
+        is_unit = ruling.outcome == "incorrect" and _MEASURE.match(self.text) and _measures(answer)
+        return ambiguous(Rule.EXPRESSION_UNREAD) if is_unit else ruling
 
     @staticmethod
     def _approximated(exact: Ruling, rounded: Ruling) -> Ruling:
@@ -174,6 +178,15 @@ class Expression:
         if said is False and self.given & (algebra.symbols(self.node) ^ algebra.symbols(node)):  # 4 for 2a, where a = 2
             return ambiguous(Rule.EXPRESSION_SYMBOLS)
         return _by_identity(said, Rule.EXPRESSION)
+
+
+_MEASURE = re.compile(r"\s{0,4}[\d.,]{1,40}\s{0,4}([A-Za-z]{1,10})\s{0,4}$")
+
+
+def _measures(text: str) -> bool:
+    """Whether the text is a number with a unit that the table knows."""
+    found = _MEASURE.match(text)
+    return found is not None and read_unit(found[1]) is not None
 
 
 def _by_identity(said: bool | None, rule: Rule) -> Ruling:

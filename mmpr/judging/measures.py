@@ -10,7 +10,7 @@ from mmpr.judging import algebra
 from mmpr.judging.cues import Cues
 from mmpr.judging.numbers import Reading
 from mmpr.judging.rules import Rule, Ruling, ambiguous, correct, incorrect
-from mmpr.judging.units import DEGREE, KELVIN, PI, RADIAN, TEMPERATURE_LETTERS, TESLA, Unit
+from mmpr.judging.units import DEGREE, KELVIN, METRE, PI, RADIAN, TEMPERATURE_LETTERS, TESLA, TIME, Unit
 
 _NEAR_PI = (Fraction(314, 100), Fraction(22, 7))  # what schools take for π: 12π is 37.68
 _SCALE_STEPS = frozenset(Fraction(10) ** power for power in (2, 3, 6, 9))
@@ -157,7 +157,9 @@ class Measure:
         if got.unit is not None and got.unit.offset and expected == DEGREE and not self.cues.angle():
             expected = got.unit  # `-5 °C` where the reference says 零下5度
         if got.unit is None or got.unit.dimension != expected.dimension:
-            return incorrect(Rule.UNIT)
+            # `20 m` may be twenty minutes next to `1200 s`
+            minutes = got.unit is not None and {METRE.dimension, TIME} == {got.unit.dimension, expected.dimension}
+            return ambiguous(Rule.UNIT) if minutes and METRE in (got.unit, expected) else incorrect(Rule.UNIT)
         if got.unit == expected:
             return self._values(reference, got, Rule.UNIT)
         value = (got.value * got.unit.factor + got.unit.offset - expected.offset) / expected.factor

@@ -65,10 +65,10 @@ def _table() -> dict[str, Unit]:
 
 
 _TABLE = _table()
-CELSIUS, FAHRENHEIT, DEGREE, RADIAN, TESLA = (_TABLE[name] for name in ("°C", "°F", "°", "rad", "T"))
+CELSIUS, FAHRENHEIT, DEGREE, RADIAN, TESLA, METRE = (_TABLE[name] for name in ("°C", "°F", "°", "rad", "T", "m"))
 # `25 C` and `77 F` are coulombs and farads by their letters; next to a temperature they are temperatures.
 TEMPERATURE_LETTERS = {_TABLE["C"]: CELSIUS, _TABLE["F"]: FAHRENHEIT}
-KELVIN = DIMENSIONS["temperature"]
+KELVIN, TIME = DIMENSIONS["temperature"], DIMENSIONS["time"]
 _LOWER = {name.lower(): unit for name, unit in _TABLE.items() if len(name) > 3}
 _NAMES = "|".join(re.escape(name) for name in sorted(_TABLE, key=len, reverse=True))
 

@@ -160,3 +160,21 @@ def test_shapes_and_what_a_chinese_question_offers_are_told_apart(
     text: str, reference: str, answer: str, expected: Outcome
 ) -> None:
     assert judge(question(text, reference), f"Final answer: {answer}").outcome is expected
+
+
+@pytest.mark.parametrize(
+    ("answer", "reference", "outcomes"),
+    [
+        ("5000 kg", "5 t", {Outcome.AMBIGUOUS}),  # tonnes have no symbol in the table: `t` is a variable
+        ("50 km", "2.5 d", {Outcome.AMBIGUOUS}),
+        ("3x", "5x", {Outcome.INCORRECT}),
+        ("7t", "5t", {Outcome.INCORRECT}),
+        ("1200 s", "20 m", {Outcome.AMBIGUOUS}),  # minutes
+        ("20 m", "2 h", {Outcome.AMBIGUOUS}),
+        ("20 m", "20 km", {Outcome.INCORRECT}),
+        ("20 kg", "20 s", {Outcome.INCORRECT}),
+    ],
+)
+def test_a_letter_that_may_be_a_unit_proves_nothing(answer: str, reference: str, outcomes: set[Outcome]) -> None:
+    verdict = judge(question("How much is it?", reference), f"Final Answer: {answer}")
+    assert verdict.outcome in outcomes, verdict
