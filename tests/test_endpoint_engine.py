@@ -27,8 +27,8 @@ LMDEPLOY = {"owner": "lmdeploy", "tokenizer": False, "continues": "turn"}
 @asynccontextmanager
 async def started(standin=None, **settings):
     with serving(standin or Standin()) as server:
-        given = {"patience_s": 5.0, "timeout_s": 5.0, "pause_s": 0.002, **settings}
-        engine = await start_endpoint(EndpointOptions(server.url, "m", **given))
+        given = {"model": "m", "patience_s": 5.0, "timeout_s": 5.0, "pause_s": 0.002, **settings}
+        engine = await start_endpoint(EndpointOptions(server.url, **given))
         server.requests.clear()
         try:
             yield server, engine

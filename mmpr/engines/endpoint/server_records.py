@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from mmpr.engines.families import THINK, ThoughtMarks
 from mmpr.types import Thinking
 
 
@@ -33,6 +34,9 @@ class Profile:
         tile_argument: the image processor's argument for the most tiles of an image; only for vLLM.
         opens: the values of `thinking` for which prompts end in open thoughts; None: not known, because the server
             has no tokenizer interface.
+        always_opens: whether prompts end in open thoughts although the chat template was asked not to think.
+        marks: around thoughts; the engine replaces them when it sees others in a response.
+        unchecked: what was requested and could not be checked, as lines.
     """
 
     owner: str
@@ -41,6 +45,9 @@ class Profile:
     stop_ids: tuple[int, ...] = ()
     tile_argument: str = "max_dynamic_patch"
     opens: frozenset[Thinking] | None = None
+    always_opens: bool = False
+    marks: ThoughtMarks = THINK
+    unchecked: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,18 @@ from mmpr.engines.endpoint.server_records import Profile, Way
 from mmpr.engines.endpoint.tokenizer import Tokenizer
 from mmpr.engines.endpoint.wire import Json, image_part, template_fields, text_part
 from mmpr.engines.engine_options import EndpointOptions
-from mmpr.engines.families import SWITCH, TILE_ARGUMENTS, is_open, marks_in
+from mmpr.engines.families import (
+    ALL_MARKS,
+    HARMONY,
+    KIMI,
+    LIMITS,
+    SWITCH,
+    THINK,
+    TILE_ARGUMENTS,
+    ThoughtMarks,
+    is_open,
+    marks_in,
+)
 from mmpr.engines.protocol import Sampling, report_phase
 from mmpr.errors import EngineError, EngineStartError, RequestRefused
 from mmpr.image_tags import IMAGE_TAG
@@ -30,6 +41,10 @@ _LEAST_ALIKE = 8  # first characters in which a completion must agree with the r
 _LEAST_SIDE = 4  # tokens on each side of the cut of such an answer
 _TURN_END = "<|im_end|>"
 _LMDEPLOY_TAG = "<IMAGE_TOKEN>"
+# An image processor knows a limit if a wide image has different numbers of tokens under these two values.
+_TILES, _PIXELS = (1, 4), (64 * 64, 512 * 512)
+# Models whose marks are not `<think>`. A server says only the model's name, and its parser may hide the marks.
+_NAMED_MARKS = {"kimi-vl": KIMI, "gpt-oss": HARMONY}
 
 
 async def start_endpoint(options: EndpointOptions) -> EndpointEngine:
@@ -58,15 +73,13 @@ async def _find_out(server: Server, options: EndpointOptions) -> EndpointEngine:
     lent = tokenizer if await tokenizer.is_there() else None
     profile = await _profile(options, served.get(options.model, ""), lent)
     profile = await _with_thinking(server, options, profile, lent)
+    profile = await _with_limits(server, options, profile)
     plain = EndpointEngine(server, options, profile)
     # If the server refuses the key, the model or a setting, the start fails here, and not the first question.
     shortest = Sampling(temperature=0.0, top_k=options.top_k, max_tokens=1)
     await plain.generate(_prompt(_QUESTIONS[0]), replace(shortest, max_thought_tokens=options.max_thought_tokens))
     for thinking in options.thinking:
         await plain.generate(replace(_prompt(_QUESTIONS[0]), thinking=thinking), shortest)
-    if profile.owner == "vllm" and options.max_tiles is not None:
-        profile = await _with_tiles(server, options, profile)
-        plain = EndpointEngine(server, options, profile)
     if options.continues == "none":
         return plain
     why = "it has no tokenizer interface (/tokenize, /detokenize)"
@@ -115,19 +128,36 @@ async def _known_tag(lent: Tokenizer) -> str | None:
 
 
 async def _with_thinking(server: Server, options: EndpointOptions, profile: Profile, lent: Tokenizer | None) -> Profile:
-    """Return the profile with `opens`, which is read from the ends of rendered prompts.
+    """Return the profile with what is known about thoughts, which is read from the ends of rendered prompts.
+
+    The switch is looked for without the user's own value of it, with which all prompts would be alike.
 
     Raises:
         EngineStartError: the server does not support the requested `thinking` or `max_thought_tokens`.
     """
     if options.max_thought_tokens is not None and profile.owner != "vllm":
         raise EngineStartError(f"{server.url}: max_thought_tokens needs vLLM serve, with --reasoning-parser")
+    own = options.body.get("chat_template_kwargs") or {}
+    unchecked = [
+        f"endpoint_body.chat_template_kwargs.{SWITCH} takes precedence over thinking={thinking}"
+        for thinking in options.thinking
+        if SWITCH in own and own[SWITCH] is not (thinking is Thinking.ON)
+    ]
+    named = next((marks for name, marks in _NAMED_MARKS.items() if name in options.model.lower()), THINK)
     if lent is None:
-        return profile
-    ends = {thinking: await _prompt_end(lent, options, thinking) for thinking in Thinking}
+        unchecked += [
+            f"thinking={thinking} could not be checked: the server does not lend its tokenizer and chat template"
+            for thinking in options.thinking
+        ]
+        return replace(profile, marks=named, unchecked=tuple(unchecked))
+    ends = {thinking: await _prompt_end(lent, template_fields(thinking, options.body)) for thinking in Thinking}
     opens = frozenset(thinking for thinking, end in ends.items() if is_open(end, marks_in(end)))
-    has_switch = ends[Thinking.ON] != ends[Thinking.OFF]
-    for thinking in options.thinking if not has_switch else ():
+    others = {name: value for name, value in own.items() if name != SWITCH}
+    on, off = [
+        await _prompt_end(lent, template_fields(thinking, {"chat_template_kwargs": others}))
+        for thinking in (Thinking.ON, Thinking.OFF)
+    ]
+    for thinking in options.thinking if on == off else ():
         if thinking is Thinking.ON and thinking not in opens:
             raise EngineStartError(
                 f"{server.url}: thinking=on: the server's chat template has no switch ({SWITCH}); a system message may "
@@ -135,43 +165,99 @@ async def _with_thinking(server: Server, options: EndpointOptions, profile: Prof
             )
         if thinking is Thinking.OFF and thinking in opens:
             raise EngineStartError(f"{server.url}: thinking=off: the server's chat template always opens thoughts")
-    return replace(profile, opens=opens)
+    always = is_open(off, marks_in(off))
+    marks = _marks_of(on + off) or named
+    return replace(profile, opens=opens, always_opens=always, marks=marks, unchecked=tuple(unchecked))
 
 
-async def _prompt_end(lent: Tokenizer, options: EndpointOptions, thinking: Thinking) -> str:
+def _marks_of(rendered: str) -> ThoughtMarks | None:
+    """Return the marks that a chat template has written into prompts; None if it writes none."""
+    return next((marks for marks in ALL_MARKS if marks.start in rendered), None)
+
+
+async def _prompt_end(lent: Tokenizer, fields: Json) -> str:
     """Return a short prompt as the server renders it, up to where the answer begins."""
-    fields = template_fields(thinking, options.body)
     return await lent.decode(await lent.encode_chat([{"role": "user", "content": "."}], fields))
 
 
-async def _with_tiles(server: Server, options: EndpointOptions, profile: Profile) -> Profile:
-    """Return the profile with the argument by which the server's image processor limits tiles.
+async def _with_limits(server: Server, options: EndpointOptions, profile: Profile) -> Profile:
+    """Return the profile with the argument for `max_tiles`, after a trial of all limits of images that are requested.
 
-    vLLM ignores arguments that the processor does not know. So each known name is tried with 1 and with 4 tiles; the
-    right one changes the number of tokens of a wide image.
+    vLLM ignores arguments that the image processor does not know. So each limit is tried with a low and a high value;
+    if the processor knows it, a wide image has different numbers of tokens.
 
     Raises:
-        EngineStartError: the server does not let requests limit tiles, or the processor has no such limit.
+        EngineStartError: the server does not let requests limit tiles, or the processor does not know the limit.
     """
-    engine = EndpointEngine(server, options, profile)
-    if refused := await _image_refused(engine):
-        if await _image_refused(EndpointEngine(server, replace(options, max_tiles=None), profile)):
-            return profile  # the model takes no images
+    own: Json = options.body.get("mm_processor_kwargs") or {}
+    if profile.owner != "vllm":
+        return replace(profile, unchecked=profile.unchecked + _untried(options, profile.owner, own))
+    if options.max_tiles is None and not own:
+        return profile
+    body = {name: value for name, value in options.body.items() if name != "mm_processor_kwargs"}
+    engine = EndpointEngine(server, replace(options, max_tiles=None, body=body), profile)
+    if await _image_refused(engine):
+        return profile  # the model takes no images
+    if options.max_tiles is not None:
+        profile = replace(profile, tile_argument=await _tile_argument(engine, server.url, options.max_tiles))
+    for name in sorted(own.keys() & LIMITS):
+        few, many = await _counted(engine, name)
+        if few == many:
+            found = f"the server refuses it: {few}" if isinstance(few, str) else f"an image has {few} tokens with any"
+            raise EngineStartError(f"{server.url}: endpoint_body.mm_processor_kwargs.{name} limits nothing: {found}")
+    untried = ", ".join(sorted(own.keys() - LIMITS))
+    words = f"endpoint_body.mm_processor_kwargs: not checked whether the image processor knows {untried}"
+    return replace(profile, unchecked=(*profile.unchecked, words)) if untried else profile
+
+
+def _untried(options: EndpointOptions, owner: str, own: Json) -> tuple[str, ...]:
+    """Return lines about limits of images which a server other than vLLM does not get, or which cannot be tried."""
+    lines = []
+    if options.max_tiles is not None and owner != "lmdeploy":
+        name = owner or "a server without a name"
+        lines.append(f"max_tiles={options.max_tiles} is not sent: {name} keeps the tiling that it was started with")
+    if own:
+        lines.append("endpoint_body.mm_processor_kwargs was not checked: only vLLM serve is known to use it")
+    return tuple(lines)
+
+
+async def _tile_argument(engine: EndpointEngine, url: str, max_tiles: int) -> str:
+    """Return the argument by which the server's image processor limits tiles.
+
+    Raises:
+        EngineStartError: there is none, or the server refuses all of them.
+    """
+    counts = {name: await _counted(engine, name) for name in TILE_ARGUMENTS}
+    for name, (few, many) in counts.items():
+        if few != many and not (isinstance(few, str) and isinstance(many, str)):
+            return name
+    if all(isinstance(few, str) for few, _ in counts.values()):
         # vLLM serve accepts `mm_processor_kwargs` in requests only with --trust-request-mm-kwargs.
         raise EngineStartError(
-            f"{server.url} does not let requests limit tiles (max_tiles={options.max_tiles}): start it with "
-            f"--trust-request-mm-kwargs, or set max_tiles=null to keep the server's own limit; its error: {refused}"
+            f"{url} does not let requests limit tiles (max_tiles={max_tiles}): start it with "
+            "--trust-request-mm-kwargs, or set max_tiles=null to keep the server's own limit; its error: "
+            f"{counts[TILE_ARGUMENTS[0]][0]}"
         )
-    image = DecodedImage("", "", _wide_image(), 1024, 256, "PNG", None)
-    prompt = replace(_prompt(f"{IMAGE_TAG}\nWhat is this?"), images=(image,))
-    for name in TILE_ARGUMENTS:
-        few, many = [await engine.prompt_tokens(prompt, {name: most}) for most in (1, 4)]
-        if few != many:
-            return replace(profile, tile_argument=name)
     raise EngineStartError(
-        f"{server.url}: max_tiles={options.max_tiles}: an image has the same number of tokens with any limit "
+        f"{url}: max_tiles={max_tiles}: an image has the same number of tokens with any limit "
         f"({', '.join(TILE_ARGUMENTS)}): set max_tiles=null"
     )
+
+
+async def _counted(engine: EndpointEngine, limit: str) -> list[int | str]:
+    """Return the numbers of tokens of a prompt with a wide image under a low and a high limit.
+
+    In place of a number, it has the server's error if the server refuses the limit.
+    """
+    image = DecodedImage("", "", _wide_image(), 1024, 256, "PNG", None)
+    prompt = replace(_prompt(f"{IMAGE_TAG}\nWhat is this?"), images=(image,))
+    found: list[int | str] = []
+    for value in _PIXELS if "pixels" in limit else _TILES:
+        try:
+            found.append(await engine.prompt_tokens(prompt, {limit: value}))
+        except RequestRefused as refused:
+            found.append(refused.detail)
+    return found
 
 
 async def _image_refused(engine: EndpointEngine) -> str:
@@ -213,17 +299,24 @@ async def _why_not(engine: EndpointEngine, top_k: int) -> str:
     """Return why an engine cannot make blind completions, or "".
 
     The engine is asked for an answer at temperature 0, and then for a completion of its first half. A server that
-    continues repeats the second half; a server that starts a new answer repeats the beginning.
+    continues repeats the second half; a server that starts a new answer repeats the beginning. A server that takes the
+    prefix as text does not continue in the middle of a thought, so the engine is asked again without thinking.
     """
+    why = await _why_not_with(engine, top_k, None)
+    return why if why and await _why_not_with(engine, top_k, Thinking.OFF) else ""
+
+
+async def _why_not_with(engine: EndpointEngine, top_k: int, thinking: Thinking | None) -> str:
     greedy = Sampling(temperature=0.0, top_k=top_k, max_tokens=64)
     why = "its answers are too short to see how it continues"
     for question in _QUESTIONS:
+        prompt = replace(_prompt(question), thinking=thinking)
         try:
-            (draft,) = await engine.generate(replace(_prompt(question), stage=Stage.DRAFT), greedy)
+            (draft,) = await engine.generate(replace(prompt, stage=Stage.DRAFT), greedy)
             cut = await _cut(engine, draft)
             if not isinstance(cut, Cut):
                 continue
-            asked = replace(_prompt(question), stage=Stage.COMPLETION, prefix=cut.prefix)
+            asked = replace(prompt, stage=Stage.COMPLETION, prefix=cut.prefix)
             (completion,) = await engine.generate(asked, greedy)
         except RequestRefused as refused:
             why = refused.detail

@@ -11,11 +11,11 @@ from itertools import accumulate, pairwise
 from typing import Any
 
 from mmpr.engines.endpoint.server_records import Profile, Reply, ServerChoice, Way
-from mmpr.engines.families import SWITCH, THINK
+from mmpr.engines.families import SWITCH
 from mmpr.engines.protocol import Sampling
 from mmpr.errors import RequestRefused
 from mmpr.image_tags import IMAGE_TAG
-from mmpr.types import Message, Prefix, Prompt, Reason, Thinking
+from mmpr.types import Message, Prompt, Reason, Thinking
 
 Json = dict[str, Any]
 
@@ -46,22 +46,21 @@ def refuse_chat_tokens(prompt: Prompt) -> None:
         )
 
 
-def chat_body(prompt: Prompt, profile: Profile, *, max_tiles: int | None = None) -> Json:
-    """Return the fields of a chat completion with the messages, the prefix and the images."""
+def chat_body(prompt: Prompt, profile: Profile, *, closed: str = "", max_tiles: int | None = None) -> Json:
+    """Return the fields of a chat completion with the messages, the prefix and the images.
+
+    Args:
+        closed: the closed thoughts before the prefix, with their marks.
+    """
     body: Json = {"messages": chat_messages(prompt, profile, max_tiles=max_tiles)}
     if prompt.prefix is not None:
-        body["messages"].append({"role": "assistant", "content": _begun(prompt.prefix)})
+        body["messages"].append({"role": "assistant", "content": closed + prompt.prefix.text})
         body |= {} if profile.way is Way.TURN else _FLAG
     if profile.owner == "vllm":
         body["return_token_ids"] = True
         if prompt.images and (tiles := _tiles(prompt, max_tiles)) is not None:
             body["mm_processor_kwargs"] = {profile.tile_argument: tiles}
     return body
-
-
-def _begun(prefix: Prefix) -> str:
-    """Return the prefix as text, after its closed thoughts."""
-    return ("" if prefix.thoughts is None else THINK.closed(prefix.thoughts)) + prefix.text
 
 
 def template_fields(thinking: Thinking | None, body: Json) -> Json:
