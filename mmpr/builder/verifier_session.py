@@ -27,6 +27,7 @@ from mmpr.verifier.opinions import UseVerifier, VerifierAnswer, with_opinion
 from mmpr.verifier.verifier_options import NONE, SELF, VerifierOptions
 from mmpr.verifier.verifier_prompts import format_for
 
+_HOPELESS = 20  # requests without a single answer, after which a verifier counts as unable
 R = TypeVar("R")
 Asked = tuple[Question, str, Verdict]
 _FIRST_S, _EVERY_S = 5.0, 30.0  # of waiting: until it is said, and until it is said again
@@ -63,8 +64,13 @@ class Verifier:
         waiting: Callable[[str], None] | None = None,
         make_engine: MakeEngine | None = None,
     ) -> None:
+        for name, text in (("model", model), ("url", url), ("key_env", key_env)):
+            if text is not None and not (isinstance(text, str) and text.strip()):
+                raise ConfigError(f"{name}: must be a text that is not empty, not {text!r}")
         if model in (NONE, SELF) or (model is None and url is None):
             raise ConfigError("verifier: name a model, or a server by url=")
+        if both_orders not in (None, True, False):
+            raise ConfigError(f"both_orders: must be True, False or None, not {both_orders!r}")
         if isinstance(min_margin, str) or not 0 <= min_margin < math.inf:
             raise ConfigError(f"min_margin: must be a number of nats, 0 or more, not {min_margin!r}")
         if isinstance(timeout_s, str) or not 0 < timeout_s < math.inf:
@@ -103,20 +109,25 @@ class Verifier:
         """Return the model's answer about each (question, response, verdict), proven or not. All run concurrently.
 
         Raises:
+            ConfigError: this verifier was closed.
             EngineDead: the engine has ended, or the server no longer answers.
         """
+        if self._loop.is_closed():
+            raise ConfigError("this Verifier is closed: judge inside its `with` block")
         return self._wait(self._all(asked))
 
     def verify(self, asked: Sequence[Asked]) -> list[Verdict]:
         """Return the verdicts that count: the model's if the rules left it open and the margin is wide enough.
 
         Raises:
-            EngineError: it has answered nothing so far. Later faults are counted, and the rules' verdicts stay.
+            EngineError: it has answered none of its first requests. Other faults are counted, and the rules' verdicts
+                stay.
         """
         answers = self.answers(asked)
         self.n_asked += len(answers)
         self.faults.update(answer.fault for answer in answers if answer.fault is not None)
-        if answers and self.faults.total() == self.n_asked:
+        # the first may be one that any verifier refuses: too long, for example
+        if self.n_asked >= _HOPELESS and self.faults.total() == self.n_asked:
             raise EngineError(self.faults_line())
         return [
             with_opinion(verdict, answer, min_margin=self.min_margin, use=UseVerifier.BOTH)

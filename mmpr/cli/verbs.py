@@ -521,8 +521,11 @@ def judge(
     from mmpr.judging import JudgeOptions
     from mmpr.judging.rollouts import judge_rollouts, summary_table
     from mmpr.sources.rollout_rows import opened_rollouts
+    from mmpr.verifier.verifier_options import looks_like_url
 
     options = JudgeOptions(answer_kind=kind, relative_tolerance=tolerance, format=answer_form.value)
+    if verifier is not None and looks_like_url(verifier) and not _is_url(verifier):
+        raise typer.BadParameter("give a server as http://HOST:PORT/v1", param_hint="--verifier")
     if verifier_model is not None and not _is_url(verifier):
         raise typer.BadParameter("works only with --verifier URL", param_hint="--verifier-model")
     if verifier_timeout_s is not None and not _is_url(verifier):
@@ -550,10 +553,7 @@ def judge(
 def _verifier(named: str, model: str | None, min_margin: float | None, timeout_s: float | None) -> Verifier:
     """Return the verifier that --verifier names: a server, or a model that vLLM runs here."""
     from mmpr.builder.verifier_session import Verifier
-    from mmpr.verifier.verifier_options import looks_like_url
 
-    if looks_like_url(named) and not _is_url(named):
-        raise typer.BadParameter("give a server as http://HOST:PORT/v1", param_hint="--verifier")
     model, url = (model, named) if _is_url(named) else (named, None)
     return Verifier(
         model,

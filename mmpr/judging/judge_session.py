@@ -87,9 +87,9 @@ def judge_response(
         for the content of a response.
 
     Raises:
-        ConfigError: `answer_kind`, `answer_form` or `tolerance` is not valid.
+        ConfigError: `answer_kind`, `answer_form` or `tolerance` is not valid, or `verifier` is no verifier.
     """
-    if isinstance(verifier, str):
+    if verifier is not None and (isinstance(verifier, type) or not callable(getattr(verifier, "verify", None))):
         raise ConfigError(
             "verifier: give an mmpr.Verifier, which holds the engine: with mmpr.Verifier(url=..) as one: .."
         )

@@ -151,9 +151,11 @@ def test_a_verifier_that_answers_nothing_is_an_error_and_one_that_answers_some_i
             raise RequestRefused(Reason.ENGINE_REFUSED, "too long")
         return [-0.1, -4.0, -5.0]
 
-    none_so_far = pytest.raises(EngineError, match="some did not answer 1 of 1: engine_refused: too long")
-    with mmpr.Verifier("some", make_engine=engine) as found, none_so_far:
-        mmpr.judge("Final Answer: a bobcat", **OPEN, verifier=found)
+    with mmpr.Verifier("some", make_engine=engine) as found:
+        for _ in range(19):  # the first ones may be those that any verifier refuses
+            assert mmpr.judge("Final Answer: a bobcat", **OPEN, verifier=found).judged_by is JudgedBy.RULE
+        with pytest.raises(EngineError, match="some did not answer 20 of 20: engine_refused: too long"):
+            mmpr.judge("Final Answer: a bobcat", **OPEN, verifier=found)
     with mmpr.Verifier("some", make_engine=engine) as found:
         mmpr.judge("Final Answer: a kitten", **OPEN, verifier=found)
         assert mmpr.judge("Final Answer: a bobcat", **OPEN, verifier=found).judged_by is JudgedBy.RULE
@@ -191,7 +193,7 @@ def lines_of(done):
 
 @pytest.mark.parametrize("ends", ["drop", "slow"])
 def test_a_server_that_goes_away_is_waited_for_aloud_and_what_is_judged_is_printed(tmp_path, monkeypatch, ends):
-    monkeypatch.setattr("mmpr.builder.verifier_session._FIRST_S", 0.1)
+    monkeypatch.setattr("mmpr.builder.verifier_session._FIRST_S", 0.01)
     monkeypatch.setattr("mmpr.judging.rollouts._AT_ONCE", 2)
     file = rollouts(tmp_path, ["a kitten", "a bobcat", "cat", "a kitten", "cat"])
     with serving(Standin(letters=said_by)) as server:
@@ -249,8 +251,31 @@ def test_an_engine_of_ones_own_that_gives_no_letters_has_not_answered(given):
     async def engine():
         return Odd()
 
-    with mmpr.Verifier("odd", make_engine=engine) as found, pytest.raises(EngineError, match="did not answer 1 of 1"):
+    with mmpr.Verifier("odd", make_engine=engine) as found:
+        assert mmpr.judge("Final Answer: a kitten", **OPEN, verifier=found).judged_by is JudgedBy.RULE
+        assert "did not answer 1 of 1" in found.faults_line()
+
+
+@pytest.mark.parametrize("given", [3, object(), mmpr.Verifier, "http://host:8000/v1"])
+def test_what_is_no_verifier_is_refused_in_one_line(given):
+    with pytest.raises(ConfigError, match=r"give an mmpr\.Verifier"):
+        mmpr.judge("Final Answer: 2", answer="2", verifier=given)
+
+
+def test_a_closed_verifier_says_so():
+    async def engine():
+        return ScriptedEngine()
+
+    with mmpr.Verifier("some", make_engine=engine) as found:
+        pass
+    with pytest.raises(ConfigError, match="this Verifier is closed"):
         mmpr.judge("Final Answer: a kitten", **OPEN, verifier=found)
+
+
+@pytest.mark.parametrize("given", [{"both_orders": "x"}, {"url": 3}, {"model": ""}, {"model": "m", "key_env": " "}])
+def test_an_argument_of_another_type_is_named(given):
+    with pytest.raises(ConfigError, match=f"^{list(given)[-1]}: must be "):
+        mmpr.Verifier(**{"model": "some", **given})
 
 
 @pytest.mark.parametrize("seconds", [0, -1, math.nan, math.inf, "5"])
