@@ -277,8 +277,9 @@ async def test_the_image_brings_a_right_response_more_the_more_it_says_of_it(eng
     async def judged(question, responses):
         return judge.judge_all(question, [response.text for response in responses])
 
-    answered = await answer(question, engine, recipe, lambda _: (shown,), Rounds(PairOptions(), 24, judged, print))
-    right = {r.index for r, v in zip(answered.responses, answered.verdicts, strict=True) if may_be_chosen((r, v))}
+    rule = PairOptions()
+    answered = await answer(question, engine, recipe, lambda _: (shown,), Rounds(rule, 24, judged, print))
+    right = {r.index for r, v in zip(answered.responses, answered.verdicts, strict=True) if may_be_chosen((r, v), rule)}
     assert 2 <= len(right) < 24 and right == {r.index for r in answered.responses if r.gain is not None}
     by_length = sorted((r for r in answered.responses if r.index in right), key=lambda r: r.n_tokens)
     assert by_length[-1].gain * by_length[-1].n_tokens > by_length[0].gain * by_length[0].n_tokens
