@@ -10,7 +10,7 @@ from mmpr.judging import algebra
 from mmpr.judging.cues import Cues
 from mmpr.judging.numbers import Reading
 from mmpr.judging.rules import Rule, Ruling, ambiguous, correct, incorrect
-from mmpr.judging.units import DEGREE, KELVIN, METRE, PI, RADIAN, TEMPERATURE_LETTERS, TESLA, TIME, Unit
+from mmpr.judging.units import DEGREE, KELVIN, METRE, MINUTE, PI, RADIAN, TEMPERATURE_LETTERS, TESLA, TIME, Unit
 
 _NEAR_PI = (Fraction(314, 100), Fraction(22, 7))  # what schools take for π: 12π is 37.68
 _SCALE_STEPS = frozenset(Fraction(10) ** power for power in (2, 3, 6, 9))
@@ -157,15 +157,26 @@ class Measure:
         if got.unit is not None and got.unit.offset and expected == DEGREE and not self.cues.angle():
             expected = got.unit  # `-5 °C` where the reference says 零下5度
         if got.unit is None or got.unit.dimension != expected.dimension:
-            # `20 m` may be twenty minutes next to `1200 s`
-            minutes = got.unit is not None and {METRE.dimension, TIME} == {got.unit.dimension, expected.dimension}
-            return ambiguous(Rule.UNIT) if minutes and METRE in (got.unit, expected) else incorrect(Rule.UNIT)
-        if got.unit == expected:
-            return self._values(reference, got, Rule.UNIT)
-        value = (got.value * got.unit.factor + got.unit.offset - expected.offset) / expected.factor
+            return self._as_minutes(got, expected)
+        return self._converted(got, got.unit, expected)
+
+    def _converted(self, got: Reading, unit: Unit, expected: Unit) -> Ruling:
+        if unit == expected:
+            return self._values(self.reading, got, Rule.UNIT)
+        value = (got.value * unit.factor + unit.offset - expected.offset) / expected.factor
         closed = "closed" if expected.dimension == DEGREE.dimension or got.form == "closed" else "fraction"
-        converted = got._replace(value=value, unit=expected, decimals=None, form=closed)
-        return self._values(reference, converted, Rule.UNIT)
+        return self._values(
+            self.reading, got._replace(value=value, unit=expected, decimals=None, form=closed), Rule.UNIT
+        )
+
+    def _as_minutes(self, got: Reading, expected: Unit) -> Ruling:
+        """Compare units of two dimensions: `20 m` are twenty minutes next to `1200 s`, if that is the same time."""
+        units = (got.unit, expected)
+        if got.unit is None or METRE not in units or TIME not in (got.unit.dimension, expected.dimension):
+            return incorrect(Rule.UNIT)
+        unit, wanted = (MINUTE if one == METRE else one for one in (got.unit, expected))
+        said = self._converted(got, unit, wanted)
+        return incorrect(Rule.UNIT) if said.outcome == "incorrect" else ambiguous(Rule.UNIT)
 
     def _as_temperature(self, unit: Unit | None, other: Unit | None) -> Unit | None:
         """Read `25 C` next to `25 °C` or `77 F` as a temperature, not as a charge."""

@@ -65,7 +65,9 @@ def _table() -> dict[str, Unit]:
 
 
 _TABLE = _table()
-CELSIUS, FAHRENHEIT, DEGREE, RADIAN, TESLA, METRE = (_TABLE[name] for name in ("°C", "°F", "°", "rad", "T", "m"))
+CELSIUS, FAHRENHEIT, DEGREE, RADIAN, TESLA, METRE, MINUTE = (
+    _TABLE[name] for name in ("°C", "°F", "°", "rad", "T", "m", "min")
+)
 # `25 C` and `77 F` are coulombs and farads by their letters; next to a temperature they are temperatures.
 TEMPERATURE_LETTERS = {_TABLE["C"]: CELSIUS, _TABLE["F"]: FAHRENHEIT}
 KELVIN, TIME = DIMENSIONS["temperature"], DIMENSIONS["time"]

@@ -170,7 +170,9 @@ def test_shapes_and_what_a_chinese_question_offers_are_told_apart(
         ("3x", "5x", {Outcome.INCORRECT}),
         ("7t", "5t", {Outcome.INCORRECT}),
         ("1200 s", "20 m", {Outcome.AMBIGUOUS}),  # minutes
-        ("20 m", "2 h", {Outcome.AMBIGUOUS}),
+        ("120 m", "2 h", {Outcome.AMBIGUOUS}),
+        ("20 m", "2 h", {Outcome.INCORRECT}),  # neither as minutes nor as metres
+        ("20 m", "20 s", {Outcome.INCORRECT}),
         ("20 m", "20 km", {Outcome.INCORRECT}),
         ("20 kg", "20 s", {Outcome.INCORRECT}),
     ],
