@@ -405,7 +405,10 @@ async def test_thoughts_are_closed_after_their_limit_and_an_answer_follows(engin
         thought += [one for one in await engine.generate(prompt, limited) if one.thoughts is not None]
     assert len(thought) > 12  # of 24
     for response in thought:
-        assert len(response.thought_ids) <= 10 + marks + 4 and response.text, response
+        # a model that was cut short may go on thinking and close its thoughts once more, so the first end counts
+        ids = response.thought_ids
+        first_end = next(n for n in range(len(ids) + 1) if "</think>" in engine._tokenizer.decode(ids[:n]))
+        assert first_end <= 10 + marks + 4 and response.text, response
 
 
 # -- other models -----------------------------------------------------------------------------------------------------
