@@ -71,14 +71,20 @@ class Policy:
         return self.tokens / max(1, self.reached)
 
 
-def build(arm: str, questions: Path, out: Path) -> Arm:
-    """Run one build in its own process."""
+def usage_of_build(arm: str, settings: Sequence[str], questions: Path, out: Path) -> dict[str, Any]:
+    """Run one build in its own process; return what its engines counted."""
     command = [sys.executable, "-m", "mmpr", "build", "--source", str(questions / "vqa.jsonl"), "--out", str(out)]
-    done = subprocess.run([*command, *ARMS[arm]], capture_output=True, text=True, check=False)
+    done = subprocess.run([*command, *settings], capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{arm}: {done.stderr[-2000:]}")
-    report = json.loads((out / "report.json").read_text())
-    return _arm(arm, report["engine_usage"], [judged for _, judged in asked(out)], [q for q, _ in asked(out)])
+    usage: dict[str, Any] = json.loads((out / "report.json").read_text())["engine_usage"]
+    return usage
+
+
+def build(arm: str, questions: Path, out: Path) -> Arm:
+    """Run the build of an arm."""
+    usage = usage_of_build(arm, ARMS[arm], questions, out)
+    return _arm(arm, usage, [judged for _, judged in asked(out)], [q for q, _ in asked(out)])
 
 
 def _arm(arm: str, usage: dict[str, Any], judged: Sequence[list[Judged]], questions: Sequence[Question]) -> Arm:

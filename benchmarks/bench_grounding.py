@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
+from benchmarks.bench_adaptive import usage_of_build
 from pipelines.pocket.questions import write_questions
 
 ARMS = {"without": ("grounding=false",), "with grounding": ("grounding=true",)}
@@ -36,12 +35,8 @@ class GroundingArm:
 
 
 def build(arm: str, questions: Path, out: Path) -> GroundingArm:
-    """Run one build in its own process."""
-    command = [sys.executable, "-m", "mmpr", "build", "--source", str(questions / "vqa.jsonl"), "--out", str(out)]
-    done = subprocess.run([*command, "seed=1", *ARMS[arm]], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"{arm}: {done.stderr[-2000:]}")
-    usage = json.loads((out / "report.json").read_text())["engine_usage"]
+    """Run the build of an arm."""
+    usage = usage_of_build(arm, ("seed=1", *ARMS[arm]), questions, out)
     prompt = int(usage["prompt_tokens"] - usage["cached_tokens"])
     return GroundingArm(arm, int(usage["generated_tokens"]), prompt, usage["busy_s"])
 

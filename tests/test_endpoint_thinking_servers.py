@@ -6,10 +6,10 @@ import pytest
 from endpoint_standin import ANSWER, DESCRIBED, THOUGHTS, Standin, answer
 from test_endpoint_engine import OPEN, answered, image, prompt, started
 
-from mmpr.engines.families import KIMI, THINK
 from mmpr.engines.protocol import Sampling
 from mmpr.errors import EngineError, EngineStartError, RequestRefused
 from mmpr.prompts import PromptOptions
+from mmpr.thought_marks import KIMI, THINK
 from mmpr.types import Continues, Reason, Stage, Thinking, View
 
 ON, OFF, AUTO = Thinking.ON, Thinking.OFF, Thinking.AUTO

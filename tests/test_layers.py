@@ -16,6 +16,7 @@ ROOMS = [
     *(
         "image_tags",
         "option_letters",
+        "thought_marks",
         "prompts",
         "demo",
         "judging",

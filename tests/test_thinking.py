@@ -16,7 +16,7 @@ from mmpr.builder.engine_choice import endpoint_options, engine_options
 from mmpr.builder.progress import Progress
 from mmpr.builder.progress_views import shown
 from mmpr.dropout import Cut, cut_text
-from mmpr.engines.families import ALL_MARKS, HARMONY, KIMI, THINK, marks_in
+from mmpr.engines.families import marks_in
 from mmpr.engines.protocol import Pulse, Sampling
 from mmpr.engines.scripted import ScriptedEngine
 from mmpr.engines.thoughts import split_given, split_ids, split_text
@@ -26,6 +26,7 @@ from mmpr.pool import Beat
 from mmpr.prompts import PromptOptions
 from mmpr.run.stored_verdicts import verdicts_on
 from mmpr.settings.config import BuildConfig, load, merge
+from mmpr.thought_marks import ALL_MARKS, HARMONY, KIMI, THINK
 from mmpr.types import (
     Continues,
     DecodedImage,

@@ -341,11 +341,11 @@ async def _gains(
     async def gain(one: Response) -> float:
         ids = one.token_ids or await threads.tokenize(engine.encode, one.text)
         behind = None if one.thoughts is None else Prefix("", (), one.thoughts, one.thought_ids)
-        unseen = engine.score(replace(unseeing, prefix=behind), ids)
-        if one.logprobs:
-            return fmean(one.logprobs) - await unseen
-        seen, blind = await asyncio.gather(engine.score(replace(seeing, prefix=behind), ids), unseen)
-        return seen - blind
+        seen, unseen = await asyncio.gather(
+            _likelihood(engine, replace(seeing, prefix=behind), ids, one.logprobs),
+            engine.score(replace(unseeing, prefix=behind), ids),
+        )
+        return seen - unseen
 
     # equal texts have equal gains: score each text once
     texts = {one.text: one for one in responses}
@@ -356,6 +356,11 @@ async def _gains(
     except RequestRefused as error:
         return Skip(prompt.question_id, Stage.SCORE, error.reason, error.detail)
     return {one.index: found[one.text] for one in responses}
+
+
+async def _likelihood(engine: Engine, prompt: Prompt, token_ids: Sequence[int], logprobs: Sequence[float]) -> float:
+    """Return the mean log-probability per token as sampling gave it; if it did not, by a prefill."""
+    return fmean(logprobs) if logprobs else await engine.score(prompt, token_ids)
 
 
 def _with_gains(responses: Sequence[Response], gains: Mapping[int, float]) -> tuple[Response, ...]:
@@ -382,13 +387,11 @@ async def _score(answered: AnsweredQuestion, prompt: Prompt, engine: Engine) -> 
     assert isinstance(usable, list), "scores of a question that is a skip"
     seeing = replace(prompt, stage=Stage.SCORE, prefix=cut.prefix)
     n_kept = len(cut.prefix.token_ids)
-    ids = [completion.token_ids for completion in usable]
     try:
-        if known := draft.logprobs[n_kept:]:
-            chosen, rejected = fmean(known), await asyncio.gather(*(engine.score(seeing, one) for one in ids))
-        else:
-            halves = (draft.token_ids[n_kept:], *ids)
-            chosen, *rejected = await asyncio.gather(*(engine.score(seeing, half) for half in halves))
+        chosen, *rejected = await asyncio.gather(
+            _likelihood(engine, seeing, draft.token_ids[n_kept:], draft.logprobs[n_kept:]),
+            *(engine.score(seeing, completion.token_ids) for completion in usable),
+        )
     except RequestRefused as error:  # all responses were paid for: keep them beside the skip
         skip = Skip(answered.question.id, Stage.SCORE, error.reason, error.detail)
         return replace(answered, skip=skip)

@@ -122,7 +122,7 @@ def finished_report(folder: RunFolder, config: BuildConfig) -> Report | Evaluati
 
 
 def refuse_lost_answers(folder: RunFolder, config: BuildConfig) -> None:
-    """Refuse to cut a dataset anew if answers of a verifier that the present one was cut with are gone, and count.
+    """Refuse to cut a dataset again if answers of a verifier that the present one was cut with are gone, and count.
 
     Raises:
         RunFolderError: names the number of commits, and what to do.

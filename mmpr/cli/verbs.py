@@ -521,17 +521,9 @@ def judge(
     from mmpr.judging import JudgeOptions
     from mmpr.judging.rollouts import judge_rollouts, summary_table
     from mmpr.sources.rollout_rows import opened_rollouts
-    from mmpr.verifier.verifier_options import looks_like_url
 
     options = JudgeOptions(answer_kind=kind, relative_tolerance=tolerance, format=answer_form.value)
-    if verifier is not None and looks_like_url(verifier) and not _is_url(verifier):
-        raise typer.BadParameter("give a server as http://HOST:PORT/v1", param_hint="--verifier")
-    if verifier_model is not None and not _is_url(verifier):
-        raise typer.BadParameter("works only with --verifier URL", param_hint="--verifier-model")
-    if verifier_timeout_s is not None and not _is_url(verifier):
-        raise typer.BadParameter("works only with --verifier URL", param_hint="--verifier-timeout-s")
-    if min_margin is not None and verifier is None:
-        raise typer.BadParameter("works only with --verifier", param_hint="--min-margin")
+    _refuse_without_verifier(verifier, verifier_model, min_margin, verifier_timeout_s)
     printed, asked = Counter[str](), None
     try:
         with ExitStack() as stack:
@@ -548,6 +540,21 @@ def judge(
         say(f"mmpr: warning: {asked.faults_line()}", err=True)
     if summary:
         say(table, err=True)
+
+
+def _refuse_without_verifier(
+    named: str | None, model: str | None, min_margin: float | None, timeout_s: float | None
+) -> None:
+    """Refuse options that have no effect without the --verifier that they need, and an address that is none."""
+    from mmpr.verifier.verifier_options import looks_like_url
+
+    if named is not None and looks_like_url(named) and not _is_url(named):
+        raise typer.BadParameter("give a server as http://HOST:PORT/v1", param_hint="--verifier")
+    for option, value in (("--verifier-model", model), ("--verifier-timeout-s", timeout_s)):
+        if value is not None and not _is_url(named):
+            raise typer.BadParameter("works only with --verifier URL", param_hint=option)
+    if min_margin is not None and named is None:
+        raise typer.BadParameter("works only with --verifier", param_hint="--min-margin")
 
 
 def _verifier(named: str, model: str | None, min_margin: float | None, timeout_s: float | None) -> Verifier:

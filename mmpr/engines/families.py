@@ -12,8 +12,12 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from mmpr.prompts import SYSTEM_MESSAGES
+from mmpr.thought_marks import ALL_MARKS, HARMONY, KIMI, THINK, ThoughtMarks
 from mmpr.types import Thinking
 
+# An image processor knows a limit if an image of `WIDE` pixels has different numbers of tokens under its two values.
+WIDE = (1024, 256)
+_TILES, _PIXELS = (1, 4), (64 * 64, 512 * 512)
 SWITCH = "enable_thinking"  # the argument that turns thinking on or off in the chat templates of all families
 
 
@@ -27,25 +31,6 @@ class Level(StrEnum):
     CLASS_RUN = "class run"
     COMPARED = "template and markers compared"
     RECORD = "record only"
-
-
-@dataclass(frozen=True, slots=True)
-class ThoughtMarks:
-    """The marks that a model writes around its thoughts."""
-
-    start: str
-    end: str
-
-    def closed(self, thoughts: str) -> str:
-        """Return the thoughts between their marks, with the line breaks that models write there."""
-        return f"{self.start}\n{thoughts}\n{self.end}\n\n"
-
-
-THINK = ThoughtMarks("<think>", "</think>")
-KIMI = ThoughtMarks("◁think▷", "◁/think▷")
-# OpenAI's Harmony format: the thoughts are a message on the channel `analysis`, the answer is a message on `final`.
-HARMONY = ThoughtMarks("<|channel|>analysis<|message|>", "<|end|><|start|>assistant<|channel|>final<|message|>")
-ALL_MARKS = (THINK, KIMI, HARMONY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +236,11 @@ UNKNOWN = Family(
 
 TILE_ARGUMENTS = tuple(sorted({one.tile_argument for one in FAMILIES if one.tile_argument is not None}))
 LIMITS = frozenset((*TILE_ARGUMENTS, *(one.pixel_argument for one in FAMILIES if one.pixel_argument is not None)))
+
+
+def trial_values(limit: str) -> tuple[int, int]:
+    """Return a low and a high value to try a limit of tiles or pixels with, on an image of `WIDE` pixels."""
+    return _PIXELS if "pixels" in limit else _TILES
 
 
 def family_of(architectures: Sequence[str], language: str | None) -> Family:

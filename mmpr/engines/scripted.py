@@ -7,10 +7,10 @@ import hashlib
 from collections.abc import Callable, Sequence
 from statistics import fmean
 
-from mmpr.engines.families import THINK, ThoughtMarks
 from mmpr.engines.protocol import AnswerScores, EngineClock, Pulse, Sampling, check_tags
 from mmpr.engines.thoughts import split_ids, split_text
 from mmpr.errors import EngineDead
+from mmpr.thought_marks import THINK, ThoughtMarks
 from mmpr.types import Continues, Finish, Prompt, Response
 
 Script = Callable[[Prompt, int], str]

@@ -9,8 +9,9 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 
-from mmpr.engines.families import ThoughtMarks, marks_in
+from mmpr.engines.families import marks_in
 from mmpr.errors import RequestRefused
+from mmpr.thought_marks import ThoughtMarks
 from mmpr.types import Reason
 
 

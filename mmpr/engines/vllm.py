@@ -22,7 +22,18 @@ import psutil
 
 from mmpr._processes import ENGINE_PARENT, give_way, kill_descendants, name_shared_memory, sweep_shared_memory
 from mmpr.engines.engine_options import EngineOptions
-from mmpr.engines.families import LIMITS, UNKNOWN, Family, ThinkingWay, described, family_of, is_open, thinking_way
+from mmpr.engines.families import (
+    LIMITS,
+    UNKNOWN,
+    WIDE,
+    Family,
+    ThinkingWay,
+    described,
+    family_of,
+    is_open,
+    thinking_way,
+    trial_values,
+)
 from mmpr.engines.protocol import AnswerScores, EngineClock, Pulse, Sampling, check_tags, report_phase
 from mmpr.engines.thoughts import split_ids
 from mmpr.errors import EngineDead, EngineError, EngineStartError, RequestRefused
@@ -49,9 +60,6 @@ _PHASES = {  # the line that vLLM logs when it begins each phase
 }
 _GREETING = "Good morning."
 _MARK_CHARS = 100  # an open mark of thoughts is searched in so many last characters of a prompt
-# An image processor knows a limit if an image of `_WIDE` pixels has different numbers of tokens under these two values.
-_TILES, _PIXELS = (1, 4), (64 * 64, 512 * 512)
-_WIDE = (1024, 256)
 _LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # vLLM accepts no other `max_lora_rank`, except 1
 _ERROR_LINE = re.compile(r"(\w*(?:Error|Exception|Killed)\b: .*)")
 
@@ -279,7 +287,7 @@ class VllmEngine:
             EngineStartError: an image has the same number of tokens under a small and a large limit.
         """
         for name in names:
-            few, many = [await self._image_tokens({name: limit}) for limit in (_PIXELS if "pixels" in name else _TILES)]
+            few, many = [await self._image_tokens({name: value}) for value in trial_values(name)]
             if few == many:
                 found = "it fails with it" if few is None else f"an image has {few} tokens with any value"
                 raise EngineStartError(
@@ -292,7 +300,7 @@ class VllmEngine:
         from PIL import Image
 
         ids = self.prompt_ids(Prompt("limits", Stage.SAMPLE, (Message("user", f"{IMAGE_TAG}\n."),)))
-        request = {"prompt_token_ids": ids, "multi_modal_data": {"image": [Image.new("RGB", _WIDE)]}}
+        request = {"prompt_token_ids": ids, "multi_modal_data": {"image": [Image.new("RGB", WIDE)]}}
         request["mm_processor_kwargs"] = limits
         try:
             # Without the cache, which would return the same image as it was cut under the other limit.

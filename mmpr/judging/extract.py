@@ -9,6 +9,7 @@ from typing import NamedTuple
 from mmpr.judging.clean import brace_end, cleaned, fold
 from mmpr.judging.limits import MAX_ANSWER_CHARS, MAX_NESTING, nesting
 from mmpr.judging.rules import Rule
+from mmpr.thought_marks import ALL_MARKS, THINK
 
 # Words that may state an answer are examined from the end; a response that repeats them more often is a loop.
 _MAX_KEYS = 40
@@ -381,13 +382,10 @@ def extract(response: str, *, form: str = "final") -> Extraction:
     return searched(text, form, thought="</think>" in response)
 
 
-# Kimi's marks around thoughts, and those of OpenAI's Harmony format
+# the judge reads `<think>`; other marks are turned into it
 _THOUGHT_MARKS = {
-    "◁think▷": "<think>",
-    "◁/think▷": "</think>",
-    "<|channel|>analysis<|message|>": "<think>",
-    "<|end|><|start|>assistant<|channel|>final<|message|>": "</think>",
-    "<|channel|>final<|message|>": "",  # an answer without thoughts before it
+    **{mark: ours for marks in ALL_MARKS for mark, ours in ((marks.start, THINK.start), (marks.end, THINK.end))},
+    "<|channel|>final<|message|>": "",  # Harmony's answer without thoughts before it
 }
 _BOX_MARK = "<|begin_of_box|>"  # GLM-4.5V puts its answer between such marks: one value, or all that it says
 

@@ -177,10 +177,11 @@ def _takes_token(address: str) -> bool:
         raise _no_cluster(address, error) from None
     if not (found and _listens(found) and _refuses(found, sends=False)):
         return False
-    if _has_token() and not _refuses(found, sends=True):
+    has_token = _has_token()
+    if has_token and not _refuses(found, sends=True):
         return True
     raise MmprError(
-        f"the Ray cluster at {address!r} asks for a token, and {'another one' if _has_token() else 'none'} was given: "
+        f"the Ray cluster at {address!r} asks for a token, and {'another one' if has_token else 'none'} was given: "
         "put the cluster's token into RAY_AUTH_TOKEN or ~/.ray/auth_token"
     )
 

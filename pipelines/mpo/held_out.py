@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -56,11 +57,9 @@ def read_held_out(source: str, n: int) -> list[tuple[Question, list[Any]]]:
     """
     opened = open_source(source)
     load = Loader(Path(opened.image_root))
-    found: list[tuple[Question, list[Any]]] = []
-    for span in ranges(index(opened)):
-        for row in read_range(opened, span):
-            if isinstance(row, Question) and row.answer is not None and len(found) < n:
-                found.append((row, [image.pixels for image in load(row.images)]))
+    rows = (row for span in ranges(index(opened)) for row in read_range(opened, span))
+    closed = (row for row in rows if isinstance(row, Question) and row.answer is not None)
+    found = [(row, [image.pixels for image in load(row.images)]) for row in islice(closed, n)]
     if not found:
         raise MmprError(f"{source}: no question with a reference answer to evaluate the training on")
     return found
@@ -162,7 +161,10 @@ def _end_of_turn(processor: PairProcessor) -> list[int]:
 
 
 def _turns(question: Question) -> list[dict[str, Any]]:
-    """Return the messages of a build's prompt as a conversation of text and image parts."""
+    """Return the messages of a build's prompt as a conversation of text and image parts.
+
+    Unlike `content_parts` of a dataset's rows, they keep the line break after an image, as an engine sees it.
+    """
     turns = []
     for message in ask(question, PromptOptions()):
         parts: list[dict[str, Any]] = []

@@ -24,10 +24,11 @@ from mmpr.engines.endpoint.wire import (
     template_fields,
 )
 from mmpr.engines.engine_options import EndpointOptions
-from mmpr.engines.families import SWITCH, THINK, ThoughtMarks, marks_in
+from mmpr.engines.families import SWITCH, marks_in
 from mmpr.engines.protocol import AnswerScores, Pulse, Sampling, check_tags
 from mmpr.engines.thoughts import split_ids, split_text
 from mmpr.errors import EngineError, RequestRefused
+from mmpr.thought_marks import THINK, ThoughtMarks
 from mmpr.types import Continues, Finish, Message, Prefix, Prompt, Reason, Response, Stage, Thinking
 
 _KEEPS_IDS = frozenset({Stage.DRAFT, Stage.COMPLETION})  # drafts are cut by token, and both are scored by token

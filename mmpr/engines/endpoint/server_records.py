@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from mmpr.engines.families import THINK, ThoughtMarks
+from mmpr.thought_marks import THINK, ThoughtMarks
 from mmpr.types import Thinking
 
 

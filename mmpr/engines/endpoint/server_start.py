@@ -14,21 +14,11 @@ from mmpr.engines.endpoint.server_records import Profile, Way
 from mmpr.engines.endpoint.tokenizer import Tokenizer
 from mmpr.engines.endpoint.wire import Json, image_part, template_fields, text_part
 from mmpr.engines.engine_options import EndpointOptions
-from mmpr.engines.families import (
-    ALL_MARKS,
-    HARMONY,
-    KIMI,
-    LIMITS,
-    SWITCH,
-    THINK,
-    TILE_ARGUMENTS,
-    ThoughtMarks,
-    is_open,
-    marks_in,
-)
+from mmpr.engines.families import LIMITS, SWITCH, TILE_ARGUMENTS, WIDE, is_open, marks_in, trial_values
 from mmpr.engines.protocol import Sampling, report_phase
 from mmpr.errors import EngineError, EngineStartError, RequestRefused
 from mmpr.image_tags import IMAGE_TAG
+from mmpr.thought_marks import ALL_MARKS, HARMONY, KIMI, THINK, ThoughtMarks
 from mmpr.types import Continues, DecodedImage, Message, Prompt, Reason, Response, Stage, Thinking
 
 # Even a model of a few megabytes answers these in many words, and in the same words each time at temperature 0.
@@ -41,8 +31,6 @@ _LEAST_ALIKE = 8  # first characters in which a completion must agree with the r
 _LEAST_SIDE = 4  # tokens on each side of the cut of such an answer
 _TURN_END = "<|im_end|>"
 _LMDEPLOY_TAG = "<IMAGE_TOKEN>"
-# An image processor knows a limit if a wide image has different numbers of tokens under these two values.
-_TILES, _PIXELS = (1, 4), (64 * 64, 512 * 512)
 # Models whose marks are not `<think>`. A server says only the model's name, and its parser may hide the marks.
 _NAMED_MARKS = {"kimi-vl": KIMI, "gpt-oss": HARMONY}
 
@@ -249,10 +237,10 @@ async def _counted(engine: EndpointEngine, limit: str) -> list[int | str]:
 
     In place of a number, it has the server's error if the server refuses the limit.
     """
-    image = DecodedImage("", "", _wide_image(), 1024, 256, "PNG", None)
+    image = DecodedImage("", "", _png(*WIDE), *WIDE, "PNG", None)
     prompt = replace(_prompt(f"{IMAGE_TAG}\nWhat is this?"), images=(image,))
     found: list[int | str] = []
-    for value in _PIXELS if "pixels" in limit else _TILES:
+    for value in trial_values(limit):
         try:
             found.append(await engine.prompt_tokens(prompt, {limit: value}))
         except RequestRefused as refused:
@@ -277,10 +265,6 @@ async def _rendered(lent: Tokenizer, parts: list[Json]) -> str:
 
 def _small_image() -> bytes:
     return _png(64, 64)
-
-
-def _wide_image() -> bytes:
-    return _png(1024, 256)
 
 
 def _png(width: int, height: int) -> bytes:
