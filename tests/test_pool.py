@@ -86,7 +86,14 @@ def test_every_chunk_comes_back_once_and_with_an_attempt_of_its_own():
     done = [event for event in events if isinstance(event, Done)]
     assert rows_of(events) == [1, 2, 3, 4, 5, 6]
     assert len({event.lease.attempt for event in done}) == 4
-    assert any(isinstance(event, Beat) for event in events)
+
+
+def test_the_last_event_counts_all_tokens_up_to_the_end():
+    """The work of a chunk takes far less than the second between two beats."""
+    events = run(ask_all, [[1, 2], [3], [4, 5], [6]], engines=2)
+    counted = sum(pulse.generated_tokens for pulse in events[-1].pulses)
+    texts = [text for event in events if isinstance(event, Done) for text in event.report.values()]
+    assert counted == sum(len(ScriptedEngine().encode(text)) for text in texts) > 0
 
 
 @pytest.mark.parametrize("way", ["deadly", "harsh"])

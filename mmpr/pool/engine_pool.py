@@ -37,6 +37,7 @@ from mmpr.pool.ray_log import ray_log
 
 _POLL_S = 0.2  # the driver sleeps this long if no lease has returned
 _PULSE_S = 1.0  # interval between two pulse requests to an engine
+_LAST_PULSE_S = 2.0  # the time that engines have for the last one
 _NODE_S = 1.0  # between two attempts to place an engine on a node that its cluster does not know
 _LOST_TOGETHER_S = 10.0  # connections to the engines of a lost node break one after another
 
@@ -127,6 +128,8 @@ class Pool:
     def run(self, leases: Iterable[Lease]) -> Iterator[Event]:
         """Lease every chunk until each has returned as `Done`.
 
+        The last event is a `Beat` with what each engine did up to the end.
+
         Raises:
             EngineStartError: no engine was placed within `wait_s`, the first engine failed to start, or no node can do
                 the work.
@@ -136,9 +139,10 @@ class Pool:
         while True:
             yield from self._fill_slots()
             self._hand_out()
-            if not self._holding() and (self._stopping or self._book.is_empty):
-                return
-            if time.monotonic() > self._deadline:
+            over = not self._holding() and (self._stopping or self._book.is_empty)
+            if over or time.monotonic() > self._deadline:
+                yield from self._last_pulses()
+                yield self._beat()
                 return
             yield from self._collect()
             if (now := time.monotonic()) - self._beaten > _PULSE_S:
@@ -381,6 +385,18 @@ class Pool:
                 slot.asked = None
             if slot.asked is None and (slot.up or self._is_placed(slot)):
                 slot.asked, slot.asked_at = slot.actor.pulse.remote(), time.monotonic()
+
+    def _last_pulses(self) -> Iterator[Event]:
+        """Ask every engine that is up once more; an engine that is silent or lost keeps the last pulse it sent."""
+        for slot in self._slots:
+            if slot.up:
+                slot.asked, slot.asked_at = slot.actor.pulse.remote(), time.monotonic()
+        asked = [slot.asked for slot in self._slots if slot.up]
+        if asked:
+            ray.wait(asked, num_returns=len(asked), timeout=_LAST_PULSE_S)
+        for slot in self._slots:
+            if slot.up:
+                yield from self._read_pulse(slot)
 
     def _read_pulse(self, slot: _EngineSlot) -> Iterator[Event]:
         if slot.asked is None:
