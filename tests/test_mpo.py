@@ -20,6 +20,7 @@ from trl import DPOConfig
 import pipelines.mpo
 from mmpr.errors import MmprError
 from mmpr.pocket import checkpoint_path
+from mmpr.run.columns import content_parts
 from pipelines.mpo import experiment as mpo_experiment
 from pipelines.mpo.checkpoint import Layout, layout_of, load_model, save_model
 from pipelines.mpo.experiment import Answers, measured, table
@@ -63,7 +64,7 @@ def pairs():
     rows = [
         {
             "images": [images[i]] if i < 2 else [],
-            "prompt": turn("user", f"\nQuestion {i}?" if i < 2 else f"Question {i}?", images=int(i < 2)),
+            "prompt": turn("user", f"Question {i}?", images=int(i < 2)),
             "chosen": turn("assistant", chosen),
             "rejected": turn("assistant", rejected),
         }
@@ -291,6 +292,21 @@ def test_tiles_are_those_of_the_engine(size):
     trained = processor_of().image_processor([image], return_tensors="pt")
     assert trained["pixel_values"].shape == served["pixel_values_flat"].shape
     assert torch.allclose(trained["pixel_values"], served["pixel_values_flat"], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<image>\nHow many?",
+        "<image>\n<image>\nWhich is larger?",
+        "Image-1: <image>\nImage-2: <image>\nWhich is larger?\n\nA. the first",
+        "Look at it.\n<image>",
+        "How many?",
+    ],
+)
+def test_the_prompt_of_a_row_is_the_one_that_the_engine_saw(text):
+    rendered = processor_of().apply_chat_template([{"role": "user", "content": content_parts(text)}])
+    assert text.replace("<image>", "<IMG_CONTEXT>") in rendered
 
 
 def test_an_answer_ends_with_its_end_of_turn():

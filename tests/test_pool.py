@@ -23,7 +23,7 @@ from mmpr import pool
 from mmpr.engines.protocol import Pulse, Sampling
 from mmpr.engines.scripted import ScriptedEngine
 from mmpr.errors import EngineDead, EngineStartError, MmprError, RunFolderError
-from mmpr.pool import Beat, Died, Done, Failed, Lease, Placement, Pool, UnfitNode, engine_pool
+from mmpr.pool import Died, Done, Failed, Lease, Placement, Pool, UnfitNode, engine_pool
 from mmpr.types import Message, Prompt, Stage
 
 pytestmark = pytest.mark.usefixtures("cluster")  # all builds of this file join one Ray

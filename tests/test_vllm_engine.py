@@ -24,6 +24,7 @@ from mmpr.judging import Judge
 from mmpr.pairing import PairOptions, may_be_chosen
 from mmpr.pocket import checkpoint_path
 from mmpr.prompts import PromptOptions, ask
+from mmpr.run.columns import content_parts
 from mmpr.run.stored_verdicts import verdicts_on
 from mmpr.types import (
     DecodedImage,
@@ -103,13 +104,13 @@ async def test_n_responses_come_back_with_texts_lengths_and_reasons(engine):
 
 
 async def test_transformers_internvl_says_each_token_as_likely_as_the_engine(engine):
-    """What `pipelines.mpo` trains is what is served: weights, tiles, chat template and image tokens agree."""
-    shown, text = scene_image(4), "\nDescribe the image."  # an image of four tiles and a thumbnail
-    asked = prompt(f"<image>{text}", shown, stage=Stage.DRAFT)
+    """What `pipelines.mpo` trains is what is served: weights, tiles, a row's prompt and image tokens agree."""
+    shown, text = scene_image(4), "<image>\nDescribe the image."  # an image of four tiles and a thumbnail
+    asked = prompt(text, shown, stage=Stage.DRAFT)
     (said,) = await engine.generate(asked, Sampling(max_tokens=100))
     model = load_model(checkpoint_path(), trust_remote_code=True).eval()
     processor = load_processor(checkpoint_path(), trust_remote_code=True)
-    turn = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": text}]}
+    turn = {"role": "user", "content": content_parts(text)}
     rendered = processor.apply_chat_template([turn], add_generation_prompt=True)
     given = processor(images=[[shown.pixels]], text=[rendered], add_special_tokens=False, return_tensors="pt")
     ids = torch.cat([given["input_ids"], torch.tensor([said.token_ids])], dim=1)

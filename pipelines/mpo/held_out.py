@@ -17,10 +17,10 @@ from accelerate.utils import broadcast_object_list  # type: ignore[import-untype
 from transformers import TrainerCallback
 
 from mmpr.errors import MmprError
-from mmpr.image_tags import IMAGE_TAG
 from mmpr.images import Loader
 from mmpr.judging import Judge
 from mmpr.prompts import PromptOptions, ask
+from mmpr.run.columns import content_parts
 from mmpr.sources import index, open_source, ranges, read_range
 from mmpr.types import Outcome, Question
 from pipelines.mpo.processor import PairProcessor
@@ -161,15 +161,7 @@ def _end_of_turn(processor: PairProcessor) -> list[int]:
 
 
 def _turns(question: Question) -> list[dict[str, Any]]:
-    """Return the messages of a build's prompt as a conversation of text and image parts.
-
-    Unlike `content_parts` of a dataset's rows, they keep the line break after an image, as an engine sees it.
-    """
-    turns = []
-    for message in ask(question, PromptOptions()):
-        parts: list[dict[str, Any]] = []
-        for i, text in enumerate(message.text.split(IMAGE_TAG)):
-            parts += [{"type": "image"}] if i else []
-            parts += [{"type": "text", "text": text}] if text else []
-        turns.append({"role": message.role, "content": parts})
-    return turns
+    """Return a build's prompt as the conversation that a row of its dataset has."""
+    return [
+        {"role": message.role, "content": content_parts(message.text)} for message in ask(question, PromptOptions())
+    ]

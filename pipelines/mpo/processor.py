@@ -46,9 +46,14 @@ class PairProcessor(InternVLProcessor):  # type: ignore[misc]
 
 
 def _text_of(content: str | list[dict[str, Any]]) -> str:
+    """Join content parts. An image is on its own line, as in a build's prompts and in InternVL's own template.
+
+    The rows of a dataset have no line break after an image, because other templates add theirs.
+    """
     if isinstance(content, str):
         return content
-    return "".join(CONTEXT if part["type"] == "image" else part["text"] for part in content)
+    text = "".join(f"{CONTEXT}\n" if part["type"] == "image" else part["text"] for part in content)
+    return text.removesuffix("\n") if content and content[-1]["type"] == "image" else text
 
 
 def load_processor(folder: Path, *, max_tiles: int | None = None, trust_remote_code: bool = False) -> PairProcessor:
