@@ -94,9 +94,7 @@ def _model(config: BuildConfig) -> str:
 def engine_options(config: BuildConfig) -> EngineOptions:
     """Return how to start one vLLM engine; `pocket` becomes the path of the embedded checkpoint."""
     path = _model(config)
-    # vLLM would take a wrong path for a name on the Hub and report a missing repository
-    if path.startswith((".", "/", "~")) and not (Path(path).expanduser() / "config.json").is_file():
-        raise ConfigError(f"model: {path} has no config.json; name a checkpoint's folder or a Hub repository")
+    require_checkpoint(path, "model")
     lora, rank = (None, 0) if config.engine.lora is None else _adapter(config.engine.lora)
     return replace(
         config.engine,
@@ -109,6 +107,18 @@ def engine_options(config: BuildConfig) -> EngineOptions:
         thinking=_thinking(config),
         limits_thoughts=config.sampling.max_thought_tokens is not None,
     )
+
+
+def require_checkpoint(path: str, setting: str) -> None:
+    """Check that a path, unlike a name on the Hub, is a checkpoint's folder.
+
+    vLLM would take a wrong path for a name on the Hub and report a missing repository.
+
+    Raises:
+        ConfigError: it is a path without a `config.json`; names the setting.
+    """
+    if path.startswith((".", "/", "~")) and not (Path(path).expanduser() / "config.json").is_file():
+        raise ConfigError(f"{setting}: {path} has no config.json; name a checkpoint's folder or a Hub repository")
 
 
 def _thinking(config: BuildConfig) -> tuple[Thinking, ...]:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import functools
 import os
 from dataclasses import replace
-from pathlib import Path
 
-from mmpr.builder.engine_choice import checkpoint_revision, is_alone, placement, ray_address
+from mmpr.builder.engine_choice import checkpoint_revision, is_alone, placement, ray_address, require_checkpoint
 from mmpr.engines.engine_options import UNKNOWN_MODEL, EndpointOptions, EngineOptions
 from mmpr.engines.verifier_requests import VerifierAsk
 from mmpr.errors import ConfigError, MissingExtra
@@ -85,8 +84,7 @@ def verifier_endpoint(options: VerifierOptions) -> EndpointOptions:
 def verifier_engine(options: VerifierOptions, beside: EngineOptions, *, on_cpu: bool) -> EngineOptions:
     """Return how to start a verifier's engine; its memory fraction is that of the engines that it replaces."""
     path = _path(options)
-    if path.startswith((".", "/", "~")) and not (Path(path).expanduser() / "config.json").is_file():
-        raise ConfigError(f"verifier: {path} has no config.json; name a checkpoint's folder or a Hub repository")
+    require_checkpoint(path, "verifier")
     if options.model == POCKET:
         own = load(None, [], pocket=True).engine
         return replace(own, model=path, on_cpu=True, vllm={**own.vllm, **options.vllm})

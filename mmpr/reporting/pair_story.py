@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mmpr.errors import RunFolderError
 from mmpr.judging import VERSION
@@ -74,17 +74,8 @@ def read_story(url: str, pair_id: str) -> Story:
     run = finished_pairs(folder)
     pick = find_pair(folder, run.shards(), pair_id)
     (row,) = read_picks(folder, [pick], images=False)
-    commit, committed = _question(folder, row["source"], row["source_row"])
-    selection, version = _selection(run.record, commit), read_verdicts(folder).judge_version
-    (judged,) = judged_as_paired([committed], commit.account.judge, selection, version=version)
-    return Story(
-        row=row,
-        siblings=siblings(folder, pick, row["source"], row["source_row"]),
-        committed=judged,
-        commit=commit,
-        path=pick.path,
-        selection=selection,
-    )
+    story = _story_of(folder, run.record, row["source"], row["source_row"])
+    return replace(story, row=row, siblings=siblings(folder, pick, row["source"], row["source_row"]), path=pick.path)
 
 
 def read_question_story(url: str, source: str, row: int) -> Story:
@@ -95,11 +86,17 @@ def read_question_story(url: str, source: str, row: int) -> Story:
     """
     folder = RunFolder(url)
     run = finished_pairs(folder)
-    commit, committed = _question(folder, source, row)
-    selection, version = _selection(run.record, commit), read_verdicts(folder).judge_version
-    (judged,) = judged_as_paired([committed], commit.account.judge, selection, version=version)
+    story = _story_of(folder, run.record, source, row)
     pairs = [pair for file in run.shards() for pair in siblings(folder, Pick("", file.path, 0), source, row)]
-    return Story(row=None, siblings=pairs, committed=judged, commit=commit, path="", selection=selection)
+    return replace(story, siblings=pairs)
+
+
+def _story_of(folder: RunFolder, run: RunRecord, source: str, row: int) -> Story:
+    """Return a question with the verdicts that its pairs were made from, without any pair."""
+    commit, committed = _question(folder, source, row)
+    selection, version = _selection(run, commit), read_verdicts(folder).judge_version
+    (judged,) = judged_as_paired([committed], commit.account.judge, selection, version=version)
+    return Story(row=None, siblings=[], committed=judged, commit=commit, path="", selection=selection)
 
 
 def questions_as_paired(folder: RunFolder) -> Iterator[StoredQuestion]:

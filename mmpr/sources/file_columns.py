@@ -49,15 +49,15 @@ class FileColumns:
     def suspects(self, role: str) -> tuple[str, ...]:
         """Return unread columns with a name like those of this role: image, options, answer or hint."""
         names = {"image": _IMAGE_NAMES, "options": _OPTION_NAMES, "answer": _ANSWER_NAMES, "hint": _CONTEXT_NAMES}[role]
-        found = (name for name in self.unread if names.fullmatch(_plain(name)))
+        found = (name for name in self.unread if names.fullmatch(bare_name(name)))
         # if images are read already, a `figure_id` is a catalogue number
         known = role == "image" and self.places["image"]
-        return tuple(name for name in found if not known or not _plain(name).endswith("id"))
+        return tuple(name for name in found if not known or not bare_name(name).endswith("id"))
 
 
 def recognised(names: Iterable[str], format: Format) -> RowLayout:
     """Return the layout of a file of this format with these columns."""
-    plain = frozenset(map(_plain, names))
+    plain = frozenset(map(bare_name, names))
     # VLMEvalKit writes the same columns as TSV and as a workbook, so both count as csv
     kind = {"parquet": "table", "arrow": "table", "xlsx": "csv"}.get(format, format)
     return next((one for one in LAYOUTS if (not one.formats or kind in one.formats) and _has_marks(one, plain)), PLAIN)
@@ -78,7 +78,11 @@ def recognised_rows(rows: Sequence[Iterable[str]], format: Format) -> RowLayout:
 def of_row(source: Source, names: Group) -> Source:
     """Return the source with the layout of one row: a JSON file may mix rows of several kinds of chats."""
     layout = layout_named(source.layout)
-    if source.format not in ("json", "jsonl") or not layout.open or _has_marks(layout, frozenset(map(_plain, names))):
+    if (
+        source.format not in ("json", "jsonl")
+        or not layout.open
+        or _has_marks(layout, frozenset(map(bare_name, names)))
+    ):
         return source
     own = recognised(names, source.format)
     return replace(source, layout=own.name) if own.open else source
@@ -88,7 +92,7 @@ def _has_marks(layout: RowLayout, plain: frozenset[str]) -> bool:
     if layout.alone and plain != set(layout.marks):
         return False
     for mark in layout.marks:
-        there = any(_plain(name) in plain for name in mark.removeprefix("!").split("|"))
+        there = any(bare_name(name) in plain for name in mark.removeprefix("!").split("|"))
         if there is mark.startswith("!"):
             return False
     return True
@@ -104,7 +108,7 @@ def _found(layout: str, mapped: tuple[tuple[str, str], ...], names: Group) -> Fi
     known, own = layout_named(layout), dict(mapped)
     by_plain: dict[str, str] = {}
     for name in names:
-        by_plain.setdefault(_plain(name), name)
+        by_plain.setdefault(bare_name(name), name)
     places: dict[str, tuple[Group, ...]] = {}
     for role in ROLES:
         ours = _OURS.get(role, role)
@@ -121,7 +125,7 @@ def _found(layout: str, mapped: tuple[tuple[str, str], ...], names: Group) -> Fi
             places[ours] = ((theirs,),) if _top(theirs, names) in names else ()
     more = [known.kind, known.unit, known.turns, *(field for form in known.files for field, _ in FIELD.findall(form))]
     wanted = {_top(column, names) for groups in places.values() for group in groups for column in group}
-    wanted |= {by_plain[_plain(name)] for name in more if _plain(name) in by_plain}
+    wanted |= {by_plain[bare_name(name)] for name in more if bare_name(name) in by_plain}
     read = tuple(name for name in names if name in wanted)
     return FileColumns(places, read, tuple(name for name in names if name not in wanted))
 
@@ -129,7 +133,7 @@ def _found(layout: str, mapped: tuple[tuple[str, str], ...], names: Group) -> Fi
 def _group(spelling: str, names: Group, by_plain: Mapping[str, str]) -> Group:
     """Return the columns that a layout's spelling stands for here; empty if there are none."""
     if _BOTH in spelling:
-        several = tuple(by_plain.get(_plain(one), "") for one in spelling.split(_BOTH))
+        several = tuple(by_plain.get(bare_name(one), "") for one in spelling.split(_BOTH))
         return several if all(several) else ()
     if spelling == _LETTERS:
         upper = tuple(sorted(name for name in names if len(name) == 1 and "A" <= name <= "Z"))
@@ -137,18 +141,18 @@ def _group(spelling: str, names: Group, by_plain: Mapping[str, str]) -> Group:
         return upper if "A" in upper else lower if lower[:2] == ("a", "b") else ()
     if spelling.endswith((_NUMBERS, _LETTERS)):
         tail = r"(\d{1,3})" if spelling.endswith(_NUMBERS) else r"([a-z])"
-        pattern = re.compile(re.escape(_plain(spelling)) + tail)
-        found = [(match.group(1), name) for name in names if (match := pattern.fullmatch(_plain(name)))]
+        pattern = re.compile(re.escape(bare_name(spelling)) + tail)
+        found = [(match.group(1), name) for name in names if (match := pattern.fullmatch(bare_name(name)))]
         in_order = tuple(name for _, name in sorted(found, key=lambda pair: (len(pair[0]), pair[0])))
         if spelling.endswith(_LETTERS):  # `options` is no option S
             in_order = tuple(name for place, (mark, name) in enumerate(sorted(found)) if mark == chr(ord("a") + place))
         # a row may have one image (`image_1`), but a single `option_1` is no choice
         if len(in_order) < 2 and not spelling.startswith("image"):
             return ()
-        first = by_plain.get(_plain(spelling))
+        first = by_plain.get(bare_name(spelling))
         return (first, *in_order) if first and in_order and found[0][0] == "2" else in_order  # `image`, `image_2`
     head, dot, rest = spelling.partition(".")
-    there = by_plain.get(_plain(head))
+    there = by_plain.get(bare_name(head))
     return () if there is None else (there + dot + rest,)
 
 
@@ -156,7 +160,8 @@ def _top(column: str, names: Group) -> str:
     return column if column in names else column.partition(".")[0]
 
 
-def _plain(name: str) -> str:
+def bare_name(name: str) -> str:
+    """Return a column's name as spellings are compared: lower case, letters and digits alone."""
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 from mmpr.sources.answer_texts import literal_list, quoted_list, text_of
-from mmpr.sources.file_columns import value_at
+from mmpr.sources.file_columns import bare_name, value_at
 from mmpr.sources.row_faults import NumberText, RowFault
 from mmpr.sources.source_records import RESPONSES
 from mmpr.sources.turns import last_reply
@@ -135,10 +134,10 @@ def responses_in(values: Mapping[str, object], names: ResponseNames) -> GivenRes
 @lru_cache(maxsize=512)
 def _columns(mapped: tuple[tuple[str, str], ...], names: tuple[str, ...]) -> dict[str, str | None]:
     """Map our names to the file's; cached, because JSON rows have few different sets of keys."""
-    own, plain = dict(mapped), {_plain(name): name for name in reversed(names)}
+    own, plain = dict(mapped), {bare_name(name): name for name in reversed(names)}
     found: dict[str, str | None] = {}
     for ours, called in RESPONSE_COLUMNS.items():
-        known = next((plain[_plain(name)] for name in called if _plain(name) in plain), None)
+        known = next((plain[bare_name(name)] for name in called if bare_name(name) in plain), None)
         # with columns.response=.., a column `responses` is not read too
         other = ours in ("response", "responses") and own.keys() & {"response", "responses"}
         found[ours] = (own[ours] or None) if ours in own else None if other else known
@@ -244,7 +243,3 @@ def _float(value: object) -> float | None:
         return float(str(value)) if isinstance(value, NumberText | int | float) else None
     except ValueError:
         return None
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", name.lower())
