@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -333,6 +334,31 @@ def test_training_changes_the_model_and_leaves_a_checkpoint_of_the_same_layout(p
     assert before.keys() == after.keys()
     assert any(not torch.equal(before[name], after[name]) for name in before)
     loaded(tmp_path / "out")
+
+
+@pytest.mark.parametrize("lora", [None, {"r": 4, "target_modules": "all-linear"}], ids=["full", "lora"])
+def test_the_average_of_the_steps_is_written_also_by_a_training_that_was_resumed(pairs, tmp_path, lora):
+    recipe = load_recipe(RECIPES / "pocket.yaml").model_copy(update={"lora": lora, "average_steps": 4})
+    arguments = {**recipe.training, "num_train_epochs": 4, "learning_rate": 1e-3, "warmup_steps": 0,
+                 "lr_scheduler_type": "constant", "save_strategy": "steps", "save_steps": 1}  # fmt: skip
+    recipe = recipe.model_copy(update={"training": arguments})
+    train(recipe, pairs, tmp_path / "whole")
+    shutil.copytree(tmp_path / "whole" / "trainer" / "checkpoint-2", tmp_path / "cut" / "trainer" / "checkpoint-2")
+    train(recipe, pairs, tmp_path / "cut", resume=True)
+    whole, cut = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "cut"))
+    assert all(torch.allclose(whole[name], cut[name], atol=1e-6) for name in whole)
+
+    def trained(step, file):
+        return load_file(tmp_path / "whole" / "trainer" / f"checkpoint-{step}" / file)
+
+    of_steps = [trained(step, "adapter_model.safetensors" if lora else "model.safetensors") for step in (3, 4)]
+    before, after = trained(3, "average.safetensors"), trained(4, "average.safetensors")
+    assert before.keys() == after.keys()
+    changed = [name for name in after if not torch.equal(before[name], after[name])]
+    assert changed
+    for name in changed:  # each step enters by a quarter
+        (stored,) = (one for one in of_steps[1] if one.replace(".weight", "") in name.replace(".default", ""))
+        assert torch.allclose(after[name], 0.75 * before[name] + 0.25 * of_steps[1][stored].float(), atol=1e-6)
 
 
 def test_the_recipe_of_internvl2_5_8b_is_one_that_trl_takes(tmp_path):

@@ -28,6 +28,7 @@ from mmpr.errors import MmprError
 from mmpr.pocket import POCKET, checkpoint_path
 from mmpr.settings.presets import read_file
 from mmpr.types import PairKind
+from pipelines.mpo.averaging import WeightAverage
 from pipelines.mpo.checkpoint import load_model, save_model
 from pipelines.mpo.held_out import HeldOut, HeldOutWatch
 from pipelines.mpo.processor import load_processor
@@ -75,6 +76,9 @@ class TrainingRecipe(BaseModel):
     beta: float = Field(default=0.1, gt=0)
     weights: Weights = Weights()
     freeze_vision: bool = Field(default=False, description="leave the vision part and its projector as they are")
+    average_steps: float | None = Field(
+        default=None, ge=1, description="write the average weights of about so many steps; None: those of the last step"
+    )
     lora: dict[str, _Setting] | None = None
     training: dict[str, _Setting] = {}
 
@@ -160,6 +164,8 @@ def train(
         **recipe.training,
     )
     processor = load_processor(folder, max_tiles=recipe.max_tiles, trust_remote_code=recipe.trust_remote_code)
+    average = WeightAverage(recipe.average_steps) if recipe.average_steps else None
+    watch = HeldOutWatch(held_out, processor) if held_out else None
     trainer = MPOTrainer(
         model=model,
         ref_model=None if recipe.lora else copy.deepcopy(model),
@@ -167,9 +173,11 @@ def train(
         train_dataset=pairs,
         processing_class=processor,
         peft_config=_lora(recipe.lora),
-        callbacks=[HeldOutWatch(held_out, processor)] if held_out else None,
+        callbacks=[callback for callback in (average, watch) if callback],
     )
     trainer.train(resume_from_checkpoint=resume)
+    if average:
+        average.write_to(trainer.model)
     trained = trainer.accelerator.unwrap_model(trainer.model)
     if trainer.accelerator.is_main_process:
         save_model(trained.merge_and_unload() if recipe.lora else trained, folder, out)
