@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 
 import pyarrow.parquet as pq
 import pytest
@@ -137,6 +138,40 @@ def test_many_questions_that_hold_one_image_each_do_not_wait_for_each_others_sec
     for thread in threads:
         thread.join(30)
     assert len(done) == 2
+
+
+def test_who_waits_for_images_at_work_waits_longer_than_for_a_fault_and_one_after_another(monkeypatch):
+    """A decode that takes longer than the patience is no deadlock; pixels that are never freed let one more in."""
+    budget = ByteBudget(100)
+    monkeypatch.setattr(decode_budget, "KEPT_BYTES", 1)
+    monkeypatch.setattr(decode_budget, "_PATIENCE_S", 0.3)
+    admitted, end = [], threading.Event()
+
+    class Pixels:
+        pass
+
+    forgotten = Pixels()
+
+    def waiter():
+        with budget.held(80):
+            admitted.append(len(admitted))
+            end.wait(30)
+
+    threads = [threading.Thread(target=waiter) for _ in range(4)]
+    with budget.held(80) as charge:
+        for thread in threads:
+            thread.start()
+        time.sleep(1.5)  # five times the patience
+        assert admitted == []
+        charge.keep(forgotten, 80)
+    while not admitted:
+        time.sleep(0.01)
+    time.sleep(1.5)
+    assert admitted == [0]  # it is at work, so the others wait for it
+    end.set()
+    for thread in threads:
+        thread.join(30)
+    assert admitted == [0, 1, 2, 3]
 
 
 def test_a_build_stores_images_that_its_engines_kept_outside_of_memory(cluster, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import threading
+import time
 import weakref
 from collections import Counter
 from collections.abc import Iterator
@@ -28,12 +29,15 @@ HOLDER: ContextVar[object | None] = ContextVar("HOLDER", default=None)
 class ByteBudget:
     """A semaphore of bytes.
 
-    A single image is always admitted. If nothing is released for a minute, one more is admitted: too much memory is
-    better than a deadlock.
+    A single image is always admitted. If nothing is at work inside `held` and nothing changes for a minute, one more is
+    admitted, and the next one a minute later: too much memory is better than a deadlock. On a busy machine one large
+    image takes longer than that to decode, so a wait for images at work never ends by itself.
     """
 
     most: int
     _used: int = 0
+    _at_work: int = 0  # blocks of `held` that have not ended
+    _changed: float = field(default_factory=time.monotonic)
     _held: Counter[int] = field(default_factory=Counter)  # bytes by holder, the oldest holder first
     oldest: int | None = None
     _room: threading.Condition = field(default_factory=threading.Condition)
@@ -43,9 +47,9 @@ class ByteBudget:
         """Hold the bytes inside the block; `Charge.keep` extends this beyond the block."""
         holder = _holder()
         with self._room:
-            while not self._admits(holder, n_bytes):
-                if not self._room.wait(_PATIENCE_S):  # nothing was released for a minute
-                    break
+            while not (self._admits(holder, n_bytes) or self._is_stuck()):
+                self._room.wait(_PATIENCE_S)
+            self._at_work += 1
             self._take(holder, n_bytes)
         if n_bytes >= LARGE_BYTES:
             _give_memory_back()
@@ -53,6 +57,8 @@ class ByteBudget:
         try:
             yield charge
         finally:
+            with self._room:
+                self._at_work -= 1
             charge.settle()
 
     def give_back(self, holder: int, n_bytes: int) -> None:
@@ -61,8 +67,12 @@ class ByteBudget:
             self._take(holder, -n_bytes)
             self._room.notify_all()
 
+    def _is_stuck(self) -> bool:
+        return not self._at_work and time.monotonic() - self._changed >= _PATIENCE_S
+
     def _take(self, holder: int, n_bytes: int) -> None:
         self._used += n_bytes
+        self._changed = time.monotonic()
         self._held[holder] += n_bytes
         if not self._held[holder]:
             del self._held[holder]

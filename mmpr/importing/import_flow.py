@@ -133,11 +133,11 @@ def _opened(folder: RunFolder, config: BuildConfig) -> tuple[Source, Index, Resp
 
 
 def _refuse_empty(source: Source, groups: RolloutGroups) -> None:
-    """Refuse a file in which no row has a response."""
+    """Refuse a file in which no row has a response that can be read."""
     if groups.facts.responses:
         return
     why = groups.facts.first_bad or f"{source.path}: has no rows"
-    raise SourceError(f"{why}; no row of {source.path} has a response: columns.response=.. names their column")
+    raise SourceError(f"{why}; no row has a usable response; if another column holds them, add columns.response=..")
 
 
 def _enter(folder: RunFolder, config: BuildConfig, source: Source, groups: RolloutGroups) -> None:
