@@ -72,10 +72,15 @@ class Store:
     Args:
         url: a local path or any fsspec URL (`s3://bucket/runs/1`, `memory://run`).
         options: arguments of fsspec's filesystem (endpoint, profile); avoid secrets here.
+
+    Raises:
+        RunFolderError: the address is empty; fsspec would take the working directory.
     """
 
     def __init__(self, url: str, options: Mapping[str, object] | None = None) -> None:
         self.url = str(url)
+        if not self.url.strip():
+            raise RunFolderError("a folder's name is empty: give a path or a URL")
         self.options = dict(options or {})
         self._fs, root = _connect(self.url, self.options)
         self._root = root.rstrip("/")

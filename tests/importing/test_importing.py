@@ -212,7 +212,12 @@ def test_the_same_rows_twice_are_counted_and_paired_once(tmp_path):
     ("content", "settings", "error", "words"),
     [
         ("", {}, SourceError, "no row"),
-        ('{"question": "a?", "answer": "2"}\n', {}, SourceError, "if another column holds them, add columns.response=.."),
+        (
+            '{"question": "a?", "answer": "2"}\n',
+            {},
+            SourceError,
+            "if another column holds them, add columns.response=..",
+        ),
         (
             '{"question": "a?", "answer": "2", "response": "2"}\n',
             {"n": 8},

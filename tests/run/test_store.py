@@ -107,3 +107,9 @@ def test_a_place_that_cannot_be_written_is_one_line_that_names_it(tmp_path: Path
 def test_an_address_that_nothing_can_open_is_one_line(url: str) -> None:
     with pytest.raises(RunFolderError, match=f"cannot open {url}: "):
         Store(url)
+
+
+@pytest.mark.parametrize("url", ["", " "])
+def test_an_empty_address_is_not_the_working_directory(url: str) -> None:
+    with pytest.raises(RunFolderError, match="name is empty"):
+        Store(url)
