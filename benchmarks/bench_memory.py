@@ -62,11 +62,12 @@ async def quick_engine() -> Engine:
 
 
 class Forgetful(ScriptedEngine):
-    """A `ScriptedEngine` whose record of prompts does not grow."""
+    """A `ScriptedEngine` that keeps no prompt: its images would stay in memory."""
 
     async def generate(self, prompt: Prompt, sampling: Sampling) -> list[Response]:
+        responses = await super().generate(prompt, sampling)
         self.prompts.clear()
-        return await super().generate(prompt, sampling)
+        return responses
 
 
 def run_build(folder: Path) -> Line:
