@@ -63,11 +63,6 @@ class Metering:
         self._left()
 
     def _beat(self, beat: Beat) -> None:
-        self._raise_totals()
-        self._meters.add("mmpr_gpu_seconds", beat.held_s)
-        self._gauges(beat)
-
-    def _raise_totals(self) -> None:
         totals = self._progress.totals
         for kind, name in _TOKENS.items():
             self._upto("mmpr_tokens", totals[name], kind=kind)
@@ -77,6 +72,8 @@ class Metering:
         ):
             for (number, host), seconds in by_place.items():
                 self._upto(name, seconds, engine=str(number), host=host)
+        self._meters.add("mmpr_gpu_seconds", beat.held_s)
+        self._gauges(beat)
 
     def _gauges(self, beat: Beat) -> None:
         self._meters.set("mmpr_engines", len(beat.pulses), state="up")
@@ -92,8 +89,7 @@ class Metering:
         self._reported[key] = total
 
     def close(self) -> None:
-        """Report what was counted since the last beat; then set the gauges of engines, requests and chunks to zero."""
-        self._raise_totals()
+        """Set the gauges of engines, requests and chunks to zero, because the build no longer has any."""
         self._gauges(Beat((), 0))
 
     def _left(self) -> None:

@@ -13,7 +13,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -523,12 +523,10 @@ def judge(
     from mmpr.sources.rollout_rows import opened_rollouts
 
     options = JudgeOptions(answer_kind=kind, relative_tolerance=tolerance, format=answer_form.value)
-    _refuse_without_verifier(verifier, verifier_model, min_margin, verifier_timeout_s)
-    printed, asked = Counter[str](), None
+    printed = Counter[str]()
     try:
         with ExitStack() as stack:
-            if verifier is not None:
-                asked = stack.enter_context(_verifier(verifier, verifier_model, min_margin, verifier_timeout_s))
+            asked = stack.enter_context(_verifier(verifier, verifier_model, min_margin, verifier_timeout_s))
             rollouts = stack.enter_context(opened_rollouts(file))
             verdicts = judge_rollouts(rollouts, options=options, time_limit_s=time_limit_s, verifier=asked)
             # One pass: each verdict is printed as soon as it is counted.
@@ -557,8 +555,17 @@ def _refuse_without_verifier(
         raise typer.BadParameter("works only with --verifier", param_hint="--min-margin")
 
 
-def _verifier(named: str, model: str | None, min_margin: float | None, timeout_s: float | None) -> Verifier:
-    """Return the verifier that --verifier names: a server, or a model that vLLM runs here."""
+def _verifier(
+    named: str | None, model: str | None, min_margin: float | None, timeout_s: float | None
+) -> AbstractContextManager[Verifier | None]:
+    """Return the verifier that --verifier names: a server, or a model that vLLM runs here; None without --verifier.
+
+    Raises:
+        BadParameter: as `_refuse_without_verifier` does.
+    """
+    _refuse_without_verifier(named, model, min_margin, timeout_s)
+    if named is None:
+        return nullcontext()
     from mmpr.builder.verifier_session import Verifier
 
     model, url = (model, named) if _is_url(named) else (named, None)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from mmpr.exporting.export_records import Unfit
 from mmpr.image_tags import IMAGE_TAG
 from mmpr.prompts import count_tags, has_media_tag
+from mmpr.run.columns import text_of_parts
 from mmpr.types import Message, TableRow
 
 # Tags that some trainer replaces by media; <IMG_CONTEXT> is a token in InternVL's vocabulary.
@@ -62,14 +63,8 @@ def turns_of(row: TableRow) -> tuple[Message, ...]:
 
     The text of a single question is the column `question`; earlier turns are joined from their content parts.
     """
-    turns = [Message(turn["role"], _text(turn["content"] or ())) for turn in row["prompt"] or ()]
+    turns = [Message(turn["role"], text_of_parts(turn["content"] or ())) for turn in row["prompt"] or ()]
     spoken = [turn for turn in turns if turn.role != "system"]
     if not spoken or spoken[-1].role != "user" or row["question"] is None:
         return ()
     return tuple(turns) if len(spoken) > 1 else (*turns[:-1], Message("user", row["question"]))
-
-
-def _text(parts: Sequence[TableRow]) -> str:
-    """Join content parts, the inverse of `content_parts`: a tag is on its own line."""
-    text = "".join(f"{IMAGE_TAG}\n" if part["type"] == "image" else part["text"] or "" for part in parts)
-    return text.removesuffix("\n") if parts and parts[-1]["type"] == "image" else text

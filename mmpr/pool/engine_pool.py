@@ -68,6 +68,9 @@ class _EngineSlot:
     def up(self) -> bool:
         return self.actor is not None and self.starting is None and self.unfit is None
 
+    def ask_pulse(self) -> None:
+        self.asked, self.asked_at = self.actor.pulse.remote(), time.monotonic()
+
     def pace(self, now: float) -> float | None:
         """Return seconds per chunk, with a held chunk counted as half done; None before the first one is done."""
         return (now - self.worked_since) / (self.done + len(self.leases) / 2) if self.done else None
@@ -384,19 +387,17 @@ class Pool:
                     slot.pulse = ray.get(slot.asked)
                 slot.asked = None
             if slot.asked is None and (slot.up or self._is_placed(slot)):
-                slot.asked, slot.asked_at = slot.actor.pulse.remote(), time.monotonic()
+                slot.ask_pulse()
 
     def _last_pulses(self) -> Iterator[Event]:
         """Ask every engine that is up once more; an engine that is silent or lost keeps the last pulse it sent."""
-        for slot in self._slots:
-            if slot.up:
-                slot.asked, slot.asked_at = slot.actor.pulse.remote(), time.monotonic()
-        asked = [slot.asked for slot in self._slots if slot.up]
-        if asked:
-            ray.wait(asked, num_returns=len(asked), timeout=_LAST_PULSE_S)
-        for slot in self._slots:
-            if slot.up:
-                yield from self._read_pulse(slot)
+        up = [slot for slot in self._slots if slot.up]
+        for slot in up:
+            slot.ask_pulse()
+        if up:
+            ray.wait([slot.asked for slot in up], num_returns=len(up), timeout=_LAST_PULSE_S)
+        for slot in up:
+            yield from self._read_pulse(slot)
 
     def _read_pulse(self, slot: _EngineSlot) -> Iterator[Event]:
         if slot.asked is None:

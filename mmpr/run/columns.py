@@ -354,6 +354,12 @@ def _judging_columns(chosen: StoredResponse, rejected: StoredResponse) -> TableR
     }
 
 
+def text_of_parts(parts: Sequence[TableRow], tag: str = IMAGE_TAG) -> str:
+    """Join content parts, the inverse of `content_parts`: an image is a tag on its own line."""
+    text = "".join(f"{tag}\n" if part["type"] == "image" else part["text"] or "" for part in parts)
+    return text.removesuffix("\n") if parts and parts[-1]["type"] == "image" else text
+
+
 def content_parts(text: str) -> list[dict[str, str | None]]:
     """Split a turn's text into content parts: one image part per tag, without the line break after the tag."""
     first, *others = text.split(IMAGE_TAG)

@@ -1,7 +1,7 @@
 """Average the weights of a training's steps: single steps of preference training differ more than their average.
 
-In our experiment (docs/training.md), the last step's model lost some kinds of questions by chance, another one with
-each seed; the average of the last steps did not.
+In our trials (benchmarks/NOTES.md), the average was at least as good as the last step of the same training, which had
+lost a kind of questions on one seed. It is no cure: another training lost comparisons in its average too.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from transformers import InternVLProcessor, PreTrainedTokenizerBase
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
 from transformers.processing_utils import ProcessorMixin
 
+from mmpr.run.columns import text_of_parts
 from pipelines.mpo.checkpoint import CONTEXT, layout_of, load_tokenizer
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, which InternVL uses
@@ -46,14 +47,8 @@ class PairProcessor(InternVLProcessor):  # type: ignore[misc]
 
 
 def _text_of(content: str | list[dict[str, Any]]) -> str:
-    """Join content parts. An image is on its own line, as in a build's prompts and in InternVL's own template.
-
-    The rows of a dataset have no line break after an image, because other templates add theirs.
-    """
-    if isinstance(content, str):
-        return content
-    text = "".join(f"{CONTEXT}\n" if part["type"] == "image" else part["text"] for part in content)
-    return text.removesuffix("\n") if content and content[-1]["type"] == "image" else text
+    """Return a turn's text as in a build's prompt; a row has no line break after an image, for templates add theirs."""
+    return content if isinstance(content, str) else text_of_parts(content, CONTEXT)
 
 
 def load_processor(folder: Path, *, max_tiles: int | None = None, trust_remote_code: bool = False) -> PairProcessor:
