@@ -14,7 +14,7 @@ from datasets import Dataset
 from datasets import Image as ImageColumn
 from peft import LoraConfig
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 from trl import DPOConfig
 
@@ -359,6 +359,24 @@ def test_the_average_of_the_steps_is_written_also_by_a_training_that_was_resumed
     for name in changed:  # each step enters by a quarter
         (stored,) = (one for one in of_steps[1] if one.replace(".weight", "") in name.replace(".default", ""))
         assert torch.allclose(after[name], 0.75 * before[name] + 0.25 * of_steps[1][stored].float(), atol=1e-6)
+
+
+@pytest.mark.parametrize("lora", [None, {"r": 4, "target_modules": "all-linear"}], ids=["full", "lora"])
+def test_a_share_of_the_initial_model_is_in_the_weights_that_are_written(pairs, tmp_path, lora):
+    exact = shutil.copytree(POCKET, tmp_path / "exact")  # in float32: bfloat16 rounds by more than these steps change
+    before = {name: weight.float() for name, weight in load_file(POCKET / "model.safetensors").items()}
+    save_file(before, exact / "model.safetensors", metadata={"format": "pt"})
+    recipe = load_recipe(RECIPES / "pocket.yaml").model_copy(
+        update={"lora": lora, "model": str(exact), "average_steps": None}
+    )
+    recipe = recipe.model_copy(update={"training": {**recipe.training, "max_steps": 2, "learning_rate": 1e-3,
+                                                    "warmup_steps": 0}})  # fmt: skip
+    for name, share in (("none", 0.0), ("quarter", 0.25)):
+        train(recipe.model_copy(update={"initial_share": share}), pairs, tmp_path / name)
+    trained, mixed = (load_file(tmp_path / name / "model.safetensors") for name in ("none", "quarter"))
+    assert any(not torch.allclose(before[name], trained[name], atol=1e-4) for name in before)
+    for name, weight in before.items():
+        assert torch.allclose(mixed[name], 0.25 * weight + 0.75 * trained[name], atol=1e-6)
 
 
 def test_the_recipe_of_internvl2_5_8b_is_one_that_trl_takes(tmp_path):

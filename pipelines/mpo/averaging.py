@@ -1,7 +1,8 @@
-"""Average the weights of a training's steps: single steps of preference training differ more than their average.
+"""Average weights: of a training's steps, and of the trained model with the model before the training.
 
-In our trials (benchmarks/NOTES.md), the average was at least as good as the last step of the same training, which had
-lost a kind of questions on one seed. It is no cure: another training lost comparisons in its average too.
+Single steps of preference training differ more than their average does. A preference is learnt in few steps, and what
+the steps after them lose of the model's skills is partly regained on the line between the two models (Wortsman et al.,
+"Robust fine-tuning of zero-shot models", 2022). Our trials are in benchmarks/NOTES.md.
 """
 
 from __future__ import annotations
@@ -50,6 +51,17 @@ class WeightAverage(TrainerCallback):  # type: ignore[misc]
         with torch.no_grad():
             for name, parameter in _trained(model):
                 parameter.copy_(self._average[name])
+
+
+def mix_with_initial(model: nn.Module, initial: nn.Module, share: float) -> None:
+    """Replace each weight of the model by `(1 - share) * its own + share * that of the initial model`.
+
+    Both have the same parameters by name; a LoRA is merged before.
+    """
+    before = dict(initial.named_parameters())
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.lerp_(before[name].to(parameter), share)
 
 
 def _trained(model: nn.Module) -> list[tuple[str, nn.Parameter]]:

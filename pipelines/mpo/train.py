@@ -28,7 +28,7 @@ from mmpr.errors import MmprError
 from mmpr.pocket import POCKET, checkpoint_path
 from mmpr.settings.presets import read_file
 from mmpr.types import PairKind
-from pipelines.mpo.averaging import WeightAverage
+from pipelines.mpo.averaging import WeightAverage, mix_with_initial
 from pipelines.mpo.checkpoint import load_model, save_model
 from pipelines.mpo.held_out import HeldOut, HeldOutWatch
 from pipelines.mpo.processor import load_processor
@@ -78,6 +78,9 @@ class TrainingRecipe(BaseModel):
     freeze_vision: bool = Field(default=False, description="leave the vision part and its projector as they are")
     average_steps: float | None = Field(
         default=None, ge=1, description="write the average weights of about so many steps; None: those of the last step"
+    )
+    initial_share: float = Field(
+        default=0, ge=0, lt=1, description="share of the model before the training in the weights that are written"
     )
     lora: dict[str, _Setting] | None = None
     training: dict[str, _Setting] = {}
@@ -149,7 +152,8 @@ def train(
         MmprError: the held-out questions cannot be read.
     """
     folder = checkpoint_of(recipe)
-    model = load_model(folder, dtype=getattr(torch, recipe.dtype), trust_remote_code=recipe.trust_remote_code)
+    dtype: torch.dtype = getattr(torch, recipe.dtype)
+    model = load_model(folder, dtype=dtype, trust_remote_code=recipe.trust_remote_code)
     if recipe.freeze_vision:
         model.model.vision_tower.requires_grad_(False)
         model.model.multi_modal_projector.requires_grad_(False)
@@ -180,7 +184,11 @@ def train(
         average.write_to(trainer.model)
     trained = trainer.accelerator.unwrap_model(trainer.model)
     if trainer.accelerator.is_main_process:
-        save_model(trained.merge_and_unload() if recipe.lora else trained, folder, out)
+        trained = trained.merge_and_unload() if recipe.lora else trained
+        if recipe.initial_share:
+            initial = load_model(folder, dtype=dtype, trust_remote_code=recipe.trust_remote_code)
+            mix_with_initial(trained, initial, recipe.initial_share)
+        save_model(trained, folder, out)
     logged: list[dict[str, float]] = trainer.state.log_history
     return logged
 
