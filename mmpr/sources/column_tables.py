@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _MOST_IMAGE_BYTES = 200_000_000  # of one row's images; the decoder has its own limits
-_PIECE_BYTES = 64_000_000
+_PIECE_BYTES = 16_000_000
+_POINTER_BYTES = 8  # of a value in a list or record
+_MOST_SIZES = 20_000_000  # values whose sizes are computed at the same time
 _PYTHON_ROWS = 16  # rows that are Python values at the same time: their images may have some MB each
 _IMAGE_BYTES = re.compile(r"jpe?g|png|webp|ima?ge?|picture|photo")
 _NO_IMAGE = re.compile(r"audio|sound|speech|video|mp[34]|wav|pdf")
@@ -302,31 +304,87 @@ def _worded(values: dict[str, Any], labels: dict[str, list[str]]) -> dict[str, A
 
 
 def value_sizes(values: pa.Array) -> npt.NDArray[np.int64]:
-    """Return the bytes of each value: the length of texts and bytes, the sum over lists and records."""
+    """Return about the bytes that each value takes as Python objects, without making these.
+
+    Texts and bytes count by their length, lists and records by what they contain. A value that is stored once and
+    contained in many lists counts in each of them.
+    """
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
+    import pyarrow.types as kinds
 
     kind = values.type
     if isinstance(values, pa.ExtensionArray):
         return value_sizes(values.storage)
     if isinstance(values, pa.DictionaryArray):
-        # the appended 0 is the size of a null, whose index points there
-        each = np.append(value_sizes(values.dictionary), 0)
+        # the appended size is that of a null, whose index points there
+        each = np.append(value_sizes(values.dictionary), _POINTER_BYTES)
         places = np.asarray(pc.fill_null(values.indices, len(each) - 1).to_numpy(zero_copy_only=False), np.int64)
         return np.asarray(each[places], np.int64)
-    if pa.types.is_struct(kind):
-        sizes = np.full(len(values), 8, np.int64)
+    if kinds.is_run_end_encoded(kind):
+        runs = pa.RunEndEncodedArray.from_arrays(values.run_ends, pa.array(value_sizes(values.values)))
+        return np.asarray(pc.run_end_decode(runs.slice(values.offset, len(values))), np.int64)
+    if kinds.is_struct(kind):
+        sizes = np.zeros(len(values), np.int64)
         for child in values.flatten():
             sizes += value_sizes(child)
-        return sizes
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        inner = values.flatten()  # without the values behind nulls and before the slice
-        sums = np.concatenate(([0], np.cumsum(value_sizes(inner))))
-        lengths = np.asarray(pc.fill_null(pc.list_value_length(values), 0).to_numpy(zero_copy_only=False), np.int64)
-        ends = np.cumsum(lengths)
-        return np.asarray(8 + sums[ends] - sums[ends - lengths], np.int64)
-    try:
-        return np.asarray(pc.fill_null(pc.binary_length(values), 0).to_numpy(zero_copy_only=False), np.int64)
-    except pa.ArrowNotImplementedError:  # numbers, and other types of fixed size
-        return np.full(len(values), max(8, -(-values.nbytes // max(1, len(values)))), np.int64)
+        return _POINTER_BYTES + sizes * _valid(values)
+    if kinds.is_union(kind):
+        largest = (int(value_sizes(values.field(i)).max(initial=0)) for i in range(kind.num_fields))
+        return np.full(len(values), _POINTER_BYTES + max(largest, default=0), np.int64)
+    if kind.num_fields:
+        return _list_sizes(*_list_places(values))
+    if kinds.is_string_view(kind) or kinds.is_binary_view(kind):
+        views = np.frombuffer(values.buffers()[1], np.int32)[::4]  # a view has 16 bytes; the first four are its length
+        lengths = views[values.offset : values.offset + len(values)] * _valid(values)
+    elif kinds.is_primitive(kind) or kinds.is_null(kind) or kinds.is_decimal(kind):
+        return np.full(len(values), max(_POINTER_BYTES, 0 if kinds.is_null(kind) else kind.bit_width // 8), np.int64)
+    else:
+        lengths = pc.fill_null(pc.binary_length(values), 0).to_numpy(zero_copy_only=False)
+    return np.asarray(lengths, np.int64) + _POINTER_BYTES
+
+
+def _valid(values: pa.Array) -> npt.NDArray[np.bool_]:
+    import numpy as np
+
+    return np.asarray(values.is_valid().to_numpy(zero_copy_only=False), np.bool_)
+
+
+def _list_places(values: pa.Array) -> tuple[pa.Array, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return what lists of any kind contain: the values of all of them, the start of each list in these, its length."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.types as kinds
+
+    kind, n = values.type, len(values)
+    if kinds.is_fixed_size_list(kind):
+        starts = (values.offset + np.arange(n, dtype=np.int64)) * kind.list_size
+        return values.values, starts, kind.list_size * _valid(values).astype(np.int64)
+    offsets = values.offsets.to_numpy(zero_copy_only=False).astype(np.int64)
+    if kinds.is_list_view(kind) or kinds.is_large_list_view(kind):
+        return values.values, offsets, values.sizes.to_numpy(zero_copy_only=False).astype(np.int64) * _valid(values)
+    inner = pa.StructArray.from_arrays([values.keys, values.items], ["key", "value"]) if kinds.is_map(kind) else None
+    return values.values if inner is None else inner, offsets[:-1], np.diff(offsets) * _valid(values)
+
+
+def _list_sizes(
+    values: pa.Array, starts: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    import numpy as np
+
+    empty = _POINTER_BYTES * (1 + lengths)
+    if not lengths.any():
+        return empty
+    # an empty list may start anywhere
+    low, high = int(starts[lengths > 0].min()), int((starts + lengths)[lengths > 0].max())
+    if high - low > _MOST_SIZES:
+        # values without bytes, such as nulls, may be very many
+        if len(lengths) == 1:
+            return empty
+        half = len(lengths) // 2
+        parts = _list_sizes(values, starts[:half], lengths[:half]), _list_sizes(values, starts[half:], lengths[half:])
+        return np.concatenate(parts)
+    sums = np.concatenate(([0], np.cumsum(value_sizes(values.slice(low, high - low)))))
+    first = np.where(lengths > 0, starts - low, 0)
+    return np.asarray(_POINTER_BYTES + sums[first + lengths] - sums[first], np.int64)

@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from mmpr.sources.streams import head, unpacked
 _PROVING_ROWS = 500  # rows that may show that a file's answers differ from those of its layout
 _LAYOUT_MARGIN = 3  # a single wrong label in a published data set proves nothing
 _HEAD_BYTES = 4096
-_LONG_CHARS = 100_000
+_LONG_CHARS, _ROW_CHARS = 100_000, 1_000_000  # kept of one column, and of all columns of a row
 _ROWS = 200  # rows that are examined for the layout: rows of JSON may differ in their keys
 # `answer_idx`, and the class that GeoQA names `label`: counted from 0 unless a row proves another rule.
 _INDEX_NAME = re.compile(r"(?:idx|index|Idx|Index)$|^(?:label|cop)$")
@@ -103,7 +104,7 @@ def _margin(source: Source) -> int:
 def first_rows(source: Source) -> Iterator[Mapping[str, object]]:
     """Yield the values of at most 200 rows of one file, without image bytes and without unreadable rows.
 
-    Long texts are cut, because they are base64 images, and 200 of them may have gigabytes.
+    Long texts and lists are cut, because they are base64 images, and 200 of them may have gigabytes.
     """
     offset, number = 0, 0
     try:
@@ -115,17 +116,23 @@ def first_rows(source: Source) -> Iterator[Mapping[str, object]]:
         span = LeaseRange((Span(header, _ROWS, header, offset, number),))
         for _, _, values in raw_values(source, span, hashlib.sha256()):
             if values is not None:
-                yield {name: _shortened(value) for name, value in values.items()}
+                most = min(_LONG_CHARS, _ROW_CHARS // max(1, len(values)))
+                yield {name: _shortened(value, most) for name, value in values.items()}
     except SourceError:  # the file has fewer rows; other faults are reported when the rows are counted
         return
 
 
-def _shortened(value: object) -> object:
+def _shortened(value: object, most: int) -> object:
+    """Cut a value to about `most` characters; each of its parts keeps an equal number of them, at least 100."""
     if isinstance(value, str):
-        return value if len(value) <= _LONG_CHARS else value[:_LONG_CHARS]
+        return value if len(value) <= most else value[:most]
     if isinstance(value, list):
-        return [_shortened(one) for one in value]
-    return {key: _shortened(one) for key, one in value.items()} if isinstance(value, dict) else value
+        kept = value[: max(1, most // 100)]
+        return [_shortened(one, most // len(kept)) for one in kept]
+    if isinstance(value, dict):
+        kept = dict(islice(value.items(), max(1, most // 100)))
+        return {key: _shortened(one, most // len(kept)) for key, one in kept.items()}
+    return value
 
 
 def _check_mapped(source: Source, seen: list[str]) -> None:

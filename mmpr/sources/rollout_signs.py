@@ -16,6 +16,8 @@ from mmpr.sources.row_reader import read_with_values
 from mmpr.sources.source_records import Index, Source
 from mmpr.types import Question
 
+_Texts = dict[str, tuple[int, int]]  # of a row: the hash and the length of each text, by column
+
 _RESPONSES = ("response", "responses", "rejected_response")
 _ROWS = 200  # rows that are examined
 _LEAST = 5  # fewest repeated questions for a warning
@@ -47,22 +49,22 @@ def _repeats(source: Source, counted: Index, unread: tuple[str, ...]) -> tuple[i
     """Count the first rows that repeat an earlier question, and find the text column in which most of these differ."""
     parts = tuple(replace(part, beside=unread) for part in source.parts)
     source = replace(source, beside=unread, parts=parts)  # a table reads only requested columns
-    seen: defaultdict[object, list[Mapping[str, object]]] = defaultdict(list)
+    seen: defaultdict[int, list[_Texts]] = defaultdict(list)
     for question, values in _first_rows(source, counted):
-        seen[question.text, question.answer, question.images, question.choices].append(values)
+        texts = {name: value for name in unread if isinstance(value := values.get(name), str)}
+        # a row may have 10 MB: keep hashes
+        asked = hash((question.text, question.answer, question.images, question.choices))
+        seen[asked].append({name: (hash(text), len(text)) for name, text in texts.items()})
     repeated = sum(len(rows) - 1 for rows in seen.values())
     several = [rows for rows in seen.values() if len(rows) > 1]
-    differing = {
-        name: sum(len({row[name] for row in rows if isinstance(row.get(name), str)}) > 1 for rows in several)
-        for name in unread
-    }
+    differing = {name: sum(len({row[name] for row in rows if name in row}) > 1 for rows in several) for name in unread}
     best = max(differing, key=lambda name: (differing[name], _mean_length(name, several)), default=None)
     return repeated, best if best and differing[best] and _mean_length(best, several) > _SHORT else None
 
 
-def _mean_length(name: str, groups: list[list[Mapping[str, object]]]) -> float:
-    texts = [str(row[name]) for rows in groups for row in rows if isinstance(row.get(name), str)]
-    return sum(map(len, texts)) / max(1, len(texts))
+def _mean_length(name: str, groups: list[list[_Texts]]) -> float:
+    lengths = [row[name][1] for rows in groups for row in rows if name in row]
+    return sum(lengths) / max(1, len(lengths))
 
 
 def _first_rows(source: Source, counted: Index) -> Iterator[tuple[Question, Mapping[str, object]]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from sys import getsizeof
 from uuid import UUID
 
 from mmpr.image_tags import without_tags
@@ -21,6 +22,8 @@ from mmpr.sources.source_records import Source
 from mmpr.sources.turns import columns_of, reply_of
 from mmpr.types import Question, Reason, Skip, Stage
 
+# About 250,000 tokens of English. A chunk holds the texts of 128 questions, and an engine works on several chunks.
+_MOST_TEXT_BYTES = 1_000_000
 _URI = re.compile(r"data:|[A-Za-z][A-Za-z0-9+.:-]{0,40}://")  # matches InternVL's `vc-reader:s3://` too
 
 
@@ -43,6 +46,7 @@ def skip(source: Source, row: int, fault: RowFault, question_id: str | None = No
 
 
 def _question(ours: Mapping[str, object], source: Source, row: int) -> Question:
+    _refuse_long(ours)
     text = _text(ours, "question") or ""
     history = _history(ours["history"])
     language = _language(_text(ours, "language") or source.language, text)
@@ -89,6 +93,22 @@ def _unfolded(ours: Mapping[str, object], source: Source) -> Mapping[str, object
             replies = ("answer", "chosen") if source.beside else ()
             return {**ours, **{column: own for column, own in found.items() if column not in replies}}
     return ours
+
+
+def _refuse_long(ours: Mapping[str, object]) -> None:
+    """Raise `RowFault` if the texts of a question are longer than any model reads; embedded images do not count."""
+    size, left = 0, list(ours.values())
+    while left:
+        value = left.pop()
+        if isinstance(value, dict):
+            left.extend(value.values())
+        elif isinstance(value, list | tuple):
+            left.extend(value)
+        elif isinstance(value, str) and not value.startswith("data:"):
+            size += getsizeof(value)
+    if size > _MOST_TEXT_BYTES:
+        limit = f"the limit is {_MOST_TEXT_BYTES:,}"
+        raise RowFault(Reason.PROMPT_TOO_LONG, f"its texts take {size:,} bytes, {limit}: shorten them")
 
 
 def _check_tags(row: TaggedRow, *, videos: bool) -> None:
