@@ -130,8 +130,8 @@ def _shortened(value: object, most: int) -> object:
         kept = value[: max(1, most // 100)]
         return [_shortened(one, most // len(kept)) for one in kept]
     if isinstance(value, dict):
-        kept = dict(islice(value.items(), max(1, most // 100)))
-        return {key: _shortened(one, most // len(kept)) for key, one in kept.items()}
+        named = list(islice(value.items(), max(1, most // 100)))
+        return {key: _shortened(one, most // len(named)) for key, one in named}
     return value
 
 
