@@ -42,8 +42,10 @@ VERBS = [
     ("settings", "--presets"),
     ("build", "--source", "vqa.jsonl", "--out", "out", "temprature=1"),
     ("build", "--temperature", "0.5"),
-    ("build", "--help"),
-    ("export", "--help"),
+    ("--help",),
+    *((verb, "--help") for verb in ("build", "demo", "eval", "import", "pair", "ask-verifier", "merge", "verify")),
+    *((verb, "--help") for verb in ("status", "report", "explain", "peek", "export", "push", "check", "judge")),
+    ("settings", "--help"),
 ]
 MARK = "=== the next verb ==="
 # Without Ray, which would start anew in each program, pairing works in the process itself.
@@ -63,6 +65,7 @@ for words in json.loads(sys.argv[1]):
 WAITING = re.compile("^[\u2800-\u28ff] |…\\s*$")  # the last that a spinner drew
 ERASED = re.compile(r"[^\n]*(?:\n\r?\x1b\[1A)?\x1b\[2K")  # what is waited for: a spinner's line, drawn over and erased
 JSON_LINE = re.compile(r'\{"id": .*\}')  # for programs: as long as it is
+UNWRAPPED = re.compile(JSON_LINE.pattern + r"| +\$ mmpr .*")  # a command to copy: wrapped by the terminal, it stays one
 
 
 def at_width(columns, folder):
@@ -107,7 +110,8 @@ def folder(tmp_path_factory):
 
 
 def words(lines):
-    return {word.strip(",()") for line in lines for word in re.split(r"[\s=]+", line)}
+    # a help text may be broken after a hyphen, by typer's own wrapping
+    return {word.strip(",()") for line in lines for word in re.split(r"[\s=-]+", line)}
 
 
 def test_every_line_of_every_verb_keeps_to_60_columns_and_breaks_no_word(folder):
@@ -115,9 +119,16 @@ def test_every_line_of_every_verb_keeps_to_60_columns_and_breaks_no_word(folder)
     assert len(narrow) == len(wide) == len(VERBS)
     for verb, lines, unbroken in zip(VERBS, narrow, wide, strict=True):
         assert lines != [""], verb
-        long = [line for line in lines if cell_len(line) > 60 and not JSON_LINE.fullmatch(line)]
+        long = [line for line in lines if cell_len(line) > 60 and not UNWRAPPED.fullmatch(line)]
         assert all(max(map(len, line.split())) > 45 for line in long), (verb, long)  # a path, a choice of formats
         assert words(lines) - words(unbroken) - pieces(unbroken) == set(), verb
+
+
+def test_the_list_of_verbs_has_a_whole_line_for_each_at_60_columns(folder):
+    lines = dict(zip(VERBS, at_width(60, folder), strict=True))[("--help",)]
+    listed = [line.split(None, 1) for line in lines[lines.index("Commands:") + 1 :]]
+    assert {name for name, _ in listed} == {verb[0] for verb in VERBS if verb[1:] == ("--help",)}
+    assert not [words for words in listed if words[1].endswith(".")]  # `Build pairs; run the same...`
 
 
 def pieces(unbroken):

@@ -18,11 +18,16 @@ def ask_verifier(
     model: Annotated[
         str | None,
         typer.Option(
-            "--model", help="Who is asked: self (the run's own model), a checkpoint folder, a Hub repository."
+            "--model",
+            metavar="NAME",
+            help="Who is asked: self (the run's own model), a checkpoint folder, a Hub repository.",
         ),
     ] = None,
     url: Annotated[
-        str | None, typer.Option("--url", help="Base URL of a server that serves --model, such as http://host:8000/v1.")
+        str | None,
+        typer.Option(
+            "--url", metavar="URL", help="Base URL of a server that serves --model, such as http://host:8000/v1."
+        ),
     ] = None,
     anew: Annotated[
         bool, typer.Option("--anew", help="Replace the answers of a verifier that was asked before.")

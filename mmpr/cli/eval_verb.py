@@ -31,9 +31,12 @@ def evaluate(
         typer.Argument(metavar="DIR | KEY=VALUE", help="Finished runs to print, or settings."),
     ] = None,
     source: Annotated[
-        str | None, typer.Option(help="Questions with answers: a file, a folder, or hf://owner/name:split.")
+        str | None,
+        typer.Option(metavar="PATH", help="Questions with answers: a file, a folder, or hf://owner/name:split."),
     ] = None,
-    out: Annotated[str | None, typer.Option(help="The run folder: a local path or any fsspec URL.")] = None,
+    out: Annotated[
+        str | None, typer.Option(metavar="DIR", help="The run folder: a local path or any fsspec URL.")
+    ] = None,
     config: ConfigOption = None,
     limit: LimitOption = None,
     image_root: RootOption = None,

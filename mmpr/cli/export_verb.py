@@ -41,23 +41,31 @@ def _window(text: str) -> tuple[float, float]:
 
 def export(
     folder: Folder,
-    format: Annotated[_Format, typer.Option("--format", help="The trainer's format.", show_default=False)],
-    to: Annotated[Path, typer.Option("--to", help="A new or empty local folder.", show_default=False)],
+    format: Annotated[
+        _Format, typer.Option("--format", metavar="NAME", help="The trainer's format, see above.", show_default=False)
+    ],
+    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="A new or empty local folder.", show_default=False)],
     strict: Annotated[
         bool, typer.Option("--strict", help="End at the first pair or question that the trainer cannot use.")
     ] = False,
     max_chars: Annotated[
         int | None,
-        typer.Option(min=1, help="Characters of prompt and answer that the trainer reads; what is longer is left out."),
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Characters of prompt and answer that the trainer reads; what is longer is left out.",
+        ),
     ] = None,
     accuracy: Annotated[
         str | None,
         typer.Option(
-            help="Training sets: keep questions whose fraction of correct responses is in LOW:HIGH, such as 0.2:0.8."
+            metavar="LOW:HIGH",
+            help="Training sets: keep questions whose fraction of correct responses is in LOW:HIGH, such as 0.2:0.8.",
         ),
     ] = None,
     per_question: Annotated[
-        int | None, typer.Option(min=1, help="kto, sft, orm: most responses of one label for each question.")
+        int | None,
+        typer.Option(metavar="N", min=1, help="kto, sft, orm: most responses of one label for each question."),
     ] = None,
 ) -> None:
     """Write a finished run in a trainer's own format, with a file or command that starts the training.

@@ -15,10 +15,14 @@ def import_rollouts(
     context: typer.Context,
     file: Annotated[str, typer.Argument(metavar="FILE", help="File of questions with responses.", show_default=False)],
     out: Annotated[
-        str, typer.Option("--out", help="The run folder: a local path or any fsspec URL.", show_default=False)
+        str,
+        typer.Option(
+            "--out", metavar="DIR", help="The run folder: a local path or any fsspec URL.", show_default=False
+        ),
     ],
     model: Annotated[
-        str | None, typer.Option("--model", help="The model that answered, for rows that do not name one.")
+        str | None,
+        typer.Option("--model", metavar="NAME", help="The model that answered, for rows that do not name one."),
     ] = None,
     config: ConfigOption = None,
     image_root: RootOption = None,

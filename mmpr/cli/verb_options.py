@@ -24,15 +24,19 @@ UsageError: Any = typer.BadParameter.__mro__[1]  # of the click that typer uses,
 SourceOption = Annotated[
     str | None,
     typer.Option(
-        "--source", help="Questions: a file, a folder, or hf://owner/name:split. Default: source in --config."
+        "--source",
+        metavar="PATH",
+        help="Questions: a file, a folder, or hf://owner/name:split. Default: source in --config.",
     ),
 ]
 ConfigOption = Annotated[
     Path | None,
-    typer.Option("--config", help="YAML file of settings, or the name of a preset (`mmpr settings --presets`)."),
+    typer.Option(
+        "--config", metavar="FILE", help="YAML file of settings, or the name of a preset (`mmpr settings --presets`)."
+    ),
 ]
 LimitOption = Annotated[
-    int | None, typer.Option("--limit", min=1, help="Use only this many questions, as a seeded sample.")
+    int | None, typer.Option("--limit", metavar="N", min=1, help="Use only this many questions, as a seeded sample.")
 ]
 Settings = Annotated[
     list[str] | None,
@@ -40,10 +44,16 @@ Settings = Annotated[
 ]
 Folder = Annotated[str, typer.Argument(metavar="DIR", help="A run folder.", show_default=False)]
 RootOption = Annotated[
-    str | None, typer.Option(help="Folder that relative image paths start from. Default: the folder of the source.")
+    str | None,
+    typer.Option(metavar="DIR", help="Folder that relative image paths start from. Default: the folder of the source."),
 ]
 StrictOption = Annotated[bool, typer.Option("--strict", help="End the run at the first bad row or image.")]
 LogOption = Annotated[LogFormat, typer.Option(help="Form of messages on stderr: text lines or JSON.")]
+
+
+def examples(*commands: str) -> str:
+    """Return the end of a verb's help: commands to copy, each on a line of its own that is never wrapped."""
+    return "\n".join(["\b", "Example:" if len(commands) == 1 else "Examples:", *(f"  $ {one}" for one in commands)])
 
 
 def sorted_words(words: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -54,6 +54,7 @@ from mmpr.cli.verb_options import (
     UsageError,
     build_folder,
     debugging,
+    examples,
     given,
     settings_of,
     sorted_words,
@@ -156,13 +157,19 @@ _MISSING = "give --source (or sources in --config) and --out, or give --job"
 _Form = StrEnum("_Form", ("final", "boxed", "think", "any"))
 
 
-@app.command(epilog="Examples:  mmpr build --source vqa.jsonl --out runs/mine n=16   |   mmpr build --job jobs.yaml")
+@app.command(
+    short_help="Build preference pairs, or resume",
+    epilog=examples("mmpr build --source vqa.jsonl --out runs/mine n=16", "mmpr build --job jobs.yaml"),
+)
 def build(
     context: typer.Context,
     source: SourceOption = None,
-    out: Annotated[str | None, typer.Option(help="The run folder: a local path or any fsspec URL.")] = None,
+    out: Annotated[
+        str | None, typer.Option(metavar="DIR", help="The run folder: a local path or any fsspec URL.")
+    ] = None,
     job: Annotated[
-        Path | None, typer.Option(help="YAML file that names several sources, instead of --source and --out.")
+        Path | None,
+        typer.Option(metavar="FILE", help="YAML file that names several sources, instead of --source and --out."),
     ] = None,
     config: ConfigOption = None,
     limit: LimitOption = None,
@@ -211,11 +218,13 @@ def _build_job(context: typer.Context, job: Path, overrides: list[str]) -> None:
         raise typer.Exit(EXIT_FAILING)
 
 
-@app.command(epilog="Example:  mmpr demo && mmpr peek runs/demo")
+@app.command(short_help="Build pairs from demo questions", epilog=examples("mmpr demo && mmpr peek runs/demo"))
 def demo(
     context: typer.Context,
-    out: Annotated[Path, typer.Option("--out", help="Folder for the questions and the run.")] = Path("runs"),
-    n: Annotated[int, typer.Option("--n", min=8, help="How many questions.")] = 200,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the questions and the run.")] = Path(
+        "runs"
+    ),
+    n: Annotated[int, typer.Option("--n", metavar="N", min=8, help="How many questions.")] = 200,
     questions_only: Annotated[
         bool, typer.Option("--questions-only", help="Write the questions and build nothing.")
     ] = False,
@@ -237,22 +246,30 @@ def demo(
 
 app.command(
     name="eval",
-    epilog="Examples:  mmpr eval --source vqa.jsonl --out evals/mine n=8   |   mmpr eval --compare evals/old evals/new",
+    short_help="Measure how often a model is right",
+    epilog=examples("mmpr eval --source vqa.jsonl --out evals/mine n=8", "mmpr eval --compare evals/old evals/new"),
 )(evaluate)
 
 
 app.command(
     name="import",
-    epilog="Examples:  mmpr import rollouts.jsonl --out runs/theirs --model NAME   |   "
-    "mmpr import scores.xlsx --out runs/theirs columns.response=prediction",
+    short_help="Make a run of existing responses",
+    epilog=examples(
+        "mmpr import rollouts.jsonl --out runs/theirs --model NAME",
+        "mmpr import scores.xlsx --out runs/theirs columns.response=prediction",
+    ),
 )(import_rollouts)
 
 
-@app.command(epilog="Example:  mmpr pair runs/mine pairs_per_question=8 max_uses=1")
+@app.command(
+    short_help="Pair the responses of a run again",
+    epilog=examples("mmpr pair runs/mine pairs_per_question=8 max_uses=1"),
+)
 def pair(
     folder: Folder,
     to: Annotated[
-        str | None, typer.Option("--to", help="Write the result into a new run folder; DIR is not changed.")
+        str | None,
+        typer.Option("--to", metavar="DIR", help="Write the result into a new run folder; DIR is not changed."),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the result and write nothing.")] = False,
     settings: Settings = None,
@@ -271,12 +288,18 @@ def pair(
 
 app.command(
     name="ask-verifier",
-    epilog="Examples:  mmpr ask-verifier runs/mine --model self use_verifier=both   |   "
-    "mmpr ask-verifier runs/mine --model NAME --url http://host:8000/v1",
+    short_help="Ask a model about open verdicts",
+    epilog=examples(
+        "mmpr ask-verifier runs/mine --model self use_verifier=both",
+        "mmpr ask-verifier runs/mine --model NAME --url http://host:8000/v1",
+    ),
 )(ask_verifier)
 
 
-@app.command(epilog="Example:  mmpr merge runs/a runs/b --out runs/both max_pairs_per_source=10000")
+@app.command(
+    short_help="Join finished runs into one",
+    epilog=examples("mmpr merge runs/a runs/b --out runs/both max_pairs_per_source=10000"),
+)
 def merge(
     words: Annotated[
         list[str],
@@ -286,7 +309,10 @@ def merge(
         ),
     ],
     out: Annotated[
-        str, typer.Option("--out", help="New run folder; the given runs are not changed.", show_default=False)
+        str,
+        typer.Option(
+            "--out", metavar="DIR", help="New run folder; the given runs are not changed.", show_default=False
+        ),
     ],
     pair_across: Annotated[
         bool,
@@ -307,7 +333,7 @@ def merge(
         say(f"made by {POCKET}", err=True)
 
 
-@app.command(epilog="Example:  mmpr verify runs/mine")
+@app.command(short_help="Check a run folder for damage", epilog=examples("mmpr verify runs/mine"))
 def verify(folder: Folder) -> None:
     """Check a run folder and print what is damaged. Exit code 1: damaged; 75: only unfinished."""
     from mmpr.verification import unfinished
@@ -325,7 +351,9 @@ def verify(folder: Folder) -> None:
     say(f"{folder}: sound", err=True)
 
 
-@app.command(epilog="Examples:  mmpr status runs/mine   |   mmpr status runs --json")
+@app.command(
+    short_help="Print progress, speed and faults", epilog=examples("mmpr status runs/mine", "mmpr status runs --json")
+)
 def status(
     folder: Annotated[str, typer.Argument(metavar="DIR", help="A run folder, or a folder of run folders.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object for each run.")] = False,
@@ -355,7 +383,7 @@ def status(
         raise typer.Exit(EXIT_ERROR)
 
 
-@app.command(epilog="Example:  mmpr report runs/mine")
+@app.command(short_help="Write card, page and report.json again", epilog=examples("mmpr report runs/mine"))
 def report(
     folder: Folder,
     as_json: Annotated[bool, typer.Option("--json", help="Print report.json and write nothing.")] = False,
@@ -369,7 +397,10 @@ def report(
         print_summary(folder, report_again(folder), in_full=True)
 
 
-@app.command(epilog="Examples:  mmpr explain runs/mine 003a7e31bd5e09c66fb2   |   mmpr explain runs/mine vqa:17")
+@app.command(
+    short_help="Explain how a pair was made",
+    epilog=examples("mmpr explain runs/mine 003a7e31bd5e09c66fb2", "mmpr explain runs/mine vqa:17"),
+)
 def explain(
     folder: Folder,
     pair_id: Annotated[
@@ -392,12 +423,14 @@ def explain(
     print_story(stdout_console(), story, texts=texts)
 
 
-@app.command(epilog="Example:  mmpr peek runs/mine --n 5 --kind dropout_ntp")
+@app.command(short_help="Print a few pairs of a run", epilog=examples("mmpr peek runs/mine --n 5 --kind dropout_ntp"))
 def peek(
     folder: Folder,
-    n: Annotated[int, typer.Option("--n", min=1, help="How many pairs.")] = 3,
-    kind: Annotated[PairKind | None, typer.Option("--kind", help="Show only pairs of this kind.")] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Another seed shows other pairs.")] = 0,
+    n: Annotated[int, typer.Option("--n", metavar="N", min=1, help="How many pairs.")] = 3,
+    kind: Annotated[
+        PairKind | None, typer.Option("--kind", metavar="KIND", help="Show only correctness, format or dropout_ntp.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Another seed shows other pairs.")] = 0,
 ) -> None:
     """Print a few pairs of a finished run, with their differences marked."""
     from mmpr.reporting.peek import sample_pairs, show_pairs
@@ -410,12 +443,15 @@ def peek(
 
 
 app.command(
-    epilog="Examples:  mmpr export runs/mine --format internvl --to exports/internvl   |   "
-    "mmpr export runs/mine --format verl --to exports/verl --accuracy 0.2:0.8"
+    short_help="Write a run in a trainer's own format",
+    epilog=examples(
+        "mmpr export runs/mine --format internvl --to exports/internvl",
+        "mmpr export runs/mine --format verl --to exports/verl --accuracy 0.2:0.8",
+    ),
 )(export)
 
 
-@app.command(epilog="Example:  mmpr push runs/mine owner/name")
+@app.command(short_help="Upload a run to the Hugging Face Hub", epilog=examples("mmpr push runs/mine owner/name"))
 def push(
     folder: Folder,
     repo: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="A dataset repository.", show_default=False)],
@@ -437,7 +473,10 @@ def push(
     say(f'load: load_dataset("{pushed.repo}", split="train")')
 
 
-@app.command(epilog="Examples:  mmpr check --source vqa.jsonl --show 5   |   mmpr check --source vqa.jsonl --engine")
+@app.command(
+    short_help="Check questions, images and settings",
+    epilog=examples("mmpr check --source vqa.jsonl --show 5", "mmpr check --source vqa.jsonl --engine"),
+)
 def check(
     source: SourceOption = None,
     config: ConfigOption = None,
@@ -446,7 +485,10 @@ def check(
     show: Annotated[
         int | None,
         typer.Option(
-            "--show", min=1, help="Print this many rows as they will be asked and judged, and do nothing else."
+            "--show",
+            metavar="N",
+            min=1,
+            help="Print this many rows as they will be asked and judged, and do nothing else.",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="With --show: print one JSON object for each row.")] = False,
@@ -478,43 +520,55 @@ def check(
         raise typer.Exit(EXIT_ERROR)
 
 
-@app.command(epilog="Examples:  mmpr judge rollouts.jsonl --summary > verdicts.jsonl   |   zcat r.gz | mmpr judge -")
+@app.command(
+    short_help="Judge responses of any model",
+    epilog=examples("mmpr judge rollouts.jsonl --summary > verdicts.jsonl", "zcat r.gz | mmpr judge -"),
+)
 def judge(
     file: Annotated[str, typer.Argument(metavar="FILE", help="Rows with `response` or `responses`; - reads stdin.")],
     summary: Annotated[
         bool, typer.Option("--summary", help="Print a table of outcomes by kind and rule on stderr.")
     ] = False,
     answer_form: Annotated[
-        _Form, typer.Option(help="The form of answer that was asked for; any: every form is accepted.")
+        _Form,
+        typer.Option(
+            metavar="FORM", help="The form of answer that was asked for: final, boxed, think; any accepts all."
+        ),
     ] = _Form.any,
     kind: Annotated[
-        str | None, typer.Option(help="Kind of answer for rows without answer_kind: number, choice, ..")
+        str | None, typer.Option(metavar="KIND", help="Kind of answer for rows without answer_kind: number, choice, ..")
     ] = None,
     tolerance: Annotated[
-        float | None, typer.Option(help="Relative tolerance of numbers, such as 0.05 for charts.")
+        float | None, typer.Option(metavar="FRACTION", help="Relative tolerance of numbers, such as 0.05 for charts.")
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="End at the first row that cannot be judged.")] = False,
     time_limit_s: Annotated[
-        float, typer.Option(min=0.1, help="Seconds that Math-Verify may take for one response.")
+        float, typer.Option(metavar="S", min=0.1, help="Seconds that Math-Verify may take for one response.")
     ] = 1.0,
     verifier: Annotated[
         str | None,
         typer.Option(
-            "--verifier", help="Ask about open verdicts: a server's URL, or a model that vLLM runs on this machine."
+            "--verifier",
+            metavar="URL|MODEL",
+            help="Ask about open verdicts: a server's URL, or a model that vLLM runs on this machine.",
         ),
     ] = None,
     verifier_model: Annotated[
-        str | None, typer.Option(help="The model at --verifier URL. Default: the one that it serves.")
+        str | None, typer.Option(metavar="NAME", help="The model at --verifier URL. Default: the one that it serves.")
     ] = None,
     min_margin: Annotated[
         float | None,
         typer.Option(
-            min=0, help="Nats between the verifier's letter and the next, below which a verdict is open. Default: 2."
+            metavar="NATS",
+            min=0,
+            help="Nats between the verifier's letter and the next, below which a verdict is open. Default: 2.",
         ),
     ] = None,
     verifier_timeout_s: Annotated[
         float | None,
-        typer.Option(min=0.1, help="Seconds to wait for a server at --verifier that answers nothing. Default: 60."),
+        typer.Option(
+            metavar="S", min=0.1, help="Seconds to wait for a server at --verifier that answers nothing. Default: 60."
+        ),
     ] = None,
 ) -> None:
     """Judge responses of any model and print one JSON line for each; `detail` explains what cannot be judged."""
@@ -596,5 +650,6 @@ def _printed(verdicts: Iterable[Judged], printed: Counter[str], *, strict: bool)
 
 app.command(
     name="settings",
-    epilog="Examples:  mmpr settings --presets   |   mmpr settings --config internvl3-38b --json",
+    short_help="List all settings",
+    epilog=examples("mmpr settings --presets", "mmpr settings --config internvl3-38b --json"),
 )(list_settings)
