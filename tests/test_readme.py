@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -111,3 +112,10 @@ def test_a_setting_that_a_command_gives_exists(page):
 def test_quantised_weights_load_by_vllms_own_options():
     config = load(Path("internvl2-8b"), ["model=OpenGVLab/InternVL2-8B-AWQ", "quantization=awq"], pocket=False)
     assert engine_arguments(engine_options(config))["quantization"] == "awq"
+
+
+def test_the_site_shows_a_bar_in_a_tables_code_without_the_escape_that_github_wants():
+    hooks = runpy.run_path(str(ROOT / ".ci" / "manual_hooks.py"))
+    page = r"`a\|b` stays" + "\n| one | two |\n|---|---|\n" + r"| `<\|image\|>` | x \| y |"
+    assert hooks["on_page_markdown"](page, page=None).splitlines()[0] == r"`a\|b` stays"
+    assert hooks["on_page_markdown"](page, page=None).splitlines()[-1] == r"| `<|image|>` | x \| y |"
