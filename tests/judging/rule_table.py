@@ -16,7 +16,7 @@ BEGIN, END = "<!-- rules: begin -->", "<!-- rules: end -->"
 
 def table() -> str:
     """One line an example: the rule, the question and truth, what is accepted, what is not and what it becomes."""
-    lines = ["| rule | question → truth | accepted | rejected or dropped |", "|---|---|---|---|"]
+    lines = ["| rule | question → reference answer | accepted | rejected or dropped |", "|---|---|---|---|"]
     for row in rows("rule_examples.jsonl"):
         answer = row["answer"] if isinstance(row["answer"], str) else ", ".join(row["answer"])
         stated = "".join(f", {name}={value!r}" for name, value in row.get("options", {}).items())
