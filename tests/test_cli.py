@@ -65,6 +65,21 @@ def test_a_setting_given_as_an_option_is_answered_with_how_it_is_given():
         assert done.exit_code == 2 and f"it is a setting: {hint}\n" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (("--temprature", "0.5"), "did you mean the setting temperature=0.5?"),
+        (("--address", "auto"), "did you mean the setting ray_address=auto?"),
+        (("--sorce", "x.jsonl"), "(Possible options: --source, --strict)"),
+        (("--model", "x"), "it is a setting: model=x"),  # and no option of the verb that is a little like it
+        (("--qqqq",), "No such option: --qqqq"),
+    ],
+)
+def test_a_misspelt_option_is_answered_with_the_option_or_the_setting_that_is_most_like_it(words, hint):
+    done = mmpr("build", "--source", "x.jsonl", "--out", "run", *words)
+    assert done.exit_code == 2 and done.stderr.endswith(f"{hint}\n"), done.stderr
+
+
 def test_version_help_and_completion_answer_everybody():
     assert re.fullmatch(r"mmpr \d+\.\d+\.\d+\n", program("--version").stdout)
     assert program("-h").stdout == program("--help").stdout and "Usage" in program("build", "-h").stdout

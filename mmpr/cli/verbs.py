@@ -71,19 +71,28 @@ if TYPE_CHECKING:
     from mmpr.judging.rollouts import Judged
 
 
-def _setting_hint(option: str, words: list[str]) -> str:
-    """Return a hint for an unknown option such as `--temperature 0.5`: how that setting is given, if it is one."""
+def _setting_hint(option: str, words: list[str], *, misspelt: bool) -> str:
+    """Return a hint for an unknown option such as `--temperature 0.5`: how that setting is given, if it is one.
+
+    Args:
+        option: the option as it was given.
+        words: the command line.
+        misspelt: also name the setting whose name is most like the option's.
+    """
     try:
-        from mmpr.settings.config import name_fault, short_name
+        from mmpr.settings.config import name_fault, nearest_name, short_name
     except ImportError:
         return ""  # without settings installed (mmpr[data])
-    name = option.lstrip("-").replace("-", "_")
+    name: str | None = option.lstrip("-").replace("-", "_")
+    said = "it is a setting: {}"
     if name_fault([short_name(".".join(name.split(".")[:2])).partition(".")[0]]):
+        name, said = nearest_name(name) if misspelt else None, "did you mean the setting {}?"
+    if name is None:
         return ""
     place = next((i for i, word in enumerate(words) if word.partition("=")[0] == option), len(words))
     _, equals, value = words[place].partition("=") if place < len(words) else ("", "", "")
     value = value if equals else next(iter(words[place + 1 : place + 2]), "..")
-    return f"; it is a setting: {name}={value}"
+    return f"; {said.format(f'{name}={value}')}"
 
 
 def _engines_extra(verb: str, words: list[str]) -> str | None:
@@ -103,7 +112,9 @@ class _Verbs(TyperGroup):
             return super().invoke(ctx)
         except UsageError as error:
             if option := getattr(error, "option_name", None):
-                error.message += _setting_hint(option, words)
+                alike = getattr(error, "possibilities", None)  # options of the verb
+                if hint := _setting_hint(option, words, misspelt=not alike):
+                    error.message, error.possibilities = error.message + hint, None
             text = io.StringIO()
             # Captured, because the message may quote a file: `say` escapes its control characters.
             error.show(text)

@@ -350,10 +350,16 @@ def name_fault(names: Iterable[str]) -> str | None:
             continue
         if name in _MARKS:
             return f"{name}: expected `setting: value` lines, because this name is a section"
-        section, _, field = name.partition(".")
-        near = difflib.get_close_matches(field if section in _MARKS else name, known, n=1)
-        return f"no setting is named {name!r}" + (f"; did you mean {near[0]!r}?" if near else "; see `mmpr settings`")
+        near = nearest_name(name)
+        return f"no setting is named {name!r}" + (f"; did you mean {near!r}?" if near else "; see `mmpr settings`")
     return None
+
+
+def nearest_name(name: str) -> str | None:
+    """Return the setting whose name is most like an unknown one; None if none is like it."""
+    section, _, field = name.partition(".")
+    near = difflib.get_close_matches(field if section in _MARKS else name, settings_by_name(), n=1)
+    return near[0] if near else None
 
 
 def _moment_text(value: object) -> object:
