@@ -44,14 +44,13 @@ dataset: $(STAMP) $(SOURCE)
 mpo: $(STAMP)
 	$(BIN)/python -m pipelines.mpo.experiment --out runs/mpo $(ARGS)
 
-# Tests of a moment, and those that take seconds each, side by side, a file to a process; engines and Ray one after
-# another, for they share the cores.
+# Tests of a moment.
 test-fast: $(STAMP)
 	$(BIN)/python -X faulthandler -m tests -n 2 -m "not slow and not engine and not ray and not long"
 
+# Engines and Ray one after another, and all others beside them.
 test: $(STAMP)
-	$(BIN)/python -X faulthandler -m tests -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not engine and not ray"
-	$(BIN)/python -X faulthandler -m tests -m "not slow and (engine or ray)"
+	$(BIN)/python -m tests.side_by_side
 
 # Thirty drawn faults: two minutes that CI spends.
 test-faults: $(STAMP)

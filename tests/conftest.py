@@ -10,15 +10,19 @@ import pytest
 from hypothesis import settings
 from PIL import Image
 from ray import cloudpickle
+from typer import testing
 
 from mmpr import pool
 from mmpr.engines.scripted import ScriptedEngine
 from mmpr.types import Stage
 
-if "PYTEST_XDIST_WORKER" in os.environ:
-    os.environ["OMP_NUM_THREADS"] = "1"  # two processes whose torch takes both cores each wait for one another
+# Models of these tests are so small that a second thread only waits, and takes a core from the tests that run beside.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # Ray's workers cannot import a conftest
+
+# `CliRunner` makes all verbs anew for each command line, which takes longer than many of the verbs.
+testing._get_command = functools.cache(testing._get_command)
 
 settings.register_profile("mmpr", deadline=None)  # a test never asserts on time: machines are shared
 settings.load_profile("mmpr")
@@ -27,11 +31,11 @@ settings.load_profile("mmpr")
 # Files that start a Ray cluster of their own in this process: before the shared one is up, for a process joins one.
 OWN_RAY = ("test_cluster.py", "test_metrics.py")
 # Files that train, and files of engines alone. Groups without engines do not collect them: they import torch and TRL,
-# which takes each process ten seconds.
+# which takes each process ten seconds. What trains needs the cores but no Ray, so it is a group of its own.
+TRAINS = ("test_mpo.py", "test_pocket.py", "test_pocket_letters.py")
 ENGINES_ALONE = (
-    *("test_mpo.py", "test_pocket.py", "test_pocket_letters.py", "test_vllm_engine.py"),
+    *(*TRAINS, "test_vllm_engine.py", "test_slow.py"),
     *("test_model_classes.py", "test_other_family.py", "test_endpoint_engine_vllm.py", "test_ask_verifier_vllm.py"),
-    "test_slow.py",
 )
 # Files that start builds in processes of their own.
 STARTS_BUILDS = ("faults/test_faults.py", "test_signals.py", "test_cluster_jobs.py", "test_ray_token.py")
@@ -48,7 +52,25 @@ LONG = (
 
 
 def pytest_ignore_collect(collection_path, config):
-    return True if collection_path.name in ENGINES_ALONE and "not engine" in config.option.markexpr else None
+    """Spare each group of tests the import of files that have no test for it."""
+    wanted, name = config.option.markexpr, collection_path.name
+    if collection_path.suffix != ".py":
+        return None
+    if "not engine" in wanted:
+        return True if name in ENGINES_ALONE else None
+    if "not trains" in wanted and name in TRAINS:
+        return True
+    if "and trains" in wanted and name not in TRAINS:
+        return True
+    return True if "(engine or ray)" in wanted and not _may_need_either(collection_path) else None
+
+
+def _may_need_either(path):
+    """Whether a test of the file can have the mark `engine` or `ray`: see `pytest_collection_modifyitems`."""
+    if path.name in (*ENGINES_ALONE, *OWN_RAY) or str(path).endswith(STARTS_BUILDS):
+        return True
+    text = path.read_text(encoding="utf-8")
+    return "cluster" in text or "mark.engine" in text
 
 
 def pytest_collection_modifyitems(items):
@@ -61,6 +83,8 @@ def pytest_collection_modifyitems(items):
             item.add_marker("shared")
         if shared or own or str(item.path).endswith(STARTS_BUILDS):
             item.add_marker("ray")
+        if item.path.name in TRAINS:
+            item.add_marker("trains")
         if item.path.name in ENGINES_ALONE:
             item.add_marker("engine")
         engine = item.get_closest_marker("engine") is not None

@@ -1,4 +1,7 @@
-"""Adapters are served unmerged: every request names the adapter, the run stores it, and it changes answers."""
+"""Adapters are served unmerged: every request names the adapter, and the run stores it.
+
+That it changes what a model says, `test_vllm_engine.py` shows.
+"""
 
 import json
 from types import SimpleNamespace
@@ -7,23 +10,20 @@ import pytest
 from test_vllm_contracts import PROMPT, Llm, engine_on
 
 from mmpr.builder.engine_choice import engine_options, revision
-from mmpr.engines.engine_options import EngineOptions
-from mmpr.engines.protocol import Sampling
-from mmpr.engines.vllm import engine_arguments, start_vllm
+from mmpr.engines.vllm import engine_arguments
 from mmpr.errors import ConfigError
 from mmpr.pocket import checkpoint_path
 from mmpr.settings.config import BuildConfig, Mark, settings_by_name
-from mmpr.types import Message, Prompt, Stage
 
 LAYER = "base_model.model.language_model.model.layers.{}.feed_forward.w2"
 
 
-def adapter(folder, *, strength, rank=4):
-    """PEFT's two files, for one matrix of every layer of the pocket model."""
+def adapter(folder, *, strength, rank=4, model=None):
+    """PEFT's two files, for one matrix of every layer of a model; None: the pocket model."""
     import torch
     from safetensors.torch import save_file
 
-    config = json.loads((checkpoint_path() / "config.json").read_text())["llm_config"]
+    config = json.loads(((model or checkpoint_path()) / "config.json").read_text())["llm_config"]
     generator, tensors = torch.Generator().manual_seed(0), {}
     for layer in range(config["num_hidden_layers"]):
         name = LAYER.format(layer)
@@ -72,34 +72,3 @@ async def test_every_request_carries_the_adapter(monkeypatch):
     engine._lora, engine._threads = "the adapter", None
     await engine._once(PROMPT, None, 0)
     assert llm.sent["lora_request"] == "the adapter"
-
-
-@pytest.mark.engine
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.asyncio(loop_scope="module")
-async def test_an_adapter_changes_what_the_pocket_model_says(tmp_path):
-    prompt = Prompt("q", Stage.SAMPLE, (Message("user", "How many red discs are there?"),))
-    folders = {strength: adapter(tmp_path / str(strength), strength=strength) for strength in (0.5, 0.0)}
-    engine = await start_vllm(
-        EngineOptions(
-            str(checkpoint_path()),
-            dtype="float32",
-            max_tiles=4,
-            context_tokens=512,
-            trust_remote_code=True,
-            on_cpu=True,
-            lora=str(folders[0.5]),
-            lora_rank=4,
-            vllm={"block_size": 32, "max_num_seqs": 8, "enforce_eager": True},
-        )
-    )
-    own, said = engine._lora, {}
-    nothing = type(own)("0.0", 2, str(folders[0.0]))  # another adapter needs another number
-    for name, adapted in (("its own", own), ("one of nothing", nothing), ("none", None)):
-        engine._lora = adapted
-        (response,) = await engine.generate(prompt, Sampling(temperature=0.0, max_tokens=24))
-        said[name] = response.text
-    await engine.close()
-    engine._llm = None
-    assert own.lora_path == str(folders[0.5])
-    assert said["its own"] != said["one of nothing"] == said["none"], said

@@ -104,7 +104,7 @@ def test_an_old_run_is_previewed_with_what_the_judge_leaves_undecided(cluster, r
 
 
 @pytest.mark.parametrize("fault", ["", "no manifest", "no report", "n_chunks"])
-def test_a_verifier_can_be_asked_about_an_old_run_or_one_line_says_why_not(runs, fault):
+def test_a_verifier_can_be_asked_about_an_old_run_or_one_line_says_why_not(cluster, runs, fault):
     run = runs / "first"
     assert "chunks" not in json.loads((run / "run.json").read_text())["layout"]
     if fault == "n_chunks":

@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 import torch
 from PIL import Image
+from test_lora import adapter
 
 from mmpr.builder.answer import Rounds, answer
 from mmpr.demo.pocket_language import as_question, draw_question
@@ -415,37 +416,54 @@ async def test_thoughts_are_closed_after_their_limit_and_an_answer_follows(engin
 # -- other models -----------------------------------------------------------------------------------------------------
 
 
-async def test_the_layout_of_internvl2_8b_goes_through_the_same_engine(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("model") / "internvl2-8b-layout"
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def layout(tmp_path_factory):
+    """An engine of InternVL2-8B's layout that takes adapters, its own one and one of nothing; requests go without."""
+    model = tmp_path_factory.mktemp("model") / "internvl2-8b-layout"
     shape = Shape(image_size=448, patch_size=14, vision_width=64, vision_layers=2, vision_heads=1, vision_ffn=64,
                   width=128, layers=2, heads=2, kv_heads=1, ffn=128, context_tokens=4096)  # fmt: skip
-    write_random_checkpoint(folder, shape=shape)
-    engine = await start_vllm(
+    write_random_checkpoint(model, shape=shape)
+    folders = [adapter(model.with_name(str(strength)), strength=strength, model=model) for strength in (0.5, 0.0)]
+    started = await start_vllm(
         EngineOptions(
-            str(folder),
+            str(model),
             dtype="float32",
             max_tiles=6,
             context_tokens=4096,
             trust_remote_code=True,
             on_cpu=True,
+            lora=str(folders[0]),
+            lora_rank=4,
             vllm={**EXTRA, "max_num_batched_tokens": 4096},
         )
     )
-    try:
-        wide = image(448 * 3, 448 * 2, "green")
-        responses = await engine.generate(prompt("<image>\nWhat?", wide), Sampling(n=2, max_tokens=8))
-        assert len(responses) == 2
-        assert engine.pulse().prompt_tokens > 7 * 256  # six tiles and the thumbnail
-        (draft,) = await engine.generate(
-            prompt("<image>\nDescribe.", image(), stage=Stage.DRAFT), Sampling(max_tokens=40)
-        )
-        cut = cut_draft(_stopped(draft), decode=engine.decode)
-        if isinstance(cut, Cut):  # a random model's text may have no clean cut
-            assert await engine.generate(prompt("Describe.", stage=Stage.COMPLETION, prefix=cut.prefix), Sampling())
-    finally:
-        await engine.close()
-        del engine
-        gc.collect()
+    own, started._lora = started._lora, None
+    assert own.lora_path == str(folders[0])
+    yield started, own, type(own)("nothing", 2, str(folders[1]))  # another adapter needs another number
+    await started.close()
+    started._llm = None
+
+
+async def test_the_layout_of_internvl2_8b_goes_through_the_same_engine(layout):
+    engine, *_ = layout
+    wide = image(448 * 3, 448 * 2, "green")
+    responses = await engine.generate(prompt("<image>\nWhat?", wide), Sampling(n=2, max_tokens=8))
+    assert len(responses) == 2
+    assert engine.pulse().prompt_tokens > 7 * 256  # six tiles and the thumbnail
+    (draft,) = await engine.generate(prompt("<image>\nDescribe.", image(), stage=Stage.DRAFT), Sampling(max_tokens=40))
+    cut = cut_draft(_stopped(draft), decode=engine.decode)
+    if isinstance(cut, Cut):  # a random model's text may have no clean cut
+        assert await engine.generate(prompt("Describe.", stage=Stage.COMPLETION, prefix=cut.prefix), Sampling())
+
+
+async def test_an_adapter_changes_what_a_model_says(layout):
+    engine, own, nothing = layout
+    asked, said = prompt("How many red discs are there?"), {}
+    for name, adapted in (("its own", own), ("one of nothing", nothing), ("none", None)):
+        engine._lora = adapted
+        (response,) = await engine.generate(asked, Sampling(temperature=0.0, max_tokens=24))
+        said[name] = response.text
+    assert said["its own"] != said["one of nothing"] == said["none"], said
 
 
 def _stopped(draft):

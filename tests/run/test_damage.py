@@ -11,7 +11,6 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +18,6 @@ import pytest
 from conftest import scripted_engine
 from typer.testing import CliRunner, Result
 
-from mmpr import pool
 from mmpr.builder.build_flow import build
 from mmpr.cli.verbs import app
 from mmpr.errors import MmprError, RunFolderError
@@ -62,13 +60,7 @@ class Runs:
 
 
 @pytest.fixture(scope="module")
-def ray() -> Iterator[None]:
-    with pool.connected(None):
-        yield
-
-
-@pytest.fixture(scope="module")
-def runs(ray: None, tmp_path_factory: pytest.TempPathFactory) -> Runs:
+def runs(cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Runs:
     root = tmp_path_factory.mktemp("damage")
     source, other = _source(root / "a", 0, 24), _source(root / "b", 100, 8)
     (root / "listed.txt").write_text("A question of a benchmark?\n")
