@@ -11,6 +11,7 @@ import sys
 import tempfile
 from contextlib import ExitStack
 
+NICENESS = "16"  # behind the tasks of a build too, which have 15 (`mmpr.pool.cluster`)
 PYTEST = (sys.executable, "-X", "faulthandler", "-m", "tests")
 WITH_ENGINES_OR_RAY = ("-m", "not slow and not trains and (engine or ray)")
 BESIDE = {
@@ -29,7 +30,7 @@ def run_groups() -> int:
         outputs = {name: stack.enter_context(tempfile.TemporaryFile("w+")) for name in BESIDE}
         groups = {
             name: subprocess.Popen(
-                ["nice", "-n", "10", *PYTEST, *words], stdout=outputs[name], stderr=subprocess.STDOUT
+                ["nice", "-n", NICENESS, *PYTEST, *words], stdout=outputs[name], stderr=subprocess.STDOUT
             )
             for name, words in BESIDE.items()
         }

@@ -1,11 +1,13 @@
 """The program that a user with a GPU runs for us: what it prints, and what it says without a GPU."""
 
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import ray
 
 from benchmarks import gpu_check
 from mmpr.builder.engine_choice import has_gpu
@@ -31,9 +33,10 @@ def test_the_gpus_memory_is_read_as_nvidia_smi_prints_it(tmp_path, monkeypatch):
 
 
 @pytest.mark.engine
-def test_the_pocket_model_gives_a_block_to_paste(tmp_path):
+def test_the_pocket_model_gives_a_block_to_paste(cluster):
     command = [sys.executable, "-m", "benchmarks.gpu_check", "--pocket", "--questions", "16", "n=4"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    environment = {**os.environ, "RAY_ADDRESS": ray.get_runtime_context().gcs_address}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     rows = dict(re.findall(r"^\| (.+?) \| (.*) \|$", done.stdout, re.MULTILINE))
     assert rows["preset"] == "pocket n=4" and rows["questions"].startswith("16 = ")
