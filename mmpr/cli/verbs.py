@@ -83,12 +83,12 @@ def _setting_hint(option: str, words: list[str], *, misspelt: bool) -> str:
         from mmpr.settings.config import name_fault, nearest_name, short_name
     except ImportError:
         return ""  # without settings installed (mmpr[data])
-    name: str | None = option.lstrip("-").replace("-", "_")
-    said = "it is a setting: {}"
+    name, said = option.lstrip("-").replace("-", "_"), "it is a setting: {}"
     if name_fault([short_name(".".join(name.split(".")[:2])).partition(".")[0]]):
-        name, said = nearest_name(name) if misspelt else None, "did you mean the setting {}?"
-    if name is None:
-        return ""
+        near = nearest_name(name) if misspelt else None
+        if near is None:
+            return ""
+        name, said = near, "did you mean the setting {}?"
     place = next((i for i, word in enumerate(words) if word.partition("=")[0] == option), len(words))
     _, equals, value = words[place].partition("=") if place < len(words) else ("", "", "")
     value = value if equals else next(iter(words[place + 1 : place + 2]), "..")
