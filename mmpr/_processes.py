@@ -16,7 +16,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
@@ -158,14 +158,35 @@ def _sweep_unmapped(paths: Sequence[Path]) -> None:
     A new file is kept: it may belong to a starting engine in which a worker has not mapped it yet.
     """
     old = {path for path in paths if _is_ours_and_old(path)}
-    if not old:
-        return
-    for maps in Path("/proc").glob("[0-9]*/maps"):
-        with suppress(OSError):  # the process has ended, or belongs to another user
-            text = maps.read_text(errors="replace")
-            old -= {path for path in old if str(path) in text}
+    old -= _mapped(old, Path("/proc").glob("[0-9]*"))
     for path in old:
         path.unlink(missing_ok=True)
+
+
+def _mapped(paths: Iterable[Path], processes: Iterable[Path]) -> set[Path]:
+    """Return the files that some of the processes map; these are given by their folders in /proc."""
+    mapped: set[Path] = set()
+    if sought := set(paths):
+        for process in processes:
+            with suppress(OSError):  # the process has ended, or belongs to another user
+                text = (process / "maps").read_text(errors="replace")
+                mapped |= {path for path in sought if str(path) in text}
+    return mapped
+
+
+@contextmanager
+def cpu_tensors_swept() -> Iterator[None]:
+    """Delete the shared memory of vLLM's CPU workers below this process, after the block has ended them."""
+    import psutil
+
+    found = [path for path in _SHARED.iterdir() if _CPU_TENSORS.search(path.name)] if _SHARED.is_dir() else []
+    below = (Path(f"/proc/{child.pid}") for child in psutil.Process().children(recursive=True)) if found else ()
+    held = _mapped(found, below)
+    try:
+        yield
+    finally:
+        for path in held:
+            path.unlink(missing_ok=True)
 
 
 def _is_ours_and_old(path: Path) -> bool:
@@ -207,11 +228,12 @@ def kill_descendants() -> None:
     """Kill all descendants of this process at once; a process that ends by itself in the meantime is no error."""
     import psutil
 
-    processes = psutil.Process().children(recursive=True)
-    for process in processes:
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs(processes, timeout=10)
+    with cpu_tensors_swept():
+        processes = psutil.Process().children(recursive=True)
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(processes, timeout=10)
 
 
 def give_way(niceness: int) -> None:

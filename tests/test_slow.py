@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -61,6 +62,24 @@ def test_a_killed_engine_process_loses_and_doubles_nothing(tmp_path):
     _, printed = build.communicate()
     assert build.returncode == 0, printed
     assert_complete(tmp_path, 60)
+
+
+@pytest.mark.parametrize("killed", [False, True], ids=["to its end", "an engine killed"])
+def test_an_engine_of_two_ranks_builds_and_leaves_no_shared_memory(tmp_path, killed):
+    def tensors():
+        return {path.name for path in Path("/dev/shm").glob("vllm_dist_*")}
+
+    write_questions(tmp_path, n=40, open_fraction=0.3, seed=12)
+    before = tensors()
+    build = start(tmp_path, "tensor_parallel_size=2")
+    wait_for_a_commit(tmp_path, build)
+    assert tensors() - before, "two ranks share tensors"
+    for process in engine_processes(tmp_path) if killed else ():
+        process.kill()
+    _, printed = build.communicate()
+    assert build.returncode == 0, printed
+    assert_complete(tmp_path, 40)
+    assert tensors() <= before
 
 
 def test_a_killed_driver_leaves_no_engine_and_the_next_start_completes(tmp_path):

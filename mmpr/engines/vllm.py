@@ -20,7 +20,14 @@ from typing import Any
 
 import psutil
 
-from mmpr._processes import ENGINE_PARENT, give_way, kill_descendants, name_shared_memory, sweep_shared_memory
+from mmpr._processes import (
+    ENGINE_PARENT,
+    cpu_tensors_swept,
+    give_way,
+    kill_descendants,
+    name_shared_memory,
+    sweep_shared_memory,
+)
 from mmpr.engines.engine_options import EngineOptions
 from mmpr.engines.families import (
     LIMITS,
@@ -545,7 +552,8 @@ class VllmEngine:
         if self._llm is None:  # an actor calls this for each lease that finds its engine dead
             return
         reader = self._llm.output_handler
-        self._llm.shutdown()
+        with cpu_tensors_swept():
+            self._llm.shutdown()
         if reader is not None:
             await asyncio.wait([reader])  # a cancelled task, which keeps the engine and its sockets until it ends
         self._threads.shutdown(wait=False, cancel_futures=True)
