@@ -121,6 +121,8 @@ def test_a_preset_that_is_not_there_is_told_from_a_near_one(tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match=r"no such configuration file; did you mean the preset internvl2_5-38b-mpo\?"):
         load(Path("InternVL2_5-38B-MPO"), [], pocket=False)
+    with pytest.raises(ConfigError, match=r"^configs/internvl2-8b.yaml: .*; did you mean the preset internvl2-8b\?"):
+        load(Path("configs/internvl2-8b.yaml"), [], pocket=False)  # where there is no clone
     Path("internvl3-8b").write_text("n: 3")
     assert load(Path("internvl3-8b"), [], pocket=False).sampling.n == 3  # a file of that name goes first
 

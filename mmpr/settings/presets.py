@@ -158,6 +158,8 @@ def _text(file: Path, missing: str) -> str:
 
 
 def _no_such(file: Path) -> str:
-    near = difflib.get_close_matches(str(file).lower(), preset_names(), n=1, cutoff=0.75)
+    # configs/internvl2-8b.yaml is in a clone only; the preset of that name is everywhere
+    name = file.name.removesuffix(".yaml").lower()
+    near = difflib.get_close_matches(name, preset_names(), n=1, cutoff=0.75)
     hint = f"did you mean the preset {near[0]}?" if near else "`mmpr settings --presets` lists the presets"
     return f"no such configuration file; {hint}"
