@@ -39,8 +39,8 @@ from pipelines.pocket.questions import read_scenes, write_questions
 HERE = Path(__file__).parent
 _OPEN = 0.5  # fraction of questions without an answer
 _PAIRING = ("pairs_per_question=2", "drafts=4")  # for the training questions
-# Eight responses and eight drafts, so that there is a choice. A completion that sees the image has the model's own habits,
-# so that a pair differs in little but what makes the draft the best of eight.
+# Eight responses and eight drafts, so that there is a choice. A completion that sees the image has the model's own
+# habits, so that a pair differs in little but what makes the draft the best of eight.
 _GROUNDED = ("grounding=true", "strategy=grounded", "first_round=8", "drafts=8", "rejected_view=image_kept")
 _HELD_OUT = 900  # seed of the held-out questions; training questions have seeds from 1000
 _RESPONSES = 8
