@@ -162,6 +162,9 @@ The names `source`, `engine`, `judge` and `verifier` with a text as value mean `
 `judge.judge` and `verifier.model`. The defaults below are the library's. A preset or the pocket model has others:
 `mmpr settings --config NAME` prints them. Write None as `null`.
 
+Editors with a YAML language server complete names, show descriptions and mark mistakes: run `mmpr settings --schema >
+settings.schema.json`, and begin the file beside it with `# yaml-language-server: $schema=settings.schema.json`.
+
 | mark | what a change means for a run folder that exists |
 |---|---|
 | identity | refused, and named in the error |
