@@ -96,9 +96,15 @@ def _setting_hint(option: str, words: list[str], *, misspelt: bool) -> str:
 
 
 def _engines_extra(verb: str, words: list[str]) -> str | None:
-    """Return the extra that a command needs for its engine; it includes everything else."""
-    starts = verb in ("build", "demo", "ask-verifier") or (verb == "eval" and "--out" in words) or "--engine" in words
-    return ("endpoint" if {"engine=endpoint", "engine.kind=endpoint"} & {*words} else "cpu") if starts else None
+    """Return the extra that a command needs for its engine or server; it includes everything else."""
+    named = {word.partition("=")[0] for word in words}
+    starts = verb in ("build", "demo", "ask-verifier") or named & {"--engine", "--verifier"}
+    if not starts and not (verb == "eval" and "--out" in named):
+        return None
+    served = {"engine=endpoint", "engine.kind=endpoint"} & {*words} or "--url" in named
+    if "--verifier" in named:  # its address is the next word, or in the same one
+        served = served or any(_is_url(word.removeprefix("--verifier=")) for word in words)
+    return "endpoint" if served else "cpu"
 
 
 class _Verbs(TyperGroup):
