@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # A build inside a Slurm allocation: a Ray node on each machine, the build on the first. Again and again the same line:
-#   sbatch pipelines/cluster/slurm.sh --source vqa.jsonl --out runs/mine --config configs/internvl2-8b.yaml n=16
+#   sbatch pipelines/cluster/slurm.sh --source vqa.jsonl --out runs/mine --config internvl2-8b n=16
 # Five minutes before its time is over the build is asked to stop; it then exits with 75 and the job is queued again.
 # A site fills in these six lines (or gives them to sbatch), and MMPR, how mmpr is started on a node.
 #SBATCH --nodes=2

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # A build on a Ray cluster that runs already, where mmpr is installed on every node. Again and again the same line:
-#   pipelines/cluster/submit.sh --source /data/vqa.jsonl --out /data/runs/mine --config configs/internvl2-8b.yaml n=16
+#   pipelines/cluster/submit.sh --source /data/vqa.jsonl --out /data/runs/mine --config internvl2-8b n=16
 # `ray job stop ID` ends it gently; the job's log ends with what mmpr says last. A site fills in these two lines.
 DASHBOARD=${DASHBOARD:-http://127.0.0.1:8265} # through an SSH tunnel where the cluster is elsewhere
 MMPR=${MMPR:-mmpr}                            # how mmpr is started on the cluster's head
