@@ -62,6 +62,8 @@ def pytest_ignore_collect(collection_path, config):
         return True
     if "and trains" in wanted and name not in TRAINS:
         return True
+    if wanted == "slow":
+        return None if "mark.slow" in collection_path.read_text(encoding="utf-8") else True
     return True if "(engine or ray)" in wanted and not _may_need_either(collection_path) else None
 
 

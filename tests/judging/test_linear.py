@@ -18,6 +18,7 @@ from judging.attack_strings import attacks, modules, patterns
 
 SIZE, LARGER = 4_000, 16_000
 FAST_S = 0.003  # of a search of SIZE characters; the quickest quadratic patterns take 10 ms
+SLOW_S = 0.03  # of such a search; what is slower is measured at once, because other attack strings may take as long
 MAX_GROWTH = 9.0  # for four times the text
 HANGS_S = 0.3  # of one search; a linear one of LARGER characters takes milliseconds
 FOUND = patterns(modules("mmpr.judging", "mmpr.dropout", "mmpr.prompts", "mmpr.sources"))
@@ -67,7 +68,8 @@ def weakness(source: str, flags: int = 0) -> str | None:
     pattern = re.compile(source, flags)
     slow: list[tuple[float, str]] = []
     for text in attacks(source, flags, SIZE):
-        if (taken := seconds(pattern, text)) >= HANGS_S:
+        taken = seconds(pattern, text)
+        if taken >= HANGS_S or (taken > SLOW_S and growth(pattern, text) > MAX_GROWTH):
             return text
         if taken > FAST_S:
             slow.append((taken, text))
