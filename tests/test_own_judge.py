@@ -74,6 +74,15 @@ def test_a_new_version_judges_a_finished_run_again_when_it_is_paired(tmp_path):
     assert read_manifest(RunFolder(str(run))).own_judges == ()
 
 
+def test_a_judge_beside_the_user_is_found_as_the_manual_says(tmp_path):
+    (tmp_path / "theirs.py").write_text(JUDGE.format(words=1, rule="words", version="1"))
+    program = "from mmpr.judging.own_judge import load_judge; print(load_judge('theirs:long_enough').version)"
+    done = subprocess.run(  # -P: as the command `mmpr`, without the working directory on the path
+        [sys.executable, "-P", "-c", program], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.stdout == "1\n", done.stderr
+
+
 def test_a_judge_that_is_gone_is_one_line(tmp_path):
     shutil.copytree(OLD_RUN, tmp_path / "run")
     write_judge(tmp_path, words=20, rule="twenty", version="1")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib
 import json
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Protocol
 
 from mmpr.errors import ConfigError
@@ -67,13 +69,16 @@ class OwnJudge:
 
 
 def load_judge(place: str) -> JudgesResponses:
-    """Return the callable that `module:name` names.
+    """Return the callable that `module:name` names; a module of the working directory is found, too.
 
     Raises:
         ConfigError: it cannot be imported here, or is no judge; says what is missing.
     """
     module, _, name = place.partition(":")
     try:
+        # the command `mmpr` has its own folder on the path in place of the user's; last, so that it hides no package
+        if (here := str(Path.cwd())) not in sys.path:
+            sys.path.append(here)
         found: object = importlib.import_module(module)
         for step in name.split("."):
             found = getattr(found, step)
