@@ -25,6 +25,7 @@ QUESTIONS ?= 200
 install: $(STAMP)
 
 $(STAMP): pyproject.toml Makefile
+	@echo "installing mmpr, its tools and the $(ENGINE) engine into $(VENV): some minutes, several GB"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	# The CPU engine wants torch's CPU build, which PyPI does not have: from where pip is set up to look, else uv knows.
 	if [ $(ENGINE) = cpu ]; then
