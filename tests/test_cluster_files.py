@@ -92,6 +92,30 @@ def test_a_pod_has_time_for_the_grace_of_a_build_and_for_what_follows():
     assert int(wait_s) > grace_s
 
 
+@pytest.mark.parametrize(
+    ("place", "given", "mode"),
+    [(None, {}, ""), (".ray/auth_token", {}, "token"), (None, {"RAY_AUTH_TOKEN": "t"}, "token")]
+    + [("mine", {"RAY_AUTH_TOKEN_PATH": "mine"}, "token"), (".ray/auth_token", {"RAY_AUTH_MODE": "k8s"}, "k8s")],
+)
+def test_a_job_is_submitted_with_the_token_that_is_at_hand(place, given, mode, tmp_path):
+    (tmp_path / "ray").write_text(
+        '#!/bin/sh\necho "mode=$RAY_AUTH_MODE"\n'
+    )  # Ray's command, which sends it in one mode only
+    (tmp_path / "ray").chmod(0o755)
+    if place:
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        (tmp_path / place).write_text("a-token")
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "HOME": str(tmp_path), **given}
+    done = subprocess.run(
+        ["bash", CLUSTER / "submit.sh", "--job", "j.yaml"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == f"mode={mode}\n", done.stderr
+
+
 def test_engines_get_gpus_and_the_head_gets_no_work():
     cluster = manifest("rayjob.yaml")["spec"]["rayClusterSpec"]
     assert cluster["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
