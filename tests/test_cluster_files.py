@@ -94,8 +94,13 @@ def test_a_pod_has_time_for_the_grace_of_a_build_and_for_what_follows():
 
 @pytest.mark.parametrize(
     ("place", "given", "mode"),
-    [(None, {}, ""), (".ray/auth_token", {}, "token"), (None, {"RAY_AUTH_TOKEN": "t"}, "token")]
-    + [("mine", {"RAY_AUTH_TOKEN_PATH": "mine"}, "token"), (".ray/auth_token", {"RAY_AUTH_MODE": "k8s"}, "k8s")],
+    [
+        (None, {}, ""),
+        (".ray/auth_token", {}, "token"),
+        (None, {"RAY_AUTH_TOKEN": "t"}, "token"),
+        ("mine", {"RAY_AUTH_TOKEN_PATH": "mine"}, "token"),
+        (".ray/auth_token", {"RAY_AUTH_MODE": "k8s"}, "k8s"),
+    ],
 )
 def test_a_job_is_submitted_with_the_token_that_is_at_hand(place, given, mode, tmp_path):
     (tmp_path / "ray").write_text(
