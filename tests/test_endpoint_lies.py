@@ -1,8 +1,10 @@
 """Servers with slow, wrong or huge replies: each is refused with its reason, in bounded time; the engine continues."""
 
 import asyncio
+import gzip
 import json
 import re
+import zlib
 from contextlib import asynccontextmanager
 
 import pytest
@@ -117,6 +119,55 @@ async def test_a_head_without_end_is_refused(head):
     async with server(json.dumps(GOOD).encode(), status=b"200 OK\r\n" + head) as asked:
         with pytest.raises((RequestRefused, EngineDead)):
             await asked.post("chat/completions", {}, read_reply)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "content"),
+    [
+        ("gzip", gzip.compress(json.dumps(GOOD).encode())),
+        ("deflate", zlib.compress(json.dumps(GOOD).encode())),
+        ("GZIP", gzip.compress(json.dumps(GOOD).encode())),
+        ("identity", json.dumps(GOOD).encode()),
+    ],
+)
+async def test_a_packed_reply_is_unpacked(encoding, content):
+    async with server(content, status=f"200 OK\r\nContent-Encoding: {encoding}".encode()) as asked:
+        assert (await asked.post("chat/completions", {}, read_reply)).choices[0].text == "yes"
+
+
+ZEROS = gzip.compress(bytes(5_000_000))
+
+
+@pytest.mark.parametrize(
+    ("encoding", "content"),
+    [
+        ("gzip", ZEROS),
+        ("gzip, gzip", gzip.compress(ZEROS)),
+        ("gzip,identity,deflate", zlib.compress(ZEROS)),
+        ("br", b"abc"),
+        ("zstd", b"abc"),
+        ("\xe9", b"abc"),
+        ("gzip", b"no gzip"),
+        ("gzip", gzip.compress(json.dumps(GOOD).encode())[:-9]),
+        ("deflate", b""),
+    ],
+)
+async def test_a_reply_that_unpacks_to_too_much_or_to_nothing_is_refused(encoding, content, monkeypatch):
+    monkeypatch.setattr(endpoint_server, "_MOST_BYTES", 1_000_000)
+    status = f"200 OK\r\nContent-Encoding: {encoding}".encode()
+    async with server(content, status=status) as asked:
+        with pytest.raises((RequestRefused, EngineDead), match="reply") as refused:
+            await asked.post("chat/completions", {}, read_reply)
+        assert len(str(refused.value)) < 500
+
+
+async def test_all_replies_that_are_received_at_once_have_one_limit(monkeypatch):
+    monkeypatch.setattr(endpoint_server, "_MOST_BYTES_AT_ONCE", 1_000_000)
+    large = json.dumps({**GOOD, "more": "x" * 1_100_000}).encode()
+    async with server(large) as asked:
+        with pytest.raises(RequestRefused, match="a reply of more than"):
+            await asked.post("chat/completions", {}, read_reply)
+        assert asked._receiving == 0
 
 
 NO_LOGPROBS = [float("nan"), float("inf"), 10**400, -(10**400), 1e300, 7, True, False, "x", "-0.5", None, [], {}]

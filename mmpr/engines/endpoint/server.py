@@ -7,6 +7,7 @@ import email.utils
 import os
 import random
 import time
+import zlib
 from collections.abc import Callable
 from enum import Enum
 from typing import Any, TypeVar
@@ -26,6 +27,7 @@ _SHORT = 8  # open requests to the tokenizer: they take milliseconds and have th
 _LONGEST_PAUSE_S = 60.0  # between two tries; each pause is shortened by a random part of up to half
 _LONGEST_WISH_S = 120.0  # a longer Retry-After is taken for a mistake of the server and is cut to this
 _MOST_BYTES = 256 * 2**20  # of a reply: the scores of a long prompt take some megabytes
+_MOST_BYTES_AT_ONCE = 512 * 2**20  # of all replies that are being received
 _SHOWN_CHARS = 300  # of a server's message: some servers repeat the whole request in it, with its images
 _SECRET_CHARS = 12  # a shorter key, such as `EMPTY`, may occur in an answer by chance
 _LATER = frozenset({408, 425, 429, 503, 529})
@@ -66,7 +68,10 @@ class Server:
         self._short_slots = asyncio.Semaphore(_SHORT)
         self._client = httpx.AsyncClient(
             verify=self.url.startswith("https:"),  # loading certificates takes a tenth of a second
-            headers={"Authorization": f"Bearer {self._key}"} if self._key else {},
+            headers={
+                "Accept-Encoding": "gzip, deflate",
+                **({"Authorization": f"Bearer {self._key}"} if self._key else {}),
+            },
             # No time limit for a free connection (`pool`): `_slots` already bounds the number of open requests.
             timeout=httpx.Timeout(options.timeout_s, connect=_CONNECT_S, pool=None),
             limits=httpx.Limits(max_connections=options.concurrency + _SHORT + 1),  # one more for `is_alive`
@@ -74,6 +79,7 @@ class Server:
         self.clock = EngineClock()
         self._answered = time.monotonic()
         self._asked = 0
+        self._receiving = 0  # bytes
         self._prompt_tokens = self._cached_tokens = self._generated_tokens = 0
         self._closed = False
 
@@ -187,14 +193,19 @@ class Server:
         The time limits of httpx hold for each read: a server that sends one byte a second would never reach them.
         """
         content = bytearray()
-        async with asyncio.timeout(self._timeout_s), self._client.stream(method, url, json=body) as response:
-            async for block in response.aiter_bytes():
-                content += block
-                if len(content) > _MOST_BYTES:
-                    raise _Trouble(Kind.BROKEN, f"a reply of more than {_MOST_BYTES // 2**20} MiB")
-        # The stream has decoded the content, so the new response must not do it again.
+        try:
+            async with asyncio.timeout(self._timeout_s), self._client.stream(method, url, json=body) as response:
+                async for block in response.aiter_raw():
+                    content += block
+                    self._receiving += len(block)
+                    if len(content) > _MOST_BYTES or self._receiving > _MOST_BYTES_AT_ONCE:
+                        raise _Trouble(Kind.BROKEN, f"a reply of more than {len(content) // 2**20} MiB")
+        finally:
+            self._receiving -= len(content)
+        whole = _unpacked(bytes(content), response.headers.get("content-encoding", ""))
+        # it is unpacked, so the new response must not do it again
         headers = {name: value for name, value in response.headers.items() if name.lower() != "content-encoding"}
-        return httpx.Response(response.status_code, headers=headers, content=bytes(content), request=response.request)
+        return httpx.Response(response.status_code, headers=headers, content=whole, request=response.request)
 
     def _tally(self, reply: Reply) -> None:
         self._prompt_tokens += reply.prompt_tokens
@@ -247,6 +258,23 @@ class Server:
         """Close all connections; open requests end with `EngineDead`."""
         self._closed = True
         await self._client.aclose()
+
+
+def _unpacked(content: bytes, encoding: str) -> bytes:
+    """Unpack a reply; httpx would unpack 60 kB of `gzip, gzip` to gigabytes before it returns any of them."""
+    names = [name for one in encoding.lower().split(",") if (name := one.strip()) not in ("", "identity")]
+    if not names:
+        return content
+    if names not in (["gzip"], ["x-gzip"], ["deflate"]):
+        raise _Trouble(Kind.BROKEN, "a reply that is packed in another way than was asked for")
+    unpacker = zlib.decompressobj(zlib.MAX_WBITS | 32)  # either of the two
+    try:
+        whole = unpacker.decompress(content, _MOST_BYTES)
+    except zlib.error as error:
+        raise _Trouble(Kind.BROKEN, f"a reply that cannot be unpacked ({error})") from None
+    if unpacker.unconsumed_tail or not unpacker.eof:
+        raise _Trouble(Kind.BROKEN, "a reply that is cut short, or unpacks to more than 256 MiB")
+    return whole
 
 
 def _key(variable: str | None) -> str:
