@@ -158,9 +158,7 @@ def _sweep_unmapped(paths: Sequence[Path]) -> None:
     A new file is kept: it may belong to a starting engine in which a worker has not mapped it yet.
     """
     old = {path for path in paths if _is_ours_and_old(path)}
-    old -= _mapped(old, Path("/proc").glob("[0-9]*"))
-    for path in old:
-        path.unlink(missing_ok=True)
+    delete_all(old - _mapped(old, Path("/proc").glob("[0-9]*")))
 
 
 def _mapped(paths: Iterable[Path], processes: Iterable[Path]) -> set[Path]:
@@ -174,19 +172,19 @@ def _mapped(paths: Iterable[Path], processes: Iterable[Path]) -> set[Path]:
     return mapped
 
 
-@contextmanager
-def cpu_tensors_swept() -> Iterator[None]:
-    """Delete the shared memory of vLLM's CPU workers below this process, after the block has ended them."""
+def cpu_tensors() -> set[Path]:
+    """Return the shared memory of vLLM's CPU workers below this process, which only they know by name."""
     import psutil
 
     found = [path for path in _SHARED.iterdir() if _CPU_TENSORS.search(path.name)] if _SHARED.is_dir() else []
-    below = (Path(f"/proc/{child.pid}") for child in psutil.Process().children(recursive=True)) if found else ()
-    held = _mapped(found, below)
-    try:
-        yield
-    finally:
-        for path in held:
-            path.unlink(missing_ok=True)
+    below = psutil.Process().children(recursive=True) if found else []
+    return _mapped(found, (Path(f"/proc/{process.pid}") for process in below))
+
+
+def delete_all(paths: Iterable[Path]) -> None:
+    """Delete files; those that are gone are no error."""
+    for path in paths:
+        path.unlink(missing_ok=True)
 
 
 def _is_ours_and_old(path: Path) -> bool:
@@ -228,12 +226,13 @@ def kill_descendants() -> None:
     """Kill all descendants of this process at once; a process that ends by itself in the meantime is no error."""
     import psutil
 
-    with cpu_tensors_swept():
-        processes = psutil.Process().children(recursive=True)
-        for process in processes:
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
-        psutil.wait_procs(processes, timeout=10)
+    held = cpu_tensors()
+    processes = psutil.Process().children(recursive=True)
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(processes, timeout=10)
+    delete_all(held)
 
 
 def give_way(niceness: int) -> None:

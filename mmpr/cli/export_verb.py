@@ -70,9 +70,13 @@ def export(
 ) -> None:
     """Write a finished run in a trainer's own format, with a file or command that starts the training.
 
-    Pairs: internvl, llamafactory, swift, trl, jsonl. Prompts with reference answers for reinforcement learning
-    (mmpr.rewards): verl, grpo, easyr1, swift-grpo, openrlhf. Judged responses: kto, sft, orm. All responses, as
-    `mmpr import` reads them: rollouts. Rows that would break the trainer are left out, counted and named.
+    \b
+    Pairs:      internvl, llamafactory, swift, trl, jsonl
+    Prompts:    verl, grpo, easyr1, swift-grpo, openrlhf
+    Responses:  kto, sft, orm; all of them: rollouts
+
+    Prompts have reference answers, for reinforcement learning with `mmpr.rewards`. Responses are judged ones; `mmpr
+    import` reads rollouts. Rows that would break the trainer are left out, counted and named.
     """
     from mmpr.exporting import Format, export_run
     from mmpr.exporting.start_files import start_command

@@ -22,7 +22,8 @@ import psutil
 
 from mmpr._processes import (
     ENGINE_PARENT,
-    cpu_tensors_swept,
+    cpu_tensors,
+    delete_all,
     give_way,
     kill_descendants,
     name_shared_memory,
@@ -272,8 +273,8 @@ class VllmEngine:
         self._image_ids = self._raw_ids(self._model.image)
         self._threads = ThreadPoolExecutor(_TOKENIZING, "mmpr-prompt")  # all libraries use the loop's default threads
         self._numbers = itertools.count()
+        self._shared = cpu_tensors()  # found now: workers that were killed can no longer be asked
         self._answer_ids: dict[str, int] = {}
-
         self._opened: dict[Thinking, bool] = {}
         marks = self._model.way.marks
         self._end_id = self._tokenizer.get_vocab().get(marks.end) if marks is not None else None
@@ -552,12 +553,12 @@ class VllmEngine:
         if self._llm is None:  # an actor calls this for each lease that finds its engine dead
             return
         reader = self._llm.output_handler
-        with cpu_tensors_swept():
-            self._llm.shutdown()
+        self._llm.shutdown()
         if reader is not None:
             await asyncio.wait([reader])  # a cancelled task, which keeps the engine and its sockets until it ends
         self._threads.shutdown(wait=False, cancel_futures=True)
         kill_descendants()
+        delete_all(self._shared)
         self._llm = None  # deleted now: when the interpreter exits, vLLM's destructor would print a traceback
 
 
