@@ -233,7 +233,10 @@ def _hold_law(totals: Totals, pairs: PairTally, chunks: ChunkTally, skips: Mappi
     for name, stated, other, found in claims:
         # A wrong sum would be believed: the report is what papers quote.
         if stated != found:
-            raise LawBroken(f"{name} = {stated}, but {other} = {found}: this is a bug in mmpr; please report it")
+            raise LawBroken(
+                f"{name} = {stated}, but {other} = {found}: `mmpr verify` says whether the folder is damaged; "
+                "if it is sound, this is a bug in mmpr, please report it"
+            )
 
 
 def _by_source(chunks: ChunkTally, pairs: PairTally, skipped: Mapping[str, int]) -> dict[str, SourceCounts]:

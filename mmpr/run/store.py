@@ -372,5 +372,7 @@ def _named_errors(path: str, verb: str, *, answers: tuple[type[OSError], ...] = 
         raise RunFolderError(f"cannot {verb} {path}: there is a folder where a file should be; remove it") from error
     except OSError as error:
         cause = error.strerror or str(error)
-        remedy = _READ if verb == "read" else _WRITE
+        # `/proc/x`, a file or a link to nothing in the folder's place, a link to itself
+        misplaced = error.errno == errno.ELOOP or (verb == "create" and error.errno in (errno.ENOENT, errno.EEXIST))
+        remedy = "choose another folder" if misplaced else _READ if verb == "read" else _WRITE
         raise RunFolderError(f"cannot {verb} {path}: {cause}; {remedy}") from error

@@ -55,7 +55,9 @@ def _by_name(folder: Path) -> list[Path]:
     found = [file for file in found if file not in answers]
     if not found:
         inner = "; name its meta.json" if (folder / "meta.json").is_file() else ""
-        raise SourceError(f"{folder}: is a folder without files of questions ({', '.join(_ENDINGS)}){inner}")
+        raise SourceError(
+            f"{folder}: is a folder without files of questions ({', '.join(_ENDINGS)}; an .xlsx is named itself){inner}"
+        )
     kinds = sorted({_kind(file) + (file.suffix if _kind(file) != file.suffix else "") for file in found})
     if len(kinds) > 1:
         raise SourceError(f"{folder}: holds {' and '.join(kinds)} files: keep one kind, or name one file")

@@ -97,6 +97,16 @@ def test_a_relative_path_still_means_the_same_folder_after_pickling(
     assert pickle.loads(pickled).read_bytes("run.json") == b"here"
 
 
+@pytest.mark.parametrize("place", ["file", "dangling", "loop", "file/below", "/proc/x"])
+def test_a_folder_that_cannot_be_there_is_answered_with_another_place(tmp_path, place):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "dangling").symlink_to("nowhere")
+    (tmp_path / "loop").symlink_to("loop")
+    folder = tmp_path / place  # "/proc/x" stays absolute
+    with pytest.raises(RunFolderError, match=r"cannot \w+ .*; choose another (folder|path)$"):
+        Store(str(folder)).write_bytes("run.json", b"{}")
+
+
 def test_a_place_that_cannot_be_written_is_one_line_that_names_it(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(RunFolderError, match=r"cannot create .*file/questions: .*Not a directory|cannot create .*file"):
