@@ -149,7 +149,7 @@ def sweep_shared_memory() -> None:
         found = mine.match(path.name)
         if found and not Path(f"/proc/{found[1]}").exists():
             path.unlink(missing_ok=True)
-    _sweep_unmapped([path for path in _SHARED.iterdir() if _CPU_TENSORS.search(path.name)])
+    _sweep_unmapped(_cpu_tensor_files())
 
 
 def _sweep_unmapped(paths: Sequence[Path]) -> None:
@@ -172,11 +172,15 @@ def _mapped(paths: Iterable[Path], processes: Iterable[Path]) -> set[Path]:
     return mapped
 
 
+def _cpu_tensor_files() -> list[Path]:
+    return [path for path in _SHARED.iterdir() if _CPU_TENSORS.search(path.name)]
+
+
 def cpu_tensors() -> set[Path]:
     """Return the shared memory of vLLM's CPU workers below this process, which only they know by name."""
     import psutil
 
-    found = [path for path in _SHARED.iterdir() if _CPU_TENSORS.search(path.name)] if _SHARED.is_dir() else []
+    found = _cpu_tensor_files() if _SHARED.is_dir() else []
     below = psutil.Process().children(recursive=True) if found else []
     return _mapped(found, (Path(f"/proc/{process.pid}") for process in below))
 

@@ -21,7 +21,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # Ray's workers cannot import a conftest
 
-# `CliRunner` makes all verbs anew for each command line, which takes longer than many of the verbs.
+# `CliRunner` builds all verbs again for each command line, which takes longer than many of the verbs.
 testing._get_command = functools.cache(testing._get_command)
 
 settings.register_profile("mmpr", deadline=None)  # a test never asserts on time: machines are shared

@@ -537,6 +537,33 @@ def check(
         raise typer.Exit(EXIT_ERROR)
 
 
+_VerifierName = Annotated[
+    str | None,
+    typer.Option(
+        "--verifier",
+        metavar="URL|MODEL",
+        help="Ask about open verdicts: a server's URL, or a model that vLLM runs on this machine.",
+    ),
+]
+_VerifierModel = Annotated[
+    str | None, typer.Option(metavar="NAME", help="The model at --verifier URL. Default: the one that it serves.")
+]
+_MinMargin = Annotated[
+    float | None,
+    typer.Option(
+        metavar="NATS",
+        min=0,
+        help="Nats between the verifier's letter and the next, below which a verdict is open. Default: 2.",
+    ),
+]
+_VerifierTimeout = Annotated[
+    float | None,
+    typer.Option(
+        metavar="S", min=0.1, help="Seconds to wait for a server at --verifier that answers nothing. Default: 60."
+    ),
+]
+
+
 @app.command(
     short_help="Judge responses of any model",
     epilog=examples("mmpr judge rollouts.jsonl --summary > verdicts.jsonl", "zcat r.gz | mmpr judge -"),
@@ -562,31 +589,10 @@ def judge(
     time_limit_s: Annotated[
         float, typer.Option(metavar="S", min=0.1, help="Seconds that Math-Verify may take for one response.")
     ] = 1.0,
-    verifier: Annotated[
-        str | None,
-        typer.Option(
-            "--verifier",
-            metavar="URL|MODEL",
-            help="Ask about open verdicts: a server's URL, or a model that vLLM runs on this machine.",
-        ),
-    ] = None,
-    verifier_model: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The model at --verifier URL. Default: the one that it serves.")
-    ] = None,
-    min_margin: Annotated[
-        float | None,
-        typer.Option(
-            metavar="NATS",
-            min=0,
-            help="Nats between the verifier's letter and the next, below which a verdict is open. Default: 2.",
-        ),
-    ] = None,
-    verifier_timeout_s: Annotated[
-        float | None,
-        typer.Option(
-            metavar="S", min=0.1, help="Seconds to wait for a server at --verifier that answers nothing. Default: 60."
-        ),
-    ] = None,
+    verifier: _VerifierName = None,
+    verifier_model: _VerifierModel = None,
+    min_margin: _MinMargin = None,
+    verifier_timeout_s: _VerifierTimeout = None,
 ) -> None:
     """Judge responses of any model and print one JSON line for each; `detail` explains what cannot be judged."""
     from mmpr.judging import JudgeOptions

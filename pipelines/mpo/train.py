@@ -15,6 +15,7 @@ import copy
 import difflib
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -152,8 +153,10 @@ def train(
         MmprError: the held-out questions cannot be read.
     """
     folder = checkpoint_of(recipe)
-    dtype: torch.dtype = getattr(torch, recipe.dtype)
-    model = load_model(folder, dtype=dtype, trust_remote_code=recipe.trust_remote_code)
+    initial = partial(
+        load_model, folder, dtype=getattr(torch, recipe.dtype), trust_remote_code=recipe.trust_remote_code
+    )
+    model = initial()
     if recipe.freeze_vision:
         model.model.vision_tower.requires_grad_(False)
         model.model.multi_modal_projector.requires_grad_(False)
@@ -186,8 +189,7 @@ def train(
     if trainer.accelerator.is_main_process:
         trained = trained.merge_and_unload() if recipe.lora else trained
         if recipe.initial_share:
-            initial = load_model(folder, dtype=dtype, trust_remote_code=recipe.trust_remote_code)
-            mix_with_initial(trained, initial, recipe.initial_share)
+            mix_with_initial(trained, initial(), recipe.initial_share)
         save_model(trained, folder, out)
     logged: list[dict[str, float]] = trainer.state.log_history
     return logged

@@ -149,7 +149,7 @@ def _judged(runs: Runs, verb: str, name: str, run: Path, to: Path) -> str | None
     if verb == "report" and name not in {"README.md", "report.html", "report.json"} and verify(str(run)) == []:
         return None  # what it wrote agrees with what is there
     if verb == "report --json" and name == "report.json":
-        return None  # made anew from the run; only what the engines did stood there alone
+        return None  # rebuilt from the run; only what the engines did was in no other file
     if out != sound_out and name not in ADVICE | LOGS:
         return f"other words: {out[:300]!r}"
     if verb == "build" and name.startswith("data/"):

@@ -273,7 +273,7 @@ def _unpacked(content: bytes, encoding: str) -> bytes:
     except zlib.error as error:
         raise _Trouble(Kind.BROKEN, f"a reply that cannot be unpacked ({error})") from None
     if unpacker.unconsumed_tail or not unpacker.eof:
-        raise _Trouble(Kind.BROKEN, "a reply that is cut short, or unpacks to more than 256 MiB")
+        raise _Trouble(Kind.BROKEN, f"a reply that is cut short, or unpacks to more than {_MOST_BYTES // 2**20} MiB")
     return whole
 
 
